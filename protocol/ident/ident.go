@@ -1,0 +1,139 @@
+// Package ident holds the names of Signet: pools, devices and the identifiers
+// that never change. A name is parsed once, at the edge, and carried parsed.
+//
+// It imports the standard library only, and never touches a network, a clock or a store.
+package ident
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Limits on names, in bytes. Pool names become DNS-like labels and URL path
+// segments; device names become MQTT topic levels, client ids and user names.
+const (
+	MaxPoolLen = 32
+	MaxNameLen = 128
+)
+
+// ErrInvalid is wrapped by every parse error of this package.
+var ErrInvalid = errors.New("invalid identifier")
+
+// A Pool names a device directory: [a-z][a-z0-9-]{0,31}. The zero value names nothing.
+type Pool struct{ s string }
+
+// ParsePool accepts exactly the pool grammar.
+func ParsePool(s string) (Pool, error) {
+	if s == "" || len(s) > MaxPoolLen {
+		return Pool{}, fmt.Errorf("%w: a pool name has 1 to %d characters, got %d", ErrInvalid, MaxPoolLen, len(s))
+	}
+	for i := range len(s) {
+		c := s[i]
+		lower := c >= 'a' && c <= 'z'
+		if lower || i > 0 && (c >= '0' && c <= '9' || c == '-') {
+			continue
+		}
+		return Pool{}, fmt.Errorf("%w: pool name %q: character %d is %q, want a-z first, then a-z, 0-9 or -", ErrInvalid, s, i+1, c)
+	}
+	return Pool{s}, nil
+}
+
+func (p Pool) String() string { return p.s }
+
+// IsZero reports whether p names nothing.
+func (p Pool) IsZero() bool { return p.s == "" }
+
+// A Name is a device's name inside its pool: 1 to 128 of [A-Za-z0-9_:-]. It can
+// hold no MQTT separator or wildcard, and no '.', which some MQTT brokers take for '/'.
+type Name struct{ s string }
+
+// ParseName accepts exactly the device name grammar.
+func ParseName(s string) (Name, error) {
+	if s == "" || len(s) > MaxNameLen {
+		return Name{}, fmt.Errorf("%w: a device name has 1 to %d characters, got %d", ErrInvalid, MaxNameLen, len(s))
+	}
+	for i := range len(s) {
+		c := s[i]
+		switch {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == ':', c == '-':
+		default:
+			return Name{}, fmt.Errorf("%w: device name %q: character %d is %q, want A-Z, a-z, 0-9, _, : or -", ErrInvalid, s, i+1, c)
+		}
+	}
+	return Name{s}, nil
+}
+
+func (n Name) String() string { return n.s }
+
+// IsZero reports whether n names nothing.
+func (n Name) IsZero() bool { return n.s == "" }
+
+// A Device is a device's full name: its pool and its name there.
+type Device struct {
+	Pool Pool
+	Name Name
+}
+
+// ParseDevice reads the outside form {pool}:{name}. A pool name holds no ':',
+// so the first one separates.
+func ParseDevice(s string) (Device, error) {
+	pool, name, ok := strings.Cut(s, ":")
+	if !ok {
+		return Device{}, fmt.Errorf("%w: device %q: want {pool}:{name}", ErrInvalid, s)
+	}
+	p, err := ParsePool(pool)
+	if err != nil {
+		return Device{}, err
+	}
+	n, err := ParseName(name)
+	if err != nil {
+		return Device{}, err
+	}
+	return Device{p, n}, nil
+}
+
+// String gives {pool}:{name}, the device's MQTT client id and user name.
+func (d Device) String() string { return d.Pool.s + ":" + d.Name.s }
+
+// Path gives {pool}/{name}, the device's place in MQTT topics.
+func (d Device) Path() string { return d.Pool.s + "/" + d.Name.s }
+
+// IsZero reports whether d names nothing.
+func (d Device) IsZero() bool { return d.Pool.IsZero() || d.Name.IsZero() }
+
+// A UUID is a 128-bit identifier in RFC 9562 form: a device's subject, an
+// exchange, a session. Those that the broker makes are version 7, so they sort by time.
+type UUID [16]byte
+
+// ParseUUID reads the 36-character form.
+func ParseUUID(s string) (UUID, error) {
+	var u UUID
+	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
+		return UUID{}, fmt.Errorf("%w: %q is not a UUID", ErrInvalid, s)
+	}
+	raw := s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:]
+	if _, err := hex.Decode(u[:], []byte(raw)); err != nil {
+		return UUID{}, fmt.Errorf("%w: %q is not a UUID", ErrInvalid, s)
+	}
+	return u, nil
+}
+
+// String gives the 36-character lower-case form.
+func (u UUID) String() string {
+	var b [36]byte
+	hex.Encode(b[:8], u[:4])
+	b[8] = '-'
+	hex.Encode(b[9:13], u[4:6])
+	b[13] = '-'
+	hex.Encode(b[14:18], u[6:8])
+	b[18] = '-'
+	hex.Encode(b[19:23], u[8:10])
+	b[23] = '-'
+	hex.Encode(b[24:], u[10:])
+	return string(b[:])
+}
+
+// IsZero reports whether u identifies nothing.
+func (u UUID) IsZero() bool { return u == UUID{} }
