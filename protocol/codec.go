@@ -1,0 +1,262 @@
+package protocol
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/signetd/signet/protocol/detcbor"
+)
+
+// A DecodeError says what is wrong with received bytes. ID is the call to refuse,
+// zero when the bytes do not tell it: then there is nobody to answer.
+type DecodeError struct {
+	ID   CallID
+	Code Code
+	Err  error
+}
+
+func (e *DecodeError) Error() string { return "decode message: " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *DecodeError) Unwrap() error { return e.Err }
+
+// Encode gives m's bytes and remembers them in m. It fills in version and type.
+func Encode(m Message) ([]byte, error) {
+	h := m.header()
+	h.Version, h.Kind = Version, typeOf(m)
+	b, err := detcbor.Marshal(m)
+	if err != nil {
+		return nil, err
+	}
+	if limit := limitOf(h.Kind); len(b) > limit {
+		return nil, fmt.Errorf("encode message: %d bytes, at most %d", len(b), limit)
+	}
+	h.raw = b
+	return b, nil
+}
+
+func typeOf(m Message) Type {
+	switch m.(type) {
+	case *Start:
+		return TypeStart
+	case *Challenge:
+		return TypeChallenge
+	case *Answer:
+		return TypeAnswer
+	case *Grant:
+		return TypeGrant
+	case *Refusal:
+		return TypeRefusal
+	case *Refresh:
+		return TypeRefresh
+	case *Enrol:
+		return TypeEnrol
+	case *Event:
+		return TypeEvent
+	}
+	return 0
+}
+
+func newMessage(t Type) Message {
+	switch t {
+	case TypeStart:
+		return new(Start)
+	case TypeChallenge:
+		return new(Challenge)
+	case TypeAnswer:
+		return new(Answer)
+	case TypeGrant:
+		return new(Grant)
+	case TypeRefusal:
+		return new(Refusal)
+	case TypeRefresh:
+		return new(Refresh)
+	case TypeEnrol:
+		return new(Enrol)
+	case TypeEvent:
+		return new(Event)
+	}
+	return nil
+}
+
+func limitOf(t Type) int {
+	if t == TypeEnrol {
+		return MaxEnrol
+	}
+	return MaxMessage
+}
+
+// Decode reads one message, strictly: deterministic, within its limits, every
+// required field there, no unknown critical field. Errors are *DecodeError.
+func Decode(data []byte) (Message, error) {
+	if len(data) > MaxEnrol {
+		return nil, &DecodeError{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes, at most %d", len(data), MaxEnrol)}
+	}
+	if err := detcbor.Check(data); err != nil {
+		return nil, &DecodeError{Code: CodeMalformed, Err: err}
+	}
+	var h Head
+	if err := detcbor.UnmarshalExtensible(data, &h); err != nil {
+		return nil, &DecodeError{Code: CodeMalformed, Err: err}
+	}
+	m, err := decodeBody(data, h)
+	if err != nil {
+		var d *DecodeError
+		if errors.As(err, &d) {
+			d.ID = h.ID
+			return nil, d
+		}
+		return nil, &DecodeError{ID: h.ID, Code: CodeMalformed, Err: err}
+	}
+	m.header().raw = data
+	return m, nil
+}
+
+func decodeBody(data []byte, h Head) (Message, error) {
+	if h.Version != Version {
+		return nil, &DecodeError{Code: CodeVersion, Err: fmt.Errorf("version %d, only %d is supported", h.Version, Version)}
+	}
+	m := newMessage(h.Kind)
+	if m == nil {
+		return nil, fmt.Errorf("unknown message type %d", h.Kind)
+	}
+	if limit := limitOf(h.Kind); len(data) > limit {
+		return nil, &DecodeError{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes, at most %d", len(data), limit)}
+	}
+	if hasCritical(data) {
+		return nil, &DecodeError{Code: CodeCritical, Err: errors.New("a negative key is critical and this version knows none")}
+	}
+	if err := detcbor.UnmarshalExtensible(data, m); err != nil {
+		return nil, err
+	}
+	return m, check(m)
+}
+
+// hasCritical looks for a negative key in the message's own map. Deterministic
+// order puts negative keys (0x20 and up) last, text keys even later, so one walk
+// over the top level is enough; Check has already run.
+func hasCritical(data []byte) bool {
+	var top map[int64]detcbor.RawMessage
+	if err := detcbor.UnmarshalExtensible(data, &top); err != nil {
+		return true // a key that is no integer is not ours either
+	}
+	for k := range top {
+		if k < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func check(m Message) error {
+	switch m := m.(type) {
+	case *Start:
+		return m.Wish.check()
+	case *Enrol:
+		return m.check()
+	case *Challenge:
+		if len(m.Session) == 0 || len(m.Session) > MaxSession {
+			return fmt.Errorf("session of %d bytes, want 1 to %d", len(m.Session), MaxSession)
+		}
+	case *Answer:
+		if len(m.Session) == 0 || len(m.Session) > MaxSession {
+			return fmt.Errorf("session of %d bytes, want 1 to %d", len(m.Session), MaxSession)
+		}
+		if m.Proof == nil && m.Secret == nil {
+			return errors.New("answer has neither proof nor secret")
+		}
+	case *Grant:
+		if (m.Sealed == nil) == (m.Open == nil) {
+			return errors.New("a grant is either sealed or open")
+		}
+	case *Refresh:
+		if len(m.Proof) == 0 {
+			return errors.New("refresh without proof")
+		}
+	}
+	return nil
+}
+
+func (e *Enrol) check() error {
+	if len(e.Key) == 0 {
+		return errors.New("enrol without key")
+	}
+	if e.TokenID != nil && len(e.TokenID) != TokenIDLen {
+		return fmt.Errorf("enrolment token id of %d bytes, want %d", len(e.TokenID), TokenIDLen)
+	}
+	if err := checkPairs("attributes", e.Attributes); err != nil {
+		return err
+	}
+	return e.Wish.check()
+}
+
+func (w *Wish) check() error {
+	switch {
+	case w.Pool.IsZero() || w.Name.IsZero():
+		return errors.New("pool and name are required")
+	case len(w.Nonce) != NonceLen:
+		return fmt.Errorf("nonce of %d bytes, want %d", len(w.Nonce), NonceLen)
+	case w.SealTo != nil && len(w.SealTo) != 32:
+		return fmt.Errorf("X25519 key of %d bytes, want 32", len(w.SealTo))
+	case w.Format > FormatJWT:
+		return fmt.Errorf("unknown token format %d", w.Format)
+	case len(w.Client) > 64, len(w.Audience) > 255, len(w.Scope) > 1024:
+		return errors.New("client, audience or scope is too long")
+	case w.Statement != nil && len(w.Statement) != 8:
+		return fmt.Errorf("statement id of %d bytes, want 8", len(w.Statement))
+	}
+	return checkPairs("metadata", w.Metadata)
+}
+
+func checkPairs(what string, m map[string]string) error {
+	if len(m) > MaxMetadata {
+		return fmt.Errorf("%d pairs of %s, at most %d", len(m), what, MaxMetadata)
+	}
+	for k, v := range m {
+		if k == "" || len(k) > 64 || len(v) > 1024 || !utf8.ValidString(v) {
+			return fmt.Errorf("%s: a name has 1 to 64 bytes, a value at most 1024", what)
+		}
+	}
+	return nil
+}
+
+// DecodeChallengeBody reads a challenge's body.
+func DecodeChallengeBody(b []byte) (*ChallengeBody, error) {
+	var c ChallengeBody
+	if err := detcbor.UnmarshalExtensible(b, &c); err != nil {
+		return nil, fmt.Errorf("decode challenge: %w", err)
+	}
+	if c.Kind == "" || len(c.Kind) > 64 || len(c.Nonce) != ServerNonce || c.Issuer == "" {
+		return nil, errors.New("decode challenge: kind, 32-byte nonce and issuer are required")
+	}
+	return &c, checkPairs("parameters", c.Params)
+}
+
+// DecodeRefreshBody reads a refresh's body.
+func DecodeRefreshBody(b []byte) (*RefreshBody, error) {
+	var r RefreshBody
+	if err := detcbor.UnmarshalExtensible(b, &r); err != nil {
+		return nil, fmt.Errorf("decode refresh: %w", err)
+	}
+	if r.Session.IsZero() || len(r.Handle) != 32 {
+		return nil, errors.New("decode refresh: session and 32-byte handle are required")
+	}
+	return &r, r.Wish.check()
+}
+
+// DecodeGrantBody reads an opened grant.
+func DecodeGrantBody(b []byte) (*GrantBody, error) {
+	var g GrantBody
+	if err := detcbor.UnmarshalExtensible(b, &g); err != nil {
+		return nil, fmt.Errorf("decode grant: %w", err)
+	}
+	if len(g.Access) == 0 || len(g.ID) == 0 || g.Subject.IsZero() || g.Issuer == "" {
+		return nil, errors.New("decode grant: access token, ID token, subject and issuer are required")
+	}
+	return &g, nil
+}
+
+// lengthPrefix keeps hashed parts apart.
+func lengthPrefix(b []byte, n int) []byte { return binary.BigEndian.AppendUint32(b, uint32(n)) }

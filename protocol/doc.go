@@ -1,0 +1,11 @@
+// Package protocol is the conversation between a device and the broker: its
+// messages, their codec, the transcript that every proof covers, and the sealing
+// of what the broker sends back. signet.cddl is the source of truth and
+// docs/protocol.md tells it to a firmware engineer.
+//
+//	device: start ─▶ challenge ─▶ answer ─▶ (challenge ─▶ answer)* ─▶ grant
+//	        enrol ─▶ the same        refresh ─▶ grant        any ─▶ refusal
+//
+// The package imports only the standard library and protocol/ident and
+// protocol/detcbor. It knows no transport, reads no clock and stores nothing.
+package protocol

@@ -1,0 +1,215 @@
+package protocol
+
+import "github.com/signetd/signet/protocol/ident"
+
+// Version is the protocol version this package speaks, and the only one so far.
+const Version = 1
+
+// Limits, chosen so that a message fits one small MQTT packet. Bytes unless said.
+const (
+	MaxMessage  = 8 << 10
+	MaxEnrol    = 16 << 10
+	MaxSession  = 1536 // 2,048 characters of base64url
+	MaxMetadata = 16   // pairs
+	NonceLen    = 16   // the device's
+	ServerNonce = 32
+	IDLen       = 16
+)
+
+// Type numbers a message. Numbers are frozen.
+type Type uint8
+
+// The messages.
+const (
+	TypeStart     Type = 1
+	TypeChallenge Type = 2
+	TypeAnswer    Type = 3
+	TypeGrant     Type = 4
+	TypeRefusal   Type = 5
+	TypeRefresh   Type = 6
+	TypeEnrol     Type = 7
+	TypeEvent     Type = 8
+)
+
+// Format is the form of the access token a device asks for.
+type Format uint8
+
+// The formats. The ID token is always a CWT: it is for the device itself.
+const (
+	FormatCWT Format = 0
+	FormatJWT Format = 1
+)
+
+// CallID is the device's name for one logical call, the same on every retry.
+type CallID [IDLen]byte
+
+// A Message is one of *Start, *Challenge, *Answer, *Grant, *Refusal, *Refresh, *Enrol, *Event.
+type Message interface {
+	// Type tells which.
+	Type() Type
+	// Call is the logical call it belongs to.
+	Call() CallID
+	// Bytes is the message as it was received or encoded, nil before that.
+	Bytes() []byte
+
+	header() *Head
+}
+
+// Head opens every message.
+type Head struct {
+	Version uint8  `cbor:"0,keyasint"`
+	Kind    Type   `cbor:"1,keyasint"`
+	ID      CallID `cbor:"2,keyasint"`
+
+	raw []byte
+}
+
+// Type tells which message it is.
+func (h *Head) Type() Type { return h.Kind }
+
+// Call is the logical call the message belongs to.
+func (h *Head) Call() CallID { return h.ID }
+
+// Bytes is the message as received or encoded.
+func (h *Head) Bytes() []byte { return h.raw }
+
+func (h *Head) header() *Head { return h }
+
+// Wish is what a device says of itself and asks for, in start, enrol and refresh.
+type Wish struct {
+	Pool      ident.Pool        `cbor:"3,keyasint"`
+	Name      ident.Name        `cbor:"4,keyasint"`
+	Client    string            `cbor:"5,keyasint,omitempty"`
+	Nonce     []byte            `cbor:"6,keyasint"`
+	SealTo    []byte            `cbor:"7,keyasint,omitempty"`
+	Format    Format            `cbor:"8,keyasint,omitempty"`
+	Audience  string            `cbor:"9,keyasint,omitempty"`
+	Scope     string            `cbor:"10,keyasint,omitempty"`
+	Metadata  map[string]string `cbor:"11,keyasint,omitempty"`
+	Statement []byte            `cbor:"12,keyasint,omitempty"`
+}
+
+// Device is the full name that the message claims; the proof binds it.
+func (w *Wish) Device() ident.Device { return ident.Device{Pool: w.Pool, Name: w.Name} }
+
+// Start opens an authentication.
+type Start struct {
+	Head
+	Wish
+}
+
+// Enrol opens an enrolment: an authentication that brings its own key.
+type Enrol struct {
+	Head
+	Wish
+	Key        []byte            `cbor:"13,keyasint"`
+	TokenID    []byte            `cbor:"14,keyasint,omitempty"`
+	Attributes map[string]string `cbor:"15,keyasint,omitempty"`
+}
+
+// Challenge asks for a proof or an answer. Body is kept encoded, because the
+// transcript covers its bytes as they came.
+type Challenge struct {
+	Head
+	Session []byte `cbor:"3,keyasint"`
+	Body    []byte `cbor:"4,keyasint"`
+}
+
+// The kinds of challenge that the protocol itself knows; any other is custom.
+const (
+	KindKey   = "key"   // a signature by the enrolled key
+	KindPSK   = "psk"   // an HMAC under the shared key
+	KindEnrol = "enrol" // possession of the new key, and of the enrolment token
+)
+
+// ChallengeBody is what a challenge asks.
+type ChallengeBody struct {
+	Kind   string            `cbor:"1,keyasint"`
+	Nonce  []byte            `cbor:"2,keyasint"`
+	Issuer string            `cbor:"3,keyasint"`
+	Params map[string]string `cbor:"4,keyasint,omitempty"`
+	SealTo []byte            `cbor:"5,keyasint,omitempty"`
+}
+
+// Answer answers a challenge.
+type Answer struct {
+	Head
+	Session    []byte `cbor:"3,keyasint"`
+	Proof      []byte `cbor:"4,keyasint,omitempty"`
+	Secret     []byte `cbor:"5,keyasint,omitempty"`
+	TokenProof []byte `cbor:"6,keyasint,omitempty"`
+}
+
+// Refresh asks for new tokens for a session, in one round trip.
+type Refresh struct {
+	Head
+	Body  []byte `cbor:"3,keyasint"`
+	Proof []byte `cbor:"4,keyasint"`
+}
+
+// RefreshBody is what the proof of a Refresh covers.
+type RefreshBody struct {
+	Wish
+	Session ident.UUID `cbor:"13,keyasint"`
+	Handle  []byte     `cbor:"14,keyasint"` // SHA-256 of the refresh token
+}
+
+// Grant carries a GrantBody, sealed to the device or, where both ends know that
+// TLS ends in the broker, open.
+type Grant struct {
+	Head
+	Sealed []byte `cbor:"3,keyasint,omitempty"`
+	Open   []byte `cbor:"4,keyasint,omitempty"`
+}
+
+// GrantBody is what an authenticated device gets. Lives are in seconds and count
+// from arrival: a device needs no clock to use them.
+type GrantBody struct {
+	Access    []byte     `cbor:"1,keyasint"`
+	ID        []byte     `cbor:"2,keyasint"`
+	Refresh   []byte     `cbor:"3,keyasint,omitempty"`
+	Session   ident.UUID `cbor:"4,keyasint"`
+	Life      uint32     `cbor:"5,keyasint"`
+	Refreshes uint32     `cbor:"6,keyasint,omitempty"` // the refresh token's life
+	Subject   ident.UUID `cbor:"7,keyasint"`
+	Issuer    string     `cbor:"8,keyasint"`
+	Publish   []string   `cbor:"9,keyasint"`
+	Subscribe []string   `cbor:"10,keyasint"`
+	Statement []byte     `cbor:"11,keyasint,omitempty"`
+	Anchor    []byte     `cbor:"12,keyasint,omitempty"`
+}
+
+// Refusal says no, with a code; the reason stays in the broker's log.
+type Refusal struct {
+	Head
+	Problem Problem `cbor:"3,keyasint"`
+}
+
+// Problem is a concise problem detail (RFC 9290).
+type Problem struct {
+	Title  string        `cbor:"-1,keyasint,omitempty"`
+	Detail string        `cbor:"-2,keyasint,omitempty"`
+	Code   uint8         `cbor:"-4,keyasint,omitempty"` // a CoAP response code
+	Signet ProblemDetail `cbor:"60001,keyasint"`
+}
+
+// ProblemDetail is Signet's own entry of a problem.
+type ProblemDetail struct {
+	Code       Code    `cbor:"0,keyasint"`
+	RetryAfter uint32  `cbor:"1,keyasint,omitempty"` // seconds
+	TriesLeft  uint8   `cbor:"2,keyasint,omitempty"`
+	Versions   []uint8 `cbor:"3,keyasint,omitempty"`
+}
+
+// Event is pushed to a connected device. It is a hint, never proof.
+type Event struct {
+	Head
+	Name string `cbor:"3,keyasint"`
+}
+
+// The events.
+const (
+	EventDisabled = "disabled"
+	EventEnabled  = "enabled"
+	EventRenew    = "reauthenticate"
+)

@@ -1,0 +1,83 @@
+package strictjson_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/signetd/signet/protocol/token/strictjson"
+)
+
+func TestObject(t *testing.T) {
+	got, err := strictjson.Object([]byte(" {\"a\" : 1 ,\n\"b\\u0063\":[ {\"x\":\"}\\\"\"} , 2],\"\":{}} "))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []strictjson.Member{
+		{Name: "a", Value: []byte("1")},
+		{Name: "bc", Value: []byte(`[ {"x":"}\""} , 2]`)},
+		{Name: "", Value: []byte("{}")},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestObjectRefuses(t *testing.T) {
+	for name, in := range map[string]string{
+		"empty":              "",
+		"array":              "[]",
+		"duplicate":          `{"a":1,"a":1}`,
+		"escaped duplicate":  `{"a":1,"\u0061":1}`,
+		"duplicate inside":   `{"x":{"a":1,"a":1}}`,
+		"duplicate in array": `{"x":[{"a":1,"a":1}]}`,
+		"trailing":           `{}{}`,
+		"not UTF-8":          "{\"a\":\"\xff\"}",
+		"comment":            "{/**/}",
+		"deep":               `{"a":` + strings.Repeat("[", 8) + strings.Repeat("]", 8) + `}`,
+		"many":               `{"a":[0` + strings.Repeat(",0", 256) + `]}`,
+		"large":              `{"a":"` + strings.Repeat("x", strictjson.MaxSize) + `"}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := strictjson.Object([]byte(in)); !errors.Is(err, strictjson.ErrMalformed) {
+				t.Errorf("Object(%.60q) = %v, want ErrMalformed", in, err)
+			}
+		})
+	}
+}
+
+func TestInteger(t *testing.T) {
+	for in, ok := range map[string]bool{"0": true, "-5": true, "17": true, "1.0": false, "1e3": false, "-0": false, `"1"`: false, "": false, "9223372036854775808": false} {
+		if _, err := strictjson.Integer([]byte(in)); (err == nil) != ok {
+			t.Errorf("Integer(%q) = %v, want success %v", in, err, ok)
+		}
+	}
+}
+
+// FuzzObject holds the walk against encoding/json: what is accepted has the
+// same members there.
+func FuzzObject(f *testing.F) {
+	for _, s := range []string{`{}`, `{"a":1,"b":[true,null,{"c":"d\\"}]}`, `{"a":1,"a":2}`, ` { "\u0061" : -1.5e3 } `} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		members, err := strictjson.Object(data)
+		if err != nil {
+			return
+		}
+		var want map[string]json.RawMessage
+		if err := json.Unmarshal(data, &want); err != nil {
+			t.Fatal(err)
+		}
+		if len(want) != len(members) {
+			t.Fatalf("%d members, encoding/json finds %d", len(members), len(want))
+		}
+		for _, m := range members {
+			if string(want[m.Name]) != string(m.Value) {
+				t.Fatalf("%q is %s, encoding/json says %s", m.Name, m.Value, want[m.Name])
+			}
+		}
+	})
+}

@@ -1,0 +1,48 @@
+package protocol
+
+import (
+	"crypto/sha256"
+
+	"github.com/signetd/signet/protocol/detcbor"
+)
+
+// A Transcript is the running SHA-256 over everything said in one exchange, in
+// order: the opening message, then for each round the challenge's body and the
+// whole answer. The zero value is the empty transcript.
+//
+//	t0 = SHA-256("signet-v1")
+//	tn = SHA-256(tn-1 ‖ length as 4 bytes, big endian ‖ bytes)
+//
+// The session of a challenge is left out: it holds the transcript, and any other
+// session put in its place brings another transcript, under which no proof fits.
+type Transcript [sha256.Size]byte
+
+// Add gives the transcript that follows when b is said.
+func (t Transcript) Add(b []byte) Transcript {
+	if t == (Transcript{}) {
+		t = sha256.Sum256([]byte("signet-v1"))
+	}
+	buf := make([]byte, 0, 512)
+	buf = append(buf, t[:]...)
+	buf = lengthPrefix(buf, len(b))
+	return sha256.Sum256(append(buf, b...))
+}
+
+// Purposes keep proofs of one key apart: none can stand for another.
+const (
+	PurposeKey        = "key"
+	PurposePSK        = "psk"
+	PurposeEnrol      = "enrol"
+	PurposeEnrolToken = "enrol-token"
+	PurposeRefresh    = "refresh"
+)
+
+// ProofInput is what a proof signs or MACs: the CBOR array
+// ["signet-proof-v1", purpose, transcript]. Both sides call it.
+func ProofInput(purpose string, t Transcript) []byte {
+	b, err := detcbor.Marshal([]any{"signet-proof-v1", purpose, t[:]})
+	if err != nil {
+		return nil // strings and bytes always encode; nil verifies nothing
+	}
+	return b
+}
