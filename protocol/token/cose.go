@@ -1,0 +1,225 @@
+package token
+
+import (
+	"fmt"
+
+	"github.com/signetd/signet/protocol/detcbor"
+)
+
+// Tags and header labels (RFC 9052, 2 and 3.1; RFC 9360; RFC 9596).
+const (
+	tagMac0  = 17
+	tagSign1 = 18
+
+	headerAlg     = 1
+	headerCrit    = 2
+	headerKID     = 4
+	headerX5Bag   = 32
+	headerX5Chain = 33
+	headerX5T     = 34
+	headerX5U     = 35
+	headerType    = 16
+)
+
+// A Message is a COSE_Sign1 or COSE_Mac0 (RFC 9052, 4.2 and 6.2) as it was read; the signature
+// or tag is checked before a caller sees one.
+type Message struct {
+	Payload  []byte
+	KID      []byte // nil if there is none
+	Type     uint64 // typ as a number; 0 if absent or text
+	TypeText string // typ as text
+
+	alg       Alg
+	protected []byte
+	proof     []byte // signature or tag
+	others    bool   // has header parameters beside alg, typ and kid
+}
+
+// Sign1 signs payload as a tagged COSE_Sign1 of the given class. The signature
+// also covers external, which does not travel; nil means none.
+func Sign1(class Class, payload, external []byte, s *Signer) ([]byte, error) {
+	protected, err := protectedHeader(class, s.key.alg)
+	if err != nil {
+		return nil, err
+	}
+	proof, err := s.Sign(toBeProved("Signature1", protected, external, payload))
+	if err != nil {
+		return nil, err
+	}
+	return appendMessage(tagSign1, protected, s.key.thumb[:coseKIDLen], payload, proof)
+}
+
+// VerifySign1 reads a tagged COSE_Sign1 of any type and checks it with key. It is
+// for objects that are not tokens and for vector collections: the caller looks
+// at Type. To read one of a class, use OpenSign1.
+func VerifySign1(raw []byte, key *Key, external []byte) (*Message, error) {
+	m, err := parseCOSE(raw, tagSign1)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.verify(key, external); err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// OpenSign1 reads what Sign1 made for the same class and the same external bytes.
+func OpenSign1(raw []byte, class Class, key *Key, external []byte) ([]byte, error) {
+	m, err := parseCOSE(raw, tagSign1)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.strict(class); err != nil {
+		return nil, err
+	}
+	if err := m.verify(key, external); err != nil {
+		return nil, err
+	}
+	return m.Payload, nil
+}
+
+func (m *Message) verify(key *Key, external []byte) error {
+	if key == nil || key.alg == 0 {
+		return fmt.Errorf("%w: none given", ErrKey)
+	}
+	if m.alg != key.alg {
+		return fmt.Errorf("%w: header says %s, the key is for %s", ErrAlgorithm, m.alg, key.alg)
+	}
+	return key.Verify(toBeProved("Signature1", m.protected, external, m.Payload), m.proof)
+}
+
+// strict holds the message against Signet's profile: the class's typ and nothing
+// but alg, typ and kid.
+func (m *Message) strict(class Class) error {
+	if err := class.checkCOSE(m.Type, m.TypeText); err != nil {
+		return err
+	}
+	if m.others {
+		return fmt.Errorf("%w: only alg, typ and kid may be in the headers", ErrHeader)
+	}
+	if len(m.KID) == 0 {
+		return fmt.Errorf("%w: no kid", ErrHeader)
+	}
+	return nil
+}
+
+func protectedHeader(class Class, alg Alg) ([]byte, error) {
+	number := class.row().coseType
+	if number == 0 {
+		return nil, fmt.Errorf("%w: no such class", ErrType)
+	}
+	b := appendHead(make([]byte, 0, 16), majorMap, 2)
+	b = appendInt(appendInt(b, headerAlg), int64(alg))
+	return appendInt(appendInt(b, headerType), int64(number)), nil
+}
+
+// toBeProved gives the Sig_structure (RFC 9052, 4.4) or MAC_structure (6.3).
+func toBeProved(context string, protected, external, payload []byte) []byte {
+	b := make([]byte, 0, 32+len(protected)+len(external)+len(payload))
+	b = appendText(appendHead(b, majorArray, 4), context)
+	return appendBytes(appendBytes(appendBytes(b, protected), external), payload)
+}
+
+func appendMessage(tag byte, protected, kid, payload, proof []byte) ([]byte, error) {
+	b := make([]byte, 0, 24+len(protected)+len(kid)+len(payload)+len(proof))
+	b = appendHead(append(b, 6<<5|tag), majorArray, 4)
+	b = appendBytes(b, protected)
+	if len(kid) == 0 {
+		b = appendHead(b, majorMap, 0)
+	} else {
+		b = appendBytes(appendInt(appendHead(b, majorMap, 1), headerKID), kid)
+	}
+	b = appendBytes(appendBytes(b, payload), proof)
+	if len(b) > MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(b), MaxSize)
+	}
+	return b, nil
+}
+
+// parseCOSE reads the structure under the tag, and checks all but type and proof.
+func parseCOSE(raw []byte, tag byte) (*Message, error) {
+	if len(raw) > MaxSize {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(raw), MaxSize)
+	}
+	if len(raw) == 0 || raw[0] != 6<<5|tag {
+		return nil, fmt.Errorf("%w: want COSE under tag %d", ErrMalformed, tag)
+	}
+	if err := detcbor.Check(raw[1:]); err != nil {
+		return nil, fmt.Errorf("%w: COSE: %w", ErrMalformed, err)
+	}
+	r := &reader{data: raw, pos: 1}
+	if n, err := r.want(majorArray, "COSE"); err != nil || n != 4 {
+		return nil, fmt.Errorf("%w: want a COSE array of 4 elements", ErrMalformed)
+	}
+	m := new(Message)
+	var err error
+	if m.protected, err = r.bytes("protected header"); err != nil {
+		return nil, err
+	}
+	if err := m.readProtected(); err != nil {
+		return nil, err
+	}
+	if err := r.labels("unprotected header", func(label int64) error { return m.unprotectedMember(label, r) }); err != nil {
+		return nil, err
+	}
+	if m.Payload, err = r.bytes("payload"); err != nil {
+		return nil, err
+	}
+	m.proof, err = r.bytes("signature or tag")
+	return m, err
+}
+
+func (m *Message) readProtected() error {
+	if err := detcbor.Check(m.protected); err != nil {
+		return fmt.Errorf("%w: protected header: %w", ErrMalformed, err)
+	}
+	r := &reader{data: m.protected}
+	if err := r.labels("protected header", func(label int64) error { return m.protectedMember(label, r) }); err != nil {
+		return err
+	}
+	if m.alg == 0 {
+		return fmt.Errorf("%w: no alg in the protected header", ErrHeader)
+	}
+	return nil
+}
+
+func (m *Message) protectedMember(label int64, r *reader) error {
+	switch label {
+	case headerAlg:
+		n, err := r.integer("alg")
+		m.alg = Alg(n)
+		return err
+	case headerType:
+		if r.next() == majorText {
+			var err error
+			m.TypeText, err = r.text("typ")
+			return err
+		}
+		n, err := r.want(majorUint, "typ")
+		m.Type = n
+		return err
+	case headerCrit, headerX5Bag, headerX5Chain, headerX5T, headerX5U:
+		return fmt.Errorf("%w: label %d", ErrHeader, label)
+	}
+	if label < 0 || label == headerKID {
+		return fmt.Errorf("%w: label %d in the protected header", ErrHeader, label)
+	}
+	m.others = true
+	r.skip()
+	return nil
+}
+
+func (m *Message) unprotectedMember(label int64, r *reader) error {
+	if label != headerKID {
+		return fmt.Errorf("%w: label %d in the unprotected header, only kid may be there", ErrHeader, label)
+	}
+	kid, err := r.bytes("kid")
+	if err != nil {
+		return err
+	}
+	if len(kid) > MaxKID {
+		return fmt.Errorf("%w: kid has %d bytes, at most %d", ErrHeader, len(kid), MaxKID)
+	}
+	m.KID = kid
+	return nil
+}
