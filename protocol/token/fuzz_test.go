@@ -1,0 +1,108 @@
+package token_test
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"testing"
+
+	"github.com/signetd/signet/protocol/token"
+)
+
+// fuzzSigner has a fixed key, so that seeds and findings stay good.
+func fuzzSigner(t testing.TB) *token.Signer {
+	t.Helper()
+	s, err := token.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// FuzzParseCWT parses as it is and with the input as signed payload: whatever
+// claims are accepted can be signed again and read the same.
+func FuzzParseCWT(f *testing.F) {
+	s := fuzzSigner(f)
+	raw, err := token.SignCWT(token.Access, fullClaims(f), s)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	f.Add(split(f, raw).Payload)
+	f.Add(unhex(f, "d28443a10126a0f640"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, _ = token.ParseCWT(data, token.Access, lookup(s.Key()))
+		signed, err := token.Sign1(token.Access, data, nil, s)
+		if err != nil {
+			return
+		}
+		claims, err := token.ParseCWT(signed, token.Access, lookup(s.Key()))
+		if err != nil {
+			return
+		}
+		again, err := token.SignCWT(token.Access, claims, s)
+		if err != nil {
+			t.Fatalf("read what cannot be written: %v", err)
+		}
+		reread, err := token.ParseCWT(again, token.Access, lookup(s.Key()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reread.Subject != claims.Subject || !reread.Expires.Equal(claims.Expires) || reread.Audience != claims.Audience {
+			t.Fatalf("%+v became %+v", claims, reread)
+		}
+	})
+}
+
+// FuzzParseJWT does the same for the header, the payload and the whole.
+func FuzzParseJWT(f *testing.F) {
+	s := fuzzSigner(f)
+	raw, err := token.SignJWT(token.Access, fullClaims(f), s)
+	if err != nil {
+		f.Fatal(err)
+	}
+	m, err := token.VerifyJWS([]byte(raw), s.Key())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add([]byte(raw))
+	f.Add(m.Payload)
+	f.Add([]byte(`{"alg":"EdDSA","kid":"` + s.Key().KID() + `","typ":"at+jwt"}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, _ = token.ParseJWT(data, token.Access, lookup(s.Key()))
+		_, _ = token.ParseJWT([]byte(forge(t, s, string(data), string(m.Payload))), token.Access, lookup(s.Key()))
+		signed, err := token.SignJWS("at+jwt", data, s)
+		if err != nil {
+			return
+		}
+		claims, err := token.ParseJWT([]byte(signed), token.Access, lookup(s.Key()))
+		if err != nil {
+			return
+		}
+		if _, err := token.SignJWT(token.Access, claims, s); err != nil {
+			t.Fatalf("read what cannot be written: %v", err)
+		}
+	})
+}
+
+// FuzzParseCOSEKey: an accepted key has one spelling, and that spelling is stable.
+func FuzzParseCOSEKey(f *testing.F) {
+	for _, alg := range []token.Alg{token.ES256, token.EdDSA, token.RS256} {
+		k := newSigner(f, alg).Key()
+		f.Add(k.MarshalCOSE())
+		f.Add(token.MarshalCOSEKeySet([]*token.Key{k}))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		_, _ = token.ParseCOSEKeySet(data)
+		k, err := token.ParseCOSEKey(data)
+		if err != nil {
+			return
+		}
+		again, err := token.ParseCOSEKey(k.MarshalCOSE())
+		if err != nil || !bytes.Equal(again.MarshalCOSE(), k.MarshalCOSE()) {
+			t.Fatalf("%x is not stable: %v", data, err)
+		}
+		if k.Verify([]byte("x"), make([]byte, 64)) == nil {
+			t.Fatalf("%x accepts a signature of zeros", data)
+		}
+	})
+}
