@@ -1,0 +1,183 @@
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// A Link carries one message to the broker and one back.
+type Link interface {
+	// RoundTrip sends request and returns the reply with the same call id. It
+	// repeats the request as it sees fit. The reply may be anyone's: it is
+	// checked here. RoundTrip is not called twice at the same time for one call.
+	RoundTrip(ctx context.Context, request []byte) (reply []byte, err error)
+}
+
+// A Prover holds the device's secret and proves possession of it.
+type Prover interface {
+	// Kind is protocol.KindKey or protocol.KindPSK.
+	Kind() string
+	// PublicKey is the COSE_Key to enrol (RFC 9052, section 7); nil for a shared key.
+	PublicKey() []byte
+	// Prove signs input (ES256 as r and s of 32 bytes each, or Ed25519), or
+	// computes its HMAC-SHA-256 under a shared key.
+	Prove(input []byte) ([]byte, error)
+}
+
+// State keeps a device's Record over restarts and power cuts.
+type State interface {
+	// Load gives the record last saved; the zero Record and no error if there is none.
+	Load(ctx context.Context) (Record, error)
+	// Save returns when r is durable. Whatever happens, Load finds either r or what was before.
+	Save(ctx context.Context, r Record) error
+}
+
+// A Solver answers a custom challenge: kind is its name, params are its public
+// parameters. The answer is sent sealed to the broker if the challenge has a key to seal to.
+type Solver func(ctx context.Context, kind string, params map[string]string) (answer []byte, err error)
+
+// A Record is what the device must not forget. Encoded as a CBOR map; new keys may follow.
+type Record struct {
+	Device    ident.Device `cbor:"-"`
+	Pool      ident.Pool   `cbor:"1,keyasint"`
+	Name      ident.Name   `cbor:"2,keyasint"`
+	Enrolled  bool         `cbor:"3,keyasint,omitempty"`
+	Subject   ident.UUID   `cbor:"4,keyasint"`
+	Issuer    string       `cbor:"5,keyasint,omitempty"`
+	Pin       []byte       `cbor:"6,keyasint,omitempty"`  // start of the anchor's thumbprint
+	Anchor    []byte       `cbor:"7,keyasint,omitempty"`  // COSE_Key, fits the pin
+	Statement []byte       `cbor:"8,keyasint,omitempty"`  // COSE_Sign1 by the anchor, verified
+	Floor     int64        `cbor:"9,keyasint,omitempty"`  // Unix seconds: it is not earlier than this
+	Session   ident.UUID   `cbor:"10,keyasint"`           // of the refresh token
+	Refresh   []byte       `cbor:"11,keyasint,omitempty"` // refresh token, a secret
+}
+
+// Errors of this package. Refusals by the broker are *protocol.Refusal.
+var (
+	// ErrGrant is wrapped when a grant is not the real broker's for this call.
+	ErrGrant = errors.New("grant not acceptable")
+	// ErrUnexpected is wrapped when a reply makes no sense at this point.
+	ErrUnexpected = errors.New("unexpected reply")
+	// ErrNoAnchor says that nothing tells the real broker from another.
+	ErrNoAnchor = errors.New("no anchor is pinned")
+	// ErrNoSession says that there is no refresh token to use.
+	ErrNoSession = errors.New("no session to refresh")
+	// ErrNoSolver says that a custom challenge came and nobody is there to answer it.
+	ErrNoSolver = errors.New("no answer to the challenge")
+	// ErrOtherDevice says that the state belongs to another device.
+	ErrOtherDevice = errors.New("state belongs to another device")
+)
+
+// A Config says who the device is and what it stands on.
+type Config struct {
+	Device ident.Device
+	Client string // "" for the pool's default client
+	Prover Prover
+	State  State
+	Solver Solver          // nil: custom challenges fail
+	Format protocol.Format // of access tokens when nothing else is asked for
+	// Pin is the start (at least 16 bytes) of the RFC 9679 thumbprint of the
+	// pool's anchor, if it is known beforehand. An enrolment token brings its own.
+	Pin []byte
+	// Built is a time that has certainly passed, such as the program's build time.
+	Built  time.Time
+	Clock  func() time.Time // nil: time.Now; used for what has elapsed, never believed
+	Random io.Reader        // nil: crypto/rand
+	Log    *slog.Logger     // nil: nothing is logged
+}
+
+// An Agent is one device. It is safe for concurrent use; calls to the broker
+// happen one after another, because each may replace the refresh token.
+type Agent struct {
+	cfg     Config
+	calling sync.Mutex // held during a call to the broker
+
+	mu      sync.Mutex // protects the fields below
+	record  Record
+	current *Grant // the last grant that was asked for without special wishes
+	signed  signedTime
+	status  Status
+}
+
+// New loads the device's state. It fails with ErrOtherDevice if that is another device's.
+func New(ctx context.Context, cfg Config) (*Agent, error) {
+	if cfg.Device.IsZero() || cfg.Prover == nil || cfg.State == nil {
+		return nil, errors.New("agent: device, prover and state are required")
+	}
+	if cfg.Pin != nil && len(cfg.Pin) < protocol.PinLen {
+		return nil, fmt.Errorf("agent: anchor pin of %d bytes, want at least %d", len(cfg.Pin), protocol.PinLen)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = time.Now
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	r, err := cfg.State.Load(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load state: %w", err)
+	}
+	r.Device = ident.Device{Pool: r.Pool, Name: r.Name}
+	if !r.Device.IsZero() && r.Device != cfg.Device {
+		return nil, fmt.Errorf("%w: %s, not %s", ErrOtherDevice, r.Device, cfg.Device)
+	}
+	r.Device, r.Pool, r.Name = cfg.Device, cfg.Device.Pool, cfg.Device.Name
+	if r.Pin == nil {
+		r.Pin = cfg.Pin
+	}
+	return &Agent{cfg: cfg, record: r, status: Status{Phase: PhaseStarting}}, nil
+}
+
+// Enrolled reports whether the broker has accepted this device before.
+func (a *Agent) Enrolled() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.record.Enrolled
+}
+
+// Device gives the device's name.
+func (a *Agent) Device() ident.Device { return a.cfg.Device }
+
+// A Grant is what the device holds after an authentication, checked.
+type Grant struct {
+	Access    []byte // CWT, or a JWT's text
+	ID        []byte // CWT
+	Format    protocol.Format
+	Subject   ident.UUID
+	Issuer    string
+	Session   ident.UUID
+	Publish   []string // MQTT filters
+	Subscribe []string
+	Life      time.Duration // from arrival
+	Arrived   time.Time     // by the local clock: compare it with the same clock only
+	Signed    time.Time     // when it was made, by the broker's clock
+}
+
+// Left is how long the access token is still good, counted on the monotonic clock.
+func (g *Grant) Left(now time.Time) time.Duration { return g.Life - now.Sub(g.Arrived) }
+
+// Current gives the grant in use, nil before the first and after a refusal.
+func (a *Agent) Current() *Grant {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.current
+}
+
+// snapshot copies the record; slices in it are never changed in place.
+func (a *Agent) snapshot() Record {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.record
+}

@@ -1,0 +1,339 @@
+package agent_test
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+const issuer = "https://broker.example/pools/demo"
+
+// fakeBroker speaks the protocol with real keys and keeps its sessions in memory.
+// Its fields bend what it does.
+type fakeBroker struct {
+	t        *testing.T
+	anchor   *token.Signer
+	signer   *token.Signer
+	sealKey  *ecdh.PrivateKey
+	now      time.Time
+	flow     []string // custom challenges after the proof
+	secret   string   // their answer
+	tries    uint8
+	disabled bool
+	life     uint32
+	admit    *protocol.EnrolToken
+
+	bendGrant     func(*protocol.GrantBody)
+	bendClaims    func(*token.Claims)
+	bendChallenge func(*protocol.ChallengeBody)
+	bendReply     func(raw []byte) []byte
+	statementBy   *token.Signer
+
+	mu      sync.Mutex
+	devices map[ident.Name]*token.Key
+	subject map[ident.Name]ident.UUID
+	refresh map[[32]byte]ident.UUID
+	open    map[string]*conversation
+	calls   int
+	refused int
+}
+
+type conversation struct {
+	said  protocol.Transcript
+	wish  protocol.Wish
+	key   *token.Key
+	enrol *protocol.Enrol
+	step  int
+	left  uint8
+	id    protocol.CallID
+}
+
+func newSigner(t *testing.T) *token.Signer {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := token.NewSigner(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func newFakeBroker(t *testing.T) *fakeBroker {
+	seal, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &fakeBroker{
+		t: t, anchor: newSigner(t), signer: newSigner(t), sealKey: seal, now: time.Unix(1_790_000_000, 0), tries: 3, life: 3600,
+		devices: map[ident.Name]*token.Key{}, subject: map[ident.Name]ident.UUID{}, refresh: map[[32]byte]ident.UUID{}, open: map[string]*conversation{},
+	}
+	seed := make([]byte, 28)
+	_, _ = rand.Read(seed)
+	thumb := b.anchor.Key().Thumbprint()
+	tok, err := protocol.NewEnrolToken(seed, thumb[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.admit = &tok
+	return b
+}
+
+func (b *fakeBroker) RoundTrip(_ context.Context, request []byte) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.calls++
+	m, err := protocol.Decode(request)
+	if err != nil {
+		b.t.Errorf("the agent sent what does not decode: %v", err)
+		return nil, err
+	}
+	reply, err := b.respond(m)
+	var code protocol.Code
+	if errors.As(err, &code) {
+		b.refused++
+		reply = protocol.Refuse(m.Call(), protocol.ProblemDetail{Code: code})
+	} else if err != nil {
+		return nil, err
+	}
+	raw, err := protocol.Encode(reply)
+	if b.bendReply != nil {
+		raw = b.bendReply(raw)
+	}
+	return raw, err
+}
+
+func (b *fakeBroker) disable(yes bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.disabled = yes
+}
+
+func (b *fakeBroker) isDisabled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.disabled
+}
+
+func (b *fakeBroker) count() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.calls
+}
+
+func (b *fakeBroker) respond(m protocol.Message) (protocol.Message, error) {
+	switch m := m.(type) {
+	case *protocol.Enrol:
+		key, err := token.ParseCOSEKey(m.Key)
+		if err != nil {
+			return nil, protocol.CodeMalformed
+		}
+		c := &conversation{wish: m.Wish, key: key, enrol: m, left: b.tries, id: m.ID}
+		c.said = c.said.Add(m.Bytes())
+		return b.challenge(c)
+	case *protocol.Start:
+		c := &conversation{wish: m.Wish, key: b.devices[m.Name], left: b.tries, id: m.ID}
+		c.said = c.said.Add(m.Bytes())
+		return b.challenge(c)
+	case *protocol.Answer:
+		return b.answered(m)
+	case *protocol.Refresh:
+		return b.refreshed(m)
+	}
+	return nil, protocol.CodeMalformed
+}
+
+func (b *fakeBroker) challenge(c *conversation) (protocol.Message, error) {
+	body := protocol.ChallengeBody{Kind: protocol.KindKey, Nonce: make([]byte, 32), Issuer: issuer}
+	_, _ = rand.Read(body.Nonce)
+	if c.enrol != nil {
+		body.Kind = protocol.KindEnrol
+	}
+	if c.step > 0 {
+		body.Kind, body.Params = b.flow[c.step-1], map[string]string{"ask": "colour"}
+		body.SealTo = b.sealKey.PublicKey().Bytes()
+	}
+	if b.bendChallenge != nil {
+		b.bendChallenge(&body)
+	}
+	raw, err := detcbor.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	c.said = c.said.Add(raw)
+	session := rand.Text()
+	b.open[session] = c
+	return &protocol.Challenge{Head: protocol.Head{ID: c.id}, Session: []byte(session), Body: raw}, nil
+}
+
+func (b *fakeBroker) answered(m *protocol.Answer) (protocol.Message, error) {
+	c := b.open[string(m.Session)]
+	if c == nil {
+		return nil, protocol.CodeExpired
+	}
+	if !b.right(c, m) {
+		if c.left--; c.left == 0 {
+			delete(b.open, string(m.Session))
+			return nil, protocol.CodeDenied
+		}
+		return protocol.Refuse(m.ID, protocol.ProblemDetail{Code: protocol.CodeWrongAnswer, TriesLeft: c.left}), nil
+	}
+	delete(b.open, string(m.Session))
+	c.said = c.said.Add(m.Bytes())
+	if c.step < len(b.flow) {
+		c.step++
+		return b.challenge(c)
+	}
+	if b.disabled {
+		return nil, protocol.CodeDisabled
+	}
+	if c.enrol != nil {
+		b.devices[c.wish.Name] = c.key
+		if b.subject[c.wish.Name].IsZero() {
+			b.subject[c.wish.Name] = ident.UUID([]byte(rand.Text())[:16])
+		}
+	}
+	return b.grant(c)
+}
+
+func (b *fakeBroker) right(c *conversation, m *protocol.Answer) bool {
+	if c.step > 0 {
+		plain, err := protocol.OpenAnswer(b.sealKey, c.said, m.Secret)
+		return err == nil && string(plain) == b.secret
+	}
+	purpose := protocol.PurposeKey
+	if c.enrol != nil {
+		purpose = protocol.PurposeEnrol
+		key, err := b.admit.Key()
+		if err != nil || string(c.enrol.TokenID) != string(b.admit.ID()) {
+			return false
+		}
+		pub, err := token.NewKey(key.Public())
+		if err != nil || pub.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, c.said), m.TokenProof) != nil {
+			return false
+		}
+	}
+	return c.key != nil && c.key.Verify(protocol.ProofInput(purpose, c.said), m.Proof) == nil
+}
+
+func (b *fakeBroker) refreshed(m *protocol.Refresh) (protocol.Message, error) {
+	body, err := protocol.DecodeRefreshBody(m.Body)
+	if err != nil {
+		return nil, protocol.CodeMalformed
+	}
+	c := &conversation{wish: body.Wish, key: b.devices[body.Name], id: m.ID}
+	c.said = c.said.Add(m.Body)
+	handle := [32]byte(body.Handle)
+	switch {
+	case b.disabled:
+		return nil, protocol.CodeDisabled
+	case c.key == nil || c.key.Verify(protocol.ProofInput(protocol.PurposeRefresh, c.said), m.Proof) != nil:
+		return nil, protocol.CodeDenied
+	case b.refresh[handle] != body.Session:
+		return nil, protocol.CodeDenied
+	}
+	delete(b.refresh, handle)
+	return b.grant(c)
+}
+
+func (b *fakeBroker) statement() []byte {
+	payload, err := detcbor.Marshal(map[int64]any{
+		1: issuer, 2: detcbor.RawMessage(token.MarshalCOSEKeySet([]*token.Key{b.signer.Key()})), 3: b.sealKey.PublicKey().Bytes(), 4: 1_780_000_000,
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	by := b.anchor
+	if b.statementBy != nil {
+		by = b.statementBy
+	}
+	raw, err := token.Sign1(token.KeyStatement, payload, nil, by)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return raw
+}
+
+func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
+	claims := token.Claims{
+		Issuer: issuer, Subject: b.subject[c.wish.Name], Audience: "default", IssuedAt: b.now, Expires: b.now.Add(time.Hour),
+		Nonce: c.wish.Nonce, ID: []byte("12345678"), Confirmation: token.Confirm(c.key),
+	}
+	if b.bendClaims != nil {
+		b.bendClaims(&claims)
+	}
+	id, err := token.SignCWT(token.ID, &claims, b.signer)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	access, err := token.SignCWT(token.Access, claims.Compact(), b.signer)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	body := protocol.GrantBody{
+		Access: access, ID: id, Refresh: []byte(rand.Text() + rand.Text())[:32], Session: ident.UUID([]byte(rand.Text())[:16]), Life: b.life,
+		Subject: b.subject[c.wish.Name], Issuer: issuer, Publish: []string{"devices/demo/x/#"}, Subscribe: []string{"devices/demo/x/#"},
+	}
+	b.refresh[sha256.Sum256(body.Refresh)] = body.Session
+	if c.wish.Statement == nil {
+		body.Statement = b.statement()
+	}
+	if c.enrol != nil {
+		body.Anchor = b.anchor.Key().MarshalCOSE()
+	}
+	if b.bendGrant != nil {
+		b.bendGrant(&body)
+	}
+	raw, err := detcbor.Marshal(body)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := protocol.SealGrant(c.wish.SealTo, c.said, raw)
+	return &protocol.Grant{Head: protocol.Head{ID: c.id}, Sealed: sealed}, err
+}
+
+// memoryState and memoryKey are a device's disk.
+type memoryState struct {
+	mu sync.Mutex
+	r  agent.Record
+}
+
+func (m *memoryState) Load(context.Context) (agent.Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.r, nil
+}
+
+func (m *memoryState) Save(_ context.Context, r agent.Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.r = r
+	return nil
+}
+
+type memoryKey struct{ s *token.Signer }
+
+func (k memoryKey) Kind() string                    { return protocol.KindKey }
+func (k memoryKey) PublicKey() []byte               { return k.s.Key().MarshalCOSE() }
+func (k memoryKey) Prove(in []byte) ([]byte, error) { return k.s.Sign(in) }
+
+var (
+	_ agent.State  = (*memoryState)(nil)
+	_ agent.Prover = memoryKey{}
+	_ agent.Link   = (*fakeBroker)(nil)
+)

@@ -1,0 +1,81 @@
+package agent
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
+)
+
+// Refresh gets new tokens for the session it has, in one round trip, with the
+// refresh token's hash and a proof by the device's key. It fails with
+// ErrNoSession when there is none; a refusal as denied or expired means that the
+// session has ended: authenticate instead.
+func (a *Agent) Refresh(ctx context.Context, link Link, ask Ask) (*Grant, error) {
+	a.calling.Lock()
+	defer a.calling.Unlock()
+	g, err := a.refresh(ctx, link, ask)
+	a.note(g, err)
+	return g, err
+}
+
+func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error) {
+	c, w, err := a.newCall(ask)
+	if err != nil {
+		return nil, err
+	}
+	if len(c.record.Refresh) == 0 {
+		return nil, ErrNoSession
+	}
+	handle := sha256.Sum256(c.record.Refresh)
+	body, err := detcbor.Marshal(protocol.RefreshBody{Wish: w, Session: c.record.Session, Handle: handle[:]})
+	if err != nil {
+		return nil, err
+	}
+	c.said = c.said.Add(body)
+	proof, err := a.cfg.Prover.Prove(protocol.ProofInput(protocol.PurposeRefresh, c.said))
+	if err != nil {
+		return nil, fmt.Errorf("prove possession of the key: %w", err)
+	}
+	raw, err := protocol.Encode(&protocol.Refresh{Head: protocol.Head{ID: c.id}, Body: body, Proof: proof})
+	if err != nil {
+		return nil, err
+	}
+	reply, err := exchange(ctx, link, c.id, raw)
+	if err != nil {
+		return nil, err
+	}
+	switch m := reply.(type) {
+	case *protocol.Grant:
+		return a.accept(ctx, c, m)
+	case *protocol.Refusal:
+		return nil, m
+	}
+	return nil, fmt.Errorf("%w: message type %d to a refresh", ErrUnexpected, reply.Type())
+}
+
+// Renew refreshes if it can and authenticates if it must.
+func (a *Agent) Renew(ctx context.Context, link Link, ask Ask) (*Grant, error) {
+	g, err := a.Refresh(ctx, link, ask)
+	if err == nil || !sessionOver(err) {
+		return g, err
+	}
+	a.cfg.Log.Debug("session cannot be refreshed, authenticating", "err", err)
+	return a.Authenticate(ctx, link, ask)
+}
+
+// sessionOver tells the failures after which the device's key may still help.
+func sessionOver(err error) bool {
+	var r *protocol.Refusal
+	if errors.As(err, &r) {
+		switch r.Problem.Signet.Code {
+		case protocol.CodeBusy, protocol.CodeVersion, protocol.CodeInternal:
+			return false
+		}
+		return true
+	}
+	return errors.Is(err, ErrNoSession) || errors.Is(err, ErrGrant)
+}

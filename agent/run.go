@@ -1,0 +1,179 @@
+package agent
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/signetd/signet/protocol"
+)
+
+// A Connection is a Link that lasts, and on which the broker can push.
+type Connection interface {
+	Link
+	// Events gives what the broker pushes. Hints, all of them.
+	Events() <-chan *protocol.Event
+	// Done is closed when the connection has ended.
+	Done() <-chan struct{}
+	Close() error
+}
+
+// A Dialer connects: with the credential, or as a stranger if it is nil. It
+// wraps ErrCredential when the broker did not take the credential.
+type Dialer func(ctx context.Context, c *Credential) (Connection, error)
+
+// A Credential is what a device logs in to MQTT with.
+type Credential struct {
+	Username string // also the client id
+	Password []byte // the access token
+}
+
+// ErrCredential is wrapped by a Dialer when the broker refused the credential.
+var ErrCredential = errors.New("credential refused")
+
+// Timing of Run.
+const (
+	callTimeout = 30 * time.Second // for one call, all its rounds included
+	backoffBase = 500 * time.Millisecond
+	backoffCap  = time.Minute
+	leastLeft   = 5 * time.Second // a token with less life left is not offered to anyone
+)
+
+// Run keeps the device authenticated until ctx ends: it connects, renews at half
+// of the token's life (10% more or less, so that a fleet spreads out), reconnects
+// with capped exponential backoff and full jitter, and waits as long as a
+// refusal asks. It returns nil when ctx ends; a refusal is no reason to give up.
+func (a *Agent) Run(ctx context.Context, dial Dialer) error {
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		worked, err := a.connected(ctx, dial)
+		if ctx.Err() != nil {
+			break
+		}
+		if worked {
+			attempt = 0
+		}
+		wait := a.pause(attempt, err)
+		a.cfg.Log.Debug("not connected", "err", err, "retry_in", wait)
+		sleep(ctx, wait)
+	}
+	return nil
+}
+
+// connected dials and lives on the connection until it ends. worked tells whether
+// anything was granted on it.
+func (a *Agent) connected(ctx context.Context, dial Dialer) (worked bool, err error) {
+	cred := a.Credential()
+	conn, err := a.dial(ctx, dial, cred)
+	if errors.Is(err, ErrCredential) && cred != nil {
+		cred = nil
+		conn, err = a.dial(ctx, dial, nil)
+	}
+	if err != nil {
+		a.note(nil, err)
+		return false, err
+	}
+	defer conn.Close() //nolint:errcheck // it is over either way
+	if cred == nil {
+		if err := a.renewOn(ctx, conn); err != nil {
+			return false, err
+		}
+	} else {
+		a.note(a.Current(), nil)
+	}
+	return true, a.stay(ctx, conn)
+}
+
+func (a *Agent) dial(ctx context.Context, dial Dialer, c *Credential) (Connection, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return dial(ctx, c)
+}
+
+func (a *Agent) renewOn(ctx context.Context, link Link) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err := a.Renew(ctx, link, Ask{})
+	return err
+}
+
+// stay renews in time and whenever the broker hints that something has changed.
+func (a *Agent) stay(ctx context.Context, conn Connection) error {
+	for {
+		g := a.Current()
+		if g == nil {
+			return ErrNoSession
+		}
+		due := time.NewTimer(a.renewIn(g))
+		select {
+		case <-ctx.Done():
+			due.Stop()
+			return ctx.Err()
+		case <-conn.Done():
+			due.Stop()
+			err := errors.New("connection lost")
+			a.note(nil, err)
+			return err
+		case ev, ok := <-conn.Events():
+			due.Stop()
+			if !ok {
+				return errors.New("connection lost")
+			}
+			a.cfg.Log.Debug("broker hints", "event", ev.Name)
+		case <-due.C:
+		}
+		if err := a.renewOn(ctx, conn); err != nil {
+			return err
+		}
+	}
+}
+
+// renewIn is the time until half of g's life has passed, 10% more or less.
+func (a *Agent) renewIn(g *Grant) time.Duration {
+	half := time.Duration(float64(g.Life) * (0.45 + 0.1*a.fraction()))
+	return max(half-a.cfg.Clock().Sub(g.Arrived), 0)
+}
+
+// pause is how long to wait after the given number of failures in a row.
+func (a *Agent) pause(attempt int, err error) time.Duration {
+	ceiling := backoffCap
+	if attempt < 8 {
+		ceiling = min(backoffBase<<attempt, backoffCap)
+	}
+	wait := time.Duration(float64(ceiling) * a.fraction())
+	var r *protocol.Refusal
+	if errors.As(err, &r) {
+		asked := time.Duration(r.Problem.Signet.RetryAfter) * time.Second
+		wait = asked + max(wait, backoffBase)
+	}
+	return wait
+}
+
+// fraction is random, 0 <= f < 1.
+func (a *Agent) fraction() float64 {
+	var b [8]byte
+	if _, err := io.ReadFull(a.cfg.Random, b[:]); err != nil {
+		return 0.5 // jitter is a courtesy
+	}
+	return float64(binary.BigEndian.Uint64(b[:])>>11) / (1 << 53)
+}
+
+// Credential gives what to log in to MQTT with, nil if there is no token that is
+// still good.
+func (a *Agent) Credential() *Credential {
+	g := a.Current()
+	if g == nil || g.Left(a.cfg.Clock()) < leastLeft {
+		return nil
+	}
+	return &Credential{Username: a.cfg.Device.String(), Password: g.Access}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

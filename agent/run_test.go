@@ -1,0 +1,89 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/protocol"
+)
+
+type fakeConnection struct {
+	*fakeBroker
+	events chan *protocol.Event
+	done   chan struct{}
+}
+
+func (c *fakeConnection) Events() <-chan *protocol.Event { return c.events }
+func (c *fakeConnection) Done() <-chan struct{}          { return c.done }
+func (c *fakeConnection) Close() error                   { return nil }
+
+// The clock of a bubble: no test here waits for real.
+func TestRun(t *testing.T) {
+	b, cfg := newFakeBroker(t), config(t)
+	enrol(t, b, cfg)
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgent(t, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		var dials, strangers atomic.Int32
+		conn := make(chan *fakeConnection, 1)
+		dial := func(_ context.Context, c *agent.Credential) (agent.Connection, error) {
+			if dials.Add(1) == 1 {
+				return nil, errors.New("no route")
+			}
+			if c == nil {
+				strangers.Add(1)
+			} else if b.isDisabled() {
+				return nil, agent.ErrCredential
+			}
+			fc := &fakeConnection{b, make(chan *protocol.Event, 1), make(chan struct{})}
+			conn <- fc
+			return fc, nil
+		}
+		ended := make(chan error)
+		go func() { ended <- a.Run(ctx, dial) }()
+		fc := <-conn
+		synctest.Wait()
+		calls := b.count()
+		time.Sleep(26 * time.Minute)
+		synctest.Wait()
+		if b.count() != calls {
+			t.Error("renewed before 45% of an hour")
+		}
+		time.Sleep(8 * time.Minute)
+		synctest.Wait()
+		if b.count() == calls || a.Status().Phase != agent.PhaseOnline {
+			t.Errorf("not renewed at 55%% of an hour: %v", a.Status())
+		}
+		close(fc.done) // the broker restarts
+		fc = <-conn
+		synctest.Wait()
+		if strangers.Load() != 1 || a.Status().Phase != agent.PhaseOnline {
+			t.Errorf("connected %d times as a stranger with a good token in hand", strangers.Load())
+		}
+		b.disable(true)
+		fc.events <- &protocol.Event{Name: protocol.EventDisabled}
+		time.Sleep(2 * time.Second)
+		if a.Status().Phase != agent.PhaseDisabled {
+			t.Errorf("two seconds after the push: %v", a.Status())
+		}
+		go func() {
+			for range conn { //nolint:revive // drain
+			}
+		}()
+		b.disable(false)
+		time.Sleep(5 * time.Minute)
+		if a.Status().Phase != agent.PhaseOnline {
+			t.Errorf("enabled again, but %v", a.Status())
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		close(conn)
+	})
+}

@@ -1,0 +1,80 @@
+package agent
+
+import (
+	"errors"
+	"time"
+
+	"github.com/signetd/signet/protocol"
+)
+
+// A Phase is where the device stands with the broker.
+type Phase string
+
+// The phases.
+const (
+	PhaseStarting Phase = "starting" // nothing has been tried yet
+	PhaseOnline   Phase = "online"   // the last call was granted
+	PhaseOffline  Phase = "offline"  // the broker cannot be reached
+	PhaseDisabled Phase = "disabled" // an operator has disabled the device
+	PhasePending  Phase = "pending"  // an operator has yet to approve it
+	PhaseRefused  Phase = "refused"  // the broker refused it otherwise
+	PhaseDistrust Phase = "distrust" // what answered is not the pinned broker
+)
+
+// A Status is what is known of the device's standing.
+type Status struct {
+	Phase Phase
+	Since time.Time     // when the phase began, by the local clock
+	Err   error         // why, unless online
+	Retry time.Duration // what the broker asked to wait, 0 if it did not
+}
+
+// Status gives the outcome of the last call.
+func (a *Agent) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.status
+}
+
+// note remembers how a call went.
+func (a *Agent) note(g *Grant, err error) {
+	s := Status{Phase: phaseOf(err), Err: err, Since: a.cfg.Clock()}
+	var r *protocol.Refusal
+	if errors.As(err, &r) {
+		s.Retry = time.Duration(r.Problem.Signet.RetryAfter) * time.Second
+	}
+	if errors.Is(err, ErrNoSession) {
+		return // nothing was asked of the broker
+	}
+	a.mu.Lock()
+	if s.Phase == a.status.Phase {
+		s.Since = a.status.Since
+	}
+	if s.Phase == PhaseDisabled || s.Phase == PhasePending || s.Phase == PhaseRefused && a.status.Phase != PhaseOnline {
+		a.current = nil
+	}
+	changed := s.Phase != a.status.Phase
+	a.status = s
+	a.mu.Unlock()
+	if changed {
+		a.cfg.Log.Info("standing changed", "device", a.cfg.Device.String(), "phase", string(s.Phase), "err", err)
+	}
+}
+
+func phaseOf(err error) Phase {
+	switch {
+	case err == nil:
+		return PhaseOnline
+	case errors.Is(err, protocol.CodeDisabled):
+		return PhaseDisabled
+	case errors.Is(err, protocol.CodePending):
+		return PhasePending
+	case errors.Is(err, ErrGrant):
+		return PhaseDistrust
+	}
+	var r *protocol.Refusal
+	if errors.As(err, &r) {
+		return PhaseRefused
+	}
+	return PhaseOffline
+}
