@@ -141,6 +141,5 @@ type Store interface {
 	Tries
 	Operators
 	Secrets
-	// Backup writes a consistent copy while the store is in use.
 	Close() error
 }

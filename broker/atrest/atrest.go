@@ -1,0 +1,93 @@
+// Package atrest seals the secrets that Signet's store holds, under one
+// key-encryption key kept in a file beside it: a copy of the store alone opens nothing.
+//
+// It imports the standard library only and never writes a secret to a log.
+package atrest
+
+import (
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// KeyLen is the length of the key-encryption key in bytes: AES-256.
+const KeyLen = 32
+
+// ErrOpen: sealed under another key, for another purpose, or damaged.
+var ErrOpen = errors.New("cannot open a sealed secret: other key-encryption key, or damaged")
+
+// A Key seals and opens. It is safe for concurrent use.
+type Key struct{ aead cipher.AEAD }
+
+// New makes a Key of KeyLen bytes.
+func New(key []byte) (*Key, error) {
+	if len(key) != KeyLen {
+		return nil, fmt.Errorf("key-encryption key has %d bytes, want %d", len(key), KeyLen)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	return &Key{aead}, nil
+}
+
+// Load reads the key file, which nobody but its owner may read.
+func Load(path string) (*Key, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return nil, fmt.Errorf("key-encryption key %s may be read by others (mode %04o): chmod 600 it", path, mode)
+	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	return New(raw)
+}
+
+// LoadOrCreate is Load, after making the file with a random key if there is none.
+func LoadOrCreate(path string) (*Key, error) {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return Load(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("create key-encryption key: %w", err)
+	}
+	raw := make([]byte, KeyLen)
+	_, err = rand.Read(raw)
+	if err == nil {
+		_, err = f.Write(raw)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return nil, fmt.Errorf("create key-encryption key: %w", errors.Join(err, os.Remove(path)))
+	}
+	return New(raw)
+}
+
+// Seal seals plain for one purpose, under which alone it opens again.
+func (k *Key) Seal(purpose string, plain []byte) ([]byte, error) {
+	return k.aead.Seal(nil, nil, plain, []byte(purpose)), nil
+}
+
+// Open opens what Seal sealed for the same purpose. Errors wrap ErrOpen.
+func (k *Key) Open(purpose string, sealed []byte) ([]byte, error) {
+	plain, err := k.aead.Open(nil, nil, sealed, []byte(purpose))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", purpose, ErrOpen)
+	}
+	return plain, nil
+}

@@ -1,0 +1,240 @@
+package auth
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// Directory is what authentication reads and counts.
+type Directory interface {
+	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
+	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
+	Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error)
+	Device(ctx context.Context, id ident.Device) (broker.Device, error)
+	EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error)
+	CountTry(ctx context.Context, exchange ident.UUID, until time.Time) (int, error)
+}
+
+// Opener opens secrets that the directory holds sealed.
+type Opener interface {
+	Open(purpose string, sealed []byte) ([]byte, error)
+}
+
+// Config is what New needs. Now and Random default to the real ones.
+type Config struct {
+	Directory Directory
+	Secrets   Opener
+	Hooks     Hooks // may be nil: then flows with hooks are refused
+	// SessionKey is the cluster's secret for sealed sessions, at least 32 bytes.
+	SessionKey []byte
+	Now        func() time.Time
+	Random     io.Reader
+}
+
+// An Authenticator runs exchanges. It is safe for concurrent use.
+type Authenticator struct {
+	dir     Directory
+	secrets Opener
+	hooks   Hooks
+	sealer  *sealer
+	decoys  decoys
+	now     func() time.Time
+	random  io.Reader
+}
+
+// New checks c.
+func New(c Config) (*Authenticator, error) {
+	if c.Directory == nil || c.Secrets == nil {
+		return nil, errors.New("auth: directory and secrets are required")
+	}
+	if len(c.SessionKey) < 32 {
+		return nil, fmt.Errorf("auth: session key has %d bytes, want at least 32", len(c.SessionKey))
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	d, err := newDecoys(c.SessionKey)
+	if err != nil {
+		return nil, err
+	}
+	return &Authenticator{
+		dir: c.Directory, secrets: c.Secrets, hooks: c.Hooks, decoys: d,
+		sealer: newSealer(c.SessionKey, c.Random), now: c.Now, random: c.Random,
+	}, nil
+}
+
+// Proven is the evidence that a device answered its challenges, in this exchange,
+// now. Only this package makes one; its zero value proves nothing.
+type Proven struct {
+	exchange   ident.UUID
+	wish       protocol.Wish
+	transcript protocol.Transcript
+	device     broker.Device
+	by         broker.Authenticator
+	at         time.Time
+	call       protocol.CallID
+	enrolment  *broker.Enrolment
+}
+
+// Valid reports whether p was made by an Authenticator.
+func (p *Proven) Valid() bool { return p != nil && !p.exchange.IsZero() }
+
+// Exchange is the exchange's id, which succeeds once.
+func (p *Proven) Exchange() ident.UUID { return p.exchange }
+
+// Wish is what the device asked for.
+func (p *Proven) Wish() *protocol.Wish { return &p.wish }
+
+// Transcript covers all that was said, the last answer included.
+func (p *Proven) Transcript() protocol.Transcript { return p.transcript }
+
+// Device is the device as it was when its answer was checked.
+func (p *Proven) Device() *broker.Device { return &p.device }
+
+// By is what the device proved itself with.
+func (p *Proven) By() *broker.Authenticator { return &p.by }
+
+// At is when; it dates the tokens.
+func (p *Proven) At() time.Time { return p.at }
+
+// Call is the logical call of the device.
+func (p *Proven) Call() protocol.CallID { return p.call }
+
+// Enrolment is what an enrolment must write, nil for an ordinary authentication.
+func (p *Proven) Enrolment() *broker.Enrolment { return p.enrolment }
+
+// Start opens an authentication. It does not look the device up: an unknown device
+// gets a challenge like anyone else.
+func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol.Challenge, error) {
+	s, err := a.begin(&m.Wish, m)
+	if err != nil {
+		return nil, err
+	}
+	return a.next(ctx, s)
+}
+
+// Enrol opens an enrolment: one challenge, proved by the new key and the token.
+func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol.Challenge, error) {
+	s, err := a.begin(&m.Wish, m)
+	if err != nil {
+		return nil, err
+	}
+	s.Enrol = &enrolling{Key: m.Key, TokenID: m.TokenID, Attributes: m.Attributes}
+	pool, err := a.dir.Pool(ctx, m.Pool)
+	if err != nil {
+		return nil, fmt.Errorf("pool %s: %w", m.Pool, deny(err))
+	}
+	return a.challenge(s, &protocol.ChallengeBody{Kind: protocol.KindEnrol, Issuer: pool.Issuer})
+}
+
+func (a *Authenticator) begin(w *protocol.Wish, m protocol.Message) (*session, error) {
+	id, err := uuid.NewV7FromReader(a.random)
+	if err != nil {
+		return nil, fmt.Errorf("exchange id: %w", err)
+	}
+	s := &session{Exchange: ident.UUID(id), Wish: *w, Call: m.Call()}
+	if s.Wish.Client == "" {
+		s.Wish.Client = broker.DefaultClient
+	}
+	s.Transcript = s.Transcript.Add(m.Bytes())
+	return s, nil
+}
+
+// challenge makes the message that asks body, with the session that waits for its answer.
+func (a *Authenticator) challenge(s *session, body *protocol.ChallengeBody) (*protocol.Challenge, error) {
+	body.Nonce = make([]byte, protocol.ServerNonce)
+	if _, err := io.ReadFull(a.random, body.Nonce); err != nil {
+		return nil, fmt.Errorf("nonce: %w", err)
+	}
+	raw, err := encodeBody(body)
+	if err != nil {
+		return nil, err
+	}
+	s.Kind, s.Issued = body.Kind, a.now().UnixMilli()
+	s.Transcript = s.Transcript.Add(raw)
+	sealed, err := a.sealer.seal(s)
+	if err != nil {
+		return nil, err
+	}
+	return &protocol.Challenge{Head: protocol.Head{ID: s.Call}, Session: sealed, Body: raw}, nil
+}
+
+// Answer checks an answer. It gives the evidence when that was the last one, or
+// the next challenge. Errors wrap a protocol.Code for the device, and the cause.
+func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven, *protocol.Challenge, error) {
+	now := a.now()
+	s, err := a.sealer.open(m.Session, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	if s.Call != m.Call() {
+		return nil, nil, fmt.Errorf("session of another call: %w", protocol.CodeDenied)
+	}
+	if s.Kind == protocol.KindEnrol {
+		p, err := a.finishEnrol(ctx, s, m, now)
+		return p, nil, err
+	}
+	device, err := a.check(ctx, s, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	s.Transcript = s.Transcript.Add(m.Bytes())
+	next, err := a.next(ctx, s)
+	if err != nil || next != nil {
+		return nil, next, err
+	}
+	by, err := provedBy(s, device)
+	if err != nil {
+		return nil, nil, err
+	}
+	return &Proven{
+		exchange: s.Exchange, wish: s.Wish, transcript: s.Transcript, device: *device, by: *by, at: now, call: s.Call,
+	}, nil, nil
+}
+
+// provedBy refuses a flow that ended without proof of the device's key, and a
+// device that may not get anything.
+func provedBy(s *session, d *broker.Device) (*broker.Authenticator, error) {
+	if d == nil || s.Proof == "" {
+		return nil, fmt.Errorf("the flow ended without proof of a known device: %w", protocol.CodeDenied)
+	}
+	if err := active(d); err != nil {
+		return nil, err
+	}
+	for i := range d.Authenticators {
+		if d.Authenticators[i].Kind == s.Proof {
+			return &d.Authenticators[i], nil
+		}
+	}
+	return nil, fmt.Errorf("device lost its %s: %w", s.Proof, protocol.CodeDenied)
+}
+
+func active(d *broker.Device) error {
+	switch d.Status {
+	case broker.StatusActive:
+		return nil
+	case broker.StatusPending:
+		return fmt.Errorf("device is pending: %w", protocol.CodePending)
+	}
+	return fmt.Errorf("device is %s: %w", d.Status, protocol.CodeDisabled)
+}
+
+// deny keeps what is missing from a stranger: he learns "denied".
+func deny(err error) error {
+	if errors.Is(err, broker.ErrNotFound) {
+		return fmt.Errorf("%w: %w", err, protocol.CodeDenied)
+	}
+	return err
+}

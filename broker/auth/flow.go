@@ -1,0 +1,299 @@
+package auth
+
+import (
+	"context"
+	"crypto/ecdh"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
+)
+
+// MaxTries is how often one exchange may try a guessable answer; MaxRounds how
+// many challenges it may have.
+const (
+	MaxTries  = 3
+	MaxRounds = 10
+)
+
+// Hooks runs custom challenges, with the semantics of Cognito's define, create and
+// verify triggers. Whatever goes wrong is an error, and an error is never a yes.
+type Hooks interface {
+	Define(ctx context.Context, hook broker.Hook, c HookCall) (Decision, error)
+	Create(ctx context.Context, hook broker.Hook, c HookCall) (Created, error)
+	Verify(ctx context.Context, hook broker.Hook, c HookCall, answer string) (bool, error)
+	Hook(ctx context.Context, pool string, name string) (broker.Hook, error)
+}
+
+// A HookCall is what every hook is told. ID is the same on every retry of one logical call.
+type HookCall struct {
+	ID        string
+	Pool      string
+	Name      string
+	Client    string
+	Challenge string
+	Results   []Result
+	Private   map[string]string
+	Metadata  map[string]string
+	Device    *broker.Device // nil: unknown
+}
+
+// A Decision is a define hook's: another challenge, tokens, or failure.
+type Decision struct {
+	Challenge string // name of the next challenge: "key", "psk" or the hook's own
+	Issue     bool
+	Fail      bool
+}
+
+// Created is a create hook's challenge.
+type Created struct {
+	Public  map[string]string
+	Private map[string]string
+	Meta    string
+}
+
+// next decides what follows: a challenge, or nil when the flow is done.
+func (a *Authenticator) next(ctx context.Context, s *session) (*protocol.Challenge, error) {
+	pool, err := a.dir.Pool(ctx, s.Wish.Pool)
+	if err != nil {
+		return nil, fmt.Errorf("pool %s: %w", s.Wish.Pool, deny(err))
+	}
+	flow, err := a.flow(ctx, &pool, s.Wish.Client)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Results) >= MaxRounds {
+		return nil, fmt.Errorf("%d challenges and no end: %w", len(s.Results), protocol.CodeDenied)
+	}
+	step, hook, err := a.decide(ctx, s, &flow)
+	if err != nil || step == "" {
+		return nil, err
+	}
+	body := &protocol.ChallengeBody{Kind: step, Issuer: pool.Issuer}
+	s.Private = nil
+	if hook != "" {
+		if err := a.create(ctx, s, &pool, hook, body); err != nil {
+			return nil, err
+		}
+	}
+	return a.challenge(s, body)
+}
+
+func (a *Authenticator) flow(ctx context.Context, pool *broker.Pool, client string) (broker.Flow, error) {
+	c, err := a.dir.Client(ctx, pool.Name, client)
+	if err != nil {
+		return broker.Flow{}, fmt.Errorf("client %q: %w", client, deny(err))
+	}
+	name := c.Flow
+	if name == "" {
+		name = pool.Flow
+	}
+	flow, err := a.dir.Flow(ctx, pool.Name, name)
+	if err != nil {
+		return broker.Flow{}, fmt.Errorf("flow %q of client %q: %w", name, client, err)
+	}
+	return flow, nil
+}
+
+// decide gives the next step's challenge name, and its hook if it is custom; "" when done.
+func (a *Authenticator) decide(ctx context.Context, s *session, flow *broker.Flow) (step, hook string, err error) {
+	if flow.Define == "" {
+		if len(s.Results) == len(flow.Steps) {
+			return "", "", nil
+		}
+		step = flow.Steps[len(s.Results)]
+		if name, ok := broker.HookStep(step); ok {
+			return name, name, nil
+		}
+		return step, "", nil
+	}
+	h, err := a.hook(ctx, s, flow.Define)
+	if err != nil {
+		return "", "", err
+	}
+	call, err := a.call(ctx, s, "define")
+	if err != nil {
+		return "", "", err
+	}
+	d, err := a.hooks.Define(ctx, h, call)
+	switch {
+	case err != nil:
+		return "", "", fmt.Errorf("define hook %s: %w: %w", h.Name, err, protocol.CodeDenied)
+	case d.Fail:
+		return "", "", fmt.Errorf("define hook %s: authentication failed: %w", h.Name, protocol.CodeDenied)
+	case d.Issue:
+		return "", "", nil
+	case d.Challenge == protocol.KindKey || d.Challenge == protocol.KindPSK:
+		return d.Challenge, "", nil
+	case d.Challenge == "" || d.Challenge == protocol.KindEnrol:
+		return "", "", fmt.Errorf("define hook %s named no usable challenge: %w", h.Name, protocol.CodeInternal)
+	}
+	return d.Challenge, flow.Define, nil
+}
+
+func (a *Authenticator) create(ctx context.Context, s *session, pool *broker.Pool, name string, body *protocol.ChallengeBody) error {
+	h, err := a.hook(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	s.Kind = body.Kind
+	call, err := a.call(ctx, s, "create")
+	if err != nil {
+		return err
+	}
+	made, err := a.hooks.Create(ctx, h, call)
+	if err != nil {
+		return fmt.Errorf("create hook %s: %w: %w", h.Name, err, protocol.CodeDenied)
+	}
+	key, err := a.answerKey(pool)
+	if err != nil {
+		return err
+	}
+	body.Params, body.SealTo = made.Public, key.PublicKey().Bytes()
+	s.Private = made.Private
+	return nil
+}
+
+func (a *Authenticator) hook(ctx context.Context, s *session, name string) (broker.Hook, error) {
+	if a.hooks == nil {
+		return broker.Hook{}, fmt.Errorf("hook %s: no hooks are set up: %w", name, protocol.CodeInternal)
+	}
+	h, err := a.hooks.Hook(ctx, s.Wish.Pool.String(), name)
+	if err != nil {
+		return broker.Hook{}, fmt.Errorf("hook %s: %w", name, err)
+	}
+	return h, nil
+}
+
+// call tells a hook what it may know. A retry of the same message has the same id.
+func (a *Authenticator) call(ctx context.Context, s *session, phase string) (HookCall, error) {
+	d, err := a.known(ctx, s)
+	if err != nil {
+		return HookCall{}, err
+	}
+	return HookCall{
+		ID:   fmt.Sprintf("%s-%d-%s", s.Exchange, len(s.Results), phase),
+		Pool: s.Wish.Pool.String(), Name: s.Wish.Name.String(), Client: s.Wish.Client,
+		Challenge: s.Kind, Results: s.Results, Private: s.Private, Metadata: s.Wish.Metadata, Device: d,
+	}, nil
+}
+
+// known gives the device, nil if there is none.
+func (a *Authenticator) known(ctx context.Context, s *session) (*broker.Device, error) {
+	d, err := a.dir.Device(ctx, s.Wish.Device())
+	if errors.Is(err, broker.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("device %s: %w", s.Wish.Device(), err)
+	}
+	return &d, nil
+}
+
+func (a *Authenticator) answerKey(pool *broker.Pool) (*ecdh.PrivateKey, error) {
+	raw, err := a.secrets.Open(broker.SealAnswer, pool.AnswerSealed)
+	if err != nil {
+		return nil, fmt.Errorf("pool %s: answer key: %w", pool.Name, err)
+	}
+	return ecdh.X25519().NewPrivateKey(raw)
+}
+
+// check checks the answer to s's challenge and adds its result. A device that is
+// nil is unknown.
+func (a *Authenticator) check(ctx context.Context, s *session, m *protocol.Answer) (*broker.Device, error) {
+	d, err := a.known(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if s.Kind == protocol.KindKey || s.Kind == protocol.KindPSK {
+		if err := a.checkProof(d, s.Kind, protocol.ProofInput(s.Kind, s.Transcript), m.Proof); err != nil {
+			return nil, err
+		}
+		s.Proof = s.Kind
+		s.Results = append(s.Results, Result{Name: s.Kind, OK: true})
+		return d, nil
+	}
+	return d, a.checkCustom(ctx, s, m)
+}
+
+// checkCustom asks the hook, after the try is counted: a session can be sent again.
+func (a *Authenticator) checkCustom(ctx context.Context, s *session, m *protocol.Answer) error {
+	until := time.UnixMilli(s.Issued).Add(2 * SessionLife)
+	n, err := a.dir.CountTry(ctx, s.Exchange, until)
+	if err != nil {
+		return fmt.Errorf("count try: %w", err)
+	}
+	if n > MaxTries {
+		return fmt.Errorf("try %d of %d: %w", n, MaxTries, protocol.CodeDenied)
+	}
+	pool, err := a.dir.Pool(ctx, s.Wish.Pool)
+	if err != nil {
+		return fmt.Errorf("pool %s: %w", s.Wish.Pool, deny(err))
+	}
+	key, err := a.answerKey(&pool)
+	if err != nil {
+		return err
+	}
+	answer, err := protocol.OpenAnswer(key, s.Transcript, m.Secret)
+	if err != nil {
+		return fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
+	}
+	flow, err := a.flow(ctx, &pool, s.Wish.Client)
+	if err != nil {
+		return err
+	}
+	name := s.Kind
+	if flow.Define != "" {
+		name = flow.Define
+	}
+	ok, err := a.verify(ctx, s, name, string(answer))
+	if err != nil {
+		return err
+	}
+	if !ok && flow.Define == "" {
+		return &WrongAnswer{TriesLeft: MaxTries - n}
+	}
+	s.Results = append(s.Results, Result{Name: s.Kind, OK: ok})
+	return nil
+}
+
+func (a *Authenticator) verify(ctx context.Context, s *session, name, answer string) (bool, error) {
+	h, err := a.hook(ctx, s, name)
+	if err != nil {
+		return false, err
+	}
+	call, err := a.call(ctx, s, "verify")
+	if err != nil {
+		return false, err
+	}
+	ok, err := a.hooks.Verify(ctx, h, call, answer)
+	if err != nil {
+		return false, fmt.Errorf("verify hook %s: %w: %w", h.Name, err, protocol.CodeDenied)
+	}
+	return ok, nil
+}
+
+// WrongAnswer refuses a custom answer; while tries are left, the same session may
+// be answered again.
+type WrongAnswer struct{ TriesLeft int }
+
+func (e *WrongAnswer) Error() string { return fmt.Sprintf("wrong answer, %d tries left", e.TriesLeft) }
+
+// Unwrap gives the code for the device.
+func (e *WrongAnswer) Unwrap() error {
+	if e.TriesLeft <= 0 {
+		return protocol.CodeDenied
+	}
+	return protocol.CodeWrongAnswer
+}
+
+func encodeBody(b *protocol.ChallengeBody) ([]byte, error) {
+	raw, err := detcbor.Marshal(b)
+	if err != nil {
+		return nil, fmt.Errorf("challenge: %w", err)
+	}
+	return raw, nil
+}

@@ -1,0 +1,54 @@
+package auth
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+)
+
+// Refresh checks a refresh's proof: one round trip, because what it asks for works
+// once and comes back sealed, so a replay gains nothing. It gives the evidence and
+// the body; whether the refresh token is good is the session's to say.
+func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Proven, *protocol.RefreshBody, error) {
+	now := a.now()
+	body, err := protocol.DecodeRefreshBody(m.Body)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
+	}
+	if body.Client == "" {
+		body.Client = broker.DefaultClient
+	}
+	var t protocol.Transcript
+	t = t.Add(m.Body)
+	d, err := a.known(ctx, &session{Wish: body.Wish})
+	if err != nil {
+		return nil, nil, err
+	}
+	by, err := a.checkAny(d, protocol.ProofInput(protocol.PurposeRefresh, t), m.Proof)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := active(d); err != nil {
+		return nil, nil, err
+	}
+	return &Proven{
+		exchange: body.Session, wish: body.Wish, transcript: t, device: *d, by: *by, at: now, call: m.Call(),
+	}, body, nil
+}
+
+// checkAny accepts a proof by any authenticator of the device.
+func (a *Authenticator) checkAny(d *broker.Device, input, proof []byte) (*broker.Authenticator, error) {
+	if d == nil {
+		a.decoy(protocol.KindKey, input, proof)
+		return nil, errProof
+	}
+	for i := range d.Authenticators {
+		one := broker.Device{Authenticators: d.Authenticators[i : i+1]}
+		if a.checkProof(&one, d.Authenticators[i].Kind, input, proof) == nil {
+			return &d.Authenticators[i], nil
+		}
+	}
+	return nil, errProof
+}

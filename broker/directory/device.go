@@ -1,0 +1,236 @@
+package directory
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// Limits on what operators say about a device, chosen to keep a record small.
+const (
+	MaxGroups     = 16
+	MaxAttributes = 32
+	MaxAttrKey    = 64  // bytes
+	MaxAttrValue  = 256 // bytes
+)
+
+// A NewDevice is what an operator gives to register a device.
+type NewDevice struct {
+	ID         ident.Device
+	Key        string // public key for ParseDeviceKey; empty: none yet
+	PSK        string // shared key for ParsePSK; empty: none
+	Pending    bool   // wait for approval
+	Attributes map[string]string
+	Groups     []string
+}
+
+// CreateDevice registers a device. One without any key enrols later with a token.
+func (d *Directory) CreateDevice(ctx context.Context, n NewDevice) (broker.Device, error) {
+	if err := CheckLabels(n.Groups, n.Attributes); err != nil {
+		return broker.Device{}, err
+	}
+	now := d.Now()
+	dev := broker.Device{
+		ID: n.ID, Status: broker.StatusActive, Attributes: n.Attributes, Groups: n.Groups, Created: now, Updated: now,
+	}
+	if n.Pending {
+		dev.Status = broker.StatusPending
+	}
+	var err error
+	if dev.Authenticators, err = d.authenticators(n, now); err != nil {
+		return broker.Device{}, err
+	}
+	if dev.Subject, err = d.newUUID(now); err != nil {
+		return broker.Device{}, err
+	}
+	if _, err := d.Pool(ctx, n.ID.Pool); err != nil {
+		return broker.Device{}, err
+	}
+	if err := d.Store.CreateDevice(ctx, dev); err != nil {
+		return broker.Device{}, fmt.Errorf("create device %s: %w", n.ID, err)
+	}
+	return dev, nil
+}
+
+func (d *Directory) authenticators(n NewDevice, now time.Time) ([]broker.Authenticator, error) {
+	var out []broker.Authenticator
+	if n.Key != "" {
+		key, err := ParseDeviceKey(n.Key)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, broker.Authenticator{Kind: "key", Key: key.MarshalCOSE(), Added: now})
+	}
+	if n.PSK != "" {
+		psk, err := ParsePSK(n.PSK)
+		if err != nil {
+			return nil, err
+		}
+		sealed, err := d.Sealer.Seal(PSKPurpose(n.ID), psk)
+		if err != nil {
+			return nil, fmt.Errorf("seal shared key of %s: %w", n.ID, err)
+		}
+		out = append(out, broker.Authenticator{Kind: "psk", Sealed: sealed, Added: now})
+	}
+	return out, nil
+}
+
+// CheckLabels checks a device's groups and attributes.
+func CheckLabels(groups []string, attributes map[string]string) error {
+	if len(groups) > MaxGroups || len(attributes) > MaxAttributes {
+		return invalid("%d groups and %d attributes, at most %d and %d", len(groups), len(attributes), MaxGroups, MaxAttributes)
+	}
+	for _, g := range groups {
+		if err := broker.CheckLabel("group", g); err != nil {
+			return err
+		}
+	}
+	for k, v := range attributes {
+		if !printable(k, MaxAttrKey) || k == "" {
+			return invalid("attribute name %q: want 1 to %d printable ASCII characters", k, MaxAttrKey)
+		}
+		if !printable(v, MaxAttrValue) {
+			return invalid("attribute %q: its value is not at most %d printable ASCII characters", k, MaxAttrValue)
+		}
+	}
+	return nil
+}
+
+func printable(s string, limit int) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return len(s) <= limit
+}
+
+// Device finds a device.
+func (d *Directory) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
+	dev, err := d.Store.Device(ctx, id)
+	if err != nil {
+		return dev, fmt.Errorf("device %s: %w", id, err)
+	}
+	return dev, nil
+}
+
+// ListDevices gives up to limit (1 to 1000) devices with names after the one given.
+func (d *Directory) ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]broker.Device, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return nil, err
+	}
+	return d.Store.ListDevices(ctx, pool, after, limit)
+}
+
+// UpdateDevice replaces groups and attributes; nil leaves as it is.
+func (d *Directory) UpdateDevice(ctx context.Context, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
+	if err := CheckLabels(groups, attributes); err != nil {
+		return broker.Device{}, err
+	}
+	return d.change(ctx, "update", id, func(dev *broker.Device) error {
+		if groups != nil {
+			dev.Groups = groups
+		}
+		if attributes != nil {
+			dev.Attributes = attributes
+		}
+		return nil
+	})
+}
+
+// DisableDevice takes everything from a device until it is enabled again: nothing
+// is granted after it returns, and its sessions are over.
+func (d *Directory) DisableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
+	return d.restrict(ctx, "disable", id, func(dev *broker.Device) error {
+		dev.Status = broker.StatusDisabled
+		dev.SessionsAfter = d.Now()
+		return nil
+	})
+}
+
+// EnableDevice makes a disabled or quarantined device active.
+func (d *Directory) EnableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
+	return d.change(ctx, "enable", id, func(dev *broker.Device) error {
+		if dev.Status == broker.StatusPending {
+			return conflict("the device waits for approval; approve it instead")
+		}
+		dev.Status = broker.StatusActive
+		return nil
+	})
+}
+
+// ApproveDevice makes a pending device active.
+func (d *Directory) ApproveDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
+	return d.change(ctx, "approve", id, func(dev *broker.Device) error {
+		if dev.Status != broker.StatusPending && dev.Status != broker.StatusActive {
+			return conflict("the device is %s, not pending; enable it instead", dev.Status)
+		}
+		dev.Status = broker.StatusActive
+		return nil
+	})
+}
+
+// RevokeSessions ends every session of a device; it may log in again.
+func (d *Directory) RevokeSessions(ctx context.Context, id ident.Device) (broker.Device, error) {
+	return d.restrict(ctx, "revoke sessions of", id, func(dev *broker.Device) error {
+		dev.SessionsAfter = d.Now()
+		return nil
+	})
+}
+
+// DeleteDevice deletes a device. Its name may be used again, its subject never is.
+func (d *Directory) DeleteDevice(ctx context.Context, id ident.Device) error {
+	if err := d.Store.DeleteDevice(ctx, id); err != nil {
+		return fmt.Errorf("delete device %s: %w", id, err)
+	}
+	d.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
+	return nil
+}
+
+// change updates a device.
+func (d *Directory) change(ctx context.Context, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
+	dev, err := d.Store.UpdateDevice(ctx, id, func(dev *broker.Device) error {
+		dev.Updated = d.Now()
+		return f(dev)
+	})
+	if err != nil {
+		return broker.Device{}, fmt.Errorf("%s device %s: %w", what, id, err)
+	}
+	return dev, nil
+}
+
+// restrict updates a device and tells who serves it.
+func (d *Directory) restrict(ctx context.Context, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
+	dev, err := d.change(ctx, what, id, f)
+	if err == nil {
+		d.Notifier.DeviceChanged(ctx, id, dev.Status)
+	}
+	return dev, err
+}
+
+// ListSessions gives a device's sessions, newest first, at most 100.
+func (d *Directory) ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error) {
+	if _, err := d.Device(ctx, id); err != nil {
+		return nil, err
+	}
+	return d.Store.ListSessions(ctx, id)
+}
+
+// RevokeSession ends one session of a device. Access tokens it gave live until
+// they expire; RevokeSessions ends those too.
+func (d *Directory) RevokeSession(ctx context.Context, id ident.Device, session ident.UUID) error {
+	_, err := d.Store.UpdateSession(ctx, session, func(s *broker.Session, _ *broker.Device) error {
+		if s.Device != id {
+			return broker.ErrNotFound // another device's sessions are nobody's business here
+		}
+		s.Revoked = true
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("revoke session %s of %s: %w", session, id, err)
+	}
+	return nil
+}

@@ -1,0 +1,146 @@
+package directory
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"strings"
+
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/protocol/token/strictjson"
+)
+
+// Bounds on keys that operators bring, in bytes.
+const (
+	maxKeyText = 8 << 10
+	minPSK     = 16
+	maxPSK     = 64
+)
+
+// ParseDeviceKey reads a device's public key, Ed25519 or ECDSA P-256, as a PEM
+// block PUBLIC KEY, a JWK (RFC 7517) or a COSE_Key (RFC 9052, 7) in hex. Errors
+// wrap broker.ErrInvalid and never repeat the text, which may be a private key.
+func ParseDeviceKey(text string) (*token.Key, error) {
+	text = strings.TrimSpace(text)
+	if len(text) > maxKeyText {
+		return nil, invalid("device key has %d bytes, at most %d", len(text), maxKeyText)
+	}
+	var key *token.Key
+	var err error
+	switch {
+	case text == "":
+		return nil, invalid("device key is empty")
+	case strings.HasPrefix(text, "-----BEGIN "):
+		key, err = parsePEM(text)
+	case text[0] == '{':
+		key, err = parseJWK([]byte(text))
+	default:
+		key, err = parseHex(text)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if key.Alg() == token.RS256 {
+		return nil, invalid("devices prove themselves with Ed25519 or ECDSA P-256, not with RSA")
+	}
+	return key, nil
+}
+
+func parsePEM(text string) (*token.Key, error) {
+	block, rest := pem.Decode([]byte(text))
+	if block == nil {
+		return nil, invalid("device key: damaged PEM block")
+	}
+	if strings.Contains(block.Type, "PRIVATE") {
+		return nil, invalid("device key: this is a PRIVATE key, which must not leave the device; give its public half")
+	}
+	if block.Type != "PUBLIC KEY" || len(strings.TrimSpace(string(rest))) != 0 {
+		return nil, invalid("device key: want exactly one PEM block PUBLIC KEY, got %q", block.Type)
+	}
+	pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, invalid("device key: %v", err)
+	}
+	return newDeviceKey(pub)
+}
+
+func parseHex(text string) (*token.Key, error) {
+	raw, err := hex.DecodeString(text)
+	if err != nil {
+		return nil, invalid("device key: want PEM, a JWK or a COSE key in hex")
+	}
+	key, err := token.ParseCOSEKey(raw)
+	if err != nil {
+		return nil, invalid("device key: %v", err)
+	}
+	return key, nil
+}
+
+func parseJWK(text []byte) (*token.Key, error) {
+	members, err := strictjson.Object(text)
+	if err != nil {
+		return nil, invalid("device key: JWK: %v", err)
+	}
+	jwk := make(map[string]string, len(members))
+	for _, m := range members {
+		switch m.Name {
+		case "kty", "crv", "x", "y":
+			if jwk[m.Name], err = strictjson.String(m.Value); err != nil {
+				return nil, invalid("device key: JWK member %q is not a string", m.Name)
+			}
+		case "d", "p", "q", "k":
+			return nil, invalid("device key: this JWK is a private or shared key; give the public half")
+		}
+	}
+	x, errX := base64.RawURLEncoding.Strict().DecodeString(jwk["x"])
+	y, errY := base64.RawURLEncoding.Strict().DecodeString(jwk["y"])
+	if errX != nil || errY != nil {
+		return nil, invalid("device key: JWK coordinates are not base64url without padding")
+	}
+	switch {
+	case jwk["kty"] == "OKP" && jwk["crv"] == "Ed25519" && len(y) == 0:
+		return newDeviceKey(ed25519.PublicKey(x))
+	case jwk["kty"] == "EC" && jwk["crv"] == "P-256" && len(x) == 32 && len(y) == 32:
+		pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, x...), y...))
+		if err != nil {
+			return nil, invalid("device key: JWK: %v", err)
+		}
+		return newDeviceKey(pub)
+	}
+	return nil, invalid("device key: a JWK with kty %q and crv %q is none of Ed25519, P-256", jwk["kty"], jwk["crv"])
+}
+
+func newDeviceKey(pub any) (*token.Key, error) {
+	key, err := token.NewKey(pub)
+	if err != nil {
+		return nil, invalid("device key: %v", err)
+	}
+	return key, nil
+}
+
+// ParsePSK reads a shared key of 16 to 64 bytes in hex or base64. Errors wrap
+// broker.ErrInvalid and never repeat the text.
+func ParsePSK(text string) ([]byte, error) {
+	text = strings.TrimSpace(text)
+	if len(text) > maxKeyText {
+		return nil, invalid("shared key has %d characters, at most %d", len(text), maxKeyText)
+	}
+	psk, err := hex.DecodeString(text)
+	for _, enc := range []*base64.Encoding{base64.StdEncoding, base64.RawStdEncoding, base64.URLEncoding, base64.RawURLEncoding} {
+		if err == nil {
+			break
+		}
+		psk, err = enc.Strict().DecodeString(text)
+	}
+	if err != nil {
+		return nil, invalid("shared key: want hex or base64")
+	}
+	if len(psk) < minPSK || len(psk) > maxPSK {
+		return nil, invalid("shared key has %d bytes, want %d to %d", len(psk), minPSK, maxPSK)
+	}
+	return psk, nil
+}

@@ -1,0 +1,146 @@
+// Package directory is what operators do: pools, devices, enrolment tokens,
+// clients, flows, hooks, signing keys and operators' own access, each use case a
+// method that checks its input, writes once through the store and then tells who
+// must know.
+//
+// It imports the domain (broker), protocol's names, tokens and enrolment tokens,
+// and the standard library. It knows no transport, and never logs or returns a
+// secret but the once that it is made.
+package directory
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// Store is the part of a store that operators' use cases need.
+type Store interface {
+	broker.Pools
+	broker.Devices
+	broker.Clients
+	broker.Flows
+	broker.Hooks
+	broker.EnrolTokens
+	broker.SigningKeys
+	broker.Operators
+	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
+	UpdateSession(ctx context.Context, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
+	ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error)
+}
+
+// A Sealer encrypts secrets before they are stored. The purpose is authenticated:
+// what was sealed for one opens for no other.
+type Sealer interface {
+	Seal(purpose string, plain []byte) ([]byte, error)
+	Open(purpose string, sealed []byte) ([]byte, error)
+}
+
+// A Notifier hears of every commit after which a device may do less than before.
+// It must not block for long; what it misses, the next check of the store finds.
+type Notifier interface {
+	// DeviceChanged: the device has this status now. A deleted device is reported as
+	// disabled. Active may mean that its sessions were ended: whatever it was given
+	// at or before Device.SessionsAfter is over.
+	DeviceChanged(ctx context.Context, id ident.Device, status broker.Status)
+}
+
+// Config is what a Directory is made of. All but Now and Random is required.
+type Config struct {
+	Store    Store
+	Sealer   Sealer
+	Notifier Notifier
+	// Issuer is the public base URL, such as https://signet.example:8443; a pool's
+	// issuer is Issuer + "/pools/" + its name.
+	Issuer string
+	// InsecureHooks admits hook URLs with http and on loopback and private addresses.
+	InsecureHooks bool
+	Now           func() time.Time // nil: time.Now
+	Random        io.Reader        // nil: the system's
+}
+
+// A Directory carries out operators' use cases. It is safe for concurrent use.
+type Directory struct {
+	Config
+}
+
+// New checks cfg.
+func New(cfg Config) (*Directory, error) {
+	if cfg.Store == nil || cfg.Sealer == nil || cfg.Notifier == nil {
+		return nil, errors.New("directory: store, sealer and notifier are required")
+	}
+	u, err := url.Parse(cfg.Issuer)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+		return nil, fmt.Errorf("directory: issuer %q is not an https URL without query and fragment", cfg.Issuer)
+	}
+	cfg.Issuer = strings.TrimRight(cfg.Issuer, "/")
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Random == nil {
+		cfg.Random = rand.Reader
+	}
+	return &Directory{cfg}, nil
+}
+
+// The purposes that secrets are sealed for. Who opens one asks for the same.
+
+// AnchorPurpose is that of a pool's anchor key: PKCS #8.
+func AnchorPurpose(pool ident.Pool) string { return "pool-anchor:" + pool.String() }
+
+// AnswerPurpose is that of a pool's answer key: 32 bytes, X25519.
+func AnswerPurpose(pool ident.Pool) string { return "pool-answer:" + pool.String() }
+
+// SigningKeyPurpose is that of a signing key, by its id: PKCS #8.
+func SigningKeyPurpose(pool ident.Pool, id string) string {
+	return "signing-key:" + pool.String() + ":" + id
+}
+
+// HookPurpose is that of a hook's secret: the text "whsec_...".
+func HookPurpose(pool ident.Pool, name string) string { return "hook:" + pool.String() + ":" + name }
+
+// PSKPurpose is that of a device's shared key: its bytes.
+func PSKPurpose(id ident.Device) string { return "psk:" + id.String() }
+
+// random reads n bytes.
+func (d *Directory) random(n int) ([]byte, error) {
+	b := make([]byte, n)
+	if _, err := io.ReadFull(d.Random, b); err != nil {
+		return nil, fmt.Errorf("read random bytes: %w", err)
+	}
+	return b, nil
+}
+
+// newUUID makes a version 7 UUID (RFC 9562, 5.7).
+func (d *Directory) newUUID(now time.Time) (ident.UUID, error) {
+	b, err := d.random(16)
+	if err != nil {
+		return ident.UUID{}, err
+	}
+	u := ident.UUID(b)
+	ms := uint64(now.UnixMilli())
+	for i := range 6 {
+		u[i] = byte(ms >> (40 - 8*i))
+	}
+	u[6] = u[6]&0x0f | 0x70
+	u[8] = u[8]&0x3f | 0x80
+	return u, nil
+}
+
+// invalid is an error that wraps broker.ErrInvalid.
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", broker.ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+// conflict is an error that wraps broker.ErrConflict.
+func conflict(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", broker.ErrConflict, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,116 @@
+package directory
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"fmt"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// Defaults and bounds of enrolment tokens.
+const (
+	DefaultEnrolLife = 24 * time.Hour
+	MinEnrolLife     = time.Minute
+	MaxEnrolLife     = 365 * 24 * time.Hour
+	MaxEnrolUses     = 1_000_000
+)
+
+// A NewEnrolToken is what an operator asks of an enrolment token.
+type NewEnrolToken struct {
+	Pool       ident.Pool
+	Uses       int           // 0: one
+	Life       time.Duration // 0: DefaultEnrolLife
+	Groups     []string
+	Attributes map[string]string
+	Replace    bool // may replace the key of a device that has one
+	Approve    bool // devices come in pending
+}
+
+// CreateEnrolToken makes an enrolment token and gives its text, which is shown
+// once and stored nowhere.
+func (d *Directory) CreateEnrolToken(ctx context.Context, n NewEnrolToken) (broker.EnrolToken, string, error) {
+	if n.Uses == 0 {
+		n.Uses = 1
+	}
+	if n.Life == 0 {
+		n.Life = DefaultEnrolLife
+	}
+	if err := n.check(); err != nil {
+		return broker.EnrolToken{}, "", err
+	}
+	pool, err := d.Pool(ctx, n.Pool)
+	if err != nil {
+		return broker.EnrolToken{}, "", err
+	}
+	secret, err := d.newEnrolSecret(pool)
+	if err != nil {
+		return broker.EnrolToken{}, "", fmt.Errorf("make enrolment token: %w", err)
+	}
+	private, err := secret.Key()
+	if err != nil {
+		return broker.EnrolToken{}, "", err
+	}
+	now := d.Now()
+	t := broker.EnrolToken{
+		Pool: n.Pool, ID: hex.EncodeToString(secret.ID()), Key: []byte(private.Public().(ed25519.PublicKey)),
+		Uses: n.Uses, Expires: now.Add(n.Life), Groups: n.Groups, Attributes: n.Attributes,
+		Replace: n.Replace, Approve: n.Approve, Created: now,
+	}
+	if err := d.Store.CreateEnrolToken(ctx, t); err != nil {
+		return broker.EnrolToken{}, "", fmt.Errorf("create enrolment token: %w", err)
+	}
+	return t, secret.Reveal(), nil
+}
+
+func (n *NewEnrolToken) check() error {
+	if n.Uses < 1 || n.Uses > MaxEnrolUses {
+		return invalid("an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, n.Uses)
+	}
+	if n.Life < MinEnrolLife || n.Life > MaxEnrolLife {
+		return invalid("an enrolment token lives %v to %v, not %v", MinEnrolLife, MaxEnrolLife, n.Life)
+	}
+	return CheckLabels(n.Groups, n.Attributes)
+}
+
+func (d *Directory) newEnrolSecret(pool broker.Pool) (protocol.EnrolToken, error) {
+	anchor, err := Anchor(pool)
+	if err != nil {
+		return protocol.EnrolToken{}, err
+	}
+	random, err := d.random(28)
+	if err != nil {
+		return protocol.EnrolToken{}, err
+	}
+	thumb := anchor.Thumbprint()
+	return protocol.NewEnrolToken(random, thumb[:])
+}
+
+// EnrolToken finds an enrolment token by its public id.
+func (d *Directory) EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error) {
+	t, err := d.Store.EnrolToken(ctx, pool, id)
+	if err != nil {
+		return t, fmt.Errorf("enrolment token %q: %w", id, err)
+	}
+	return t, nil
+}
+
+// ListEnrolTokens gives a pool's enrolment tokens.
+func (d *Directory) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]broker.EnrolToken, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return nil, err
+	}
+	return d.Store.ListEnrolTokens(ctx, pool)
+}
+
+// DeleteEnrolToken ends an enrolment token. Devices it admitted stay.
+func (d *Directory) DeleteEnrolToken(ctx context.Context, pool ident.Pool, id string) error {
+	if err := d.Store.DeleteEnrolToken(ctx, pool, id); err != nil {
+		return fmt.Errorf("delete enrolment token %q: %w", id, err)
+	}
+	return nil
+}

@@ -1,0 +1,129 @@
+package directory
+
+import (
+	"context"
+	"crypto/ecdh"
+	"crypto/ed25519"
+	"crypto/x509"
+	"fmt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// defaultFlow is the flow that a new pool has: one proof with the enrolled key.
+const defaultFlow = "default"
+
+// CreatePool makes a pool with all it needs to work: anchor, answer key, first
+// signing key, a default client and a default flow of one step, key.
+func (d *Directory) CreatePool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
+	if name.IsZero() {
+		return broker.Pool{}, invalid("a pool needs a name")
+	}
+	pool, err := d.newPool(name)
+	if err != nil {
+		return broker.Pool{}, fmt.Errorf("create pool %s: %w", name, err)
+	}
+	key, err := d.newSigningKey(name, token.ES256, nil)
+	if err != nil {
+		return broker.Pool{}, fmt.Errorf("create pool %s: %w", name, err)
+	}
+	key.State = broker.KeyActive
+	client := broker.Client{
+		Pool: name, ID: broker.DefaultClient, Audiences: []string{name.String()},
+		AccessLife: broker.DefaultAccessLife, RefreshLife: broker.DefaultRefreshLife,
+		Grace: broker.DefaultGrace, Created: pool.Created,
+	}
+	flow := broker.Flow{Pool: name, Name: defaultFlow, Steps: []string{"key"}, Created: pool.Created}
+	err = d.Store.CreatePool(ctx, pool, []broker.SigningKey{key}, []broker.Client{client}, []broker.Flow{flow})
+	if err != nil {
+		return broker.Pool{}, fmt.Errorf("create pool %s: %w", name, err)
+	}
+	return pool, nil
+}
+
+// newPool makes the pool's own two keys.
+func (d *Directory) newPool(name ident.Pool) (broker.Pool, error) {
+	pool := broker.Pool{Name: name, Issuer: d.Issuer + "/pools/" + name.String(), Flow: defaultFlow, Created: d.Now()}
+	seed, err := d.random(ed25519.SeedSize)
+	if err != nil {
+		return pool, err
+	}
+	private := ed25519.NewKeyFromSeed(seed)
+	anchor, err := token.NewKey(private.Public())
+	if err != nil {
+		return pool, fmt.Errorf("anchor: %w", err)
+	}
+	pool.Anchor = anchor.MarshalCOSE()
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return pool, fmt.Errorf("anchor: %w", err)
+	}
+	if pool.AnchorSealed, err = d.Sealer.Seal(AnchorPurpose(name), der); err != nil {
+		return pool, fmt.Errorf("seal anchor: %w", err)
+	}
+	raw, err := d.random(32)
+	if err != nil {
+		return pool, err
+	}
+	answer, err := ecdh.X25519().NewPrivateKey(raw)
+	if err != nil {
+		return pool, fmt.Errorf("answer key: %w", err)
+	}
+	if pool.AnswerSealed, err = d.Sealer.Seal(AnswerPurpose(name), answer.Bytes()); err != nil {
+		return pool, fmt.Errorf("seal answer key: %w", err)
+	}
+	return pool, nil
+}
+
+// Pool finds a pool.
+func (d *Directory) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
+	p, err := d.Store.Pool(ctx, name)
+	if err != nil {
+		return p, fmt.Errorf("pool %s: %w", name, err)
+	}
+	return p, nil
+}
+
+// ListPools gives all pools, by name.
+func (d *Directory) ListPools(ctx context.Context) ([]broker.Pool, error) {
+	return d.Store.ListPools(ctx)
+}
+
+// DeletePool deletes a pool and all that is in it, then reports each of its devices.
+func (d *Directory) DeletePool(ctx context.Context, name ident.Pool) error {
+	var gone []ident.Device
+	for after := ""; ; {
+		page, err := d.Store.ListDevices(ctx, name, after, maxPage)
+		if err != nil {
+			return fmt.Errorf("delete pool %s: %w", name, err)
+		}
+		for _, dev := range page {
+			gone = append(gone, dev.ID)
+		}
+		if len(page) < maxPage {
+			break
+		}
+		after = page[len(page)-1].ID.Name.String()
+	}
+	if err := d.Store.DeletePool(ctx, name); err != nil {
+		return fmt.Errorf("delete pool %s: %w", name, err)
+	}
+	for _, id := range gone {
+		d.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
+	}
+	return nil
+}
+
+// maxPage is the largest page that a store gives.
+const maxPage = 1000
+
+// Anchor gives a pool's anchor key.
+func Anchor(p broker.Pool) (*token.Key, error) {
+	k, err := token.ParseCOSEKey(p.Anchor)
+	if err != nil {
+		return nil, fmt.Errorf("pool %s: stored anchor: %w", p.Name, err)
+	}
+	return k, nil
+}

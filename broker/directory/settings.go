@@ -1,0 +1,303 @@
+package directory
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// Bounds on a hook.
+const (
+	DefaultHookTimeout = 2 * time.Second
+	MinHookTimeout     = 100 * time.Millisecond
+	MaxHookTimeout     = 10 * time.Second
+	maxHookURL         = 2048
+)
+
+// PutClient checks and writes a client; create says that it must be new,
+// otherwise it must exist. Zero lives become the defaults, without audiences the
+// pool's name is one.
+func (d *Directory) PutClient(ctx context.Context, c broker.Client, create bool) (broker.Client, error) {
+	if c.AccessLife == 0 {
+		c.AccessLife = broker.DefaultAccessLife
+	}
+	if len(c.Audiences) == 0 {
+		c.Audiences = []string{c.Pool.String()}
+	}
+	if err := checkAudiences(c.Audiences); err != nil {
+		return c, err
+	}
+	if err := c.Validate(); err != nil {
+		return c, err
+	}
+	old, err := d.Client(ctx, c.Pool, c.ID)
+	if c.Created, err = putTime(err, create, old.Created, d.Now(), "client "+c.ID); err != nil {
+		return c, err
+	}
+	if c.Flow != "" {
+		if _, err := d.Flow(ctx, c.Pool, c.Flow); err != nil {
+			return c, missing(err, "client %s: flow %q does not exist; create it first", c.ID, c.Flow)
+		}
+	}
+	if err := d.Store.PutClient(ctx, c); err != nil {
+		return c, fmt.Errorf("write client %s: %w", c.ID, err)
+	}
+	return c, nil
+}
+
+func checkAudiences(audiences []string) error {
+	if len(audiences) > 8 {
+		return invalid("%d audiences, at most 8", len(audiences))
+	}
+	for _, a := range audiences {
+		if a == "" || !printable(a, 256) {
+			return invalid("audience %q: want 1 to 256 printable ASCII characters", a)
+		}
+	}
+	return nil
+}
+
+// putTime decides from the look-up's error whether a record may be written, and
+// gives its time of creation.
+func putTime(lookup error, create bool, old, now time.Time, what string) (time.Time, error) {
+	switch {
+	case lookup == nil && create:
+		return old, fmt.Errorf("%s: %w", what, broker.ErrExists)
+	case lookup == nil:
+		return old, nil
+	case errors.Is(lookup, broker.ErrNotFound) && create:
+		return now, nil
+	}
+	return old, lookup
+}
+
+// missing turns the error of a look-up on which a record depends into one about the record.
+func missing(err error, format string, args ...any) error {
+	if errors.Is(err, broker.ErrNotFound) {
+		return invalid(format, args...)
+	}
+	return err
+}
+
+// Client finds a client.
+func (d *Directory) Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return broker.Client{}, fmt.Errorf("client %s: %w", id, noPool(err))
+	}
+	c, err := d.Store.Client(ctx, pool, id)
+	if err != nil {
+		return c, fmt.Errorf("client %s: %w", id, err)
+	}
+	return c, nil
+}
+
+// noPool keeps a missing pool from looking like a missing record, which a create
+// would take as leave to write.
+func noPool(err error) error {
+	if errors.Is(err, broker.ErrNotFound) {
+		return &poolError{err}
+	}
+	return err
+}
+
+// ListClients gives a pool's clients.
+func (d *Directory) ListClients(ctx context.Context, pool ident.Pool) ([]broker.Client, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return nil, err
+	}
+	return d.Store.ListClients(ctx, pool)
+}
+
+// DeleteClient deletes a client; not the default one, which devices use that name none.
+func (d *Directory) DeleteClient(ctx context.Context, pool ident.Pool, id string) error {
+	if id == broker.DefaultClient {
+		return conflict("the default client cannot be deleted; update it instead")
+	}
+	if err := d.Store.DeleteClient(ctx, pool, id); err != nil {
+		return fmt.Errorf("delete client %s: %w", id, err)
+	}
+	return nil
+}
+
+// PutFlow checks and writes a flow; the hooks it names must exist.
+func (d *Directory) PutFlow(ctx context.Context, f broker.Flow, create bool) (broker.Flow, error) {
+	if err := f.Validate(); err != nil {
+		return f, err
+	}
+	if f.Define != "" {
+		if err := broker.CheckLabel("hook", f.Define); err != nil {
+			return f, err
+		}
+	}
+	old, err := d.Flow(ctx, f.Pool, f.Name)
+	if f.Created, err = putTime(err, create, old.Created, d.Now(), "flow "+f.Name); err != nil {
+		return f, err
+	}
+	for _, name := range hooksOf(f) {
+		if _, err := d.Hook(ctx, f.Pool, name); err != nil {
+			return f, missing(err, "flow %s: hook %q does not exist; create it first", f.Name, name)
+		}
+	}
+	if err := d.Store.PutFlow(ctx, f); err != nil {
+		return f, fmt.Errorf("write flow %s: %w", f.Name, err)
+	}
+	return f, nil
+}
+
+func hooksOf(f broker.Flow) []string {
+	var names []string
+	if f.Define != "" {
+		names = append(names, f.Define)
+	}
+	for _, s := range f.Steps {
+		if name, ok := broker.HookStep(s); ok {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// Flow finds a flow.
+func (d *Directory) Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return broker.Flow{}, fmt.Errorf("flow %s: %w", name, noPool(err))
+	}
+	f, err := d.Store.Flow(ctx, pool, name)
+	if err != nil {
+		return f, fmt.Errorf("flow %s: %w", name, err)
+	}
+	return f, nil
+}
+
+// ListFlows gives a pool's flows.
+func (d *Directory) ListFlows(ctx context.Context, pool ident.Pool) ([]broker.Flow, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return nil, err
+	}
+	return d.Store.ListFlows(ctx, pool)
+}
+
+// DeleteFlow deletes a flow that neither the pool nor a client uses.
+func (d *Directory) DeleteFlow(ctx context.Context, pool ident.Pool, name string) error {
+	p, err := d.Pool(ctx, pool)
+	if err != nil {
+		return err
+	}
+	if p.Flow == name {
+		return conflict("flow %s is the pool's default; update it instead", name)
+	}
+	clients, err := d.Store.ListClients(ctx, pool)
+	if err != nil {
+		return err
+	}
+	for _, c := range clients {
+		if c.Flow == name {
+			return conflict("flow %s is used by client %s; change that first", name, c.ID)
+		}
+	}
+	if err := d.Store.DeleteFlow(ctx, pool, name); err != nil {
+		return fmt.Errorf("delete flow %s: %w", name, err)
+	}
+	return nil
+}
+
+// CreateHook registers a webhook and gives its new signing secret (Standard
+// Webhooks, "whsec_" and base64), which is shown once. A zero timeout is the default.
+func (d *Directory) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook, string, error) {
+	if h.Timeout == 0 {
+		h.Timeout = DefaultHookTimeout
+	}
+	if err := d.checkHook(h); err != nil {
+		return h, "", err
+	}
+	_, err := d.Hook(ctx, h.Pool, h.Name)
+	if h.Created, err = putTime(err, true, time.Time{}, d.Now(), "hook "+h.Name); err != nil {
+		return h, "", err
+	}
+	raw, err := d.random(32)
+	if err != nil {
+		return h, "", err
+	}
+	secret := "whsec_" + base64.StdEncoding.EncodeToString(raw)
+	if h.Sealed, err = d.Sealer.Seal(HookPurpose(h.Pool, h.Name), []byte(secret)); err != nil {
+		return h, "", fmt.Errorf("seal secret of hook %s: %w", h.Name, err)
+	}
+	if err := d.Store.PutHook(ctx, h); err != nil {
+		return h, "", fmt.Errorf("write hook %s: %w", h.Name, err)
+	}
+	return h, secret, nil
+}
+
+func (d *Directory) checkHook(h broker.Hook) error {
+	if err := broker.CheckLabel("hook", h.Name); err != nil {
+		return err
+	}
+	if h.Timeout < MinHookTimeout || h.Timeout > MaxHookTimeout {
+		return invalid("hook %s: timeout %v, want %v to %v", h.Name, h.Timeout, MinHookTimeout, MaxHookTimeout)
+	}
+	u, err := url.Parse(h.URL)
+	if err != nil || len(h.URL) > maxHookURL || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
+		return invalid("hook %s: not an absolute URL of at most %d bytes without user and fragment", h.Name, maxHookURL)
+	}
+	if d.InsecureHooks && (u.Scheme == "http" || u.Scheme == "https") {
+		return nil
+	}
+	if u.Scheme != "https" {
+		return invalid("hook %s: URL scheme %q, want https", h.Name, u.Scheme)
+	}
+	// Names are resolved and checked when the hook is called; here only what is
+	// plainly wrong is refused, so that the operator learns at once.
+	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
+	addr, err := netip.ParseAddr(host)
+	addr = addr.Unmap()
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && (!addr.IsGlobalUnicast() || addr.IsPrivate()) {
+		return invalid("hook %s: %s is not a public address", h.Name, host)
+	}
+	return nil
+}
+
+// Hook finds a hook.
+func (d *Directory) Hook(ctx context.Context, pool ident.Pool, name string) (broker.Hook, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return broker.Hook{}, fmt.Errorf("hook %s: %w", name, noPool(err))
+	}
+	h, err := d.Store.Hook(ctx, pool, name)
+	if err != nil {
+		return h, fmt.Errorf("hook %s: %w", name, err)
+	}
+	return h, nil
+}
+
+// ListHooks gives a pool's hooks.
+func (d *Directory) ListHooks(ctx context.Context, pool ident.Pool) ([]broker.Hook, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return nil, err
+	}
+	return d.Store.ListHooks(ctx, pool)
+}
+
+// DeleteHook deletes a hook that no flow uses.
+func (d *Directory) DeleteHook(ctx context.Context, pool ident.Pool, name string) error {
+	flows, err := d.ListFlows(ctx, pool)
+	if err != nil {
+		return err
+	}
+	for _, f := range flows {
+		if slices.Contains(hooksOf(f), name) {
+			return conflict("hook %s is used by flow %s; change that first", name, f.Name)
+		}
+	}
+	if err := d.Store.DeleteHook(ctx, pool, name); err != nil {
+		return fmt.Errorf("delete hook %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,237 @@
+// Package exchange is the whole conversation with devices: one message in, one
+// message out. MQTT, HTTPS and a test's function call are adaptors to Respond.
+//
+// It imports auth, mint and the domain. It knows no transport and no database.
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// Sessions is what the exchange writes: one call for each authentication.
+type Sessions interface {
+	RecordLogin(ctx context.Context, l broker.Login) (broker.Device, error)
+	UpdateSession(ctx context.Context, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
+	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
+}
+
+// Caller is what the transport knows of who sent a message. It names no device:
+// that is the message's to claim and the proof's to bind.
+type Caller struct {
+	// Direct: TLS ends in this process, so a grant may go back unsealed if the device asks.
+	Direct bool
+}
+
+// Reply is an answer, and whom it admitted, if it is a grant.
+type Reply struct {
+	Message []byte // nil: there is nobody to answer
+	// Admitted is set with a grant: the connection may go on as this device until Expires.
+	Admitted *Admission
+}
+
+// An Admission is the outcome of a successful authentication.
+type Admission struct {
+	Device  ident.Device
+	Expires time.Time
+}
+
+// A Responder answers devices. It is safe for concurrent use.
+type Responder struct {
+	auth  *auth.Authenticator
+	mint  *mint.Minter
+	store Sessions
+	log   *slog.Logger
+}
+
+// New makes a Responder.
+func New(a *auth.Authenticator, m *mint.Minter, s Sessions, log *slog.Logger) *Responder {
+	return &Responder{auth: a, mint: m, store: s, log: log}
+}
+
+// Respond answers one message. A refusal is a reply; its reason goes to the log.
+func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Reply {
+	m, err := protocol.Decode(request)
+	if err != nil {
+		return r.undecodable(ctx, err)
+	}
+	answer, admitted, err := r.respond(ctx, from, m)
+	if err != nil {
+		answer, admitted = r.refuse(ctx, m, err), nil
+	}
+	raw, err := protocol.Encode(answer)
+	if err != nil {
+		r.log.ErrorContext(ctx, "encode reply", "err", err)
+		return Reply{}
+	}
+	return Reply{Message: raw, Admitted: admitted}
+}
+
+// undecodable answers only bytes that say which call to answer.
+func (r *Responder) undecodable(ctx context.Context, err error) Reply {
+	var d *protocol.DecodeError
+	if !errors.As(err, &d) || d.ID == (protocol.CallID{}) {
+		r.log.DebugContext(ctx, "undecodable message", "err", err)
+		return Reply{}
+	}
+	r.log.DebugContext(ctx, "message refused", "err", err)
+	raw, err := protocol.Encode(protocol.Refuse(d.ID, protocol.ProblemDetail{Code: d.Code}))
+	if err != nil {
+		return Reply{}
+	}
+	return Reply{Message: raw}
+}
+
+func (r *Responder) respond(ctx context.Context, from Caller, m protocol.Message) (protocol.Message, *Admission, error) {
+	switch m := m.(type) {
+	case *protocol.Start:
+		if err := mayOpen(from, &m.Wish); err != nil {
+			return nil, nil, err
+		}
+		c, err := r.auth.Start(ctx, m)
+		return c, nil, err
+	case *protocol.Enrol:
+		if err := mayOpen(from, &m.Wish); err != nil {
+			return nil, nil, err
+		}
+		c, err := r.auth.Enrol(ctx, m)
+		return c, nil, err
+	case *protocol.Answer:
+		return r.answer(ctx, from, m)
+	case *protocol.Refresh:
+		return r.refresh(ctx, from, m)
+	}
+	return nil, nil, fmt.Errorf("message type %d is not a request: %w", m.Type(), protocol.CodeMalformed)
+}
+
+// mayOpen refuses an unsealed grant to whoever might be listening in between.
+func mayOpen(from Caller, w *protocol.Wish) error {
+	if w.SealTo == nil && !from.Direct {
+		return fmt.Errorf("unsealed grant asked for on a connection that does not end here: %w", protocol.CodeDenied)
+	}
+	return nil
+}
+
+func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer) (protocol.Message, *Admission, error) {
+	p, next, err := r.auth.Answer(ctx, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	if next != nil {
+		return next, nil, nil
+	}
+	if err := mayOpen(from, p.Wish()); err != nil {
+		return nil, nil, err
+	}
+	minted, err := r.mint.Login(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, err := r.store.RecordLogin(ctx, broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
+	if err != nil {
+		return nil, nil, recordError(err, p, &d)
+	}
+	if d.Subject != minted.Session.Subject {
+		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
+	}
+	r.log.InfoContext(ctx, "authenticated", "device", d.ID.String(), "sub", d.Subject.String(), "session", minted.Session.ID.String(), "enrolled", p.Enrolment() != nil)
+	return deliver(p, minted)
+}
+
+// recordError gives the device the code that fits what the store found.
+func recordError(err error, p *auth.Proven, d *broker.Device) error {
+	code := protocol.CodeInternal
+	switch {
+	case errors.Is(err, broker.ErrInactive) && d.Status == broker.StatusPending:
+		code = protocol.CodePending
+	case errors.Is(err, broker.ErrInactive):
+		code = protocol.CodeDisabled
+	case errors.Is(err, broker.ErrKeyBound):
+		code = protocol.CodeExists
+	case errors.Is(err, broker.ErrUsed) && p.Enrolment() == nil:
+		code = protocol.CodeReplayed
+	case errors.Is(err, broker.ErrUsed), errors.Is(err, broker.ErrExpired), errors.Is(err, broker.ErrNotFound):
+		code = protocol.CodeDenied
+	}
+	return fmt.Errorf("record login: %w: %w", err, code)
+}
+
+func (r *Responder) refresh(ctx context.Context, from Caller, m *protocol.Refresh) (protocol.Message, *Admission, error) {
+	p, body, err := r.auth.Refresh(ctx, m)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := mayOpen(from, p.Wish()); err != nil {
+		return nil, nil, err
+	}
+	client, err := r.store.Client(ctx, body.Pool, body.Client)
+	if err != nil {
+		return nil, nil, fmt.Errorf("client %q: %w: %w", body.Client, err, protocol.CodeDenied)
+	}
+	var reuse bool
+	s, err := r.store.UpdateSession(ctx, body.Session, func(s *broker.Session, d *broker.Device) error {
+		var err error
+		reuse, err = r.mint.Rotate(p, body, &client, s, d)
+		return err
+	})
+	if errors.Is(err, broker.ErrNotFound) {
+		err = fmt.Errorf("%w: %w", err, protocol.CodeDenied)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("refresh: %w", err)
+	}
+	if reuse {
+		r.log.WarnContext(ctx, "refresh token reuse: session ended, this device may have been cloned", "device", s.Device.String(), "session", s.ID.String())
+		return nil, nil, fmt.Errorf("%w: %w", mint.ErrReuse, protocol.CodeDenied)
+	}
+	minted, err := r.mint.Refreshed(ctx, p, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	return deliver(p, minted)
+}
+
+// deliver seals the grant to the device, or leaves it open where that was allowed.
+func deliver(p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
+	body, err := detcbor.Marshal(&minted.Body)
+	if err != nil {
+		return nil, nil, fmt.Errorf("grant: %w", err)
+	}
+	g := &protocol.Grant{Head: protocol.Head{ID: p.Call()}}
+	if to := p.Wish().SealTo; to == nil {
+		g.Open = body
+	} else if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
+		return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
+	}
+	return g, &Admission{Device: p.Device().ID, Expires: minted.Expires}, nil
+}
+
+// refuse logs the cause and gives the device its code: the one place where the two meet.
+func (r *Responder) refuse(ctx context.Context, m protocol.Message, err error) protocol.Message {
+	var code protocol.Code // zero: internal
+	known := errors.As(err, &code)
+	d := protocol.ProblemDetail{Code: code}
+	var wrong *auth.WrongAnswer
+	if errors.As(err, &wrong) && wrong.TriesLeft > 0 {
+		d.TriesLeft = uint8(wrong.TriesLeft)
+	}
+	if code == protocol.CodeBusy {
+		d.RetryAfter = 1
+	}
+	level := slog.LevelInfo
+	if !known || code == protocol.CodeInternal {
+		level = slog.LevelError
+	}
+	r.log.Log(ctx, level, "refused", "code", code.String(), "err", err, "type", int(m.Type()))
+	return protocol.Refuse(m.Call(), d)
+}

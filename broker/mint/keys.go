@@ -1,0 +1,196 @@
+package mint
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdh"
+	"crypto/sha256"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// KeyStore is what Keys reads.
+type KeyStore interface {
+	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
+	ListSigningKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error)
+}
+
+// ringLife is how long a pool's opened keys are believed without asking the store.
+const ringLife = time.Second
+
+// Keys opens pools' signing keys and remembers them for a moment.
+type Keys struct {
+	store   KeyStore
+	secrets auth.Opener
+	now     func() time.Time
+
+	mu    sync.Mutex // guards rings
+	rings map[ident.Pool]*Ring
+}
+
+// NewKeys makes a Keys. now defaults to time.Now.
+func NewKeys(store KeyStore, secrets auth.Opener, now func() time.Time) *Keys {
+	if now == nil {
+		now = time.Now
+	}
+	return &Keys{store: store, secrets: secrets, now: now, rings: make(map[ident.Pool]*Ring)}
+}
+
+// A Ring is a pool's keys, opened. It does not change.
+type Ring struct {
+	Issuer      string
+	Signer      *token.Signer
+	Verifiers   []*token.Key // every key that may have signed a token still alive, and the next one
+	Statement   []byte       // COSE_Sign1 by the anchor over all of them
+	StatementID []byte       // first 8 bytes of its SHA-256
+	Anchor      []byte       // COSE_Key
+
+	read    time.Time
+	changed time.Time
+	active  string
+	count   int
+}
+
+// statement is what the anchor signs (protocol/signet.cddl, key-statement).
+type statement struct {
+	Issuer string               `cbor:"1,keyasint"`
+	Keys   []detcbor.RawMessage `cbor:"2,keyasint"`
+	Answer []byte               `cbor:"3,keyasint"`
+	At     int64                `cbor:"4,keyasint"`
+}
+
+// Ring gives the pool's keys, at most ringLife old.
+func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
+	now := k.now()
+	k.mu.Lock()
+	old := k.rings[pool]
+	k.mu.Unlock()
+	if old != nil && now.Sub(old.read).Abs() < ringLife {
+		return old, nil
+	}
+	p, err := k.store.Pool(ctx, pool)
+	if err != nil {
+		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
+	}
+	keys, err := k.store.ListSigningKeys(ctx, pool)
+	if err != nil {
+		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
+	}
+	r, err := k.refresh(old, &p, keys)
+	if err != nil {
+		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
+	}
+	fresh := *r
+	fresh.read = now
+	k.mu.Lock()
+	k.rings[pool] = &fresh
+	k.mu.Unlock()
+	return &fresh, nil
+}
+
+// Forget drops what is remembered of a pool, after its keys were changed.
+func (k *Keys) Forget(pool ident.Pool) {
+	k.mu.Lock()
+	delete(k.rings, pool)
+	k.mu.Unlock()
+}
+
+// refresh keeps the old ring when nothing changed: opening keys and signing the
+// statement cost more than reading.
+func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey) (*Ring, error) {
+	var changed time.Time
+	var active string
+	for _, s := range keys {
+		if s.Changed.After(changed) {
+			changed = s.Changed
+		}
+		if s.State == broker.KeyActive {
+			active = s.ID
+		}
+	}
+	if old != nil && old.changed.Equal(changed) && old.active == active && old.count == len(keys) && old.Issuer == p.Issuer {
+		return old, nil
+	}
+	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, changed: changed, active: active, count: len(keys)}
+	for _, s := range keys {
+		if err := k.add(r, &s); err != nil {
+			return nil, fmt.Errorf("signing key %s: %w", s.ID, err)
+		}
+	}
+	if r.Signer == nil {
+		return nil, errors.New("no active signing key: run signet key rotate")
+	}
+	return r, k.state(r, p, changed)
+}
+
+func (k *Keys) add(r *Ring, s *broker.SigningKey) error {
+	pub, err := x509.ParsePKIXPublicKey(s.Public)
+	if err != nil {
+		return err
+	}
+	key, err := token.NewKey(pub)
+	if err != nil {
+		return err
+	}
+	r.Verifiers = append(r.Verifiers, key)
+	if s.State != broker.KeyActive {
+		return nil
+	}
+	r.Signer, err = k.signer(broker.SealSigning, s.Sealed)
+	return err
+}
+
+func (k *Keys) signer(purpose string, sealed []byte) (*token.Signer, error) {
+	der, err := k.secrets.Open(purpose, sealed)
+	if err != nil {
+		return nil, err
+	}
+	priv, err := x509.ParsePKCS8PrivateKey(der)
+	if err != nil {
+		return nil, errors.New("not a PKCS #8 key")
+	}
+	signer, ok := priv.(crypto.Signer)
+	if !ok {
+		return nil, errors.New("key cannot sign")
+	}
+	return token.NewSigner(signer)
+}
+
+// state signs the key statement with the anchor.
+func (k *Keys) state(r *Ring, p *broker.Pool, at time.Time) error {
+	anchor, err := k.signer(broker.SealAnchor, p.AnchorSealed)
+	if err != nil {
+		return fmt.Errorf("anchor: %w", err)
+	}
+	raw, err := k.secrets.Open(broker.SealAnswer, p.AnswerSealed)
+	if err != nil {
+		return fmt.Errorf("answer key: %w", err)
+	}
+	answer, err := ecdh.X25519().NewPrivateKey(raw)
+	if err != nil {
+		return fmt.Errorf("answer key: %w", err)
+	}
+	s := statement{Issuer: r.Issuer, Answer: answer.PublicKey().Bytes(), At: at.Unix()}
+	for _, v := range r.Verifiers {
+		s.Keys = append(s.Keys, v.MarshalCOSE())
+	}
+	payload, err := detcbor.Marshal(s)
+	if err != nil {
+		return err
+	}
+	if r.Statement, err = token.Sign1(token.KeyStatement, payload, nil, anchor); err != nil {
+		return fmt.Errorf("key statement: %w", err)
+	}
+	sum := sha256.Sum256(r.Statement)
+	r.StatementID = sum[:8]
+	return nil
+}

@@ -1,0 +1,229 @@
+// Package mint makes what an authenticated device gets: access, ID and refresh
+// tokens, and the session that they belong to. It takes auth.Proven, evidence that
+// only package auth can make, and nothing else for it.
+//
+// It imports broker's domain, auth and protocol. It never decides who a device is,
+// never writes to the store, and never sees a transport.
+package mint
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// Clients is what minting reads of an application.
+type Clients interface {
+	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
+}
+
+// Config is what New needs. Random defaults to the system's.
+type Config struct {
+	Clients Clients
+	Keys    *Keys
+	// RefreshKey is the cluster's secret that refresh tokens are derived from, at least 32 bytes.
+	RefreshKey []byte
+	Random     io.Reader
+}
+
+// A Minter mints. It is safe for concurrent use.
+type Minter struct {
+	clients Clients
+	keys    *Keys
+	refresh []byte
+	random  io.Reader
+}
+
+// New checks c.
+func New(c Config) (*Minter, error) {
+	if c.Clients == nil || c.Keys == nil || len(c.RefreshKey) < 32 {
+		return nil, errors.New("mint: clients, keys and a refresh key of 32 bytes are required")
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	return &Minter{clients: c.Clients, keys: c.Keys, refresh: c.RefreshKey, random: c.Random}, nil
+}
+
+// ErrNoEvidence: Login was given evidence that auth did not make.
+var ErrNoEvidence = errors.New("mint: no evidence of an authentication")
+
+// Minted is a grant that may be handed out once its session is durable.
+type Minted struct {
+	Body    protocol.GrantBody
+	Session broker.Session
+	Expires time.Time // of the access token
+}
+
+// Login mints for a new session.
+func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
+	if !p.Valid() {
+		return nil, ErrNoEvidence
+	}
+	client, err := m.client(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	s := broker.Session{
+		ID: p.Exchange(), Device: p.Device().ID, Subject: p.Device().Subject, Client: client.ID, Created: p.At(), Rotated: p.At(),
+	}
+	if client.RefreshLife > 0 {
+		s.Expires = p.At().Add(client.RefreshLife)
+		s.Generation = 1
+		s.Handle = handleOf(m.refreshToken(s.ID, 1))
+	}
+	return m.grant(ctx, p, &client, s)
+}
+
+// Refreshed mints for a session that Rotate let go on.
+func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session) (*Minted, error) {
+	if !p.Valid() {
+		return nil, ErrNoEvidence
+	}
+	client, err := m.client(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return m.grant(ctx, p, &client, s)
+}
+
+func (m *Minter) client(ctx context.Context, p *auth.Proven) (broker.Client, error) {
+	c, err := m.clients.Client(ctx, p.Wish().Pool, p.Wish().Client)
+	if errors.Is(err, broker.ErrNotFound) {
+		return c, fmt.Errorf("client %q: %w: %w", p.Wish().Client, err, protocol.CodeDenied)
+	}
+	return c, err
+}
+
+func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Client, s broker.Session) (*Minted, error) {
+	ring, err := m.keys.Ring(ctx, p.Wish().Pool)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := m.claims(p, client, ring, s)
+	if err != nil {
+		return nil, err
+	}
+	access, err := signAccess(p.Wish().Format, claims, ring.Signer)
+	if err != nil {
+		return nil, fmt.Errorf("access token: %w", err)
+	}
+	id, err := signID(p, claims, ring.Signer)
+	if err != nil {
+		return nil, fmt.Errorf("ID token: %w", err)
+	}
+	own := topic.DefaultGrant(p.Device().ID)
+	body := protocol.GrantBody{
+		Access: access, ID: id, Session: s.ID, Life: uint32(client.AccessLife / time.Second),
+		Subject: p.Device().Subject, Issuer: ring.Issuer,
+		Publish: filters(own.Publish), Subscribe: filters(own.Subscribe),
+	}
+	if !s.Expires.IsZero() {
+		body.Refresh = m.refreshToken(s.ID, s.Generation)
+		body.Refreshes = uint32(s.Expires.Sub(p.At()) / time.Second)
+	}
+	if !slices.Equal(p.Wish().Statement, ring.StatementID) {
+		body.Statement = ring.Statement
+	}
+	if p.Enrolment() != nil {
+		body.Statement, body.Anchor = ring.Statement, ring.Anchor
+	}
+	return &Minted{Body: body, Session: s, Expires: claims.Expires}, nil
+}
+
+func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *Ring, s broker.Session) (*token.Claims, error) {
+	w, d := p.Wish(), p.Device()
+	audience := w.Audience
+	if audience == "" {
+		audience = w.Pool.String()
+	} else if audience != w.Pool.String() && !slices.Contains(client.Audiences, audience) {
+		return nil, fmt.Errorf("audience %q is not the client's: %w", audience, protocol.CodeDenied)
+	}
+	if w.Scope != "" {
+		return nil, fmt.Errorf("scope %q: this client has none: %w", w.Scope, protocol.CodeDenied)
+	}
+	id := make([]byte, 8)
+	if _, err := io.ReadFull(m.random, id); err != nil {
+		return nil, fmt.Errorf("token id: %w", err)
+	}
+	cnf, err := confirm(p.By())
+	if err != nil {
+		return nil, err
+	}
+	return &token.Claims{
+		Issuer: ring.Issuer, Subject: d.Subject, Audience: audience, IssuedAt: p.At(), Expires: p.At().Add(client.AccessLife),
+		ID: id, Confirmation: cnf, ClientID: client.ID, OriginID: s.ID, AuthTime: s.Created, Device: d.ID, Groups: d.Groups,
+	}, nil
+}
+
+// confirm binds a token to what the device proved itself with; a shared key is
+// named by a MAC under it, from which nothing of it can be learnt.
+func confirm(by *broker.Authenticator) (token.Confirmation, error) {
+	if by.Kind == protocol.KindPSK {
+		sum := sha256.Sum256(by.Sealed)
+		return token.Confirmation{Thumbprint: sum[:16], JKT: sum[:]}, nil
+	}
+	key, err := token.ParseCOSEKey(by.Key)
+	if err != nil {
+		return token.Confirmation{}, fmt.Errorf("device key: %w", err)
+	}
+	return token.Confirm(key), nil
+}
+
+func signAccess(f protocol.Format, c *token.Claims, s *token.Signer) ([]byte, error) {
+	if f == protocol.FormatJWT {
+		text, err := token.SignJWT(token.Access, c, s)
+		return []byte(text), err
+	}
+	compact := *c
+	if compact.ClientID == broker.DefaultClient {
+		compact.ClientID = ""
+	}
+	return token.SignCWT(token.Access, compact.Compact(), s)
+}
+
+// signID makes the token that proves the broker to the device: it carries the
+// device's own nonce. Its audience is the client (OpenID Connect Core, 2).
+func signID(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
+	return token.SignCWT(token.ID, &token.Claims{
+		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, Expires: c.Expires, Nonce: p.Wish().Nonce,
+	}, s)
+}
+
+func filters(fs []topic.Filter) []string {
+	out := make([]string, len(fs))
+	for i, f := range fs {
+		out[i] = f.String()
+	}
+	return out
+}
+
+// refreshToken derives generation n of a session's refresh tokens, so that the
+// same successor can be given again without the store ever holding one.
+func (m *Minter) refreshToken(session ident.UUID, n uint32) []byte {
+	mac := hmac.New(sha256.New, m.refresh)
+	mac.Write([]byte("signet refresh v1"))
+	mac.Write(session[:])
+	mac.Write(binary.BigEndian.AppendUint32(nil, n))
+	return mac.Sum(nil)
+}
+
+// handleOf is what the device sends and the store keeps in a refresh token's place.
+func handleOf(refreshToken []byte) []byte {
+	sum := sha256.Sum256(refreshToken)
+	return sum[:]
+}

@@ -1,0 +1,229 @@
+package mqttd
+
+import (
+	"bufio"
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// Packet types that clients send (MQTT 5, section 2.1.2).
+const (
+	typeConnect     = 1
+	typePublish     = 3
+	typePuback      = 4
+	typePubcomp     = 7
+	typeSubscribe   = 8
+	typeUnsubscribe = 10
+	typePingreq     = 12
+	typeDisconnect  = 14
+	typeAuth        = 15
+)
+
+// A violation is a packet that must not reach mochi.
+type violation struct {
+	reason Reason
+	what   string
+}
+
+func (v *violation) Error() string { return "mqttd: " + v.what }
+
+func malformed(format string, args ...any) error {
+	return &violation{ReasonMalformed, fmt.Sprintf(format, args...)}
+}
+
+// A framer hands on a client's bytes packet by packet. It refuses what is too
+// long before anything is allocated for it, what a client may not send at this
+// point, and every CONNECT, SUBSCRIBE and UNSUBSCRIBE whose structure doesn't
+// add up to its length: mochi's decoder ends the process on some of those.
+type framer struct {
+	r       *bufio.Reader
+	ready   []byte // checked bytes not handed on yet
+	pass    int    // bytes of the present packet that need no check
+	version byte   // protocol level of the CONNECT; 0 before it
+}
+
+// read is io.Reader's Read. limit is the most bytes that a packet may have after
+// its fixed header.
+func (f *framer) read(p []byte, limit int) (int, error) {
+	for len(f.ready) == 0 && f.pass == 0 {
+		if err := f.next(limit); err != nil {
+			return 0, err
+		}
+	}
+	if len(f.ready) > 0 {
+		n := copy(p, f.ready)
+		f.ready = f.ready[n:]
+		return n, nil
+	}
+	n, err := f.r.Read(p[:min(len(p), f.pass)])
+	f.pass -= n
+	return n, err
+}
+
+// next reads one fixed header, and the body of what has to be checked whole.
+func (f *framer) next(limit int) error {
+	first, err := f.r.ReadByte()
+	if err != nil {
+		return err
+	}
+	kind := first >> 4
+	if err := f.expected(kind); err != nil {
+		return err
+	}
+	header, length, err := f.length([]byte{first})
+	if err != nil {
+		return err
+	}
+	whole := kind == typeConnect || kind == typeSubscribe || kind == typeUnsubscribe
+	if whole {
+		limit = min(limit, maxAnonymousPacket)
+	}
+	if length > limit {
+		return &violation{ReasonTooLarge, fmt.Sprintf("a packet of type %d and %d bytes, at most %d are allowed", kind, length, limit)}
+	}
+	if !whole {
+		f.ready, f.pass = header, length
+		return nil
+	}
+	packet := append(header, make([]byte, length)...)
+	body := packet[len(header):]
+	if _, err := io.ReadFull(f.r, body); err != nil {
+		return err
+	}
+	if kind == typeConnect {
+		err = f.connect(body)
+	} else {
+		err = checkFilters(body, f.version == 5, kind == typeSubscribe)
+	}
+	f.ready = packet
+	return err
+}
+
+// expected refuses what only a server sends, and anything but one CONNECT first.
+func (f *framer) expected(kind byte) error {
+	if (kind == typeConnect) != (f.version == 0) {
+		return &violation{ReasonProtocol, fmt.Sprintf("a packet of type %d where a CONNECT must come first and only there", kind)}
+	}
+	switch {
+	case kind == typeConnect, kind >= typePublish && kind <= typeSubscribe, kind == typeUnsubscribe, kind == typePingreq, kind == typeDisconnect:
+		return nil
+	case kind == typeAuth && f.version == 5:
+		return nil
+	}
+	return &violation{ReasonProtocol, fmt.Sprintf("a packet of type %d from a client", kind)}
+}
+
+// length reads the remaining length (section 1.5.5), appending its bytes to header.
+func (f *framer) length(header []byte) ([]byte, int, error) {
+	length := 0
+	for shift := 0; shift < 28; shift += 7 {
+		b, err := f.r.ReadByte()
+		if err != nil {
+			return nil, 0, err
+		}
+		header = append(header, b)
+		length |= int(b&0x7f) << shift
+		if b < 0x80 {
+			return header, length, nil
+		}
+	}
+	return nil, 0, malformed("a remaining length of more than four bytes")
+}
+
+// connect learns the protocol level; mochi judges it and the rest.
+func (f *framer) connect(body []byte) error {
+	in := cursor{b: body}
+	in.text()
+	level := in.byte()
+	in.byte() // flags
+	in.skip(2)
+	if in.short || level == 0 {
+		return malformed("a CONNECT that ends early")
+	}
+	f.version = level
+	return nil
+}
+
+// checkFilters walks the body of a SUBSCRIBE (sections 3.8.2, 3.8.3) or an
+// UNSUBSCRIBE (3.10): it must be used up exactly, by at least one filter.
+func checkFilters(body []byte, v5, subscribe bool) error {
+	in := cursor{b: body}
+	in.skip(2)
+	if v5 {
+		properties := cursor{b: in.take(in.varint())}
+		for len(properties.b) > 0 && !properties.short {
+			switch id := properties.byte(); {
+			case id == 0x0b && subscribe: // subscription identifier
+				properties.varint()
+			case id == 0x26: // user property
+				properties.text()
+				properties.text()
+			default:
+				return malformed("property %#x in a SUBSCRIBE or UNSUBSCRIBE", id)
+			}
+		}
+		in.short = in.short || properties.short
+	}
+	if !in.short && len(in.b) == 0 {
+		return &violation{ReasonProtocol, "a SUBSCRIBE or UNSUBSCRIBE without a filter"}
+	}
+	for len(in.b) > 0 && !in.short {
+		if len(in.text()) == 0 {
+			in.short = true
+		}
+		if subscribe {
+			in.byte()
+		}
+	}
+	if in.short {
+		return malformed("a SUBSCRIBE or UNSUBSCRIBE that ends inside a field, or with an empty filter")
+	}
+	return nil
+}
+
+// A cursor takes fields off the front of b; once b is too short for one, short stays set.
+type cursor struct {
+	b     []byte
+	short bool
+}
+
+func (c *cursor) take(n int) []byte {
+	if c.short || n < 0 || n > len(c.b) {
+		c.short = true
+		return nil
+	}
+	taken := c.b[:n]
+	c.b = c.b[n:]
+	return taken
+}
+
+func (c *cursor) skip(n int) { c.take(n) }
+
+func (c *cursor) byte() byte {
+	if b := c.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+func (c *cursor) text() []byte {
+	n := c.take(2)
+	if n == nil {
+		return nil
+	}
+	return c.take(int(binary.BigEndian.Uint16(n)))
+}
+
+func (c *cursor) varint() int {
+	v := 0
+	for shift := 0; shift < 28; shift += 7 {
+		b := c.byte()
+		v |= int(b&0x7f) << shift
+		if c.short || b < 0x80 {
+			return v
+		}
+	}
+	c.short = true
+	return 0
+}

@@ -1,0 +1,261 @@
+// Package mqttd is Signet's embedded MQTT server: MQTT 3.1.1 and 5 by
+// mochi-mqtt, which is not safe to expose as it comes, behind a guard that reads
+// every packet's frame before mochi does, decides alone who may connect, publish
+// and subscribe, and ends connections when their time or their device does.
+//
+// It may import mochi-mqtt (its only importer), coder/websocket and
+// protocol/topic. It knows nothing of tokens, exchanges or stores: a Gate admits,
+// a Responder answers. It keeps no session beyond its connection, stores
+// nothing, and never logs a packet.
+package mqttd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"sync"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// Limits that are not worth a setting; the figures are chosen, not derived.
+const (
+	maxAnonymousPacket = 16 << 10 // bytes after the fixed header, before authentication, and of any SUBSCRIBE
+	maxRequest         = 16 << 10 // bytes of a request to the Responder
+	maxJobsPerConn     = 4        // requests of one connection queued or in work
+	maxSubscriptions   = 128      // filters of one connection
+	maxWritesPending   = 64       // messages waiting for one connection
+	maxInflight        = 64       // unacknowledged messages to one connection
+	hangUpGrace        = 300 * time.Millisecond
+)
+
+// Errors of this package. Those that a Gate may wrap say so.
+var (
+	ErrClosed       = errors.New("mqttd: server closed")
+	ErrNotConnected = errors.New("mqttd: not connected")
+	ErrOtherDevice  = errors.New("mqttd: the connection belongs to another device")
+	ErrEnded        = errors.New("mqttd: the device was ended while it was being admitted")
+	ErrBusy         = errors.New("mqttd: busy") // from a Gate: the client hears "server unavailable"
+)
+
+// A Connect is what a client says of itself when it connects.
+type Connect struct {
+	ClientID string // may be empty: an authenticated client is then given one
+	UserName string
+	Password []byte // a secret
+	Will     string // topic of its last will, empty without one
+	Remote   net.Addr
+	Direct   bool // its TLS ends in this process
+}
+
+// A Session is what a connection may do, and for how long.
+type Session struct {
+	Device  ident.Device // zero while anonymous
+	Grant   topic.Grant  // of no effect while anonymous
+	Expires time.Time    // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
+}
+
+// A Gate decides on connections. Admit must not keep c.Password. Any error
+// refuses the connection; the client learns no more than "not authorized", or
+// "unavailable" when the error wraps ErrBusy. An anonymous client gets a zero
+// Session or an error. The client id is checked by the Server, against the
+// Session's device.
+type Gate interface {
+	Admit(ctx context.Context, c Connect) (Session, error)
+}
+
+// A Responder answers one request that a client published on its own request
+// topic. A nil reply is not sent. after, unless nil, is called once the reply is
+// on its way: the place for Upgrade. direct: the client's TLS ends in this process.
+type Responder func(ctx context.Context, clientID string, direct bool, request []byte) (reply []byte, after func())
+
+// A Reason is the MQTT 5 reason code with which the server ends a connection
+// (section 3.14.2.1). An MQTT 3.1.1 client sees a closed connection.
+type Reason byte
+
+// Reasons.
+const (
+	ReasonMalformed      Reason = 0x81
+	ReasonProtocol       Reason = 0x82
+	ReasonNotAuthorized  Reason = 0x87
+	ReasonShutdown       Reason = 0x8b
+	ReasonTakenOver      Reason = 0x8e
+	ReasonTooLarge       Reason = 0x95
+	ReasonQuota          Reason = 0x97
+	ReasonAdministrative Reason = 0x98 // the device was disabled, or its sessions revoked
+	ReasonExpired        Reason = 0xa0 // "maximum connect time": the token's, or an anonymous connection's
+)
+
+// Config is what a Server is made of. Zero durations and counts mean the default.
+type Config struct {
+	Gate    Gate      // required
+	Respond Responder // required
+	Log     *slog.Logger
+
+	MaxConns       int           // connections at once, handshakes included; 10,000
+	MaxPacket      int           // bytes of an authenticated client's packet; 64 KiB, at least 16 KiB
+	ConnectTimeout time.Duration // from accept to an admitted CONNECT, TLS handshake included; 10 s
+	WriteTimeout   time.Duration // for a client that doesn't read; 10 s
+	AnonymousFor   time.Duration // life of a connection that doesn't authenticate; 5 min
+	Workers        int           // Responder calls at once; 256
+	Queue          int           // requests waiting for a worker, dropped beyond it; 4,096
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Gate == nil || c.Respond == nil {
+		return c, errors.New("mqttd: a Gate and a Responder are needed")
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	for _, d := range []struct {
+		v    *int
+		def  int
+		name string
+	}{{&c.MaxConns, 10_000, "MaxConns"}, {&c.MaxPacket, 64 << 10, "MaxPacket"}, {&c.Workers, 256, "Workers"}, {&c.Queue, 4096, "Queue"}} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+		if *d.v < 0 {
+			return c, fmt.Errorf("mqttd: %s is negative", d.name)
+		}
+	}
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&c.ConnectTimeout, 10 * time.Second}, {&c.WriteTimeout, 10 * time.Second}, {&c.AnonymousFor, 5 * time.Minute}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	if c.MaxPacket < maxAnonymousPacket || c.MaxPacket > 1<<20 {
+		return c, fmt.Errorf("mqttd: MaxPacket is %d, want %d to %d bytes", c.MaxPacket, maxAnonymousPacket, 1<<20)
+	}
+	return c, nil
+}
+
+// A Server is an MQTT server. Its methods may be called by any goroutine.
+type Server struct {
+	cfg       Config
+	mqtt      *mqtt.Server
+	clients   registry
+	requests  requests
+	deadlines *deadlines[*conn]
+	ctx       context.Context // ends when Close gives up waiting
+	cancel    context.CancelFunc
+	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups
+
+	mu        sync.Mutex // guards the rest: nothing is added once closed
+	closed    bool
+	open      map[*conn]struct{}
+	listeners map[net.Listener]struct{}
+}
+
+// New makes a Server and starts its housekeeping; Close ends it. Errors are
+// those of the Config.
+func New(cfg Config) (*Server, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg:       cfg,
+		clients:   newRegistry(),
+		deadlines: newDeadlines((*conn).expire),
+		open:      map[*conn]struct{}{},
+		listeners: map[net.Listener]struct{}{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.mqtt = mqtt.New(&mqtt.Options{
+		Capabilities: capabilities(cfg),
+		// One write for each packet: mochi's write buffer can hold a packet back for ever.
+		ClientNetWriteBufferSize: 1,
+		ClientNetReadBufferSize:  64, // conn buffers already
+		Logger:                   slog.New(quiet{cfg.Log.Handler()}),
+		SysTopicResendInterval:   1 << 30, // seconds: never; nobody may read $SYS
+		InlineClient:             true,
+	})
+	if err := s.mqtt.AddHook(&hook{srv: s}, nil); err != nil {
+		return nil, fmt.Errorf("mqttd: attaching the guard: %w", err)
+	}
+	if err := s.mqtt.Serve(); err != nil {
+		return nil, fmt.Errorf("mqttd: starting: %w", err)
+	}
+	s.wg.Go(func() { s.deadlines.run(s.ctx) })
+	return s, nil
+}
+
+// capabilities narrows mochi's defaults, each of which is "as much as you like".
+func capabilities(cfg Config) *mqtt.Capabilities {
+	c := mqtt.NewDefaultServerCapabilities()
+	c.MaximumClients = math.MaxInt64 // counted by Serve, handshakes included
+	c.MaximumClientWritesPending = maxWritesPending
+	c.MaximumPacketSize = uint32(cfg.MaxPacket) + 5 // the guard's own limit comes first
+	c.MaximumInflight = maxInflight
+	c.ReceiveMaximum = maxInflight
+	c.MaximumSessionExpiryInterval = 3600 // of no effect: the hook ends each session with its connection
+	c.TopicAliasMaximum = 0               // mochi asks for permission before it resolves an alias
+	c.MinimumProtocolVersion = 4
+	c.Compatibilities.NoInheritedPropertiesOnAck = true
+	return c
+}
+
+// Count is the number of admitted connections.
+func (s *Server) Count() int { return s.clients.count() }
+
+// Push sends payload to one client on its event topic, at most once (QoS 0). It
+// fails with ErrNotConnected when the client isn't there or doesn't listen.
+func (s *Server) Push(clientID string, payload []byte) error {
+	c := s.clients.get(clientID)
+	if c == nil {
+		return fmt.Errorf("pushing to %q: %w", clientID, ErrNotConnected)
+	}
+	return c.push(c.id.Event(), payload)
+}
+
+// PushDevice sends payload to each of the device's connections on its event
+// topic and gives the number of those that listen.
+func (s *Server) PushDevice(d ident.Device, payload []byte) int {
+	n := 0
+	for _, c := range s.clients.ofDevice(d) {
+		if c.push(c.id.Event(), payload) == nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Upgrade makes the connection of clientID the device's own, in place, or
+// renews it. Call it from a Responder or what that returns as after: until
+// then nobody else can have taken the client id, and an End of the device since
+// the request came in is noticed (ErrEnded). Other errors: ErrNotConnected,
+// ErrOtherDevice.
+func (s *Server) Upgrade(clientID string, sess Session) error {
+	if sess.Device.IsZero() {
+		return fmt.Errorf("upgrading %q: no device", clientID)
+	}
+	c, err := s.clients.upgrade(clientID, sess)
+	if err != nil {
+		return fmt.Errorf("upgrading %q to %v: %w", clientID, sess.Device, err)
+	}
+	s.deadlines.set(c, sess.Expires)
+	return nil
+}
+
+// End ends all connections of a device. When it returns, nothing more that they
+// send is accepted, nothing more is delivered to them, and a connection or
+// upgrade whose admission began before is refused. What was pushed before still
+// goes out, then the reason, then each connection's last will.
+func (s *Server) End(d ident.Device, r Reason) {
+	for _, c := range s.clients.end(d) {
+		c.end(r)
+	}
+}
