@@ -90,15 +90,15 @@ func decodeJWTClaims(payload []byte) (*Claims, error) {
 	return &r.claims, nil
 }
 
-func (r *jwtReader) registered(name string, value []byte) (err error) {
+func (r *jwtReader) registered(name string, value strictjson.Value) (err error) {
 	c := &r.claims
 	switch name {
 	case "iss":
-		c.Issuer, err = strictjson.String(value)
+		c.Issuer, err = value.Text()
 	case "sub":
 		err = parseJSON(value, c.Subject.UnmarshalText)
 	case "aud":
-		c.Audience, err = strictjson.String(value)
+		c.Audience, err = value.Text()
 	case "exp":
 		c.Expires, err = jsonTime(value)
 	case "nbf":
@@ -112,20 +112,20 @@ func (r *jwtReader) registered(name string, value []byte) (err error) {
 	case "nonce":
 		c.Nonce, err = jsonBytes(value)
 	case "client_id":
-		c.ClientID, err = strictjson.String(value)
+		c.ClientID, err = value.Text()
 	case "scope":
-		c.Scope, err = strictjson.String(value)
+		c.Scope, err = value.Text()
 	default:
 		return r.private(name, value)
 	}
 	return err
 }
 
-func (r *jwtReader) private(name string, value []byte) (err error) {
+func (r *jwtReader) private(name string, value strictjson.Value) (err error) {
 	c := &r.claims
 	switch name {
 	case "token_use":
-		c.Use, err = strictjson.String(value)
+		c.Use, err = value.Text()
 	case "origin_jti":
 		err = parseJSON(value, c.OriginID.UnmarshalText)
 	case "auth_time":
@@ -135,35 +135,35 @@ func (r *jwtReader) private(name string, value []byte) (err error) {
 	case "signet:device":
 		err = parseJSON(value, r.name.UnmarshalText)
 	case "signet:groups":
-		c.Groups, err = strictjson.Strings(value)
+		c.Groups, err = value.Texts()
 	case "signet:roles":
-		c.Roles, err = strictjson.Strings(value)
+		c.Roles, err = value.Texts()
 	case "signet:acr":
-		c.ACR, err = strictjson.String(value)
+		c.ACR, err = value.Text()
 	case "signet:attributes":
 		c.Attributes, err = jsonAttributes(value)
 	}
 	return err
 }
 
-func parseJSON(value []byte, parse func([]byte) error) error {
-	s, err := strictjson.String(value)
+func parseJSON(value strictjson.Value, parse func([]byte) error) error {
+	s, err := value.Text()
 	if err != nil {
 		return err
 	}
 	return parse([]byte(s))
 }
 
-func jsonTime(value []byte) (time.Time, error) {
-	n, err := strictjson.Integer(value)
+func jsonTime(value strictjson.Value) (time.Time, error) {
+	n, err := value.Integer()
 	if err != nil {
 		return time.Time{}, err
 	}
 	return timeOf(n)
 }
 
-func jsonBytes(value []byte) ([]byte, error) {
-	s, err := strictjson.String(value)
+func jsonBytes(value strictjson.Value) ([]byte, error) {
+	s, err := value.Text()
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +171,8 @@ func jsonBytes(value []byte) ([]byte, error) {
 }
 
 // jsonConfirmation reads cnf, which has exactly the one member jkt.
-func jsonConfirmation(value []byte) ([]byte, error) {
-	members, err := strictjson.Object(value)
+func jsonConfirmation(value strictjson.Value) ([]byte, error) {
+	members, err := value.Object()
 	if err != nil {
 		return nil, err
 	}
@@ -182,14 +182,14 @@ func jsonConfirmation(value []byte) ([]byte, error) {
 	return jsonBytes(members[0].Value)
 }
 
-func jsonAttributes(value []byte) (map[string]string, error) {
-	members, err := strictjson.Object(value)
+func jsonAttributes(value strictjson.Value) (map[string]string, error) {
+	members, err := value.Object()
 	if err != nil {
 		return nil, err
 	}
 	out := make(map[string]string, len(members))
 	for _, m := range members {
-		if out[m.Name], err = strictjson.String(m.Value); err != nil {
+		if out[m.Name], err = m.Value.Text(); err != nil {
 			return nil, err
 		}
 	}

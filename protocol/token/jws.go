@@ -133,11 +133,11 @@ func (m *JWS) readHeader(header []byte) error {
 func (m *JWS) member(member strictjson.Member) (err error) {
 	switch member.Name {
 	case "alg":
-		m.alg, err = strictjson.String(member.Value)
+		m.alg, err = member.Value.Text()
 	case "kid":
-		m.KID, err = strictjson.String(member.Value)
+		m.KID, err = member.Value.Text()
 	case "typ":
-		m.Type, err = strictjson.String(member.Value)
+		m.Type, err = member.Value.Text()
 	case "crit", "jku", "jwk", "x5u", "x5c", "x5t", "x5t#S256", "b64", "zip", "enc":
 		return fmt.Errorf("%w: %s", ErrHeader, member.Name)
 	default:

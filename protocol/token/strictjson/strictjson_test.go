@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/signetd/signet/protocol/token/strictjson"
@@ -16,9 +17,9 @@ func TestObject(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []strictjson.Member{
-		{Name: "a", Value: []byte("1")},
-		{Name: "bc", Value: []byte(`[ {"x":"}\""} , 2]`)},
-		{Name: "", Value: []byte("{}")},
+		{Name: "a", Value: strictjson.Value("1")},
+		{Name: "bc", Value: strictjson.Value(`[ {"x":"}\""} , 2]`)},
+		{Name: "", Value: strictjson.Value("{}")},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -50,7 +51,7 @@ func TestObjectRefuses(t *testing.T) {
 
 func TestInteger(t *testing.T) {
 	for in, ok := range map[string]bool{"0": true, "-5": true, "17": true, "1.0": false, "1e3": false, "-0": false, `"1"`: false, "": false, "9223372036854775808": false} {
-		if _, err := strictjson.Integer([]byte(in)); (err == nil) != ok {
+		if _, err := strictjson.Value(in).Integer(); (err == nil) != ok {
 			t.Errorf("Integer(%q) = %v, want success %v", in, err, ok)
 		}
 	}
@@ -65,7 +66,17 @@ func FuzzObject(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		members, err := strictjson.Object(data)
 		if err != nil {
+			if plain := json.Unmarshal(data, new(map[string]any)); plain == nil && utf8.Valid(data) && !stricter(err) {
+				t.Fatalf("%v, encoding/json accepts", err)
+			}
 			return
+		}
+		for _, m := range members {
+			_, _ = m.Value.Integer()
+			_, _ = m.Value.Texts()
+			if _, err := m.Value.Object(); err != nil && m.Value[0] == '{' {
+				t.Fatalf("%s was checked and is refused: %v", m.Value, err)
+			}
 		}
 		var want map[string]json.RawMessage
 		if err := json.Unmarshal(data, &want); err != nil {
@@ -80,4 +91,14 @@ func FuzzObject(f *testing.F) {
 			}
 		}
 	})
+}
+
+// stricter reports whether err is one that encoding/json would not raise.
+func stricter(err error) bool {
+	for _, reason := range []string{"occurs twice", "at most", "want an object"} {
+		if strings.Contains(err.Error(), reason) {
+			return true
+		}
+	}
+	return false
 }
