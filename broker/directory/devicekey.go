@@ -17,7 +17,7 @@ import (
 // Bounds on keys that operators bring, in bytes.
 const (
 	maxKeyText = 8 << 10
-	minPSK     = 16
+	minPSK     = token.MinSecretLen
 	maxPSK     = 64
 )
 
@@ -89,7 +89,7 @@ func parseJWK(text []byte) (*token.Key, error) {
 	for _, m := range members {
 		switch m.Name {
 		case "kty", "crv", "x", "y":
-			if jwk[m.Name], err = strictjson.String(m.Value); err != nil {
+			if jwk[m.Name], err = m.Value.Text(); err != nil {
 				return nil, invalid("device key: JWK member %q is not a string", m.Name)
 			}
 		case "d", "p", "q", "k":
@@ -122,7 +122,7 @@ func newDeviceKey(pub any) (*token.Key, error) {
 	return key, nil
 }
 
-// ParsePSK reads a shared key of 16 to 64 bytes in hex or base64. Errors wrap
+// ParsePSK reads a shared key of 32 to 64 bytes in hex or base64. Errors wrap
 // broker.ErrInvalid and never repeat the text.
 func ParsePSK(text string) ([]byte, error) {
 	text = strings.TrimSpace(text)

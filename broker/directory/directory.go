@@ -53,7 +53,7 @@ type Notifier interface {
 	DeviceChanged(ctx context.Context, id ident.Device, status broker.Status)
 }
 
-// Config is what a Directory is made of. All but Now and Random is required.
+// Config is what a Directory is made of. Store, Sealer, Notifier and Issuer are required.
 type Config struct {
 	Store    Store
 	Sealer   Sealer
@@ -91,24 +91,14 @@ func New(cfg Config) (*Directory, error) {
 	return &Directory{cfg}, nil
 }
 
-// The purposes that secrets are sealed for. Who opens one asks for the same.
-
-// AnchorPurpose is that of a pool's anchor key: PKCS #8.
-func AnchorPurpose(pool ident.Pool) string { return "pool-anchor:" + pool.String() }
-
-// AnswerPurpose is that of a pool's answer key: 32 bytes, X25519.
-func AnswerPurpose(pool ident.Pool) string { return "pool-answer:" + pool.String() }
-
-// SigningKeyPurpose is that of a signing key, by its id: PKCS #8.
-func SigningKeyPurpose(pool ident.Pool, id string) string {
-	return "signing-key:" + pool.String() + ":" + id
-}
-
-// HookPurpose is that of a hook's secret: the text "whsec_...".
-func HookPurpose(pool ident.Pool, name string) string { return "hook:" + pool.String() + ":" + name }
-
-// PSKPurpose is that of a device's shared key: its bytes.
-func PSKPurpose(id ident.Device) string { return "psk:" + id.String() }
+// The purposes that secrets are sealed for; broker/auth and broker/mint open them.
+const (
+	PurposeAnchor  = "anchor-key"  // a pool's anchor: PKCS #8
+	PurposeAnswer  = "answer-key"  // a pool's answer key: 32 bytes, X25519
+	PurposeSigning = "signing-key" // a signing key: PKCS #8
+	PurposeHook    = "hook"        // a hook's secret: the text "whsec_..."
+	PurposePSK     = "psk"         // a device's shared key: its bytes
+)
 
 // random reads n bytes.
 func (d *Directory) random(n int) ([]byte, error) {

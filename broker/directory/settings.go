@@ -39,12 +39,15 @@ func (d *Directory) PutClient(ctx context.Context, c broker.Client, create bool)
 	if err := c.Validate(); err != nil {
 		return c, err
 	}
-	old, err := d.Client(ctx, c.Pool, c.ID)
+	if _, err := d.Pool(ctx, c.Pool); err != nil {
+		return c, err
+	}
+	old, err := d.Store.Client(ctx, c.Pool, c.ID)
 	if c.Created, err = putTime(err, create, old.Created, d.Now(), "client "+c.ID); err != nil {
 		return c, err
 	}
 	if c.Flow != "" {
-		if _, err := d.Flow(ctx, c.Pool, c.Flow); err != nil {
+		if _, err := d.Store.Flow(ctx, c.Pool, c.Flow); err != nil {
 			return c, missing(err, "client %s: flow %q does not exist; create it first", c.ID, c.Flow)
 		}
 	}
@@ -77,7 +80,7 @@ func putTime(lookup error, create bool, old, now time.Time, what string) (time.T
 	case errors.Is(lookup, broker.ErrNotFound) && create:
 		return now, nil
 	}
-	return old, lookup
+	return old, fmt.Errorf("%s: %w", what, lookup)
 }
 
 // missing turns the error of a look-up on which a record depends into one about the record.
@@ -91,22 +94,13 @@ func missing(err error, format string, args ...any) error {
 // Client finds a client.
 func (d *Directory) Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
-		return broker.Client{}, fmt.Errorf("client %s: %w", id, noPool(err))
+		return broker.Client{}, err
 	}
 	c, err := d.Store.Client(ctx, pool, id)
 	if err != nil {
 		return c, fmt.Errorf("client %s: %w", id, err)
 	}
 	return c, nil
-}
-
-// noPool keeps a missing pool from looking like a missing record, which a create
-// would take as leave to write.
-func noPool(err error) error {
-	if errors.Is(err, broker.ErrNotFound) {
-		return &poolError{err}
-	}
-	return err
 }
 
 // ListClients gives a pool's clients.
@@ -138,12 +132,15 @@ func (d *Directory) PutFlow(ctx context.Context, f broker.Flow, create bool) (br
 			return f, err
 		}
 	}
-	old, err := d.Flow(ctx, f.Pool, f.Name)
+	if _, err := d.Pool(ctx, f.Pool); err != nil {
+		return f, err
+	}
+	old, err := d.Store.Flow(ctx, f.Pool, f.Name)
 	if f.Created, err = putTime(err, create, old.Created, d.Now(), "flow "+f.Name); err != nil {
 		return f, err
 	}
 	for _, name := range hooksOf(f) {
-		if _, err := d.Hook(ctx, f.Pool, name); err != nil {
+		if _, err := d.Store.Hook(ctx, f.Pool, name); err != nil {
 			return f, missing(err, "flow %s: hook %q does not exist; create it first", f.Name, name)
 		}
 	}
@@ -169,7 +166,7 @@ func hooksOf(f broker.Flow) []string {
 // Flow finds a flow.
 func (d *Directory) Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
-		return broker.Flow{}, fmt.Errorf("flow %s: %w", name, noPool(err))
+		return broker.Flow{}, err
 	}
 	f, err := d.Store.Flow(ctx, pool, name)
 	if err != nil {
@@ -219,7 +216,10 @@ func (d *Directory) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook,
 	if err := d.checkHook(h); err != nil {
 		return h, "", err
 	}
-	_, err := d.Hook(ctx, h.Pool, h.Name)
+	if _, err := d.Pool(ctx, h.Pool); err != nil {
+		return h, "", err
+	}
+	_, err := d.Store.Hook(ctx, h.Pool, h.Name)
 	if h.Created, err = putTime(err, true, time.Time{}, d.Now(), "hook "+h.Name); err != nil {
 		return h, "", err
 	}
@@ -228,7 +228,7 @@ func (d *Directory) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook,
 		return h, "", err
 	}
 	secret := "whsec_" + base64.StdEncoding.EncodeToString(raw)
-	if h.Sealed, err = d.Sealer.Seal(HookPurpose(h.Pool, h.Name), []byte(secret)); err != nil {
+	if h.Sealed, err = d.Sealer.Seal(PurposeHook, []byte(secret)); err != nil {
 		return h, "", fmt.Errorf("seal secret of hook %s: %w", h.Name, err)
 	}
 	if err := d.Store.PutHook(ctx, h); err != nil {
@@ -268,7 +268,7 @@ func (d *Directory) checkHook(h broker.Hook) error {
 // Hook finds a hook.
 func (d *Directory) Hook(ctx context.Context, pool ident.Pool, name string) (broker.Hook, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
-		return broker.Hook{}, fmt.Errorf("hook %s: %w", name, noPool(err))
+		return broker.Hook{}, err
 	}
 	h, err := d.Store.Hook(ctx, pool, name)
 	if err != nil {

@@ -1,0 +1,381 @@
+package directory_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/directory/directorytest"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+func pool(t *testing.T, s string) ident.Pool {
+	t.Helper()
+	p, err := ident.ParsePool(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func device(t *testing.T, s string) ident.Device {
+	t.Helper()
+	d, err := ident.ParseDevice(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// world has the pool "demo".
+func world(t *testing.T) *directorytest.World {
+	t.Helper()
+	w, err := directorytest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.CreatePool(t.Context(), pool(t, "demo")); err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func want(t *testing.T, err, target error) {
+	t.Helper()
+	if !errors.Is(err, target) {
+		t.Fatalf("got error %v, want %v", err, target)
+	}
+}
+
+func TestPoolIsBornComplete(t *testing.T) {
+	w, demo := world(t), pool(t, "demo")
+	p, err := w.Pool(t.Context(), demo)
+	want(t, err, nil)
+	if p.Issuer != "https://signet.example:8443/pools/demo" || p.Flow != "default" {
+		t.Errorf("got issuer %q, flow %q", p.Issuer, p.Flow)
+	}
+	anchor, err := directory.Anchor(p)
+	want(t, err, nil)
+	der, err := w.Sealer.Open(directory.PurposeAnchor, p.AnchorSealed)
+	want(t, err, nil)
+	private, err := x509.ParsePKCS8PrivateKey(der)
+	want(t, err, nil)
+	if !private.(ed25519.PrivateKey).Public().(ed25519.PublicKey).Equal(anchor.Public()) {
+		t.Error("the sealed anchor is not the private half of the anchor")
+	}
+	keys, err := w.ListKeys(t.Context(), demo)
+	want(t, err, nil)
+	if len(keys) != 1 || keys[0].State != broker.KeyActive || keys[0].Alg != "ES256" {
+		t.Errorf("got keys %+v, want one active ES256", keys)
+	}
+	if _, err := w.Client(t.Context(), demo, broker.DefaultClient); err != nil {
+		t.Error(err)
+	}
+	if f, err := w.Flow(t.Context(), demo, p.Flow); err != nil || !cmp.Equal(f.Steps, []string{"key"}) {
+		t.Errorf("got default flow %v, %v", f, err)
+	}
+	_, err = w.CreatePool(t.Context(), demo)
+	want(t, err, broker.ErrExists)
+}
+
+func TestDeviceKeyForms(t *testing.T) {
+	ec, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	want(t, err, nil)
+	edPub, edPriv, err := ed25519.GenerateKey(rand.Reader)
+	want(t, err, nil)
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	want(t, err, nil)
+	pemOf := func(typ string, der []byte, err error) string {
+		want(t, err, nil)
+		return string(pem.EncodeToMemory(&pem.Block{Type: typ, Bytes: der}))
+	}
+	pkix := func(pub any) string {
+		der, err := x509.MarshalPKIXPublicKey(pub)
+		return pemOf("PUBLIC KEY", der, err)
+	}
+	ecKey, err := token.NewKey(ec.Public())
+	want(t, err, nil)
+	edKey, err := token.NewKey(edPub)
+	want(t, err, nil)
+	private, err := x509.MarshalPKCS8PrivateKey(edPriv)
+	secret := pemOf("PRIVATE KEY", private, err)
+	for _, c := range []struct {
+		name, text string
+		want       *token.Key // nil: refused
+	}{
+		{"PEM P-256", pkix(ec.Public()), ecKey},
+		{"PEM Ed25519", "\n" + pkix(edPub), edKey},
+		{"JWK P-256", string(ecKey.MarshalJWK()), ecKey},
+		{"JWK Ed25519", string(edKey.MarshalJWK()), edKey},
+		{"COSE hex", hex.EncodeToString(ecKey.MarshalCOSE()), ecKey},
+		{"COSE hex upper case", strings.ToUpper(hex.EncodeToString(edKey.MarshalCOSE())), edKey},
+		{"empty", " ", nil},
+		{"RSA", pkix(rsaKey.Public()), nil},
+		{"private key", secret, nil},
+		{"two blocks", pkix(edPub) + pkix(edPub), nil},
+		{"damaged PEM", "-----BEGIN PUBLIC KEY-----\nAAAA", nil},
+		{"private JWK", `{"kty":"OKP","crv":"Ed25519","x":"` + base64.RawURLEncoding.EncodeToString(edPub) + `","d":"AAAA"}`, nil},
+		{"JWK with a member twice", `{"kty":"OKP","kty":"OKP","crv":"Ed25519","x":"` + base64.RawURLEncoding.EncodeToString(edPub) + `"}`, nil},
+		{"point not on the curve", `{"kty":"EC","crv":"P-256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}`, nil},
+		{"other curve", `{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}`, nil},
+		{"too long", strings.Repeat("a", 1<<14), nil},
+		{"text", "hello", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got, err := directory.ParseDeviceKey(c.text)
+			if c.want == nil {
+				want(t, err, broker.ErrInvalid)
+				if strings.Contains(err.Error(), "MC4") || strings.Contains(err.Error(), "AAAA") {
+					t.Errorf("the error repeats the input: %v", err)
+				}
+				return
+			}
+			want(t, err, nil)
+			if !got.Equal(c.want) {
+				t.Error("another key came out")
+			}
+		})
+	}
+}
+
+func FuzzParseDeviceKey(f *testing.F) {
+	for _, s := range []string{"", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", `{"kty":"OKP","crv":"Ed25519","x":"AAAA"}`, "a301", "zz"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		k, err := directory.ParseDeviceKey(s)
+		if (k == nil) != errors.Is(err, broker.ErrInvalid) {
+			t.Fatalf("key %v and error %v", k, err)
+		}
+	})
+}
+
+func TestDeviceLife(t *testing.T) {
+	w, id, ctx := world(t), device(t, "demo:lamp-1"), t.Context()
+	pub, _, err := ed25519.GenerateKey(rand.Reader)
+	want(t, err, nil)
+	key, err := token.NewKey(pub)
+	want(t, err, nil)
+	text := hex.EncodeToString(key.MarshalCOSE())
+	_, err = w.CreateDevice(ctx, directory.NewDevice{ID: device(t, "none:lamp-1")})
+	want(t, err, broker.ErrNotFound)
+	d, err := w.CreateDevice(ctx, directory.NewDevice{ID: id, Key: text, Pending: true, Groups: []string{"lab"}})
+	want(t, err, nil)
+	if d.Status != broker.StatusPending || d.Subject[6]>>4 != 7 || !cmp.Equal(d.Authenticators[0].Key, key.MarshalCOSE()) {
+		t.Errorf("got %+v", d)
+	}
+	_, err = w.CreateDevice(ctx, directory.NewDevice{ID: id})
+	want(t, err, broker.ErrExists)
+	_, err = w.CreateDevice(ctx, directory.NewDevice{ID: device(t, "demo:lamp-2"), Key: text})
+	want(t, err, broker.ErrKeyBound)
+	_, err = w.EnableDevice(ctx, id)
+	want(t, err, broker.ErrConflict)
+	d, err = w.ApproveDevice(ctx, id)
+	want(t, err, nil)
+	if d.Status != broker.StatusActive || len(w.Notifier.Seen()) != 0 {
+		t.Errorf("after approval: %s, %v", d.Status, w.Notifier.Seen())
+	}
+	w.Clock.Advance(time.Minute)
+	d, err = w.DisableDevice(ctx, id)
+	want(t, err, nil)
+	if d.Status != broker.StatusDisabled || !d.SessionsAfter.Equal(w.Clock.Now()) {
+		t.Errorf("after disable: %+v", d)
+	}
+	_, err = w.EnableDevice(ctx, id)
+	want(t, err, nil)
+	_, err = w.RevokeSessions(ctx, id)
+	want(t, err, nil)
+	want(t, w.DeleteDevice(ctx, id), nil)
+	want(t, w.DeleteDevice(ctx, id), broker.ErrNotFound)
+	seen := []directorytest.Change{{ID: id, Status: broker.StatusDisabled}, {ID: id, Status: broker.StatusActive}, {ID: id, Status: broker.StatusDisabled}}
+	if diff := cmp.Diff(seen, w.Notifier.Seen(), cmp.Comparer(func(a, b ident.Device) bool { return a == b })); diff != "" {
+		t.Errorf("notifications (-want +got):\n%s", diff)
+	}
+}
+
+func TestSharedKey(t *testing.T) {
+	w, id := world(t), device(t, "demo:lamp-1")
+	psk := strings.Repeat("k", 32)
+	for _, bad := range []string{"", "!", hex.EncodeToString([]byte("short"))} {
+		_, err := directory.ParsePSK(bad)
+		want(t, err, broker.ErrInvalid)
+	}
+	d, err := w.CreateDevice(t.Context(), directory.NewDevice{ID: id, PSK: base64.StdEncoding.EncodeToString([]byte(psk))})
+	want(t, err, nil)
+	got, err := w.Sealer.Open(directory.PurposePSK, d.Authenticators[0].Sealed)
+	if err != nil || string(got) != psk {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
+
+func TestSessions(t *testing.T) {
+	w, id, other := world(t), device(t, "demo:lamp-1"), device(t, "demo:lamp-2")
+	for _, d := range []ident.Device{id, other} {
+		_, err := w.CreateDevice(t.Context(), directory.NewDevice{ID: d})
+		want(t, err, nil)
+	}
+	want(t, w.Store.AddSession(broker.Session{ID: ident.UUID{1}, Device: id}), nil)
+	want(t, w.RevokeSession(t.Context(), other, ident.UUID{1}), broker.ErrNotFound)
+	want(t, w.RevokeSession(t.Context(), id, ident.UUID{1}), nil)
+	got, err := w.ListSessions(t.Context(), id)
+	if err != nil || len(got) != 1 || !got[0].Revoked {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+func TestEnrolToken(t *testing.T) {
+	w, demo := world(t), pool(t, "demo")
+	rec, text, err := w.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: demo, Uses: 3, Groups: []string{"lab"}})
+	want(t, err, nil)
+	secret, err := protocol.ParseEnrolToken(text)
+	want(t, err, nil)
+	private, err := secret.Key()
+	want(t, err, nil)
+	p, err := w.Pool(t.Context(), demo)
+	want(t, err, nil)
+	anchor, err := directory.Anchor(p)
+	want(t, err, nil)
+	thumb := anchor.Thumbprint()
+	if rec.ID != hex.EncodeToString(secret.ID()) || !private.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(rec.Key)) ||
+		!cmp.Equal(secret.Pin(), thumb[:protocol.PinLen]) || rec.Uses != 3 || rec.Expires.Sub(rec.Created) != directory.DefaultEnrolLife {
+		t.Errorf("record %+v does not fit its token", rec)
+	}
+	for _, bad := range []directory.NewEnrolToken{
+		{Pool: demo, Uses: -1}, {Pool: demo, Life: time.Second}, {Pool: demo, Groups: []string{"NO"}},
+		{Pool: demo, Attributes: map[string]string{"a": "\x00"}},
+	} {
+		_, _, err := w.CreateEnrolToken(t.Context(), bad)
+		want(t, err, broker.ErrInvalid)
+	}
+	want(t, w.DeleteEnrolToken(t.Context(), demo, rec.ID), nil)
+}
+
+func TestFlowsNeedTheirHooks(t *testing.T) {
+	w, demo, ctx := world(t), pool(t, "demo"), t.Context()
+	flow := broker.Flow{Pool: demo, Name: "two", Steps: []string{"key", "hook:pin"}}
+	_, err := w.PutFlow(ctx, flow, true)
+	want(t, err, broker.ErrInvalid)
+	h, secret, err := w.CreateHook(ctx, broker.Hook{Pool: demo, Name: "pin", URL: "https://hooks.example/pin"})
+	want(t, err, nil)
+	if got, err := w.Sealer.Open(directory.PurposeHook, h.Sealed); err != nil || string(got) != secret || !strings.HasPrefix(secret, "whsec_") {
+		t.Errorf("sealed secret: %v", err)
+	}
+	_, err = w.PutFlow(ctx, flow, true)
+	want(t, err, nil)
+	_, err = w.PutFlow(ctx, flow, true)
+	want(t, err, broker.ErrExists)
+	want(t, w.DeleteHook(ctx, demo, "pin"), broker.ErrConflict)
+	client := broker.Client{Pool: demo, ID: "app", Flow: "none"}
+	_, err = w.PutClient(ctx, client, true)
+	want(t, err, broker.ErrInvalid)
+	client.Flow = "two"
+	_, err = w.PutClient(ctx, client, false)
+	want(t, err, broker.ErrNotFound)
+	_, err = w.PutClient(ctx, client, true)
+	want(t, err, nil)
+	want(t, w.DeleteFlow(ctx, demo, "two"), broker.ErrConflict)
+	want(t, w.DeleteClient(ctx, demo, "app"), nil)
+	want(t, w.DeleteFlow(ctx, demo, "two"), nil)
+	want(t, w.DeleteHook(ctx, demo, "pin"), nil)
+	want(t, w.DeleteFlow(ctx, demo, "default"), broker.ErrConflict)
+	want(t, w.DeleteClient(ctx, demo, "default"), broker.ErrConflict)
+}
+
+func TestHookURLs(t *testing.T) {
+	w, demo := world(t), pool(t, "demo")
+	for _, bad := range []string{
+		"", "/x", "http://hooks.example/", "ftp://hooks.example/", "file:///etc/passwd", "https://user:pw@hooks.example/",
+		"https://localhost/", "https://a.localhost./", "https://127.0.0.1/", "https://[::1]/", "https://[::ffff:10.0.0.1]/",
+		"https://169.254.169.254/latest", "https://192.168.1.1/", "https://0.0.0.0/", "https://[fe80::1]/", "https://hooks.example/#x",
+	} {
+		_, _, err := w.CreateHook(t.Context(), broker.Hook{Pool: demo, Name: "h", URL: bad})
+		if !errors.Is(err, broker.ErrInvalid) {
+			t.Errorf("%s: got %v", bad, err)
+		}
+	}
+}
+
+func TestKeyPhases(t *testing.T) {
+	w, demo, ctx := world(t), pool(t, "demo"), t.Context()
+	keys, err := w.ListKeys(ctx, demo)
+	want(t, err, nil)
+	first := keys[0].ID
+	second, err := w.RotateKey(ctx, demo, token.EdDSA, false)
+	want(t, err, nil)
+	_, err = w.RotateKey(ctx, demo, token.ES256, false)
+	want(t, err, broker.ErrConflict)
+	_, err = w.RetireKey(ctx, demo, first, true)
+	want(t, err, broker.ErrConflict)
+	got, err := w.ActivateKey(ctx, demo, second.ID)
+	if err != nil || got.State != broker.KeyActive {
+		t.Fatalf("got %v, %v", got.State, err)
+	}
+	_, err = w.ActivateKey(ctx, demo, first)
+	want(t, err, broker.ErrConflict)
+	_, err = w.RetireKey(ctx, demo, first, false)
+	want(t, err, broker.ErrConflict)
+	w.Clock.Advance(broker.DefaultAccessLife)
+	_, err = w.RetireKey(ctx, demo, first, false)
+	want(t, err, nil)
+	_, err = w.RetireKey(ctx, demo, first, false)
+	want(t, err, broker.ErrNotFound)
+	third, err := w.RotateKey(ctx, demo, token.RS256, true)
+	want(t, err, nil)
+	keys, err = w.ListKeys(ctx, demo)
+	want(t, err, nil)
+	states := map[string]broker.KeyState{}
+	for _, k := range keys {
+		states[k.ID] = k.State
+	}
+	if diff := cmp.Diff(map[string]broker.KeyState{second.ID: broker.KeyRetired, third.ID: broker.KeyActive}, states); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+}
+
+func TestOperators(t *testing.T) {
+	w, ctx := world(t), t.Context()
+	o, secret, err := w.CreateOperator(ctx, "ada", time.Hour)
+	want(t, err, nil)
+	if strings.Contains(string(o.Hash), secret) || len(secret) != 48 {
+		t.Errorf("token of %d characters", len(secret))
+	}
+	_, _, err = w.CreateOperator(ctx, "ada", 0)
+	want(t, err, broker.ErrExists)
+	got, err := w.Authenticate(ctx, secret)
+	if err != nil || got.Name != "ada" {
+		t.Errorf("got %q, %v", got.Name, err)
+	}
+	for _, bad := range []string{"", "sgnt_", secret + "A", "x" + secret[1:], secret[:47] + "*"} {
+		_, err := w.Authenticate(ctx, bad)
+		want(t, err, directory.ErrUnauthorized)
+	}
+	w.Clock.Advance(time.Hour)
+	_, err = w.Authenticate(ctx, secret)
+	want(t, err, directory.ErrUnauthorized)
+}
+
+func TestDeletePoolTellsEveryDevice(t *testing.T) {
+	w := world(t)
+	_, err := w.CreateDevice(t.Context(), directory.NewDevice{ID: device(t, "demo:lamp-1")})
+	want(t, err, nil)
+	want(t, w.DeletePool(t.Context(), pool(t, "demo")), nil)
+	if seen := w.Notifier.Seen(); len(seen) != 1 || seen[0].Status != broker.StatusDisabled {
+		t.Errorf("got %v", seen)
+	}
+}

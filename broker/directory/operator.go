@@ -1,0 +1,99 @@
+package directory
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/signetd/signet/broker"
+)
+
+// Operators' tokens: "sgnt_" and 32 random bytes in base64url. Only the SHA-256 of
+// the text is stored; that is enough for 256 random bits.
+const (
+	operatorPrefix   = "sgnt_"
+	operatorTokenLen = len(operatorPrefix) + 43
+
+	DefaultOperatorLife = 90 * 24 * time.Hour
+	MinOperatorLife     = time.Minute
+	MaxOperatorLife     = 2 * 365 * 24 * time.Hour
+)
+
+// ErrUnauthorized: no operator has this token now. It says no more on purpose.
+var ErrUnauthorized = errors.New("not an operator's valid token")
+
+// CreateOperator makes an operator and gives its bearer token, which is shown once.
+// A zero life is the default.
+func (d *Directory) CreateOperator(ctx context.Context, name string, life time.Duration) (broker.Operator, string, error) {
+	if err := broker.CheckLabel("operator", name); err != nil {
+		return broker.Operator{}, "", err
+	}
+	if life == 0 {
+		life = DefaultOperatorLife
+	}
+	if life < MinOperatorLife || life > MaxOperatorLife {
+		return broker.Operator{}, "", invalid("an operator's token lives %v to %v, not %v", MinOperatorLife, MaxOperatorLife, life)
+	}
+	known, err := d.Store.ListOperators(ctx)
+	if err != nil {
+		return broker.Operator{}, "", err
+	}
+	for _, o := range known {
+		if o.Name == name {
+			return broker.Operator{}, "", fmt.Errorf("operator %s: %w", name, broker.ErrExists)
+		}
+	}
+	raw, err := d.random(32)
+	if err != nil {
+		return broker.Operator{}, "", err
+	}
+	secret := operatorPrefix + base64.RawURLEncoding.EncodeToString(raw)
+	now := d.Now()
+	o := broker.Operator{Name: name, Hash: hashToken(secret), Expires: now.Add(life), Created: now}
+	if err := d.Store.PutOperator(ctx, o); err != nil {
+		return broker.Operator{}, "", fmt.Errorf("create operator %s: %w", name, err)
+	}
+	return o, secret, nil
+}
+
+func hashToken(secret string) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+// Authenticate finds the operator of a bearer token: ErrUnauthorized if there is
+// none or it expired. The look-up is by hash, so its time tells nothing of the token.
+func (d *Directory) Authenticate(ctx context.Context, secret string) (broker.Operator, error) {
+	if len(secret) != operatorTokenLen || !strings.HasPrefix(secret, operatorPrefix) {
+		return broker.Operator{}, ErrUnauthorized
+	}
+	hash := hashToken(secret)
+	o, err := d.Store.OperatorByHash(ctx, hash)
+	switch {
+	case errors.Is(err, broker.ErrNotFound):
+		return broker.Operator{}, ErrUnauthorized
+	case err != nil:
+		return broker.Operator{}, fmt.Errorf("look up operator: %w", err)
+	case subtle.ConstantTimeCompare(o.Hash, hash) != 1, !d.Now().Before(o.Expires):
+		return broker.Operator{}, ErrUnauthorized
+	}
+	return o, nil
+}
+
+// ListOperators gives all operators.
+func (d *Directory) ListOperators(ctx context.Context) ([]broker.Operator, error) {
+	return d.Store.ListOperators(ctx)
+}
+
+// DeleteOperator ends an operator's access at once.
+func (d *Directory) DeleteOperator(ctx context.Context, name string) error {
+	if err := d.Store.DeleteOperator(ctx, name); err != nil {
+		return fmt.Errorf("delete operator %s: %w", name, err)
+	}
+	return nil
+}

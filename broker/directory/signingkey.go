@@ -1,0 +1,245 @@
+package directory
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// MaxSigningKeys is how many signing keys a pool has at most, retired ones included.
+const MaxSigningKeys = 16
+
+// ListKeys gives a pool's signing keys, in every phase that is left.
+func (d *Directory) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return nil, err
+	}
+	return d.Store.ListSigningKeys(ctx, pool)
+}
+
+// RotateKey begins a rotation: a new key of the given algorithm is announced in
+// the pool's key set, so that verifiers know it before it signs. One at a time.
+// With activate it signs at once, and verifiers that cached the key set must ask
+// again. Either way the old key goes on verifying until it is retired.
+func (d *Directory) RotateKey(ctx context.Context, pool ident.Pool, alg token.Alg, activate bool) (broker.SigningKey, error) {
+	if _, err := d.Pool(ctx, pool); err != nil {
+		return broker.SigningKey{}, err
+	}
+	known, err := d.Store.ListSigningKeys(ctx, pool)
+	if err != nil {
+		return broker.SigningKey{}, err
+	}
+	made, err := d.newSigningKey(pool, alg, known)
+	if err != nil {
+		return broker.SigningKey{}, fmt.Errorf("rotate key of %s: %w", pool, err)
+	}
+	err = d.Store.ChangeSigningKeys(ctx, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+		if len(keys) >= MaxSigningKeys {
+			return nil, conflict("pool %s has %d keys; retire old ones first", pool, len(keys))
+		}
+		for _, k := range keys {
+			if k.State == broker.KeyAnnounced {
+				return nil, conflict("key %s is announced already; activate or retire it first", k.ID)
+			}
+		}
+		keys = append(keys, made)
+		if activate {
+			return d.activate(keys, made.ID)
+		}
+		return keys, nil
+	})
+	if err != nil {
+		return broker.SigningKey{}, fmt.Errorf("rotate key of %s: %w", pool, err)
+	}
+	if activate {
+		made.State = broker.KeyActive
+	}
+	return made, nil
+}
+
+// ActivateKey makes an announced key sign, and the one that signed until now a
+// retired one that still verifies.
+func (d *Directory) ActivateKey(ctx context.Context, pool ident.Pool, id string) (broker.SigningKey, error) {
+	return d.changeKey(ctx, "activate", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+		return d.activate(keys, id)
+	})
+}
+
+func (d *Directory) activate(keys []broker.SigningKey, id string) ([]broker.SigningKey, error) {
+	now := d.Now()
+	for i := range keys {
+		k := &keys[i]
+		switch {
+		case k.ID == id && k.State != broker.KeyAnnounced:
+			return nil, conflict("key %s is %s; only an announced key can be activated", id, k.State)
+		case k.ID == id:
+			k.State, k.Changed = broker.KeyActive, now
+		case k.State == broker.KeyActive:
+			k.State, k.Changed = broker.KeyRetired, now
+		}
+	}
+	return keys, nil
+}
+
+// RetireKey takes a key out of the pool's key set: no token it signed verifies any
+// more, so a key that signed is kept until the last of its tokens has expired
+// unless force says that they must end now (the key was stolen). The key that
+// signs cannot be retired.
+func (d *Directory) RetireKey(ctx context.Context, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
+	longest, err := d.longestAccess(ctx, pool)
+	if err != nil {
+		return broker.SigningKey{}, err
+	}
+	return d.changeKey(ctx, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+		i := slices.IndexFunc(keys, func(k broker.SigningKey) bool { return k.ID == id })
+		k := keys[i]
+		if k.State == broker.KeyActive {
+			return nil, conflict("key %s signs; rotate and activate another first", id)
+		}
+		safe := k.Changed.Add(longest)
+		if k.State == broker.KeyRetired && !force && d.Now().Before(safe) {
+			return nil, conflict("tokens of key %s are valid until %s; wait or force", id, safe.UTC().Format(time.RFC3339))
+		}
+		return slices.Delete(keys, i, i+1), nil
+	})
+}
+
+// longestAccess gives the longest life of an access token in the pool.
+func (d *Directory) longestAccess(ctx context.Context, pool ident.Pool) (time.Duration, error) {
+	clients, err := d.ListClients(ctx, pool)
+	if err != nil {
+		return 0, err
+	}
+	longest := broker.DefaultAccessLife
+	for _, c := range clients {
+		longest = max(longest, c.AccessLife)
+	}
+	return longest, nil
+}
+
+// changeKey applies f to keys among which id is, and gives that key: as it is
+// afterwards or, if f took it away, as it was.
+func (d *Directory) changeKey(ctx context.Context, what string, pool ident.Pool, id string, f func([]broker.SigningKey) ([]broker.SigningKey, error)) (broker.SigningKey, error) {
+	var found broker.SigningKey
+	err := d.Store.ChangeSigningKeys(ctx, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+		pick := func() bool {
+			for _, k := range keys {
+				if k.ID == id {
+					found = k
+					return true
+				}
+			}
+			return false
+		}
+		if !pick() {
+			return nil, broker.ErrNotFound
+		}
+		var err error
+		if keys, err = f(keys); err != nil {
+			return nil, err
+		}
+		pick()
+		return keys, nil
+	})
+	if err != nil {
+		return broker.SigningKey{}, fmt.Errorf("%s key %q of %s: %w", what, id, pool, err)
+	}
+	return found, nil
+}
+
+// newSigningKey makes an announced key. Its short id in COSE differs from those of known.
+func (d *Directory) newSigningKey(pool ident.Pool, alg token.Alg, known []broker.SigningKey) (broker.SigningKey, error) {
+	taken, err := publicKeys(known)
+	if err != nil {
+		return broker.SigningKey{}, err
+	}
+	for range 8 {
+		private, err := d.newPrivate(alg)
+		if err != nil {
+			return broker.SigningKey{}, err
+		}
+		key, err := token.NewKey(private.Public())
+		if err != nil {
+			return broker.SigningKey{}, fmt.Errorf("new signing key: %w", err)
+		}
+		if slices.ContainsFunc(taken, func(k *token.Key) bool { return bytes.Equal(k.COSEKID(), key.COSEKID()) }) {
+			continue
+		}
+		return d.sealSigningKey(pool, private, key)
+	}
+	return broker.SigningKey{}, fmt.Errorf("new signing key: eight in a row have ids that are taken")
+}
+
+func (d *Directory) sealSigningKey(pool ident.Pool, private crypto.Signer, key *token.Key) (broker.SigningKey, error) {
+	now := d.Now()
+	out := broker.SigningKey{
+		Pool: pool, ID: key.KID(), Alg: key.Alg().String(), State: broker.KeyAnnounced, Created: now, Changed: now,
+	}
+	var err error
+	if out.Public, err = x509.MarshalPKIXPublicKey(private.Public()); err != nil {
+		return out, fmt.Errorf("new signing key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return out, fmt.Errorf("new signing key: %w", err)
+	}
+	if out.Sealed, err = d.Sealer.Seal(PurposeSigning, der); err != nil {
+		return out, fmt.Errorf("seal signing key: %w", err)
+	}
+	return out, nil
+}
+
+func publicKeys(keys []broker.SigningKey) ([]*token.Key, error) {
+	out := make([]*token.Key, 0, len(keys))
+	for _, k := range keys {
+		pub, err := x509.ParsePKIXPublicKey(k.Public)
+		if err != nil {
+			return nil, fmt.Errorf("stored signing key %s: %w", k.ID, err)
+		}
+		key, err := token.NewKey(pub)
+		if err != nil {
+			return nil, fmt.Errorf("stored signing key %s: %w", k.ID, err)
+		}
+		out = append(out, key)
+	}
+	return out, nil
+}
+
+// newPrivate makes a private key from d.Random; RSA takes the system's randomness.
+func (d *Directory) newPrivate(alg token.Alg) (crypto.Signer, error) {
+	switch alg {
+	case token.ES256:
+		for range 8 { // a random number is above the group's order once in 2^32
+			raw, err := d.random(32)
+			if err != nil {
+				return nil, err
+			}
+			if key, err := ecdsa.ParseRawPrivateKey(elliptic.P256(), raw); err == nil {
+				return key, nil
+			}
+		}
+		return nil, fmt.Errorf("random source gives no P-256 key")
+	case token.EdDSA:
+		seed, err := d.random(ed25519.SeedSize)
+		if err != nil {
+			return nil, err
+		}
+		return ed25519.NewKeyFromSeed(seed), nil
+	case token.RS256:
+		return rsa.GenerateKey(rand.Reader, token.MinRSABits)
+	}
+	return nil, invalid("unknown algorithm, want ES256, EdDSA or RS256")
+}
