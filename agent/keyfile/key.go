@@ -1,0 +1,162 @@
+package keyfile
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/token"
+)
+
+const keyName = "device.key"
+
+// A Kind is an algorithm of device keys.
+type Kind string
+
+// The kinds of key that a device may make.
+const (
+	P256    Kind = "P-256"
+	Ed25519 Kind = "Ed25519"
+)
+
+// A Key proves possession with a private key from a file.
+type Key struct{ signer *token.Signer }
+
+var _ agent.Prover = (*Key)(nil)
+
+// Kind says that this is a signature key.
+func (k *Key) Kind() string { return protocol.KindKey }
+
+// PublicKey gives the COSE_Key.
+func (k *Key) PublicKey() []byte { return k.signer.Key().MarshalCOSE() }
+
+// Prove signs input.
+func (k *Key) Prove(input []byte) ([]byte, error) { return k.signer.Sign(input) }
+
+// Algorithm names the key's kind.
+func (k *Key) Algorithm() Kind {
+	if k.signer.Key().Alg() == token.EdDSA {
+		return Ed25519
+	}
+	return P256
+}
+
+// Key reads the device's key (PKCS #8 in PEM). If there is none it makes one of
+// the given kind, which is durable when Key returns; but a device that has
+// enrolled gets ErrKeyLost, never a second key.
+func (d *Dir) Key(ctx context.Context, kind Kind) (*Key, error) {
+	raw, err := d.ReadFile(keyName)
+	if err == nil {
+		return parseKey(raw)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("read the device's key: %w", err)
+	}
+	r, err := d.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if r.Enrolled {
+		return nil, fmt.Errorf("%w: %s", ErrKeyLost, d.path)
+	}
+	return d.makeKey(kind)
+}
+
+func (d *Dir) makeKey(kind Kind) (*Key, error) {
+	var private crypto.Signer
+	var err error
+	switch kind {
+	case P256, "":
+		private, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	case Ed25519:
+		_, private, err = ed25519.GenerateKey(rand.Reader)
+	default:
+		return nil, fmt.Errorf("make the device's key: %q is none of %s, %s", kind, P256, Ed25519)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make the device's key: %w", err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		return nil, fmt.Errorf("encode the device's key: %w", err)
+	}
+	if err := d.WriteFile(keyName, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
+		return nil, err
+	}
+	return newKey(private)
+}
+
+func parseKey(raw []byte) (*Key, error) {
+	block, rest := pem.Decode(raw)
+	if block == nil || block.Type != "PRIVATE KEY" || len(strings.TrimSpace(string(rest))) > 0 {
+		return nil, fmt.Errorf("%w: %s: want one PEM block PRIVATE KEY", ErrDamaged, keyName)
+	}
+	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: not PKCS #8", ErrDamaged, keyName)
+	}
+	private, ok := any.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%w: %s: a %T cannot sign", ErrDamaged, keyName, any)
+	}
+	return newKey(private)
+}
+
+func newKey(private crypto.Signer) (*Key, error) {
+	s, err := token.NewSigner(private)
+	if err != nil {
+		return nil, fmt.Errorf("the device's key: %w", err)
+	}
+	if s.Key().Alg() == token.RS256 {
+		return nil, fmt.Errorf("the device's key: %w: RSA is not for devices", token.ErrKey)
+	}
+	return &Key{s}, nil
+}
+
+// A SharedKey proves possession with an HMAC under a key that the broker has too.
+type SharedKey struct{ secret token.Secret }
+
+var _ agent.Prover = SharedKey{}
+
+// ReadSharedKey reads a shared key of at least 32 bytes, in hex or base64.
+func ReadSharedKey(path string) (SharedKey, error) {
+	raw, err := ReadSecret(path)
+	if err != nil {
+		return SharedKey{}, fmt.Errorf("read the shared key: %w", err)
+	}
+	text := strings.TrimRight(strings.TrimSpace(string(raw)), "=")
+	b, err := hex.DecodeString(text)
+	if err != nil {
+		b, err = base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/").Replace(text))
+	}
+	if err != nil {
+		return SharedKey{}, fmt.Errorf("%w: %s: neither hex nor base64", ErrDamaged, path)
+	}
+	s, err := token.NewSecret(b)
+	if err != nil {
+		return SharedKey{}, fmt.Errorf("the shared key: %w", err)
+	}
+	return SharedKey{s}, nil
+}
+
+// Kind says that this is a shared key.
+func (SharedKey) Kind() string { return protocol.KindPSK }
+
+// PublicKey is nil: a shared key has none.
+func (SharedKey) PublicKey() []byte { return nil }
+
+// Prove gives the HMAC-SHA-256 of input.
+func (k SharedKey) Prove(input []byte) ([]byte, error) { return k.secret.Sum(input), nil }
