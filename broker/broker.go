@@ -246,14 +246,3 @@ func CheckLabel(what, s string) error {
 	}
 	return nil
 }
-
-// Purposes under which secrets are sealed at rest: what was sealed for one opens
-// for no other.
-const (
-	SealPSK     = "psk"
-	SealAnswer  = "answer-key"
-	SealSigning = "signing-key"
-	SealAnchor  = "anchor-key"
-	SealHook    = "hook-secret"
-	SealCluster = "cluster-secret"
-)

@@ -194,7 +194,7 @@ func (a *Authenticator) known(ctx context.Context, s *session) (*broker.Device, 
 }
 
 func (a *Authenticator) answerKey(pool *broker.Pool) (*ecdh.PrivateKey, error) {
-	raw, err := a.secrets.Open(broker.SealAnswer, pool.AnswerSealed)
+	raw, err := a.secrets.Open(broker.AnswerPurpose(pool.Name), pool.AnswerSealed)
 	if err != nil {
 		return nil, fmt.Errorf("pool %s: answer key: %w", pool.Name, err)
 	}

@@ -65,7 +65,7 @@ func (a *Authenticator) checkProof(d *broker.Device, kind string, input, proof [
 				continue
 			}
 			checked = true
-			err := a.verifyWith(&auth, input, proof)
+			err := a.verifyWith(d.ID, &auth, input, proof)
 			if err == nil {
 				return nil
 			}
@@ -80,9 +80,9 @@ func (a *Authenticator) checkProof(d *broker.Device, kind string, input, proof [
 	return errProof
 }
 
-func (a *Authenticator) verifyWith(auth *broker.Authenticator, input, proof []byte) error {
+func (a *Authenticator) verifyWith(d ident.Device, auth *broker.Authenticator, input, proof []byte) error {
 	if auth.Kind == protocol.KindPSK {
-		raw, err := a.secrets.Open(broker.SealPSK, auth.Sealed)
+		raw, err := a.secrets.Open(broker.PSKPurpose(d), auth.Sealed)
 		if err != nil {
 			return fmt.Errorf("shared key: %w", err)
 		}

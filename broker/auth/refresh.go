@@ -45,7 +45,7 @@ func (a *Authenticator) checkAny(d *broker.Device, input, proof []byte) (*broker
 		return nil, errProof
 	}
 	for i := range d.Authenticators {
-		one := broker.Device{Authenticators: d.Authenticators[i : i+1]}
+		one := broker.Device{ID: d.ID, Authenticators: d.Authenticators[i : i+1]}
 		if a.checkProof(&one, d.Authenticators[i].Kind, input, proof) == nil {
 			return &d.Authenticators[i], nil
 		}

@@ -91,15 +91,6 @@ func New(cfg Config) (*Directory, error) {
 	return &Directory{cfg}, nil
 }
 
-// The purposes that secrets are sealed for; broker/auth and broker/mint open them.
-const (
-	PurposeAnchor  = "anchor-key"  // a pool's anchor: PKCS #8
-	PurposeAnswer  = "answer-key"  // a pool's answer key: 32 bytes, X25519
-	PurposeSigning = "signing-key" // a signing key: PKCS #8
-	PurposeHook    = "hook"        // a hook's secret: the text "whsec_..."
-	PurposePSK     = "psk"         // a device's shared key: its bytes
-)
-
 // random reads n bytes.
 func (d *Directory) random(n int) ([]byte, error) {
 	b := make([]byte, n)

@@ -277,7 +277,7 @@ func (c *Caller) request(ctx context.Context, h broker.Hook, trigger string, cal
 	if err != nil {
 		return nil, fmt.Errorf("encode request: %w", err)
 	}
-	secret, err := c.secrets.Open(broker.SealHook, h.Sealed)
+	secret, err := c.secrets.Open(broker.HookPurpose(h.Pool, h.Name), h.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("signing secret: %w", err)
 	}

@@ -122,7 +122,7 @@ func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey) (*Ri
 	}
 	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, changed: changed, active: active, count: len(keys)}
 	for _, s := range keys {
-		if err := k.add(r, &s); err != nil {
+		if err := k.add(r, p.Name, &s); err != nil {
 			return nil, fmt.Errorf("signing key %s: %w", s.ID, err)
 		}
 	}
@@ -132,7 +132,7 @@ func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey) (*Ri
 	return r, k.state(r, p, changed)
 }
 
-func (k *Keys) add(r *Ring, s *broker.SigningKey) error {
+func (k *Keys) add(r *Ring, pool ident.Pool, s *broker.SigningKey) error {
 	pub, err := x509.ParsePKIXPublicKey(s.Public)
 	if err != nil {
 		return err
@@ -145,7 +145,7 @@ func (k *Keys) add(r *Ring, s *broker.SigningKey) error {
 	if s.State != broker.KeyActive {
 		return nil
 	}
-	r.Signer, err = k.signer(broker.SealSigning, s.Sealed)
+	r.Signer, err = k.signer(broker.SigningKeyPurpose(pool, s.ID), s.Sealed)
 	return err
 }
 
@@ -167,11 +167,11 @@ func (k *Keys) signer(purpose string, sealed []byte) (*token.Signer, error) {
 
 // state signs the key statement with the anchor.
 func (k *Keys) state(r *Ring, p *broker.Pool, at time.Time) error {
-	anchor, err := k.signer(broker.SealAnchor, p.AnchorSealed)
+	anchor, err := k.signer(broker.AnchorPurpose(p.Name), p.AnchorSealed)
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
 	}
-	raw, err := k.secrets.Open(broker.SealAnswer, p.AnswerSealed)
+	raw, err := k.secrets.Open(broker.AnswerPurpose(p.Name), p.AnswerSealed)
 	if err != nil {
 		return fmt.Errorf("answer key: %w", err)
 	}
