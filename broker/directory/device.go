@@ -69,7 +69,7 @@ func (d *Directory) authenticators(n NewDevice, now time.Time) ([]broker.Authent
 		if err != nil {
 			return nil, err
 		}
-		sealed, err := d.Sealer.Seal(PurposePSK, psk)
+		sealed, err := d.Sealer.Seal(broker.PSKPurpose(n.ID), psk)
 		if err != nil {
 			return nil, fmt.Errorf("seal shared key of %s: %w", n.ID, err)
 		}

@@ -72,7 +72,7 @@ func TestPoolIsBornComplete(t *testing.T) {
 	}
 	anchor, err := directory.Anchor(p)
 	want(t, err, nil)
-	der, err := w.Sealer.Open(directory.PurposeAnchor, p.AnchorSealed)
+	der, err := w.Sealer.Open(broker.AnchorPurpose(p.Name), p.AnchorSealed)
 	want(t, err, nil)
 	private, err := x509.ParsePKCS8PrivateKey(der)
 	want(t, err, nil)
@@ -218,7 +218,7 @@ func TestSharedKey(t *testing.T) {
 	}
 	d, err := w.CreateDevice(t.Context(), directory.NewDevice{ID: id, PSK: base64.StdEncoding.EncodeToString([]byte(psk))})
 	want(t, err, nil)
-	got, err := w.Sealer.Open(directory.PurposePSK, d.Authenticators[0].Sealed)
+	got, err := w.Sealer.Open(broker.PSKPurpose(d.ID), d.Authenticators[0].Sealed)
 	if err != nil || string(got) != psk {
 		t.Errorf("got %q, %v", got, err)
 	}
@@ -273,7 +273,7 @@ func TestFlowsNeedTheirHooks(t *testing.T) {
 	want(t, err, broker.ErrInvalid)
 	h, secret, err := w.CreateHook(ctx, broker.Hook{Pool: demo, Name: "pin", URL: "https://hooks.example/pin"})
 	want(t, err, nil)
-	if got, err := w.Sealer.Open(directory.PurposeHook, h.Sealed); err != nil || string(got) != secret || !strings.HasPrefix(secret, "whsec_") {
+	if got, err := w.Sealer.Open(broker.HookPurpose(h.Pool, h.Name), h.Sealed); err != nil || string(got) != secret || !strings.HasPrefix(secret, "whsec_") {
 		t.Errorf("sealed secret: %v", err)
 	}
 	_, err = w.PutFlow(ctx, flow, true)

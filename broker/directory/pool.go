@@ -60,7 +60,7 @@ func (d *Directory) newPool(name ident.Pool) (broker.Pool, error) {
 	if err != nil {
 		return pool, fmt.Errorf("anchor: %w", err)
 	}
-	if pool.AnchorSealed, err = d.Sealer.Seal(PurposeAnchor, der); err != nil {
+	if pool.AnchorSealed, err = d.Sealer.Seal(broker.AnchorPurpose(name), der); err != nil {
 		return pool, fmt.Errorf("seal anchor: %w", err)
 	}
 	raw, err := d.random(32)
@@ -71,7 +71,7 @@ func (d *Directory) newPool(name ident.Pool) (broker.Pool, error) {
 	if err != nil {
 		return pool, fmt.Errorf("answer key: %w", err)
 	}
-	if pool.AnswerSealed, err = d.Sealer.Seal(PurposeAnswer, answer.Bytes()); err != nil {
+	if pool.AnswerSealed, err = d.Sealer.Seal(broker.AnswerPurpose(name), answer.Bytes()); err != nil {
 		return pool, fmt.Errorf("seal answer key: %w", err)
 	}
 	return pool, nil

@@ -228,7 +228,7 @@ func (d *Directory) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook,
 		return h, "", err
 	}
 	secret := "whsec_" + base64.StdEncoding.EncodeToString(raw)
-	if h.Sealed, err = d.Sealer.Seal(PurposeHook, []byte(secret)); err != nil {
+	if h.Sealed, err = d.Sealer.Seal(broker.HookPurpose(h.Pool, h.Name), []byte(secret)); err != nil {
 		return h, "", fmt.Errorf("seal secret of hook %s: %w", h.Name, err)
 	}
 	if err := d.Store.PutHook(ctx, h); err != nil {

@@ -196,7 +196,7 @@ func (d *Directory) sealSigningKey(pool ident.Pool, private crypto.Signer, key *
 	if err != nil {
 		return out, fmt.Errorf("new signing key: %w", err)
 	}
-	if out.Sealed, err = d.Sealer.Seal(PurposeSigning, der); err != nil {
+	if out.Sealed, err = d.Sealer.Seal(broker.SigningKeyPurpose(pool, out.ID), der); err != nil {
 		return out, fmt.Errorf("seal signing key: %w", err)
 	}
 	return out, nil
