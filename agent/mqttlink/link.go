@@ -1,0 +1,314 @@
+package mqttlink
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+	"github.com/eclipse/paho.mqtt.golang/packets"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/protocol"
+)
+
+// Defaults of Options, chosen for a device on a slow network.
+const (
+	defaultResend    = 5 * time.Second
+	defaultConnect   = 20 * time.Second
+	defaultKeepAlive = 60 * time.Second
+	defaultMaxPacket = 64 << 10
+	quiesce          = 250 // ms that a goodbye may take
+)
+
+// Errors of this package, wrapped. A refused credential is agent.ErrCredential.
+var (
+	ErrURL    = errors.New("unusable broker address")
+	ErrClosed = errors.New("connection has ended")
+)
+
+// Options say where to connect and whom to believe.
+type Options struct {
+	// Broker is mqtts://host[:port], or mqtt://host[:port] on a loopback address.
+	Broker string
+	Trust  Trust
+	// Credential logs the device in; nil connects as a stranger with a random client id.
+	Credential *agent.Credential
+	// Suffix, if not empty, makes a further connection of the same device: client id
+	// {pool}:{name}/{suffix}.
+	Suffix string
+
+	Resend    time.Duration // a request without a reply is sent again after this; 0 for 5 s
+	Connect   time.Duration // limit on connecting; 0 for 20 s
+	KeepAlive time.Duration // 0 for 60 s
+	MaxPacket int           // bytes of an incoming packet; 0 for 64 KiB
+}
+
+// A Link is one MQTT connection. It is safe for concurrent use.
+type Link struct {
+	client   mqtt.Client
+	clientID string
+	resend   time.Duration
+	events   chan *protocol.Event
+	done     chan struct{}
+	trusted  *trusted
+
+	mu      sync.Mutex // protects the fields below
+	waiting map[protocol.CallID]chan []byte
+	ended   bool
+	why     error
+}
+
+var _ agent.Connection = (*Link)(nil)
+
+// Dial connects and subscribes the device's own topics. Errors wrap ErrURL,
+// ErrCertificate, agent.ErrCredential or what the network said.
+func Dial(ctx context.Context, o Options) (*Link, error) {
+	address, err := parseURL(o.Broker)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, or(o.Connect, defaultConnect))
+	defer cancel()
+	l := &Link{
+		resend: or(o.Resend, defaultResend), events: make(chan *protocol.Event, 8), done: make(chan struct{}),
+		trusted: &trusted{trust: o.Trust}, waiting: map[protocol.CallID]chan []byte{},
+	}
+	if l.clientID, err = clientID(o); err != nil {
+		return nil, err
+	}
+	var dialErr atomic.Pointer[error] // paho keeps the text of the error and loses the rest
+	open := func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
+		conn, err := l.trusted.dial(ctx, address)
+		if err != nil {
+			dialErr.Store(&err)
+			return nil, err
+		}
+		return &capped{Conn: conn, limit: or(o.MaxPacket, defaultMaxPacket)}, nil
+	}
+	l.client = mqtt.NewClient(l.options(o, open))
+	if err := wait(ctx, l.client.Connect()); err != nil {
+		l.client.Disconnect(0)
+		return nil, fmt.Errorf("connect to %s: %w", address.Host, explain(err, dialErr.Load()))
+	}
+	if err := l.subscribe(ctx); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("connect to %s: %w", address.Host, err)
+	}
+	return l, nil
+}
+
+func explain(err error, dialErr *error) error {
+	switch {
+	case dialErr != nil:
+		return *dialErr
+	case errors.Is(err, packets.ErrorRefusedNotAuthorised), errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedIDRejected):
+		return fmt.Errorf("%w: %w", agent.ErrCredential, err)
+	}
+	return err
+}
+
+func clientID(o Options) (string, error) {
+	if o.Credential == nil {
+		var b [16]byte
+		if _, err := rand.Read(b[:]); err != nil {
+			return "", fmt.Errorf("random client id: %w", err)
+		}
+		return "anon-" + hex.EncodeToString(b[:]), nil
+	}
+	if o.Suffix != "" {
+		return o.Credential.Username + "/" + o.Suffix, nil
+	}
+	return o.Credential.Username, nil
+}
+
+func (l *Link) options(o Options, open mqtt.OpenConnectionFunc) *mqtt.ClientOptions {
+	opts := mqtt.NewClientOptions().
+		AddBroker(o.Broker).SetClientID(l.clientID).SetProtocolVersion(4).SetCleanSession(true).
+		SetOrderMatters(false). // a handler that waits would otherwise stop all others
+		SetAutoReconnect(false).SetConnectRetry(false).SetStore(mqtt.NewMemoryStore()).
+		SetKeepAlive(or(o.KeepAlive, defaultKeepAlive)).SetPingTimeout(10 * time.Second).
+		SetConnectTimeout(or(o.Connect, defaultConnect)).SetWriteTimeout(10 * time.Second).
+		SetCustomOpenConnectionFn(open).
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) { l.end(err) })
+	if o.Credential != nil {
+		opts.SetUsername(o.Credential.Username).SetPassword(string(o.Credential.Password))
+	}
+	return opts
+}
+
+func (l *Link) topic(leaf string) string { return "signet/v1/" + l.clientID + "/" + leaf }
+
+func (l *Link) subscribe(ctx context.Context) error {
+	if err := l.subscribeTo(ctx, l.topic("rs"), 0, l.reply); err != nil {
+		return err
+	}
+	return l.subscribeTo(ctx, l.topic("ev"), 1, l.push)
+}
+
+func (l *Link) subscribeTo(ctx context.Context, filter string, qos byte, h mqtt.MessageHandler) error {
+	t := l.client.Subscribe(filter, qos, h)
+	if err := wait(ctx, t); err != nil {
+		return fmt.Errorf("subscribe %s: %w", filter, err)
+	}
+	if s, ok := t.(*mqtt.SubscribeToken); ok && s.Result()[filter] > 2 {
+		return fmt.Errorf("subscribe %s: the broker refused", filter)
+	}
+	return nil
+}
+
+// reply hands a message to whoever waits for its call.
+func (l *Link) reply(_ mqtt.Client, m mqtt.Message) {
+	id, ok := callOf(m.Payload())
+	if !ok || m.Retained() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if ch := l.waiting[id]; ch != nil {
+		select {
+		case ch <- m.Payload():
+		default: // one reply is enough
+		}
+	}
+}
+
+func (l *Link) push(_ mqtt.Client, m mqtt.Message) {
+	if m.Retained() {
+		return
+	}
+	msg, err := protocol.Decode(m.Payload())
+	if err != nil {
+		return
+	}
+	if ev, ok := msg.(*protocol.Event); ok {
+		select {
+		case l.events <- ev:
+		default: // hints; the ones before will do
+		}
+	}
+}
+
+// callOf reads the call id off a message without decoding it. Deterministic
+// encoding puts it at one place: a map, 0: version, 1: type, 2: 16 bytes.
+func callOf(b []byte) (id protocol.CallID, ok bool) {
+	if len(b) < 23 || len(b) > protocol.MaxEnrol || b[0]>>5 != 5 || b[1] != 0 || b[3] != 1 || b[5] != 2 || b[6] != 0x50 {
+		return id, false
+	}
+	return protocol.CallID(b[7:23]), true
+}
+
+// RoundTrip publishes request, again every Resend until the reply with its call
+// id comes. Errors wrap ErrClosed or the context's.
+func (l *Link) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	id, ok := callOf(request)
+	if !ok {
+		return nil, errors.New("send request: it is no message")
+	}
+	replies := make(chan []byte, 1)
+	l.mu.Lock()
+	l.waiting[id] = replies
+	l.mu.Unlock()
+	defer func() {
+		l.mu.Lock()
+		delete(l.waiting, id)
+		l.mu.Unlock()
+	}()
+	again := time.NewTicker(l.resend)
+	defer again.Stop()
+	for {
+		if err := l.Publish(ctx, l.topic("rq"), 0, request); err != nil {
+			return nil, err
+		}
+		select {
+		case b := <-replies:
+			return b, nil
+		case <-again.C:
+		case <-l.done:
+			return nil, l.Err()
+		case <-ctx.Done():
+			return nil, fmt.Errorf("wait for the broker's reply: %w", ctx.Err())
+		}
+	}
+}
+
+// Publish sends an application's message and, with qos 1, waits for the broker to have it.
+func (l *Link) Publish(ctx context.Context, topic string, qos byte, payload []byte) error {
+	if !l.client.IsConnectionOpen() {
+		return l.Err()
+	}
+	if err := wait(ctx, l.client.Publish(topic, qos, false, payload)); err != nil {
+		return fmt.Errorf("publish to %s: %w", topic, err)
+	}
+	return nil
+}
+
+// Subscribe calls h, from any goroutine, for each message that fits filter. It
+// fails if the broker refuses the filter.
+func (l *Link) Subscribe(ctx context.Context, filter string, qos byte, h func(topic string, payload []byte)) error {
+	return l.subscribeTo(ctx, filter, qos, func(_ mqtt.Client, m mqtt.Message) { h(m.Topic(), m.Payload()) })
+}
+
+// ClientID is the connection's MQTT client id.
+func (l *Link) ClientID() string { return l.clientID }
+
+// Root is the root certificate that vouched for the broker, if it was pinned
+// alone or found by its fingerprint; nil otherwise and without TLS.
+func (l *Link) Root() *x509.Certificate { return l.trusted.root }
+
+// Events gives the broker's pushes.
+func (l *Link) Events() <-chan *protocol.Event { return l.events }
+
+// Done is closed when the connection has ended.
+func (l *Link) Done() <-chan struct{} { return l.done }
+
+// Err says why the connection ended; it wraps ErrClosed.
+func (l *Link) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.why == nil {
+		return ErrClosed
+	}
+	return fmt.Errorf("%w: %w", ErrClosed, l.why)
+}
+
+// Close says goodbye and ends the connection.
+func (l *Link) Close() error {
+	l.end(nil)
+	l.client.Disconnect(quiesce)
+	return nil
+}
+
+func (l *Link) end(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.ended {
+		l.ended, l.why = true, why
+		close(l.done)
+	}
+}
+
+func wait(ctx context.Context, t mqtt.Token) error {
+	select {
+	case <-t.Done():
+		return t.Error()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func or[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}

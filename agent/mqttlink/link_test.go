@@ -1,0 +1,289 @@
+package mqttlink_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"log/slog"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	mochi "github.com/mochi-mqtt/server/v2"
+	"github.com/mochi-mqtt/server/v2/listeners"
+	"github.com/mochi-mqtt/server/v2/packets"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/protocol"
+)
+
+// gate lets anyone in whose password is not "wrong".
+type gate struct{ mochi.HookBase }
+
+func (*gate) ID() string { return "gate" }
+func (*gate) Provides(b byte) bool {
+	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
+}
+func (*gate) OnConnectAuthenticate(_ *mochi.Client, p packets.Packet) bool {
+	return string(p.Connect.Password) != "wrong"
+}
+func (*gate) OnACLCheck(_ *mochi.Client, topic string, _ bool) bool { return topic != "forbidden" }
+
+// A server is a real MQTT server that answers each request with a refusal.
+type server struct {
+	*mochi.Server
+	url  string
+	drop atomic.Int32 // requests to lose
+	seen atomic.Int32
+	once sync.Once
+}
+
+func (s *server) stop() { s.once.Do(func() { _ = s.Close() }) }
+
+func newServer(t *testing.T, conf *tls.Config) *server {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &server{url: "mqtt://" + ln.Addr().String()}
+	if conf != nil {
+		ln, s.url = tls.NewListener(ln, conf), "mqtts://"+ln.Addr().String()
+	}
+	s.Server = mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
+	if err := s.AddHook(new(gate), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AddListener(listeners.NewNet("t", ln)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Subscribe("signet/v1/+/rq", 1, s.answer); err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = s.Serve() }()
+	t.Cleanup(s.stop)
+	return s
+}
+
+func (s *server) answer(_ *mochi.Client, _ packets.Subscription, p packets.Packet) {
+	s.seen.Add(1)
+	if s.drop.Add(-1) >= 0 {
+		return
+	}
+	m, err := protocol.Decode(p.Payload)
+	if err != nil {
+		return
+	}
+	raw, err := protocol.Encode(protocol.Refuse(m.Call(), protocol.ProblemDetail{Code: protocol.CodeBusy}))
+	if err == nil {
+		_ = s.Publish(strings.TrimSuffix(p.TopicName, "rq")+"rs", raw, false, 0)
+	}
+}
+
+func request(t *testing.T, id byte) []byte {
+	t.Helper()
+	raw, err := protocol.Encode(&protocol.Answer{Head: protocol.Head{ID: protocol.CallID{id}}, Session: []byte{1}, Proof: []byte{1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func dial(t *testing.T, o mqttlink.Options) *mqttlink.Link {
+	t.Helper()
+	l, err := mqttlink.Dial(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+func TestRoundTrip(t *testing.T) {
+	s := newServer(t, nil)
+	l := dial(t, mqttlink.Options{Broker: s.url, Resend: 20 * time.Millisecond})
+	if !strings.HasPrefix(l.ClientID(), "anon-") || len(l.ClientID()) != 37 {
+		t.Errorf("client id %q", l.ClientID())
+	}
+	s.drop.Store(2)
+	reply, err := l.RoundTrip(t.Context(), request(t, 7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := protocol.Decode(reply)
+	if err != nil || m.Call() != (protocol.CallID{7}) || s.seen.Load() < 3 {
+		t.Errorf("got %v, %v after %d requests", m, err, s.seen.Load())
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	s.drop.Store(1000)
+	if _, err := l.RoundTrip(short, request(t, 8)); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+func TestEventsAndLoss(t *testing.T) {
+	s := newServer(t, nil)
+	l := dial(t, mqttlink.Options{Broker: s.url, Credential: &agent.Credential{Username: "demo:lamp-1", Password: []byte("token")}})
+	raw, err := protocol.Encode(&protocol.Event{Name: protocol.EventDisabled})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Publish("signet/v1/demo:lamp-1/ev", raw, false, 1); err != nil {
+		t.Fatal(err)
+	}
+	if ev := <-l.Events(); ev.Name != protocol.EventDisabled {
+		t.Errorf("event %q", ev.Name)
+	}
+	got := make(chan string, 1)
+	if err := l.Subscribe(t.Context(), "devices/demo/lamp-1/#", 1, func(_ string, b []byte) { got <- string(b) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Publish(t.Context(), "devices/demo/lamp-1/up", 1, []byte("hello")); err != nil || <-got != "hello" {
+		t.Error(err)
+	}
+	if err := l.Subscribe(t.Context(), "forbidden", 1, func(string, []byte) {}); err == nil {
+		t.Error("a refused subscription passed for a good one")
+	}
+	s.stop()
+	<-l.Done()
+	if _, err := l.RoundTrip(t.Context(), request(t, 1)); !errors.Is(err, mqttlink.ErrClosed) {
+		t.Error(err)
+	}
+}
+
+func TestCredentialRefused(t *testing.T) {
+	s := newServer(t, nil)
+	_, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: s.url, Credential: &agent.Credential{Username: "demo:lamp-1", Password: []byte("wrong")}})
+	if !errors.Is(err, agent.ErrCredential) {
+		t.Error(err)
+	}
+}
+
+func TestRetainedReplyIsIgnored(t *testing.T) {
+	s := newServer(t, nil)
+	cred := &agent.Credential{Username: "demo:lamp-1", Password: []byte("token")}
+	raw, _ := protocol.Encode(&protocol.Event{Name: protocol.EventEnabled})
+	_ = s.Publish("signet/v1/demo:lamp-1/ev", raw, true, 1)
+	l := dial(t, mqttlink.Options{Broker: s.url, Credential: cred})
+	raw, _ = protocol.Encode(&protocol.Event{Name: protocol.EventDisabled})
+	_ = s.Publish("signet/v1/demo:lamp-1/ev", raw, false, 1)
+	if ev := <-l.Events(); ev.Name != protocol.EventDisabled {
+		t.Errorf("took the retained %q", ev.Name)
+	}
+}
+
+func TestLargePacketEndsTheConnection(t *testing.T) {
+	s := newServer(t, nil)
+	l := dial(t, mqttlink.Options{Broker: s.url, Credential: &agent.Credential{Username: "demo:lamp-1"}, MaxPacket: 4096})
+	if err := s.Publish("signet/v1/demo:lamp-1/ev", bytes.Repeat([]byte{1}, 5000), false, 0); err != nil {
+		t.Fatal(err)
+	}
+	<-l.Done()
+}
+
+func TestAddresses(t *testing.T) {
+	for _, url := range []string{"mqtt://broker.example:1883", "http://localhost", "localhost:1883", "mqtts://", "mqtts://u:p@host", "mqtts://host/path", ""} {
+		if _, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: url}); !errors.Is(err, mqttlink.ErrURL) {
+			t.Errorf("%q: %v", url, err)
+		}
+	}
+}
+
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T, from time.Time) authority {
+	t.Helper()
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "root"}, NotBefore: from, NotAfter: from.AddDate(10, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	return authority{issue(t, tmpl, tmpl, &key.PublicKey, key), key}
+}
+
+func issue(t *testing.T, tmpl, parent *x509.Certificate, pub *ecdsa.PublicKey, by *ecdsa.PrivateKey) *x509.Certificate {
+	t.Helper()
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, parent, pub, by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (a authority) serve(t *testing.T, from time.Time, name string) *tls.Config {
+	t.Helper()
+	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotBefore: from, NotAfter: from.AddDate(0, 1, 0), DNSNames: []string{name},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if name == "127.0.0.1" {
+		tmpl.DNSNames, tmpl.IPAddresses = nil, []net.IP{net.IPv4(127, 0, 0, 1)}
+	}
+	leaf := issue(t, tmpl, a.cert, &key.PublicKey, a.key)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{leaf.Raw, a.cert.Raw}, PrivateKey: key}}}
+}
+
+func TestTLSAgainstTheFloor(t *testing.T) {
+	era := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	ca := newAuthority(t, era.AddDate(-1, 0, 0))
+	other := newAuthority(t, era.AddDate(-1, 0, 0))
+	sum := sha256.Sum256(ca.cert.Raw)
+	pinned := []*x509.Certificate{ca.cert}
+	for name, tt := range map[string]struct {
+		floor time.Time
+		name  string
+		trust mqttlink.Trust
+		ok    bool
+	}{
+		"in date":               {era.AddDate(0, 0, 9), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
+		"begins after floor":    {era.AddDate(-2, 0, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
+		"floor of 1970":         {time.Unix(0, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
+		"ended before floor":    {era.AddDate(0, 2, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned}, false},
+		"other root":            {era, "127.0.0.1", mqttlink.Trust{Roots: []*x509.Certificate{other.cert}}, false},
+		"one of two roots":      {era, "127.0.0.1", mqttlink.Trust{Roots: []*x509.Certificate{other.cert, ca.cert}}, true},
+		"other name":            {era, "broker.example", mqttlink.Trust{Roots: pinned}, false},
+		"fingerprint":           {era, "127.0.0.1", mqttlink.Trust{Fingerprint: sum[:]}, true},
+		"other fingerprint":     {era, "127.0.0.1", mqttlink.Trust{Fingerprint: make([]byte, 32)}, false},
+		"system does not trust": {era, "127.0.0.1", mqttlink.Trust{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, ca.serve(t, era, tt.name))
+			tt.trust.Floor = func() time.Time { return tt.floor }
+			l, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: s.url, Trust: tt.trust})
+			if tt.ok != (err == nil) || err != nil && !errors.Is(err, mqttlink.ErrCertificate) {
+				t.Fatalf("got %v", err)
+			}
+			if err != nil {
+				return
+			}
+			defer l.Close()
+			if l.Root() == nil || !l.Root().Equal(ca.cert) {
+				t.Error("does not know which root vouched")
+			}
+			if _, err := l.RoundTrip(t.Context(), request(t, 1)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

@@ -1,0 +1,159 @@
+package mqttlink
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// ErrCertificate is wrapped when the broker's certificate is not believed.
+var ErrCertificate = errors.New("broker's certificate not accepted")
+
+// Trust says which certificate a broker must show. Without Roots and Fingerprint
+// the system's roots decide.
+type Trust struct {
+	Roots []*x509.Certificate
+	// Fingerprint is the SHA-256 of a root that the broker sends along itself.
+	Fingerprint []byte
+	// Floor gives an instant that has certainly passed (agent.Floor). Certificates
+	// are judged at that instant, or when they begin if that is later: a device
+	// without a clock cannot do better, and one with a wrong clock is not misled.
+	Floor func() time.Time
+}
+
+// trusted is a Trust in use; root is who vouched for the broker last.
+type trusted struct {
+	trust Trust
+	root  *x509.Certificate
+}
+
+func parseURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	if err != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+		return nil, fmt.Errorf("%w: %q, want mqtts://host:port", ErrURL, s)
+	}
+	port := "8883"
+	switch u.Scheme {
+	case "mqtts":
+	case "mqtt":
+		port = "1883"
+		if !loopback(u.Hostname()) {
+			return nil, fmt.Errorf("%w: %q: plain mqtt:// only on this machine; use mqtts://", ErrURL, s)
+		}
+	default:
+		return nil, fmt.Errorf("%w: %q: want mqtts://", ErrURL, s)
+	}
+	if u.Port() == "" {
+		u.Host = net.JoinHostPort(u.Hostname(), port)
+	}
+	return u, nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	a, err := netip.ParseAddr(host)
+	return err == nil && a.IsLoopback()
+}
+
+func (t *trusted) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+	if err != nil || u.Scheme == "mqtt" {
+		return conn, err
+	}
+	secure := tls.Client(conn, t.config(u.Hostname()))
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return secure, nil
+}
+
+// config makes a configuration in which verify stands in for the library's own
+// check, which knows one time for all certificates; verify has to know the leaf
+// before it knows the time. InsecureSkipVerify turns off that check only.
+func (t *trusted) config(host string) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12, ServerName: host, Time: t.floor, InsecureSkipVerify: true,
+		VerifyConnection: func(s tls.ConnectionState) error { return t.verify(host, s.PeerCertificates) },
+	}
+}
+
+func (t *trusted) floor() time.Time {
+	if t.trust.Floor == nil {
+		return time.Unix(0, 0)
+	}
+	return t.trust.Floor()
+}
+
+func (t *trusted) verify(host string, chain []*x509.Certificate) error {
+	if len(chain) == 0 {
+		return fmt.Errorf("%w: none came", ErrCertificate)
+	}
+	roots := t.trust.Roots
+	if t.trust.Fingerprint != nil {
+		root := find(chain, t.trust.Fingerprint)
+		if root == nil {
+			return fmt.Errorf("%w: the broker does not send a root with the pinned fingerprint; use the root's file", ErrCertificate)
+		}
+		roots = []*x509.Certificate{root}
+	}
+	if len(roots) == 0 {
+		return t.verifyWith(host, chain, nil)
+	}
+	var err error
+	for _, root := range roots {
+		if err = t.verifyWith(host, chain, root); err == nil {
+			t.root = root
+			return nil
+		}
+	}
+	return err
+}
+
+// verifyWith judges chain under one root, nil for the system's.
+func (t *trusted) verifyWith(host string, chain []*x509.Certificate, root *x509.Certificate) error {
+	opts := x509.VerifyOptions{DNSName: host, CurrentTime: t.floor(), Intermediates: x509.NewCertPool()}
+	for i, c := range chain {
+		opts.CurrentTime = later(opts.CurrentTime, c.NotBefore)
+		if i > 0 {
+			opts.Intermediates.AddCert(c)
+		}
+	}
+	if root != nil {
+		opts.Roots = x509.NewCertPool()
+		opts.Roots.AddCert(root)
+		opts.CurrentTime = later(opts.CurrentTime, root.NotBefore)
+	}
+	if _, err := chain[0].Verify(opts); err != nil {
+		return fmt.Errorf("%w: %w", ErrCertificate, err)
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+func find(chain []*x509.Certificate, fingerprint []byte) *x509.Certificate {
+	for _, c := range chain {
+		sum := sha256.Sum256(c.Raw)
+		if subtle.ConstantTimeCompare(sum[:], fingerprint) == 1 {
+			return c
+		}
+	}
+	return nil
+}
