@@ -1,0 +1,58 @@
+# Signet. `make help` lists what there is.
+GO       ?= go
+BIN      := bin
+PROGRAMS := signetd signet signet-agent firmware-sim
+LDFLAGS  := -s -w
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 30s
+
+export CGO_ENABLED ?= 0
+
+.PHONY: all
+all: build vet test ## build, vet and test
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+.PHONY: build
+build: ## build all programs into bin/
+	@mkdir -p $(BIN)
+	@for p in $$($(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./...); do \
+		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$$(basename $$p) $$p || exit 1; done
+
+.PHONY: vet
+vet: ## go vet and gofmt
+	@test -z "$$(gofmt -l .)" || { echo 'not gofmt-ed:'; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+
+.PHONY: staticcheck
+staticcheck: ## staticcheck, at a pinned version
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: test
+test: build ## every test there is
+	$(GO) test ./...
+
+.PHONY: race
+race: ## the tests under the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+.PHONY: fuzz
+fuzz: ## each fuzz target for FUZZTIME
+	@sh test/fuzz.sh '$(FUZZTIME)'
+
+.PHONY: cross
+cross: ## the agent for small boards
+	@mkdir -p $(BIN)
+	GOOS=linux GOARCH=arm64 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/signet-agent-arm64 ./agent/cmd/signet-agent
+	GOOS=linux GOARCH=arm GOARM=7 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/signet-agent-armv7 ./agent/cmd/signet-agent
+	GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/signet-agent-mipsle ./agent/cmd/signet-agent
+
+.PHONY: sizes
+sizes: build cross ## sizes of the programs, in bytes
+	@wc -c $(BIN)/* | sort -n
+
+.PHONY: clean
+clean: ## remove what make made
+	rm -rf $(BIN)
