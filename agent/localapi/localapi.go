@@ -1,0 +1,195 @@
+// Package localapi lets programs on the device ask the running agent for tokens,
+// over a Unix socket: one JSON request on a line, one JSON reply on a line. Who
+// may ask is decided by the kernel's word on the peer (SO_PEERCRED): the agent's
+// own user, root, and the groups it was told of.
+//
+// It imports the standard library only, without net/http, and knows nothing of
+// what it serves.
+package localapi
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Limits on one exchange.
+const (
+	maxRequest = 4 << 10  // bytes
+	maxReply   = 64 << 10 // bytes
+	maxPeers   = 32       // at the same time
+	deadline   = 45 * time.Second
+)
+
+// Errors of this package, wrapped.
+var (
+	ErrNotRunning = errors.New("no agent is running here")
+	ErrForbidden  = errors.New("this user may not ask the agent")
+)
+
+// A Request asks for a token or for the agent's status.
+type Request struct {
+	Op       string `json:"op"`               // "token" or "status"
+	Type     string `json:"type,omitempty"`   // "access" or "id"
+	Format   string `json:"format,omitempty"` // "jwt" or "cwt"
+	Audience string `json:"audience,omitempty"`
+}
+
+// A Reply has a token or a status, or says why not.
+type Reply struct {
+	Token  []byte          `json:"token,omitempty"`
+	Life   int64           `json:"life,omitempty"` // seconds the token is still good
+	Status json.RawMessage `json:"status,omitempty"`
+	Error  string          `json:"error,omitempty"`
+}
+
+// A Handler answers one request of a peer that may ask.
+type Handler func(ctx context.Context, r Request) Reply
+
+// Listen makes the socket at path, with mode 0600, or 0660 if groups may use it.
+// A socket that nobody listens on is replaced.
+func Listen(ctx context.Context, path string, shared bool) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("listen on %s: another agent does already", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	ln, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	mode := fs.FileMode(0o600)
+	if shared {
+		mode = 0o660
+	}
+	if err := os.Chmod(path, mode); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("listen on %s: %w", path, err)
+	}
+	return ln, nil
+}
+
+// Serve answers until ctx ends, and closes ln. groups are the primary group ids
+// that may ask beside root and the agent's own user.
+func Serve(ctx context.Context, ln net.Listener, groups []uint32, h Handler) error {
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	var peers sync.WaitGroup
+	defer peers.Wait()
+	slots := make(chan struct{}, maxPeers)
+	for {
+		conn, err := ln.Accept()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("serve programs: %w", err)
+		}
+		slots <- struct{}{}
+		peers.Go(func() {
+			defer func() { <-slots }()
+			defer conn.Close() //nolint:errcheck // one exchange, then over
+			answer(ctx, conn, groups, h)
+		})
+	}
+}
+
+func answer(ctx context.Context, conn net.Conn, groups []uint32, h Handler) {
+	ctx, cancel := context.WithTimeout(ctx, deadline)
+	defer cancel()
+	_ = conn.SetDeadline(time.Now().Add(deadline)) // elapsed time only
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var reply Reply
+	if err := permit(conn, groups); err != nil {
+		reply.Error = err.Error()
+	} else if r, err := readRequest(conn); err != nil {
+		reply.Error = err.Error()
+	} else {
+		reply = h(ctx, r)
+	}
+	if line, err := json.Marshal(reply); err == nil {
+		_, _ = conn.Write(append(line, '\n')) // the peer has gone, its loss
+	}
+}
+
+// permit asks the kernel who is at the other end.
+func permit(conn net.Conn, groups []uint32) error {
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return ErrForbidden
+	}
+	raw, err := u.SyscallConn()
+	if err != nil {
+		return ErrForbidden
+	}
+	var cred *syscall.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	}); err != nil || credErr != nil {
+		return ErrForbidden
+	}
+	if !allowed(cred, uint32(os.Getuid()), groups) {
+		return fmt.Errorf("%w: uid %d, gid %d", ErrForbidden, cred.Uid, cred.Gid)
+	}
+	return nil
+}
+
+func allowed(c *syscall.Ucred, own uint32, groups []uint32) bool {
+	return c.Uid == 0 || c.Uid == own || slices.Contains(groups, c.Gid)
+}
+
+func readRequest(r io.Reader) (Request, error) {
+	line, err := bufio.NewReaderSize(io.LimitReader(r, maxRequest), maxRequest).ReadSlice('\n')
+	if err != nil {
+		return Request{}, fmt.Errorf("read request: want one line of JSON, at most %d bytes", maxRequest)
+	}
+	var req Request
+	if err := json.Unmarshal(line, &req); err != nil {
+		return Request{}, fmt.Errorf("read request: %w", err)
+	}
+	return req, nil
+}
+
+// Call asks the agent that listens at path. Errors wrap ErrNotRunning; a Reply's
+// own Error becomes an error too.
+func Call(ctx context.Context, path string, r Request) (Reply, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return Reply{}, fmt.Errorf("%w: %w", ErrNotRunning, err)
+	}
+	defer conn.Close() //nolint:errcheck // one exchange, then over
+	_ = conn.SetDeadline(time.Now().Add(deadline))
+	line, err := json.Marshal(r)
+	if err != nil {
+		return Reply{}, err
+	}
+	if _, err := conn.Write(append(line, '\n')); err != nil {
+		return Reply{}, fmt.Errorf("ask the agent: %w", err)
+	}
+	raw, err := io.ReadAll(io.LimitReader(conn, maxReply))
+	if err != nil {
+		return Reply{}, fmt.Errorf("ask the agent: %w", err)
+	}
+	var reply Reply
+	if err := json.Unmarshal(raw, &reply); err != nil {
+		return Reply{}, fmt.Errorf("ask the agent: its reply makes no sense: %w", err)
+	}
+	if reply.Error != "" {
+		return reply, fmt.Errorf("the agent says: %s", reply.Error)
+	}
+	return reply, nil
+}

@@ -1,0 +1,93 @@
+package localapi
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+func serve(t *testing.T, h Handler) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "la")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	path := filepath.Join(dir, "s")
+	ln, err := Listen(t.Context(), path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- Serve(ctx, ln, nil, h) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return path
+}
+
+func TestCall(t *testing.T) {
+	path := serve(t, func(_ context.Context, r Request) Reply {
+		if r.Op != "token" {
+			return Reply{Error: "only tokens"}
+		}
+		return Reply{Token: []byte(r.Audience), Life: 5}
+	})
+	got, err := Call(t.Context(), path, Request{Op: "token", Audience: "a"})
+	if err != nil || string(got.Token) != "a" || got.Life != 5 {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if _, err := Call(t.Context(), path, Request{Op: "x"}); err == nil || !strings.Contains(err.Error(), "only tokens") {
+		t.Error(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket mode %v, %v", info.Mode(), err)
+	}
+	if _, err := Listen(t.Context(), path, false); err == nil {
+		t.Error("a second agent took the socket over")
+	}
+}
+
+func TestBadRequests(t *testing.T) {
+	path := serve(t, func(context.Context, Request) Reply { t.Error("reached the handler"); return Reply{} })
+	for _, line := range []string{"\n", "{\n", "[]\n", strings.Repeat("x", 5000) + "\n"} {
+		conn, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = conn.Write([]byte(line))
+		buf := make([]byte, 512)
+		n, _ := conn.Read(buf)
+		if n > 0 && !strings.Contains(string(buf[:n]), "error") {
+			t.Errorf("%.10q: %s", line, buf[:n])
+		}
+		_ = conn.Close()
+	}
+}
+
+func TestNotRunning(t *testing.T) {
+	if _, err := Call(t.Context(), filepath.Join(t.TempDir(), "none"), Request{}); !errors.Is(err, ErrNotRunning) {
+		t.Error(err)
+	}
+}
+
+func TestAllowed(t *testing.T) {
+	for _, tt := range []struct {
+		uid, gid uint32
+		want     bool
+	}{{0, 0, true}, {1000, 1000, true}, {1001, 50, true}, {1001, 1001, false}} {
+		if got := allowed(&syscall.Ucred{Uid: tt.uid, Gid: tt.gid}, 1000, []uint32{50}); got != tt.want {
+			t.Errorf("uid %d gid %d: %t", tt.uid, tt.gid, got)
+		}
+	}
+}
