@@ -218,24 +218,51 @@ func checkAuthorityName(s string) error {
 
 // check asks whether these pieces make an authority that can issue now.
 func (m material) check(now time.Time) error {
-	issuer := m.chain[0]
-	for _, c := range append(append([]*x509.Certificate{}, m.roots...), m.chain...) {
-		if !c.BasicConstraintsValid || !c.IsCA || c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0 {
-			return fmt.Errorf("%w: %q is no authority's certificate", ErrUnfit, c.Subject)
+	for i, c := range m.chain {
+		if err := checkAuthority(c, i); err != nil {
+			return err
 		}
 	}
-	if !samePublic(issuer.PublicKey, m.key.Public()) {
+	for i, c := range m.roots {
+		below := 0
+		if i == 0 && !c.Equal(m.chain[len(m.chain)-1]) {
+			below = len(m.chain)
+		}
+		if err := checkAuthority(c, below); err != nil {
+			return err
+		}
+		if err := c.CheckSignatureFrom(c); err != nil {
+			return fmt.Errorf("%w: %q is no root, it is not signed by itself", ErrUnfit, c.Subject)
+		}
+	}
+	if !samePublic(m.chain[0].PublicKey, m.key.Public()) {
 		return fmt.Errorf("%w: %s and %s do not belong together", ErrUnfit, IntermediateFile, IntermediateKeyFile)
 	}
 	if m.rootKey != nil && !samePublic(m.roots[0].PublicKey, m.rootKey.Public()) {
 		return fmt.Errorf("%w: %s and %s do not belong together", ErrUnfit, RootFile, RootKeyFile)
 	}
+	return m.checkChain(now)
+}
+
+// checkAuthority asks whether c may certify, with that many authorities between
+// it and a leaf (RFC 5280, section 4.2.1.9).
+func checkAuthority(c *x509.Certificate, below int) error {
+	if !c.BasicConstraintsValid || !c.IsCA || c.KeyUsage != 0 && c.KeyUsage&x509.KeyUsageCertSign == 0 {
+		return fmt.Errorf("%w: %q is no authority's certificate", ErrUnfit, c.Subject)
+	}
+	if c.MaxPathLen >= 0 && c.MaxPathLen < below { // Go's parser gives -1 for no limit
+		return fmt.Errorf("%w: %q allows %d authorities below it, there are %d", ErrUnfit, c.Subject, c.MaxPathLen, below)
+	}
+	return checkPublicKey(c.PublicKey)
+}
+
+func (m material) checkChain(now time.Time) error {
 	pool, between := x509.NewCertPool(), x509.NewCertPool()
 	pool.AddCert(m.roots[0])
 	for _, c := range m.chain[1:] {
 		between.AddCert(c)
 	}
-	_, err := issuer.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, CurrentTime: now,
+	_, err := m.chain[0].Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
 	var invalid x509.CertificateInvalidError
 	switch {

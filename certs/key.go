@@ -62,7 +62,8 @@ func checkPublicKey(key crypto.PublicKey) error {
 }
 
 func checkECDSA(k *ecdsa.PublicKey) error {
-	if k == nil {
+	//lint:ignore SA1019 a key without a point makes every other way to ask panic
+	if k == nil || k.X == nil || k.Y == nil {
 		return fmt.Errorf("%w: no key", ErrWeakKey)
 	}
 	switch k.Curve {

@@ -1,0 +1,121 @@
+package certs
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"math/big"
+	"os"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+func forbidden(name string) bool {
+	return regexp.MustCompile(`(?i)renew|rekey`).MatchString(name)
+}
+
+// Two names may hold the word: they tell when, and hand nothing in.
+func allowed(name string) bool { return name == "RenewsAt" }
+
+func TestNoExportedRenewOrRekey(t *testing.T) {
+	for _, v := range []any{&Authority{}, &ServerCertificate{}} {
+		typ := reflect.TypeOf(v)
+		for m := range typ.Methods() {
+			if forbidden(m.Name) && !allowed(m.Name) {
+				t.Errorf("%s has a method %s", typ, m.Name)
+			}
+			for i := range m.Type.NumIn() {
+				if in := m.Type.In(i).String(); i > 0 && strings.Contains(in, "x509.Certificate") {
+					t.Errorf("%s.%s takes a certificate in: %s", typ, m.Name, in)
+				}
+			}
+			if strings.Contains(m.Type.String(), "provisioner.") || strings.Contains(m.Type.String(), "*authority.") {
+				t.Errorf("%s.%s shows the library: %s", typ, m.Name, m.Type)
+			}
+		}
+		for i := range typ.Elem().NumField() {
+			if f := typ.Elem().Field(i); f.IsExported() || f.Anonymous {
+				t.Errorf("%s has an exported or embedded field %s", typ, f.Name)
+			}
+		}
+	}
+}
+
+// The source itself: no exported declaration, and no call of the library, by such a name.
+func TestSourceNeverRenewsACertificate(t *testing.T) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasSuffix(e.Name(), ".go") || strings.HasSuffix(e.Name(), "_test.go") {
+			continue
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), e.Name(), nil, parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if id, ok := n.(*ast.Ident); ok && id.IsExported() && forbidden(id.Name) && !allowed(id.Name) {
+				t.Errorf("%s uses the name %s", e.Name(), id.Name)
+			}
+			return true
+		})
+	}
+}
+
+// Should anyone reach for the library's renewal after all, our ledger stops it.
+func TestLibraryRenewsNothingOverOurLedger(t *testing.T) {
+	c := newClock()
+	a := newTestAuthority(t, c)
+	key := newKey(t)
+	der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(7), Subject: pkix.Name{CommonName: "admin"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"evil.example"}, IsCA: true, BasicConstraintsValid: true},
+		&x509.Certificate{Subject: pkix.Name{CommonName: "admin"}}, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if chain, err := a.ca.RenewContext(context.Background(), stranger, nil); err == nil {
+		t.Errorf("the library renewed a stranger's certificate: %v", chain[0].Subject)
+	}
+}
+
+func BenchmarkIssueDevice(b *testing.B) {
+	a := openTest(b, newDir(b, Options{}), Config{})
+	key, d, sub := newKey(b).Public(), device(b, "lab:pump-1"), subject(b)
+	for b.Loop() {
+		if _, err := a.IssueDevice(b.Context(), key, d, sub, time.Hour); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkBareX509 is the floor: the same signature by the standard library alone.
+func BenchmarkBareX509(b *testing.B) {
+	a := openTest(b, newDir(b, Options{}), Config{})
+	leaf, err := a.deviceLeaf(newKey(b).Public(), device(b, "lab:pump-1"), subject(b), time.Hour)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		leaf.SerialNumber, _ = newSerial()
+		der, err := x509.CreateCertificate(rand.Reader, &leaf, a.m.chain[0], leaf.PublicKey, a.m.key)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := x509.ParseCertificate(der); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,488 @@
+package certs
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/smallstep/certificates/authority/provisioner"
+)
+
+func oid(n ...int) asn1.ObjectIdentifier { return n }
+
+func mustDER(t *testing.T, v any) []byte {
+	t.Helper()
+	der, err := asn1.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// hostileRequests ask, each in another way, for more than a device's own name.
+func hostileRequests(t *testing.T) map[string]*x509.CertificateRequest {
+	ext := func(id asn1.ObjectIdentifier, critical bool, v any) *x509.CertificateRequest {
+		return &x509.CertificateRequest{ExtraExtensions: []pkix.Extension{{Id: id, Critical: critical, Value: mustDER(t, v)}}}
+	}
+	spiffe := func(s string) *url.URL {
+		u, err := url.Parse(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	type constraints struct {
+		IsCA    bool
+		PathLen int `asn1:"optional,default:-1"`
+	}
+	type access struct {
+		Method   asn1.ObjectIdentifier
+		Location string `asn1:"tag:6,ia5"`
+	}
+	return map[string]*x509.CertificateRequest{
+		"nothing":                 {},
+		"foreign common name":     {Subject: pkix.Name{CommonName: "evil.example"}},
+		"admin of an org":         {Subject: pkix.Name{CommonName: "admin", Organization: []string{"Signet"}, OrganizationalUnit: []string{"root"}}},
+		"subject serial number":   {Subject: pkix.Name{SerialNumber: "00000000-0000-7000-8000-000000000000"}},
+		"two common names":        {Subject: pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{{Type: oid(2, 5, 4, 3), Value: "lab:other"}, {Type: oid(2, 5, 4, 3), Value: "lab:third"}}}},
+		"raw subject":             {RawSubject: mustDER(t, pkix.Name{CommonName: "evil.example"}.ToRDNSequence())},
+		"foreign DNS name":        {DNSNames: []string{"evil.example", "*.evil.example"}},
+		"address":                 {IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}},
+		"mail address":            {EmailAddresses: []string{"root@evil.example"}},
+		"another device's SPIFFE": {URIs: []*url.URL{spiffe("spiffe://acme.example/lab/other")}},
+		"other trust domain":      {URIs: []*url.URL{spiffe("spiffe://evil.example/lab/pump-1")}},
+		"everything at once": {Subject: pkix.Name{CommonName: "evil.example"}, DNSNames: []string{"evil.example"},
+			IPAddresses: []net.IP{net.IPv4(10, 0, 0, 1)}, EmailAddresses: []string{"a@evil.example"}, URIs: []*url.URL{spiffe("https://evil.example/")}},
+		"CA:TRUE":              ext(oid(2, 5, 29, 19), true, constraints{IsCA: true, PathLen: -1}),
+		"CA:TRUE, path length": ext(oid(2, 5, 29, 19), false, constraints{IsCA: true, PathLen: 5}),
+		"key usage certSign":   ext(oid(2, 5, 29, 15), true, asn1.BitString{Bytes: []byte{0x06}, BitLength: 7}),
+		"EKU serverAuth":       ext(oid(2, 5, 29, 37), false, []asn1.ObjectIdentifier{oid(1, 3, 6, 1, 5, 5, 7, 3, 1)}),
+		"EKU any":              ext(oid(2, 5, 29, 37), true, []asn1.ObjectIdentifier{oid(2, 5, 29, 37, 0)}),
+		"EKU code and OCSP":    ext(oid(2, 5, 29, 37), false, []asn1.ObjectIdentifier{oid(1, 3, 6, 1, 5, 5, 7, 3, 3), oid(1, 3, 6, 1, 5, 5, 7, 3, 9)}),
+		"subject key id":       ext(oid(2, 5, 29, 14), false, []byte("0123456789abcdefghij")),
+		"authority key id": ext(oid(2, 5, 29, 35), false, struct {
+			ID []byte `asn1:"tag:0"`
+		}{[]byte("evil")}),
+		"policy":                ext(oid(2, 5, 29, 32), false, []struct{ ID asn1.ObjectIdentifier }{{oid(2, 5, 29, 32, 0)}}),
+		"authority info access": ext(oid(1, 3, 6, 1, 5, 5, 7, 1, 1), false, []access{{oid(1, 3, 6, 1, 5, 5, 7, 48, 1), "http://evil.example/ocsp"}}),
+		"step provisioner": ext(oid(1, 3, 6, 1, 4, 1, 37476, 9000, 64, 1), false, struct {
+			Type int
+			Name []byte
+			ID   []byte
+		}{1, []byte("admin"), []byte("admin")}),
+		"unknown critical": ext(oid(1, 2, 3, 4), true, "evil"),
+		"empty SAN":        ext(oid(2, 5, 29, 17), true, []string{}),
+	}
+}
+
+// leafFields is everything that a parsed certificate says but for the bytes it
+// was parsed from, the signature and the random serial number.
+func leafFields() cmp.Option {
+	return cmp.Options{
+		cmpopts.IgnoreFields(x509.Certificate{}, "Raw", "RawTBSCertificate", "RawSubjectPublicKeyInfo", "RawSubject",
+			"RawIssuer", "Signature", "SerialNumber", "Extensions"),
+		cmpopts.EquateEmpty(),
+		cmp.Comparer(func(a, b *ecdsa.PublicKey) bool { return a.Equal(b) }),
+		cmpopts.IgnoreUnexported(x509.Certificate{}),
+	}
+}
+
+func wantLeaf(t *testing.T, a *Authority, c *clock, key crypto.PublicKey) *x509.Certificate {
+	t.Helper()
+	id, err := keyID(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sub := subject(t).String()
+	return &x509.Certificate{
+		SignatureAlgorithm: x509.ECDSAWithSHA256,
+		PublicKeyAlgorithm: x509.ECDSA,
+		PublicKey:          key,
+		Version:            3,
+		Issuer:             a.m.chain[0].Subject,
+		Subject: pkix.Name{CommonName: "lab:pump-1", SerialNumber: sub, Names: []pkix.AttributeTypeAndValue{
+			{Type: oid(2, 5, 4, 3), Value: "lab:pump-1"}, {Type: oid(2, 5, 4, 5), Value: sub}}},
+		NotBefore:             c.now().Add(-time.Minute),
+		NotAfter:              c.now().Add(time.Hour),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		BasicConstraintsValid: true,
+		MaxPathLen:            -1,
+		SubjectKeyId:          id,
+		AuthorityKeyId:        a.m.chain[0].SubjectKeyId,
+		URIs:                  []*url.URL{{Scheme: "spiffe", Host: "acme.example", Path: "/lab/pump-1"}},
+	}
+}
+
+func checkLeaf(t *testing.T, a *Authority, c *clock, chain []*x509.Certificate, key crypto.PublicKey) {
+	t.Helper()
+	if len(chain) != 2 || !chain[1].Equal(a.m.chain[0]) {
+		t.Fatalf("chain of %d, want the leaf and the intermediate", len(chain))
+	}
+	leaf := chain[0]
+	if diff := cmp.Diff(*wantLeaf(t, a, c, key), *leaf, leafFields()); diff != "" {
+		t.Errorf("leaf (-want +got):\n%s", diff)
+	}
+	var ids []string
+	for _, e := range leaf.Extensions {
+		ids = append(ids, fmt.Sprint(e.Id, e.Critical))
+	}
+	want := []string{"2.5.29.15 true", "2.5.29.37 false", "2.5.29.19 true", "2.5.29.14 false", "2.5.29.35 false", "2.5.29.17 false"}
+	if diff := cmp.Diff(want, ids); diff != "" {
+		t.Errorf("extensions (-want +got):\n%s", diff)
+	}
+	between := x509.NewCertPool()
+	between.AddCert(chain[1])
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: a.Pool(), Intermediates: between, CurrentTime: c.now(),
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		t.Errorf("leaf does not verify: %v", err)
+	}
+}
+
+func TestHostileRequestsComeOutAsTheDirectorySays(t *testing.T) {
+	c := newClock()
+	a := newTestAuthority(t, c)
+	key := newKey(t)
+	requests := hostileRequests(t)
+	if len(requests) < 15 {
+		t.Fatalf("%d requests, want 15 at least", len(requests))
+	}
+	for name, template := range requests {
+		t.Run(name, func(t *testing.T) {
+			der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			chain, err := a.IssueDeviceRequest(t.Context(), der, device(t, "lab:pump-1"), subject(t), time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkLeaf(t, a, c, chain, key.Public())
+			checkWithOpenSSL(t, chain[0])
+		})
+	}
+}
+
+// The modifier alone must be enough, should a request ever reach the library.
+func TestModifierOverwritesHostileRequests(t *testing.T) {
+	c := newClock()
+	a := newTestAuthority(t, c)
+	key := newKey(t)
+	for name, template := range hostileRequests(t) {
+		t.Run(name, func(t *testing.T) {
+			der, err := x509.CreateCertificateRequest(rand.Reader, template, key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			csr, err := x509.ParseCertificateRequest(der)
+			if err != nil {
+				t.Skip("the library is never shown what does not parse:", err)
+			}
+			leaf, err := a.deviceLeaf(key.Public(), device(t, "lab:pump-1"), subject(t), time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx := provisioner.NewContextWithMethod(context.Background(), provisioner.SignMethod)
+			chain, err := a.ca.SignWithContext(ctx, csr, provisioner.SignOptions{}, whole{leaf})
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkLeaf(t, a, c, chain, key.Public())
+		})
+	}
+}
+
+// checkWithOpenSSL reads the certificate with eyes other than Go's.
+func checkWithOpenSSL(t *testing.T, leaf *x509.Certificate) {
+	t.Helper()
+	openssl, err := exec.LookPath("openssl")
+	if err != nil {
+		return
+	}
+	file := filepath.Join(t.TempDir(), "leaf.pem")
+	if err := os.WriteFile(file, encodeCertificates([]*x509.Certificate{leaf}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(openssl, "x509", "-in", file, "-noout", "-text").CombinedOutput()
+	if err != nil {
+		t.Fatalf("openssl: %v\n%s", err, out)
+	}
+	text := string(out)
+	for _, want := range []string{"CA:FALSE", "TLS Web Client Authentication", "Digital Signature", "URI:spiffe://acme.example/lab/pump-1\n"} {
+		if strings.Count(text, want) != 1 {
+			t.Errorf("openssl's text holds %q %d times, want once", want, strings.Count(text, want))
+		}
+	}
+	for _, not := range []string{"evil", "CA:TRUE", "Server Auth", "Certificate Sign", "DNS:", "IP Address:", "email:", "admin", "other"} {
+		if strings.Contains(text, not) {
+			t.Errorf("openssl's text holds %q:\n%s", not, text)
+		}
+	}
+}
+
+func TestRequestKeyRefuses(t *testing.T) {
+	good, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	forged := append([]byte(nil), good...)
+	forged[len(forged)-1] ^= 1
+	small, err := rsa.GenerateKey(rand.Reader, 1024)
+	if err != nil {
+		t.Fatal(err)
+	}
+	weak, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct {
+		der  []byte
+		want error
+	}{
+		"empty":           {nil, ErrRequest},
+		"garbage":         {[]byte("-----BEGIN"), ErrRequest},
+		"cut":             {good[:len(good)-3], ErrRequest},
+		"trailing":        {append(append([]byte(nil), good...), 0), ErrRequest},
+		"forged":          {forged, ErrRequest},
+		"oversized":       {make([]byte, maxCSR+1), ErrRequest},
+		"RSA of 1024":     {weak, ErrWeakKey},
+		"PEM, not DER":    {pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE REQUEST", Bytes: good}), ErrRequest},
+		"signed by other": {swapKey(t, good), ErrRequest},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := RequestKey(tc.der); !errors.Is(err, tc.want) {
+				t.Errorf("got %v, want %v", err, tc.want)
+			}
+		})
+	}
+	if _, err := RequestKey(good); err != nil {
+		t.Errorf("a good request: %v", err)
+	}
+}
+
+// swapKey puts another public key into a P-256 request, keeping the signature.
+func swapKey(t *testing.T, der []byte) []byte {
+	t.Helper()
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := x509.MarshalPKIXPublicKey(newKey(t).Public())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []byte(strings.Replace(string(der), string(csr.RawSubjectPublicKeyInfo), string(other), 1))
+}
+
+func FuzzRequestKey(f *testing.F) {
+	for range 2 {
+		der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{DNSNames: []string{"evil.example"}}, newKey(f))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(der)
+		f.Add(der[:40])
+	}
+	f.Fuzz(func(t *testing.T, der []byte) {
+		key, err := RequestKey(der)
+		if (err == nil) == (key == nil) {
+			t.Errorf("key %v, error %v", key, err)
+		}
+		if err != nil && !errors.Is(err, ErrRequest) && !errors.Is(err, ErrWeakKey) {
+			t.Errorf("untyped error %v", err)
+		}
+	})
+}
+
+func TestIssueDeviceTakesKindsOfKeys(t *testing.T) {
+	a := newTestAuthority(t, newClock())
+	edKey, _, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	three := rsaKey.PublicKey
+	three.E = 3
+	for name, tc := range map[string]struct {
+		key  crypto.PublicKey
+		want error
+	}{
+		"P-256":            {newKey(t).Public(), nil},
+		"P-384":            {p384.Public(), nil},
+		"Ed25519":          {edKey, nil},
+		"RSA 2048":         {rsaKey.Public(), nil},
+		"P-224":            {p224.Public(), ErrWeakKey},
+		"RSA, exponent 3":  {&three, ErrWeakKey},
+		"nil":              {nil, ErrWeakKey},
+		"nil ECDSA":        {(*ecdsa.PublicKey)(nil), ErrWeakKey},
+		"empty ECDSA":      {&ecdsa.PublicKey{Curve: elliptic.P256()}, ErrWeakKey},
+		"nil RSA":          {(*rsa.PublicKey)(nil), ErrWeakKey},
+		"empty RSA":        {&rsa.PublicKey{}, ErrWeakKey},
+		"short Ed25519":    {ed25519.PublicKey(edKey[:31]), ErrWeakKey},
+		"identity Ed25519": {ed25519.PublicKey(append([]byte{1}, make([]byte, 31)...)), ErrWeakKey},
+		"private key":      {rsaKey, ErrWeakKey},
+	} {
+		t.Run(name, func(t *testing.T) {
+			chain, err := a.IssueDevice(t.Context(), tc.key, device(t, "lab:pump-1"), subject(t), time.Hour)
+			if !errors.Is(err, tc.want) || tc.want == nil && !samePublic(chain[0].PublicKey, tc.key) {
+				t.Errorf("error %v, want %v", err, tc.want)
+			}
+		})
+	}
+}
+
+// Each refused Ed25519 point is refused for cause: it accepts a signature made
+// of nothing (R the identity, S zero) over one message in eight or more.
+func TestSmallOrderPointsForge(t *testing.T) {
+	identity := append([]byte{1}, make([]byte, 63)...)
+	count := 0
+	for _, y := range smallOrderPoints(t) {
+		for _, sign := range []byte{0, 0x80} {
+			key := append(ed25519.PublicKey(nil), y...)
+			key[31] |= sign
+			if !smallOrder(key) {
+				t.Errorf("%x passes", key)
+			}
+			for i := range 1000 {
+				if ed25519.Verify(key, fmt.Append(nil, i), identity) {
+					count++
+					break
+				}
+			}
+		}
+	}
+	if count < 10 { // the rest are encodings that Go's decoder refuses by itself
+		t.Errorf("only %d of the points let forged signatures pass: is the list right?", count)
+	}
+}
+
+func smallOrderPoints(t *testing.T) [][]byte {
+	t.Helper()
+	edge := func(first, rest, last byte) []byte {
+		b := make([]byte, 32)
+		for i := range b {
+			b[i] = rest
+		}
+		b[0], b[31] = first, last
+		return b
+	}
+	var eights [][]byte
+	for _, s := range []string{"26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05", "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a"} {
+		var b []byte
+		if _, err := fmt.Sscanf(s, "%x", &b); err != nil {
+			t.Fatal(err)
+		}
+		eights = append(eights, b)
+	}
+	return append(eights, edge(1, 0, 0), edge(0, 0, 0), edge(0xec, 0xff, 0x7f), edge(0xed, 0xff, 0x7f), edge(0xee, 0xff, 0x7f))
+}
+
+func TestDeviceNames(t *testing.T) {
+	a := newTestAuthority(t, newClock())
+	key := newKey(t).Public()
+	long := strings.Repeat("n", 128)
+	for name, tc := range map[string]struct{ device, cn, uri string }{
+		"plain":           {"lab:pump-1", "lab:pump-1", "spiffe://acme.example/lab/pump-1"},
+		"colon":           {"lab:a:b", "lab:a:b", "spiffe://acme.example/lab/a.b"},
+		"64 bytes":        {"lab:" + long[:60], "lab:" + long[:60], "spiffe://acme.example/lab/" + long[:60]},
+		"65 bytes, no CN": {"lab:" + long[:61], "", "spiffe://acme.example/lab/" + long[:61]},
+		"longest":         {"lab:" + long, "", "spiffe://acme.example/lab/" + long},
+		"three colons":    {"lab::::", "lab::::", "spiffe://acme.example/lab/..."},
+	} {
+		t.Run(name, func(t *testing.T) {
+			chain, err := a.IssueDevice(t.Context(), key, device(t, tc.device), subject(t), time.Hour)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaf := chain[0]
+			if leaf.Subject.CommonName != tc.cn || len(leaf.URIs) != 1 || leaf.URIs[0].String() != tc.uri {
+				t.Errorf("CN %q, URIs %v", leaf.Subject.CommonName, leaf.URIs)
+			}
+		})
+	}
+	for _, bad := range []string{"lab::", "lab:::"} {
+		if _, err := a.IssueDevice(t.Context(), key, device(t, bad), subject(t), time.Hour); !errors.Is(err, ErrName) {
+			t.Errorf("%s: %v, want ErrName", bad, err)
+		}
+	}
+}
+
+func TestIssueDeviceRefuses(t *testing.T) {
+	c := newClock()
+	a := newTestAuthority(t, c)
+	key, d, sub := newKey(t).Public(), device(t, "lab:pump-1"), subject(t)
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	issue := func(ctx context.Context, life time.Duration) error {
+		_, err := a.IssueDevice(ctx, key, d, sub, life)
+		return err
+	}
+	for _, life := range []time.Duration{-time.Hour, 0, MinLife - 1, DefaultMaxDeviceLife + 1} {
+		if err := issue(t.Context(), life); !errors.Is(err, ErrLifetime) {
+			t.Errorf("life %s: %v", life, err)
+		}
+	}
+	if err := issue(gone, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if _, err := a.IssueDevice(t.Context(), key, d, [16]byte{}, time.Hour); !errors.Is(err, ErrName) {
+		t.Errorf("no subject: %v", err)
+	}
+	now := c.now()
+	for _, at := range []time.Time{time.Unix(0, 0), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		c.set(at)
+		if err := issue(t.Context(), time.Hour); !errors.Is(err, ErrExpired) {
+			t.Errorf("at %s: %v", at, err)
+		}
+	}
+	c.set(now)
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := issue(t.Context(), time.Hour); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed: %v", err)
+	}
+}
+
+func TestLeafNeverOutlastsItsIssuer(t *testing.T) {
+	c := newClock()
+	a := openTest(t, newDir(t, Options{Now: c.now, IntermediateLife: 2 * time.Hour}), Config{Now: c.now})
+	chain, err := a.IssueDevice(t.Context(), newKey(t).Public(), device(t, "lab:pump-1"), subject(t), 24*time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if end := chain[0].NotAfter; !end.Equal(a.m.chain[0].NotAfter) {
+		t.Errorf("leaf until %s, intermediate until %s", end, a.m.chain[0].NotAfter)
+	}
+}

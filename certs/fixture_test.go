@@ -1,0 +1,97 @@
+package certs
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/protocol/ident"
+)
+
+const testDomain = "acme.example"
+
+// A clock stands still until it is moved.
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func newClock() *clock { return &clock{at: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) set(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = t
+}
+
+func (c *clock) add(d time.Duration) { c.set(c.now().Add(d)) }
+
+func newDir(t testing.TB, o Options) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "ca")
+	if err := Create(dir, o); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func openTest(t testing.TB, dir string, c Config) *Authority {
+	t.Helper()
+	c.TrustDomain = testDomain
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	a, err := Open(dir, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := a.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return a
+}
+
+func newTestAuthority(t testing.TB, c *clock) *Authority {
+	t.Helper()
+	return openTest(t, newDir(t, Options{Now: c.now}), Config{Now: c.now})
+}
+
+func newKey(t testing.TB) *ecdsa.PrivateKey {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+func device(t testing.TB, s string) ident.Device {
+	t.Helper()
+	d, err := ident.ParseDevice(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func subject(t testing.TB) ident.UUID {
+	t.Helper()
+	u, err := ident.ParseUUID("0192f0c1-2d3e-7abc-8def-0123456789ab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
