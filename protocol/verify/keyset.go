@@ -1,0 +1,234 @@
+package verify
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"slices"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/protocol/token/strictjson"
+)
+
+// A KeySet is a KeySource of fixed keys. It finds a key by its JWK thumbprint, by
+// the start of its COSE thumbprint, and by the kid that a JWK set gave it. It never
+// changes and may be shared.
+type KeySet struct {
+	keys  []*token.Key
+	byKID map[string]*token.Key
+}
+
+// NewKeySet makes a set of keys. Two keys with one id are refused.
+func NewKeySet(keys ...*token.Key) (*KeySet, error) {
+	s := &KeySet{byKID: make(map[string]*token.Key, 2*len(keys))}
+	for _, k := range keys {
+		if err := s.add(k, ""); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// add enters a key under its own ids and, if there is one, the given.
+func (s *KeySet) add(k *token.Key, kid string) error {
+	if k == nil || k.Alg() == 0 {
+		return fmt.Errorf("key set: %w: none given", token.ErrKey)
+	}
+	if len(s.keys) == token.MaxKeys {
+		return fmt.Errorf("key set: %w: more than %d keys", token.ErrKey, token.MaxKeys)
+	}
+	ids := []string{k.KID(), string(k.COSEKID())}
+	if kid != "" && kid != k.KID() {
+		ids = append(ids, kid)
+	}
+	for _, id := range ids {
+		if _, ok := s.byKID[id]; ok {
+			return fmt.Errorf("key set: %w: two keys have the id %q", token.ErrKey, id)
+		}
+		s.byKID[id] = k
+	}
+	s.keys = append(s.keys, k)
+	return nil
+}
+
+// Key finds the key that kid names.
+func (s *KeySet) Key(_ context.Context, kid []byte) (*token.Key, error) {
+	if k, ok := s.byKID[string(kid)]; ok {
+		return k, nil
+	}
+	return nil, ErrUnknownKey
+}
+
+// Keys gives the keys in the set's order.
+func (s *KeySet) Keys() []*token.Key { return slices.Clone(s.keys) }
+
+// ParseJWKS reads a JWK set (RFC 7517, 5). Keys of types, curves and algorithms
+// that Signet does not use, symmetric ones included, and keys that are not for
+// verifying signatures are passed over; a private key, two keys with one kid, or a
+// key that is not sound spoil the set, as each tells of a mistake at the issuer.
+// Errors wrap token.ErrKey.
+func ParseJWKS(data []byte) (*KeySet, error) {
+	members, err := strictjson.Object(data)
+	if err != nil {
+		return nil, fmt.Errorf("JWK set: %w: %w", token.ErrKey, err)
+	}
+	for _, m := range members {
+		if m.Name != "keys" {
+			continue
+		}
+		elements, err := m.Value.Array()
+		if err != nil {
+			return nil, fmt.Errorf("JWK set: %w: keys: %w", token.ErrKey, err)
+		}
+		return parseJWKs(elements)
+	}
+	return nil, fmt.Errorf("JWK set: %w: no member keys", token.ErrKey)
+}
+
+func parseJWKs(elements []strictjson.Value) (*KeySet, error) {
+	s := &KeySet{byKID: make(map[string]*token.Key)}
+	seen := make(map[string]bool)
+	for i, e := range elements {
+		head, err := readJWK(e)
+		if err != nil {
+			return nil, fmt.Errorf("JWK set: key %d: %w: %w", i, token.ErrKey, err)
+		}
+		if head.kid != "" && seen[head.kid] {
+			return nil, fmt.Errorf("JWK set: %w: two keys have the kid %q", token.ErrKey, head.kid)
+		}
+		seen[head.kid] = true
+		if !head.usable() {
+			continue
+		}
+		key, err := head.key(e)
+		if err != nil {
+			return nil, fmt.Errorf("JWK set: key %d: %w", i, err)
+		}
+		if err := s.add(key, head.kid); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// A jwkHead is what decides whether a JWK is for us.
+type jwkHead struct {
+	kty, crv, alg, use, kid string
+	verifies                bool // key_ops is absent or holds verify
+}
+
+func readJWK(v strictjson.Value) (jwkHead, error) {
+	h := jwkHead{verifies: true}
+	members, err := v.Object()
+	if err != nil {
+		return h, err
+	}
+	text := map[string]*string{"kty": &h.kty, "crv": &h.crv, "alg": &h.alg, "use": &h.use, "kid": &h.kid}
+	private := false
+	for _, m := range members {
+		switch m.Name {
+		case "d", "p", "q", "dp", "dq", "qi", "oth":
+			private = true
+		case "key_ops":
+			ops, err := m.Value.Texts()
+			if err != nil {
+				return h, fmt.Errorf("key_ops: %w", err)
+			}
+			h.verifies = slices.Contains(ops, "verify")
+		}
+		if to := text[m.Name]; to != nil {
+			if *to, err = m.Value.Text(); err != nil {
+				return h, fmt.Errorf("%s: %w", m.Name, err)
+			}
+		}
+	}
+	if private && h.kty != "oct" {
+		return h, fmt.Errorf("it is a private key")
+	}
+	if len(h.kid) > token.MaxKID {
+		return h, fmt.Errorf("kid has %d bytes, at most %d", len(h.kid), token.MaxKID)
+	}
+	return h, nil
+}
+
+// usable reports whether the key is one that Signet signs tokens with. An alg
+// that is absent is the one that the key's type has here.
+func (h jwkHead) usable() bool {
+	if h.use != "" && h.use != "sig" || !h.verifies {
+		return false
+	}
+	var alg token.Alg
+	switch {
+	case h.kty == "EC" && h.crv == "P-256":
+		alg = token.ES256
+	case h.kty == "OKP" && h.crv == "Ed25519":
+		alg = token.EdDSA
+	case h.kty == "RSA":
+		alg = token.RS256
+	default:
+		return false
+	}
+	return h.alg == "" || h.alg == alg.String()
+}
+
+func (h jwkHead) key(v strictjson.Value) (*token.Key, error) {
+	var jwk jose.JSONWebKey
+	if err := jwk.UnmarshalJSON(v); err != nil {
+		return nil, fmt.Errorf("%w: %w", token.ErrKey, err)
+	}
+	if !jwk.IsPublic() {
+		return nil, fmt.Errorf("%w: it is a private key", token.ErrKey)
+	}
+	return token.NewKey(jwk.Key)
+}
+
+// ParseCOSEKeySet reads a COSE_KeySet (RFC 9052, 7). Errors wrap token.ErrKey.
+func ParseCOSEKeySet(data []byte) (*KeySet, error) {
+	keys, err := token.ParseCOSEKeySet(data)
+	if err != nil {
+		return nil, err
+	}
+	return NewKeySet(keys...)
+}
+
+// ParsePEM reads public keys (PUBLIC KEY blocks, RFC 5280 form) and those of
+// certificates, whose dates and signatures it does not look at. Errors wrap
+// token.ErrKey.
+func ParsePEM(data []byte) (*KeySet, error) {
+	var keys []*token.Key
+	for {
+		var block *pem.Block
+		if block, data = pem.Decode(data); block == nil {
+			break
+		}
+		k, err := pemKey(block)
+		if err != nil {
+			return nil, fmt.Errorf("PEM block %d: %w", len(keys)+1, err)
+		}
+		keys = append(keys, k)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("%w: no PEM block", token.ErrKey)
+	}
+	return NewKeySet(keys...)
+}
+
+func pemKey(block *pem.Block) (*token.Key, error) {
+	switch block.Type {
+	case "PUBLIC KEY":
+		pub, err := x509.ParsePKIXPublicKey(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", token.ErrKey, err)
+		}
+		return token.NewKey(pub)
+	case "CERTIFICATE":
+		cert, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", token.ErrKey, err)
+		}
+		return token.NewKey(cert.PublicKey)
+	}
+	return nil, fmt.Errorf("%w: a %s is no public key", token.ErrKey, block.Type)
+}
