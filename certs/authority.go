@@ -3,9 +3,8 @@ package certs
 import (
 	"context"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
@@ -128,9 +127,11 @@ func embed(m material, ledger Ledger) (*authority.Authority, error) {
 }
 
 // newCarrier makes the request that the library is shown in place of a device's.
-// It names nothing, and its key is forgotten here: the modifier puts in the real one.
+// It names nothing, and its key is forgotten here: the modifier puts in the real
+// one. The library checks its signature twice per certificate; RSA because that
+// is the cheapest to check, by half of P-256.
 func newCarrier() (*x509.CertificateRequest, error) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := rsa.GenerateKey(rand.Reader, minRSABits)
 	if err != nil {
 		return nil, fmt.Errorf("making the carrier request: %w", err)
 	}
@@ -196,6 +197,9 @@ func (a *Authority) sign(ctx context.Context, leaf x509.Certificate) ([]*x509.Ce
 		carrier := *a.carrier
 		var chain []*x509.Certificate
 		chain, err = a.ca.SignWithContext(ctx, &carrier, provisioner.SignOptions{}, whole{leaf})
+		if err == nil && !samePublic(chain[0].PublicKey, leaf.PublicKey) {
+			return nil, fmt.Errorf("%w: the library certified another key", ErrUnfit)
+		}
 		if err == nil {
 			return chain, nil
 		}

@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -485,4 +486,21 @@ func TestLeafNeverOutlastsItsIssuer(t *testing.T) {
 	if end := chain[0].NotAfter; !end.Equal(a.m.chain[0].NotAfter) {
 		t.Errorf("leaf until %s, intermediate until %s", end, a.m.chain[0].NotAfter)
 	}
+}
+
+func TestIssuingAtOnce(t *testing.T) {
+	c := newClock()
+	a := newTestAuthority(t, c)
+	key := newKey(t).Public()
+	var wg sync.WaitGroup
+	for i := range 16 {
+		wg.Go(func() {
+			d := device(t, fmt.Sprintf("lab:pump-%d", i))
+			chain, err := a.IssueDevice(t.Context(), key, d, subject(t), time.Hour)
+			if err != nil || chain[0].Subject.CommonName != d.String() {
+				t.Errorf("%s: %v %v", d, chain, err)
+			}
+		})
+	}
+	wg.Wait()
 }
