@@ -43,9 +43,9 @@ type framer struct {
 	version byte   // protocol level of the CONNECT; 0 before it
 }
 
-// read is io.Reader's Read. limit is the most bytes that a packet may have after
-// its fixed header.
-func (f *framer) read(p []byte, limit int) (int, error) {
+// read is io.Reader's Read. limit says how many bytes a packet may have after its
+// fixed header; it is asked once that has come.
+func (f *framer) read(p []byte, limit func() int) (int, error) {
 	for len(f.ready) == 0 && f.pass == 0 {
 		if err := f.next(limit); err != nil {
 			return 0, err
@@ -62,7 +62,7 @@ func (f *framer) read(p []byte, limit int) (int, error) {
 }
 
 // next reads one fixed header, and the body of what has to be checked whole.
-func (f *framer) next(limit int) error {
+func (f *framer) next(limit func() int) error {
 	first, err := f.r.ReadByte()
 	if err != nil {
 		return err
@@ -76,11 +76,12 @@ func (f *framer) next(limit int) error {
 		return err
 	}
 	whole := kind == typeConnect || kind == typeSubscribe || kind == typeUnsubscribe
+	most := limit()
 	if whole {
-		limit = min(limit, maxAnonymousPacket)
+		most = min(most, maxAnonymousPacket)
 	}
-	if length > limit {
-		return &violation{ReasonTooLarge, fmt.Sprintf("a packet of type %d and %d bytes, at most %d are allowed", kind, length, limit)}
+	if length > most {
+		return &violation{ReasonTooLarge, fmt.Sprintf("a packet of type %d and %d bytes, at most %d are allowed", kind, length, most)}
 	}
 	if !whole {
 		f.ready, f.pass = header, length

@@ -73,7 +73,8 @@ type Gate interface {
 }
 
 // A Responder answers one request that a client published on its own request
-// topic. A nil reply is not sent. after, unless nil, is called once the reply is
+// topic, by many goroutines at once; it must return when ctx ends. A nil reply is
+// not sent. after, unless nil, is called once the reply is
 // on its way: the place for Upgrade. direct: the client's TLS ends in this process.
 type Responder func(ctx context.Context, clientID string, direct bool, request []byte) (reply []byte, after func())
 

@@ -1,0 +1,246 @@
+package mqttd
+
+import (
+	"bufio"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	mqtt "github.com/mochi-mqtt/server/v2"
+
+	"github.com/signetd/signet/protocol/topic"
+)
+
+var errEnding = errors.New("mqttd: the connection was ended")
+
+// A conn is one client's connection as mochi sees it: its packets checked, its
+// deadlines ours, its end in our hands.
+type conn struct {
+	net.Conn // raw or TLS
+	srv      *Server
+	direct   bool
+
+	in       framer // of the reading goroutine
+	retained bool   // of the reading goroutine: its PUBLISH in hand asks to be retained
+
+	// Set by the reading goroutine before the registry knows the connection,
+	// never changed after.
+	client     *mqtt.Client
+	id         topic.ClientID
+	asksExpiry bool // its CONNECT asked for a session that outlives it
+
+	session   atomic.Pointer[Session] // nil until admitted; changed by Upgrade
+	connected atomic.Bool             // its CONNACK is out
+	pushes    atomic.Int32            // messages of ours on their way to it
+	pushed    chan struct{}           // signalled when pushes falls to zero
+
+	mu     sync.Mutex // guards ending, and that no deadline is put off once it is set
+	ending bool
+	hungUp chan struct{} // closed when the last packet to it is out
+
+	// Guarded by the registry's mutex.
+	jobs     int    // requests queued or in work
+	since    uint64 // epoch when jobs last rose from zero
+	gone     bool
+	released chan struct{} // closed when gone and without jobs
+}
+
+func newConn(s *Server, nc net.Conn, direct bool) *conn {
+	return &conn{
+		Conn:     nc,
+		srv:      s,
+		direct:   direct,
+		in:       framer{r: bufio.NewReaderSize(nc, 512)},
+		pushed:   make(chan struct{}, 1),
+		hungUp:   make(chan struct{}),
+		released: make(chan struct{}),
+	}
+}
+
+// limit is the most bytes that a packet of the client may have now.
+func (c *conn) limit() int {
+	if s := c.session.Load(); s != nil && !s.Device.IsZero() {
+		return c.srv.cfg.MaxPacket
+	}
+	return maxAnonymousPacket
+}
+
+// Read gives mochi checked packets. After end it waits for the last packet to
+// be out and fails, so that mochi delivers the last will.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.isEnding() {
+		<-c.hungUp
+		return 0, errEnding
+	}
+	n, err := c.in.read(p, c.limit)
+	var v *violation
+	if errors.As(err, &v) {
+		c.srv.cfg.Log.Debug("mqtt packet refused", "client", c.id.String(), "remote", c.RemoteAddr().String(), "error", err)
+		c.end(v.reason)
+	}
+	if c.isEnding() {
+		<-c.hungUp
+		return 0, errEnding
+	}
+	return n, err
+}
+
+// Write bounds how long a client that doesn't read can hold up whoever writes to
+// it. A 3.1.1 server sends no DISCONNECT; mochi would.
+func (c *conn) Write(p []byte) (int, error) {
+	if len(p) > 0 && p[0]>>4 == typeDisconnect && c.in.version < 5 {
+		return len(p), nil
+	}
+	c.mu.Lock()
+	if !c.ending {
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(c.srv.cfg.WriteTimeout))
+	}
+	c.mu.Unlock()
+	return c.Conn.Write(p)
+}
+
+// SetDeadline takes mochi's keep-alive deadline, for reading only.
+func (c *conn) SetDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return nil
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// Close lets a client that was told why read it: closing with unread bytes
+// resets a TCP connection, and the reason would be lost.
+func (c *conn) Close() error {
+	if c.isEnding() {
+		<-c.hungUp
+		c.linger()
+	}
+	return c.Conn.Close()
+}
+
+func (c *conn) linger() {
+	half, ok := c.Conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		return
+	}
+	raw := c.Conn
+	if t, ok := raw.(*tls.Conn); ok {
+		raw = t.NetConn()
+	}
+	_ = raw.SetReadDeadline(time.Now().Add(hangUpGrace))
+	_, _ = io.Copy(io.Discard, io.LimitReader(raw, 64<<10))
+}
+
+func (c *conn) isEnding() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ending
+}
+
+// end stops the connection: from its return on nothing is accepted or delivered.
+// What is on its way, the reason and the hang-up follow in the background.
+func (c *conn) end(r Reason) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ending {
+		return
+	}
+	c.ending = true
+	c.srv.wg.Go(func() { c.hangUp(r) })
+}
+
+// bury makes a later end do nothing.
+func (c *conn) bury() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ending = true
+}
+
+func (c *conn) expire() { c.end(ReasonExpired) }
+
+func (c *conn) hangUp(r Reason) {
+	defer close(c.hungUp)
+	// A writer that is stuck gives up now; it holds the connection's write lock.
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(hangUpGrace))
+	timeout := time.NewTimer(hangUpGrace)
+	defer timeout.Stop()
+	for waiting := true; waiting && c.pushes.Load() > 0; {
+		select {
+		case <-c.pushed:
+		case <-timeout.C:
+			waiting = false
+		}
+	}
+	if c.connected.Load() && c.client.Properties.ProtocolVersion == 5 {
+		_, _ = c.Conn.Write([]byte{typeDisconnect << 4, 2, byte(r), 0})
+	}
+	_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader, which closes
+}
+
+// push publishes a message to this client alone, if it listens.
+func (c *conn) push(n topic.Name, payload []byte) error {
+	if _, ok := c.client.State.Subscriptions.Get(n.String()); !ok || c.isEnding() {
+		return fmt.Errorf("pushing to %q: %w", n, ErrNotConnected)
+	}
+	c.pushes.Add(1)
+	if err := c.srv.mqtt.Publish(n.String(), payload, false, 0); err != nil {
+		c.pushDone()
+		return fmt.Errorf("pushing to %q: %w", n, err)
+	}
+	return nil
+}
+
+func (c *conn) pushDone() {
+	if c.pushes.Add(-1) <= 0 {
+		select {
+		case c.pushed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// own reports whether name is one of the client's own topics that it listens to.
+func (c *conn) own(name string) bool {
+	return name == c.id.Reply().String() || name == c.id.Event().String()
+}
+
+// mayPublish is the only permission to publish.
+func (c *conn) mayPublish(name string, retain bool) bool {
+	sess := c.session.Load()
+	if sess == nil {
+		return false
+	}
+	n, err := topic.ParseName(name)
+	switch {
+	case err != nil:
+		return false
+	case n == c.id.Request():
+		return !retain
+	case sess.Device.IsZero(), topic.IsReserved(n.Filter()), retain && !sess.Grant.Retain:
+		return false
+	}
+	return sess.Grant.AllowsPublish(n)
+}
+
+// mayRead is the only permission to subscribe to a filter or to be delivered a
+// message, whose name is a filter without wildcards.
+func (c *conn) mayRead(filter string) bool {
+	sess := c.session.Load()
+	if sess == nil {
+		return false
+	}
+	if c.own(filter) {
+		return true
+	}
+	s, err := topic.ParseSubscription(filter)
+	if err != nil || sess.Device.IsZero() || topic.IsReserved(s.Filter) {
+		return false
+	}
+	return sess.Grant.AllowsSubscribe(s.Filter)
+}

@@ -1,0 +1,387 @@
+package mqttd
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// M1: mochi's decoder indexes past a SUBSCRIBE that lacks its options byte, in a
+// goroutine that nothing recovers.
+func TestMalformedSubscribe(t *testing.T) {
+	f := start(t, nil)
+	for name, b := range map[string][]byte{
+		"no options":              {0x82, 6, 0, 1, 0, 0, 1, 'a'},
+		"empty filter no options": {0x82, 5, 0, 1, 0, 0, 0},
+		"second without options":  {0x82, 10, 0, 1, 0, 0, 1, 'a', 0, 0, 1, 'b'},
+		"filter too long":         {0x82, 7, 0, 1, 0, 0, 9, 'a', 0},
+		"no filter":               {0x82, 3, 0, 1, 0},
+		"no packet id":            {0x82, 1, 0},
+		"empty":                   {0x82, 0},
+		"properties too long":     {0x82, 7, 0, 1, 0x7f, 0, 1, 'a', 0},
+		"properties endless":      {0x82, 7, 0, 1, 0xff, 0xff, 0xff, 0xff, 0},
+		"property unknown":        {0x82, 9, 0, 1, 2, 0x01, 0, 0, 1, 'a', 0},
+		"unsubscribe empty":       {0xa2, 3, 0, 1, 0},
+		"unsubscribe cut":         {0xa2, 6, 0, 1, 0, 0, 2, 'a'},
+		"length of five bytes":    {0x82, 0xff, 0xff, 0xff, 0xff, 0x01},
+		"server's packet":         {0x90, 3, 0, 1, 0},
+		"second connect":          connectPacket{version: 5, id: anonA}.bytes(),
+		"reserved type":           {0x00, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := f.mustConnect(as("p:n", 5))
+			c.t = t
+			c.send(b)
+			kind, body := c.next()
+			if kind != 0xe0 || len(body) == 0 || Reason(body[0]) != ReasonMalformed && Reason(body[0]) != ReasonProtocol {
+				t.Errorf("got packet %#x %x, want a DISCONNECT", kind, body)
+			}
+			c.closed()
+		})
+	}
+	eventually(t, "nothing is left of them", func() bool {
+		return f.Count() == 0 && f.mqtt.Clients.Len() == 1 // mochi's own
+	})
+	f.mustConnect(as("p:n", 5)).ping()
+}
+
+// A panic that the checks don't know, deep inside mochi's reading loop or before
+// its CONNACK, ends one connection and leaves nothing behind.
+func TestPanicIsContained(t *testing.T) {
+	var f *fixture
+	f = start(t, func(c *Config, fx *fixture) {
+		c.Log = slog.New(panicky{c.Log.Handler()})
+		c.Gate = panickyGate{fx.gate}
+	})
+	c := f.mustConnect(as("p:n", 5)).mustSubscribe("devices/p/n/x")
+	c.send([]byte{0x00, 0})
+	c.closed()
+	early := f.dial()
+	early.send(as("p:panic", 5).bytes())
+	early.closed()
+	eventually(t, "nothing is left of them", func() bool { return f.Count() == 0 && f.mqtt.Clients.Len() == 1 })
+	if n := len(f.mqtt.Topics.Subscribers("devices/p/n/x").Subscriptions); n != 0 {
+		t.Errorf("%d subscriptions are left", n)
+	}
+	f.logs.mu.Lock()
+	if n := strings.Count(f.logs.b.String(), "panic in the MQTT server"); n != 2 {
+		t.Errorf("%d panics logged, want 2", n)
+	}
+	f.logs.b.Reset()
+	f.logs.mu.Unlock()
+	f.mustConnect(as("p:n", 5)).ping()
+}
+
+type panicky struct{ slog.Handler }
+
+func (p panicky) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "mqtt packet refused" {
+		panic("as asked")
+	}
+	return p.Handler.Handle(ctx, r)
+}
+
+type panickyGate struct{ Gate }
+
+func (g panickyGate) Admit(ctx context.Context, c Connect) (Session, error) {
+	if c.UserName == "p:panic" {
+		panic("as asked")
+	}
+	return g.Gate.Admit(ctx, c)
+}
+
+// M2: mochi sends a will to any topic.
+func TestWillIsChecked(t *testing.T) {
+	f := start(t, nil)
+	for _, c := range []struct {
+		will   string
+		retain bool
+		want   byte
+	}{
+		{"devices/p/n/gone", false, 0}, {"devices/p/m/gone", false, 0x87}, {"devices/p/n/gone", true, 0x87},
+		{"signet/v1/p:n/rq", false, 0x87}, {"signet/v1/p:m/rs", false, 0x87}, {"$SYS/x", false, 0x87}, {"$share/g/x", false, 0x87},
+	} {
+		p := as("p:n", 5)
+		p.will, p.willRetain = c.will, c.retain
+		if r, code := f.connect(p); code != c.want {
+			t.Errorf("will %q (retain %v): code %#x, want %#x", c.will, c.retain, code, c.want)
+		} else if code != 0 {
+			r.closed()
+		}
+	}
+	for _, name := range []string{"devices/p/n/x", "signet/v1/" + anonA + "/rq", "signet/v1/" + anonA + "/rs"} {
+		for version, want := range map[byte]byte{4: 5, 5: 0x87} {
+			if _, code := f.connect(connectPacket{version: version, id: anonA, will: name}); code != want {
+				t.Errorf("anonymous will %q: code %#x, want %#x", name, code, want)
+			}
+		}
+	}
+}
+
+// M2, second part: a grant that shrank since the CONNECT counts.
+func TestWillIsCheckedAgain(t *testing.T) {
+	f := start(t, nil)
+	watcher := f.watch("w:w", "#")
+	p := as("p:n", 5)
+	p.will = "devices/p/n/gone"
+	c := f.mustConnect(p)
+	if err := f.Upgrade("p:n", Session{Device: device(t, "p:n")}); err != nil {
+		t.Fatal(err)
+	}
+	c.nc.Close()
+	eventually(t, "it is gone", func() bool { return f.clients.get("p:n") == nil })
+	watcher.ping()
+}
+
+// watch connects a device that may read a filter.
+func (f *fixture) watch(d, filter string) *raw {
+	f.t.Helper()
+	f.gate.mu.Lock()
+	f.gate.grants[device(f.t, d)] = topic.Grant{Subscribe: filters(f.t, filter)}
+	f.gate.mu.Unlock()
+	return f.mustConnect(as(d, 5)).mustSubscribe(filter)
+}
+
+// M3: mochi waits for a CONNECT for ever.
+func TestDeadlineBeforeConnect(t *testing.T) {
+	f := start(t, func(c *Config, _ *fixture) { c.ConnectTimeout = 50 * time.Millisecond })
+	silent, slow := f.dial(), f.dial()
+	slow.send(connectPacket{version: 5, id: anonA}.bytes()[:9])
+	silent.closed()
+	slow.closed()
+	// Who came in time stays beyond it.
+	c := f.mustConnect(connectPacket{version: 5, id: anonA})
+	late := f.dial()
+	late.closed()
+	c.ping()
+}
+
+// M4: mochi reserves whatever a header announces.
+func TestPacketSize(t *testing.T) {
+	f := start(t, nil)
+	var before, after runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	for range 20 {
+		c := f.dial()
+		c.send([]byte{0x10, 0xff, 0xff, 0xff, 0x7f})
+		c.closed()
+	}
+	runtime.ReadMemStats(&after)
+	if grown := after.TotalAlloc - before.TotalAlloc; grown > 64<<20 {
+		t.Errorf("20 headers made the server allocate %d MiB", grown>>20)
+	}
+	announce := func(n int) []byte { return packet(0x30, make([]byte, n))[:5] }
+	anon := f.mustConnect(connectPacket{version: 5, id: anonA})
+	anon.send(announce(maxAnonymousPacket + 1))
+	anon.ended(ReasonTooLarge)
+	c := f.mustConnect(as("p:n", 5))
+	c.publish(0, "devices/p/n/x", strings.Repeat("x", 60<<10))
+	c.ping()
+	c.send(announce(64<<10 + 1))
+	c.ended(ReasonTooLarge)
+}
+
+// M5: mochi gives a session to whoever names its client id.
+func TestTakeover(t *testing.T) {
+	f := start(t, nil)
+	victim := f.mustConnect(as("p:n", 5)).mustSubscribe("devices/p/n/#")
+	suffixed := as("p:n", 5)
+	suffixed.id = "p:n/2"
+	second := f.mustConnect(suffixed)
+	for _, thief := range []connectPacket{
+		{version: 5, id: "p:n"}, {version: 5, id: "p:n/2"}, {version: 5, id: "p:n", user: "p:m", pass: "token-p:m"},
+		{version: 5, id: "p:n/3", user: "p:m", pass: "token-p:m"}, {version: 5, id: anonA, user: "p:m", pass: "token-p:m"},
+		{version: 5, id: "inline", user: "p:m", pass: "token-p:m"},
+	} {
+		if _, code := f.connect(thief); code != 0x85 {
+			t.Errorf("as %q with the token of %q: code %#x, want 0x85", thief.id, thief.user, code)
+		}
+	}
+	for _, c := range []connectPacket{{version: 5, id: "p:n", user: "p:n", pass: "x"}, {version: 5, id: ""}, {version: 5, id: "anon-1"}, {version: 5, id: "x"}} {
+		if _, code := f.connect(c); code == 0 {
+			t.Errorf("admitted %+v", c)
+		}
+	}
+	if _, code := f.connect(connectPacket{version: 4, id: "p:n"}); code != 2 {
+		t.Errorf("version 3.1.1: code %#x, want 2", code)
+	}
+	victim.ping()
+	second.ping()
+
+	// The device itself may, and inherits nothing.
+	again := as("p:n", 5)
+	again.dirty, again.expiry = true, 3600
+	r := f.dial()
+	r.v = 5
+	r.send(again.bytes())
+	kind, body := r.next()
+	if kind != 0x20 || body[0] != 0 || body[1] != 0 {
+		t.Fatalf("got packet %#x %x, want a CONNACK without a session", kind, body)
+	}
+	if !bytes.Contains(body, []byte{0x11, 0, 0, 0, 0}) {
+		t.Errorf("the CONNACK %x doesn't say that the session ends with the connection", body)
+	}
+	victim.ended(ReasonTakenOver)
+	second.publish(0, "devices/p/n/x", "for whoever subscribed")
+	second.ping()
+	r.ping()
+	second.ping()
+	if n := f.Count(); n != 2 {
+		t.Errorf("%d connections, want 2", n)
+	}
+}
+
+// M5, in-flight part: what waited for a client that went isn't kept for the next.
+func TestNothingOutlivesAConnection(t *testing.T) {
+	f := start(t, nil)
+	sender := as("p:n", 4)
+	sender.id = "p:n/sender"
+	from := f.mustConnect(sender)
+	for _, version := range []byte{4, 5} {
+		p := as("p:n", version)
+		p.dirty, p.expiry = true, 3600
+		c := f.mustConnect(p)
+		c.send(packet(0x82, []byte{0, 7}, c.props(), str("devices/p/n/#"), []byte{1}))
+		c.next()
+		from.publish(2, "devices/p/n/secret", "unacknowledged")
+		if kind, _ := from.next(); kind != 0x40 {
+			t.Fatalf("packet %#x, want a PUBACK", kind)
+		}
+		if kind, _ := c.next(); kind != 0x32 {
+			t.Fatalf("packet %#x, want a message of QoS 1", kind)
+		}
+		c.nc.Close()
+		eventually(t, "it is gone", func() bool { return f.clients.get("p:n") == nil })
+		again := f.mustConnect(p)
+		again.ping()
+		again.nc.Close()
+	}
+}
+
+// M6: mochi asks about "$share/g/secret/#" as it is, and takes the prefix in any case.
+func TestSharedFiltersAreStripped(t *testing.T) {
+	f := start(t, nil)
+	c := f.mustConnect(as("p:n", 5))
+	for filter, want := range map[string]byte{
+		"$share/g/devices/p/n/#": 0, "$share/g/devices/p/m/#": 0x87, "$share/g/#": 0x87, "$share/g/devices/p/#": 0x87,
+		"$share/g/$share/h/devices/p/m/x": 0x87, "$SHARE/g/devices/p/m/#": 0x87, "$SHARE/g/devices/p/n/#": 0x87,
+		"$share/g/signet/v1/p:n/rs": 0x87, "$share/g/signet/v1/p:m/rq": 0x87, "$share/devices/p/n/#": 0x87,
+	} {
+		if code := c.subscribe(filter); code != want {
+			t.Errorf("%q: code %#x, want %#x", filter, code, want)
+		}
+	}
+}
+
+// A literal filter of mochi's own ledger matches what is below it; ours doesn't.
+func TestLiteralGrant(t *testing.T) {
+	f := start(t, nil)
+	f.gate.grants[device(t, "p:n")] = topic.Grant{Publish: filters(t, "allowed"), Subscribe: filters(t, "allowed")}
+	c := f.mustConnect(as("p:n", 5))
+	if c.subscribe("allowed") != 0 || c.subscribe("allowed/secret") != 0x87 || c.subscribe("allowed/#") != 0x87 {
+		t.Error("a literal grant is not literal")
+	}
+}
+
+// mochi counts an outgoing topic alias as known even if the message was dropped,
+// and resolves incoming ones after the permission.
+func TestTopicAliases(t *testing.T) {
+	f := start(t, nil)
+	c := f.mustConnect(as("p:n", 5))
+	c.send(packet(0x30, str("devices/p/n/x"), []byte{3, 0x23, 0, 1}, []byte("x")))
+	c.ended(0x94)
+}
+
+func TestLogsHoldNoPacket(t *testing.T) {
+	f := start(t, nil)
+	const secret = "s3cret-payload"
+	_, _ = f.connect(connectPacket{version: 5, id: "p:n", user: "p:n", pass: secret})
+	p := as("p:n", 5)
+	p.will = "devices/p/n/w"
+	c := f.mustConnect(p)
+	c.publish(2, "devices/p/m/"+secret, secret)
+	c.next()
+	c.send(packet(0x32, str("devices/p/n/x"), []byte{0, 0, 0}, []byte(secret))) // no packet id
+	c.ended(ReasonProtocol)
+	eventually(t, "it is gone", func() bool { return f.Count() == 0 })
+	if logs := f.logs.String(); strings.Contains(logs, secret) || strings.Contains(logs, "token-p:n") || strings.Contains(logs, "last words") {
+		t.Errorf("the log holds a packet:\n%s", logs)
+	}
+}
+
+func TestTooManySubscriptions(t *testing.T) {
+	f := start(t, nil)
+	c := f.mustConnect(as("p:n", 5))
+	for i := range maxSubscriptions {
+		c.mustSubscribe(fmt.Sprintf("devices/p/n/%d", i))
+	}
+	c.send(packet(0x82, []byte{0, 7, 0}, str("devices/p/n/more"), []byte{0}))
+	c.ended(ReasonQuota)
+}
+
+func TestTooManyConnections(t *testing.T) {
+	f := start(t, func(c *Config, _ *fixture) { c.MaxConns = 1 })
+	first := f.mustConnect(as("p:n", 5))
+	f.dial().closed()
+	first.ping()
+}
+
+// A client that doesn't read must not hold up those that write to it.
+func TestStalledSubscriber(t *testing.T) {
+	f := start(t, func(c *Config, _ *fixture) { c.WriteTimeout = 100 * time.Millisecond })
+	stalled := as("p:n", 5)
+	stalled.id = "p:n/stalled"
+	s := f.mustConnect(stalled)
+	s.send(packet(0x82, []byte{0, 7, 0}, str("devices/p/n/#"), []byte{1}))
+	s.next()
+	if tcp, ok := s.nc.(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(4 << 10)
+	}
+	c := f.mustConnect(as("p:n", 5))
+	for range 400 {
+		c.publish(0, "devices/p/n/x", strings.Repeat("x", 60<<10))
+	}
+	c.ping()
+	f.End(device(t, "p:n"), ReasonAdministrative)
+	c.ended(ReasonAdministrative)
+	eventually(t, "the stalled one is gone too", func() bool { return f.Count() == 0 })
+}
+
+// FuzzFramer holds the framer to its promise: what it lets through is what came
+// in, and no SUBSCRIBE that goes through makes mochi's decoder panic.
+func FuzzFramer(f *testing.F) {
+	connect5, connect4 := connectPacket{version: 5, id: anonA}.bytes(), connectPacket{version: 4, id: anonA}.bytes()
+	for _, b := range [][]byte{
+		{0x82, 6, 0, 1, 0, 0, 1, 'a'}, {0x82, 7, 0, 1, 0, 0, 1, 'a', 0}, {0x82, 10, 0, 1, 2, 0x0b, 1, 0, 1, 'a', 0, 0},
+		{0xa2, 6, 0, 1, 0, 0, 1, 'a'}, {0x30, 4, 0, 1, 'a', 0}, {0xc0, 0}, {0xe0, 0}, {0xf0, 0}, {0x10, 0xff, 0xff, 0xff, 0x7f},
+	} {
+		f.Add(append(bytes.Clone(connect5), b...))
+		f.Add(append(bytes.Clone(connect4), b...))
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		fr := framer{r: bufio.NewReader(bytes.NewReader(in))}
+		var out []byte
+		buf := make([]byte, 7)
+		for {
+			n, err := fr.read(buf, func() int { return maxAnonymousPacket })
+			out = append(out, buf[:n]...)
+			if err != nil {
+				break
+			}
+		}
+		if !bytes.HasPrefix(in, out) {
+			t.Fatalf("%x came out of %x", out, in)
+		}
+		decodeSubscribes(out, fr.version)
+	})
+}

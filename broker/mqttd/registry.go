@@ -1,0 +1,224 @@
+package mqttd
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// maxEnded bounds the memory of devices ended while others were being admitted.
+const maxEnded = 4096
+
+// errInUse refuses a client id that belongs to somebody else.
+var errInUse = fmt.Errorf("mqttd: the client id is in use")
+
+// registry knows the admitted connections, by client id and by device.
+//
+// A decision about a device (an admission, a request that ends in an upgrade)
+// takes time, and an End may come in between: then the decision must not take
+// effect. So decisions begin with the registry's epoch, each End moves it on and
+// notes its device, and a decision older than its device's last End is refused.
+type registry struct {
+	mu       sync.Mutex // guards the rest: End must see every connection that isn't refused
+	byID     map[string]*conn
+	byDevice map[ident.Device]map[*conn]struct{}
+	live     int // connections in byID that are not gone
+
+	epoch    uint64
+	floor    uint64 // decisions begun before are refused, whatever their device
+	deciding int    // decisions under way
+	ended    map[ident.Device]uint64
+}
+
+func newRegistry() registry {
+	return registry{
+		byID:     map[string]*conn{},
+		byDevice: map[ident.Device]map[*conn]struct{}{},
+		ended:    map[ident.Device]uint64{},
+	}
+}
+
+// begin starts a decision; finish ends it.
+func (r *registry) begin() (since uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.deciding++
+	return r.epoch
+}
+
+func (r *registry) finish() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.finishLocked()
+}
+
+func (r *registry) finishLocked() {
+	if r.deciding--; r.deciding == 0 {
+		clear(r.ended)
+	}
+}
+
+func (r *registry) staleLocked(d ident.Device, since uint64) bool {
+	return !d.IsZero() && (since < r.floor || r.ended[d] > since)
+}
+
+// end notes that d ended and gives its connections.
+func (r *registry) end(d ident.Device) []*conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.epoch++
+	if r.deciding > 0 {
+		if len(r.ended) >= maxEnded {
+			clear(r.ended)
+			r.floor = r.epoch
+		}
+		r.ended[d] = r.epoch
+	}
+	return r.ofDeviceLocked(d)
+}
+
+// claim enters c under its client id. It takes the id over from another
+// connection of the same device, or of an anonymous client that has not
+// authenticated, after that has ended altogether, so that mochi never sees two
+// clients of one id and nothing is inherited.
+func (r *registry) claim(ctx context.Context, c *conn, sess Session, since uint64) error {
+	for {
+		old, err := r.tryClaim(c, sess, since)
+		if old == nil {
+			return err
+		}
+		old.end(ReasonTakenOver)
+		select {
+		case <-old.released:
+		case <-ctx.Done():
+			return fmt.Errorf("taking over %q: %w", c.id, ErrBusy)
+		}
+	}
+}
+
+// tryClaim gives the connection that is in the way and may be taken over.
+func (r *registry) tryClaim(c *conn, sess Session, since uint64) (old *conn, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.staleLocked(sess.Device, since) {
+		return nil, ErrEnded
+	}
+	if old := r.byID[c.id.String()]; old != nil {
+		if old.session.Load().Device != sess.Device {
+			return nil, errInUse
+		}
+		return old, nil
+	}
+	r.byID[c.id.String()] = c
+	r.live++
+	r.bindLocked(c, sess)
+	return nil, nil
+}
+
+// bindLocked makes sess the session of c.
+func (r *registry) bindLocked(c *conn, sess Session) {
+	c.session.Store(&sess)
+	if sess.Device.IsZero() {
+		return
+	}
+	if r.byDevice[sess.Device] == nil {
+		r.byDevice[sess.Device] = map[*conn]struct{}{}
+	}
+	r.byDevice[sess.Device][c] = struct{}{}
+}
+
+// upgrade binds a further session to the connection of a client id.
+func (r *registry) upgrade(clientID string, sess Session) (*conn, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.byID[clientID]
+	if c == nil || c.gone || c.isEnding() {
+		return nil, ErrNotConnected
+	}
+	if d := c.session.Load().Device; !d.IsZero() && d != sess.Device {
+		return nil, ErrOtherDevice
+	}
+	if c.jobs > 0 && r.staleLocked(sess.Device, c.since) {
+		return nil, ErrEnded
+	}
+	r.bindLocked(c, sess)
+	return c, nil
+}
+
+// beginJob counts a request of c in; false when it has too many.
+func (r *registry) beginJob(c *conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.jobs >= maxJobsPerConn {
+		return false
+	}
+	if c.jobs == 0 {
+		c.since = r.epoch
+	}
+	c.jobs++
+	r.deciding++
+	return true
+}
+
+func (r *registry) finishJob(c *conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c.jobs--
+	r.finishLocked()
+	r.releaseLocked(c)
+}
+
+// leave takes out a connection that has ended; its client id stays taken while
+// a request of it is in work.
+func (r *registry) leave(c *conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byID[c.id.String()] != c || c.gone {
+		return
+	}
+	c.gone = true
+	r.live--
+	d := c.session.Load().Device
+	if delete(r.byDevice[d], c); len(r.byDevice[d]) == 0 {
+		delete(r.byDevice, d)
+	}
+	r.releaseLocked(c)
+}
+
+func (r *registry) releaseLocked(c *conn) {
+	if c.gone && c.jobs == 0 {
+		delete(r.byID, c.id.String())
+		close(c.released)
+	}
+}
+
+func (r *registry) get(clientID string) *conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.byID[clientID]; c != nil && !c.gone {
+		return c
+	}
+	return nil
+}
+
+func (r *registry) ofDevice(d ident.Device) []*conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ofDeviceLocked(d)
+}
+
+func (r *registry) ofDeviceLocked(d ident.Device) []*conn {
+	conns := make([]*conn, 0, len(r.byDevice[d]))
+	for c := range r.byDevice[d] {
+		conns = append(conns, c)
+	}
+	return conns
+}
+
+func (r *registry) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.live
+}

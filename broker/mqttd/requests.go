@@ -1,0 +1,87 @@
+package mqttd
+
+import (
+	"log/slog"
+	"runtime/debug"
+	"sync"
+)
+
+// requests is a bounded queue with workers that come with work and go without.
+type requests struct {
+	mu      sync.Mutex // guards both: a worker leaves only when it sees an empty queue
+	waiting []request
+	workers int
+}
+
+type request struct {
+	conn    *conn
+	payload []byte
+}
+
+// request queues a client's request, or drops it when the client or the server
+// has too many: requests are QoS 0 in spirit, a client asks again.
+func (s *Server) request(c *conn, payload []byte) {
+	if len(payload) > maxRequest || !s.clients.beginJob(c) {
+		s.cfg.Log.Debug("mqtt request dropped", "client", c.id.String(), "bytes", len(payload))
+		return
+	}
+	q := &s.requests
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) >= s.cfg.Queue {
+		s.clients.finishJob(c)
+		s.cfg.Log.Warn("mqtt requests are coming faster than they are answered", "queue", s.cfg.Queue)
+		return
+	}
+	q.waiting = append(q.waiting, request{c, payload})
+	if q.workers < s.cfg.Workers {
+		q.workers++
+		s.wg.Go(s.work)
+	}
+}
+
+func (s *Server) work() {
+	for {
+		r, ok := s.requests.next()
+		if !ok {
+			return
+		}
+		s.answer(r)
+	}
+}
+
+func (q *requests) next() (request, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) == 0 {
+		q.workers--
+		q.waiting = nil
+		return request{}, false
+	}
+	r := q.waiting[0]
+	q.waiting[0] = request{}
+	q.waiting = q.waiting[1:]
+	return r, true
+}
+
+// answer calls the Responder, sends its reply and then calls its after.
+func (s *Server) answer(r request) {
+	defer s.clients.finishJob(r.conn)
+	defer recovered(s.cfg.Log, "answering a request")
+	reply, after := s.cfg.Respond(s.ctx, r.conn.id.String(), r.conn.direct, r.payload)
+	if reply != nil {
+		if err := r.conn.push(r.conn.id.Reply(), reply); err != nil {
+			s.cfg.Log.Debug("mqtt reply dropped", "client", r.conn.id.String(), "error", err)
+		}
+	}
+	if after != nil {
+		after()
+	}
+}
+
+// recovered keeps a panic from ending the process. The stack holds no packet.
+func recovered(log *slog.Logger, doing string) {
+	if r := recover(); r != nil {
+		log.Error("panic in the MQTT server", "doing", doing, "panic", r, "stack", string(debug.Stack()))
+	}
+}

@@ -1,0 +1,221 @@
+package mqttd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/coder/websocket"
+	mqtt "github.com/mochi-mqtt/server/v2"
+)
+
+// Serve accepts connections from ln until ctx ends, the Server closes or ln
+// does, and closes ln. Connections stay until Close. With a TLS listener the
+// handshake takes place in the connection's own goroutine and time.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	defer ln.Close()
+	if !s.track(ln) {
+		return ErrClosed
+	}
+	defer s.untrack(ln)
+	defer context.AfterFunc(ctx, func() { ln.Close() })()
+	for pause := time.Duration(0); ; {
+		nc, err := ln.Accept()
+		switch {
+		case err == nil:
+			pause = 0
+			if c := s.admitConn(nc); c != nil {
+				go s.serve(c)
+			} else {
+				_ = nc.Close()
+			}
+			continue
+		case ctx.Err() != nil, s.isClosed():
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("mqttd: accepting: %w", err)
+		}
+		// Out of descriptors, most often: wait, they come back.
+		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
+		s.cfg.Log.Warn("mqtt accept failed", "error", err, "pause", pause)
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// ServeConn serves one connection that was accepted elsewhere, until it ends.
+// When ctx ends the client is told that the server is shutting down. It closes nc.
+func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
+	c := s.admitConn(nc)
+	if c == nil {
+		_ = nc.Close()
+		return
+	}
+	defer context.AfterFunc(ctx, func() { c.shutDown() })()
+	s.serve(c)
+}
+
+// Handler serves MQTT over WebSocket (subprotocol "mqtt", binary messages; MQTT
+// 5, section 6). Mount it at /mqtt of the HTTPS server.
+func (s *Server) Handler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, CompressionMode: websocket.CompressionDisabled})
+		if err != nil {
+			return // Accept has answered
+		}
+		if ws.Subprotocol() != "mqtt" {
+			_ = ws.Close(websocket.StatusPolicyViolation, `the subprotocol must be "mqtt"`)
+			return
+		}
+		// The request's context ends with this function, no sooner.
+		nc := websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary)
+		c := s.admitConn(nc)
+		if c == nil {
+			_ = ws.Close(websocket.StatusTryAgainLater, "busy")
+			return
+		}
+		c.direct = r.TLS != nil
+		s.serve(c)
+	})
+}
+
+// admitConn counts a connection in; nil when there are too many or the server
+// is closed. Every connection that it gives must be served.
+func (s *Server) admitConn(nc net.Conn) *conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || len(s.open) >= s.cfg.MaxConns {
+		return nil
+	}
+	_, direct := nc.(*tls.Conn)
+	c := newConn(s, nc, direct)
+	s.open[c] = struct{}{}
+	s.wg.Add(1)
+	return c
+}
+
+// serve has mochi read a connection to its end and leaves nothing of it behind,
+// even if mochi panics.
+func (s *Server) serve(c *conn) {
+	defer s.wg.Done()
+	defer s.forget(c)
+	defer recovered(s.cfg.Log, "serving a connection")
+	// One deadline for handshake and CONNECT; mochi sets the keep-alive's after.
+	_ = c.Conn.SetDeadline(time.Now().Add(s.cfg.ConnectTimeout))
+	if err := s.mqtt.EstablishConnection("signet", c); err != nil {
+		s.cfg.Log.Debug("mqtt connection ended", "client", c.id.String(), "remote", c.RemoteAddr().String(), "error", err)
+	}
+}
+
+// forget does for every connection what mochi does only for those that end well.
+func (s *Server) forget(c *conn) {
+	_ = c.Conn.Close()
+	c.bury()
+	s.deadlines.set(c, time.Time{})
+	if c.client != nil {
+		s.evict(c.client)
+		s.clients.leave(c)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, c)
+}
+
+// evict takes out of mochi what a failed or panicked connection left there.
+func (s *Server) evict(cl *mqtt.Client) {
+	defer recovered(s.cfg.Log, "evicting a client")
+	if known, ok := s.mqtt.Clients.Get(cl.ID); ok && known == cl {
+		s.mqtt.Clients.Delete(cl.ID)
+		s.mqtt.UnsubscribeClient(cl)
+		cl.ClearInflights()
+	}
+}
+
+// shutDown ends a connection in whatever state it is.
+func (c *conn) shutDown() {
+	if c.session.Load() == nil {
+		_ = c.Conn.Close()
+		return
+	}
+	c.end(ReasonShutdown)
+}
+
+// Close ends the server: listeners first, then every connection, its last will
+// included, then the requests in work. When ctx ends first, what is left is cut
+// and ctx's error returned. A closed Server stays closed.
+func (s *Server) Close(ctx context.Context) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	s.closed = true
+	for ln := range s.listeners {
+		_ = ln.Close()
+	}
+	for c := range s.open {
+		c.shutDown()
+	}
+	s.mu.Unlock()
+
+	err := s.drain(ctx)
+	s.cancel()
+	s.wg.Wait()
+	return errors.Join(err, s.mqtt.Close())
+}
+
+// drain waits for the connections to be forgotten and the requests to be answered.
+func (s *Server) drain(ctx context.Context) error {
+	for tick := time.NewTicker(5 * time.Millisecond); ; {
+		if s.idle() {
+			tick.Stop()
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			tick.Stop()
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			for c := range s.open {
+				_ = c.Conn.Close()
+			}
+			return fmt.Errorf("mqttd: closing: %w", ctx.Err())
+		}
+	}
+}
+
+func (s *Server) idle() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requests.mu.Lock()
+	defer s.requests.mu.Unlock()
+	return len(s.open) == 0 && s.requests.workers == 0
+}
+
+func (s *Server) track(ln net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.listeners[ln] = struct{}{}
+	}
+	return !s.closed
+}
+
+func (s *Server) untrack(ln net.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.listeners, ln)
+}
+
+func (s *Server) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
