@@ -167,7 +167,7 @@ func verifyWithSet(t *testing.T, set, vector []byte) error {
 		raw = string(vector)
 	}
 	kid := ""
-	if m, err := jose.ParseSigned(raw, []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.PS256, jose.HS256, jose.ES512}); err == nil && len(m.Signatures) == 1 {
+	if m, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.PS256, jose.HS256, jose.ES512}); err == nil && len(m.Signatures) == 1 {
 		kid = m.Signatures[0].Header.KeyID
 	}
 	key, err := keys.Key(t.Context(), []byte(kid))
