@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -22,12 +23,14 @@ import (
 // MaxSigningKeys is how many signing keys a pool has at most, retired ones included.
 const MaxSigningKeys = 16
 
-// ListKeys gives a pool's signing keys, in every phase that is left.
+// ListKeys gives a pool's signing keys by id, in every phase that is left.
 func (d *Directory) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
-	return d.Store.ListSigningKeys(ctx, pool)
+	keys, err := d.Store.ListSigningKeys(ctx, pool)
+	slices.SortFunc(keys, func(a, b broker.SigningKey) int { return strings.Compare(a.ID, b.ID) })
+	return keys, err
 }
 
 // RotateKey begins a rotation: a new key of the given algorithm is announced in

@@ -1,0 +1,126 @@
+// Package adminapi is the operators' HTTP API, version 1: Handler serves it over a
+// directory, Client speaks it, and both share the bodies in wire.go. The OpenAPI
+// document comes from the handlers' types (huma) and is kept in docs/openapi.json.
+//
+// It imports broker/directory, the domain and huma. It decides nothing: what is
+// allowed is the directory's to say. Every path needs an operator's token except
+// the API's own description. Secrets appear in one answer only, the one that made them.
+package adminapi
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/protocol/token/strictjson"
+)
+
+// Paths that need no token.
+const (
+	specPath = "/api/openapi.json"
+	docsPath = "/api/docs"
+)
+
+const maxBody = 64 << 10 // bytes of a request's body
+
+// Config is what Handler serves.
+type Config struct {
+	Directory *directory.Directory
+	Log       *slog.Logger
+	Version   string           // of the broker
+	Now       func() time.Time // nil: time.Now
+}
+
+// Handler serves /api/. The error says what Config lacks.
+func Handler(cfg Config) (http.Handler, error) {
+	if cfg.Directory == nil || cfg.Log == nil {
+		return nil, errors.New("adminapi: directory and log are required")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	mux := http.NewServeMux()
+	spec := register(mux, &service{cfg.Directory, cfg})
+	document, err := json.MarshalIndent(spec, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("adminapi: OpenAPI document: %w", err)
+	}
+	page, err := newPage(spec)
+	if err != nil {
+		return nil, fmt.Errorf("adminapi: docs page: %w", err)
+	}
+	mux.HandleFunc("GET "+specPath, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/openapi+json")
+		w.Write(append(document, '\n'))
+	})
+	mux.Handle("GET "+docsPath, page)
+	mux.HandleFunc("/", unmatched(mux))
+	return &guard{next: mux, cfg: cfg}, nil
+}
+
+// register puts all routes on mux and gives their description.
+func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
+	config := huma.DefaultConfig("Signet operators' API", "1")
+	config.Info.Description = "Pools, devices and all that belongs to them. Every request needs an operator's token."
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil // no $schema links
+	config.Transformers = []huma.Transformer{reportProblems}
+	config.RejectUnknownQueryParameters = true
+	config.Formats = map[string]huma.Format{"application/json": {Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: readJSON}}
+	config.Formats["json"] = config.Formats["application/json"]
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"operator": {Type: "http", Scheme: "bearer", Description: "An operator's token, sgnt_..."},
+	}
+	config.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[Problem]())
+	config.Security = []map[string][]string{{"operator": {}}}
+	api := humago.New(mux, config)
+	s.poolRoutes(api)
+	s.deviceRoutes(api)
+	s.sessionRoutes(api)
+	s.enrolmentRoutes(api)
+	s.clientRoutes(api)
+	s.flowRoutes(api)
+	s.hookRoutes(api)
+	s.keyRoutes(api)
+	s.operatorRoutes(api)
+	return api.OpenAPI()
+}
+
+// readJSON refuses what encoding/json forgives: members that occur twice, bad
+// UTF-8, depth without bound.
+func readJSON(data []byte, v any) error {
+	if _, err := strictjson.Object(data); err != nil {
+		return err
+	}
+	return json.Unmarshal(data, v)
+}
+
+// unmatched answers for paths and methods that do not exist.
+func unmatched(mux *http.ServeMux) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		var allowed []string
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+			probe := r.Clone(r.Context())
+			probe.Method = method
+			if _, pattern := mux.Handler(probe); pattern != "/" {
+				allowed = append(allowed, method)
+			}
+		}
+		if allowed == nil {
+			writeProblem(r.Context(), w, newProblem(http.StatusNotFound, "no such path; see "+docsPath))
+			return
+		}
+		for _, m := range allowed {
+			w.Header().Add("Allow", m)
+		}
+		writeProblem(r.Context(), w, newProblem(http.StatusMethodNotAllowed, "not with "+r.Method))
+	}
+}

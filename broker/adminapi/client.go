@@ -1,0 +1,189 @@
+package adminapi
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Bounds on what a Client waits for and reads.
+const (
+	clientTimeout = 30 * time.Second
+	maxAnswer     = 16 << 20 // bytes
+)
+
+// A Client speaks the operators' API. It is safe for concurrent use.
+type Client struct {
+	base  string
+	token string
+	http  *http.Client
+}
+
+// NewClient makes a Client of the broker at server, such as
+// https://signet.example:8443, with an operator's token. The transport carries
+// trust in the broker's certificate; nil is the default one. A server without
+// https is refused, because the token would travel in the open.
+func NewClient(server, token string, transport http.RoundTripper) (*Client, error) {
+	u, err := url.Parse(server)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return nil, fmt.Errorf("server %q is not a URL such as https://signet.example:8443", server)
+	}
+	return &Client{
+		base: strings.TrimRight(server, "/"), token: token,
+		http: &http.Client{
+			Transport: transport, Timeout: clientTimeout,
+			// A redirect would carry the token elsewhere.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// do sends in, if any, and reads the answer into out, if any. An error answer is a *Problem.
+func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		raw, err := json.Marshal(in)
+		if err != nil {
+			return fmt.Errorf("encode request: %w", err)
+		}
+		body = bytes.NewReader(raw)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+"/api/v1"+path, body)
+	if err != nil {
+		return fmt.Errorf("make request: %w", err)
+	}
+	req.Header.Set("Authorization", "Bearer "+c.token)
+	req.Header.Set("Accept", "application/json")
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err != nil {
+		return fmt.Errorf("read answer: %w", err)
+	}
+	if len(raw) > maxAnswer {
+		return errors.New("answer is above 16 MiB")
+	}
+	return decode(res, raw, out)
+}
+
+func decode(res *http.Response, raw []byte, out any) error {
+	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if res.StatusCode >= 300 {
+		p := &Problem{}
+		if media != "application/problem+json" || json.Unmarshal(raw, p) != nil || p.Status != res.StatusCode {
+			return fmt.Errorf("%s answered %s and no problem document: is it a Signet broker?", res.Request.URL.Host, res.Status)
+		}
+		return p
+	}
+	if out == nil {
+		return nil
+	}
+	if media != "application/json" {
+		return fmt.Errorf("%s answered with %q, not JSON: is it a Signet broker?", res.Request.URL.Host, media)
+	}
+	if err := json.Unmarshal(raw, out); err != nil {
+		return fmt.Errorf("decode answer: %w", err)
+	}
+	return nil
+}
+
+// join makes a path of escaped parts.
+func join(parts ...string) string {
+	var b strings.Builder
+	for _, p := range parts {
+		b.WriteByte('/')
+		b.WriteString(url.PathEscape(p))
+	}
+	return b.String()
+}
+
+// get reads one thing.
+func get[T any](ctx context.Context, c *Client, path string) (T, error) {
+	var out T
+	err := c.do(ctx, http.MethodGet, path, nil, &out)
+	return out, err
+}
+
+// send sends one thing and reads another.
+func send[T any](ctx context.Context, c *Client, method, path string, in any) (T, error) {
+	var out T
+	err := c.do(ctx, method, path, in, &out)
+	return out, err
+}
+
+// all reads a list to its end.
+func all[T any](ctx context.Context, c *Client, path string) ([]T, error) {
+	out := []T{}
+	for after := ""; ; {
+		query := "?limit=" + strconv.Itoa(500)
+		if after != "" {
+			query += "&after=" + url.QueryEscape(after)
+		}
+		p, err := get[Page[T]](ctx, c, path+query)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p.Items...)
+		if p.Next == "" {
+			return out, nil
+		}
+		if p.Next <= after {
+			return nil, fmt.Errorf("list %s does not go on after %q", path, after)
+		}
+		after = p.Next
+	}
+}
+
+// Status asks how the broker is and whose the token is.
+func (c *Client) Status(ctx context.Context) (Status, error) { return get[Status](ctx, c, "/status") }
+
+// Pools lists all pools.
+func (c *Client) Pools(ctx context.Context) ([]Pool, error) { return all[Pool](ctx, c, "/pools") }
+
+// CreatePool creates a pool.
+func (c *Client) CreatePool(ctx context.Context, name string) (Pool, error) {
+	return send[Pool](ctx, c, http.MethodPost, "/pools", NewPool{name})
+}
+
+// Pool shows a pool.
+func (c *Client) Pool(ctx context.Context, name string) (Pool, error) {
+	return get[Pool](ctx, c, join("pools", name))
+}
+
+// DeletePool deletes a pool and all that is in it.
+func (c *Client) DeletePool(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodDelete, join("pools", name), nil, nil)
+}
+
+// Operators lists all operators.
+func (c *Client) Operators(ctx context.Context) ([]Operator, error) {
+	return all[Operator](ctx, c, "/operators")
+}
+
+// CreateOperator makes an operator; the answer has its token.
+func (c *Client) CreateOperator(ctx context.Context, n NewOperator) (Operator, error) {
+	return send[Operator](ctx, c, http.MethodPost, "/operators", n)
+}
+
+// DeleteOperator ends an operator's access.
+func (c *Client) DeleteOperator(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodDelete, join("operators", name), nil, nil)
+}
+
+// In gives access to what is in a pool.
+func (c *Client) In(pool string) PoolClient { return PoolClient{c, join("pools", pool)} }

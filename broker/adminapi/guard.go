@@ -1,0 +1,127 @@
+package adminapi
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/directory"
+)
+
+// requestIDHeader names a request in answers and in the log.
+const requestIDHeader = "X-Request-Id"
+
+// A call is what is known of a request besides its content.
+type call struct {
+	id       string
+	operator broker.Operator
+}
+
+type callKey struct{}
+
+// callOf gives the request's call, or an empty one.
+func callOf(ctx context.Context) *call {
+	if c, ok := ctx.Value(callKey{}).(*call); ok {
+		return c
+	}
+	return &call{}
+}
+
+// A guard stands before every route: it names the request, lets in who has an
+// operator's token, bounds the body, and logs. A route that nobody thought of is
+// refused like all others.
+type guard struct {
+	next http.Handler
+	cfg  Config
+}
+
+// ServeHTTP implements http.Handler.
+func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var id [8]byte
+	rand.Read(id[:])
+	c := &call{id: hex.EncodeToString(id[:])}
+	ctx := context.WithValue(r.Context(), callKey{}, c)
+	r = r.WithContext(ctx)
+	out := &recorder{ResponseWriter: w}
+	out.Header().Set(requestIDHeader, c.id)
+	out.Header().Set("X-Content-Type-Options", "nosniff")
+	out.Header().Set("Cache-Control", "no-store")
+	defer g.finish(out, r, c)
+	if !open(r) {
+		if p := g.admit(r, c); p != nil {
+			out.Header().Set("WWW-Authenticate", `Bearer realm="signet"`)
+			writeProblem(ctx, out, p)
+			return
+		}
+	}
+	r.Body = http.MaxBytesReader(out, r.Body, maxBody)
+	g.next.ServeHTTP(out, r)
+}
+
+// open reports whether the request needs no token.
+func open(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.URL.Path == specPath || r.URL.Path == docsPath)
+}
+
+// admit checks the token; a problem means no.
+func (g *guard) admit(r *http.Request, c *call) *Problem {
+	values := r.Header.Values("Authorization")
+	if len(values) != 1 {
+		return newProblem(http.StatusUnauthorized, "send an operator's token: Authorization: Bearer sgnt_...")
+	}
+	scheme, secret, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return newProblem(http.StatusUnauthorized, "the Authorization header is not Bearer")
+	}
+	operator, err := g.cfg.Directory.Authenticate(r.Context(), secret)
+	if errors.Is(err, directory.ErrUnauthorized) {
+		return newProblem(http.StatusUnauthorized, "this token is not valid, or no longer")
+	}
+	if err != nil {
+		g.cfg.Log.ErrorContext(r.Context(), "operator look-up failed", "request", c.id, "err", err)
+		return newProblem(http.StatusInternalServerError, "the broker failed; its log has the cause")
+	}
+	c.operator = operator
+	return nil
+}
+
+// finish logs the request, and answers one whose handler panicked.
+func (g *guard) finish(w *recorder, r *http.Request, c *call) {
+	if v := recover(); v != nil {
+		g.cfg.Log.ErrorContext(r.Context(), "operators' API: handler panicked", "request", c.id, "path", r.URL.Path, "panic", v)
+		if w.status == 0 {
+			writeProblem(r.Context(), w, newProblem(http.StatusInternalServerError, "the broker failed; its log has the cause"))
+		}
+	}
+	g.cfg.Log.InfoContext(r.Context(), "operators' API",
+		"request", c.id, "operator", c.operator.Name, "method", r.Method, "path", r.URL.Path, "status", w.status)
+}
+
+// A recorder remembers the status.
+type recorder struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (r *recorder) WriteHeader(status int) {
+	if r.status == 0 {
+		r.status = status
+	}
+	r.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (r *recorder) Write(b []byte) (int, error) {
+	if r.status == 0 {
+		r.status = http.StatusOK
+	}
+	return r.ResponseWriter.Write(b)
+}
+
+// Unwrap lets http.ResponseController through.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

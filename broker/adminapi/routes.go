@@ -1,0 +1,177 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// A service holds the handlers.
+type service struct {
+	dir *directory.Directory
+	cfg Config
+}
+
+// A reply carries the body of an answer.
+type reply[T any] struct{ Body T }
+
+// handle registers a route whose answer has a body. GET answers 200, POST that
+// makes something 201 (op.DefaultStatus).
+func handle[I, T any](s *service, api huma.API, op huma.Operation, f func(context.Context, *I) (T, error)) {
+	describe(&op)
+	huma.Register(api, op, func(ctx context.Context, in *I) (*reply[T], error) {
+		body, err := f(ctx, in)
+		if err != nil {
+			return nil, s.fail(ctx, err)
+		}
+		return &reply[T]{body}, nil
+	})
+}
+
+// handleEmpty registers a route that answers 204.
+func handleEmpty[I any](s *service, api huma.API, op huma.Operation, f func(context.Context, *I) error) {
+	describe(&op)
+	op.DefaultStatus = http.StatusNoContent
+	huma.Register(api, op, func(ctx context.Context, in *I) (*struct{}, error) {
+		if err := f(ctx, in); err != nil {
+			return nil, s.fail(ctx, err)
+		}
+		return nil, nil
+	})
+}
+
+func describe(op *huma.Operation) {
+	op.MaxBodyBytes = maxBody
+	op.Errors = []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict}
+}
+
+// fail logs what the outside does not learn.
+func (s *service) fail(ctx context.Context, err error) error {
+	p := problemOf(err)
+	if p.Status == http.StatusInternalServerError {
+		s.cfg.Log.ErrorContext(ctx, "operators' API failed", "request", callOf(ctx).id, "err", err)
+	}
+	return p
+}
+
+// Inputs that several routes share. huma finds parameters in exported fields only,
+// so those that are embedded have exported names.
+type (
+	// PoolPath is the path of what is in a pool.
+	PoolPath struct {
+		Pool string `path:"pool" maxLength:"32" example:"demo"`
+	}
+	// DevicePath is the path of a device.
+	DevicePath struct {
+		PoolPath
+		Name string `path:"name" maxLength:"128" example:"lamp-1"`
+	}
+	// LabelPath is the path of anything else in a pool.
+	LabelPath struct {
+		PoolPath
+		ID string `path:"id" maxLength:"64"`
+	}
+	// Paging says which part of a list is wanted.
+	Paging struct {
+		After string `query:"after" maxLength:"128" doc:"Begin after this one; next of the page before"`
+		Limit int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+	}
+	poolList struct {
+		PoolPath
+		Paging
+	}
+)
+
+func (p *PoolPath) pool() (ident.Pool, error) { return ident.ParsePool(p.Pool) }
+
+func (p *DevicePath) device() (ident.Device, error) {
+	pool, err := p.pool()
+	if err != nil {
+		return ident.Device{}, err
+	}
+	name, err := ident.ParseName(p.Name)
+	return ident.Device{Pool: pool, Name: name}, err
+}
+
+// page cuts a whole list, sorted by key, to what was asked for.
+func page[S, T any](p Paging, all []S, key func(S) string, wire func(S) T) Page[T] {
+	out := Page[T]{Items: []T{}}
+	last := ""
+	for _, v := range all {
+		if p.After != "" && key(v) <= p.After {
+			continue
+		}
+		if len(out.Items) == p.Limit {
+			out.Next = last
+			break
+		}
+		last = key(v)
+		out.Items = append(out.Items, wire(v))
+	}
+	return out
+}
+
+// lister registers the list of what a pool holds.
+func lister[S, T any](s *service, api huma.API, op huma.Operation, list func(context.Context, ident.Pool) ([]S, error), key func(S) string, wire func(S) T) {
+	op.Method = http.MethodGet
+	handle(s, api, op, func(ctx context.Context, in *poolList) (Page[T], error) {
+		pool, err := in.pool()
+		if err != nil {
+			return Page[T]{}, err
+		}
+		all, err := list(ctx, pool)
+		if err != nil {
+			return Page[T]{}, err
+		}
+		return page(in.Paging, all, key, wire), nil
+	})
+}
+
+// getter registers the look-up of one thing of a pool.
+func getter[S, T any](s *service, api huma.API, op huma.Operation, get func(context.Context, ident.Pool, string) (S, error), wire func(S) T) {
+	op.Method = http.MethodGet
+	handle(s, api, op, func(ctx context.Context, in *LabelPath) (T, error) {
+		var none T
+		pool, err := in.pool()
+		if err != nil {
+			return none, err
+		}
+		v, err := get(ctx, pool, in.ID)
+		if err != nil {
+			return none, err
+		}
+		return wire(v), nil
+	})
+}
+
+// deleter registers the deletion of one thing of a pool.
+func deleter(s *service, api huma.API, op huma.Operation, del func(context.Context, ident.Pool, string) error) {
+	op.Method = http.MethodDelete
+	handleEmpty(s, api, op, func(ctx context.Context, in *LabelPath) error {
+		pool, err := in.pool()
+		if err != nil {
+			return err
+		}
+		return del(ctx, pool, in.ID)
+	})
+}
+
+// route is an operation's fixed part.
+func route(method, path, id, summary, tag string) huma.Operation {
+	op := huma.Operation{Method: method, Path: "/api/v1" + path, OperationID: id, Summary: summary, Tags: []string{tag}}
+	if method == http.MethodPost {
+		op.DefaultStatus = http.StatusCreated
+	}
+	return op
+}
+
+// action is a POST that makes nothing new.
+func action(path, id, summary, tag string) huma.Operation {
+	op := route(http.MethodPost, path, id, summary, tag)
+	op.DefaultStatus = http.StatusOK
+	return op
+}

@@ -1,0 +1,201 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+func (s *service) enrolmentRoutes(api huma.API) {
+	const tag, path = "enrollment tokens", "/pools/{pool}/enrollment-tokens"
+	lister(s, api, route(http.MethodGet, path, "list-enrollment-tokens", "List enrolment tokens", tag),
+		s.dir.ListEnrolTokens, func(t broker.EnrolToken) string { return t.ID }, wireEnrolToken)
+	handle(s, api, route(http.MethodPost, path, "create-enrollment-token", "Make an enrolment token and show it once", tag),
+		func(ctx context.Context, in *struct {
+			PoolPath
+			Body NewEnrollmentToken
+		}) (EnrollmentToken, error) {
+			pool, err := in.pool()
+			if err != nil {
+				return EnrollmentToken{}, err
+			}
+			t, secret, err := s.dir.CreateEnrolToken(ctx, directory.NewEnrolToken{
+				Pool: pool, Uses: in.Body.Uses, Life: time.Duration(in.Body.Expires), Groups: in.Body.Groups,
+				Attributes: in.Body.Attributes, Replace: in.Body.Replace, Approve: in.Body.Approve,
+			})
+			out := wireEnrolToken(t)
+			out.Token = secret
+			return out, err
+		})
+	getter(s, api, route(http.MethodGet, path+"/{id}", "get-enrollment-token", "Show an enrolment token", tag), s.dir.EnrolToken, wireEnrolToken)
+	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-enrollment-token", "End an enrolment token", tag), s.dir.DeleteEnrolToken)
+}
+
+func (s *service) clientRoutes(api huma.API) {
+	const tag, path = "clients", "/pools/{pool}/clients"
+	write := func(ctx context.Context, in PoolPath, c ClientSettings, create bool) (ClientSettings, error) {
+		pool, err := in.pool()
+		if err != nil {
+			return ClientSettings{}, err
+		}
+		out, err := s.dir.PutClient(ctx, broker.Client{
+			Pool: pool, ID: c.ID, Flow: c.Flow, Audiences: c.Audiences, AccessLife: time.Duration(c.AccessLife),
+			RefreshLife: time.Duration(c.RefreshLife), Grace: time.Duration(c.Grace),
+		}, create)
+		return wireClient(out), err
+	}
+	lister(s, api, route(http.MethodGet, path, "list-clients", "List clients", tag),
+		s.dir.ListClients, func(c broker.Client) string { return c.ID }, wireClient)
+	handle(s, api, route(http.MethodPost, path, "create-client", "Create a client", tag),
+		func(ctx context.Context, in *struct {
+			PoolPath
+			Body ClientSettings
+		}) (ClientSettings, error) {
+			return write(ctx, in.PoolPath, in.Body, true)
+		})
+	getter(s, api, route(http.MethodGet, path+"/{id}", "get-client", "Show a client", tag), s.dir.Client, wireClient)
+	handle(s, api, route(http.MethodPut, path+"/{id}", "replace-client", "Replace a client's settings", tag),
+		func(ctx context.Context, in *struct {
+			LabelPath
+			Body ClientSettings
+		}) (ClientSettings, error) {
+			if in.Body.ID != in.ID {
+				return ClientSettings{}, sameName(in.Body.ID, in.ID)
+			}
+			return write(ctx, in.PoolPath, in.Body, false)
+		})
+	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-client", "Delete a client", tag), s.dir.DeleteClient)
+}
+
+func (s *service) flowRoutes(api huma.API) {
+	const tag, path = "flows", "/pools/{pool}/flows"
+	write := func(ctx context.Context, in PoolPath, f Flow, create bool) (Flow, error) {
+		pool, err := in.pool()
+		if err != nil {
+			return Flow{}, err
+		}
+		out, err := s.dir.PutFlow(ctx, broker.Flow{Pool: pool, Name: f.Name, Steps: f.Steps, Define: f.Define}, create)
+		return wireFlow(out), err
+	}
+	lister(s, api, route(http.MethodGet, path, "list-flows", "List flows", tag),
+		s.dir.ListFlows, func(f broker.Flow) string { return f.Name }, wireFlow)
+	handle(s, api, route(http.MethodPost, path, "create-flow", "Create a flow", tag),
+		func(ctx context.Context, in *struct {
+			PoolPath
+			Body Flow
+		}) (Flow, error) {
+			return write(ctx, in.PoolPath, in.Body, true)
+		})
+	getter(s, api, route(http.MethodGet, path+"/{id}", "get-flow", "Show a flow", tag), s.dir.Flow, wireFlow)
+	handle(s, api, route(http.MethodPut, path+"/{id}", "replace-flow", "Replace a flow", tag),
+		func(ctx context.Context, in *struct {
+			LabelPath
+			Body Flow
+		}) (Flow, error) {
+			if in.Body.Name != in.ID {
+				return Flow{}, sameName(in.Body.Name, in.ID)
+			}
+			return write(ctx, in.PoolPath, in.Body, false)
+		})
+	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-flow", "Delete a flow", tag), s.dir.DeleteFlow)
+}
+
+// sameName is the error of a body that names something else than its path.
+func sameName(body, path string) error {
+	return newProblem(http.StatusUnprocessableEntity, "the body is about \""+body+"\", the path about \""+path+"\"")
+}
+
+func (s *service) hookRoutes(api huma.API) {
+	const tag, path = "hooks", "/pools/{pool}/hooks"
+	lister(s, api, route(http.MethodGet, path, "list-hooks", "List hooks", tag),
+		s.dir.ListHooks, func(h broker.Hook) string { return h.Name }, wireHook)
+	handle(s, api, route(http.MethodPost, path, "create-hook", "Register a webhook and show its secret once", tag),
+		func(ctx context.Context, in *struct {
+			PoolPath
+			Body NewHook
+		}) (Hook, error) {
+			pool, err := in.pool()
+			if err != nil {
+				return Hook{}, err
+			}
+			h, secret, err := s.dir.CreateHook(ctx, broker.Hook{
+				Pool: pool, Name: in.Body.Name, URL: in.Body.URL, Timeout: time.Duration(in.Body.Timeout),
+			})
+			out := wireHook(h)
+			out.Secret = secret
+			return out, err
+		})
+	getter(s, api, route(http.MethodGet, path+"/{id}", "get-hook", "Show a hook", tag), s.dir.Hook, wireHook)
+	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-hook", "Delete a hook", tag), s.dir.DeleteHook)
+}
+
+func (s *service) keyRoutes(api huma.API) {
+	const tag, path = "keys", "/pools/{pool}/keys"
+	lister(s, api, route(http.MethodGet, path, "list-keys", "List signing keys by id", tag),
+		s.dir.ListKeys, func(k broker.SigningKey) string { return k.ID }, wireKey)
+	handle(s, api, route(http.MethodPost, path+"/rotate", "rotate-key", "Announce a new signing key", tag),
+		onKey(func(ctx context.Context, pool ident.Pool, in KeyRotation) (broker.SigningKey, error) {
+			alg := token.ES256
+			if in.Alg != "" {
+				var err error
+				if alg, err = token.ParseAlg(in.Alg); err != nil {
+					return broker.SigningKey{}, newProblem(http.StatusUnprocessableEntity, err.Error())
+				}
+			}
+			return s.dir.RotateKey(ctx, pool, alg, in.Activate)
+		}))
+	handle(s, api, action(path+"/activate", "activate-key", "Sign with an announced key from now on", tag),
+		onKey(func(ctx context.Context, pool ident.Pool, in KeyChoice) (broker.SigningKey, error) {
+			return s.dir.ActivateKey(ctx, pool, in.ID)
+		}))
+	handle(s, api, action(path+"/retire", "retire-key", "Take a key out of the key set", tag),
+		onKey(func(ctx context.Context, pool ident.Pool, in KeyRetirement) (broker.SigningKey, error) {
+			return s.dir.RetireKey(ctx, pool, in.ID, in.Force)
+		}))
+}
+
+// keyInput is a request about a pool's keys.
+type keyInput[B any] struct {
+	PoolPath
+	Body B
+}
+
+func onKey[B any](do func(context.Context, ident.Pool, B) (broker.SigningKey, error)) func(context.Context, *keyInput[B]) (Key, error) {
+	return func(ctx context.Context, in *keyInput[B]) (Key, error) {
+		pool, err := in.pool()
+		if err != nil {
+			return Key{}, err
+		}
+		k, err := do(ctx, pool, in.Body)
+		return wireKey(k), err
+	}
+}
+
+func (s *service) operatorRoutes(api huma.API) {
+	const tag, path = "operators", "/operators"
+	handle(s, api, route(http.MethodGet, path, "list-operators", "List operators", tag),
+		func(ctx context.Context, in *struct{ Paging }) (Page[Operator], error) {
+			all, err := s.dir.ListOperators(ctx)
+			return page(in.Paging, all, func(o broker.Operator) string { return o.Name }, wireOperator), err
+		})
+	handle(s, api, route(http.MethodPost, path, "create-operator", "Make an operator's token and show it once", tag),
+		func(ctx context.Context, in *struct{ Body NewOperator }) (Operator, error) {
+			o, secret, err := s.dir.CreateOperator(ctx, in.Body.Name, time.Duration(in.Body.Expires))
+			out := wireOperator(o)
+			out.Token = secret
+			return out, err
+		})
+	handleEmpty(s, api, route(http.MethodDelete, path+"/{operator}", "delete-operator", "End an operator's access", tag),
+		func(ctx context.Context, in *struct {
+			Operator string `path:"operator" maxLength:"64"`
+		}) error {
+			return s.dir.DeleteOperator(ctx, in.Operator)
+		})
+}
