@@ -139,7 +139,7 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 	if !slices.Equal(p.Wish().Statement, ring.StatementID) {
 		body.Statement = ring.Statement
 	}
-	if p.Enrolment() != nil {
+	if p.Enrolment() != nil || p.Wish().Statement == nil { // it may know nothing of the pool yet
 		body.Statement, body.Anchor = ring.Statement, ring.Anchor
 	}
 	return &Minted{Body: body, Session: s, Expires: claims.Expires}, nil

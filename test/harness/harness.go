@@ -1,0 +1,229 @@
+// Package harness puts a whole Signet together in one process, without a network:
+// real store, real keys, real agent, and a link that is a function call.
+//
+// It is for tests and benchmarks only.
+package harness
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/atrest"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/hook"
+	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// A Signet is a broker in this process.
+type Signet struct {
+	Store     *boltstore.Store
+	Directory *directory.Directory
+	Exchange  *exchange.Responder
+	Keys      *mint.Keys
+	Pool      ident.Pool
+	// Offset is added to the broker's clock.
+	Offset time.Duration
+}
+
+// New makes a Signet with a pool "demo" in t's temporary folder.
+func New(t testing.TB) *Signet {
+	t.Helper()
+	s, err := build(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func build(ctx context.Context, dir string) (*Signet, error) {
+	s := &Signet{}
+	kek, err := atrest.LoadOrCreate(filepath.Join(dir, "kek"))
+	if err != nil {
+		return nil, err
+	}
+	if s.Store, err = boltstore.Open(ctx, filepath.Join(dir, "signet.db"), boltstore.Options{}); err != nil {
+		return nil, err
+	}
+	now := func() time.Time { return time.Now().Add(s.Offset) }
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, err
+	}
+	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	a, err := auth.New(auth.Config{Directory: s.Store, Secrets: kek, Hooks: hook.New(s.Store, kek, loopback, now), SessionKey: secret, Now: now})
+	if err != nil {
+		return nil, err
+	}
+	s.Keys = mint.NewKeys(s.Store, kek, now)
+	m, err := mint.New(mint.Config{Clients: s.Store, Keys: s.Keys, RefreshKey: secret})
+	if err != nil {
+		return nil, err
+	}
+	s.Exchange = exchange.New(a, m, s.Store, slog.New(slog.DiscardHandler))
+	s.Directory, err = directory.New(directory.Config{
+		Store: s.Store, Sealer: kek, Notifier: nobody{}, Issuer: "https://signet.example", InsecureHooks: true, Now: now,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if s.Pool, err = ident.ParsePool("demo"); err != nil {
+		return nil, err
+	}
+	_, err = s.Directory.CreatePool(ctx, s.Pool)
+	return s, err
+}
+
+type nobody struct{}
+
+func (nobody) DeviceChanged(context.Context, ident.Device, broker.Status) {}
+
+// Token makes an enrolment token.
+func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrolToken {
+	t.Helper()
+	_, text, err := s.Directory.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: s.Pool, Uses: uses, Life: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := protocol.ParseEnrolToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tok
+}
+
+// Pin is the thumbprint of the pool's anchor, as a device may have it beforehand.
+func (s *Signet) Pin(t testing.TB) []byte {
+	t.Helper()
+	p, err := s.Directory.Pool(t.Context(), s.Pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchor, err := directory.Anchor(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := anchor.Thumbprint()
+	return sum[:]
+}
+
+// Name gives the full name of a device in the pool.
+func (s *Signet) Name(t testing.TB, name string) ident.Device {
+	t.Helper()
+	n, err := ident.ParseName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ident.Device{Pool: s.Pool, Name: n}
+}
+
+// RoundTrip makes the Signet an agent.Link: a function call in place of a network.
+func (s *Signet) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	r := s.Exchange.Respond(ctx, exchange.Caller{}, request)
+	if r.Message == nil {
+		return nil, fmt.Errorf("no answer: %w", io.ErrUnexpectedEOF)
+	}
+	return r.Message, nil
+}
+
+// Memory is an agent.State that forgets when the process ends.
+type Memory struct {
+	mu     sync.Mutex // guards record
+	record agent.Record
+}
+
+// Load gives the record last saved.
+func (m *Memory) Load(context.Context) (agent.Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.record, nil
+}
+
+// Save keeps r.
+func (m *Memory) Save(_ context.Context, r agent.Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.record = r
+	return nil
+}
+
+// Key is an agent.Prover with a key in memory.
+type Key struct{ signer *token.Signer }
+
+// NewP256 and NewEd25519 make a device's key.
+func NewP256(t testing.TB) Key {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := token.NewSigner(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Key{s}
+}
+
+// NewEd25519 makes an Ed25519 key.
+func NewEd25519(t testing.TB) Key {
+	t.Helper()
+	_, k, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := token.NewSigner(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Key{s}
+}
+
+// Kind is "key".
+func (k Key) Kind() string { return protocol.KindKey }
+
+// PublicKey is the COSE_Key.
+func (k Key) PublicKey() []byte { return k.signer.Key().MarshalCOSE() }
+
+// Prove signs.
+func (k Key) Prove(input []byte) ([]byte, error) { return k.signer.Sign(input) }
+
+// Shared is an agent.Prover with a shared key.
+type Shared []byte
+
+// Kind is "psk".
+func (Shared) Kind() string { return protocol.KindPSK }
+
+// PublicKey is nil: there is none.
+func (Shared) PublicKey() []byte { return nil }
+
+// Prove MACs.
+func (s Shared) Prove(input []byte) ([]byte, error) {
+	mac := hmac.New(sha256.New, s)
+	mac.Write(input)
+	return mac.Sum(nil), nil
+}
