@@ -1,0 +1,160 @@
+package boltstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+func encodePool(p *broker.Pool) ([]byte, error) {
+	return encode(poolRecord{p.Name, p.Issuer, p.Flow, nanos(p.Created), p.Anchor, p.AnchorSealed, p.AnswerSealed})
+}
+
+func decodePool(b []byte) (broker.Pool, error) {
+	r, err := decode[poolRecord](b)
+	return broker.Pool{Name: r.Name, Issuer: r.Issuer, Flow: r.Flow, Created: fromNanos(r.Created),
+		Anchor: r.Anchor, AnchorSealed: r.AnchorSealed, AnswerSealed: r.AnswerSealed}, err
+}
+
+func encodeDevice(d *broker.Device) ([]byte, error) {
+	status, err := statusByte(d.Status)
+	if err != nil {
+		return nil, err
+	}
+	if d.ID.IsZero() || d.Subject.IsZero() {
+		return nil, fmt.Errorf("%w: a device has a name and a subject", broker.ErrInvalid)
+	}
+	r := deviceRecord{Pool: d.ID.Pool, Name: d.ID.Name, Attributes: d.Attributes, Groups: d.Groups,
+		Created: nanos(d.Created), Updated: nanos(d.Updated), SessionsAfter: nanos(d.SessionsAfter), Rev: d.Rev}
+	for _, a := range d.Authenticators {
+		r.Authenticators = append(r.Authenticators, authenticatorRecord{a.Kind, a.Key, a.Sealed, nanos(a.Added)})
+	}
+	return encodeAfter(append([]byte{status}, d.Subject[:]...), r)
+}
+
+func decodeDevice(b []byte) (broker.Device, error) {
+	status, subject, err := deviceHead(b)
+	if err != nil {
+		return broker.Device{}, err
+	}
+	r, err := decode[deviceRecord](b[deviceHeader:])
+	if err != nil {
+		return broker.Device{}, err
+	}
+	d := broker.Device{ID: ident.Device{Pool: r.Pool, Name: r.Name}, Subject: subject, Status: status,
+		Attributes: r.Attributes, Groups: r.Groups, Created: fromNanos(r.Created), Updated: fromNanos(r.Updated),
+		SessionsAfter: fromNanos(r.SessionsAfter), Rev: r.Rev}
+	for _, a := range r.Authenticators {
+		d.Authenticators = append(d.Authenticators, broker.Authenticator{Kind: a.Kind, Key: a.Key, Sealed: a.Sealed, Added: fromNanos(a.Added)})
+	}
+	return d, nil
+}
+
+// Rows outlive their use: an exchange must not be usable again while its sealed
+// state could still be sent, and operators look back a day.
+const (
+	keepCreated = 24 * time.Hour
+	keepExpired = time.Hour
+)
+
+// keepUntil is when a session's row may go.
+func keepUntil(x *broker.Session) int64 {
+	return max(x.Created.Add(keepCreated).Unix(), x.Expires.Add(keepExpired).Unix(), 0)
+}
+
+func encodeSession(x *broker.Session) ([]byte, error) {
+	return encodeAfter(binary.BigEndian.AppendUint64(nil, uint64(keepUntil(x))), sessionRecord{
+		Pool: x.Device.Pool, Name: x.Device.Name, Subject: x.Subject[:], Client: x.Client,
+		Created: nanos(x.Created), Expires: nanos(x.Expires), Revoked: x.Revoked, Generation: x.Generation,
+		Handle: x.Handle, Previous: x.Previous, Rotated: nanos(x.Rotated), Call: x.Call})
+}
+
+func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
+	if len(b) < sessionHeader {
+		return broker.Session{}, fmt.Errorf("%w: session: %w", ErrDamaged, errNoHeader)
+	}
+	r, err := decode[sessionRecord](b[sessionHeader:])
+	if err != nil {
+		return broker.Session{}, err
+	}
+	x := broker.Session{ID: id, Device: ident.Device{Pool: r.Pool, Name: r.Name}, Client: r.Client,
+		Created: fromNanos(r.Created), Expires: fromNanos(r.Expires), Revoked: r.Revoked, Generation: r.Generation,
+		Handle: r.Handle, Previous: r.Previous, Rotated: fromNanos(r.Rotated), Call: r.Call}
+	if copy(x.Subject[:], r.Subject) != len(x.Subject) {
+		return broker.Session{}, fmt.Errorf("%w: session's subject has %d bytes", ErrDamaged, len(r.Subject))
+	}
+	return x, nil
+}
+
+func deviceRows() row[broker.Device] {
+	return row[broker.Device]{bucket: poolDevices, what: "device",
+		key:    func(d *broker.Device) (ident.Pool, string) { return d.ID.Pool, d.ID.Name.String() },
+		encode: encodeDevice, decode: decodeDevice}
+}
+
+func clientRows() row[broker.Client] {
+	return row[broker.Client]{bucket: poolClients, what: "client", check: (*broker.Client).Validate,
+		key: func(c *broker.Client) (ident.Pool, string) { return c.Pool, c.ID },
+		encode: func(c *broker.Client) ([]byte, error) {
+			return encode(clientRecord{c.Pool, c.ID, c.Flow, c.Audiences, int64(c.AccessLife), int64(c.RefreshLife), int64(c.Grace), nanos(c.Created)})
+		},
+		decode: func(b []byte) (broker.Client, error) {
+			r, err := decode[clientRecord](b)
+			return broker.Client{Pool: r.Pool, ID: r.ID, Flow: r.Flow, Audiences: r.Audiences, AccessLife: time.Duration(r.AccessLife),
+				RefreshLife: time.Duration(r.RefreshLife), Grace: time.Duration(r.Grace), Created: fromNanos(r.Created)}, err
+		}}
+}
+
+func flowRows() row[broker.Flow] {
+	return row[broker.Flow]{bucket: poolFlows, what: "flow", check: (*broker.Flow).Validate,
+		key: func(f *broker.Flow) (ident.Pool, string) { return f.Pool, f.Name },
+		encode: func(f *broker.Flow) ([]byte, error) {
+			return encode(flowRecord{f.Pool, f.Name, f.Steps, f.Define, nanos(f.Created)})
+		},
+		decode: func(b []byte) (broker.Flow, error) {
+			r, err := decode[flowRecord](b)
+			return broker.Flow{Pool: r.Pool, Name: r.Name, Steps: r.Steps, Define: r.Define, Created: fromNanos(r.Created)}, err
+		}}
+}
+
+func hookRows() row[broker.Hook] {
+	return row[broker.Hook]{bucket: poolHooks, what: "hook",
+		check: func(h *broker.Hook) error { return broker.CheckLabel("hook", h.Name) },
+		key:   func(h *broker.Hook) (ident.Pool, string) { return h.Pool, h.Name },
+		encode: func(h *broker.Hook) ([]byte, error) {
+			return encode(hookRecord{h.Pool, h.Name, h.URL, h.Sealed, int64(h.Timeout), nanos(h.Created)})
+		},
+		decode: func(b []byte) (broker.Hook, error) {
+			r, err := decode[hookRecord](b)
+			return broker.Hook{Pool: r.Pool, Name: r.Name, URL: r.URL, Sealed: r.Sealed, Timeout: time.Duration(r.Timeout), Created: fromNanos(r.Created)}, err
+		}}
+}
+
+func tokenRows() row[broker.EnrolToken] {
+	return row[broker.EnrolToken]{bucket: poolTokens, what: "enrolment token",
+		key: func(t *broker.EnrolToken) (ident.Pool, string) { return t.Pool, t.ID },
+		encode: func(t *broker.EnrolToken) ([]byte, error) {
+			return encode(tokenRecord{t.Pool, t.ID, t.Key, t.Uses, t.Used, nanos(t.Expires), t.Groups, t.Attributes, t.Replace, t.Approve, nanos(t.Created)})
+		},
+		decode: func(b []byte) (broker.EnrolToken, error) {
+			r, err := decode[tokenRecord](b)
+			return broker.EnrolToken{Pool: r.Pool, ID: r.ID, Key: r.Key, Uses: r.Uses, Used: r.Used, Expires: fromNanos(r.Expires),
+				Groups: r.Groups, Attributes: r.Attributes, Replace: r.Replace, Approve: r.Approve, Created: fromNanos(r.Created)}, err
+		}}
+}
+
+func signingRows() row[broker.SigningKey] {
+	return row[broker.SigningKey]{bucket: poolSigning, what: "signing key",
+		key: func(k *broker.SigningKey) (ident.Pool, string) { return k.Pool, k.ID },
+		encode: func(k *broker.SigningKey) ([]byte, error) {
+			return encode(signingRecord{k.Pool, k.ID, k.Alg, string(k.State), k.Public, k.Sealed, nanos(k.Created), nanos(k.Changed)})
+		},
+		decode: func(b []byte) (broker.SigningKey, error) {
+			r, err := decode[signingRecord](b)
+			return broker.SigningKey{Pool: r.Pool, ID: r.ID, Alg: r.Alg, State: broker.KeyState(r.State), Public: r.Public, Sealed: r.Sealed,
+				Created: fromNanos(r.Created), Changed: fromNanos(r.Changed)}, err
+		}}
+}

@@ -1,0 +1,152 @@
+package boltstore
+
+import (
+	"bytes"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// The top-level buckets.
+const (
+	bucketMeta           = "meta"
+	bucketPools          = "pools"
+	bucketSessions       = "sessions"
+	bucketSpent          = "spent"
+	bucketTail           = "tail"
+	bucketRuns           = "runs"
+	bucketTries          = "tries"
+	bucketOperators      = "operators"
+	bucketOperatorHashes = "operator-hashes"
+	bucketSecrets        = "secrets"
+)
+
+// The buckets and the record inside a pool's bucket.
+const (
+	poolDevices = "devices"
+	poolKeys    = "keys" // SHA-256 of a key to the name of its device
+	poolClients = "clients"
+	poolFlows   = "flows"
+	poolHooks   = "hooks"
+	poolTokens  = "enrol-tokens"
+	poolSigning = "signing-keys"
+	poolRow     = "record"
+)
+
+const keyFormat = "format"
+
+// appendFill is how full pages are left where keys come in ascending order.
+const appendFill = 0.95
+
+func topBuckets() []string {
+	return []string{bucketMeta, bucketPools, bucketSessions, bucketSpent, bucketTail, bucketRuns,
+		bucketTries, bucketOperators, bucketOperatorHashes, bucketSecrets}
+}
+
+func poolBuckets() []string {
+	return []string{poolDevices, poolKeys, poolClients, poolFlows, poolHooks, poolTokens, poolSigning}
+}
+
+// inPool gives the pool's bucket; broker.ErrNotFound if there is no such pool.
+func inPool(tx *bolt.Tx, pool ident.Pool) (*bolt.Bucket, error) {
+	if pool.IsZero() {
+		return nil, fmt.Errorf("%w: no pool named", broker.ErrInvalid)
+	}
+	b := tx.Bucket([]byte(bucketPools)).Bucket([]byte(pool.String()))
+	if b == nil {
+		return nil, fmt.Errorf("pool %s: %w", pool, broker.ErrNotFound)
+	}
+	return b, nil
+}
+
+// A row is the record type of a domain type D: R encodes it, and back.
+type row[D any] struct {
+	bucket string // in the pool's bucket
+	what   string // for errors
+	key    func(*D) (ident.Pool, string)
+	check  func(*D) error // may be nil
+	encode func(*D) ([]byte, error)
+	decode func([]byte) (D, error)
+}
+
+// put writes d, over what was there unless fresh is set.
+func (t row[D]) put(c *change, d *D, value []byte, fresh bool) error {
+	pool, key := t.key(d)
+	b, err := inPool(c.tx, pool)
+	if err != nil {
+		return err
+	}
+	if b = b.Bucket([]byte(t.bucket)); fresh && b.Get([]byte(key)) != nil {
+		return fmt.Errorf("%s %s: %w", t.what, key, broker.ErrExists)
+	}
+	return c.put(b, []byte(key), value)
+}
+
+// ready checks and encodes d.
+func (t row[D]) ready(d *D) ([]byte, error) {
+	if _, key := t.key(d); key == "" || len(key) > 128 {
+		return nil, fmt.Errorf("%w: a %s's name has 1 to 128 bytes, got %d", broker.ErrInvalid, t.what, len(key))
+	}
+	if t.check != nil {
+		if err := t.check(d); err != nil {
+			return nil, err
+		}
+	}
+	return t.encode(d)
+}
+
+func (t row[D]) get(tx *bolt.Tx, pool ident.Pool, key string) (D, error) {
+	var none D
+	b, err := inPool(tx, pool)
+	if err != nil {
+		return none, err
+	}
+	v := b.Bucket([]byte(t.bucket)).Get([]byte(key))
+	if v == nil {
+		return none, fmt.Errorf("%s %s: %w", t.what, key, broker.ErrNotFound)
+	}
+	return t.decode(v)
+}
+
+// list gives at most limit rows after a key; limit 0: all.
+func (t row[D]) list(tx *bolt.Tx, pool ident.Pool, after string, limit int) ([]D, error) {
+	b, err := inPool(tx, pool)
+	if err != nil {
+		return nil, err
+	}
+	var all []D
+	cur := b.Bucket([]byte(t.bucket)).Cursor()
+	for k, v := seekAfter(cur, []byte(after)); k != nil && (limit == 0 || len(all) < limit); k, v = cur.Next() {
+		d, err := t.decode(v)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, d)
+	}
+	return all, nil
+}
+
+func (t row[D]) delete(c *change, pool ident.Pool, key string) error {
+	b, err := inPool(c.tx, pool)
+	if err != nil {
+		return err
+	}
+	if b = b.Bucket([]byte(t.bucket)); b.Get([]byte(key)) == nil {
+		return fmt.Errorf("%s %s: %w", t.what, key, broker.ErrNotFound)
+	}
+	return c.delete(b, []byte(key))
+}
+
+// seekAfter moves to the first key behind after; to the first of all if after is empty.
+func seekAfter(cur *bolt.Cursor, after []byte) (k, v []byte) {
+	if len(after) == 0 {
+		return cur.First()
+	}
+	if k, v = cur.Seek(after); bytes.Equal(k, after) {
+		return cur.Next()
+	}
+	return k, v
+}

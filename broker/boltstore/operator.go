@@ -1,0 +1,143 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// CountTry implements broker.Tries.
+func (s *Store) CountTry(ctx context.Context, exchange ident.UUID, until time.Time) (int, error) {
+	var n uint32
+	err := s.update(ctx, "count try", func(c *change) error {
+		b := c.tx.Bucket([]byte(bucketTries))
+		n = 1
+		if v := b.Get(exchange[:]); len(v) == 12 {
+			n += binary.BigEndian.Uint32(v[8:])
+		}
+		b.FillPercent = appendFill
+		return c.put(b, exchange[:], binary.BigEndian.AppendUint32(untilRow(until.Add(keepCounted)), n))
+	})
+	return int(n), err
+}
+
+// SecretOnce implements broker.Secrets. create must not call the store.
+func (s *Store) SecretOnce(ctx context.Context, name string, create func() ([]byte, error)) (secret []byte, err error) {
+	if name == "" || len(name) > 128 {
+		return nil, fmt.Errorf("secret: %w: its name has 1 to 128 bytes, got %d", broker.ErrInvalid, len(name))
+	}
+	what := "secret " + name
+	err = s.view(ctx, what, func(tx *bolt.Tx) error {
+		secret = bytes.Clone(tx.Bucket([]byte(bucketSecrets)).Get([]byte(name)))
+		return nil
+	})
+	if err != nil || secret != nil {
+		return secret, err
+	}
+	err = s.update(ctx, what, func(c *change) error {
+		b := c.tx.Bucket([]byte(bucketSecrets))
+		if secret = bytes.Clone(b.Get([]byte(name))); secret != nil {
+			return nil
+		}
+		made, err := create()
+		if err != nil {
+			return err
+		}
+		secret = append([]byte{}, made...)
+		return c.put(b, []byte(name), bytes.Clone(secret))
+	})
+	if err != nil {
+		return nil, err
+	}
+	return secret, nil
+}
+
+func decodeOperator(b []byte) (broker.Operator, error) {
+	r, err := decode[operatorRecord](b)
+	return broker.Operator{Name: r.Name, Hash: r.Hash, Expires: fromNanos(r.Expires), Created: fromNanos(r.Created)}, err
+}
+
+// PutOperator implements broker.Operators; ErrExists when another operator has the hash.
+func (s *Store) PutOperator(ctx context.Context, o broker.Operator) error {
+	what := "write operator " + o.Name
+	if o.Name == "" || len(o.Name) > 128 || len(o.Hash) != sha256.Size {
+		return fmt.Errorf("%s: %w: an operator has a name of 1 to 128 bytes and a SHA-256", what, broker.ErrInvalid)
+	}
+	value, err := encode(operatorRecord{o.Name, o.Hash, nanos(o.Expires), nanos(o.Created)})
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return s.update(ctx, what, func(c *change) error {
+		all, hashes := c.tx.Bucket([]byte(bucketOperators)), c.tx.Bucket([]byte(bucketOperatorHashes))
+		if owner := hashes.Get(o.Hash); owner != nil && string(owner) != o.Name {
+			return broker.ErrExists
+		}
+		if err := dropHash(c, all.Get([]byte(o.Name))); err != nil {
+			return err
+		}
+		if err := c.put(hashes, o.Hash, []byte(o.Name)); err != nil {
+			return err
+		}
+		return c.put(all, []byte(o.Name), value)
+	})
+}
+
+// dropHash takes an operator's row, if there is one, out of the index.
+func dropHash(c *change, row []byte) error {
+	if row == nil {
+		return nil
+	}
+	o, err := decodeOperator(row)
+	if err != nil {
+		return err
+	}
+	return c.delete(c.tx.Bucket([]byte(bucketOperatorHashes)), o.Hash)
+}
+
+// OperatorByHash implements broker.Operators.
+func (s *Store) OperatorByHash(ctx context.Context, hash []byte) (o broker.Operator, err error) {
+	err = s.view(ctx, "find operator", func(tx *bolt.Tx) error {
+		name := tx.Bucket([]byte(bucketOperatorHashes)).Get(hash)
+		if name == nil {
+			return broker.ErrNotFound
+		}
+		o, err = decodeOperator(tx.Bucket([]byte(bucketOperators)).Get(name))
+		return err
+	})
+	return o, err
+}
+
+// ListOperators implements broker.Operators.
+func (s *Store) ListOperators(ctx context.Context) (all []broker.Operator, err error) {
+	err = s.view(ctx, "list operators", func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte(bucketOperators)).ForEach(func(_, v []byte) error {
+			o, err := decodeOperator(v)
+			all = append(all, o)
+			return err
+		})
+	})
+	return all, err
+}
+
+// DeleteOperator implements broker.Operators.
+func (s *Store) DeleteOperator(ctx context.Context, name string) error {
+	return s.update(ctx, "delete operator "+name, func(c *change) error {
+		b := c.tx.Bucket([]byte(bucketOperators))
+		row := b.Get([]byte(name))
+		if row == nil {
+			return broker.ErrNotFound
+		}
+		if err := dropHash(c, row); err != nil {
+			return err
+		}
+		return c.delete(b, []byte(name))
+	})
+}

@@ -1,0 +1,209 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// The records are what is on the disk: maps with integer keys, in Signet's one
+// CBOR form. Their numbers are frozen; a change that an older version would
+// misread raises FormatVersion. What is in a row's key or header isn't repeated.
+
+type poolRecord struct {
+	Name         ident.Pool `cbor:"1,keyasint"`
+	Issuer       string     `cbor:"2,keyasint,omitempty"`
+	Flow         string     `cbor:"3,keyasint,omitempty"`
+	Created      int64      `cbor:"4,keyasint,omitempty"`
+	Anchor       []byte     `cbor:"5,keyasint,omitempty"`
+	AnchorSealed []byte     `cbor:"6,keyasint,omitempty"`
+	AnswerSealed []byte     `cbor:"7,keyasint,omitempty"`
+}
+
+type authenticatorRecord struct {
+	Kind   string `cbor:"1,keyasint"`
+	Key    []byte `cbor:"2,keyasint,omitempty"`
+	Sealed []byte `cbor:"3,keyasint,omitempty"`
+	Added  int64  `cbor:"4,keyasint,omitempty"`
+}
+
+// A device's status and subject are in its row's header.
+type deviceRecord struct {
+	Pool           ident.Pool            `cbor:"1,keyasint"`
+	Name           ident.Name            `cbor:"2,keyasint"`
+	Authenticators []authenticatorRecord `cbor:"3,keyasint,omitempty"`
+	Attributes     map[string]string     `cbor:"4,keyasint,omitempty"`
+	Groups         []string              `cbor:"5,keyasint,omitempty"`
+	Created        int64                 `cbor:"6,keyasint,omitempty"`
+	Updated        int64                 `cbor:"7,keyasint,omitempty"`
+	SessionsAfter  int64                 `cbor:"8,keyasint,omitempty"`
+	Rev            uint64                `cbor:"9,keyasint"`
+}
+
+type clientRecord struct {
+	Pool        ident.Pool `cbor:"1,keyasint"`
+	ID          string     `cbor:"2,keyasint"`
+	Flow        string     `cbor:"3,keyasint,omitempty"`
+	Audiences   []string   `cbor:"4,keyasint,omitempty"`
+	AccessLife  int64      `cbor:"5,keyasint,omitempty"`
+	RefreshLife int64      `cbor:"6,keyasint,omitempty"`
+	Grace       int64      `cbor:"7,keyasint,omitempty"`
+	Created     int64      `cbor:"8,keyasint,omitempty"`
+}
+
+type flowRecord struct {
+	Pool    ident.Pool `cbor:"1,keyasint"`
+	Name    string     `cbor:"2,keyasint"`
+	Steps   []string   `cbor:"3,keyasint,omitempty"`
+	Define  string     `cbor:"4,keyasint,omitempty"`
+	Created int64      `cbor:"5,keyasint,omitempty"`
+}
+
+type hookRecord struct {
+	Pool    ident.Pool `cbor:"1,keyasint"`
+	Name    string     `cbor:"2,keyasint"`
+	URL     string     `cbor:"3,keyasint,omitempty"`
+	Sealed  []byte     `cbor:"4,keyasint,omitempty"`
+	Timeout int64      `cbor:"5,keyasint,omitempty"`
+	Created int64      `cbor:"6,keyasint,omitempty"`
+}
+
+type tokenRecord struct {
+	Pool       ident.Pool        `cbor:"1,keyasint"`
+	ID         string            `cbor:"2,keyasint"`
+	Key        []byte            `cbor:"3,keyasint,omitempty"`
+	Uses       int               `cbor:"4,keyasint,omitempty"`
+	Used       int               `cbor:"5,keyasint,omitempty"`
+	Expires    int64             `cbor:"6,keyasint,omitempty"`
+	Groups     []string          `cbor:"7,keyasint,omitempty"`
+	Attributes map[string]string `cbor:"8,keyasint,omitempty"`
+	Replace    bool              `cbor:"9,keyasint,omitempty"`
+	Approve    bool              `cbor:"10,keyasint,omitempty"`
+	Created    int64             `cbor:"11,keyasint,omitempty"`
+}
+
+type signingRecord struct {
+	Pool    ident.Pool `cbor:"1,keyasint"`
+	ID      string     `cbor:"2,keyasint"`
+	Alg     string     `cbor:"3,keyasint,omitempty"`
+	State   string     `cbor:"4,keyasint,omitempty"`
+	Public  []byte     `cbor:"5,keyasint,omitempty"`
+	Sealed  []byte     `cbor:"6,keyasint,omitempty"`
+	Created int64      `cbor:"7,keyasint,omitempty"`
+	Changed int64      `cbor:"8,keyasint,omitempty"`
+}
+
+// A session's id is its row's key.
+type sessionRecord struct {
+	Pool       ident.Pool `cbor:"1,keyasint"`
+	Name       ident.Name `cbor:"2,keyasint"`
+	Subject    []byte     `cbor:"3,keyasint"`
+	Client     string     `cbor:"4,keyasint,omitempty"`
+	Created    int64      `cbor:"5,keyasint,omitempty"`
+	Expires    int64      `cbor:"6,keyasint,omitempty"`
+	Revoked    bool       `cbor:"7,keyasint,omitempty"`
+	Generation uint32     `cbor:"8,keyasint,omitempty"`
+	Handle     []byte     `cbor:"9,keyasint,omitempty"`
+	Previous   []byte     `cbor:"10,keyasint,omitempty"`
+	Rotated    int64      `cbor:"11,keyasint,omitempty"`
+	Call       []byte     `cbor:"12,keyasint,omitempty"`
+}
+
+type operatorRecord struct {
+	Name    string `cbor:"1,keyasint"`
+	Hash    []byte `cbor:"2,keyasint"`
+	Expires int64  `cbor:"3,keyasint,omitempty"`
+	Created int64  `cbor:"4,keyasint,omitempty"`
+}
+
+// nanos keeps a time as nanoseconds since 1970, the zero time as 0, and what such
+// a number cannot hold (before 1678, after 2262) as the nearest that it can.
+func nanos(t time.Time) int64 {
+	first, last := time.Unix(0, math.MinInt64), time.Unix(0, math.MaxInt64)
+	switch {
+	case t.IsZero():
+		return 0
+	case t.Before(first):
+		return math.MinInt64
+	case t.After(last):
+		return math.MaxInt64
+	}
+	return t.UnixNano()
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n).UTC()
+}
+
+// encode gives the record's bytes, if they can be read again: broker.ErrInvalid
+// for a value outside the CBOR rules' limits.
+func encode(record any) ([]byte, error) { return encodeAfter(nil, record) }
+
+// encodeAfter is encode with a header in front.
+func encodeAfter(header []byte, record any) ([]byte, error) {
+	b, err := detcbor.Marshal(record)
+	if err == nil {
+		err = detcbor.Check(b)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: record: %w", broker.ErrInvalid, err)
+	}
+	return append(header, b...), nil
+}
+
+func decode[R any](b []byte) (R, error) {
+	var r R
+	if err := detcbor.Unmarshal(b, &r); err != nil {
+		return r, fmt.Errorf("%w: read a record: %w", ErrDamaged, err)
+	}
+	return r, nil
+}
+
+// Both kinds of header are read without decoding the rest.
+const (
+	deviceHeader  = 1 + len(ident.UUID{}) // status, subject
+	sessionHeader = 8                     // when the row may go, Unix seconds, big-endian
+)
+
+var errNoHeader = errors.New("row is shorter than its header")
+
+func statusByte(s broker.Status) (byte, error) {
+	switch s {
+	case broker.StatusPending:
+		return 1, nil
+	case broker.StatusActive:
+		return 2, nil
+	case broker.StatusDisabled:
+		return 3, nil
+	case broker.StatusQuarantined:
+		return 4, nil
+	}
+	return 0, fmt.Errorf("%w: status %q", broker.ErrInvalid, s)
+}
+
+// deviceHead reads a device's status and subject.
+func deviceHead(v []byte) (broker.Status, ident.UUID, error) {
+	if len(v) < deviceHeader {
+		return "", ident.UUID{}, fmt.Errorf("%w: device: %w", ErrDamaged, errNoHeader)
+	}
+	subject := ident.UUID(v[1:deviceHeader])
+	switch v[0] {
+	case 1:
+		return broker.StatusPending, subject, nil
+	case 2:
+		return broker.StatusActive, subject, nil
+	case 3:
+		return broker.StatusDisabled, subject, nil
+	case 4:
+		return broker.StatusQuarantined, subject, nil
+	}
+	return "", ident.UUID{}, fmt.Errorf("%w: device has status byte %d", ErrDamaged, v[0])
+}

@@ -1,0 +1,95 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// maxSessions is how many sessions ListSessions gives.
+const maxSessions = 100
+
+// storedSession reads a session and its device. A session whose device is gone, or
+// was made again since, is gone with it: broker.ErrNotFound.
+func storedSession(tx *bolt.Tx, id ident.UUID) (broker.Session, broker.Device, error) {
+	missing := fmt.Errorf("session %s: %w", id, broker.ErrNotFound)
+	v := tx.Bucket([]byte(bucketSessions)).Get(id[:])
+	if v == nil {
+		return broker.Session{}, broker.Device{}, missing
+	}
+	x, err := decodeSession(id, v)
+	if err != nil {
+		return broker.Session{}, broker.Device{}, err
+	}
+	d, err := deviceRows().get(tx, x.Device.Pool, x.Device.Name.String())
+	if errors.Is(err, broker.ErrNotFound) || err == nil && d.Subject != x.Subject {
+		return broker.Session{}, broker.Device{}, missing
+	}
+	return x, d, err
+}
+
+// Session implements broker.Sessions.
+func (s *Store) Session(ctx context.Context, id ident.UUID) (x broker.Session, err error) {
+	err = s.view(ctx, "read session", func(tx *bolt.Tx) (err error) {
+		x, _, err = storedSession(tx, id)
+		return err
+	})
+	return x, err
+}
+
+// UpdateSession implements broker.Sessions. What change does to the device is not
+// kept; it may not give the session another id, device or subject, and must not call the store.
+func (s *Store) UpdateSession(ctx context.Context, id ident.UUID, edit func(*broker.Session, *broker.Device) error) (broker.Session, error) {
+	var row []byte
+	err := s.update(ctx, "update session", func(c *change) error {
+		old, d, err := storedSession(c.tx, id)
+		if err != nil {
+			return err
+		}
+		x := old
+		if err := edit(&x, &d); err != nil {
+			return err
+		}
+		if x.ID != old.ID || x.Device != old.Device || x.Subject != old.Subject {
+			return fmt.Errorf("%w: a session's id, device and subject never change", broker.ErrInvalid)
+		}
+		if row, err = encodeSession(&x); err != nil {
+			return err
+		}
+		return c.put(c.tx.Bucket([]byte(bucketSessions)), id[:], bytes.Clone(row))
+	})
+	if err != nil {
+		return broker.Session{}, err
+	}
+	return decodeSession(id, row)
+}
+
+// ListSessions implements broker.Sessions.
+func (s *Store) ListSessions(ctx context.Context, id ident.Device) (all []broker.Session, err error) {
+	err = s.view(ctx, "list sessions", func(tx *bolt.Tx) error {
+		d, err := deviceRows().get(tx, id.Pool, id.Name.String())
+		if err != nil {
+			return err
+		}
+		for _, sid := range sessionsOf(tx, d.Subject) {
+			x, _, err := storedSession(tx, sid)
+			if errors.Is(err, broker.ErrNotFound) {
+				continue // purged; the index lags
+			}
+			if err != nil {
+				return err
+			}
+			if all = append(all, x); len(all) == maxSessions {
+				return nil
+			}
+		}
+		return nil
+	})
+	return all, err
+}

@@ -1,0 +1,5 @@
+//go:build planted_fsync_skipped
+
+package boltstore
+
+const syncSkipped = true
