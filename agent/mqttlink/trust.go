@@ -157,3 +157,9 @@ func find(chain []*x509.Certificate, fingerprint []byte) *x509.Certificate {
 	}
 	return nil
 }
+
+// CheckURL reports whether Dial would take the broker's address. Errors wrap ErrURL.
+func CheckURL(broker string) error {
+	_, err := parseURL(broker)
+	return err
+}

@@ -1,0 +1,210 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/keyfile"
+	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+const onceTimeout = 40 * time.Second // for one connection and one call
+
+type enrolFlags struct {
+	broker, pool, name, token, ca, fingerprint, anchor, key, psk, state, client, answer string
+}
+
+func (s *session) enroll(ctx context.Context, args []string) error {
+	var o enrolFlags
+	f := s.flags("enroll")
+	f.StringVar(&o.broker, "broker", "", "`URL` of the broker, mqtts://host:8883")
+	f.StringVar(&o.pool, "pool", "", "the device's `pool`")
+	f.StringVar(&o.name, "name", "", "the device's `name` in its pool")
+	f.StringVar(&o.token, "token", "", "enrolment `token`, or @FILE; also SIGNET_ENROLL_TOKEN")
+	f.StringVar(&o.ca, "ca", "", "PEM `file` with the root that the broker's certificate comes from")
+	f.StringVar(&o.fingerprint, "ca-fingerprint", "", "SHA-256 of that root, in `hex`")
+	f.StringVar(&o.anchor, "anchor", "", "start of the thumbprint of the pool's anchor, in `hex`, if there is no token")
+	f.StringVar(&o.key, "key", "file", "where the key lives: `file` (P-256) or file:ed25519")
+	f.StringVar(&o.psk, "psk-file", "", "shared key in a `file`, instead of an own key")
+	f.StringVar(&o.state, "state", "", "the device's own `folder`")
+	f.StringVar(&o.client, "client", "", "`client` of the pool to log in as")
+	f.StringVar(&o.answer, "answer-command", "", "`program` that answers custom challenges")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	c, err := o.settings()
+	if err != nil {
+		return err
+	}
+	kind, err := o.kind()
+	if err != nil {
+		return err
+	}
+	voucher, err := s.voucher(o.token)
+	if err != nil {
+		return err
+	}
+	path, err := s.folder(o.state, o.name)
+	if err != nil {
+		return err
+	}
+	return s.enrolIn(ctx, path, c, kind, voucher)
+}
+
+func (o *enrolFlags) settings() (*settings, error) {
+	if o.broker == "" || o.pool == "" || o.name == "" {
+		return nil, fmt.Errorf("%w: enroll needs --broker, --pool and --name", errUsage)
+	}
+	if err := mqttlink.CheckURL(o.broker); err != nil {
+		return nil, fmt.Errorf("--broker: %w", err)
+	}
+	pool, err := ident.ParsePool(o.pool)
+	if err != nil {
+		return nil, fmt.Errorf("%w: --pool: %w", errUsage, err)
+	}
+	name, err := ident.ParseName(o.name)
+	if err != nil {
+		return nil, fmt.Errorf("%w: --name: %w", errUsage, err)
+	}
+	c := &settings{Broker: o.broker, Device: ident.Device{Pool: pool, Name: name}, Client: o.client, Fingerprint: o.fingerprint, Anchor: o.anchor}
+	for _, p := range []struct {
+		from string
+		to   *string
+	}{{o.psk, &c.SharedKeyFile}, {o.answer, &c.AnswerCommand}} {
+		if p.from == "" {
+			continue
+		}
+		if *p.to, err = filepath.Abs(p.from); err != nil {
+			return nil, err
+		}
+	}
+	if o.ca != "" {
+		raw, err := os.ReadFile(o.ca)
+		if err != nil {
+			return nil, fmt.Errorf("read the CA file: %w", err)
+		}
+		c.CA = string(raw)
+	}
+	_, err = c.trust(nil)
+	return c, err
+}
+
+func (o *enrolFlags) kind() (keyfile.Kind, error) {
+	switch o.key {
+	case "file", "file:p256":
+		return keyfile.P256, nil
+	case "file:ed25519":
+		return keyfile.Ed25519, nil
+	}
+	return "", fmt.Errorf("%w: --key %q: only file and file:ed25519 so far", errUsage, o.key)
+}
+
+func (s *session) voucher(text string) (agent.Voucher, error) {
+	if text == "" {
+		text = s.getenv("SIGNET_ENROLL_TOKEN")
+	}
+	if path, ok := strings.CutPrefix(text, "@"); ok {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return agent.Voucher{}, fmt.Errorf("read the enrolment token: %w", err)
+		}
+		text = string(raw)
+	}
+	if text == "" {
+		return agent.Voucher{}, nil
+	}
+	t, err := protocol.ParseEnrolToken(text)
+	if err != nil {
+		return agent.Voucher{}, fmt.Errorf("--token: %w", err)
+	}
+	return agent.Voucher{Token: &t}, nil
+}
+
+// enrolIn writes key and settings before the first message leaves the device.
+func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Voucher) error {
+	d, err := keyfile.Open(path, nil)
+	if err != nil {
+		return err
+	}
+	defer d.Close() //nolint:errcheck // only a lock
+	prover, err := c.prover(ctx, d, kind)
+	if err != nil {
+		return err
+	}
+	a, err := c.agent(ctx, d, prover)
+	if err != nil {
+		return err
+	}
+	if err := c.save(d); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
+	defer cancel()
+	dial, err := c.dialer(a)
+	if err != nil {
+		return err
+	}
+	conn, err := dial(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // done with it
+	start := time.Now()
+	g, err := a.Enrol(ctx, conn, v)
+	if err != nil {
+		return fmt.Errorf("enrol %s: %w", c.Device, err)
+	}
+	fmt.Fprintf(s.out, "enrolled %s (%s) in %s; key in %s (%s); first token in %d ms\n",
+		c.Device.Name, g.Subject, c.Device.Pool, path, describe(prover), time.Since(start).Milliseconds())
+	return nil
+}
+
+func describe(p agent.Prover) string {
+	if k, ok := p.(*keyfile.Key); ok {
+		return string(k.Algorithm()) + ", file"
+	}
+	return "shared key"
+}
+
+func (s *session) unenroll(_ context.Context, args []string) error {
+	var state, name string
+	f := s.flags("unenroll")
+	f.StringVar(&state, "state", "", "the device's own `folder`")
+	f.StringVar(&name, "name", "", "the device's `name`")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	path, err := s.folder(state, name)
+	if err != nil {
+		return err
+	}
+	view, err := keyfile.View(path)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoDevice, err)
+	}
+	c, err := readSettings(view)
+	if err != nil {
+		return err
+	}
+	d, err := keyfile.Open(path, nil)
+	if err != nil {
+		return err
+	}
+	defer d.Close() //nolint:errcheck // only a lock
+	if err := d.Forget(); err != nil {
+		return err
+	}
+	if err := os.Remove(filepath.Join(path, settingsName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	fmt.Fprintf(s.out, "forgot %s on this device; the broker still knows it: signet device delete %s\n", c.Device, c.Device.Name)
+	return nil
+}

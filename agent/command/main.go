@@ -1,0 +1,122 @@
+// Package command is what signet-agent does: its subcommands, their flags, what
+// they print and the device's settings on disk. Tests run it without a process.
+//
+// It imports the standard library, agent with mqttlink, keyfile and localapi, and
+// protocol. It prints what happened in one line, ends an error with what to do
+// next, and prints no secret but the token that it was asked for.
+package command
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/keyfile"
+	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/protocol"
+)
+
+// Exit codes.
+const (
+	exitOK    = 0
+	exitFail  = 1
+	exitUsage = 2
+)
+
+const usage = `signet-agent is a device's side of Signet.
+
+  enroll      make this device known to a broker (--broker, --pool, --name, --token)
+  run         keep the device authenticated and serve tokens to its programs
+  status      where the device stands (-o json)
+  check       DNS, clock, TLS, login: ok, or why not
+  token       print a token (--type access|id, --format jwt|cwt, --audience A)
+  bugreport   what a developer needs to know, without secrets
+  unenroll    forget key and state on this device
+  version
+
+signet-agent COMMAND -h lists a command's flags.
+`
+
+// errUsage marks arguments that make no sense.
+var errUsage = errors.New("usage")
+
+// A session is one run of the program.
+type session struct {
+	out, err io.Writer
+	getenv   func(string) string
+}
+
+// Main runs one subcommand and gives the exit code: 0, 1 for a failure, 2 for
+// arguments that make no sense.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	s := &session{out: stdout, err: stderr, getenv: os.Getenv}
+	if len(args) == 0 {
+		fmt.Fprint(stderr, usage)
+		return exitUsage
+	}
+	run := map[string]func(context.Context, []string) error{
+		"enroll": s.enroll, "run": s.run, "status": s.status, "check": s.check, "token": s.token,
+		"bugreport": s.bugreport, "unenroll": s.unenroll, "version": s.version,
+	}[args[0]]
+	switch {
+	case args[0] == "help" || args[0] == "-h" || args[0] == "--help":
+		fmt.Fprint(stdout, usage)
+		return exitOK
+	case run == nil:
+		fmt.Fprintf(stderr, "signet-agent: no command %q\n\n%s", args[0], usage)
+		return exitUsage
+	}
+	err := run(ctx, args[1:])
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	}
+	fmt.Fprintf(stderr, "signet-agent: %v\n", err)
+	if h := hint(err); h != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", h)
+	}
+	if errors.Is(err, errUsage) {
+		return exitUsage
+	}
+	return exitFail
+}
+
+// hint says what to do next.
+func hint(err error) string {
+	for _, row := range []struct {
+		is   error
+		hint string
+	}{
+		{errUsage, "signet-agent COMMAND -h lists the flags"},
+		{errNoDevice, "signet-agent enroll makes this device known to a broker; --state or --name picks one of several"},
+		{protocol.ErrEnrolToken, "copy the token again from where it was made, or make one: signet enrollment create"},
+		{agent.ErrNoAnchor, "give an enrolment token, or the pool's anchor with --anchor"},
+		{agent.ErrGrant, "what answered is not the pinned broker; compare the token or anchor with the pool's"},
+		{agent.ErrNoSolver, "give a program that answers it with --answer-command"},
+		{keyfile.ErrKeyLost, "restore device.key, or signet-agent unenroll and enrol again with a token that allows a new key"},
+		{keyfile.ErrHeld, "a running signet-agent holds it; stop it first"},
+		{keyfile.ErrExposed, "chmod go-rwx the path named above"},
+		{mqttlink.ErrCertificate, "give the broker's root with --ca FILE; signet-agent check tells more"},
+		{mqttlink.ErrURL, "brokers are named like mqtts://broker.example:8883"},
+		{localapi.ErrForbidden, "run as the agent's user or in a group given to run --group"},
+		{protocol.CodeDisabled, "ask the operator: signet device enable"},
+		{protocol.CodeExists, "a device of that name has another key; use a token that allows replacement, or another name"},
+		{protocol.CodeDenied, "check pool, name and token; the broker's log says why"},
+		{protocol.CodePending, "an operator has yet to approve it: signet device approve"},
+		{fs.ErrPermission, "run as the user that enrolled the device"},
+		{context.DeadlineExceeded, "is the broker up and reachable? signet-agent check tells"},
+	} {
+		if errors.Is(err, row.is) {
+			return row.hint
+		}
+	}
+	return ""
+}

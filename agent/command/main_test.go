@@ -1,0 +1,151 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol"
+)
+
+func run(t *testing.T, args ...string) (code int, out, errs string) {
+	t.Helper()
+	var o, e bytes.Buffer
+	code = Main(t.Context(), args, &o, &e)
+	return code, o.String(), e.String()
+}
+
+func enrolToken(t *testing.T) string {
+	t.Helper()
+	tok, err := protocol.NewEnrolToken(bytes.Repeat([]byte{3}, 28), bytes.Repeat([]byte{4}, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tok.Reveal()
+}
+
+func TestArguments(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("XDG_STATE_HOME", "")
+	t.Setenv("STATE_DIRECTORY", "")
+	for _, tt := range []struct {
+		args string
+		code int
+		says string
+	}{
+		{"", 2, "enroll"},
+		{"frobnicate", 2, "no command"},
+		{"enroll", 2, "needs --broker"},
+		{"enroll --broker mqtts://h --pool Demo --name a", 2, "--pool"},
+		{"enroll --broker mqtts://h --pool demo --name a/b", 2, "--name"},
+		{"enroll --broker mqtts://h --pool demo --name a --key tpm", 2, "only file"},
+		{"enroll --broker mqtts://h --pool demo --name a --token nonsense", 1, "copy the token again"},
+		{"enroll --broker mqtts://h --pool demo --name a --ca-fingerprint 12", 2, "fingerprint"},
+		{"enroll --broker mqtt://far.example --pool demo --name a", 1, "mqtts://"},
+		{"status --state /nonexistent", 1, "enroll"},
+		{"token --type x", 2, "access or id"},
+		{"token --type id --format jwt", 2, "CWT"},
+		{"token", 1, "enroll"},
+		{"run --group staff", 2, "numbers"},
+		{"status extra", 2, "unexpected"},
+	} {
+		code, _, errs := run(t, strings.Fields(tt.args)...)
+		if code != tt.code || !strings.Contains(errs, tt.says) {
+			t.Errorf("%q: code %d, %q", tt.args, code, errs)
+		}
+	}
+	if code, out, _ := run(t, "version"); code != 0 || !strings.HasPrefix(out, "signet-agent ") {
+		t.Errorf("version: %d %q", code, out)
+	}
+}
+
+// A broker that is away costs nothing but the attempt: key and settings stay, so
+// the next attempt is the same device's.
+func TestEnrolWithoutBroker(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	tok := enrolToken(t)
+	args := []string{"enroll", "--broker", "mqtt://127.0.0.1:1", "--pool", "demo", "--name", "lamp-1", "--token", tok, "--state", dir}
+	code, _, errs := run(t, args...)
+	if code != 1 || strings.Contains(errs, tok) {
+		t.Fatalf("code %d: %s", code, errs)
+	}
+	key, err := os.ReadFile(filepath.Join(dir, "device.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _, _ = run(t, args...); code != 1 {
+		t.Fatal("no broker, yet it went well")
+	}
+	again, err := os.ReadFile(filepath.Join(dir, "device.key"))
+	if err != nil || !bytes.Equal(key, again) {
+		t.Error("the second attempt made a second identity")
+	}
+	code, out, _ := run(t, "status", "--state", dir, "-o", "json")
+	var st Status
+	if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 || st.Enrolled || st.Device != "demo:lamp-1" {
+		t.Errorf("status %d %s", code, out)
+	}
+	code, out, _ = run(t, "bugreport", "--state", dir)
+	if code != 0 || strings.Contains(out, tok) || strings.Contains(out, "PRIVATE") || !strings.Contains(out, "demo:lamp-1") {
+		t.Errorf("bugreport %d %s", code, out)
+	}
+	if code, out, _ = run(t, "check", "--state", dir); code != 1 || !strings.Contains(out, "TLS") || !strings.Contains(out, "DNS    ok") {
+		t.Errorf("check %d %s", code, out)
+	}
+	if code, out, errs = run(t, "unenroll", "--state", dir); code != 0 {
+		t.Errorf("unenroll %d %s %s", code, out, errs)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "device.key")); err == nil {
+		t.Error("the key is still there")
+	}
+}
+
+// status and token prefer the running agent.
+func TestAsksTheRunningAgent(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sa")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	ctx, cancel := context.WithCancel(t.Context())
+	ln, err := localapi.Listen(ctx, filepath.Join(dir, socketName), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		done <- localapi.Serve(ctx, ln, nil, func(_ context.Context, r localapi.Request) localapi.Reply {
+			if r.Op == "status" {
+				return localapi.Reply{Status: json.RawMessage(`{"device":"demo:a","running":true,"phase":"disabled","for":2,"reason":"refused: device disabled"}`)}
+			}
+			return localapi.Reply{Token: []byte(r.Type + "/" + r.Format + "/" + r.Audience)}
+		})
+	}()
+	if code, out, errs := run(t, "token", "--state", dir, "--audience", "x"); code != 0 || out != "access/jwt/x\n" {
+		t.Errorf("%d %q %q", code, out, errs)
+	}
+	if code, out, _ := run(t, "status", "--state", dir); code != 0 || out != "demo:a: disabled for 2s; refused: device disabled\n" {
+		t.Errorf("%d %q", code, out)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAnswerCommand(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "answer")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nread p\necho \"$1 $p\"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	got, err := answerWith(path)(t.Context(), "colour", map[string]string{"a": "b"})
+	// The parameters come without a newline, so read fails but fills p.
+	if err != nil || string(got) != `colour {"a":"b"}` {
+		t.Errorf("%q, %v", got, err)
+	}
+}

@@ -1,0 +1,252 @@
+package command
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/keyfile"
+	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol"
+)
+
+const socketName = "agent.sock"
+
+// A device is an opened folder: the agent on it and how it connects.
+type device struct {
+	dir      *keyfile.Dir
+	settings settings
+	agent    *agent.Agent
+	dial     agent.Dialer
+}
+
+// openDevice locks the folder of an enrolled device. The caller closes dir.
+func openDevice(ctx context.Context, path string) (*device, error) {
+	view, err := keyfile.View(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoDevice, err)
+	}
+	c, err := readSettings(view)
+	if err != nil {
+		return nil, err
+	}
+	d, err := keyfile.Open(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	v := &device{dir: d, settings: c}
+	if err := v.assemble(ctx); err != nil {
+		_ = d.Close()
+		return nil, err
+	}
+	return v, nil
+}
+
+func (v *device) assemble(ctx context.Context) error {
+	prover, err := v.settings.prover(ctx, v.dir, keyfile.P256)
+	if err != nil {
+		return err
+	}
+	if v.agent, err = v.settings.agent(ctx, v.dir, prover); err != nil {
+		return err
+	}
+	v.dial, err = v.settings.dialer(v.agent)
+	return err
+}
+
+func (s *session) run(ctx context.Context, args []string) error {
+	var state, name, socket, groups string
+	f := s.flags("run")
+	f.StringVar(&state, "state", "", "the device's own `folder`")
+	f.StringVar(&name, "name", "", "the device's `name`")
+	f.StringVar(&socket, "socket", "", "Unix `socket` for the device's programs (default: agent.sock in its folder)")
+	f.StringVar(&groups, "group", "", "`gids`, separated by commas, that may ask for tokens beside this user and root")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	gids, err := parseGroups(groups)
+	if err != nil {
+		return err
+	}
+	path, err := s.folder(state, name)
+	if err != nil {
+		return err
+	}
+	v, err := openDevice(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer v.dir.Close() //nolint:errcheck // only a lock
+	if socket == "" {
+		socket = filepath.Join(path, socketName)
+	}
+	ln, err := localapi.Listen(ctx, socket, len(gids) > 0)
+	if err != nil {
+		return err
+	}
+	w := &watch{device: v, special: map[string]*agent.Grant{}, log: slog.New(slog.NewTextHandler(s.err, nil))}
+	fmt.Fprintf(s.out, "running %s; programs ask %s\n", v.settings.Device, socket)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	served := make(chan error, 1)
+	go func() {
+		defer cancel()
+		served <- localapi.Serve(ctx, ln, gids, w.answer)
+	}()
+	go w.tell(ctx)
+	err = v.agent.Run(ctx, w.connect)
+	return errors.Join(err, <-served)
+}
+
+func parseGroups(s string) (gids []uint32, err error) {
+	for part := range strings.SplitSeq(s, ",") {
+		if part == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(part, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("%w: --group %q: want group ids, which are numbers", errUsage, part)
+		}
+		gids = append(gids, uint32(n))
+	}
+	return gids, nil
+}
+
+// A watch is a running agent as the device's programs see it.
+type watch struct {
+	*device
+	log *slog.Logger
+
+	mu      sync.Mutex // protects the fields below
+	link    agent.Connection
+	special map[string]*agent.Grant // tokens with special wishes, by wish
+}
+
+// connect remembers the connection in use, so that programs' calls share it.
+func (w *watch) connect(ctx context.Context, c *agent.Credential) (agent.Connection, error) {
+	conn, err := w.dial(ctx, c)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.link = nil; err == nil {
+		w.link = conn
+	}
+	return conn, err
+}
+
+// tell logs each change of the device's standing, once.
+func (w *watch) tell(ctx context.Context) {
+	last := agent.PhaseStarting
+	tick := time.NewTicker(200 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if st := w.agent.Status(); st.Phase != last {
+			last = st.Phase
+			w.log.Info(string(st.Phase), "device", w.settings.Device.String(), "err", st.Err)
+		}
+	}
+}
+
+func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
+	switch r.Op {
+	case "status":
+		raw, err := json.Marshal(report(&w.settings, w.agent))
+		if err != nil {
+			return localapi.Reply{Error: err.Error()}
+		}
+		return localapi.Reply{Status: raw}
+	case "token":
+		text, left, err := w.token(ctx, r)
+		if err != nil {
+			return localapi.Reply{Error: err.Error()}
+		}
+		return localapi.Reply{Token: []byte(text), Life: int64(left / time.Second)}
+	}
+	return localapi.Reply{Error: fmt.Sprintf("no such request %q", r.Op)}
+}
+
+// token gives the token at hand, or gets one, with at least a third of its life left.
+func (w *watch) token(ctx context.Context, r localapi.Request) (text string, left time.Duration, err error) {
+	ask, err := asked(r)
+	if err != nil {
+		return "", 0, err
+	}
+	st := w.agent.Status()
+	switch st.Phase {
+	case agent.PhaseDisabled, agent.PhaseRefused, agent.PhasePending, agent.PhaseDistrust:
+		return "", 0, st.Err
+	}
+	key := r.Format + " " + r.Audience
+	w.mu.Lock()
+	g, link := w.special[key], w.link
+	w.mu.Unlock()
+	if ask == nil {
+		g = w.agent.Current()
+	}
+	if g == nil || g.Left(time.Now()) < g.Life/3 {
+		if link == nil {
+			return "", 0, errors.New("the broker cannot be reached just now")
+		}
+		if ask == nil {
+			ask = &agent.Ask{}
+		}
+		if g, err = w.agent.Renew(ctx, link, *ask); err != nil {
+			return "", 0, err
+		}
+		w.mu.Lock()
+		w.special[key] = g
+		w.mu.Unlock()
+	}
+	text, err = spell(g, r.Type)
+	return text, g.Left(time.Now()), err
+}
+
+// asked is the wish that r stands for; nil if the usual grant will do.
+func asked(r localapi.Request) (*agent.Ask, error) {
+	format := protocol.FormatCWT
+	switch r.Format {
+	case "cwt", "":
+	case "jwt":
+		format = protocol.FormatJWT
+	default:
+		return nil, fmt.Errorf("%w: --format %q: want jwt or cwt", errUsage, r.Format)
+	}
+	switch r.Type {
+	case "id":
+		if r.Format == "jwt" || r.Audience != "" {
+			return nil, fmt.Errorf("%w: the ID token is the device's own: a CWT, without a choice of audience", errUsage)
+		}
+		return nil, nil
+	case "access", "":
+	default:
+		return nil, fmt.Errorf("%w: --type %q: want access or id", errUsage, r.Type)
+	}
+	if format == protocol.FormatCWT && r.Audience == "" {
+		return nil, nil
+	}
+	return &agent.Ask{Format: &format, Audience: r.Audience}, nil
+}
+
+// spell writes a token as text: a JWT as it is, a CWT in base64url.
+func spell(g *agent.Grant, class string) (string, error) {
+	switch {
+	case class == "id":
+		return base64.RawURLEncoding.EncodeToString(g.ID), nil
+	case g.Format == protocol.FormatJWT:
+		return string(g.Access), nil
+	}
+	return base64.RawURLEncoding.EncodeToString(g.Access), nil
+}

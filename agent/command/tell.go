@@ -1,0 +1,308 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/keyfile"
+	"github.com/signetd/signet/agent/localapi"
+)
+
+// A Status is what status -o json prints. Durations are in seconds.
+type Status struct {
+	Device   string `json:"device"`
+	Subject  string `json:"subject,omitempty"`
+	Issuer   string `json:"issuer,omitempty"`
+	Broker   string `json:"broker"`
+	Enrolled bool   `json:"enrolled"`
+	Running  bool   `json:"running"`
+	Phase    string `json:"phase"`
+	For      int64  `json:"for,omitempty"` // how long in this phase
+	Reason   string `json:"reason,omitempty"`
+	Retry    int64  `json:"retry_after,omitempty"`
+	Left     int64  `json:"token_left,omitempty"`
+	Offset   *int64 `json:"clock_offset,omitempty"` // to add to the local clock
+}
+
+func report(c *settings, a *agent.Agent) Status {
+	st := a.Status()
+	r := Status{
+		Device: c.Device.String(), Broker: c.Broker, Enrolled: a.Enrolled(), Running: true, Phase: string(st.Phase),
+		Retry: int64(st.Retry / time.Second),
+	}
+	if !st.Since.IsZero() {
+		r.For = int64(time.Since(st.Since) / time.Second)
+	}
+	if st.Err != nil {
+		r.Reason = st.Err.Error()
+	}
+	if g := a.Current(); g != nil {
+		r.Subject, r.Issuer, r.Left = g.Subject.String(), g.Issuer, int64(g.Left(time.Now())/time.Second)
+	}
+	if off, known := a.Offset(); known {
+		n := int64(off / time.Second)
+		r.Offset = &n
+	}
+	return r
+}
+
+// look asks the running agent, or reads what the folder tells.
+func look(ctx context.Context, path string) (Status, error) {
+	reply, err := localapi.Call(ctx, filepath.Join(path, socketName), localapi.Request{Op: "status"})
+	if err == nil {
+		var st Status
+		return st, json.Unmarshal(reply.Status, &st)
+	}
+	if !errors.Is(err, localapi.ErrNotRunning) {
+		return Status{}, err
+	}
+	d, err := keyfile.View(path)
+	if err != nil {
+		return Status{}, fmt.Errorf("%w: %w", errNoDevice, err)
+	}
+	c, err := readSettings(d)
+	if err != nil {
+		return Status{}, err
+	}
+	r, err := d.Load(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	st := Status{Device: c.Device.String(), Broker: c.Broker, Enrolled: r.Enrolled, Issuer: r.Issuer, Phase: "stopped"}
+	if !r.Subject.IsZero() {
+		st.Subject = r.Subject.String()
+	}
+	return st, nil
+}
+
+func (s *session) status(ctx context.Context, args []string) error {
+	var state, name, format string
+	f := s.flags("status")
+	f.StringVar(&state, "state", "", "the device's own `folder`")
+	f.StringVar(&name, "name", "", "the device's `name`")
+	f.StringVar(&format, "o", "text", "text or json")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	path, err := s.folder(state, name)
+	if err != nil {
+		return err
+	}
+	st, err := look(ctx, path)
+	if err != nil {
+		return err
+	}
+	switch format {
+	case "json":
+		enc := json.NewEncoder(s.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(st)
+	case "text":
+		fmt.Fprintln(s.out, st.line())
+		return nil
+	}
+	return fmt.Errorf("%w: -o %q: want text or json", errUsage, format)
+}
+
+func (st *Status) line() string {
+	if !st.Running {
+		if st.Enrolled {
+			return st.Device + ": enrolled; the agent is not running (signet-agent run)"
+		}
+		return st.Device + ": not enrolled yet (signet-agent enroll)"
+	}
+	out := fmt.Sprintf("%s: %s for %s", st.Device, st.Phase, time.Duration(st.For)*time.Second)
+	if st.Left > 0 {
+		out += fmt.Sprintf("; token good for %s", time.Duration(st.Left)*time.Second)
+	}
+	if st.Offset != nil && *st.Offset != 0 {
+		out += fmt.Sprintf("; this machine's clock is off by %s", time.Duration(*st.Offset)*time.Second)
+	}
+	if st.Reason != "" {
+		out += "; " + st.Reason
+	}
+	return out
+}
+
+func (s *session) token(ctx context.Context, args []string) error {
+	var state, name string
+	r := localapi.Request{Op: "token"}
+	f := s.flags("token")
+	f.StringVar(&state, "state", "", "the device's own `folder`")
+	f.StringVar(&name, "name", "", "the device's `name`")
+	f.StringVar(&r.Type, "type", "access", "access or id")
+	f.StringVar(&r.Format, "format", "", "jwt or cwt (default: jwt for access tokens)")
+	f.StringVar(&r.Audience, "audience", "", "whom the token is for (default: the pool)")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	if r.Format == "" && r.Type != "id" {
+		r.Format = "jwt"
+	}
+	ask, err := asked(r)
+	if err != nil {
+		return err
+	}
+	path, err := s.folder(state, name)
+	if err != nil {
+		return err
+	}
+	reply, err := localapi.Call(ctx, filepath.Join(path, socketName), r)
+	if err == nil {
+		fmt.Fprintln(s.out, string(reply.Token))
+		return nil
+	}
+	if !errors.Is(err, localapi.ErrNotRunning) {
+		return err
+	}
+	if ask == nil {
+		ask = new(agent.Ask)
+	}
+	g, err := once(ctx, path, *ask)
+	if err != nil {
+		return err
+	}
+	text, err := spell(g, r.Type)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out, text)
+	return nil
+}
+
+// once connects, renews and goes.
+func once(ctx context.Context, path string, ask agent.Ask) (*agent.Grant, error) {
+	v, err := openDevice(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer v.dir.Close() //nolint:errcheck // only a lock
+	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
+	defer cancel()
+	conn, err := v.dial(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // done with it
+	return v.agent.Renew(ctx, conn, ask)
+}
+
+// check goes the way to the broker step by step and stops where it is blocked.
+func (s *session) check(ctx context.Context, args []string) error {
+	var state, name string
+	f := s.flags("check")
+	f.StringVar(&state, "state", "", "the device's own `folder`")
+	f.StringVar(&name, "name", "", "the device's `name`")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	path, err := s.folder(state, name)
+	if err != nil {
+		return err
+	}
+	if st, err := look(ctx, path); err == nil && st.Running {
+		s.tick("agent", "running: "+st.line(), nil)
+		if st.Phase != string(agent.PhaseOnline) {
+			return s.tick("login", "", errors.New(st.Reason))
+		}
+		return s.tick("login", "ok", nil)
+	}
+	v, err := openDevice(ctx, path)
+	if err != nil {
+		return err
+	}
+	defer v.dir.Close() //nolint:errcheck // only a lock
+	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
+	defer cancel()
+	return s.walk(ctx, v)
+}
+
+func (s *session) walk(ctx context.Context, v *device) error {
+	u, err := url.Parse(v.settings.Broker)
+	if err != nil {
+		return err
+	}
+	addrs, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+	if err := s.tick("DNS", fmt.Sprintf("ok: %s is %v", u.Hostname(), addrs), err); err != nil {
+		return err
+	}
+	conn, err := v.dial(ctx, nil)
+	if err := s.tick("TLS", "ok: "+v.settings.Broker, err); err != nil {
+		return err
+	}
+	defer conn.Close() //nolint:errcheck // done with it
+	g, err := v.agent.Renew(ctx, conn, agent.Ask{})
+	text := ""
+	if g != nil {
+		text = fmt.Sprintf("ok: %s, token good for %s", g.Subject, g.Life)
+	}
+	if err := s.tick("login", text, err); err != nil {
+		return err
+	}
+	off, _ := v.agent.Offset()
+	return s.tick("clock", fmt.Sprintf("ok: the broker's is %s from this machine's, which is not relied on", off), nil)
+}
+
+// tick prints one line of check.
+func (s *session) tick(what, ok string, err error) error {
+	if err != nil {
+		fmt.Fprintf(s.out, "%-6s failed: %v\n", what, err)
+		return fmt.Errorf("check stopped at %s: %w", what, err)
+	}
+	fmt.Fprintf(s.out, "%-6s %s\n", what, ok)
+	return nil
+}
+
+func (s *session) bugreport(ctx context.Context, args []string) error {
+	var state, name string
+	f := s.flags("bugreport")
+	f.StringVar(&state, "state", "", "the device's own `folder`")
+	f.StringVar(&name, "name", "", "the device's `name`")
+	if err := parse(f, args); err != nil {
+		return err
+	}
+	out := map[string]any{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": time.Now().UTC()}
+	path, err := s.folder(state, name)
+	if err == nil {
+		var st Status
+		if st, err = look(ctx, path); err == nil {
+			out["status"] = st
+		}
+	}
+	if err != nil {
+		out["problem"] = err.Error()
+	}
+	if d, err := keyfile.View(path); err == nil {
+		if r, err := d.Load(ctx); err == nil {
+			out["floor"] = time.Unix(r.Floor, 0).UTC()
+			out["has"] = map[string]bool{"anchor": r.Anchor != nil, "key_statement": r.Statement != nil, "refresh_token": r.Refresh != nil}
+		}
+	}
+	enc := json.NewEncoder(s.out)
+	enc.SetIndent("", "  ")
+	return enc.Encode(out)
+}
+
+func (s *session) version(_ context.Context, args []string) error {
+	if err := parse(s.flags("version"), args); err != nil {
+		return err
+	}
+	fmt.Fprintf(s.out, "signet-agent %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return nil
+}
+
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "unknown"
+}
