@@ -1,0 +1,259 @@
+// Package daemon puts the broker together: store, exchange, MQTT server, HTTPS and
+// health listeners, from one Config. It is importable, so tests run what signetd runs.
+//
+// It imports every room of the broker. Certificates come in as an interface, so it
+// knows no certificate authority.
+package daemon
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/atrest"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/hook"
+	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/broker/mqttd"
+	"github.com/signetd/signet/broker/mqttfront"
+	"github.com/signetd/signet/broker/oidc"
+	"golang.org/x/sync/errgroup"
+)
+
+// Certificates is what the daemon needs of a certificate authority.
+type Certificates interface {
+	// GetCertificate gives the server's own certificate, renewed in time.
+	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	// Roots is the trust bundle, PEM.
+	Roots() []byte
+}
+
+// The files in the data folder.
+const (
+	StoreFile = "signet.db"
+	KeyFile   = "signet.key" // key-encryption key
+	CAFolder  = "ca"
+)
+
+// A Daemon is a broker that is put together and listens. Run serves.
+type Daemon struct {
+	Directory *directory.Directory
+	Addrs     Addrs
+
+	cfg    Config
+	log    *slog.Logger
+	store  *boltstore.Store
+	hooks  *hook.Caller
+	keys   *mint.Keys
+	mqtt   *mqttd.Server
+	mqttLn net.Listener
+	https  *http.Server
+	httpLn net.Listener
+	health *http.Server
+	healLn net.Listener
+	ctl    *http.Server
+	ctlLn  net.Listener
+	ready  atomic.Bool
+}
+
+// Addrs are the addresses that the daemon listens on.
+type Addrs struct{ MQTT, HTTPS, Health net.Addr }
+
+// Open opens the data folder and the listeners. Close or Run must follow.
+func Open(ctx context.Context, cfg Config, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
+	d := &Daemon{cfg: cfg, log: log}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	kek, err := atrest.LoadOrCreate(filepath.Join(cfg.Data, KeyFile))
+	if err != nil {
+		return nil, err
+	}
+	if d.store, err = boltstore.Open(ctx, filepath.Join(cfg.Data, StoreFile), boltstore.Options{}); err != nil {
+		return nil, err
+	}
+	if err := d.assemble(ctx, kek); err != nil {
+		return nil, err
+	}
+	if err := d.listen(); err != nil {
+		return nil, err
+	}
+	return d, d.serveHTTP(certs)
+}
+
+// OpenDirectory opens the data folder for operators' work alone: nobody is served.
+func OpenDirectory(ctx context.Context, cfg Config) (*Daemon, error) {
+	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	kek, err := atrest.LoadOrCreate(filepath.Join(cfg.Data, KeyFile))
+	if err != nil {
+		return nil, err
+	}
+	if d.store, err = boltstore.Open(ctx, filepath.Join(cfg.Data, StoreFile), boltstore.Options{}); err != nil {
+		return nil, err
+	}
+	if err := d.assemble(ctx, kek); err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	return d, nil
+}
+
+func (d *Daemon) listen() (err error) {
+	for _, l := range []struct {
+		what, addr string
+		to         *net.Listener
+	}{{"MQTT", d.cfg.Listen.MQTT, &d.mqttLn}, {"HTTPS", d.cfg.Listen.HTTPS, &d.httpLn}, {"health", d.cfg.Listen.Health, &d.healLn}} {
+		if *l.to, err = net.Listen("tcp", l.addr); err != nil {
+			return fmt.Errorf("listen for %s: %w", l.what, err)
+		}
+	}
+	if d.ctlLn, err = d.listenControl(); err != nil {
+		return err
+	}
+	d.Addrs = Addrs{d.mqttLn.Addr(), d.httpLn.Addr(), d.healLn.Addr()}
+	return nil
+}
+
+func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
+	sessionKey, err := d.clusterSecret(ctx, kek, "session")
+	if err != nil {
+		return err
+	}
+	refreshKey, err := d.clusterSecret(ctx, kek, "refresh")
+	if err != nil {
+		return err
+	}
+	d.keys = mint.NewKeys(d.store, kek, time.Now)
+	d.hooks = hook.New(d.store, kek, d.cfg.Hooks.Allow, time.Now)
+	authenticator, err := auth.New(auth.Config{Directory: d.store, Secrets: kek, Hooks: d.hooks, SessionKey: sessionKey})
+	if err != nil {
+		return err
+	}
+	minter, err := mint.New(mint.Config{Clients: d.store, Keys: d.keys, RefreshKey: refreshKey})
+	if err != nil {
+		return err
+	}
+	responder := exchange.New(authenticator, minter, d.store, d.log)
+	front, server, err := mqttfront.New(mqttd.Config{Log: d.log}, responder, d.store, d.keys, time.Now)
+	if err != nil {
+		return err
+	}
+	d.mqtt = server
+	d.Directory, err = directory.New(directory.Config{
+		Store: d.store, Sealer: kek, Notifier: front, Issuer: d.cfg.Issuer, InsecureHooks: len(d.cfg.Hooks.Allow) > 0,
+	})
+	return err
+}
+
+// clusterSecret gives 32 random bytes that every replica shares, made once.
+func (d *Daemon) clusterSecret(ctx context.Context, kek *atrest.Key, name string) ([]byte, error) {
+	purpose := broker.ClusterPurpose(name)
+	sealed, err := d.store.SecretOnce(ctx, name, func() ([]byte, error) {
+		raw := make([]byte, 32)
+		if _, err := rand.Read(raw); err != nil {
+			return nil, err
+		}
+		return kek.Seal(purpose, raw)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cluster secret %s: %w", name, err)
+	}
+	return kek.Open(purpose, sealed)
+}
+
+func (d *Daemon) serveHTTP(certs Certificates) error {
+	api, err := adminapi.Handler(adminapi.Config{Directory: d.Directory, Log: d.log, Version: d.cfg.Version})
+	if err != nil {
+		return err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/api/", api)
+	mux.Handle("/pools/", oidc.Handler(d.keys))
+	mux.Handle("/mqtt", d.mqtt.Handler())
+	mux.HandleFunc("GET /ca/roots.pem", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/pem-certificate-chain")
+		_, _ = w.Write(certs.Roots()) // a client that went away
+	})
+	conf := &tls.Config{GetCertificate: certs.GetCertificate, MinVersion: tls.VersionTLS12}
+	d.mqttLn = tls.NewListener(d.mqttLn, conf)
+	web := conf.Clone()
+	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
+	d.httpLn = tls.NewListener(d.httpLn, web)
+	errLog := slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
+	d.https = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: errLog}
+	d.ctl = &http.Server{Handler: d.controlHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errLog}
+	d.health = &http.Server{Handler: d.healthHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errLog}
+	return nil
+}
+
+// Run serves until ctx ends, then closes.
+func (d *Daemon) Run(ctx context.Context) error {
+	g, inner := errgroup.WithContext(ctx)
+	g.Go(func() error { return d.mqtt.Serve(inner, d.mqttLn) })
+	g.Go(func() error { return serve(d.https, d.httpLn) })
+	g.Go(func() error { return serve(d.health, d.healLn) })
+	g.Go(func() error { return serve(d.ctl, d.ctlLn) })
+	g.Go(func() error {
+		<-inner.Done()
+		d.ready.Store(false)
+		return d.Close()
+	})
+	d.ready.Store(true)
+	d.log.InfoContext(ctx, "serving", "mqtt", d.Addrs.MQTT.String(), "https", d.Addrs.HTTPS.String(), "health", d.Addrs.Health.String())
+	err := g.Wait()
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, mqttd.ErrClosed) || errors.Is(err, net.ErrClosed)) {
+		return nil
+	}
+	return err
+}
+
+func serve(s *http.Server, ln net.Listener) error {
+	if err := s.Serve(ln); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// shutdownTime is how long connections get to end by themselves.
+const shutdownTime = 5 * time.Second
+
+// Close ends everything, the store last. It may be called more than once.
+func (d *Daemon) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
+	defer cancel()
+	var errs []error
+	if d.mqtt != nil {
+		errs = append(errs, d.mqtt.Close(ctx))
+	}
+	for _, s := range []*http.Server{d.https, d.health, d.ctl} {
+		if s != nil {
+			errs = append(errs, s.Shutdown(ctx))
+		}
+	}
+	for _, ln := range []net.Listener{d.mqttLn, d.httpLn, d.healLn, d.ctlLn} {
+		if ln != nil {
+			_ = ln.Close() // a second close of one that served
+		}
+	}
+	if d.hooks != nil {
+		d.hooks.Close()
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,28 @@
+package daemon
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+)
+
+func (l Log) level() (slog.Level, error) {
+	var v slog.Level
+	if err := v.UnmarshalText([]byte(l.Level)); err != nil {
+		return v, fmt.Errorf("%w: log.level %q: want debug, info, warn or error", ErrConfig, l.Level)
+	}
+	return v, nil
+}
+
+// Logger makes the logger that l describes.
+func (l Log) Logger(w io.Writer) (*slog.Logger, error) {
+	level, err := l.level()
+	if err != nil {
+		return nil, err
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	if l.Format == "text" {
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	}
+	return slog.New(slog.NewJSONHandler(w, opts)), nil
+}
