@@ -34,10 +34,12 @@ type conn struct {
 	id         topic.ClientID
 	asksExpiry bool // its CONNECT asked for a session that outlives it
 
-	session   atomic.Pointer[Session] // nil until admitted; changed by Upgrade
-	connected atomic.Bool             // its CONNACK is out
-	pushes    atomic.Int32            // messages of ours on their way to it
-	pushed    chan struct{}           // signalled when pushes falls to zero
+	session atomic.Pointer[Session] // nil until admitted; changed by Upgrade
+	pushes  atomic.Int32            // messages of ours on their way to it
+	pushed  chan struct{}           // signalled when pushes falls to zero
+
+	writing   sync.Mutex // guards connected: no DISCONNECT comes before a CONNACK or a CONNACK after the end
+	connected bool       // its CONNACK is out
 
 	mu     sync.Mutex // guards ending, and that no deadline is put off once it is set
 	ending bool
@@ -96,12 +98,20 @@ func (c *conn) Write(p []byte) (int, error) {
 	if len(p) > 0 && p[0]>>4 == typeDisconnect && c.in.version < 5 {
 		return len(p), nil
 	}
+	c.writing.Lock()
+	defer c.writing.Unlock()
 	c.mu.Lock()
-	if !c.ending {
+	ending := c.ending
+	if !ending {
 		_ = c.Conn.SetWriteDeadline(time.Now().Add(c.srv.cfg.WriteTimeout))
 	}
 	c.mu.Unlock()
-	return c.Conn.Write(p)
+	if ending && !c.connected {
+		return 0, errEnding
+	}
+	n, err := c.Conn.Write(p)
+	c.connected = c.connected || len(p) > 0 && p[0]>>4 == typeConnack
+	return n, err
 }
 
 // SetDeadline takes mochi's keep-alive deadline, for reading only.
@@ -177,10 +187,17 @@ func (c *conn) hangUp(r Reason) {
 			waiting = false
 		}
 	}
-	if c.connected.Load() && c.client.Properties.ProtocolVersion == 5 {
+	c.sayWhy(r)
+	_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader, which closes
+}
+
+// sayWhy sends the reason by itself: mochi's own way waits for mochi's locks.
+func (c *conn) sayWhy(r Reason) {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	if c.connected && c.client.Properties.ProtocolVersion == 5 {
 		_, _ = c.Conn.Write([]byte{typeDisconnect << 4, 2, byte(r), 0})
 	}
-	_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader, which closes
 }
 
 // push publishes a message to this client alone, if it listens.

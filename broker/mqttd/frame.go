@@ -7,9 +7,10 @@ import (
 	"io"
 )
 
-// Packet types that clients send (MQTT 5, section 2.1.2).
+// Packet types (MQTT 5, section 2.1.2).
 const (
 	typeConnect     = 1
+	typeConnack     = 2
 	typePublish     = 3
 	typePuback      = 4
 	typePubcomp     = 7

@@ -25,7 +25,7 @@ func (h *hook) ID() string { return "signet" }
 
 func (h *hook) Provides(b byte) bool {
 	switch b {
-	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnSessionEstablished, mqtt.OnAuthPacket,
+	case mqtt.OnConnect, mqtt.OnConnectAuthenticate, mqtt.OnACLCheck, mqtt.OnAuthPacket,
 		mqtt.OnPacketRead, mqtt.OnPacketEncode, mqtt.OnPacketSent, mqtt.OnPublish, mqtt.OnPublishDropped, mqtt.OnWill:
 		return true
 	}
@@ -158,13 +158,6 @@ func mayLeave(w mqtt.Will, sess Session) bool {
 func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, _ packets.Packet) bool {
 	c := connOf(cl)
 	return c != nil && c.session.Load() != nil
-}
-
-// OnSessionEstablished follows the CONNACK.
-func (h *hook) OnSessionEstablished(cl *mqtt.Client, _ packets.Packet) {
-	if c := connOf(cl); c != nil {
-		c.connected.Store(true)
-	}
 }
 
 // OnACLCheck is asked about publishing, subscribing and each delivery.

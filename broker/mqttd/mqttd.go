@@ -203,6 +203,7 @@ func capabilities(cfg Config) *mqtt.Capabilities {
 	c.MaximumInflight = maxInflight
 	c.ReceiveMaximum = maxInflight
 	c.MaximumSessionExpiryInterval = 3600 // of no effect: the hook ends each session with its connection
+	c.MaximumMessageExpiryInterval = 0    // mochi would write it on every message
 	c.TopicAliasMaximum = 0               // mochi asks for permission before it resolves an alias
 	c.MinimumProtocolVersion = 4
 	c.Compatibilities.NoInheritedPropertiesOnAck = true

@@ -1,0 +1,270 @@
+package mqttd
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	"github.com/eclipse/paho.golang/paho"
+	paho3 "github.com/eclipse/paho.mqtt.golang"
+)
+
+// old gives an MQTT 3.1.1 client that doesn't come back by itself.
+func old(t *testing.T, broker, id string, change func(*paho3.ClientOptions)) paho3.Client {
+	t.Helper()
+	o := paho3.NewClientOptions().AddBroker(broker).SetClientID(id).SetProtocolVersion(4).
+		SetAutoReconnect(false).SetConnectTimeout(patience).SetOrderMatters(false)
+	if !strings.HasPrefix(id, "anon-") {
+		o.SetUsername(id).SetPassword("token-" + id)
+	}
+	if change != nil {
+		change(o)
+	}
+	c := paho3.NewClient(o)
+	t.Cleanup(func() { c.Disconnect(0) })
+	return c
+}
+
+func done(t *testing.T, tok paho3.Token) error {
+	t.Helper()
+	if !tok.WaitTimeout(patience) {
+		t.Fatal("no answer")
+	}
+	return tok.Error()
+}
+
+func must(t *testing.T, tok paho3.Token) {
+	t.Helper()
+	if err := done(t, tok); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func receive[T any](t *testing.T, what string, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(patience):
+		t.Fatalf("never: %s", what)
+	}
+	return v
+}
+
+func inbox() (chan string, paho3.MessageHandler) {
+	ch := make(chan string, 8)
+	return ch, func(_ paho3.Client, m paho3.Message) { ch <- m.Topic() + " " + string(m.Payload()) }
+}
+
+// The whole of a device's life with the library that the agent uses, over TLS.
+func TestPaho311(t *testing.T) {
+	server, client := selfSigned(t)
+	direct := make(chan bool, 1)
+	f := startOn(t, func(c *Config, _ *fixture) {
+		c.Respond = func(_ context.Context, id string, d bool, req []byte) ([]byte, func()) {
+			direct <- d
+			return append([]byte(id+" "), req...), nil
+		}
+	}, func(ln net.Listener) net.Listener { return tls.NewListener(ln, server) })
+	broker := "ssl://" + f.addr
+	withTLS := func(o *paho3.ClientOptions) { o.SetTLSConfig(client.Clone()) }
+
+	anon := old(t, broker, anonA, withTLS)
+	must(t, anon.Connect())
+	replies, onReply := inbox()
+	must(t, anon.Subscribe("signet/v1/"+anonA+"/rs", 1, onReply))
+	all := anon.Subscribe("#", 1, onReply)
+	_ = done(t, all) // paho calls a refusal no error
+	if code := all.(*paho3.SubscribeToken).Result()["#"]; code != 0x80 {
+		t.Errorf("anonymous: '#' got code %#x", code)
+	}
+	must(t, anon.Publish("signet/v1/"+anonA+"/rq", 1, false, "hello"))
+	if got := receive(t, "the reply", replies); got != "signet/v1/"+anonA+"/rs "+anonA+" hello" {
+		t.Errorf("got %q", got)
+	}
+	if !<-direct {
+		t.Error("TLS ends here, and the connection was not called direct")
+	}
+
+	watcher := old(t, broker, "w:w", withTLS)
+	f.gate.grants[device(t, "w:w")] = grantAll(t)
+	must(t, watcher.Connect())
+	seen, onSeen := inbox()
+	must(t, watcher.Subscribe("devices/#", 1, onSeen))
+
+	lost := make(chan error, 1)
+	dev := old(t, broker, "p:n", func(o *paho3.ClientOptions) {
+		withTLS(o)
+		o.SetWill("devices/p/n/gone", "bye", 1, false).SetConnectionLostHandler(func(_ paho3.Client, err error) { lost <- err })
+	})
+	must(t, dev.Connect())
+	must(t, dev.Publish("devices/p/n/x", 1, false, "1"))
+	if got := receive(t, "the message", seen); got != "devices/p/n/x 1" {
+		t.Errorf("got %q", got)
+	}
+	f.End(device(t, "p:n"), ReasonAdministrative)
+	receive(t, "the lost connection", lost)
+	if got := receive(t, "the will", seen); got != "devices/p/n/gone bye" {
+		t.Errorf("got %q", got)
+	}
+	wrong := old(t, broker, "p:m", func(o *paho3.ClientOptions) { withTLS(o); o.SetPassword("x") })
+	if err := done(t, wrong.Connect()); err == nil {
+		t.Error("a wrong token was admitted")
+	}
+}
+
+// A version 5 client hears why.
+func TestPaho5(t *testing.T) {
+	f := start(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	nc, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, gone := make(chan string, 8), make(chan byte, 1)
+	c := paho.NewClient(paho.ClientConfig{
+		Conn: nc,
+		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
+			got <- p.Packet.Topic + " " + string(p.Packet.Payload)
+			return true, nil
+		}},
+		OnServerDisconnect: func(d *paho.Disconnect) { gone <- d.ReasonCode },
+	})
+	expiry := uint32(600)
+	ack, err := c.Connect(ctx, &paho.Connect{
+		ClientID: "p:n/a", Username: "p:n", Password: []byte("token-p:n"), UsernameFlag: true, PasswordFlag: true, KeepAlive: 30,
+		Properties: &paho.ConnectProperties{SessionExpiryInterval: &expiry},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p := ack.Properties; p.SessionExpiryInterval == nil || *p.SessionExpiryInterval != 0 || p.RetainAvailable || p.MaximumPacketSize == nil {
+		t.Errorf("the CONNACK's properties: %+v", p)
+	}
+	sub, err := c.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{
+		{Topic: "devices/p/n/#", QoS: 1}, {Topic: "signet/v1/p:n/a/rs"}, {Topic: "signet/v1/p:n/rs"},
+	}})
+	if err == nil || sub.Reasons[0] != 1 || sub.Reasons[1] != 0 || sub.Reasons[2] != 0x87 {
+		t.Errorf("subscribing: %+v, %v", sub, err)
+	}
+	pub, err := c.Publish(ctx, &paho.Publish{Topic: "devices/p/m/x", QoS: 1})
+	if err == nil || pub.ReasonCode != 0x87 {
+		t.Errorf("publishing to another's: %+v, %v", pub, err)
+	}
+	for _, qos := range []byte{0, 1, 2} {
+		if _, err := c.Publish(ctx, &paho.Publish{Topic: "devices/p/n/x", QoS: qos, Payload: []byte("hi")}); err != nil {
+			t.Errorf("QoS %d: %v", qos, err)
+		}
+		if m := receive(t, "the message", got); m != "devices/p/n/x hi" {
+			t.Errorf("got %q", m)
+		}
+	}
+	if _, err := c.Publish(ctx, &paho.Publish{Topic: "signet/v1/p:n/a/rq", Payload: []byte("q")}); err != nil {
+		t.Error(err)
+	}
+	if m := receive(t, "the reply", got); m != "signet/v1/p:n/a/rs re:q" {
+		t.Errorf("got %q", m)
+	}
+	f.End(device(t, "p:n"), ReasonExpired)
+	if code := receive(t, "the DISCONNECT", gone); Reason(code) != ReasonExpired {
+		t.Errorf("reason %#x", code)
+	}
+	<-c.Done()
+}
+
+func TestWebSocket(t *testing.T) {
+	direct := make(chan bool, 4)
+	f := start(t, func(c *Config, _ *fixture) {
+		c.Respond = func(_ context.Context, _ string, d bool, req []byte) ([]byte, func()) { direct <- d; return req, nil }
+	})
+	web := httptest.NewTLSServer(f.Handler())
+	t.Cleanup(web.Close)
+	t.Cleanup(web.Client().CloseIdleConnections)
+	u, err := url.Parse(web.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := web.Client().Transport.(*http.Transport).TLSClientConfig
+	c := old(t, "wss://"+u.Host+"/mqtt", anonA, func(o *paho3.ClientOptions) { o.SetTLSConfig(&tls.Config{RootCAs: roots.RootCAs}) })
+	must(t, c.Connect())
+	replies, onReply := inbox()
+	must(t, c.Subscribe("signet/v1/"+anonA+"/rs", 0, onReply))
+	must(t, c.Publish("signet/v1/"+anonA+"/rq", 0, false, "hello"))
+	if got := receive(t, "the reply", replies); got != "signet/v1/"+anonA+"/rs hello" || !<-direct {
+		t.Errorf("got %q, or not direct", got)
+	}
+	c.Disconnect(0)
+
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	dial := func(protocols ...string) (*websocket.Conn, error) {
+		ws, _, err := websocket.Dial(ctx, web.URL, &websocket.DialOptions{HTTPClient: web.Client(), Subprotocols: protocols})
+		return ws, err
+	}
+	// The wrong protocol, the wrong kind of message, a hostile packet.
+	ws, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := ws.Read(ctx); websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
+		t.Errorf("without a subprotocol: %v", err)
+	}
+	if ws, err = dial("mqtt"); err != nil {
+		t.Fatal(err)
+	}
+	_ = ws.Write(ctx, websocket.MessageText, []byte("hello"))
+	if _, _, err := ws.Read(ctx); err == nil {
+		t.Error("a text message was answered")
+	}
+	if ws, err = dial("mqtt"); err != nil {
+		t.Fatal(err)
+	}
+	r := newRaw(t, websocket.NetConn(ctx, ws, websocket.MessageBinary))
+	r.v = 5
+	r.send(as("p:n", 5).bytes())
+	if kind, body := r.next(); kind != 0x20 || body[1] != 0 {
+		t.Fatalf("packet %#x %x", kind, body)
+	}
+	r.send([]byte{0x82, 6, 0, 1, 0, 0, 1, 'a'})
+	r.ended(ReasonMalformed)
+	if ws, err = dial("mqtt"); err != nil {
+		t.Fatal(err)
+	}
+	r = newRaw(t, websocket.NetConn(ctx, ws, websocket.MessageBinary))
+	r.v = 5
+	r.send(as("p:n", 5).bytes())
+	r.next()
+	f.End(device(t, "p:n"), ReasonAdministrative)
+	r.ended(ReasonAdministrative)
+}
+
+func TestServeConn(t *testing.T) {
+	f := start(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	here, there := net.Pipe()
+	ended := make(chan struct{})
+	go func() { f.ServeConn(ctx, there); close(ended) }()
+	c := newRaw(t, here)
+	c.v = 5
+	c.send(as("p:n", 5).bytes())
+	if kind, body := c.next(); kind != 0x20 || body[1] != 0 {
+		t.Fatalf("packet %#x %x", kind, body)
+	}
+	if f.Count() != 1 {
+		t.Error("it doesn't count")
+	}
+	cancel()
+	c.ended(ReasonShutdown)
+	<-ended
+	if err := f.Push("p:n", nil); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("pushing after the end: %v", err)
+	}
+}

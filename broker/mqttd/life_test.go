@@ -1,0 +1,375 @@
+package mqttd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/signetd/signet/protocol/topic"
+)
+
+func TestEnd(t *testing.T) {
+	f := start(t, nil)
+	d := device(t, "p:n")
+	watcher := f.watch("w:w", "devices/#")
+	for _, version := range []byte{4, 5} {
+		p := as("p:n", version)
+		p.will = "devices/p/n/gone"
+		c := f.mustConnect(p).mustSubscribe("signet/v1/p:n/ev", "devices/p/n/#")
+		suffixed := as("p:n", version)
+		suffixed.id = "p:n/2"
+		second := f.mustConnect(suffixed)
+		bystander := f.mustConnect(as("p:nn", version))
+
+		// What was pushed before still comes, then the reason, then the will.
+		if n := f.PushDevice(d, []byte("you are disabled")); n != 1 {
+			t.Errorf("pushed to %d connections, want the one that listens", n)
+		}
+		f.End(d, ReasonAdministrative)
+		if _, got := c.message(); got != "you are disabled" {
+			t.Errorf("got %q", got)
+		}
+		c.ended(ReasonAdministrative)
+		second.ended(ReasonAdministrative)
+		if n, got := watcher.message(); n != "devices/p/n/gone" || got != "last words" {
+			t.Errorf("the will: %q %q", n, got)
+		}
+		bystander.ping()
+		bystander.nc.Close()
+		eventually(t, "they are gone", func() bool { return f.Count() == 1 })
+		if err := f.Push("p:n", nil); !errors.Is(err, ErrNotConnected) {
+			t.Errorf("pushing after the end: %v", err)
+		}
+	}
+}
+
+// A device that goes on sending is told why nevertheless, what it sends counts
+// for nothing, and its will is sent, whatever mochi was at.
+func TestEndWhileSending(t *testing.T) {
+	f := start(t, nil)
+	watcher := f.watch("w:w", "devices/p/n/gone")
+	for range 50 {
+		p := as("p:n", 5)
+		p.will = "devices/p/n/gone"
+		c := f.mustConnect(p)
+		stop := make(chan struct{})
+		go func() {
+			defer close(stop)
+			for msg := packet(0x30, str("devices/p/n/x"), []byte{0}, make([]byte, 200)); ; {
+				if _, err := c.nc.Write(msg); err != nil {
+					return
+				}
+			}
+		}()
+		f.End(device(t, "p:n"), ReasonNotAuthorized)
+		c.ended(ReasonNotAuthorized)
+		if n, got := watcher.message(); n != "devices/p/n/gone" || got != "last words" {
+			t.Errorf("the will: %q %q", n, got)
+		}
+		c.nc.Close()
+		<-stop
+	}
+}
+
+// An End between a decision to admit and its effect counts.
+func TestEndDuringAdmission(t *testing.T) {
+	f := start(t, func(_ *Config, fx *fixture) { fx.gate.hold, fx.gate.held = make(chan struct{}), make(chan struct{}) })
+	c := f.dial()
+	c.v = 5
+	c.send(as("p:n", 5).bytes())
+	<-f.gate.held
+	f.End(device(t, "p:n"), ReasonAdministrative)
+	close(f.gate.hold)
+	if kind, body := c.next(); kind != 0x20 || body[1] != 0x87 {
+		t.Errorf("got packet %#x %x, want a refusing CONNACK", kind, body)
+	}
+	c.closed()
+	f.gate.mu.Lock()
+	f.gate.hold = nil
+	f.gate.mu.Unlock()
+	f.mustConnect(as("p:n", 5)).ping()
+}
+
+func TestEndDuringUpgrade(t *testing.T) {
+	upgraded := make(chan error, 1)
+	var f *fixture
+	f = start(t, func(c *Config, fx *fixture) {
+		c.Respond = func(_ context.Context, id string, _ bool, _ []byte) ([]byte, func()) {
+			d := device(t, "p:n")
+			fx.End(d, ReasonAdministrative)
+			return []byte("granted"), func() { upgraded <- fx.Upgrade(id, Session{Device: d}) }
+		}
+	})
+	c := f.mustConnect(connectPacket{version: 5, id: anonA})
+	c.publish(0, "signet/v1/"+anonA+"/rq", "x")
+	if err := <-upgraded; !errors.Is(err, ErrEnded) {
+		t.Errorf("upgrade: %v, want ErrEnded", err)
+	}
+	if code := c.subscribe("devices/p/n/#"); code != 0x87 {
+		t.Errorf("code %#x, want 0x87", code)
+	}
+}
+
+func TestExpiry(t *testing.T) {
+	f := start(t, nil)
+	watcher := f.watch("w:w", "devices/#")
+	for _, version := range []byte{4, 5} {
+		f.gate.mu.Lock()
+		f.gate.expires[device(t, "p:n")] = time.Now().Add(100 * time.Millisecond)
+		f.gate.mu.Unlock()
+		p := as("p:n", version)
+		p.will = "devices/p/n/gone"
+		c := f.mustConnect(p)
+		c.ended(ReasonExpired)
+		if n, _ := watcher.message(); n != "devices/p/n/gone" {
+			t.Errorf("the will went to %q", n)
+		}
+	}
+}
+
+func TestAnonymousExpiry(t *testing.T) {
+	f := start(t, func(c *Config, _ *fixture) { c.AnonymousFor = 100 * time.Millisecond })
+	c := f.mustConnect(connectPacket{version: 5, id: anonA})
+	upgraded := f.mustConnect(connectPacket{version: 5, id: anonB})
+	d := device(t, "p:n")
+	if err := f.Upgrade(anonB, Session{Device: d, Grant: topic.DefaultGrant(d)}); err != nil {
+		t.Fatal(err)
+	}
+	c.ended(ReasonExpired)
+	upgraded.ping()
+}
+
+func TestUpgrade(t *testing.T) {
+	d := device(t, "p:n")
+	var f *fixture
+	direct := make(chan bool, 9)
+	f = start(t, func(c *Config, fx *fixture) {
+		c.Respond = func(_ context.Context, id string, isDirect bool, req []byte) ([]byte, func()) {
+			direct <- isDirect
+			return []byte("granted"), func() {
+				if err := fx.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d)}); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
+	own := "signet/v1/" + anonA
+	c := f.mustConnect(connectPacket{version: 5, id: anonA}).mustSubscribe(own+"/rs", own+"/ev")
+	if code := c.subscribe("devices/p/n/#"); code != 0x87 {
+		t.Fatalf("before: code %#x", code)
+	}
+	c.publish(2, own+"/rq", "let me in") // QoS 1
+	for acked, replied := false, false; !acked || !replied; {
+		switch kind, body := c.next(); kind {
+		case 0x40:
+			acked = len(body) == 2 || body[2] <= 1
+		case 0x30:
+			replied = true
+		default:
+			t.Fatalf("packet %#x %x", kind, body)
+		}
+	}
+	if <-direct {
+		t.Error("a plain connection was called direct")
+	}
+	eventually(t, "it is the device's", func() bool { return len(f.clients.ofDevice(d)) == 1 })
+	c.mustSubscribe("devices/p/n/#")
+	c.publish(0, "devices/p/n/x", "mine")
+	if n, got := c.message(); n != "devices/p/n/x" || got != "mine" {
+		t.Errorf("got %q %q", n, got)
+	}
+	if code := c.subscribe("devices/p/m/#"); code != 0x87 {
+		t.Errorf("another's: code %#x", code)
+	}
+	c.publish(0, own+"/rq", "renew")
+	if n, _ := c.message(); n != own+"/rs" {
+		t.Errorf("a reply on %q", n)
+	}
+
+	// Its client id is taken now; another device can't have the connection.
+	if _, code := f.connect(connectPacket{version: 5, id: anonA}); code != 0x85 {
+		t.Errorf("taking over an upgraded connection: code %#x, want 0x85", code)
+	}
+	if err := f.Upgrade(anonA, Session{Device: device(t, "p:m")}); !errors.Is(err, ErrOtherDevice) {
+		t.Errorf("upgrade to another device: %v", err)
+	}
+	if err := f.Upgrade(anonB, Session{Device: d}); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("upgrade of nobody: %v", err)
+	}
+	if err := f.Upgrade(anonA, Session{}); err == nil {
+		t.Error("upgrade to no device")
+	}
+	f.PushDevice(d, []byte("event"))
+	if n, got := c.message(); n != own+"/ev" || got != "event" {
+		t.Errorf("got %q %q", n, got)
+	}
+	f.End(d, ReasonAdministrative)
+	c.ended(ReasonAdministrative)
+}
+
+// An anonymous client whose connection is half dead comes back with its id, but
+// not while a request of the old one might still upgrade it.
+func TestAnonymousComesBack(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	f := start(t, func(c *Config, _ *fixture) {
+		c.Respond = func(context.Context, string, bool, []byte) ([]byte, func()) {
+			close(asked)
+			<-answer
+			return nil, nil
+		}
+	})
+	first := f.mustConnect(connectPacket{version: 5, id: anonA})
+	second := f.mustConnect(connectPacket{version: 5, id: anonA})
+	first.ended(ReasonTakenOver)
+	second.publish(0, "signet/v1/"+anonA+"/rq", "x")
+	<-asked
+	third := f.dial()
+	third.v = 5
+	third.send(connectPacket{version: 5, id: anonA}.bytes())
+	second.ended(ReasonTakenOver)
+	select {
+	case <-f.waiting(anonA):
+		t.Error("the client id was given away with a request in work")
+	default:
+	}
+	close(answer)
+	if kind, body := third.next(); kind != 0x20 || body[1] != 0 {
+		t.Errorf("packet %#x %x, want a CONNACK", kind, body)
+	}
+}
+
+// waiting gives the channel that is closed when the client id is free.
+func (f *fixture) waiting(id string) <-chan struct{} {
+	f.clients.mu.Lock()
+	defer f.clients.mu.Unlock()
+	return f.clients.byID[id].released
+}
+
+func TestRequestsAreBounded(t *testing.T) {
+	var calls atomic.Int32
+	answer := make(chan struct{})
+	f := start(t, func(c *Config, _ *fixture) {
+		c.Workers, c.Queue = 1, 2
+		c.Respond = func(_ context.Context, _ string, _ bool, req []byte) ([]byte, func()) {
+			calls.Add(1)
+			<-answer
+			if string(req) == "panic" {
+				panic("as asked")
+			}
+			return req, nil
+		}
+	})
+	own := "signet/v1/" + anonA
+	c := f.mustConnect(connectPacket{version: 5, id: anonA}).mustSubscribe(own + "/rs")
+	d := f.mustConnect(as("p:n", 5))
+	d.publish(0, "signet/v1/p:n/rq", string(make([]byte, maxRequest+1)))
+	d.ping()
+	c.publish(0, own+"/rq", "panic")
+	eventually(t, "the worker is busy", func() bool { return calls.Load() == 1 })
+	for _, s := range []string{"1", "2", "3", "4", "5"} {
+		c.publish(0, own+"/rq", s)
+	}
+	c.ping()
+	close(answer)
+	for _, want := range []string{"1", "2"} {
+		if _, got := c.message(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	c.ping()
+	eventually(t, "all are done", f.noRequests)
+	if n := calls.Load(); n != 3 {
+		t.Errorf("%d calls, want 3: one at work and two in the queue", n)
+	}
+	c.publish(0, own+"/rq", "again")
+	if _, got := c.message(); got != "again" {
+		t.Errorf("got %q", got)
+	}
+	f.logs.mu.Lock()
+	f.logs.b.Reset() // the panic asked for
+	f.logs.mu.Unlock()
+}
+
+func (f *fixture) noRequests() bool {
+	f.requests.mu.Lock()
+	defer f.requests.mu.Unlock()
+	return f.requests.workers == 0
+}
+
+func TestClose(t *testing.T) {
+	f := start(t, nil)
+	c := f.mustConnect(as("p:n", 5))
+	silent := f.dial()
+	old := f.mustConnect(as("p:m", 4))
+	c.ping()
+	old.ping()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := f.Close(ctx); err != nil {
+		t.Fatal(err)
+	}
+	c.ended(ReasonShutdown)
+	old.ended(ReasonShutdown)
+	silent.closed()
+	if err := f.Close(ctx); !errors.Is(err, ErrClosed) {
+		t.Errorf("closing again: %v", err)
+	}
+	if nc, err := net.Dial("tcp", f.addr); err == nil {
+		nc.Close()
+		t.Error("still listening")
+	}
+	f.ServeConn(ctx, c.nc) // closes it
+}
+
+func TestConfig(t *testing.T) {
+	ok := Config{Gate: &testGate{}, Respond: func(context.Context, string, bool, []byte) ([]byte, func()) { return nil, nil }}
+	for name, change := range map[string]func(*Config){
+		"no gate":      func(c *Config) { c.Gate = nil },
+		"no responder": func(c *Config) { c.Respond = nil },
+		"negative":     func(c *Config) { c.Workers = -1 },
+		"tiny packets": func(c *Config) { c.MaxPacket = 100 },
+		"huge packets": func(c *Config) { c.MaxPacket = 1 << 30 },
+	} {
+		c := ok
+		if change(&c); c.Log != nil {
+			continue
+		}
+		if s, err := New(c); err == nil {
+			_ = s.Close(context.Background())
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestDeadlines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		fired := map[string]time.Duration{}
+		d := newDeadlines(func(k string) { fired[k] = time.Since(began) })
+		ctx, cancel := context.WithCancel(t.Context())
+		go d.run(ctx)
+		for k, in := range map[string]time.Duration{"c": 3 * time.Hour, "a": time.Second, "b": 2 * time.Second, "moved": time.Second, "gone": time.Second, "past": -1} {
+			d.set(k, began.Add(in))
+		}
+		d.set("moved", began.Add(5*time.Second))
+		d.set("gone", time.Time{})
+		d.set("nobody", time.Time{})
+		time.Sleep(4 * time.Hour)
+		synctest.Wait()
+		cancel()
+		synctest.Wait()
+		want := map[string]time.Duration{"past": 0, "a": time.Second, "b": 2 * time.Second, "moved": 5 * time.Second, "c": 3 * time.Hour}
+		for k, at := range want {
+			if got, ok := fired[k]; !ok || got != at {
+				t.Errorf("%s fired at %v (%v), want %v", k, got, ok, at)
+			}
+		}
+		if len(fired) != len(want) || len(d.heap) != 0 || len(d.byKey) != 0 {
+			t.Errorf("fired %v, left %d and %d", fired, len(d.heap), len(d.byKey))
+		}
+	})
+}
