@@ -295,6 +295,39 @@ func TestSecondChallengeByHook(t *testing.T) {
 	}
 }
 
+// TestEnrolmentRunsTheFlow: enrolling does not go round the client's other challenges.
+func TestEnrolmentRunsTheFlow(t *testing.T) {
+	s := harness.New(t)
+	web := httptest.NewServer(http.HandlerFunc(doorCode))
+	defer web.Close()
+	if _, _, err := s.Directory.CreateHook(t.Context(), broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Directory.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Directory.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "doors", Flow: "two", AccessLife: time.Hour}, true); err != nil {
+		t.Fatal(err)
+	}
+	for _, answer := range []string{"wrong", "42"} {
+		asked := 0
+		a := newAgent(t, s, "lock-1", harness.NewP256(t), func(c *agent.Config) {
+			c.Client = "doors"
+			c.Solver = func(context.Context, string, map[string]string) ([]byte, error) {
+				asked++
+				return []byte(answer), nil
+			}
+		})
+		_, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)})
+		if (err == nil) != (answer == "42") || asked == 0 {
+			t.Errorf("answer %q: %v, asked %d times", answer, err, asked)
+		}
+		if _, err := s.Store.Device(t.Context(), a.Device()); (err == nil) != (answer == "42") {
+			t.Errorf("answer %q: device in the directory: %v", answer, err)
+		}
+	}
+}
+
 // doorCode is a hook: it asks for two times 21.
 func doorCode(w http.ResponseWriter, r *http.Request) {
 	var in struct {

@@ -125,7 +125,9 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 	return a.next(ctx, s)
 }
 
-// Enrol opens an enrolment: one challenge, proved by the new key and the token.
+// Enrol opens an enrolment: the first challenge is proved by the new key and the
+// token, and stands for the key challenge that the client's flow begins with; the
+// flow's other challenges follow.
 func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol.Challenge, error) {
 	s, err := a.begin(&m.Wish, m)
 	if err != nil {
@@ -182,10 +184,6 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	if s.Call != m.Call() {
 		return nil, nil, fmt.Errorf("session of another call: %w", protocol.CodeDenied)
 	}
-	if s.Kind == protocol.KindEnrol {
-		p, err := a.finishEnrol(ctx, s, m, now)
-		return p, nil, err
-	}
 	device, err := a.check(ctx, s, m)
 	if err != nil {
 		return nil, nil, err
@@ -195,13 +193,16 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	if err != nil || next != nil {
 		return nil, next, err
 	}
+	p := &Proven{exchange: s.Exchange, wish: s.Wish, transcript: s.Transcript, at: now, call: s.Call}
+	if s.Enrol != nil {
+		return p, nil, a.enrolment(ctx, s, p)
+	}
 	by, err := provedBy(s, device)
 	if err != nil {
 		return nil, nil, err
 	}
-	return &Proven{
-		exchange: s.Exchange, wish: s.Wish, transcript: s.Transcript, device: *device, by: *by, at: now, call: s.Call,
-	}, nil, nil
+	p.device, p.by = *device, *by
+	return p, nil, nil
 }
 
 // provedBy refuses a flow that ended without proof of the device's key, and a

@@ -101,6 +101,9 @@ func (a *Authenticator) flow(ctx context.Context, pool *broker.Pool, client stri
 // decide gives the next step's challenge name, and its hook if it is custom; "" when done.
 func (a *Authenticator) decide(ctx context.Context, s *session, flow *broker.Flow) (step, hook string, err error) {
 	if flow.Define == "" {
+		if s.Enrol != nil && flow.Steps[0] != protocol.KindKey {
+			return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrolment answers: %w", flow.Name, protocol.CodeDenied)
+		}
 		if len(s.Results) == len(flow.Steps) {
 			return "", "", nil
 		}
@@ -207,6 +210,9 @@ func (a *Authenticator) check(ctx context.Context, s *session, m *protocol.Answe
 	d, err := a.known(ctx, s)
 	if err != nil {
 		return nil, err
+	}
+	if s.Kind == protocol.KindEnrol {
+		return d, a.checkEnrol(ctx, s, m)
 	}
 	if s.Kind == protocol.KindKey || s.Kind == protocol.KindPSK {
 		if err := a.checkProof(d, s.Kind, protocol.ProofInput(s.Kind, s.Transcript), m.Proof); err != nil {

@@ -1,0 +1,133 @@
+package auth
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// checkEnrol checks an enrolment's proofs: possession of the new key, and of the
+// enrolment token or, without one, that an operator registered the key before.
+func (a *Authenticator) checkEnrol(ctx context.Context, s *session, m *protocol.Answer) error {
+	key, err := token.ParseCOSEKey(s.Enrol.Key)
+	if err != nil {
+		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
+	}
+	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrol, s.Transcript), m.Proof); err != nil {
+		return fmt.Errorf("proof of possession: %w: %w", err, protocol.CodeDenied)
+	}
+	if s.Enrol.TokenID == nil {
+		_, err = a.registered(ctx, s, key)
+	} else {
+		err = a.admitted(ctx, s, m)
+	}
+	if err != nil {
+		return err
+	}
+	s.Proof = protocol.KindKey
+	s.Results = append(s.Results, Result{Name: protocol.KindKey, OK: true})
+	return nil
+}
+
+// registered gives the device whose key an operator registered before.
+func (a *Authenticator) registered(ctx context.Context, s *session, key *token.Key) (*broker.Device, error) {
+	d, err := a.known(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	if d != nil {
+		for _, auth := range d.Authenticators {
+			if k, err := token.ParseCOSEKey(auth.Key); err == nil && k.Equal(key) {
+				return d, active(d)
+			}
+		}
+	}
+	return nil, fmt.Errorf("key is not registered and no enrolment token was given: %w", protocol.CodeDenied)
+}
+
+// admitted checks the proof of the enrolment token. Whether the token has a use
+// left is the store's to say, in the writing transaction.
+func (a *Authenticator) admitted(ctx context.Context, s *session, m *protocol.Answer) error {
+	id := hex.EncodeToString(s.Enrol.TokenID)
+	t, err := a.dir.EnrolToken(ctx, s.Wish.Pool, id)
+	if err != nil {
+		return fmt.Errorf("enrolment token %s: %w", id, deny(err))
+	}
+	key, err := token.NewKey(ed25519.PublicKey(t.Key))
+	if err != nil {
+		return fmt.Errorf("enrolment token %s: %w", id, err)
+	}
+	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, s.Transcript), m.TokenProof); err != nil {
+		return fmt.Errorf("enrolment token %s: %w: %w", id, err, protocol.CodeDenied)
+	}
+	return nil
+}
+
+// enrolment completes p with what an enrolment, its flow done, will write.
+func (a *Authenticator) enrolment(ctx context.Context, s *session, p *Proven) error {
+	key, err := token.ParseCOSEKey(s.Enrol.Key)
+	if err != nil {
+		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
+	}
+	p.by = broker.Authenticator{Kind: protocol.KindKey, Key: key.MarshalCOSE(), Added: p.at}
+	p.enrolment = &broker.Enrolment{Now: p.at}
+	if s.Enrol.TokenID == nil {
+		d, err := a.registered(ctx, s, key)
+		if err != nil {
+			return err
+		}
+		p.device = *d
+	} else if err := a.admission(ctx, s, p); err != nil {
+		return err
+	}
+	p.enrolment.Device = p.device
+	return nil
+}
+
+// admission makes the device that an enrolment token brings in.
+func (a *Authenticator) admission(ctx context.Context, s *session, p *Proven) error {
+	id := hex.EncodeToString(s.Enrol.TokenID)
+	t, err := a.dir.EnrolToken(ctx, s.Wish.Pool, id)
+	if err != nil {
+		return fmt.Errorf("enrolment token %s: %w", id, deny(err))
+	}
+	sub, err := uuid.NewV7FromReader(a.random)
+	if err != nil {
+		return fmt.Errorf("subject: %w", err)
+	}
+	p.device = broker.Device{
+		ID: s.Wish.Device(), Subject: ident.UUID(sub), Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
+		Attributes: merge(s.Enrol.Attributes, t.Attributes), Groups: t.Groups, Created: p.at, Updated: p.at,
+	}
+	if t.Approve {
+		p.device.Status = broker.StatusPending
+	}
+	d, err := a.known(ctx, s)
+	if err != nil {
+		return err
+	}
+	if d != nil {
+		p.device.Subject = d.Subject // the store decides whether the key may be replaced
+	}
+	p.enrolment.TokenID = id
+	return nil
+}
+
+// merge lets what the token presets win over what the device states.
+func merge(stated, preset map[string]string) map[string]string {
+	out := make(map[string]string, len(stated)+len(preset))
+	for k, v := range stated {
+		out[k] = v
+	}
+	for k, v := range preset {
+		out[k] = v
+	}
+	return out
+}
