@@ -49,7 +49,7 @@ func (c *change) delete(b *bolt.Bucket, key []byte) error {
 
 // update runs do in the writer and returns when what it wrote is durable. When
 // ctx ends first, nothing was or will be written. do may run more than once; only
-// its last run counts. It must not call the store.
+// its last run counts. It must not call the store, nor end the goroutine (t.Fatal).
 func (s *Store) update(ctx context.Context, what string, do func(*change) error) error {
 	if err := s.submit(ctx, do); err != nil {
 		return fmt.Errorf("%s: %w", what, err)

@@ -1,0 +1,280 @@
+package boltstore
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// The crash test runs this test binary again as a child that writes to a store
+// until it is killed.
+const (
+	childEnv  = "SIGNET_STORE_CHILD" // the store's path
+	roundsEnv = "SIGNET_KILL_ROUNDS" // how often to kill; 20 if unset
+	childPool = "crash"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(childEnv); path != "" {
+		if err := runChild(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// runChild writes for ever, and prints a line for each write that was acknowledged:
+// "login UUID", "try UUID COUNT", "rotate UUID GENERATION", "enrol NAME".
+func runChild(path string) error {
+	ctx := context.Background()
+	s, err := Open(ctx, path, Options{SweepEvery: time.Millisecond})
+	if err != nil {
+		return err
+	}
+	p, err := ident.ParsePool(childPool)
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex // guards standard output: whole lines only
+	say := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
+		fmt.Printf(format+"\n", args...)
+	}
+	failed := make(chan error)
+	for range 8 {
+		go func() {
+			for {
+				if err := childStep(ctx, s, p, say); err != nil {
+					failed <- err
+					return
+				}
+			}
+		}()
+	}
+	return <-failed
+}
+
+func childStep(ctx context.Context, s *Store, p ident.Pool, say func(string, ...any)) error {
+	n, err := ident.ParseName(fmt.Sprintf("d-%x", rand.Uint64()))
+	if err != nil {
+		return err
+	}
+	d := broker.Device{ID: ident.Device{Pool: p, Name: n}, Subject: newUUID(), Status: broker.StatusActive,
+		Authenticators: []broker.Authenticator{{Kind: "key", Key: []byte(n.String())}}}
+	l := testLogin(d)
+	l.Enrol = &broker.Enrolment{Device: d, TokenID: "many", Now: time.Now()}
+	if _, err := s.RecordLogin(ctx, l); err != nil {
+		return err
+	}
+	say("enrol %s", n)
+	say("login %s", l.Session.ID)
+	l = testLogin(d)
+	if _, err := s.RecordLogin(ctx, l); err != nil {
+		return err
+	}
+	say("login %s", l.Session.ID)
+	x, err := s.UpdateSession(ctx, l.Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
+	if err != nil {
+		return err
+	}
+	say("rotate %s %d", x.ID, x.Generation)
+	count, err := s.CountTry(ctx, l.Session.ID, time.Now().Add(time.Hour))
+	if err != nil {
+		return err
+	}
+	say("try %s %d", l.Session.ID, count)
+	return nil
+}
+
+// newUUID gives a random UUIDv7 of now.
+func newUUID() ident.UUID {
+	var u ident.UUID
+	ms := uint64(time.Now().UnixMilli())
+	for i := range 6 {
+		u[i] = byte(ms >> (40 - 8*i))
+	}
+	a, b := rand.Uint64(), rand.Uint64()
+	for i := 6; i < 8; i++ {
+		u[i] = byte(a >> (8 * i))
+	}
+	for i := range 8 {
+		u[8+i] = byte(b >> (8 * i))
+	}
+	u[6], u[8] = u[6]&0x0f|0x70, u[8]&0x3f|0x80
+	return u
+}
+
+func testLogin(d broker.Device) broker.Login {
+	now := time.Now()
+	return broker.Login{Session: broker.Session{ID: newUUID(), Device: d.ID, Subject: d.Subject, Client: broker.DefaultClient,
+		Created: now, Expires: now.Add(24 * time.Hour), Generation: 1, Handle: make([]byte, 32)}}
+}
+
+// acknowledged is all that the children said was written.
+type acknowledged struct {
+	logins, enrolled []string
+	rotated, tries   map[string]int
+}
+
+func (a *acknowledged) read(line string) error {
+	var kind, id string
+	n := 0
+	if _, err := fmt.Sscan(line, &kind, &id, &n); err != nil && kind != "login" && kind != "enrol" {
+		return fmt.Errorf("child said %q: %w", line, err)
+	}
+	switch kind {
+	case "login":
+		a.logins = append(a.logins, id)
+	case "enrol":
+		a.enrolled = append(a.enrolled, id)
+	case "rotate":
+		a.rotated[id] = n
+	case "try":
+		a.tries[id] = n
+	default:
+		return fmt.Errorf("child said %q", line)
+	}
+	return nil
+}
+
+func TestKill(t *testing.T) {
+	rounds := 20
+	if s := os.Getenv(roundsEnv); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			t.Fatalf("%s: %v", roundsEnv, err)
+		}
+		rounds = n
+	}
+	if testing.Short() {
+		rounds = 3
+	}
+	path := filepath.Join(t.TempDir(), "store")
+	pool := seedCrash(t, path)
+	acked := &acknowledged{rotated: map[string]int{}, tries: map[string]int{}}
+	for round := range rounds {
+		before := len(acked.logins)
+		killChild(t, path, acked, 1+rand.IntN(400))
+		checkAcknowledged(t, path, pool, acked, before)
+		if t.Failed() {
+			t.Fatalf("round %d of %d, %d logins acknowledged", round+1, rounds, len(acked.logins))
+		}
+	}
+	if err := Check(t.Context(), path); err != nil {
+		t.Error(err)
+	}
+	t.Logf("%d rounds, %d logins acknowledged", rounds, len(acked.logins))
+}
+
+func seedCrash(t *testing.T, path string) ident.Pool {
+	t.Helper()
+	s := openStore(t, path, Options{})
+	p, err := ident.ParsePool(childPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreatePool(t.Context(), broker.Pool{Name: p}, nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreateEnrolToken(t.Context(), broker.EnrolToken{Pool: p, ID: "many", Uses: 1 << 30}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// killChild lets a child write, and kills it some moment after it has said lines things.
+func killChild(t *testing.T, path string, acked *acknowledged, lines int) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+path)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for sc, n := bufio.NewScanner(out), 1; sc.Scan(); n++ {
+		if err := acked.read(sc.Text()); err != nil {
+			t.Error(err)
+		}
+		if n == lines {
+			time.Sleep(rand.N(2 * time.Millisecond)) // a moment that the writer doesn't choose
+			if err := cmd.Process.Kill(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != -1 {
+		t.Fatalf("child ended by itself: %v", err)
+	}
+}
+
+// checkAcknowledged opens the store as it was left. Logins before the number
+// given were checked in an earlier round and are looked at by sample only.
+func checkAcknowledged(t *testing.T, path string, pool ident.Pool, acked *acknowledged, before int) {
+	t.Helper()
+	s := openStore(t, path, Options{SweepEvery: -1})
+	defer s.Close()
+	for i, id := range acked.logins {
+		if i < before && i%17 != 0 {
+			continue
+		}
+		u, err := ident.ParseUUID(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := s.Session(t.Context(), u)
+		if err != nil {
+			t.Fatalf("acknowledged and lost: %v", err)
+		}
+		if int(x.Generation) < acked.rotated[id] {
+			t.Errorf("session %s is at generation %d, %d was acknowledged", id, x.Generation, acked.rotated[id])
+		}
+		if want := acked.tries[id]; want > 0 {
+			if n, err := s.CountTry(t.Context(), u, time.Now().Add(time.Hour)); err != nil || n <= want {
+				t.Errorf("try %d of %s after %d were counted: %v", n, id, want, err)
+			}
+			acked.tries[id]++
+		}
+		if i%29 == 0 {
+			checkListed(t, s, x)
+		}
+	}
+	tok, err := s.EnrolToken(t.Context(), pool, "many")
+	if err != nil || tok.Used < len(acked.enrolled) {
+		t.Errorf("%d uses of the token for %d enrolments: %v", tok.Used, len(acked.enrolled), err)
+	}
+}
+
+func checkListed(t *testing.T, s *Store, x broker.Session) {
+	t.Helper()
+	all, err := s.ListSessions(t.Context(), x.Device)
+	if err != nil {
+		t.Error(err)
+	}
+	for _, y := range all {
+		if y.ID == x.ID {
+			return
+		}
+	}
+	t.Errorf("session %s is missing in its device's list", x.ID)
+}

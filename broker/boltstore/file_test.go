@@ -1,0 +1,394 @@
+package boltstore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+func TestOpenHeldByAnotherProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store")
+	seedCrash(t, path)
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), childEnv+"="+path)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	drained := make(chan error, 1)
+	defer func() {
+		killErr := cmd.Process.Kill()
+		<-drained
+		if err := cmd.Wait(); killErr != nil || err == nil {
+			t.Errorf("kill the child: %v, %v", killErr, err)
+		}
+	}()
+	_, err = io.ReadFull(out, make([]byte, 1)) // it writes, so it has the file
+	go func() {
+		_, err := io.Copy(io.Discard, out)
+		drained <- err
+	}()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, open := range []func() error{
+		func() error { _, err := Open(t.Context(), path, Options{LockWait: time.Millisecond}); return err },
+		func() error { return Check(t.Context(), path) },
+	} {
+		var held *HeldError
+		if err := open(); !errors.As(err, &held) || held.PID != cmd.Process.Pid {
+			t.Errorf("got %v, want that process %d holds the store", err, cmd.Process.Pid)
+		}
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		spoil func(t *testing.T, path string)
+		want  func(error) bool
+	}{
+		{"newer format", func(t *testing.T, path string) {
+			inFile(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte(bucketMeta)).Put([]byte(keyFormat), []byte("2")) })
+		}, func(err error) bool {
+			var newer *NewerError
+			return errors.As(err, &newer) && newer.Found == 2 && newer.Supported == FormatVersion
+		}},
+		{"no format", func(t *testing.T, path string) {
+			inFile(t, path, func(tx *bolt.Tx) error { return tx.Bucket([]byte(bucketMeta)).Delete([]byte(keyFormat)) })
+		}, isDamaged},
+		{"another program's file", func(t *testing.T, path string) {
+			inFile(t, path, func(tx *bolt.Tx) error { return tx.DeleteBucket([]byte(bucketMeta)) })
+		}, isDamaged},
+		{"text", func(t *testing.T, path string) { write(t, path, bytes.Repeat([]byte("no store "), 4096)) }, isDamaged},
+		{"cut short", func(t *testing.T, path string) { truncate(t, path, 3*4096) }, isDamaged},
+		{"cut to its first page", func(t *testing.T, path string) { truncate(t, path, 4096) }, func(err error) bool { return err != nil }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "store")
+			seedCrash(t, path)
+			tt.spoil(t, path)
+			was := read(t, path)
+			s, err := Open(t.Context(), path, Options{})
+			if err == nil {
+				t.Fatal(errors.Join(errors.New("opened"), s.Close()))
+			}
+			if !tt.want(err) {
+				t.Errorf("wrong error: %v", err)
+			}
+			if !bytes.Equal(was, read(t, path)) {
+				t.Error("the refused file was changed")
+			}
+		})
+	}
+}
+
+func isDamaged(err error) bool { return errors.Is(err, ErrDamaged) }
+
+func inFile(t *testing.T, path string, f func(*bolt.Tx) error) {
+	t.Helper()
+	db, err := bolt.Open(path, 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(db.Update(f), db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func write(t *testing.T, path string, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func truncate(t *testing.T, path string, size int64) {
+	t.Helper()
+	if err := os.Truncate(path, size); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// seeded gives an open store with a pool and an active device.
+func seeded(t testing.TB, opts Options) (*Store, broker.Device) {
+	t.Helper()
+	s := openStore(t, filepath.Join(t.TempDir(), "store"), opts)
+	p, err := ident.ParsePool(childPool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.CreatePool(t.Context(), broker.Pool{Name: p}, nil, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	return s, addDevice(t, s, "one")
+}
+
+func addDevice(t testing.TB, s *Store, name string) broker.Device {
+	t.Helper()
+	id, err := ident.ParseDevice(childPool + ":" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive}
+	if err := s.CreateDevice(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func TestBackupWhileWriting(t *testing.T) {
+	s, d := seeded(t, Options{})
+	var before []ident.UUID
+	for range 200 {
+		l := testLogin(d)
+		if _, err := s.RecordLogin(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		before = append(before, l.Session.ID)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := s.RecordLogin(ctx, testLogin(d)); err != nil && !errors.Is(err, context.Canceled) {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	var copied bytes.Buffer
+	n, err := s.Backup(t.Context(), &copied)
+	stop()
+	wg.Wait()
+	if err != nil || n != int64(copied.Len()) {
+		t.Fatalf("backup of %d bytes said %d: %v", copied.Len(), n, err)
+	}
+	path := filepath.Join(t.TempDir(), "restored")
+	if err := Restore(t.Context(), path, &copied); err != nil {
+		t.Fatal(err)
+	}
+	restored := openStore(t, path, Options{})
+	for _, id := range before {
+		if _, err := restored.Session(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := Restore(t.Context(), path, bytes.NewReader(nil)); !errors.Is(err, broker.ErrExists) {
+		t.Errorf("restore over a store: %v", err)
+	}
+}
+
+func TestRestoreRefuses(t *testing.T) {
+	s, _ := seeded(t, Options{})
+	var whole bytes.Buffer
+	if _, err := s.Backup(t.Context(), &whole); err != nil {
+		t.Fatal(err)
+	}
+	flipped := bytes.Clone(whole.Bytes())
+	flipped[len(flipped)/2] ^= 1
+	for name, b := range map[string][]byte{
+		"empty": nil, "cut": whole.Bytes()[:whole.Len()-1], "half": whole.Bytes()[:whole.Len()/2],
+		"longer": append(bytes.Clone(whole.Bytes()), 0), "a bit flipped": flipped, "no store": []byte("hello"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "restored")
+			if err := Restore(t.Context(), path, bytes.NewReader(b)); !errors.Is(err, ErrDamaged) {
+				t.Errorf("got %v, want ErrDamaged", err)
+			}
+			if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 0 {
+				t.Errorf("left behind: %v %v", left, err)
+			}
+		})
+	}
+}
+
+// planned makes commits fail as a test says.
+type planned struct {
+	mu   sync.Mutex // guards the fields
+	err  error
+	seen []int
+	hold chan struct{} // if set, the next commit waits until it is closed
+}
+
+func (p *planned) BeforeCommit(changes int) error {
+	p.mu.Lock()
+	p.seen = append(p.seen, changes)
+	hold, err := p.hold, p.err
+	p.hold = nil
+	p.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	return err
+}
+
+func (p *planned) set(err error, hold chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err, p.hold = err, hold
+}
+
+func TestFailedCommitWritesNothing(t *testing.T) {
+	faults := &planned{}
+	s, d := seeded(t, Options{Faults: faults})
+	fault := errors.New("disk is on fire")
+	faults.set(fault, nil)
+	l := testLogin(d)
+	if _, err := s.RecordLogin(t.Context(), l); !errors.Is(err, fault) {
+		t.Fatalf("got %v", err)
+	}
+	faults.set(nil, nil)
+	if _, err := s.Session(t.Context(), l.Session.ID); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("session after the failure: %v", err)
+	}
+	if _, err := s.RecordLogin(t.Context(), l); err != nil {
+		t.Errorf("after the failure: %v", err)
+	}
+}
+
+// TestBatch holds a commit until many changes wait: they must share the next one,
+// and those that fail, panic or are withdrawn must not spoil the others.
+func TestBatch(t *testing.T) {
+	faults := &planned{}
+	s, d := seeded(t, Options{Faults: faults, SweepEvery: -1})
+	hold := make(chan struct{})
+	faults.set(nil, hold)
+	first := make(chan error, 1)
+	go func() { _, err := s.RecordLogin(t.Context(), testLogin(d)); first <- err }()
+	for faults.holding() {
+		time.Sleep(time.Millisecond)
+	}
+	const n = 300
+	ctx, cancel := context.WithCancel(t.Context())
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	stop := errors.New("stop")
+	for i := range n {
+		wg.Go(func() {
+			switch i % 10 {
+			case 0:
+				errs[i] = s.update(t.Context(), "fail", func(c *change) error {
+					return errors.Join(c.put(c.tx.Bucket([]byte(bucketSecrets)), fmt.Appendf(nil, "bad %d", i), nil), stop)
+				})
+			case 1:
+				errs[i] = s.update(t.Context(), "panic", func(*change) error { panic("on purpose") })
+			case 2:
+				_, errs[i] = s.RecordLogin(ctx, testLogin(d))
+			default:
+				_, errs[i] = s.RecordLogin(t.Context(), testLogin(d))
+			}
+		})
+	}
+	for len(s.queue) < n {
+		time.Sleep(time.Millisecond)
+	}
+	commits := s.Stats().Commits
+	cancel()
+	close(hold)
+	wg.Wait()
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	for i, err := range errs {
+		good := err == nil
+		switch i % 10 {
+		case 0:
+			good = errors.Is(err, stop)
+		case 1:
+			good = err != nil
+		case 2:
+			good = err == nil || errors.Is(err, context.Canceled)
+		}
+		if !good {
+			t.Errorf("change %d: %v", i, err)
+		}
+	}
+	if got := s.Stats().Commits - commits; got > 3 {
+		t.Errorf("%d commits for %d changes that waited together", got, n)
+	}
+	err := s.view(t.Context(), "look", func(tx *bolt.Tx) error {
+		if k, _ := tx.Bucket([]byte(bucketSecrets)).Cursor().First(); k != nil {
+			t.Errorf("a failed change left %q", k)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func (p *planned) holding() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hold != nil
+}
+
+func TestCloseDrains(t *testing.T) {
+	faults := &planned{}
+	s, d := seeded(t, Options{Faults: faults, SweepEvery: -1})
+	hold := make(chan struct{})
+	faults.set(nil, hold)
+	errs := make(chan error, 50)
+	for range cap(errs) {
+		go func() { _, err := s.RecordLogin(t.Context(), testLogin(d)); errs <- err }()
+	}
+	for len(s.queue) == 0 || faults.holding() {
+		time.Sleep(time.Millisecond)
+	}
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	close(hold)
+	wrote := 0
+	for range cap(errs) {
+		if err := <-errs; err == nil {
+			wrote++
+		} else if !errors.Is(err, ErrClosed) {
+			t.Error(err)
+		}
+	}
+	if err := <-closed; err != nil || wrote == 0 {
+		t.Errorf("%d writes drained: %v", wrote, err)
+	}
+	if _, err := s.Device(t.Context(), d.ID); !errors.Is(err, ErrClosed) {
+		t.Errorf("read after close: %v", err)
+	}
+	if _, err := s.RecordLogin(t.Context(), testLogin(d)); !errors.Is(err, ErrClosed) {
+		t.Errorf("write after close: %v", err)
+	}
+	again := openStore(t, s.path, Options{})
+	all, err := again.ListSessions(t.Context(), d.ID)
+	if err != nil || len(all) != wrote {
+		t.Errorf("%d sessions on disk, %d acknowledged: %v", len(all), wrote, err)
+	}
+	if _, err := os.Stat(pidPath(s.path)); err != nil {
+		t.Error(err)
+	}
+}

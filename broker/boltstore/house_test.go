@@ -1,0 +1,194 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// TestIndexFolds: lists stay true through folds and reopening, in whatever order ids come.
+func TestIndexFolds(t *testing.T) {
+	s, one := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true})
+	two := addDevice(t, s, "two")
+	want := map[ident.Device][]string{}
+	for i := range 60 {
+		for _, d := range []broker.Device{one, two} {
+			l := testLogin(d)
+			l.Session.ID[0] ^= byte(i % 3) // arrival isn't the ids' order
+			if _, err := s.RecordLogin(t.Context(), l); err != nil {
+				t.Fatal(err)
+			}
+			want[d.ID] = append(want[d.ID], l.Session.ID.String())
+		}
+		if i%13 == 12 {
+			if err := s.foldAll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	check := func(s *Store) {
+		t.Helper()
+		for id, ids := range want {
+			slices.Sort(ids)
+			slices.Reverse(ids)
+			all, err := s.ListSessions(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, x := range all {
+				got = append(got, x.ID.String())
+			}
+			if !slices.Equal(ids, got) {
+				t.Errorf("%s: %d sessions listed, %d recorded", id, len(got), len(ids))
+			}
+		}
+	}
+	check(s)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := openStore(t, s.path, Options{SweepEvery: -1})
+	check(again)
+	if n := again.stats.tail.Load(); n == 0 || n >= 120 {
+		t.Errorf("%d entries in the tail after reopening", n)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	var ahead atomic.Int64
+	now := time.Now()
+	clock := func() time.Time { return now.Add(time.Duration(ahead.Load())) }
+	s, d := seeded(t, Options{Now: clock, SweepEvery: -1, UnsafeNoSync: true})
+	old, kept := testLogin(d), testLogin(d)
+	for _, l := range []broker.Login{old, kept} {
+		if _, err := s.RecordLogin(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.CountTry(t.Context(), l.Session.ID, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A refresh makes the second live on.
+	_, err := s.UpdateSession(t.Context(), kept.Session.ID, func(x *broker.Session, _ *broker.Device) error {
+		x.Expires = now.Add(30 * 24 * time.Hour)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sweep := func(after time.Duration) {
+		ahead.Store(int64(after))
+		for range 2 { // a piece that ends with the bucket begins anew
+			if err := s.sweepNow(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sweep(23 * time.Hour) // tries go, sessions stay: the exchange must not be usable again
+	if n := countRows(t, s, bucketTries); n != 0 {
+		t.Errorf("%d tries left", n)
+	}
+	if _, err := s.RecordLogin(t.Context(), old); !errors.Is(err, broker.ErrUsed) {
+		t.Errorf("recorded again: %v", err)
+	}
+	sweep(26 * time.Hour)
+	if _, err := s.Session(t.Context(), old.Session.ID); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("expired session: %v", err)
+	}
+	if _, err := s.Session(t.Context(), kept.Session.ID); err != nil {
+		t.Errorf("refreshed session: %v", err)
+	}
+	all, err := s.ListSessions(t.Context(), d.ID)
+	if err != nil || len(all) != 1 {
+		t.Errorf("%d sessions listed: %v", len(all), err)
+	}
+}
+
+func TestCleanRuns(t *testing.T) {
+	s, d := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true})
+	var ids []ident.UUID
+	for range 40 {
+		l := testLogin(d)
+		if _, err := s.RecordLogin(t.Context(), l); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, l.Session.ID)
+	}
+	if err := s.foldAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	clean := func(gone []ident.UUID) {
+		err := s.update(t.Context(), "test", func(c *change) error {
+			for _, id := range gone {
+				if err := c.delete(c.tx.Bucket([]byte(bucketSessions)), id[:]); err != nil {
+					return err
+				}
+			}
+			_, err := cleanRun(c, nil)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	clean(ids[:30])
+	all, err := s.ListSessions(t.Context(), d.ID)
+	if err != nil || len(all) != 10 || countRows(t, s, bucketRuns) != 1 {
+		t.Errorf("%d sessions left in %d runs: %v", len(all), countRows(t, s, bucketRuns), err)
+	}
+	clean(ids[30:])
+	if n := countRows(t, s, bucketRuns); n != 0 {
+		t.Errorf("%d runs left", n)
+	}
+}
+
+func countRows(t *testing.T, s *Store, bucket string) int {
+	t.Helper()
+	n := 0
+	err := s.view(t.Context(), "count", func(tx *bolt.Tx) error {
+		return tx.Bucket([]byte(bucket)).ForEach(func(_, _ []byte) error { n++; return nil })
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// TestUnreadableIsRefused: what the CBOR rules could not read again is not written.
+func TestUnreadableIsRefused(t *testing.T) {
+	s, d := seeded(t, Options{})
+	_, err := s.UpdateDevice(t.Context(), d.ID, func(d *broker.Device) error {
+		for i := range 300 {
+			d.Groups = append(d.Groups, fmt.Sprint(i))
+		}
+		return nil
+	})
+	if !errors.Is(err, broker.ErrInvalid) {
+		t.Errorf("300 groups: %v", err)
+	}
+	l := testLogin(d)
+	l.Session.Client = "\xff"
+	if _, err := s.RecordLogin(t.Context(), l); !errors.Is(err, broker.ErrInvalid) {
+		t.Errorf("text that is not UTF-8: %v", err)
+	}
+}
+
+func TestTimes(t *testing.T) {
+	for _, want := range []time.Time{{}, time.Unix(0, 1).UTC(), time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC), time.Date(1969, 1, 1, 0, 0, 0, 0, time.UTC)} {
+		if got := fromNanos(nanos(want)); !got.Equal(want) || got.IsZero() != want.IsZero() {
+			t.Errorf("%v came back as %v", want, got)
+		}
+	}
+	if got := fromNanos(nanos(time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC))); got.Year() != 2262 {
+		t.Errorf("year 9999 came back as %v", got)
+	}
+}
