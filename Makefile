@@ -34,6 +34,10 @@ staticcheck: ## staticcheck, at a pinned version
 test: build ## every test there is
 	$(GO) test ./...
 
+.PHONY: demo
+demo: ## the five-minute tour, by itself
+	@bash test/demo/demo.sh
+
 .PHONY: race
 race: ## the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short ./...
