@@ -1,7 +1,7 @@
 # Signet. `make help` lists what there is.
 GO       ?= go
 BIN      := bin
-PROGRAMS := signetd signet signet-agent firmware-sim
+PROGRAMS := ./broker/cmd/signetd ./broker/cmd/signet ./agent/cmd/signet-agent ./firmware-sim/cmd/firmware-sim
 LDFLAGS  := -s -w
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
@@ -18,8 +18,7 @@ help: ## list the targets
 .PHONY: build
 build: ## build all programs into bin/
 	@mkdir -p $(BIN)
-	@for p in $$($(GO) list -f '{{if eq .Name "main"}}{{.ImportPath}}{{end}}' ./...); do \
-		$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/$$(basename $$p) $$p || exit 1; done
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(PROGRAMS)
 
 .PHONY: vet
 vet: ## go vet and gofmt
