@@ -118,6 +118,10 @@ func (p Plan) Clock() func() time.Time {
 	return func() time.Time { return wrong.Add(time.Since(boot)) }
 }
 
+// Excuses tells whether a call may fail because of the fault. The others a device
+// must get over within the call: late and doubled messages, and every wrong clock.
+func (k Kind) Excuses() bool { return k == Drop || k == Corrupt || k == Reboot }
+
 // Injected is the error of a call that failed on purpose.
 type Injected struct{ Kind Kind }
 
