@@ -1,0 +1,237 @@
+package cli_test
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/cmd/signet/cli"
+	"github.com/signetd/signet/broker/directory/directorytest"
+)
+
+// A shell runs signet against a broker's API with a home of its own.
+type shell struct {
+	*directorytest.World
+	url, ca, token, home string
+	env                  map[string]string
+}
+
+// A result is what one run left behind.
+type result struct {
+	code     int
+	out, err string
+}
+
+func newShell(t *testing.T) *shell {
+	t.Helper()
+	w, err := directorytest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret, err := w.CreateOperator(t.Context(), "ada", time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := adminapi.Handler(adminapi.Config{Directory: w.Directory, Log: slog.New(slog.DiscardHandler), Version: "test", Now: w.Clock.Now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(h)
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	home := t.TempDir()
+	ca := filepath.Join(home, "root.pem")
+	write(t, ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
+	return &shell{World: w, url: server.URL, ca: ca, token: secret, home: home, env: map[string]string{"HOME": home}}
+}
+
+func write(t *testing.T, path string, data []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs one line; stdin is in.
+func (s *shell) run(t *testing.T, in string, args ...string) result {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code := cli.Run(t.Context(), cli.Surroundings{
+		In: strings.NewReader(in), Out: &out, Err: &errs, Getenv: func(k string) string { return s.env[k] }, Now: s.Clock.Now,
+	}, args)
+	return result{code, out.String(), errs.String()}
+}
+
+// ok runs a line of words that must work, and gives its output.
+func (s *shell) ok(t *testing.T, line string) string {
+	t.Helper()
+	r := s.run(t, "", strings.Fields(line)...)
+	if r.code != 0 {
+		t.Fatalf("signet %s: exit %d, %s", line, r.code, r.err)
+	}
+	return r.out
+}
+
+// login makes a shell that is logged in.
+func login(t *testing.T) *shell {
+	t.Helper()
+	s := newShell(t)
+	if r := s.run(t, s.token+"\n", "login", "--server", s.url, "--ca", s.ca); r.code != 0 || r.out != "" || strings.Contains(r.err, s.token) {
+		t.Fatalf("login: %+v", r)
+	}
+	return s
+}
+
+func TestLoginKeepsAProfile(t *testing.T) {
+	s := login(t)
+	path := filepath.Join(s.home, ".config", "signet", "profiles.json")
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Fatalf("profile: %v, %v", info, err)
+	}
+	if out := s.ok(t, "status"); !strings.Contains(out, "ada") {
+		t.Errorf("got %q", out)
+	}
+	if err := os.Chmod(path, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if r := s.run(t, "", "status"); r.code != 1 || !strings.Contains(r.err, "chmod 600") {
+		t.Errorf("readable profile: %+v", r)
+	}
+}
+
+func TestProfileTokenStaysWithItsServer(t *testing.T) {
+	s := login(t)
+	if r := s.run(t, "", "status", "--server", "https://elsewhere.example"); r.code != 2 || !strings.Contains(r.err, "no operator's token for https://elsewhere.example") {
+		t.Errorf("got %+v", r)
+	}
+}
+
+func TestFlagsBeforeEnvironmentBeforeFile(t *testing.T) {
+	s := login(t)
+	s.env["SIGNET_TOKEN"] = "sgnt_wrong"
+	if r := s.run(t, "", "status"); r.code != 1 || !strings.Contains(r.err, "signet login") {
+		t.Errorf("environment did not win over the file: %+v", r)
+	}
+	if r := s.run(t, "", "status", "--token", s.token); r.code != 0 {
+		t.Errorf("flag did not win over the environment: %+v", r)
+	}
+}
+
+func TestMistakesSayTheNextStep(t *testing.T) {
+	s := newShell(t)
+	in := login(t)
+	in.ok(t, "pool create demo")
+	in.ok(t, "pool create other")
+	for _, c := range []struct {
+		in   *shell
+		line string
+		code int
+		says string
+	}{
+		{s, "status", 2, "signet login --server URL"},
+		{s, "status --server http://x --token t", 2, "https://"},
+		{s, "status --server " + s.url + " --token t", 1, "--ca FILE"},
+		{s, "status --server https://127.0.0.1:1 --token t", 1, "is signetd running"},
+		{s, "status --server " + s.url + " --ca " + s.ca + " --token t", 1, "has expired"},
+		{s, "status --ca /nowhere --server " + s.url + " --token t", 2, "--ca"},
+		{s, "status --profile x", 2, "no profile"},
+		{s, "polo list", 2, "unknown command"},
+		{s, "pool lits", 2, "unknown command"},
+		{s, "pool", 2, "create"},
+		{s, "pool list --nope", 2, "unknown flag"},
+		{s, "pool create", 2, "1 arg"},
+		{s, "pool list -o xml", 2, "table, json, yaml or csv"},
+		{s, "enrollment create --expires 30x", 2, "30d"},
+		{in, "device list", 2, "demo, other"},
+		{in, "device show lamp-1 --pool demo", 1, "not found"},
+		{in, "device create a.b --pool demo", 1, "body.name"},
+		{in, "device create a --attr x --pool demo", 2, "k=v"},
+		{in, "flow create two --step key --step hook:pin --pool demo", 1, "create it first"},
+		{in, "flow create two --pool demo", 2, "step"},
+		{in, "pool create demo", 1, "already exists"},
+		{in, "pool delete demo", 2, "--yes"},
+	} {
+		t.Run(c.line, func(t *testing.T) {
+			r := c.in.run(t, "", strings.Fields(c.line)...)
+			if r.code != c.code || !strings.Contains(r.err, c.says) || r.out != "" {
+				t.Errorf("got %+v, want exit %d and %q", r, c.code, c.says)
+			}
+		})
+	}
+}
+
+func TestOperatorsDay(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	token := s.ok(t, "enrollment create --uses 100 --expires 30d --group lab --attr site=berlin")
+	if !strings.HasPrefix(token, "sgne_") || strings.Count(token, "\n") != 1 {
+		t.Errorf("not the token alone: %q", token)
+	}
+	r := s.run(t, token, "token", "inspect", "-")
+	if r.code != 0 || !strings.Contains(r.out, "enrolment token  id ") || strings.Contains(r.out, strings.TrimSpace(token)) {
+		t.Errorf("inspect: %+v", r)
+	}
+	var tokens []adminapi.EnrollmentToken
+	if err := json.Unmarshal([]byte(s.ok(t, "enrollment list -o json")), &tokens); err != nil || len(tokens) != 1 || tokens[0].Uses != 100 {
+		t.Errorf("got %v, %v", tokens, err)
+	}
+	s.ok(t, "device create lamp-1 --group lab --attr site=berlin --pending")
+	s.ok(t, "device approve lamp-1")
+	if out := s.ok(t, "device disable lamp-1 -o yaml"); !strings.Contains(out, "status: disabled") {
+		t.Errorf("got %s", out)
+	}
+	s.ok(t, "device enable lamp-1")
+	s.ok(t, "device revoke lamp-1")
+	s.ok(t, "device sessions list lamp-1")
+	s.ok(t, "device sessions revoke lamp-1")
+	if out := s.ok(t, "device list -o csv"); !strings.HasPrefix(out, "NAME,STATUS,") || !strings.Contains(out, "\nlamp-1,active,") {
+		t.Errorf("got %s", out)
+	}
+	if out := s.ok(t, "device list --count"); out != "1\n" {
+		t.Errorf("got %q", out)
+	}
+	if out := s.ok(t, "hook create pin --url https://hooks.example/pin --timeout 500ms"); !strings.HasPrefix(out, "whsec_") {
+		t.Errorf("got %q", out)
+	}
+	s.ok(t, "flow create two --step key --step hook:pin")
+	s.ok(t, "client update default --flow two --refresh-life 60d")
+	if out := s.ok(t, "client show default"); !strings.Contains(out, "60d") || !strings.Contains(out, "1h") {
+		t.Errorf("got %s", out)
+	}
+	var key adminapi.Key
+	if err := json.Unmarshal([]byte(s.ok(t, "key rotate -o json")), &key); err != nil || key.State != "announced" {
+		t.Fatalf("got %+v, %v", key, err)
+	}
+	s.ok(t, "key activate "+key.ID)
+	if out := s.ok(t, "key list"); strings.Count(out, "retired") != 1 || strings.Count(out, "active") != 1 {
+		t.Errorf("got %s", out)
+	}
+	s.ok(t, "device delete lamp-1")
+	s.ok(t, "pool delete demo --yes")
+	s.ok(t, "completion bash")
+}
+
+func TestDeviceKeyFromAFile(t *testing.T) {
+	s, key := login(t), newSigner(t)
+	s.ok(t, "pool create demo")
+	file := filepath.Join(s.home, "key")
+	write(t, file, []byte(hex.EncodeToString(key.Key().MarshalCOSE())+"\n"))
+	if out := s.ok(t, "device create lamp-1 --key "+file); !strings.Contains(out, "key:ES256") {
+		t.Errorf("got %s", out)
+	}
+	write(t, file, []byte("-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n"))
+	if r := s.run(t, "", "device", "create", "lamp-2", "--key", file); r.code != 1 || !strings.Contains(r.err, "must not leave the device") {
+		t.Errorf("got %+v", r)
+	}
+}

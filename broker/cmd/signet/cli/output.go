@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+func checkFormat(format string) error {
+	if !slices.Contains([]string{"table", "json", "yaml", "csv"}, format) {
+		return usagef("-o %q: want table, json, yaml or csv", format)
+	}
+	return nil
+}
+
+// show prints v as JSON or YAML, or else its rows below header.
+func (a *app) show(v any, header []string, rows ...[]string) error {
+	switch a.format {
+	case "json":
+		enc := json.NewEncoder(a.Out)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		return enc.Encode(v)
+	case "yaml":
+		raw, err := json.Marshal(v)
+		if err != nil {
+			return err
+		}
+		out, err := yaml.JSONToYAML(raw)
+		if err != nil {
+			return fmt.Errorf("write YAML: %w", err)
+		}
+		_, err = a.Out.Write(out)
+		return err
+	case "csv":
+		w := csv.NewWriter(a.Out)
+		w.Write(header)
+		w.WriteAll(rows)
+		return w.Error()
+	}
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	for _, row := range append([][]string{header}, rows...) {
+		for i, cell := range row {
+			if cell == "" {
+				row[i] = "-"
+			}
+		}
+		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
+// list is show for a list of things.
+func list[T any](a *app, items []T, header []string, row func(T) []string) error {
+	rows := make([][]string, 0, len(items))
+	for _, item := range items {
+		rows = append(rows, row(item))
+	}
+	return a.show(items, header, rows...)
+}
+
+// secret prints a thing that was made with a secret: as a table only the secret,
+// so that a script can take it, with the rest on standard error.
+func (a *app) secret(v any, secret, header string, about string) error {
+	if a.format != "table" {
+		return a.show(v, []string{header}, []string{secret})
+	}
+	a.note("%s", about)
+	_, err := fmt.Fprintln(a.Out, secret)
+	return err
+}
+
+// note says something to the human.
+func (a *app) note(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
+
+// stamp writes a time; nil and zero are empty.
+func stamp(t *time.Time) string {
+	if t == nil || t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05Z")
+}
+
+// pairs writes a map as k=v, in order.
+func pairs(m map[string]string) string {
+	var out []string
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, k+"="+m[k])
+	}
+	return strings.Join(out, ",")
+}
+
+// parsePairs reads --attr k=v.
+func parsePairs(list []string) (map[string]string, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	m := make(map[string]string, len(list))
+	for _, s := range list {
+		k, v, ok := strings.Cut(s, "=")
+		if _, twice := m[k]; !ok || k == "" || twice {
+			return nil, usagef("--attr %q: want k=v, each k once", s)
+		}
+		m[k] = v
+	}
+	return m, nil
+}
+
+// readInput reads a file or, for "-", standard input, of at most limit bytes.
+func (a *app) readInput(name string, limit int64) ([]byte, error) {
+	in := a.In
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, usagef("%v", err)
+		}
+		defer f.Close()
+		in = f
+	}
+	raw, err := io.ReadAll(io.LimitReader(in, limit+1))
+	if err != nil {
+		return nil, usagef("read %s: %v", name, err)
+	}
+	if int64(len(raw)) > limit {
+		return nil, usagef("%s has more than %d bytes", name, limit)
+	}
+	return raw, nil
+}
