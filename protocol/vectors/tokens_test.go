@@ -396,4 +396,3 @@ func badCWTs(t *testing.T) []invalidToken {
 	}
 	return out
 }
-
