@@ -134,21 +134,9 @@ func decodeBody(data []byte, h Head) (Message, error) {
 	return m, check(m)
 }
 
-// hasCritical looks for a negative key in the message's own map. Deterministic
-// order puts negative keys (0x20 and up) last, text keys even later, so one walk
-// over the top level is enough; Check has already run.
-func hasCritical(data []byte) bool {
-	var top map[int64]detcbor.RawMessage
-	if err := detcbor.UnmarshalExtensible(data, &top); err != nil {
-		return true // a key that is no integer is not ours either
-	}
-	for k := range top {
-		if k < 0 {
-			return true
-		}
-	}
-	return false
-}
+// hasCritical looks for a negative key in the message's own map. A key that is no
+// integer is not ours either.
+func hasCritical(data []byte) bool { return !detcbor.OnlyUnsignedKeys(data) }
 
 func check(m Message) error {
 	switch m := m.(type) {

@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
 )
 
 // Directory is what authentication reads and counts.
@@ -47,6 +48,7 @@ type Authenticator struct {
 	hooks   Hooks
 	sealer  *sealer
 	decoys  decoys
+	keys    *keyCache
 	now     func() time.Time
 	random  io.Reader
 }
@@ -70,7 +72,7 @@ func New(c Config) (*Authenticator, error) {
 		return nil, err
 	}
 	return &Authenticator{
-		dir: c.Directory, secrets: c.Secrets, hooks: c.Hooks, decoys: d,
+		dir: c.Directory, secrets: c.Secrets, hooks: c.Hooks, decoys: d, keys: new(keyCache),
 		sealer: newSealer(c.SessionKey, c.Random), now: c.Now, random: c.Random,
 	}, nil
 }
@@ -83,6 +85,7 @@ type Proven struct {
 	transcript protocol.Transcript
 	device     broker.Device
 	by         broker.Authenticator
+	key        *token.Key // by's, nil for a shared key
 	at         time.Time
 	call       protocol.CallID
 	enrolment  *broker.Enrolment
@@ -105,6 +108,9 @@ func (p *Proven) Device() *broker.Device { return &p.device }
 
 // By is what the device proved itself with.
 func (p *Proven) By() *broker.Authenticator { return &p.by }
+
+// Key is By's public key, nil for a shared key.
+func (p *Proven) Key() *token.Key { return p.key }
 
 // At is when; it dates the tokens.
 func (p *Proven) At() time.Time { return p.at }
@@ -202,7 +208,8 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 		return nil, nil, err
 	}
 	p.device, p.by = *device, *by
-	return p, nil, nil
+	p.key, err = a.keyOf(by)
+	return p, nil, err
 }
 
 // provedBy refuses a flow that ended without proof of the device's key, and a

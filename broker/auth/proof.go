@@ -88,11 +88,23 @@ func (a *Authenticator) verifyWith(d ident.Device, auth *broker.Authenticator, i
 		}
 		return secret.Verify(input, proof)
 	}
-	key, err := token.ParseCOSEKey(auth.Key)
+	key, err := a.keyOf(auth)
 	if err != nil {
-		return fmt.Errorf("device key: %w", err)
+		return err
 	}
 	return key.Verify(input, proof)
+}
+
+// keyOf gives an authenticator's public key, nil for a shared key.
+func (a *Authenticator) keyOf(auth *broker.Authenticator) (*token.Key, error) {
+	if auth.Kind == protocol.KindPSK {
+		return nil, nil
+	}
+	key, err := a.keys.parse(auth.Key)
+	if err != nil {
+		return nil, fmt.Errorf("device key: %w", err)
+	}
+	return key, nil
 }
 
 func (a *Authenticator) decoy(kind string, input, proof []byte) {

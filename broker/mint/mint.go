@@ -160,28 +160,20 @@ func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *Ring, s bro
 	if _, err := io.ReadFull(m.random, id); err != nil {
 		return nil, fmt.Errorf("token id: %w", err)
 	}
-	cnf, err := confirm(p.By())
-	if err != nil {
-		return nil, err
-	}
 	return &token.Claims{
 		Issuer: ring.Issuer, Subject: d.Subject, Audience: audience, IssuedAt: p.At(), Expires: p.At().Add(client.AccessLife),
-		ID: id, Confirmation: cnf, ClientID: client.ID, OriginID: s.ID, AuthTime: s.Created, Device: d.ID, Groups: d.Groups,
+		ID: id, Confirmation: confirm(p), ClientID: client.ID, OriginID: s.ID, AuthTime: s.Created, Device: d.ID, Groups: d.Groups,
 	}, nil
 }
 
 // confirm binds a token to what the device proved itself with; a shared key is
 // named by a MAC under it, from which nothing of it can be learnt.
-func confirm(by *broker.Authenticator) (token.Confirmation, error) {
-	if by.Kind == protocol.KindPSK {
-		sum := sha256.Sum256(by.Sealed)
-		return token.Confirmation{Thumbprint: sum[:16], JKT: sum[:]}, nil
+func confirm(p *auth.Proven) token.Confirmation {
+	if key := p.Key(); key != nil {
+		return token.Confirm(key)
 	}
-	key, err := token.ParseCOSEKey(by.Key)
-	if err != nil {
-		return token.Confirmation{}, fmt.Errorf("device key: %w", err)
-	}
-	return token.Confirm(key), nil
+	sum := sha256.Sum256(p.By().Sealed)
+	return token.Confirmation{Thumbprint: sum[:16], JKT: sum[:]}
 }
 
 func signAccess(f protocol.Format, c *token.Claims, s *token.Signer) ([]byte, error) {

@@ -146,3 +146,19 @@ func (c *checker) mapping(n, depth int) error {
 	}
 	return nil
 }
+
+// OnlyUnsignedKeys reports whether data, one item that Check accepts, is a map
+// whose own keys are all unsigned integers. It allocates nothing.
+func OnlyUnsignedKeys(data []byte) bool {
+	c := checker{data: data}
+	major, n, err := c.head()
+	if err != nil || major != 5 {
+		return false
+	}
+	for range n {
+		if c.pos >= len(data) || data[c.pos]>>5 != 0 || c.item(2) != nil || c.item(2) != nil {
+			return false
+		}
+	}
+	return true
+}

@@ -89,3 +89,56 @@ func TestCheckAllocatesNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+func TestOnlyUnsignedKeys(t *testing.T) {
+	for _, tt := range []struct {
+		name, hex string
+		want      bool
+	}{
+		{"text", "a2014102614101", false},
+		{"empty map", "a0", true},
+		{"two", "a201410202a12001", true}, // negative ones further in are another map's
+		{"long key", "a119010000", true},
+		{"negative", "a2010020f6", false},
+		{"only negative", "a12000", false},
+		{"bytes", "a1414100", false},
+		{"array", "80", false},
+		{"integer", "05", false},
+		{"cut short", "a101", false},
+		{"nothing", "", false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			data, err := hex.DecodeString(tt.hex)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := detcbor.OnlyUnsignedKeys(data); got != tt.want {
+				t.Errorf("OnlyUnsignedKeys(%s) = %v, want %v", tt.hex, got, tt.want)
+			}
+			if n := testing.AllocsPerRun(10, func() { detcbor.OnlyUnsignedKeys(data) }); n != 0 && tt.want {
+				t.Errorf("%v allocations", n)
+			}
+		})
+	}
+}
+
+// FuzzOnlyUnsignedKeys holds it against decoding the map.
+func FuzzOnlyUnsignedKeys(f *testing.F) {
+	for _, s := range []string{"a2014102614101", "a0", "a201410202a12001", "a2010020f6", "a1414100", "80"} {
+		data, _ := hex.DecodeString(s)
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if detcbor.Check(data) != nil {
+			return
+		}
+		var top map[int64]detcbor.RawMessage
+		want := len(data) > 0 && data[0]>>5 == 5 && detcbor.UnmarshalExtensible(data, &top) == nil
+		for k := range top {
+			want = want && k >= 0
+		}
+		if got := detcbor.OnlyUnsignedKeys(data); got != want {
+			t.Errorf("OnlyUnsignedKeys(%x) = %v, decoding it says %v", data, got, want)
+		}
+	})
+}
