@@ -1,7 +1,7 @@
 # Signet. `make help` lists what there is.
 GO       ?= go
 BIN      := bin
-PROGRAMS := ./broker/cmd/signetd ./broker/cmd/signet ./agent/cmd/signet-agent ./firmware-sim/cmd/firmware-sim
+PROGRAMS := $(patsubst %/main.go,./%,$(wildcard */cmd/*/main.go))
 LDFLAGS  := -s -w
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
@@ -40,6 +40,14 @@ demo: ## the five-minute tour, by itself
 .PHONY: race
 race: ## the tests under the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race -short ./...
+
+.PHONY: planted
+planted: ## every planted bug must turn its test red
+	@sh test/planted.sh
+
+.PHONY: bench
+bench: ## the figures, as ratios to floors measured in the same run
+	@sh test/bench/run.sh
 
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
