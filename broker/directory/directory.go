@@ -61,6 +61,9 @@ type Config struct {
 	// Issuer is the public base URL, such as https://signet.example:8443; a pool's
 	// issuer is Issuer + "/pools/" + its name.
 	Issuer string
+	// KeysChanged hears of a pool whose signing keys changed or that is gone, so that
+	// who remembers its keys forgets them. nil: nobody does.
+	KeysChanged func(ident.Pool)
 	// InsecureHooks admits hook URLs with http and on loopback and private addresses.
 	InsecureHooks bool
 	Now           func() time.Time // nil: time.Now
@@ -82,6 +85,9 @@ func New(cfg Config) (*Directory, error) {
 		return nil, fmt.Errorf("directory: issuer %q is not an https URL without query and fragment", cfg.Issuer)
 	}
 	cfg.Issuer = strings.TrimRight(cfg.Issuer, "/")
+	if cfg.KeysChanged == nil {
+		cfg.KeysChanged = func(ident.Pool) {}
+	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

@@ -335,6 +335,8 @@ func TestKeyPhases(t *testing.T) {
 	want(t, err, nil)
 	_, err = w.RetireKey(ctx, demo, first, false)
 	want(t, err, broker.ErrNotFound)
+	forgotten := 0
+	w.KeysChanged = func(ident.Pool) { forgotten++ }
 	third, err := w.RotateKey(ctx, demo, token.RS256, true)
 	want(t, err, nil)
 	keys, err = w.ListKeys(ctx, demo)
@@ -345,6 +347,12 @@ func TestKeyPhases(t *testing.T) {
 	}
 	if diff := cmp.Diff(map[string]broker.KeyState{second.ID: broker.KeyRetired, third.ID: broker.KeyActive}, states); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	_, err = w.RetireKey(ctx, demo, second.ID, true)
+	want(t, err, nil)
+	want(t, w.DeletePool(ctx, demo), nil)
+	if forgotten != 3 {
+		t.Errorf("who remembers keys was told %d times of 3 changes", forgotten)
 	}
 }
 

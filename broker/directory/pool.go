@@ -110,6 +110,7 @@ func (d *Directory) DeletePool(ctx context.Context, name ident.Pool) error {
 	if err := d.Store.DeletePool(ctx, name); err != nil {
 		return fmt.Errorf("delete pool %s: %w", name, err)
 	}
+	d.KeysChanged(name)
 	for _, id := range gone {
 		d.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
 	}

@@ -67,6 +67,7 @@ func (d *Directory) RotateKey(ctx context.Context, pool ident.Pool, alg token.Al
 	if err != nil {
 		return broker.SigningKey{}, fmt.Errorf("rotate key of %s: %w", pool, err)
 	}
+	d.KeysChanged(pool)
 	if activate {
 		made.State = broker.KeyActive
 	}
@@ -160,6 +161,7 @@ func (d *Directory) changeKey(ctx context.Context, what string, pool ident.Pool,
 	if err != nil {
 		return broker.SigningKey{}, fmt.Errorf("%s key %q of %s: %w", what, id, pool, err)
 	}
+	d.KeysChanged(pool)
 	return found, nil
 }
 
