@@ -79,7 +79,9 @@ func edit(t *testing.T, m protocol.Message, change func(map[int64]any)) []byte {
 }
 
 func TestDecodeRefuses(t *testing.T) {
-	start := func() protocol.Message { return &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Wish: wish(t)} }
+	start := func() protocol.Message {
+		return &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Wish: wish(t)}
+	}
 	for _, tt := range []struct {
 		name   string
 		change func(map[int64]any)
