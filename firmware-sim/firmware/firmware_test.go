@@ -3,6 +3,7 @@ package firmware_test
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/firmware-sim/fault"
@@ -58,41 +59,43 @@ func TestDeviceWithoutFaults(t *testing.T) {
 // place that it may strike, and wants the device in when the faults stop.
 func TestDeviceGetsOverEachFault(t *testing.T) {
 	for _, kind := range fault.Kinds() {
-		t.Run(string(kind), func(t *testing.T) {
-			t.Parallel()
-			b := newBroker(t)
-			for number, op := range []firmware.Op{firmware.Enrol, firmware.Authenticate, firmware.Refresh} {
-				d := newDevice(t, b, firmware.P256, fault.Source{Seed: uint64(number), Rate: 0.5, Kinds: []fault.Kind{kind}})
-				b.Forget()
-				enrolled, fired, clean := false, 0, 0
-				for try := 0; try < 40 && (clean < 3 || fired < 3); try++ {
-					now := op
-					if !enrolled {
-						now = firmware.Enrol
-					}
-					o := d.Try(t.Context(), now)
-					if o.Breach {
-						t.Fatal("a tampered exchange was granted")
-					}
-					switch {
-					case o.Err == nil:
-						enrolled = true
-						clean++
-						if !o.Timely {
-							t.Error("it does not know the time")
-						}
-					case !o.Fault.Excuses():
-						t.Errorf("%s after %q: %v", now, o.Fault, o.Err)
-					}
-					if o.Fault != "" {
-						fired++
-					}
-				}
-				if clean < 3 || fired < 3 {
-					t.Errorf("%s: %d faults, %d granted", op, fired, clean)
-				}
-			}
-		})
+		for seed, op := range []firmware.Op{firmware.Enrol, firmware.Authenticate, firmware.Refresh} {
+			t.Run(string(kind)+"/"+string(op), func(t *testing.T) {
+				b := newBroker(t)
+				synctest.Test(t, func(t *testing.T) {
+					strike(t, newDevice(t, b, firmware.P256, fault.Source{Seed: uint64(seed), Rate: 0.5, Kinds: []fault.Kind{kind}}), op)
+				})
+			})
+		}
+	}
+}
+
+func strike(t *testing.T, d *firmware.Device, op firmware.Op) {
+	enrolled, fired, clean := false, 0, 0
+	for range 40 {
+		now := op
+		if !enrolled {
+			now = firmware.Enrol
+		}
+		o := d.Try(t.Context(), now)
+		switch {
+		case o.Breach:
+			t.Fatal("a tampered exchange was granted")
+		case o.Err == nil && !o.Timely:
+			t.Error("it does not know the time")
+		case o.Err != nil && !o.Fault.Excuses():
+			t.Errorf("%s after %q: %v", now, o.Fault, o.Err)
+		}
+		if o.Err == nil {
+			enrolled = true
+			clean++
+		}
+		if o.Fault != "" {
+			fired++
+		}
+	}
+	if clean < 5 || fired < 5 {
+		t.Errorf("%d faults, %d granted", fired, clean)
 	}
 }
 

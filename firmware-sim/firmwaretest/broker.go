@@ -96,13 +96,6 @@ func (b *Broker) Drop() {
 	}
 }
 
-// Forget deletes all devices.
-func (b *Broker) Forget() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	clear(b.devices)
-}
-
 // Dial connects a device; it fits firmware.Dial.
 func (b *Broker) Dial(*agent.Agent) agent.Dialer {
 	return func(_ context.Context, c *agent.Credential) (agent.Connection, error) {
@@ -111,6 +104,7 @@ func (b *Broker) Dial(*agent.Agent) agent.Dialer {
 				return nil, err
 			}
 		}
+		time.Sleep(time.Millisecond)
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.dials++
