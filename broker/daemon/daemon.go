@@ -155,6 +155,7 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 	d.mqtt = server
 	d.Directory, err = directory.New(directory.Config{
 		Store: d.store, Sealer: kek, Notifier: front, Issuer: d.cfg.Issuer, InsecureHooks: len(d.cfg.Hooks.Allow) > 0,
+		KeysChanged: d.keys.Forget,
 	})
 	return err
 }

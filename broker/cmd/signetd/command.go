@@ -58,6 +58,7 @@ func (o *options) config() (broker.Config, error) {
 			*f.to = *f.flag
 		}
 	}
+	cfg.Version = version
 	return cfg, cfg.Check()
 }
 

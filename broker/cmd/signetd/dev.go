@@ -67,6 +67,7 @@ func (o *options) devConfig() (broker.Config, error) {
 	if err != nil {
 		return cfg, fmt.Errorf("--listen-https %q: want host:port", cfg.Listen.HTTPS)
 	}
+	cfg.Version = version
 	cfg.Issuer = "https://localhost:" + port
 	return cfg, cfg.Check()
 }
