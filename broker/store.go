@@ -94,7 +94,8 @@ type Sessions interface {
 	//
 	// With Enrol it first creates the device or finds it (same key: fine; other key:
 	// ErrKeyBound unless the token allows replacement) and counts one use of the
-	// token (ErrUsed, ErrExpired, ErrNotFound), all in the same transaction. A device
+	// token (ErrUsed, ErrExpired, ErrNotFound; none for a device that is in with this
+	// key already: its answer was lost), all in the same transaction. A device
 	// that comes in pending is written, without a session, and reported by ErrInactive.
 	// It returns the device as it is then.
 	RecordLogin(ctx context.Context, l Login) (Device, error)

@@ -120,17 +120,18 @@ func addSession(c *change, id, subject ident.UUID, row []byte) error {
 // enrol creates or finds the device and counts the token's use. It writes only
 // when the login will succeed or the device comes in pending.
 func (l *login) enrol(c *change, pool *bolt.Bucket) error {
+	old, err := storedDevice(pool, l.Session.Device.Name)
+	if err != nil {
+		return err
+	}
 	var token *broker.EnrolToken
-	if l.Enrol.TokenID != "" {
+	// A device that is in with this key may have lost the answer: that costs no further use.
+	if l.Enrol.TokenID != "" && !hasKeys(old, &l.Enrol.Device) {
 		t, err := usableToken(c.tx, l.Session.Device.Pool, l.Enrol)
 		if err != nil {
 			return err
 		}
 		token = &t
-	}
-	old, err := storedDevice(pool, l.Session.Device.Name)
-	if err != nil {
-		return err
 	}
 	d, changed, err := admit(old, l.Enrol, token, l.Session.Created)
 	if err != nil {
@@ -194,6 +195,20 @@ func storedDevice(pool *bolt.Bucket, name ident.Name) (*broker.Device, error) {
 	return &d, err
 }
 
+// hasKeys reports whether old, nil if there is none, has every key of come.
+func hasKeys(old, come *broker.Device) bool {
+	if old == nil {
+		return false
+	}
+	has := keyHashes(old)
+	for h := range keyHashes(come) {
+		if !has[h] {
+			return false
+		}
+	}
+	return true
+}
+
 // admit decides what an enrolment makes of the device that is there (nil: none).
 // began is when the enrolment's session begins.
 func admit(old *broker.Device, e *broker.Enrolment, token *broker.EnrolToken, began time.Time) (d *broker.Device, changed bool, err error) {
@@ -205,13 +220,8 @@ func admit(old *broker.Device, e *broker.Enrolment, token *broker.EnrolToken, be
 		come.Rev = 1
 		return &come, true, nil
 	}
-	has := keyHashes(old)
-	same := true
-	for h := range keyHashes(&come) {
-		same = same && has[h]
-	}
 	kept := *old
-	if same || kept.Status == broker.StatusDisabled || kept.Status == broker.StatusQuarantined {
+	if hasKeys(old, &come) || kept.Status == broker.StatusDisabled || kept.Status == broker.StatusQuarantined {
 		return &kept, false, nil
 	}
 	if token == nil || len(old.Authenticators) > 0 && !token.Replace {

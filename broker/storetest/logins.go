@@ -139,9 +139,9 @@ func enrolTests() []test {
 			_, err := e.Device(e.ctx, e.id("b", "one"))
 			e.wants(broker.ErrNotFound, err)
 		}},
-		{"the same key: fine", func(e *env) {
+		{"the same key: fine, and no use of the token", func(e *env) {
 			e.addPool("a")
-			tok := e.addToken("a", 9, nil)
+			tok := e.addToken("a", 1, nil)
 			d := e.addDevice("a", "one")
 			again := d
 			again.Subject, again.Groups = e.uuid(), nil
@@ -150,7 +150,9 @@ func enrolTests() []test {
 			got, err := e.Session(e.ctx, l.Session.ID)
 			e.ok(err)
 			e.same(d.Subject, got.Subject)
-			e.same(1, e.used(tok))
+			e.same(0, e.used(tok))
+			e.record(e.enrolment(e.device("a", "two"), tok.ID))
+			e.same(d, e.record(e.enrolment(again, tok.ID)))
 		}},
 		{"another key", func(e *env) {
 			e.addPool("a")
