@@ -1,0 +1,197 @@
+"""Holds this client against protocol/vectors: python3 check_vectors.py FOLDER"""
+import hashlib
+import hmac
+import json
+import pathlib
+import sys
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+import signet_token as tok
+import signet_wire as wire
+
+ISSUED = 1790000000  # where the vectors' clock stands
+
+
+class Check:
+    def __init__(self):
+        self.done, self.failed = 0, []
+
+    def that(self, ok, what):
+        self.done += 1
+        if not ok:
+            self.failed.append(what)
+
+
+def unfield(f):
+    value = f["value"]
+    if f["type"] == "bytes":
+        return bytes.fromhex(value)
+    return {x["key"]: unfield(x) for x in value} if f["type"] == "map" else value
+
+
+def messages(c, f):
+    for v in f["valid"]:
+        raw, fields = bytes.fromhex(v["hex"]), {x["key"]: unfield(x) for x in v["fields"]}
+        try:
+            got = wire.read_body(v["what"], raw) if v["what"].endswith("-body") else wire.read_message(raw)[1]
+        except wire.Refused as e:
+            c.that(False, f"{v['name']}: {e}")
+            continue
+        c.that(got == fields, f"{v['name']}: other fields")
+        c.that(wire.encode(fields) == raw, f"{v['name']}: encodes to other bytes")
+    for v in f["invalid"]:
+        raw = bytes.fromhex(v["hex"])
+        try:
+            wire.read_message(raw) if v["what"] == "message" else wire.read_body(v["what"], raw)
+            c.that(False, f"{v['name']}: accepted")
+        except wire.Refused as e:
+            c.that(e.code == v["code"] and wire.CODES[v["number"]] == e.code, f"{v['name']}: {e}, want {v['code']}")
+            if v["what"] == "message":
+                c.that((e.call.hex() if e.call else "") == v["call"], f"{v['name']}: another call is refused")
+
+
+def enrolment(c, f):
+    for v in f["valid"]:
+        t = wire.EnrolmentToken(v["text"])
+        got = (t.id, t.seed, t.pin, t.key_seed, t.key.public_key().public_bytes_raw() if hasattr(t.key.public_key(), "public_bytes_raw") else wire.public_bytes(t.key))
+        c.that([x.hex() for x in got] == [v[k] for k in ("id", "seed", "pin", "ed25519_seed", "ed25519_public")], v["text"])
+    for v in f["invalid"]:
+        try:
+            wire.EnrolmentToken(v["text"])
+            c.that(False, f"{v['name']}: accepted")
+        except ValueError:
+            c.that(True, "")
+
+
+def keys(c, f):
+    for v in f["valid"]:
+        k = tok.Key(bytes.fromhex(v["cose_key"]))
+        got = (k.thumbprint.hex(), k.kid.hex(), k.jwt_kid, tok.ALGS[k.alg], k.cose.hex())
+        c.that(got == (v["thumbprint"], v["cwt_kid"], v["jwt_kid"], v["alg"], v["cose_key"]), f"key {v['name']}")
+    for v in f["invalid"]:
+        try:
+            tok.Key(bytes.fromhex(v["cose_key"]))
+            c.that(False, f"key with {v['name']}: accepted")
+        except (ValueError, KeyError):
+            c.that(True, "")
+
+
+def read_cwt(v, f, find, anchor):
+    raw = bytes.fromhex(v["token"])
+    if v["class"] == "keys":
+        return tok.open_statement(raw, anchor)
+    claims = tok.open_cwt(raw, v["class"], find)
+    if v["class"] == "access" and claims[3] != f["audience"]:
+        raise tok.BadToken("audience")
+    if claims[4] <= ISSUED:
+        raise tok.BadToken("expired")
+    return claims
+
+
+def tokens(c, f):
+    find, anchor = tok.key_set(bytes.fromhex(f["cose_keys"])), tok.Key(bytes.fromhex(f["anchor"]))
+    for v in (v for v in f["valid"] if v["form"] == "cwt"):
+        claims = read_cwt(v, f, find, anchor)
+        if v["class"] == "keys":
+            c.that(claims["issuer"] == f["issuer"] and claims["issued"] == ISSUED, v["name"])
+            continue
+        want = {x["key"]: unfield(x) for x in v["fields"] if x["name"] != "cnf"}
+        c.that({k: x for k, x in claims.items() if k != 8} == want, v["name"])
+        c.that(v["class"] != "id" or claims[10].hex() == f["nonce"], v["name"])
+    for v in (v for v in f["invalid"] if v["form"] == "cwt"):
+        try:
+            read_cwt(v, f, find, anchor)
+            c.that(False, f"CWT, {v['name']}: accepted")
+        except tok.BadToken as e:
+            c.that(e.failure == v["failure"], f"CWT, {v['name']}: {e}, want {v['failure']}")
+
+
+def private_of(x):
+    raw = bytes.fromhex(x["private"])
+    if x["alg"] == "EdDSA":
+        return Ed25519PrivateKey.from_private_bytes(raw)
+    return ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1()) if x["alg"] == "ES256" else raw
+
+
+def proofs(c, x, s, said):
+    key, token = private_of(x), x.get("enrolment_token")
+    for p in s.get("proofs", []):
+        data, proof, name = said.proof_input(p["purpose"]), bytes.fromhex(p["proof"]), f"{x['name']}: proof {p['purpose']}"
+        c.that(data.hex() == p["input"], f"{name}: another input")
+        if p["purpose"] == "enrol-token":
+            c.that(wire.EnrolmentToken(token).key.sign(data) == proof, name)
+        elif x["alg"] == "HMAC":
+            c.that(hmac.new(key, data, hashlib.sha256).digest() == proof, name)
+        else:
+            c.that(tok.key_of(key).verify(data, proof), name)
+
+
+def sealed(c, name, how, aad):
+    raw = bytes.fromhex
+    private, ephemeral = (X25519PrivateKey.from_private_bytes(raw(how[k])) for k in ("recipient_private", "ephemeral_private"))
+    info, recipient = how["info"].encode(), wire.public_bytes(private)
+    dh = ephemeral.exchange(private.public_key())
+    schedule = wire.key_schedule(dh, wire.public_bytes(ephemeral), recipient, info)
+    c.that([v.hex() for v in schedule] == [how["shared_secret"], how["key"], how["nonce"]], f"{name}: key schedule")
+    c.that(how["aad"] == aad.hex(), f"{name}: aad")
+    c.that(wire.seal(recipient, info, aad, raw(how["plain"]), ephemeral).hex() == how["sealed"], f"{name}: sealed")
+    plain = wire.unseal(private, info, aad, raw(how["sealed"]))
+    c.that(plain.hex() == how["plain"], f"{name}: opened")
+    try:
+        wire.unseal(private, info, bytes(32), raw(how["sealed"]))
+        c.that(False, f"{name}: opens under another transcript")
+    except InvalidTag:
+        c.that(True, "")
+    return plain
+
+
+def exchanges(c, f):
+    for t in f["transcript"]:
+        said = wire.Transcript()
+        c.that([said.add(bytes.fromhex(p)).hex() for p in t["parts"]] == t["after"], "transcript")
+    for p in f["proof_inputs"]:
+        said = wire.Transcript()
+        said.value = bytes.fromhex(p["transcript"])
+        c.that(said.proof_input(p["purpose"]).hex() == p["input"], f"proof input {p['purpose']}")
+    for x in f["exchanges"]:
+        said, anchor = wire.Transcript(), tok.Key(bytes.fromhex(x["anchor"]))
+        for s in x["steps"]:
+            kind, m = wire.read_message(bytes.fromhex(s["hex"]))
+            c.that(kind == s["message"] and m[2].hex() == x["call"], f"{x['name']}: {s['message']}")
+            proofs(c, x, s, said) if kind != "refresh" else None
+            if kind == "grant":
+                body = wire.read_body("grant-body", sealed(c, f"{x['name']}: grant", s["grant"], said.value))
+                granted(c, x, body, anchor)
+                continue
+            if s.get("secret"):
+                sealed(c, f"{x['name']}: secret", s["secret"], said.value)
+            added = m[4] if kind == "challenge" else m[3] if kind == "refresh" else bytes.fromhex(s["hex"])
+            c.that(added.hex() == s["transcript_adds"] and said.add(added).hex() == s["transcript"], f"{x['name']}: transcript after {kind}")
+            proofs(c, x, s, said) if kind == "refresh" else None
+
+
+def granted(c, x, body, anchor):
+    if 12 in body and "enrolment_token" in x:
+        c.that(tok.Key(body[12]).thumbprint.startswith(wire.EnrolmentToken(x["enrolment_token"]).pin), f"{x['name']}: pin")
+    if 11 in body:
+        s = tok.open_statement(body[11], anchor)
+        c.that(tok.open_cwt(body[2], "id", s["find"])[10].hex() == x["nonce"], f"{x['name']}: ID token")
+
+
+def main():
+    folder, c = pathlib.Path(sys.argv[1]), Check()
+    for name, check in (("messages", messages), ("enrolment", enrolment), ("keys", keys), ("tokens", tokens), ("exchanges", exchanges)):
+        before = c.done
+        check(c, json.loads((folder / f"{name}.json").read_text()))
+        print(f"{name}: {c.done - before} checks")
+    for f in c.failed:
+        print("FAILED", f)
+    sys.exit(1 if c.failed else 0)
+
+
+if __name__ == "__main__":
+    main()
