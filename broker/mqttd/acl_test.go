@@ -9,10 +9,16 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
+// withGenerousGate grants anonymous clients everything, which must have no effect.
+func withGenerousGate(_ *Config, fx *fixture) {
+	all := filters(fx.t, "#", "signet/#", "$SYS/#")
+	fx.gate.anonymous.Grant = topic.Grant{Publish: all, Subscribe: all, Retain: true}
+}
+
 // What an unauthenticated connection may do: publish its rq, subscribe its rs
 // and ev, by their exact names.
 func TestAnonymousMaySubscribe(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, withGenerousGate)
 	own := "signet/v1/" + anonA
 	for _, version := range []byte{4, 5} {
 		c := f.mustConnect(connectPacket{version: version, id: anonA})
@@ -48,7 +54,7 @@ func TestAnonymousNUL(t *testing.T) {
 }
 
 func TestAnonymousMayPublish(t *testing.T) {
-	f := start(t, nil)
+	f := start(t, withGenerousGate)
 	all := f.watch("w:w", "#")
 	signet := f.watch("w:s", "devices/#")
 	own := "signet/v1/" + anonA

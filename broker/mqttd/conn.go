@@ -27,6 +27,7 @@ type conn struct {
 
 	in       framer // of the reading goroutine
 	retained bool   // of the reading goroutine: its PUBLISH in hand asks to be retained
+	lingers  bool   // of the reading goroutine, which is the one that closes: only half is closed
 
 	// Set by the reading goroutine before the registry knows the connection,
 	// never changed after.
@@ -124,27 +125,31 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return c.Conn.SetReadDeadline(t)
 }
 
-// Close lets a client that was told why read it: closing with unread bytes
-// resets a TCP connection, and the reason would be lost.
+// Close is mochi's. A client that was told why it ends is left the time to read
+// it: closing with unread bytes resets a TCP connection, and the reason would be
+// lost. So only our half is closed here; the rest is linger's.
 func (c *conn) Close() error {
 	if c.isEnding() {
 		<-c.hungUp
-		c.linger()
+		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
+			c.lingers = true
+			return nil
+		}
 	}
 	return c.Conn.Close()
 }
 
+// linger closes the connection once the client has, or soon.
 func (c *conn) linger() {
-	half, ok := c.Conn.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
-		return
+	if c.lingers {
+		raw := c.Conn
+		if t, ok := raw.(*tls.Conn); ok {
+			raw = t.NetConn()
+		}
+		_ = raw.SetReadDeadline(time.Now().Add(hangUpGrace))
+		_, _ = io.Copy(io.Discard, io.LimitReader(raw, 64<<10))
 	}
-	raw := c.Conn
-	if t, ok := raw.(*tls.Conn); ok {
-		raw = t.NetConn()
-	}
-	_ = raw.SetReadDeadline(time.Now().Add(hangUpGrace))
-	_, _ = io.Copy(io.Discard, io.LimitReader(raw, 64<<10))
+	_ = c.Conn.Close()
 }
 
 func (c *conn) isEnding() bool {

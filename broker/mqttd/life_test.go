@@ -47,6 +47,34 @@ func TestEnd(t *testing.T) {
 	}
 }
 
+// What was pushed comes before the reason even if mochi is slow to write it, and
+// from the return of End on the connection may do nothing.
+func TestEndAfterPush(t *testing.T) {
+	f := start(t, nil)
+	c := f.mustConnect(as("p:n", 5)).mustSubscribe("signet/v1/p:n/ev")
+	server := f.clients.get("p:n")
+	server.client.Lock() // what mochi's writer needs
+	if err := f.Push("p:n", []byte("you are disabled")); err != nil {
+		t.Error(err)
+	}
+	f.End(device(t, "p:n"), ReasonAdministrative)
+	guard := &hook{srv: f.Server}
+	for _, write := range []bool{true, false} {
+		if guard.OnACLCheck(server.client, "devices/p/n/x", write) {
+			t.Errorf("still allowed (write %v)", write)
+		}
+	}
+	if err := f.Upgrade("p:n", Session{Device: device(t, "p:n")}); !errors.Is(err, ErrNotConnected) {
+		t.Errorf("upgrade after the end: %v", err)
+	}
+	time.Sleep(hangUpGrace / 10) // a chance to do it wrongly
+	server.client.Unlock()
+	if _, got := c.message(); got != "you are disabled" {
+		t.Errorf("got %q", got)
+	}
+	c.ended(ReasonAdministrative)
+}
+
 // A device that goes on sending is told why nevertheless, what it sends counts
 // for nothing, and its will is sent, whatever mochi was at.
 func TestEndWhileSending(t *testing.T) {
@@ -129,6 +157,12 @@ func TestExpiry(t *testing.T) {
 			t.Errorf("the will went to %q", n)
 		}
 	}
+	f.gate.mu.Lock()
+	f.gate.expires[device(t, "p:n")] = time.Now().Add(-time.Second)
+	f.gate.mu.Unlock()
+	if _, code := f.connect(as("p:n", 5)); code != 0x87 {
+		t.Errorf("expired before it came: code %#x", code)
+	}
 }
 
 func TestAnonymousExpiry(t *testing.T) {
@@ -146,15 +180,11 @@ func TestAnonymousExpiry(t *testing.T) {
 func TestUpgrade(t *testing.T) {
 	d := device(t, "p:n")
 	var f *fixture
-	direct := make(chan bool, 9)
+	direct, upgraded := make(chan bool, 9), make(chan error, 9)
 	f = start(t, func(c *Config, fx *fixture) {
 		c.Respond = func(_ context.Context, id string, isDirect bool, req []byte) ([]byte, func()) {
 			direct <- isDirect
-			return []byte("granted"), func() {
-				if err := fx.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d)}); err != nil {
-					t.Error(err)
-				}
-			}
+			return []byte("granted"), func() { upgraded <- fx.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
 		}
 	})
 	own := "signet/v1/" + anonA
@@ -176,7 +206,9 @@ func TestUpgrade(t *testing.T) {
 	if <-direct {
 		t.Error("a plain connection was called direct")
 	}
-	eventually(t, "it is the device's", func() bool { return len(f.clients.ofDevice(d)) == 1 })
+	if err := <-upgraded; err != nil {
+		t.Fatal(err)
+	}
 	c.mustSubscribe("devices/p/n/#")
 	c.publish(0, "devices/p/n/x", "mine")
 	if n, got := c.message(); n != "devices/p/n/x" || got != "mine" {
@@ -188,6 +220,9 @@ func TestUpgrade(t *testing.T) {
 	c.publish(0, own+"/rq", "renew")
 	if n, _ := c.message(); n != own+"/rs" {
 		t.Errorf("a reply on %q", n)
+	}
+	if err := <-upgraded; err != nil {
+		t.Error(err)
 	}
 
 	// Its client id is taken now; another device can't have the connection.
@@ -231,22 +266,15 @@ func TestAnonymousComesBack(t *testing.T) {
 	third.v = 5
 	third.send(connectPacket{version: 5, id: anonA}.bytes())
 	second.ended(ReasonTakenOver)
-	select {
-	case <-f.waiting(anonA):
-		t.Error("the client id was given away with a request in work")
-	default:
-	}
+	eventually(t, "the client id is kept for a request in work", func() bool {
+		f.clients.mu.Lock()
+		defer f.clients.mu.Unlock()
+		return f.clients.byID[anonA].gone
+	})
 	close(answer)
 	if kind, body := third.next(); kind != 0x20 || body[1] != 0 {
 		t.Errorf("packet %#x %x, want a CONNACK", kind, body)
 	}
-}
-
-// waiting gives the channel that is closed when the client id is free.
-func (f *fixture) waiting(id string) <-chan struct{} {
-	f.clients.mu.Lock()
-	defer f.clients.mu.Unlock()
-	return f.clients.byID[id].released
 }
 
 func TestRequestsAreBounded(t *testing.T) {

@@ -115,13 +115,13 @@ func (s *Server) serve(c *conn) {
 
 // forget does for every connection what mochi does only for those that end well.
 func (s *Server) forget(c *conn) {
-	_ = c.Conn.Close()
 	c.bury()
 	s.deadlines.set(c, time.Time{})
 	if c.client != nil {
 		s.evict(c.client)
 		s.clients.leave(c)
 	}
+	c.linger()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.open, c)
