@@ -41,9 +41,12 @@ func summarize(w io.Writer, r *fleet.Report) {
 	if len(r.InjectedFailures) > 0 {
 		line("  on purpose", "%s", counts(r.InjectedFailures))
 	}
-	for name, n := range map[string]int{"connections lost": r.Lost, "tokens not taken": r.Stale, "BREACHES": r.Breaches, "WITHOUT TIME": r.WithoutTime} {
-		if n > 0 {
-			line(name, "%s", group(n))
+	for _, row := range []struct {
+		name string
+		n    int
+	}{{"connections lost", r.Lost}, {"tokens not taken", r.Stale}, {"BREACHES", r.Breaches}, {"WITHOUT TIME", r.WithoutTime}} {
+		if row.n > 0 {
+			line(row.name, "%s", group(row.n))
 		}
 	}
 	if r.Ended != "" {

@@ -173,3 +173,25 @@ func TestLinkForgetsDamageInTheNextExchange(t *testing.T) {
 		}
 	}
 }
+
+// deaf answers nothing until it has heard a request without damage.
+type deaf struct{ heard int }
+
+func (d *deaf) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	d.heard++
+	if differ(make([]byte, 60), request) == 0 {
+		return request, nil
+	}
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestUnansweredDamageIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := new(deaf)
+		l := fault.NewLink(d, func() {}, fault.Plan{Kind: fault.Corrupt})
+		if _, err := l.RoundTrip(t.Context(), make([]byte, 60)); err != nil || d.heard != 2 || l.Damaged() || !l.Fired() {
+			t.Errorf("%v after %d requests, damaged %v", err, d.heard, l.Damaged())
+		}
+	})
+}

@@ -13,6 +13,9 @@ import (
 // id, by which links tell whose message it is. A link drops what has another id.
 const header = 23
 
+// resend is when an unanswered request is sent again; as long as mqttlink waits.
+const resend = 5 * time.Second
+
 // A Link lets one Plan happen on another link. It serves one call, from one goroutine.
 type Link struct {
 	inner agent.Link
@@ -105,8 +108,7 @@ func (l *Link) late(ctx context.Context, request []byte) ([]byte, error) {
 
 func (l *Link) corrupt(ctx context.Context, request []byte) ([]byte, error) {
 	if !l.plan.Reply {
-		l.fired, l.damaged = true, callID(request)
-		return l.inner.RoundTrip(ctx, flip(request, l.plan.Bit))
+		return l.corruptRequest(ctx, request)
 	}
 	reply, err := l.inner.RoundTrip(ctx, request)
 	if err != nil {
@@ -114,6 +116,20 @@ func (l *Link) corrupt(ctx context.Context, request []byte) ([]byte, error) {
 	}
 	l.fired, l.damaged = true, callID(request)
 	return flip(reply, l.plan.Bit), nil
+}
+
+// corruptRequest sends the damaged request and, if nobody answers that, the right
+// one: damage strikes one packet, and devices send again.
+func (l *Link) corruptRequest(ctx context.Context, request []byte) ([]byte, error) {
+	l.fired, l.damaged = true, callID(request)
+	short, cancel := context.WithTimeout(ctx, resend)
+	defer cancel()
+	reply, err := l.inner.RoundTrip(short, flip(request, l.plan.Bit))
+	if err == nil || short.Err() == nil || ctx.Err() != nil {
+		return reply, err
+	}
+	l.damaged = nil
+	return l.inner.RoundTrip(ctx, request)
 }
 
 // flip gives a copy of m with one bit after the header turned over.

@@ -1,0 +1,160 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/firmware-sim/fault"
+	"github.com/signetd/signet/firmware-sim/firmware"
+	"github.com/signetd/signet/firmware-sim/firmwaretest"
+	"github.com/signetd/signet/firmware-sim/fleet"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+func TestMistakes(t *testing.T) {
+	folder := t.TempDir()
+	bad := filepath.Join(folder, "bad.json")
+	if err := os.WriteFile(bad, []byte(`{"name":"x","steps":[{"do":"enrol"}],"colour":1}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	broker := "--broker=mqtts://localhost:1"
+	for name, tt := range map[string]struct {
+		args []string
+		code int
+		says string
+	}{
+		"nothing":          {nil, 2, "report"},
+		"unknown command":  {[]string{"dance"}, 2, `no command "dance"`},
+		"unknown flag":     {[]string{"run", "--colour"}, 2, "colour"},
+		"no broker":        {[]string{"run", "--broker="}, 2, "--broker"},
+		"no devices":       {[]string{"run", broker, "--devices=0"}, 2, "--devices 0"},
+		"no concurrency":   {[]string{"run", broker, "--concurrency=0"}, 2, "--concurrency"},
+		"bad pool":         {[]string{"run", broker, "--pool=De mo"}, 2, "--pool"},
+		"bad prefix":       {[]string{"run", broker, "--prefix=a/b"}, 2, "--prefix"},
+		"bad key":          {[]string{"run", broker, "--key=rsa"}, 2, "--key"},
+		"bad faults":       {[]string{"run", broker, "--faults=2"}, 2, "--faults"},
+		"faults NaN":       {[]string{"run", broker, "--faults=NaN"}, 2, "--faults"},
+		"storm with rate":  {[]string{"run", broker, "--scenario=storm", "--rate=5"}, 2, "storm has no rate"},
+		"no scenario file": {[]string{"run", broker, "--scenario=" + folder + "/none"}, 1, "neither steady nor storm"},
+		"bad scenario":     {[]string{"run", broker, "--scenario=" + bad}, 1, "colour"},
+		"no token":         {[]string{"run", broker}, 2, "--token"},
+		"damaged token":    {[]string{"run", broker, "--token=sgne_abc"}, 1, "copy it again"},
+		"extra argument":   {[]string{"run", broker, "storm"}, 2, `"storm"`},
+		"report of what":   {[]string{"report"}, 2, "report FILE"},
+		"not a report":     {[]string{"report", bad}, 1, "invalid report"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("SIGNET_ENROLL_TOKEN", "")
+			var out, log bytes.Buffer
+			if code := Main(t.Context(), tt.args, &out, &log); code != tt.code || !strings.Contains(log.String(), tt.says) {
+				t.Errorf("code %d, says %q", code, log.String())
+			}
+			if out.Len() > 0 {
+				t.Errorf("on standard output: %s", &out)
+			}
+		})
+	}
+}
+
+func TestTokenAndRootsAreRead(t *testing.T) {
+	b, err := firmwaretest.NewBroker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(b.Token.Reveal()+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := &session{getenv: func(string) string { return "" }}
+	v, err := (&runFlags{token: "@" + file}).voucher(s)
+	if err != nil || v.Token.Reveal() != b.Token.Reveal() {
+		t.Errorf("%v, %v", v, err)
+	}
+	if _, err := readRoots(file); err == nil || !strings.Contains(err.Error(), "no certificate") {
+		t.Error(err)
+	}
+}
+
+func TestTooFewFiles(t *testing.T) {
+	if allowed, err := openFiles(); err != nil || allowed > 1<<40 {
+		t.Skip("there is no limit on open files here")
+	}
+	if err := checkFiles(1 << 41); !errors.Is(err, errNoFiles) {
+		t.Error(err)
+	}
+	if err := checkFiles(1); err != nil {
+		t.Error(err)
+	}
+}
+
+// runFleetWith runs 12 devices against b and gives what was printed.
+func runFleetWith(t *testing.T, b *firmwaretest.Broker, file string) (string, error) {
+	t.Helper()
+	pool, err := ident.ParsePool("demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sc, err := fleet.Builtin(fleet.Storm, 0, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	s := &session{out: &out, err: io.Discard}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err = s.runFleet(ctx, fleet.Config{
+		Pool: pool, Prefix: "sim", Devices: 12, Concurrency: 4, Keys: []firmware.Kind{firmware.Ed25519}, Scenario: sc,
+		Faults: fault.Source{Seed: 1}, Voucher: agent.Voucher{Token: b.Token}, Dial: b.Dial,
+	}, file)
+	return out.String(), err
+}
+
+func TestRunWritesAReport(t *testing.T) {
+	b, err := firmwaretest.NewBroker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "report.json")
+	said, err := runFleetWith(t, b, file)
+	if err != nil || !strings.Contains(said, "all 12 devices authenticated") || !strings.Contains(said, "p99") {
+		t.Errorf("%v: %s", err, said)
+	}
+	var out, log bytes.Buffer
+	if code := Main(t.Context(), []string{"report", file}, &out, &log); code != exitOK || out.String() != said {
+		t.Errorf("run said:\n%s\nreport says (%d):\n%s%s", said, code, &out, &log)
+	}
+}
+
+func TestRunFailsForADeviceLeftOut(t *testing.T) {
+	b, err := firmwaretest.NewBroker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.Refuse = func(n ident.Name) error {
+		if n.String() == "sim-00003" {
+			return protocol.CodeDisabled
+		}
+		return nil
+	}
+	said, err := runFleetWith(t, b, "")
+	if !errors.Is(err, errFleet) || !strings.Contains(said, "1 of 12 devices not authenticated, 1 for no injected reason") || !strings.Contains(said, "sim-00003") {
+		t.Errorf("%v: %s", err, said)
+	}
+}
+
+func TestGroup(t *testing.T) {
+	for n, want := range map[int]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
+		if got := group(n); got != want {
+			t.Errorf("%d: %s", n, got)
+		}
+	}
+}
