@@ -1,6 +1,7 @@
 package mqttd
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -185,9 +187,7 @@ func TestWebSocket(t *testing.T) {
 	f := start(t, func(c *Config, _ *fixture) {
 		c.Respond = func(_ context.Context, _ string, d bool, req []byte) ([]byte, func()) { direct <- d; return req, nil }
 	})
-	web := httptest.NewTLSServer(f.Handler())
-	t.Cleanup(web.Close)
-	t.Cleanup(web.Client().CloseIdleConnections)
+	web := serveWeb(t, f)
 	u, err := url.Parse(web.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -201,8 +201,19 @@ func TestWebSocket(t *testing.T) {
 	if got := receive(t, "the reply", replies); got != "signet/v1/"+anonA+"/rs hello" || !<-direct {
 		t.Errorf("got %q, or not direct", got)
 	}
-	c.Disconnect(0)
+}
 
+func serveWeb(t *testing.T, f *fixture) *httptest.Server {
+	t.Helper()
+	web := httptest.NewTLSServer(f.Handler())
+	t.Cleanup(web.Close)
+	t.Cleanup(web.Client().CloseIdleConnections)
+	return web
+}
+
+func TestHostileWebSocket(t *testing.T) {
+	f := start(t, nil)
+	web := serveWeb(t, f)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	dial := func(protocols ...string) (*websocket.Conn, error) {
@@ -266,5 +277,44 @@ func TestServeConn(t *testing.T) {
 	<-ended
 	if err := f.Push("p:n", nil); !errors.Is(err, ErrNotConnected) {
 		t.Errorf("pushing after the end: %v", err)
+	}
+}
+
+// Debian's clients, with nothing but a user name and a token.
+func TestMosquittoClients(t *testing.T) {
+	for _, program := range []string{"mosquitto_pub", "mosquitto_sub"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not installed (Debian package mosquitto-clients)", program)
+		}
+	}
+	f := start(t, nil)
+	host, port, err := net.SplitHostPort(f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, version := range []string{"mqttv311", "mqttv5"} {
+		args := []string{"-h", host, "-p", port, "-V", version, "-u", "p:n", "-P", "token-p:n", "-q", "1"}
+		sub := exec.CommandContext(ctx, "mosquitto_sub", append(args, "-i", "p:n/sub", "-C", "1", "-t", "devices/p/n/#")...)
+		var out bytes.Buffer
+		sub.Stdout = &out
+		if err := sub.Start(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "it has subscribed", func() bool { return len(f.mqtt.Topics.Subscribers("devices/p/n/x").Subscriptions) == 1 })
+		// Without -i the server gives it a client id.
+		if b, err := exec.CommandContext(ctx, "mosquitto_pub", append(args, "-t", "devices/p/n/x", "-m", "hi")...).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", version, err, b)
+		}
+		if err := sub.Wait(); err != nil || out.String() != "hi\n" {
+			t.Errorf("%s: received %q, %v", version, &out, err)
+		}
+		wrong := append([]string{}, args...)
+		wrong[9] = "forged"
+		if err := exec.CommandContext(ctx, "mosquitto_pub", append(wrong, "-t", "devices/p/n/x", "-m", "hi")...).Run(); err == nil {
+			t.Errorf("%s: a forged token was admitted", version)
+		}
+		eventually(t, "they are gone", func() bool { return f.Count() == 0 })
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/topic"
 )
 
@@ -225,7 +226,15 @@ func TestUpgrade(t *testing.T) {
 		t.Error(err)
 	}
 
-	// Its client id is taken now; another device can't have the connection.
+	f.isNowTheDevices(c, d)
+	f.End(d, ReasonAdministrative)
+	c.ended(ReasonAdministrative)
+}
+
+// isNowTheDevices checks what an upgraded connection of anonA is to others.
+func (f *fixture) isNowTheDevices(c *raw, d ident.Device) {
+	t := f.t
+	t.Helper()
 	if _, code := f.connect(connectPacket{version: 5, id: anonA}); code != 0x85 {
 		t.Errorf("taking over an upgraded connection: code %#x, want 0x85", code)
 	}
@@ -239,11 +248,9 @@ func TestUpgrade(t *testing.T) {
 		t.Error("upgrade to no device")
 	}
 	f.PushDevice(d, []byte("event"))
-	if n, got := c.message(); n != own+"/ev" || got != "event" {
+	if n, got := c.message(); n != "signet/v1/"+anonA+"/ev" || got != "event" {
 		t.Errorf("got %q %q", n, got)
 	}
-	f.End(d, ReasonAdministrative)
-	c.ended(ReasonAdministrative)
 }
 
 // An anonymous client whose connection is half dead comes back with its id, but
