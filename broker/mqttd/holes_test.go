@@ -57,8 +57,7 @@ func TestMalformedSubscribe(t *testing.T) {
 // A panic that the checks don't know, deep inside mochi's reading loop or before
 // its CONNACK, ends one connection and leaves nothing behind.
 func TestPanicIsContained(t *testing.T) {
-	var f *fixture
-	f = start(t, func(c *Config, fx *fixture) {
+	f := start(t, func(c *Config, fx *fixture) {
 		c.Log = slog.New(panicky{c.Log.Handler()})
 		c.Gate = panickyGate{fx.gate}
 	})
