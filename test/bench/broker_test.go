@@ -1,0 +1,147 @@
+package bench
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/test/harness"
+)
+
+// A broker is a signetd of its own process.
+type broker struct {
+	*child
+	url, ca string
+	trust   mqttlink.Trust
+	pool    adminapi.PoolClient
+	env     map[string]string
+}
+
+// newBroker starts signetd serve --dev.
+func newBroker(t testing.TB) *broker {
+	t.Helper()
+	data := filepath.Join(t.TempDir(), "data")
+	b := &broker{env: map[string]string{}}
+	b.child = spawn(t, nil, program(t, "signetd"), "serve", "--dev", "--data", data,
+		"--listen-mqtt", freePort(t), "--listen-https", freePort(t), "--listen-health", freePort(t))
+	file := filepath.Join(data, "dev.env")
+	eventually(t, "signetd does not start", func() bool {
+		raw, err := os.ReadFile(file)
+		return err == nil && strings.HasSuffix(string(raw), "\n")
+	})
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
+		b.env[k] = v
+	}
+	b.url, b.ca = b.env["SIGNET_BROKER"], b.env["SIGNET_CA"]
+	root, err := os.ReadFile(b.ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(root)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.trust.Roots = []*x509.Certificate{cert}
+	roots := x509.NewCertPool()
+	roots.AddCert(cert)
+	api, err := adminapi.NewClient(b.env["SIGNET_SERVER"], b.env["SIGNET_TOKEN"], &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.pool = api.In("demo")
+	return b
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // only its number is wanted
+	return l.Addr().String()
+}
+
+// voucher admits n devices.
+func (b *broker) voucher(t testing.TB, n int) agent.Voucher {
+	t.Helper()
+	made, err := b.pool.CreateEnrollmentToken(t.Context(), adminapi.NewEnrollmentToken{Uses: n})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := protocol.ParseEnrolToken(made.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return agent.Voucher{Token: &tok}
+}
+
+// An online device has enrolled on the connection that it keeps.
+type online struct {
+	*agent.Agent
+	link *mqttlink.Link
+}
+
+// enrol brings n devices of a prefix online, a few at a time.
+func (b *broker) enrol(t testing.TB, prefix string, n int) []online {
+	t.Helper()
+	v := b.voucher(t, n)
+	devices := make([]online, n)
+	t.Cleanup(func() {
+		for _, d := range devices {
+			if d.link != nil {
+				_ = d.link.Close() // the broker goes, too
+			}
+		}
+	})
+	spread(n, 8, func(i int) {
+		d, err := b.device(t, fmt.Sprintf("%s-%d", prefix, i), v)
+		if err != nil {
+			t.Errorf("%s-%d: %v", prefix, i, err)
+		}
+		devices[i] = d
+	})
+	if t.Failed() {
+		t.FailNow()
+	}
+	return devices
+}
+
+func (b *broker) device(t testing.TB, called string, v agent.Voucher) (online, error) {
+	pool, err := ident.ParsePool("demo")
+	if err != nil {
+		return online{}, err
+	}
+	name, err := ident.ParseName(called)
+	if err != nil {
+		return online{}, err
+	}
+	a, err := agent.New(t.Context(), agent.Config{Device: ident.Device{Pool: pool, Name: name}, Prover: harness.NewEd25519(t), State: &harness.Memory{}})
+	if err != nil {
+		return online{}, err
+	}
+	link, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: b.url, Trust: b.trust})
+	if err != nil {
+		return online{}, err
+	}
+	_, err = a.Enrol(t.Context(), link, v)
+	return online{a, link}, err
+}

@@ -1,0 +1,133 @@
+package bench
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"testing"
+	"time"
+)
+
+const minimalEnv = "SIGNET_BENCH_MINIMAL"
+
+// minimalServer is the least that Go can keep TLS connections with: a goroutine
+// each that reads and drops what comes. It prints its address.
+func minimalServer() error {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return err
+	}
+	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		return err
+	}
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(os.Getenv(minimalEnv), fmt.Appendf(nil, "%s\n", l.Addr()), 0o600); err != nil {
+		return err
+	}
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go drop(conn)
+	}
+}
+
+func drop(conn net.Conn) {
+	defer conn.Close() //nolint:errcheck // the peer has gone
+	r := bufio.NewReaderSize(conn, 512)
+	for {
+		if _, err := r.ReadByte(); err != nil {
+			return
+		}
+	}
+}
+
+// idle is how many connections are kept.
+const idle = 5000
+
+// settle lets a server's garbage be collected: the runtime does so every two
+// minutes at the latest, and the scavenger then needs a moment. SIGNET_BENCH_SETTLE sets it.
+func settle(t testing.TB) {
+	t.Helper()
+	d := 5 * time.Second
+	if s := os.Getenv("SIGNET_BENCH_SETTLE"); s != "" {
+		var err error
+		if d, err = time.ParseDuration(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(d)
+}
+
+// BenchmarkIdleDevice is signetd's resident memory for each device that is online
+// over TLS and silent, at 5,000, against a minimal Go server with as many
+// connections. Kernel memory is in neither.
+func BenchmarkIdleDevice(b *testing.B) {
+	if b.N > 1 { // one fleet says it all
+		b.Skip("run with -benchtime 1x")
+	}
+	bare := minimalMemory(b)
+	s := newBroker(b)
+	s.enrol(b, "first", 1)
+	settle(b)
+	base := s.status(b, "VmRSS")
+	s.enrol(b, "lamp", idle)
+	settle(b)
+	each := (s.status(b, "VmRSS") - base) / idle
+	b.ReportMetric(each, "KiB/device")
+	b.ReportMetric(bare, "floor-KiB/conn")
+	b.ReportMetric(each/bare, "x-floor")
+	b.ReportMetric(base/1024, "idle-MiB")
+	b.ReportMetric(0, "ns/op")
+}
+
+func minimalMemory(b *testing.B) float64 {
+	b.Helper()
+	file := b.TempDir() + "/address"
+	exe, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := spawn(b, []string{minimalEnv + "=" + file}, exe)
+	var raw []byte
+	eventually(b, "minimal server does not start", func() bool {
+		raw, err = os.ReadFile(file)
+		return err == nil && len(raw) > 0
+	})
+	address := string(raw[:len(raw)-1])
+	conns := make([]net.Conn, idle)
+	defer func() {
+		for _, conn := range conns {
+			if conn != nil {
+				_ = conn.Close()
+			}
+		}
+	}()
+	base := c.status(b, "VmRSS")
+	spread(idle, 8, func(i int) {
+		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // our own child
+		if err == nil {
+			_, err = conn.Write([]byte{0})
+		}
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		conns[i] = conn
+	})
+	settle(b)
+	return (c.status(b, "VmRSS") - base) / idle
+}

@@ -1,0 +1,142 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+var built atomic.Bool // programs has something to clean up
+
+// programs builds ours once for the whole run, as they are shipped.
+var programs = sync.OnceValues(func() (string, error) {
+	built.Store(true)
+	dir, err := os.MkdirTemp("", "signet-bench")
+	if err != nil {
+		return "", err
+	}
+	c := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir,
+		"../../broker/cmd/signetd", "../../agent/cmd/signet-agent")
+	c.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := c.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build programs: %w\n%s", err, out)
+	}
+	return dir, nil
+})
+
+// program gives the path of a built program.
+func program(t testing.TB, name string) string {
+	t.Helper()
+	dir, err := programs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, name)
+}
+
+// TestMain is the minimal server's main, too, in a child process.
+func TestMain(m *testing.M) {
+	if os.Getenv(minimalEnv) != "" {
+		if err := minimalServer(); err != nil {
+			fmt.Fprintln(os.Stderr, "minimal server:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	code := m.Run()
+	if built.Load() {
+		if dir, err := programs(); err == nil {
+			_ = os.RemoveAll(dir)
+		}
+	}
+	os.Exit(code)
+}
+
+// A child is a process that ends with its test.
+type child struct {
+	*exec.Cmd
+	out bytes.Buffer
+}
+
+func spawn(t testing.TB, env []string, path string, args ...string) *child {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &child{Cmd: exec.CommandContext(ctx, path, args...)}
+	c.Env = append(os.Environ(), env...)
+	c.Stdout, c.Stderr = &c.out, &c.out
+	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
+	c.WaitDelay = 10 * time.Second
+	if err := c.Start(); err != nil {
+		cancel()
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		_ = c.Wait() // it was told to end
+		if t.Failed() {
+			t.Logf("%s said:\n%.4000s", filepath.Base(path), c.out.String())
+		}
+	})
+	return c
+}
+
+// status reads a line of /proc/PID/status, in KiB.
+func (c *child) status(t testing.TB, what string) float64 {
+	t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(raw)) {
+		if rest, ok := strings.CutPrefix(line, what+":"); ok {
+			n, err := strconv.ParseFloat(strings.Fields(rest)[0], 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	t.Fatalf("/proc/%d/status has no %s", c.Process.Pid, what)
+	return 0
+}
+
+// clockTick is the unit of /proc/PID/stat, the same on all of Linux's machines.
+const clockTick = 10 * time.Millisecond
+
+// cpu is the CPU time the child has used.
+func (c *child) cpu(t testing.TB) time.Duration {
+	t.Helper()
+	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:])) // from field 3 on (proc(5))
+	user, err1 := strconv.Atoi(f[11])
+	system, err2 := strconv.Atoi(f[12])
+	if err1 != nil || err2 != nil {
+		t.Fatalf("/proc/%d/stat makes no sense: %s", c.Process.Pid, raw)
+	}
+	return time.Duration(user+system) * clockTick
+}
+
+// eventually waits until ok, for as long as the whole test may take.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	for !ok() {
+		select {
+		case <-t.Context().Done():
+			t.Fatal(what)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,62 @@
+#!/bin/sh
+# Measures Signet against the floors of its parts and prints one table. Ratios are
+# what counts: both sides of each run in turn, in one process or one after another.
+# Arguments are names of benchmarks to run; all without any.
+set -eu
+cd "$(dirname "$0")/../.."
+out=$(mktemp)
+trap 'rm -f "$out"' EXIT
+
+measure() { # name, benchtime, rounds
+	[ -z "${only:-}" ] || [ "$only" = "$1" ] || return 0
+	echo "  $1 ..." >&2
+	go test ./test/bench -run '^$' -bench "^$1\$" -benchtime "$2" -count "$3" -timeout 20m >>"$out" || { cat "$out" >&2; exit 1; }
+}
+all() {
+	measure BenchmarkAuthentication 8192x 3
+	measure BenchmarkAuthenticationMQTT 10000x 3
+	measure BenchmarkVerify 1s 3
+	measure BenchmarkTokenSize 1x 1
+	measure BenchmarkIdleDevice 1x 1
+	measure BenchmarkAgent 1x 1
+}
+if [ $# -eq 0 ]; then all; else for only; do all; done; fi
+
+# Medians over the rounds; the figures that have a milestone come with it.
+awk '
+function goal(name, unit) {
+	if (unit == "x-floor" && name ~ /^Verify\//) return 1.1
+	if (unit == "x-floor" && name ~ /^Authentication\//) return 2.0
+	if (unit == "B-access" && name ~ /CWT/) return 150
+	if (unit == "MiB-RSS") return 8
+	if (unit == "MB-stripped") return 7.2
+	return ""
+}
+/^Benchmark/ {
+	name = $1; sub(/^Benchmark/, "", name); sub(/-[0-9]+$/, "", name)
+	if (!(name in seen)) { seen[name] = ++names; order[names] = name }
+	for (i = 3; i < NF; i += 2) {
+		unit = $(i + 1)
+		if (unit == "ns/op") continue
+		if (!((name, unit) in count)) units[name] = units[name] " " unit
+		values[name, unit, ++count[name, unit]] = $i
+	}
+}
+function median(name, unit,   n, i, j, t, v) {
+	n = count[name, unit]
+	for (i = 1; i <= n; i++) v[i] = values[name, unit, i] + 0
+	for (i = 2; i <= n; i++) for (j = i; j > 1 && v[j] < v[j-1]; j--) { t = v[j]; v[j] = v[j-1]; v[j-1] = t }
+	return v[int((n + 1) / 2)]
+}
+END {
+	printf "%-46s %14s %10s %10s\n", "", "", "median", "milestone"
+	for (k = 1; k <= names; k++) {
+		name = order[k]
+		n = split(units[name], u, " ")
+		for (i = 1; i <= n; i++) {
+			m = median(name, u[i]); g = goal(name, u[i])
+			note = g == "" ? "" : sprintf("<= %s%s", g, m <= g ? "" : "  missed")
+			printf "%-46s %14s %10.4g %10s\n", i == 1 ? name : "", u[i], m, note
+		}
+	}
+}' "$out"

@@ -1,0 +1,130 @@
+package bench
+
+import (
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/asn1"
+	"math/big"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/protocol/verify"
+	"github.com/signetd/signet/test/harness"
+)
+
+// tokens lets a device authenticate and gives what it got.
+func tokens(b *testing.B, pool token.Alg, format protocol.Format) (*harness.Signet, *agent.Grant) {
+	b.Helper()
+	s := harness.New(b)
+	if _, err := s.Directory.RotateKey(b.Context(), s.Pool, pool, true); err != nil {
+		b.Fatal(err)
+	}
+	s.Keys.Forget(s.Pool)
+	a, err := agent.New(b.Context(), agent.Config{Device: s.Name(b, "lamp-1"), Prover: harness.NewEd25519(b), State: &harness.Memory{}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := a.Enrol(b.Context(), s, agent.Voucher{Token: s.Token(b, 1)}); err != nil {
+		b.Fatal(err)
+	}
+	g, err := a.Authenticate(b.Context(), s, agent.Ask{Format: &format})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return s, g
+}
+
+var formats = []struct {
+	name   string
+	format protocol.Format
+}{{"CWT", protocol.FormatCWT}, {"JWT", protocol.FormatJWT}}
+
+// BenchmarkVerify is verify.Verifier.Verify, with every check a backend makes, on
+// a real grant's access token, against the standard library's check of a signature
+// over as many bytes. Both take turns at each step. Package token has the same
+// for its readers alone.
+func BenchmarkVerify(b *testing.B) {
+	for _, alg := range []token.Alg{token.ES256, token.EdDSA} {
+		for _, f := range formats {
+			b.Run(f.name+"/"+alg.String(), func(b *testing.B) {
+				s, g := tokens(b, alg, f.format)
+				v := newVerifier(b, s, alg)
+				raw := newRawCheck(b, alg, g.Access)
+				var rawTime, whole time.Duration
+				b.ReportAllocs()
+				for b.Loop() {
+					start := time.Now()
+					if !raw() {
+						b.Fatal("raw check failed")
+					}
+					middle := time.Now()
+					if _, err := v.Verify(b.Context(), g.Access); err != nil {
+						b.Fatal(err)
+					}
+					rawTime += middle.Sub(start)
+					whole += time.Since(middle)
+				}
+				b.ReportMetric(float64(whole)/float64(rawTime), "x-floor")
+				b.ReportMetric(float64(whole.Nanoseconds())/float64(b.N), "ns/verify")
+			})
+		}
+	}
+}
+
+func newVerifier(b *testing.B, s *harness.Signet, alg token.Alg) *verify.Verifier {
+	b.Helper()
+	ring, err := s.Keys.Ring(b.Context(), s.Pool)
+	if err != nil {
+		b.Fatal(err)
+	}
+	set, err := verify.NewKeySet(ring.Verifiers...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	v, err := verify.New(verify.Config{Issuer: ring.Issuer, Audience: "demo", Algorithms: []token.Alg{alg}, Keys: set})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return v
+}
+
+func newRawCheck(b *testing.B, alg token.Alg, msg []byte) func() bool {
+	b.Helper()
+	s := newSigner(b, alg)
+	sig, err := s.Sign(msg)
+	if err != nil {
+		b.Fatal(err)
+	}
+	switch pub := s.Key().Public().(type) {
+	case ed25519.PublicKey:
+		return func() bool { return ed25519.Verify(pub, msg, sig) }
+	case *ecdsa.PublicKey:
+		der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(sig[:32]), new(big.Int).SetBytes(sig[32:])})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return func() bool {
+			digest := sha256.Sum256(msg)
+			return ecdsa.VerifyASN1(pub, digest[:], der)
+		}
+	}
+	b.Fatal("no raw check for this key")
+	return nil
+}
+
+// BenchmarkTokenSize is how long the tokens of a real grant are: a device of pool
+// demo, the default audience, a short issuer.
+func BenchmarkTokenSize(b *testing.B) {
+	for _, f := range formats {
+		b.Run(f.name, func(b *testing.B) {
+			_, g := tokens(b, token.ES256, f.format)
+			b.ReportMetric(float64(len(g.Access)), "B-access")
+			b.ReportMetric(float64(len(g.ID)), "B-id")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
