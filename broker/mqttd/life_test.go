@@ -125,8 +125,7 @@ func TestEndDuringAdmission(t *testing.T) {
 
 func TestEndDuringUpgrade(t *testing.T) {
 	upgraded := make(chan error, 1)
-	var f *fixture
-	f = start(t, func(c *Config, fx *fixture) {
+	f := start(t, func(c *Config, fx *fixture) {
 		c.Respond = func(_ context.Context, id string, _ bool, _ []byte) ([]byte, func()) {
 			d := device(t, "p:n")
 			fx.End(d, ReasonAdministrative)
