@@ -35,8 +35,8 @@ const (
 
 // Reasons for an early end, in Report.Ended.
 const (
-	endedTime  = "time is up"
-	endedSignl = "interrupted"
+	endedTime = "time is up"
+	endedCall = "interrupted"
 )
 
 // A Config describes a run.
@@ -241,14 +241,14 @@ func (r *run) pause(number, try int, err error) time.Duration {
 	return wait
 }
 
-// hopeless tells the refusals that trying again does not change.
+// hopeless tells the failures that trying again does not change.
 func hopeless(err error) bool {
 	for _, c := range []protocol.Code{protocol.CodeExists, protocol.CodeDisabled, protocol.CodePending, protocol.CodeVersion} {
 		if errors.Is(err, c) {
 			return true
 		}
 	}
-	return false
+	return distrusted(err)
 }
 
 // report closes the books. No device is at work any more.
@@ -259,7 +259,7 @@ func (r *run) report(ctx context.Context, steps []StepReport) *Report {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		rep.Ended = endedTime
 	case ctx.Err() != nil:
-		rep.Ended = endedSignl
+		rep.Ended = endedCall
 	}
 	for _, m := range r.devices {
 		rep.Online += one(m.Connected())

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"net"
 	"sync"
@@ -94,6 +95,14 @@ func one(yes bool) int {
 	return 0
 }
 
+// distrusted tells the failures by which a certificate is not believed.
+func distrusted(err error) bool {
+	var unknown x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	return errors.As(err, &unknown) || errors.As(err, &host) || errors.As(err, &invalid)
+}
+
 // reason puts an error into one of a few words, to be counted by.
 func reason(err error) string {
 	var refusal *protocol.Refusal
@@ -115,6 +124,8 @@ func reason(err error) string {
 		return "no anchor"
 	case errors.Is(err, agent.ErrNoSolver):
 		return "custom challenge"
+	case distrusted(err):
+		return "broker's certificate"
 	case errors.As(err, &network):
 		return "network"
 	}
