@@ -1,0 +1,20 @@
+// Package sim is a whole Signet in one process on virtual time: two replicas over
+// one real store, honest devices, a thief, operators, and a network that drops,
+// doubles, delays, replays, edits and forges. One integer gives the whole run, and
+// gives it again.
+//
+// It may import anything of Signet and must run inside a testing/synctest bubble:
+// what happens at the same time is decided by seeded pauses in virtual time, so a
+// run of half an hour takes milliseconds. It opens no socket.
+//
+// The rules that must always hold are in facts.go. They are checked at each store
+// commit, each grant a replica makes and each grant a device accepts:
+//
+//   - no exchange is granted twice, and nothing is granted that was not committed;
+//   - a refresh token has one successor, and a family at most one live token;
+//   - nothing is granted to a device after its disabling was committed, and no
+//     family from before then lives on;
+//   - no device accepts a grant that a replica did not make for that very call;
+//   - nobody but the device opens its grants, and a thief without the key gets none;
+//   - every honest device is in again soon after the last fault.
+package sim

@@ -1,0 +1,92 @@
+package sim
+
+import (
+	"bytes"
+	"slices"
+
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
+)
+
+// The edit's field numbers (protocol/signet.cddl).
+const (
+	fieldType      = 1
+	fieldSealTo    = 7
+	fieldBody      = 3 // of a refresh
+	fieldChallenge = 4 // the body of a challenge
+)
+
+// edit gives p's bytes changed: a bit, or a field and then encoded as it should be.
+// The caller holds mu.
+func (n *network) edit(p parcel) []byte {
+	if p.c.dice.roll(3) == 0 {
+		out := bytes.Clone(p.raw)
+		out[p.c.dice.roll(len(out))] ^= 1 << p.c.dice.roll(8)
+		return out
+	}
+	m, err := protocol.Decode(p.raw)
+	if err != nil {
+		return p.raw
+	}
+	other := n.history[p.c.dice.roll(len(n.history))].raw
+	if _, ok := m.(*protocol.Start); ok && p.c.dice.roll(2) == 0 {
+		mine, err := detcbor.Marshal(n.mine.PublicKey().Bytes())
+		if err != nil {
+			return p.raw
+		}
+		return change(p.raw, func(f map[int64]detcbor.RawMessage) { f[fieldSealTo] = mine })
+	}
+	inner := map[protocol.Type]int64{protocol.TypeChallenge: fieldChallenge, protocol.TypeRefresh: fieldBody}[m.Type()]
+	if inner == 0 || p.c.dice.roll(2) == 0 {
+		return editFields(p.c.dice, p.raw, other)
+	}
+	return change(p.raw, func(f map[int64]detcbor.RawMessage) {
+		var body []byte
+		if detcbor.Unmarshal(f[inner], &body) != nil {
+			return
+		}
+		if b, err := detcbor.Marshal(editFields(p.c.dice, body, other)); err == nil {
+			f[inner] = b
+		}
+	})
+}
+
+// editFields drops, swaps with another message's or adds one field.
+func editFields(d *dice, raw, other []byte) []byte {
+	var from map[int64]detcbor.RawMessage
+	_ = detcbor.UnmarshalExtensible(other, &from) // nil will do
+	return change(raw, func(f map[int64]detcbor.RawMessage) {
+		keys := make([]int64, 0, len(f))
+		for k := range f {
+			keys = append(keys, k)
+		}
+		slices.Sort(keys)
+		k := keys[d.roll(len(keys))]
+		switch d.roll(5) {
+		case 0:
+			delete(f, k)
+		case 1, 2:
+			if v, ok := from[k]; ok {
+				f[k] = v
+			}
+		case 3:
+			f[99] = detcbor.RawMessage{1} // unknown and optional
+		case 4:
+			f[-99] = detcbor.RawMessage{1} // unknown and critical
+		}
+	})
+}
+
+// change decodes a map, lets edit at it and encodes what comes out.
+func change(raw []byte, edit func(map[int64]detcbor.RawMessage)) []byte {
+	var f map[int64]detcbor.RawMessage
+	if detcbor.UnmarshalExtensible(raw, &f) != nil || len(f) == 0 {
+		return raw
+	}
+	edit(f)
+	out, err := detcbor.Marshal(f)
+	if err != nil {
+		return raw
+	}
+	return out
+}

@@ -1,0 +1,207 @@
+package sim
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"hash/fnv"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// keptLines is how much of a run's story is told when it fails.
+const keptLines = 80
+
+// facts is what is known to have happened, independently of the code under test,
+// and what has been found to break the rules.
+type facts struct {
+	// mu guards the fields below. It is held over each commit of the store, so
+	// that facts has commits in the store's own order.
+	mu         sync.Mutex
+	began      time.Time
+	violations []string
+	lines      []string
+	digest     uint64
+	disabled   map[ident.Device]bool
+	families   map[ident.UUID]*family
+	granted    map[ident.UUID]int
+	made       map[protocol.CallID]map[[32]byte]bool
+	counts     map[string]int
+}
+
+// A family is a session with all refresh tokens it ever had, by their handles.
+type family struct {
+	device    ident.Device
+	ended     string // why, empty while it lives
+	issued    map[string]bool
+	successor map[string]string
+}
+
+func newFacts() *facts {
+	return &facts{
+		began: time.Now(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{},
+		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, counts: map[string]int{},
+	}
+}
+
+// say adds a line to the story. Lines hold nothing random, only what happened when.
+func (f *facts) say(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sayLocked(format, args...)
+}
+
+func (f *facts) sayLocked(format string, args ...any) {
+	line := fmt.Sprintf("%12s  ", time.Since(f.began)) + fmt.Sprintf(format, args...)
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%x %s", f.digest, line)
+	f.digest = h.Sum64()
+	if f.lines = append(f.lines, line); len(f.lines) > 2*keptLines {
+		f.lines = append(f.lines[:0], f.lines[len(f.lines)-keptLines:]...)
+	}
+}
+
+func (f *facts) violate(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.violateLocked(format, args...)
+}
+
+func (f *facts) violateLocked(format string, args ...any) {
+	f.violations = append(f.violations, fmt.Sprintf(format, args...))
+	f.sayLocked("VIOLATION "+format, args...)
+}
+
+// A request is one message at one replica, with what it committed.
+type request struct {
+	handle    string // of the refresh token that it presents
+	exchange  ident.UUID
+	committed bool
+	login     bool
+	dice      *dice // how long its store calls take
+}
+
+// loggedIn notes a committed login. The caller holds mu.
+func (f *facts) loggedIn(r *request, s *broker.Session) {
+	r.exchange, r.committed, r.login = s.ID, true, true
+	if f.families[s.ID] != nil {
+		f.violateLocked("an exchange of %s was recorded twice", s.Device)
+		return
+	}
+	if f.disabled[s.Device] {
+		f.violateLocked("a login of %s was committed after its disabling", s.Device)
+	}
+	f.families[s.ID] = &family{device: s.Device, issued: map[string]bool{string(s.Handle): true}, successor: map[string]string{}}
+	f.counts["logins"]++
+	f.sayLocked("login of %s committed", s.Device)
+}
+
+// refreshed notes a committed change of a session. The caller holds mu.
+func (f *facts) refreshed(r *request, s *broker.Session) {
+	fam := f.families[s.ID]
+	if fam == nil {
+		f.violateLocked("a session of %s was refreshed that nobody began", s.Device)
+		return
+	}
+	if s.Revoked {
+		fam.ended = "reuse"
+		f.counts["reuses"]++
+		f.sayLocked("a family of %s ended by reuse", s.Device)
+		return
+	}
+	r.exchange, r.committed = s.ID, true
+	if f.disabled[s.Device] {
+		f.violateLocked("a refresh of %s was committed after its disabling", s.Device)
+	}
+	if fam.ended != "" {
+		f.violateLocked("a family of %s was refreshed after its end (%s)", s.Device, fam.ended)
+	}
+	next := string(s.Handle)
+	if !fam.issued[r.handle] {
+		f.violateLocked("a family of %s was refreshed with a token it never had", s.Device)
+	}
+	if old, ok := fam.successor[r.handle]; ok && old != next {
+		f.violateLocked("a refresh token of %s has two successors", s.Device)
+	}
+	fam.successor[r.handle] = next
+	fam.issued[next] = true
+	if live := len(fam.issued) - len(fam.successor); live > 1 {
+		f.violateLocked("a family of %s has %d live refresh tokens", s.Device, live)
+	}
+	f.counts["refreshes"]++
+	f.sayLocked("refresh of %s committed", s.Device)
+}
+
+// changed notes a committed change of a device by an operator. The caller holds mu.
+func (f *facts) changed(d *broker.Device) {
+	f.disabled[d.ID] = d.Status != broker.StatusActive
+	f.sayLocked("%s is %s", d.ID, d.Status)
+	if d.Status == broker.StatusActive {
+		return
+	}
+	f.counts["disablings"]++
+	for _, fam := range f.families {
+		if fam.device == d.ID && fam.ended == "" {
+			fam.ended = "disabling"
+		}
+	}
+}
+
+// grant notes a grant that a replica made in answer to r.
+func (f *facts) grant(r *request, device ident.Device, g *protocol.Grant) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts["grants"]++
+	if !r.committed {
+		f.violateLocked("%s was granted what was never committed", device)
+	}
+	if r.login {
+		f.granted[r.exchange]++
+		if n := f.granted[r.exchange]; n > 1 {
+			f.violateLocked("an exchange of %s was granted %d times", device, n)
+		}
+	}
+	if f.made[g.Call()] == nil {
+		f.made[g.Call()] = map[[32]byte]bool{}
+	}
+	f.made[g.Call()][sha256.Sum256(g.Sealed)] = true
+}
+
+// isMade reports whether a replica made g.
+func (f *facts) isMade(g *protocol.Grant) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.made[g.Call()][sha256.Sum256(g.Sealed)]
+}
+
+// accepted notes that who took the last reply of a call for a grant.
+func (f *facts) accepted(who string, call protocol.CallID, reply []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts["accepted"]++
+	f.sayLocked("%s accepted a grant", who)
+	m, err := protocol.Decode(reply)
+	g, ok := m.(*protocol.Grant)
+	if err != nil || !ok || g.Call() != call || !f.made[call][sha256.Sum256(g.Sealed)] {
+		f.violateLocked("%s accepted a grant that no replica made for its call", who)
+	}
+}
+
+// story is the end of what happened, for a failing test's log.
+func (f *facts) story() (lines []string, digest string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	lines = f.lines
+	if len(lines) > keptLines {
+		lines = lines[len(lines)-keptLines:]
+	}
+	var b [8]byte
+	for i := range b {
+		b[i] = byte(f.digest >> (56 - 8*i))
+	}
+	return lines, hex.EncodeToString(b[:])
+}

@@ -1,0 +1,287 @@
+package sim
+
+import (
+	"context"
+	"crypto/ecdh"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
+)
+
+// resend is how often a link repeats a request that has no reply.
+// It divides no timeout, so that the two never fall together.
+const resend = 1937501113 * time.Nanosecond
+
+// anonymousLife is how long a replica bears a connection on which nobody is admitted.
+const anonymousLife = 2 * time.Minute
+
+var errClosed = errors.New("sim: the connection has ended")
+
+// A conn is one device's connection through the network. It implements agent.Connection.
+type conn struct {
+	w     *World
+	owner string
+	dice  *dice
+
+	mu      sync.Mutex // guards the fields below
+	waiting map[protocol.CallID]chan []byte
+	call    protocol.CallID // of the last request
+	last    []byte          // the last reply handed to the device
+	expiry  *time.Timer
+	ended   bool
+
+	events chan *protocol.Event
+	done   chan struct{}
+}
+
+func (w *World) connect(owner string, number int, until time.Time) *conn {
+	c := &conn{w: w, owner: owner, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{}, events: make(chan *protocol.Event, 1), done: make(chan struct{})}
+	c.expiry = time.AfterFunc(time.Until(until), c.end)
+	return c
+}
+
+// until sets when the replica ends the connection.
+func (c *conn) until(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.expiry.Reset(time.Until(t))
+	}
+}
+
+func (c *conn) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ended {
+		c.ended = true
+		c.expiry.Stop()
+		close(c.done)
+	}
+}
+
+// Events gives hints.
+func (c *conn) Events() <-chan *protocol.Event { return c.events }
+
+// Done is closed at the connection's end.
+func (c *conn) Done() <-chan struct{} { return c.done }
+
+// Close ends it.
+func (c *conn) Close() error {
+	c.end()
+	return nil
+}
+
+// RoundTrip sends request until something with its call id comes back.
+func (c *conn) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	id, ok := callOf(request)
+	if !ok {
+		return nil, errors.New("sim: no message")
+	}
+	replies := make(chan []byte, 1)
+	c.mu.Lock()
+	c.waiting[id] = replies
+	c.call = id
+	c.mu.Unlock()
+	again := time.NewTicker(resend)
+	defer again.Stop()
+	for {
+		c.w.net.send(c, request)
+		select {
+		case b := <-replies:
+			c.mu.Lock()
+			delete(c.waiting, id)
+			c.last = b
+			c.mu.Unlock()
+			return b, nil
+		case <-again.C:
+		case <-c.done:
+			return nil, errClosed
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// arrive hands a message to whoever waits for its call.
+func (c *conn) arrive(b []byte) {
+	id, ok := callOf(b)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if ch := c.waiting[id]; ch != nil && !c.ended {
+		select {
+		case ch <- b:
+		default:
+		}
+	}
+}
+
+// callOf reads the call id from its fixed place, as a real link does.
+func callOf(b []byte) (id protocol.CallID, ok bool) {
+	if len(b) < 23 || b[0]>>5 != 5 || b[6] != 0x50 {
+		return id, false
+	}
+	return protocol.CallID(b[7:23]), true
+}
+
+var _ agent.Connection = (*conn)(nil)
+
+// A parcel is a message that the network remembers.
+type parcel struct {
+	c     *conn
+	raw   []byte
+	reply bool
+}
+
+// overheard is what the network knows of one call.
+type overheard struct {
+	said   protocol.Transcript
+	base   protocol.Transcript // before the last challenge's answer
+	seal   []byte
+	wanted bool
+}
+
+// A network carries messages, honestly when calm and otherwise as badly as it can.
+type network struct {
+	w    *World
+	mine *ecdh.PrivateKey // what it would like grants to be sealed to
+
+	mu      sync.Mutex // guards the fields below
+	calm    bool
+	history []parcel
+	calls   map[protocol.CallID]*overheard
+	loot    map[string]*protocol.GrantBody // old grants of devices, by owner
+}
+
+func (n *network) settle() {
+	n.mu.Lock()
+	n.calm = true
+	n.mu.Unlock()
+}
+
+// send carries a request to some replica.
+func (n *network) send(c *conn, raw []byte) { n.carry(parcel{c: c, raw: raw}) }
+
+// reply carries a reply to the connection that it answers.
+func (n *network) reply(c *conn, raw []byte) { n.carry(parcel{c: c, raw: raw, reply: true}) }
+
+func (n *network) carry(p parcel) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.calm {
+		n.deliver(p, p.c.dice.upTo(20*time.Millisecond))
+		return
+	}
+	if n.history = append(n.history, p); len(n.history) > 200 {
+		n.history = n.history[100:]
+	}
+	switch p.c.dice.roll(20) {
+	case 0: // dropped
+	case 1: // doubled, and the copies out of step
+		n.deliver(p, p.c.dice.upTo(time.Second))
+		n.deliver(p, p.c.dice.upTo(10*time.Second))
+	case 2: // late
+		n.deliver(p, p.c.dice.upTo(20*time.Second))
+	case 3: // something old comes instead, or as well
+		old := n.history[p.c.dice.roll(len(n.history))]
+		if p.c.dice.roll(2) == 0 {
+			old.c = p.c
+		}
+		n.deliver(old, p.c.dice.upTo(time.Second))
+		n.deliver(p, p.c.dice.upTo(time.Second))
+	case 4, 5:
+		p.raw = n.edit(p)
+		n.deliver(p, p.c.dice.upTo(100*time.Millisecond))
+	case 6:
+		if raw := n.forge(p); raw != nil {
+			n.deliver(parcel{c: p.c, raw: raw, reply: true}, p.c.dice.upTo(time.Millisecond))
+		}
+		n.deliver(p, p.c.dice.upTo(time.Second))
+	default:
+		n.deliver(p, p.c.dice.upTo(20*time.Millisecond))
+	}
+}
+
+// deliver lets p arrive after delay. The caller holds mu.
+func (n *network) deliver(p parcel, delay time.Duration) {
+	n.overhear(p)
+	pauses := &dice{rng: rand.New(rand.NewPCG(p.c.dice.word(), 0))}
+	to := n.w.replicas[p.c.dice.roll(len(n.w.replicas))]
+	n.w.goes(func() {
+		if !n.w.sleep(delay) {
+			return
+		}
+		if p.reply {
+			p.c.arrive(p.raw)
+		} else {
+			to.handle(p.c, p.raw, pauses)
+		}
+	})
+}
+
+// overhear follows a call's transcript, and tries to open what it may open.
+func (n *network) overhear(p parcel) {
+	m, err := protocol.Decode(p.raw)
+	if err != nil {
+		return
+	}
+	o := n.calls[m.Call()]
+	if o == nil {
+		o = &overheard{}
+		n.calls[m.Call()] = o
+	}
+	switch m := m.(type) {
+	case *protocol.Start:
+		o.said, o.seal = protocol.Transcript{}.Add(p.raw), m.SealTo
+	case *protocol.Enrol:
+		o.said, o.seal = protocol.Transcript{}.Add(p.raw), m.SealTo
+	case *protocol.Challenge:
+		o.base = o.said.Add(m.Body)
+	case *protocol.Answer:
+		o.said = o.base.Add(p.raw)
+	case *protocol.Refresh:
+		o.said = protocol.Transcript{}.Add(m.Body)
+		if body, err := protocol.DecodeRefreshBody(m.Body); err == nil {
+			o.seal = body.SealTo
+		}
+	case *protocol.Grant:
+		if _, err := protocol.OpenGrant(n.mine, o.said, m.Sealed); err == nil && n.w.facts.isMade(m) {
+			n.w.facts.violate("the network opened a grant of %s", p.c.owner)
+		}
+	}
+}
+
+// forge seals an old grant of the device's to its new call, if a thief gave one away.
+func (n *network) forge(p parcel) []byte {
+	body := n.loot[p.c.owner]
+	id, ok := callOf(p.raw)
+	if body == nil || p.reply || !ok {
+		return nil
+	}
+	n.overhear(p)
+	o := n.calls[id]
+	if o == nil || o.seal == nil {
+		return nil
+	}
+	plain, err := detcbor.Marshal(body)
+	if err != nil {
+		return nil
+	}
+	sealed, err := protocol.SealGrant(o.seal, o.said, plain)
+	if err != nil {
+		return nil
+	}
+	raw, err := protocol.Encode(&protocol.Grant{Head: protocol.Head{ID: id}, Sealed: sealed})
+	if err != nil {
+		return nil
+	}
+	n.w.facts.say("the network forges a grant for %s", p.c.owner)
+	return raw
+}

@@ -1,0 +1,86 @@
+package sim
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"testing"
+	"testing/synctest"
+)
+
+// How many seeds, and from which on:
+//
+//	SIGNET_SIM_SEEDS=2000 go test ./test/sim
+//	SIGNET_SIM_SEED=1234 go test ./test/sim -run TestSimulation -v
+const (
+	seedsEnv = "SIGNET_SIM_SEEDS"
+	seedEnv  = "SIGNET_SIM_SEED"
+	seeds    = 200
+)
+
+func number(t *testing.T, name string, unset int) (n int, set bool) {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return unset, false
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		t.Fatalf("%s=%q: want a number", name, text)
+	}
+	return n, true
+}
+
+// TestSimulation holds the rules through as many worlds as asked for.
+func TestSimulation(t *testing.T) {
+	if seed, set := number(t, seedEnv, 0); set {
+		simulate(t, uint64(seed))
+		return
+	}
+	n, _ := number(t, seedsEnv, seeds)
+	if testing.Short() {
+		n = min(n, 20)
+	}
+	for seed := range n {
+		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+			t.Parallel()
+			simulate(t, uint64(seed))
+		})
+	}
+}
+
+func simulate(t *testing.T, seed uint64) (digest string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		o, err := Run(t, seed, t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		digest = o.Digest
+		t.Logf("story %s: %v", o.Digest, o.Counts)
+		if len(o.Violations) == 0 {
+			return
+		}
+		for _, line := range o.Story {
+			t.Log(line)
+		}
+		for _, v := range o.Violations {
+			t.Error(v)
+		}
+		t.Errorf("seed %d broke the rules; again with: %s=%d go test ./test/sim -run TestSimulation -v", seed, seedEnv, seed)
+	})
+	return digest
+}
+
+// TestReplay: one integer is the whole run.
+func TestReplay(t *testing.T) {
+	for seed := range uint64(3) {
+		var digests [2]string
+		for i := range digests {
+			t.Run(fmt.Sprintf("seed=%d/%d", seed, i), func(t *testing.T) { digests[i] = simulate(t, seed) })
+		}
+		if digests[0] != digests[1] {
+			t.Errorf("seed %d told two stories: %s and %s", seed, digests[0], digests[1])
+		}
+	}
+}

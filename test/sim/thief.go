@@ -1,0 +1,86 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/protocol"
+)
+
+// A thief copied a device's state. Without the key nothing may come of it.
+type thief struct {
+	w      *World
+	number int
+	victim *device
+	prover agent.Prover
+	hasKey bool
+	record agent.Record
+	link   *conn
+	dice   *dice
+}
+
+// steal copies d's state and perhaps its key, and tells the network of an old grant.
+func (w *World) steal(d *device, number int) *thief {
+	d.mu.Lock()
+	r, a := d.flash, d.agent
+	d.mu.Unlock()
+	if !r.Enrolled {
+		return nil
+	}
+	th := &thief{w: w, number: number, victim: d, prover: w.wrongKey, record: r, hasKey: w.fate.roll(2) == 0, dice: w.newDice("thief %d", number)}
+	if th.hasKey {
+		th.prover = d.key
+	}
+	if g := a.Current(); g != nil {
+		w.net.mu.Lock()
+		w.net.loot[d.id.String()] = &protocol.GrantBody{
+			Access: g.Access, ID: g.ID, Refresh: r.Refresh, Session: g.Session, Life: uint32(g.Life / time.Second), Refreshes: 3600,
+			Subject: g.Subject, Issuer: g.Issuer, Publish: g.Publish, Subscribe: g.Subscribe, Statement: r.Statement, Anchor: r.Anchor,
+		}
+		w.net.mu.Unlock()
+	}
+	w.facts.say("a thief copies %s, with the key: %v", d.id, th.hasKey)
+	return th
+}
+
+// Load gives the stolen state.
+func (th *thief) Load(context.Context) (agent.Record, error) { return th.record, nil }
+
+// Save means that the thief got in.
+func (th *thief) Save(_ context.Context, r agent.Record) error {
+	th.link.mu.Lock()
+	call, last := th.link.call, th.link.last
+	th.link.mu.Unlock()
+	th.w.facts.accepted("the thief of "+th.victim.id.String(), call, last)
+	if !th.hasKey {
+		th.w.facts.violate("a thief without the key of %s got in", th.victim.id)
+	}
+	th.record = r
+	return nil
+}
+
+// try uses what was stolen, once or a few times.
+func (th *thief) try() {
+	a, err := agent.New(th.w.ctx, agent.Config{
+		Device: th.victim.id, Prover: th.prover, State: th, Random: th.w.reader("thief %d's agent", th.number),
+	})
+	if err != nil {
+		return
+	}
+	for i := range 1 + th.dice.roll(3) {
+		if !th.w.sleep(th.dice.upTo(2 * time.Minute)) {
+			return
+		}
+		ctx, cancel := context.WithTimeout(th.w.ctx, 30*time.Second)
+		th.link = th.w.connect(fmt.Sprintf("thief %d", th.number), i, time.Now().Add(anonymousLife))
+		if th.dice.roll(3) == 0 {
+			_, _ = a.Renew(ctx, th.link, agent.Ask{})
+		} else {
+			_, _ = a.Refresh(ctx, th.link, agent.Ask{})
+		}
+		th.link.end()
+		cancel()
+	}
+}
