@@ -148,18 +148,13 @@ func (k *talk) prove(purpose string, sign func([]byte) []byte) proof {
 	return proof{purpose, hexOf(input), hexOf(sign(input))}
 }
 
-// granting says what a grant carries beside the tokens.
-type granting struct{ statement, anchor bool }
-
-// grant ends the exchange.
-func (k *talk) grant(with granting) {
+// grant ends the exchange. first: the device named no key statement, so the
+// broker sends it, and the anchor with it.
+func (k *talk) grant(first bool) {
 	body := grantBody(k.t)
 	body.Access, body.ID = accessCWT(k.t, claims(k.t), p256(k.t, "signer")), idToken(k.t, fixed("nonce", 16), p256(k.t, "signer"))
-	if with.statement {
-		body.Statement = statement(k.t, p256(k.t, "anchor"))
-	}
-	if with.anchor {
-		body.Anchor = p256(k.t, "anchor").signer.Key().MarshalCOSE()
+	if first {
+		body.Statement, body.Anchor = statement(k.t, p256(k.t, "anchor")), p256(k.t, "anchor").signer.Key().MarshalCOSE()
 	}
 	key := x25519(k.t, "ephemeral")
 	sealed, how := sealFixed(k.t, key, x25519(k.t, "broker's ephemeral"), "signet grant v1", k.said[:], encode(k.t, body))
@@ -184,7 +179,7 @@ func authenticate(t *testing.T) exchanged {
 	secret, how := sealFixed(t, answerKey, x25519(t, "device's ephemeral for the answer"), "signet answer v1", k.said[:], []byte("amber"))
 	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Secret: secret})
 	k.say("device", "answer", raw, raw, step{Secret: &how})
-	k.grant(granting{})
+	k.grant(false)
 	return k.out
 }
 
@@ -207,7 +202,7 @@ func enrolling(t *testing.T) exchanged {
 		TokenProof: byToken(protocol.ProofInput(protocol.PurposeEnrolToken, k.said)),
 	})
 	k.say("device", "answer", raw, raw, step{Covers: both})
-	k.grant(granting{statement: true, anchor: true})
+	k.grant(true)
 	return k.out
 }
 
@@ -225,7 +220,7 @@ func sharedKey(t *testing.T) exchanged {
 	p := k.prove(protocol.PurposePSK, k.sign)
 	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.PurposePSK, k.said))})
 	k.say("device", "answer", raw, raw, step{Covers: []proof{p}})
-	k.grant(granting{statement: true})
+	k.grant(true)
 	return k.out
 }
 
@@ -240,7 +235,7 @@ func refreshing(t *testing.T) exchanged {
 	sig := k.sign(input)
 	raw := encode(t, &protocol.Refresh{Head: head(k.call), Body: body, Proof: sig})
 	k.say("device", "refresh", raw, body, step{Covers: []proof{{protocol.PurposeRefresh, hexOf(input), hexOf(sig)}}})
-	k.grant(granting{statement: true})
+	k.grant(true)
 	return k.out
 }
 

@@ -336,6 +336,9 @@ func badMessages(t *testing.T) []invalidMessage {
 			out = append(out, refusedAs(g.what+": "+c.name, edited(t, g.base, c.do), c.want, g.call))
 		}
 	}
+	text := append(encode(t, &protocol.Start{Head: head(2), Wish: wish(t)}), 0x61, 'x', 0x01)
+	text[0]++ // one pair more
+	out = append(out, refusedAs("text key", text, protocol.CodeCritical, 2))
 	huge := edited(t, &protocol.Enrol{Head: head(4), Wish: wish(t), Key: []byte{1}}, set(100, make([]byte, protocol.MaxEnrol)))
 	return append(out, refusedAs("more than 16 KiB", huge, protocol.CodeTooLarge, 0))
 }

@@ -155,7 +155,7 @@ class Device:
         if 3 not in m:
             raise ValueError("grant is not sealed")
         g = wire.read_body("grant-body", wire.unseal(self.ephemeral, b"signet grant v1", self.said.value, m[3]))
-        anchor = tok.Key(g[12] if first and 12 in g else self.anchor)
+        anchor = tok.Key(g[12] if 12 in g and (first or not self.anchor) else self.anchor)
         if not self.pin or not anchor.thumbprint.startswith(self.pin):
             raise ValueError("not the pinned anchor")
         statement = g.get(11, self.statement)
