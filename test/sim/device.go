@@ -148,6 +148,20 @@ func (d *device) cut() {
 	}
 }
 
+// hint tells the device to renew, as the broker does and its enemies can.
+func (d *device) hint() {
+	d.mu.Lock()
+	link := d.link
+	d.mu.Unlock()
+	if link == nil {
+		return
+	}
+	select {
+	case link.events <- &protocol.Event{Name: protocol.EventRenew}:
+	default: // one is on its way
+	}
+}
+
 func (d *device) jump(by time.Duration) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

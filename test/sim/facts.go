@@ -2,7 +2,6 @@ package sim
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"hash/fnv"
 	"sync"
@@ -12,9 +11,6 @@ import (
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
-
-// keptLines is how much of a run's story is told when it fails.
-const keptLines = 80
 
 // facts is what is known to have happened, independently of the code under test,
 // and what has been found to break the rules.
@@ -60,9 +56,7 @@ func (f *facts) sayLocked(format string, args ...any) {
 	h := fnv.New64a()
 	fmt.Fprintf(h, "%x %s", f.digest, line)
 	f.digest = h.Sum64()
-	if f.lines = append(f.lines, line); len(f.lines) > 2*keptLines {
-		f.lines = append(f.lines[:0], f.lines[len(f.lines)-keptLines:]...)
-	}
+	f.lines = append(f.lines, line)
 }
 
 func (f *facts) violate(format string, args ...any) {
@@ -191,17 +185,9 @@ func (f *facts) accepted(who string, call protocol.CallID, reply []byte) {
 	}
 }
 
-// story is the end of what happened, for a failing test's log.
-func (f *facts) story() (lines []string, digest string) {
+// outcome is what the run came to.
+func (f *facts) outcome() *Outcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	lines = f.lines
-	if len(lines) > keptLines {
-		lines = lines[len(lines)-keptLines:]
-	}
-	var b [8]byte
-	for i := range b {
-		b[i] = byte(f.digest >> (56 - 8*i))
-	}
-	return lines, hex.EncodeToString(b[:])
+	return &Outcome{Violations: f.violations, Story: f.lines, Digest: fmt.Sprintf("%016x", f.digest), Counts: f.counts}
 }

@@ -63,8 +63,8 @@ type World struct {
 // An Outcome is what a run came to.
 type Outcome struct {
 	Violations []string
-	Story      []string // its end
-	Digest     string   // of the whole story: the same seed gives the same
+	Story      []string
+	Digest     string // of the whole story: the same seed gives the same
 	Counts     map[string]int
 }
 
@@ -87,9 +87,7 @@ func Run(t *testing.T, seed uint64, folder string) (*Outcome, error) {
 	if err := w.store.Close(); err != nil {
 		return nil, err
 	}
-	o := &Outcome{Violations: w.facts.violations, Counts: w.facts.counts}
-	o.Story, o.Digest = w.facts.story()
-	return o, nil
+	return w.facts.outcome(), nil
 }
 
 func (w *World) build(t *testing.T, folder string) (err error) {
@@ -186,10 +184,10 @@ func (w *World) misfortune() {
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
 		w.sleep(w.fate.upTo(6 * time.Second))
 		d := w.devices[w.fate.roll(len(w.devices))]
-		switch w.fate.roll(9) {
-		case 0, 1:
+		switch w.fate.roll(12) {
+		case 0:
 			w.goes(func() { _, _ = w.dir.DisableDevice(w.ctx, d.id) }) // it may not be enrolled yet
-		case 2, 3:
+		case 1, 2, 3:
 			w.goes(func() { _, _ = w.dir.EnableDevice(w.ctx, d.id) })
 		case 4:
 			r, down := w.replicas[w.fate.roll(len(w.replicas))], w.fate.upTo(30*time.Second)
@@ -210,7 +208,9 @@ func (w *World) misfortune() {
 		case 7:
 			w.facts.say("%s loses its connection", d.id)
 			d.cut()
-		case 8:
+		case 8, 9:
+			d.hint() // not signed: anyone can make a device renew
+		default:
 			w.thieves++
 			if th := w.steal(d, w.thieves); th != nil {
 				w.goes(th.try)
