@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"testing"
@@ -19,7 +20,8 @@ func BenchmarkAgent(b *testing.B) {
 	}
 	a := spawn(b, nil, path, "run", "--state", state)
 	eventually(b, "the agent does not come online", func() bool {
-		return exec.CommandContext(b.Context(), path, "check", "--state", state).Run() == nil
+		out, err := exec.CommandContext(b.Context(), path, "status", "--state", state, "-o", "json").Output()
+		return err == nil && bytes.Contains(out, []byte(`"phase": "online"`))
 	})
 	settle(b)
 	info, err := os.Stat(path)
