@@ -357,10 +357,15 @@ func TestCloseDrains(t *testing.T) {
 	hold := make(chan struct{})
 	faults.set(nil, hold)
 	errs := make(chan error, 50)
-	for range cap(errs) {
-		go func() { _, err := s.RecordLogin(t.Context(), testLogin(d)); errs <- err }()
+	record := func() { _, err := s.RecordLogin(t.Context(), testLogin(d)); errs <- err }
+	go record()
+	for faults.holding() { // until the writer is in its commit
+		time.Sleep(time.Millisecond)
 	}
-	for len(s.queue) == 0 || faults.holding() {
+	for range cap(errs) - 1 {
+		go record()
+	}
+	for len(s.queue) < cap(errs)-1 {
 		time.Sleep(time.Millisecond)
 	}
 	closed := make(chan error, 1)
@@ -374,7 +379,7 @@ func TestCloseDrains(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if err := <-closed; err != nil || wrote == 0 {
+	if err := <-closed; err != nil || wrote != cap(errs) {
 		t.Errorf("%d writes drained: %v", wrote, err)
 	}
 	if _, err := s.Device(t.Context(), d.ID); !errors.Is(err, ErrClosed) {
