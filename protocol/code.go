@@ -67,7 +67,7 @@ func (c Code) Error() string { return c.text().title }
 func Refuse(id CallID, d ProblemDetail) *Refusal {
 	t := d.Code.text()
 	if d.Code == CodeVersion {
-		d.Versions = []uint8{Version}
+		d.Versions = []uint{Version}
 	}
 	return &Refusal{Head: Head{ID: id}, Problem: Problem{Title: t.title, Code: t.coap, Signet: d}}
 }

@@ -97,8 +97,8 @@ func Decode(data []byte) (Message, error) {
 	if err := detcbor.Check(data); err != nil {
 		return nil, &DecodeError{Code: CodeMalformed, Err: err}
 	}
-	var h Head
-	if err := detcbor.UnmarshalExtensible(data, &h); err != nil {
+	var h envelope
+	if err := unmarshal(data, shapes.head, &h); err != nil {
 		return nil, &DecodeError{Code: CodeMalformed, Err: err}
 	}
 	m, err := decodeBody(data, h)
@@ -114,7 +114,15 @@ func Decode(data []byte) (Message, error) {
 	return m, nil
 }
 
-func decodeBody(data []byte, h Head) (Message, error) {
+// envelope is a Head of which only the call must be there: with it, whatever else
+// is wrong can be answered.
+type envelope struct {
+	Version uint64 `cbor:"0,keyasint,omitempty"`
+	Kind    Type   `cbor:"1,keyasint,omitempty"`
+	ID      CallID `cbor:"2,keyasint"`
+}
+
+func decodeBody(data []byte, h envelope) (Message, error) {
 	if h.Version != Version {
 		return nil, &DecodeError{Code: CodeVersion, Err: fmt.Errorf("version %d, only %d is supported", h.Version, Version)}
 	}
@@ -128,10 +136,37 @@ func decodeBody(data []byte, h Head) (Message, error) {
 	if hasCritical(data) {
 		return nil, &DecodeError{Code: CodeCritical, Err: errors.New("a negative key is critical and this version knows none")}
 	}
-	if err := detcbor.UnmarshalExtensible(data, m); err != nil {
+	if err := unmarshal(data, shapes.of[h.Kind], m); err != nil {
 		return nil, err
 	}
 	return m, check(m)
+}
+
+// shapes is what the library's decoder does not look at: which fields must be
+// there, and that each is what it should be and not null.
+var shapes = struct {
+	head, challenge, refresh, grant *detcbor.Shape
+	of                              map[Type]*detcbor.Shape
+}{
+	head:      detcbor.ShapeOf(envelope{}),
+	challenge: detcbor.ShapeOf(ChallengeBody{}),
+	refresh:   detcbor.ShapeOf(RefreshBody{}),
+	grant:     detcbor.ShapeOf(GrantBody{}),
+	of: map[Type]*detcbor.Shape{
+		TypeStart: detcbor.ShapeOf(Start{}), TypeChallenge: detcbor.ShapeOf(Challenge{}), TypeAnswer: detcbor.ShapeOf(Answer{}),
+		TypeGrant: detcbor.ShapeOf(Grant{}), TypeRefusal: detcbor.ShapeOf(Refusal{}), TypeRefresh: detcbor.ShapeOf(Refresh{}),
+		TypeEnrol: detcbor.ShapeOf(Enrol{}), TypeEvent: detcbor.ShapeOf(Event{}),
+	},
+}
+
+func unmarshal(data []byte, shape *detcbor.Shape, v any) error {
+	if err := detcbor.Check(data); err != nil {
+		return err
+	}
+	if err := shape.Check(data); err != nil {
+		return err
+	}
+	return detcbor.UnmarshalExtensible(data, v)
 }
 
 // hasCritical looks for a negative key in the message's own map. A key that is no
@@ -213,7 +248,7 @@ func checkPairs(what string, m map[string]string) error {
 // DecodeChallengeBody reads a challenge's body.
 func DecodeChallengeBody(b []byte) (*ChallengeBody, error) {
 	var c ChallengeBody
-	if err := detcbor.UnmarshalExtensible(b, &c); err != nil {
+	if err := unmarshal(b, shapes.challenge, &c); err != nil {
 		return nil, fmt.Errorf("decode challenge: %w", err)
 	}
 	if c.Kind == "" || len(c.Kind) > 64 || len(c.Nonce) != ServerNonce || c.Issuer == "" {
@@ -225,7 +260,7 @@ func DecodeChallengeBody(b []byte) (*ChallengeBody, error) {
 // DecodeRefreshBody reads a refresh's body.
 func DecodeRefreshBody(b []byte) (*RefreshBody, error) {
 	var r RefreshBody
-	if err := detcbor.UnmarshalExtensible(b, &r); err != nil {
+	if err := unmarshal(b, shapes.refresh, &r); err != nil {
 		return nil, fmt.Errorf("decode refresh: %w", err)
 	}
 	if r.Session.IsZero() || len(r.Handle) != 32 {
@@ -237,7 +272,7 @@ func DecodeRefreshBody(b []byte) (*RefreshBody, error) {
 // DecodeGrantBody reads an opened grant.
 func DecodeGrantBody(b []byte) (*GrantBody, error) {
 	var g GrantBody
-	if err := detcbor.UnmarshalExtensible(b, &g); err != nil {
+	if err := unmarshal(b, shapes.grant, &g); err != nil {
 		return nil, fmt.Errorf("decode grant: %w", err)
 	}
 	if len(g.Access) == 0 || len(g.ID) == 0 || g.Subject.IsZero() || g.Issuer == "" {

@@ -17,7 +17,7 @@ const (
 )
 
 // Type numbers a message. Numbers are frozen.
-type Type uint8
+type Type uint64
 
 // The messages.
 const (
@@ -57,7 +57,7 @@ type Message interface {
 
 // Head opens every message.
 type Head struct {
-	Version uint8  `cbor:"0,keyasint"`
+	Version uint64 `cbor:"0,keyasint"`
 	Kind    Type   `cbor:"1,keyasint"`
 	ID      CallID `cbor:"2,keyasint"`
 
@@ -195,10 +195,10 @@ type Problem struct {
 
 // ProblemDetail is Signet's own entry of a problem.
 type ProblemDetail struct {
-	Code       Code    `cbor:"0,keyasint"`
-	RetryAfter uint32  `cbor:"1,keyasint,omitempty"` // seconds
-	TriesLeft  uint8   `cbor:"2,keyasint,omitempty"`
-	Versions   []uint8 `cbor:"3,keyasint,omitempty"`
+	Code       Code   `cbor:"0,keyasint"`
+	RetryAfter uint32 `cbor:"1,keyasint,omitempty"` // seconds
+	TriesLeft  uint8  `cbor:"2,keyasint,omitempty"`
+	Versions   []uint `cbor:"3,keyasint,omitempty"`
 }
 
 // Event is pushed to a connected device. It is a hint, never proof.

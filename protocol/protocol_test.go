@@ -88,6 +88,14 @@ func TestDecodeRefuses(t *testing.T) {
 		want   protocol.Code
 	}{
 		{"other version", func(m map[int64]any) { m[0] = 2 }, protocol.CodeVersion},
+		{"no version", func(m map[int64]any) { delete(m, 0) }, protocol.CodeVersion},
+		{"no type", func(m map[int64]any) { delete(m, 1) }, protocol.CodeMalformed},
+		{"version beyond a byte", func(m map[int64]any) { m[0] = 70000 }, protocol.CodeVersion},
+		{"type beyond a byte", func(m map[int64]any) { m[1] = 70000 }, protocol.CodeMalformed},
+		{"null for an optional field", func(m map[int64]any) { m[7] = nil }, protocol.CodeMalformed},
+		{"null for a text", func(m map[int64]any) { m[5] = nil }, protocol.CodeMalformed},
+		{"an array of integers for bytes", func(m map[int64]any) { m[6] = []int{7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7} }, protocol.CodeMalformed},
+		{"numbers in metadata", func(m map[int64]any) { m[11] = map[string]int{"a": 1} }, protocol.CodeMalformed},
 		{"unknown type", func(m map[int64]any) { m[1] = 99 }, protocol.CodeMalformed},
 		{"critical field", func(m map[int64]any) { m[-1] = true }, protocol.CodeCritical},
 		{"no nonce", func(m map[int64]any) { delete(m, 6) }, protocol.CodeMalformed},
@@ -109,6 +117,23 @@ func TestDecodeRefuses(t *testing.T) {
 				t.Errorf("the error lost the call id")
 			}
 		})
+	}
+}
+
+// TestDecodeWithoutCall: what does not say which call it belongs to is refused
+// without an id, so that nobody is answered.
+func TestDecodeWithoutCall(t *testing.T) {
+	for name, change := range map[string]func(map[int64]any){
+		"missing":  func(m map[int64]any) { delete(m, 2) },
+		"short":    func(m map[int64]any) { m[2] = []byte{1, 2, 3} },
+		"long":     func(m map[int64]any) { m[2] = make([]byte, 17) },
+		"an array": func(m map[int64]any) { m[2] = []int{1, 2, 3} },
+	} {
+		_, err := protocol.Decode(edit(t, &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Wish: wish(t)}, change))
+		var d *protocol.DecodeError
+		if !errors.As(err, &d) || d.Code != protocol.CodeMalformed || d.ID != (protocol.CallID{}) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -1,0 +1,214 @@
+package detcbor
+
+import (
+	"encoding/binary"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+)
+
+// A Shape is what a struct's encoding looks like: which keys its map has, which of
+// them are required, and what each holds. The library's decoder is generous where a
+// protocol may not be: it takes an array of integers for a byte string, null for
+// anything, fewer bytes than an array has, and says nothing of what is missing.
+type Shape struct {
+	fields map[int64]field
+	need   int
+}
+
+type field struct {
+	required bool
+	item     item
+}
+
+// item is what one value must be.
+type item struct {
+	major  byte  // 0, 2, 3, 4, 5 or 7; any: everything but null
+	length int64 // of a byte string, if fixed; else -1
+	values *item // of an array's elements and a map's values
+	fields *Shape
+}
+
+const anyMajor = 0xff
+
+// ShapeOf derives the shape of a struct whose fields have "keyasint" tags: a field
+// without omitempty is required. It is for types known when a program is written,
+// and panics on others.
+func ShapeOf(v any) *Shape {
+	s := &Shape{fields: make(map[int64]field)}
+	s.add(reflect.TypeOf(v))
+	for _, f := range s.fields {
+		if f.required {
+			s.need++
+		}
+	}
+	return s
+}
+
+func (s *Shape) add(t reflect.Type) {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		tag := f.Tag.Get("cbor")
+		if f.Anonymous && tag == "" {
+			s.add(f.Type)
+			continue
+		}
+		key, options, _ := strings.Cut(tag, ",")
+		if !f.IsExported() || key == "-" {
+			continue
+		}
+		n, err := strconv.ParseInt(key, 10, 64)
+		if err != nil || !strings.Contains(options, "keyasint") {
+			panic(fmt.Sprintf("detcbor: field %s of %s has no integer key", f.Name, t))
+		}
+		s.fields[n] = field{required: !strings.Contains(options, "omitempty"), item: itemOf(f.Type)}
+	}
+}
+
+func itemOf(t reflect.Type) item {
+	_, custom := reflect.PointerTo(t).MethodByName("UnmarshalCBOR")
+	switch {
+	case custom:
+		return item{major: anyMajor, length: -1}
+	case t.Kind() == reflect.Pointer:
+		return itemOf(t.Elem())
+	case (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) && t.Elem().Kind() == reflect.Uint8:
+		if t.Kind() == reflect.Array {
+			return item{major: 2, length: int64(t.Len())}
+		}
+		return item{major: 2, length: -1}
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return item{major: 3, length: -1}
+	case reflect.Bool:
+		return item{major: 7, length: -1}
+	case reflect.Struct:
+		return item{major: 5, length: -1, fields: ShapeOf(reflect.Zero(t).Interface())}
+	case reflect.Slice:
+		v := itemOf(t.Elem())
+		return item{major: 4, length: -1, values: &v}
+	case reflect.Map:
+		v := itemOf(t.Elem())
+		return item{major: 5, length: -1, values: &v}
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uint:
+		return item{major: 0, length: -1}
+	}
+	return item{major: anyMajor, length: -1}
+}
+
+// Check reports whether data, which the package's Check has accepted, has the
+// shape. Keys that the shape does not know are passed over. Errors wrap ErrMalformed.
+func (s *Shape) Check(data []byte) error {
+	w := walker{data: data}
+	return w.fields(s)
+}
+
+// walker goes through bytes that are known to be well formed.
+type walker struct {
+	data []byte
+	pos  int
+}
+
+func (w *walker) head() (major byte, arg int64) {
+	b := w.data[w.pos]
+	w.pos++
+	info := b & 31
+	if info < 24 || b>>5 == 7 {
+		return b >> 5, int64(info)
+	}
+	size := 1 << (info - 24)
+	var buf [8]byte
+	copy(buf[8-size:], w.data[w.pos:w.pos+size])
+	w.pos += size
+	return b >> 5, int64(binary.BigEndian.Uint64(buf[:]))
+}
+
+func (w *walker) skip() {
+	major, arg := w.head()
+	switch major {
+	case 2, 3:
+		w.pos += int(arg)
+	case 4, 5:
+		if major == 5 {
+			arg *= 2
+		}
+		for range arg {
+			w.skip()
+		}
+	}
+}
+
+func (w *walker) fields(s *Shape) error {
+	start := w.pos
+	major, n := w.head()
+	if major != 5 {
+		return fmt.Errorf("%w: want a map at offset %d", ErrMalformed, start)
+	}
+	found := 0
+	for range n {
+		major, key := w.head()
+		switch major {
+		case 1:
+			key = -1 - key
+		case 2, 3:
+			w.pos += int(key)
+		}
+		f, ok := s.fields[key]
+		if !ok || major > 1 {
+			w.skip()
+			continue
+		}
+		if f.required {
+			found++
+		}
+		if err := w.item(&f.item); err != nil {
+			return fmt.Errorf("key %d: %w", key, err)
+		}
+	}
+	if found < s.need {
+		return fmt.Errorf("%w: %d required keys are missing from the map at offset %d", ErrMalformed, s.need-found, start)
+	}
+	return nil
+}
+
+func (w *walker) item(want *item) error {
+	start := w.pos
+	if want.fields != nil {
+		return w.fields(want.fields)
+	}
+	if w.data[start] == 0xf6 {
+		return fmt.Errorf("%w: null at offset %d; leave the key out instead", ErrMalformed, start)
+	}
+	if want.major == anyMajor {
+		w.skip()
+		return nil
+	}
+	major, arg := w.head()
+	if major != want.major {
+		return fmt.Errorf("%w: major type %d at offset %d, want %d", ErrMalformed, major, start, want.major)
+	}
+	switch major {
+	case 2, 3:
+		if want.length >= 0 && arg != want.length {
+			return fmt.Errorf("%w: %d bytes at offset %d, want %d", ErrMalformed, arg, start, want.length)
+		}
+		w.pos += int(arg)
+	case 4, 5:
+		return w.members(major, arg, want.values)
+	}
+	return nil
+}
+
+func (w *walker) members(major byte, n int64, want *item) error {
+	for range n {
+		if major == 5 {
+			w.skip()
+		}
+		if err := w.item(want); err != nil {
+			return err
+		}
+	}
+	return nil
+}
