@@ -20,6 +20,8 @@ var (
 	ErrConflict = errors.New("changed meanwhile")
 	// ErrUsed: the exchange, or the last use of an enrolment token, is spent.
 	ErrUsed = errors.New("already used")
+	// ErrExhausted is an ErrUsed: the enrolment token has no use left.
+	ErrExhausted = fmt.Errorf("no use left: %w", ErrUsed)
 	// ErrExpired: past its end, by the store's caller's clock.
 	ErrExpired = errors.New("expired")
 	// ErrInactive: the device may not get anything now.

@@ -172,7 +172,7 @@ func usableToken(tx *bolt.Tx, pool ident.Pool, e *broker.Enrolment) (broker.Enro
 	case !t.Expires.IsZero() && !e.Now.Before(t.Expires):
 		return t, fmt.Errorf("enrolment token %s: %w", t.ID, broker.ErrExpired)
 	case t.Used >= t.Uses:
-		return t, fmt.Errorf("enrolment token %s: all %d uses: %w", t.ID, t.Uses, broker.ErrUsed)
+		return t, fmt.Errorf("enrolment token %s: all %d uses: %w", t.ID, t.Uses, broker.ErrExhausted)
 	}
 	return t, nil
 }

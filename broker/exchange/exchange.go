@@ -138,8 +138,11 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 		return nil, nil, err
 	}
 	d, err := r.store.RecordLogin(ctx, broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
+	if bugReplay && errors.Is(err, broker.ErrUsed) {
+		d, err = *p.Device(), nil
+	}
 	if err != nil {
-		return nil, nil, recordError(err, p, &d)
+		return nil, nil, recordError(err, &d)
 	}
 	if d.Subject != minted.Session.Subject {
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
@@ -149,7 +152,7 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 }
 
 // recordError gives the device the code that fits what the store found.
-func recordError(err error, p *auth.Proven, d *broker.Device) error {
+func recordError(err error, d *broker.Device) error {
 	code := protocol.CodeInternal
 	switch {
 	case errors.Is(err, broker.ErrInactive) && d.Status == broker.StatusPending:
@@ -158,10 +161,10 @@ func recordError(err error, p *auth.Proven, d *broker.Device) error {
 		code = protocol.CodeDisabled
 	case errors.Is(err, broker.ErrKeyBound):
 		code = protocol.CodeExists
-	case errors.Is(err, broker.ErrUsed) && p.Enrolment() == nil:
-		code = protocol.CodeReplayed
-	case errors.Is(err, broker.ErrUsed), errors.Is(err, broker.ErrExpired), errors.Is(err, broker.ErrNotFound):
+	case errors.Is(err, broker.ErrExhausted), errors.Is(err, broker.ErrExpired), errors.Is(err, broker.ErrNotFound):
 		code = protocol.CodeDenied
+	case errors.Is(err, broker.ErrUsed):
+		code = protocol.CodeReplayed
 	}
 	return fmt.Errorf("record login: %w: %w", err, code)
 }

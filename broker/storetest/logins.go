@@ -113,7 +113,7 @@ func enrolTests() []test {
 			e.record(e.enrolment(e.device("a", "one"), tok.ID))
 			two := e.device("a", "two")
 			_, err := e.RecordLogin(e.ctx, e.enrolment(two, tok.ID))
-			e.wants(broker.ErrUsed, err)
+			e.wants(broker.ErrExhausted, err)
 			_, err = e.Device(e.ctx, two.ID)
 			e.wants(broker.ErrNotFound, err)
 			e.same(1, e.used(tok))

@@ -1,0 +1,5 @@
+//go:build bug_replay
+
+package exchange
+
+const bugReplay = true
