@@ -1,0 +1,5 @@
+//go:build bug_disabled
+
+package boltstore
+
+const bugDisabled = true

@@ -1,0 +1,5 @@
+//go:build bug_rebind
+
+package boltstore
+
+const bugRebind = true
