@@ -39,6 +39,10 @@ func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Cl
 		s.Rotated, s.Call = p.At(), call[:]
 		return false, nil
 	case bytes.Equal(body.Handle, s.Previous) && (bytes.Equal(s.Call, call[:]) || p.At().Sub(s.Rotated) <= c.Grace):
+		if bugSuccessor {
+			s.Generation++
+			s.Handle = handleOf(m.refreshToken(s.ID, s.Generation))
+		}
 		return false, nil
 	}
 	s.Revoked = true

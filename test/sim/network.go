@@ -166,6 +166,12 @@ func (n *network) settle() {
 	n.mu.Unlock()
 }
 
+func (n *network) isCalm() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.calm
+}
+
 // send carries a request to some replica.
 func (n *network) send(c *conn, raw []byte) { n.carry(parcel{c: c, raw: raw}) }
 

@@ -138,6 +138,7 @@ func (g *gate) Device(ctx context.Context, id ident.Device) (broker.Device, erro
 
 // RecordLogin commits and tells facts in one step.
 func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Device, error) {
+	g.ambush(ctx, l.Session.Device)
 	if err := g.pause(ctx); err != nil {
 		return broker.Device{}, err
 	}
@@ -149,6 +150,18 @@ func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Device, 
 	}
 	f.mu.Unlock()
 	return d, after(err, g.pause(ctx))
+}
+
+// ambush lets an operator disable the device at about the time of its commit, now and then.
+func (g *gate) ambush(ctx context.Context, id ident.Device) {
+	choices := requestOf(ctx).dice
+	if choices == nil || g.w.net.isCalm() || choices.roll(15) != 0 {
+		return
+	}
+	operator := &request{dice: &dice{rng: rand.New(rand.NewPCG(choices.word(), 0))}}
+	g.w.goes(func() {
+		_, _ = g.w.dir.DisableDevice(context.WithValue(g.w.ctx, requestKey{}, operator), id)
+	})
 }
 
 // UpdateSession commits and tells facts in one step.

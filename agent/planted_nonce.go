@@ -1,0 +1,5 @@
+//go:build bug_nonce
+
+package agent
+
+const bugNonce = true

@@ -1,0 +1,5 @@
+//go:build bug_expiry
+
+package auth
+
+const bugExpiry = true

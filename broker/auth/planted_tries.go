@@ -1,0 +1,5 @@
+//go:build bug_tries
+
+package auth
+
+const bugTries = true

@@ -1,0 +1,5 @@
+//go:build bug_successor
+
+package mint
+
+const bugSuccessor = true

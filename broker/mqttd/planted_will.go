@@ -1,0 +1,5 @@
+//go:build bug_will
+
+package mqttd
+
+const bugWill = true

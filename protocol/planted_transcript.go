@@ -1,0 +1,5 @@
+//go:build bug_transcript
+
+package protocol
+
+const bugTranscript = true

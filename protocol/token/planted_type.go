@@ -1,0 +1,5 @@
+//go:build bug_type
+
+package token
+
+const bugType = true

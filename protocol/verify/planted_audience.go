@@ -1,0 +1,5 @@
+//go:build bug_audience
+
+package verify
+
+const bugAudience = true
