@@ -80,15 +80,3 @@ func simulate(t *testing.T, seed uint64) (digest string) {
 	return digest
 }
 
-// TestReplay: one integer is the whole run.
-func TestReplay(t *testing.T) {
-	for seed := range uint64(3) {
-		var digests [2]string
-		for i := range digests {
-			t.Run(fmt.Sprintf("seed=%d/%d", seed, i), func(t *testing.T) { digests[i] = simulate(t, seed) })
-		}
-		if digests[0] != digests[1] {
-			t.Errorf("seed %d told two stories: %s and %s", seed, digests[0], digests[1])
-		}
-	}
-}
