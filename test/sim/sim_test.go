@@ -79,4 +79,3 @@ func simulate(t *testing.T, seed uint64) (digest string) {
 	})
 	return digest
 }
-
