@@ -1,11 +1,14 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -212,21 +215,27 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	return p, nil, err
 }
 
-// provedBy refuses a flow that ended without proof of the device's key, and a
-// device that may not get anything.
+// provedBy refuses a flow that ended without proof of the device's key, one whose
+// key was replaced meanwhile, and a device that may not get anything.
 func provedBy(s *session, d *broker.Device) (*broker.Authenticator, error) {
-	if d == nil || s.Proof == "" {
+	if d == nil || s.Prover == nil {
 		return nil, fmt.Errorf("the flow ended without proof of a known device: %w", protocol.CodeDenied)
 	}
 	if err := active(d); err != nil {
 		return nil, err
 	}
 	for i := range d.Authenticators {
-		if d.Authenticators[i].Kind == s.Proof {
-			return &d.Authenticators[i], nil
+		if by := &d.Authenticators[i]; bytes.Equal(proverID(by), s.Prover) {
+			return by, nil
 		}
 	}
-	return nil, fmt.Errorf("device lost its %s: %w", s.Proof, protocol.CodeDenied)
+	return nil, fmt.Errorf("the device's key was replaced during its exchange: %w", protocol.CodeDenied)
+}
+
+// proverID names an authenticator within its device.
+func proverID(by *broker.Authenticator) []byte {
+	sum := sha256.Sum256(slices.Concat([]byte(by.Kind), by.Key, by.Sealed))
+	return sum[:16]
 }
 
 func active(d *broker.Device) error {

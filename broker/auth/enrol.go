@@ -31,7 +31,6 @@ func (a *Authenticator) checkEnrol(ctx context.Context, s *session, m *protocol.
 	if err != nil {
 		return err
 	}
-	s.Proof = protocol.KindKey
 	s.Results = append(s.Results, Result{Name: protocol.KindKey, OK: true})
 	return nil
 }

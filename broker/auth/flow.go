@@ -12,8 +12,8 @@ import (
 	"github.com/signetd/signet/protocol/detcbor"
 )
 
-// MaxTries is how often one exchange may try a guessable answer; MaxRounds how
-// many challenges it may have.
+// MaxTries is how often one exchange may try a guessable answer, right ones not
+// counted; MaxRounds how many challenges it may have.
 const (
 	MaxTries  = 3
 	MaxRounds = 10
@@ -215,10 +215,11 @@ func (a *Authenticator) check(ctx context.Context, s *session, m *protocol.Answe
 		return d, a.checkEnrol(ctx, s, m)
 	}
 	if s.Kind == protocol.KindKey || s.Kind == protocol.KindPSK {
-		if err := a.checkProof(d, s.Kind, protocol.ProofInput(s.Kind, s.Transcript), m.Proof); err != nil {
+		by, err := a.checkProof(d, s.Wish.Device(), s.Kind, protocol.ProofInput(s.Kind, s.Transcript), m.Proof)
+		if err != nil {
 			return nil, err
 		}
-		s.Proof = s.Kind
+		s.Prover = proverID(by)
 		s.Results = append(s.Results, Result{Name: s.Kind, OK: true})
 		return d, nil
 	}
@@ -235,8 +236,9 @@ func (a *Authenticator) checkCustom(ctx context.Context, s *session, m *protocol
 	if bugTries {
 		n = 1
 	}
-	if n > MaxTries {
-		return fmt.Errorf("try %d of %d: %w", n, MaxTries, protocol.CodeDenied)
+	allowed := MaxTries + right(s.Results)
+	if n > allowed {
+		return fmt.Errorf("try %d of %d: %w", n, allowed, protocol.CodeDenied)
 	}
 	pool, err := a.dir.Pool(ctx, s.Wish.Pool)
 	if err != nil {
@@ -263,10 +265,21 @@ func (a *Authenticator) checkCustom(ctx context.Context, s *session, m *protocol
 		return err
 	}
 	if !ok && flow.Define == "" {
-		return &WrongAnswer{TriesLeft: MaxTries - n}
+		return &WrongAnswer{TriesLeft: allowed - n}
 	}
 	s.Results = append(s.Results, Result{Name: s.Kind, OK: ok})
 	return nil
+}
+
+// right counts the custom challenges that were answered rightly: their tries are not held against the next.
+func right(results []Result) int {
+	n := 0
+	for _, r := range results {
+		if r.OK && r.Name != protocol.KindKey && r.Name != protocol.KindPSK {
+			n++
+		}
+	}
+	return n
 }
 
 func (a *Authenticator) verify(ctx context.Context, s *session, name, answer string) (bool, error) {

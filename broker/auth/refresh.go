@@ -3,9 +3,11 @@ package auth
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // Refresh checks a refresh's proof: one round trip, because what it asks for works
@@ -26,7 +28,7 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	if err != nil {
 		return nil, nil, err
 	}
-	by, err := a.checkAny(d, protocol.ProofInput(protocol.PurposeRefresh, t), m.Proof)
+	by, err := a.checkAny(d, body.Wish.Device(), protocol.ProofInput(protocol.PurposeRefresh, t), m.Proof)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -42,16 +44,18 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	}, body, nil
 }
 
-// checkAny accepts a proof by any authenticator of the device.
-func (a *Authenticator) checkAny(d *broker.Device, input, proof []byte) (*broker.Authenticator, error) {
-	if d == nil {
-		a.decoy(protocol.KindKey, input, proof)
+// checkAny accepts a proof by any authenticator of the device, nil if it is unknown.
+func (a *Authenticator) checkAny(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
+	if d == nil || len(d.Authenticators) == 0 {
+		a.decoy(claimed, protocol.KindKey, input, proof)
 		return nil, errProof
 	}
-	for i := range d.Authenticators {
-		one := broker.Device{ID: d.ID, Authenticators: d.Authenticators[i : i+1]}
-		if a.checkProof(&one, d.Authenticators[i].Kind, input, proof) == nil {
-			return &d.Authenticators[i], nil
+	for _, kind := range []string{protocol.KindKey, protocol.KindPSK} {
+		if !slices.ContainsFunc(d.Authenticators, func(by broker.Authenticator) bool { return by.Kind == kind }) {
+			continue
+		}
+		if by, err := a.checkProof(d, claimed, kind, input, proof); err == nil {
+			return by, nil
 		}
 	}
 	return nil, errProof

@@ -29,7 +29,7 @@ type session struct {
 	Results    []Result            `cbor:"6,keyasint,omitempty"`
 	Private    map[string]string   `cbor:"7,keyasint,omitempty"` // a custom challenge's private parameters
 	Enrol      *enrolling          `cbor:"8,keyasint,omitempty"`
-	Proof      string              `cbor:"9,keyasint,omitempty"` // the kind that proved the device, once one did
+	Prover     []byte              `cbor:"9,keyasint,omitempty"` // the authenticator that proved the device, once one did
 	Call       protocol.CallID     `cbor:"10,keyasint"`
 }
 
