@@ -45,6 +45,7 @@ signetd serve --dev --data "$work/data" --listen-mqtt "127.0.0.1:$mqtt" --listen
 broker=$!
 until_ok 15 test -s "$work/data/dev.env" || { cat "$work/signetd.err"; fail 'signetd does not start'; }
 set -a; . "$work/data/dev.env"; set +a
+show "set -a; . $work/data/dev.env; set +a"
 url=$SIGNET_BROKER ca=$SIGNET_CA
 head -3 "$work/signetd.out"
 
@@ -64,8 +65,9 @@ signet-agent run --state "$work/lamp-1" >"$work/agent.out" 2>"$work/agent.err" &
 until_ok 10 sh -c "signet-agent status --state $work/lamp-1 | grep -q online" || fail 'the agent does not come online'
 run signet-agent status --state "$work/lamp-1"
 step='inspect token'
-show 'signet-agent token | signet token inspect -'
+show "signet-agent token --state $work/lamp-1 > token"
 signet-agent token --state "$work/lamp-1" >"$work/token"
+show 'signet token inspect - < token'
 signet token inspect - <"$work/token"
 
 say '4  Any MQTT client works: its own topics, nobody else'"'"'s'
@@ -105,6 +107,7 @@ step='two-challenge flow'
 show "signet hook create door --pool home --url http://127.0.0.1:$web/ -o json"
 secret=$(signet hook create door --pool home --url "http://127.0.0.1:$web/" -o json | grep -oE 'whsec_[A-Za-z0-9+/=]+' | head -1)
 go build -o "$work/doorhook" ./test/demo/doorhook
+show "go run ./test/demo/doorhook -listen 127.0.0.1:$web -secret whsec_... -code 4711 &"
 "$work/doorhook" -listen "127.0.0.1:$web" -secret "$secret" -code 4711 2>/dev/null &
 run signet flow create two-steps --pool home --step key --step hook:door
 run signet client create doors --pool home --flow two-steps
