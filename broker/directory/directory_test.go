@@ -356,6 +356,21 @@ func TestKeyPhases(t *testing.T) {
 	}
 }
 
+// TestKeyIDsAreNoFlags: of 500 thumbprints some eight begin with "-", unless the
+// key is drawn again.
+func TestKeyIDsAreNoFlags(t *testing.T) {
+	w, demo := world(t), pool(t, "demo")
+	for range 500 {
+		k, err := w.RotateKey(t.Context(), demo, token.EdDSA, false)
+		want(t, err, nil)
+		if k.ID[0] == '-' {
+			t.Fatalf("key id %s reads as a flag on a command line", k.ID)
+		}
+		_, err = w.RetireKey(t.Context(), demo, k.ID, false)
+		want(t, err, nil)
+	}
+}
+
 func TestOperators(t *testing.T) {
 	w, ctx := world(t), t.Context()
 	o, secret, err := w.CreateOperator(ctx, "ada", time.Hour)

@@ -165,7 +165,9 @@ func (d *Directory) changeKey(ctx context.Context, what string, pool ident.Pool,
 	return found, nil
 }
 
-// newSigningKey makes an announced key. Its short id in COSE differs from those of known.
+// newSigningKey makes an announced key. Its short id in COSE differs from those of
+// known, and its id does not begin with "-": one in 64 thumbprints in base64url
+// does, and would read as a flag where operators type it (signet key activate ID).
 func (d *Directory) newSigningKey(pool ident.Pool, alg token.Alg, known []broker.SigningKey) (broker.SigningKey, error) {
 	taken, err := publicKeys(known)
 	if err != nil {
@@ -180,12 +182,12 @@ func (d *Directory) newSigningKey(pool ident.Pool, alg token.Alg, known []broker
 		if err != nil {
 			return broker.SigningKey{}, fmt.Errorf("new signing key: %w", err)
 		}
-		if slices.ContainsFunc(taken, func(k *token.Key) bool { return bytes.Equal(k.COSEKID(), key.COSEKID()) }) {
+		if strings.HasPrefix(key.KID(), "-") || slices.ContainsFunc(taken, func(k *token.Key) bool { return bytes.Equal(k.COSEKID(), key.COSEKID()) }) {
 			continue
 		}
 		return d.sealSigningKey(pool, private, key)
 	}
-	return broker.SigningKey{}, fmt.Errorf("new signing key: eight in a row have ids that are taken")
+	return broker.SigningKey{}, fmt.Errorf("new signing key: eight in a row have ids that are taken or read as flags")
 }
 
 func (d *Directory) sealSigningKey(pool ident.Pool, private crypto.Signer, key *token.Key) (broker.SigningKey, error) {
