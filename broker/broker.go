@@ -104,6 +104,7 @@ const (
 	MaxAccessLife      = 24 * time.Hour
 	MinRefreshLife     = time.Hour
 	MaxRefreshLife     = 10 * 365 * 24 * time.Hour
+	MaxGrace           = time.Hour
 )
 
 // A Flow says which challenges a device answers, in order.
@@ -194,13 +195,13 @@ func (c *Client) Validate() error {
 		return err
 	}
 	if c.AccessLife < MinAccessLife || c.AccessLife > MaxAccessLife {
-		return fmt.Errorf("%w: access life %v, want %v to %v", ErrInvalid, c.AccessLife, MinAccessLife, MaxAccessLife)
+		return fmt.Errorf("%w: access life %s, want %s to %s", ErrInvalid, Span(c.AccessLife), Span(MinAccessLife), Span(MaxAccessLife))
 	}
 	if c.RefreshLife != 0 && (c.RefreshLife < MinRefreshLife || c.RefreshLife > MaxRefreshLife) {
-		return fmt.Errorf("%w: refresh life %v, want none or %v to %v", ErrInvalid, c.RefreshLife, MinRefreshLife, MaxRefreshLife)
+		return fmt.Errorf("%w: refresh life %s, want %s to %s, or 0s for no refresh tokens", ErrInvalid, Span(c.RefreshLife), Span(MinRefreshLife), Span(MaxRefreshLife))
 	}
-	if c.Grace < 0 || c.Grace > time.Hour {
-		return fmt.Errorf("%w: grace %v, want at most 1h", ErrInvalid, c.Grace)
+	if c.Grace < 0 || c.Grace > MaxGrace {
+		return fmt.Errorf("%w: grace %s, want at most %s", ErrInvalid, Span(c.Grace), Span(MaxGrace))
 	}
 	return nil
 }

@@ -18,6 +18,9 @@ type Pools interface {
 	CreatePool(ctx context.Context, p Pool, keys []SigningKey, clients []Client, flows []Flow) error
 	Pool(ctx context.Context, name ident.Pool) (Pool, error)
 	ListPools(ctx context.Context) ([]Pool, error)
+	// UpdatePool applies change to the stored pool and writes it, in one transaction;
+	// change's error ends it. Name, issuer and keys never change: ErrInvalid.
+	UpdatePool(ctx context.Context, name ident.Pool, change func(*Pool) error) (Pool, error)
 	// DeletePool deletes p and all that is in it.
 	DeletePool(ctx context.Context, name ident.Pool) error
 }
@@ -61,6 +64,9 @@ type Hooks interface {
 type EnrolTokens interface {
 	CreateEnrolToken(ctx context.Context, t EnrolToken) error
 	EnrolToken(ctx context.Context, pool ident.Pool, id string) (EnrolToken, error)
+	// UpdateEnrolToken applies change to the stored token and writes it, in one
+	// transaction; change's error ends it. Pool, id and key never change: ErrInvalid.
+	UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string, change func(*EnrolToken) error) (EnrolToken, error)
 	ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]EnrolToken, error)
 	DeleteEnrolToken(ctx context.Context, pool ident.Pool, id string) error
 }

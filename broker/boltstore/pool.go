@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -113,6 +114,39 @@ func (s *Store) ListPools(ctx context.Context) (all []broker.Pool, err error) {
 	return all, err
 }
 
+// UpdatePool implements broker.Pools.
+func (s *Store) UpdatePool(ctx context.Context, name ident.Pool, edit func(*broker.Pool) error) (p broker.Pool, err error) {
+	err = s.update(ctx, "update pool "+name.String(), func(c *change) error {
+		b, err := inPool(c.tx, name)
+		if err != nil {
+			return err
+		}
+		old, err := decodePool(b.Get([]byte(poolRow)))
+		if err != nil {
+			return err
+		}
+		if p, err = decodePool(b.Get([]byte(poolRow))); err != nil {
+			return err
+		}
+		if err := edit(&p); err != nil {
+			return err
+		}
+		if p.Name != old.Name || p.Issuer != old.Issuer || !bytes.Equal(p.Anchor, old.Anchor) ||
+			!bytes.Equal(p.AnchorSealed, old.AnchorSealed) || !bytes.Equal(p.AnswerSealed, old.AnswerSealed) {
+			return fmt.Errorf("%w: a pool's name, issuer and keys never change", broker.ErrInvalid)
+		}
+		value, err := encodePool(&p)
+		if err != nil {
+			return err
+		}
+		return c.put(b, []byte(poolRow), value)
+	})
+	if err != nil {
+		return broker.Pool{}, err
+	}
+	return p, nil
+}
+
 // DeletePool implements broker.Pools. The rows of the pool's sessions go later,
 // by themselves; they can no longer be read, even if a pool of that name is made again.
 func (s *Store) DeletePool(ctx context.Context, name ident.Pool) error {
@@ -221,6 +255,30 @@ func (s *Store) CreateEnrolToken(ctx context.Context, t broker.EnrolToken) error
 // EnrolToken implements broker.EnrolTokens.
 func (s *Store) EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error) {
 	return getRow(ctx, s, tokenRows(), pool, id)
+}
+
+// UpdateEnrolToken implements broker.EnrolTokens.
+func (s *Store) UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string, edit func(*broker.EnrolToken) error) (t broker.EnrolToken, err error) {
+	err = s.update(ctx, "update enrolment token "+id, func(c *change) error {
+		old, err := tokenRows().get(c.tx, pool, id)
+		if err != nil {
+			return err
+		}
+		if t, err = tokenRows().get(c.tx, pool, id); err != nil {
+			return err
+		}
+		if err := edit(&t); err != nil {
+			return err
+		}
+		if t.Pool != old.Pool || t.ID != old.ID || !bytes.Equal(t.Key, old.Key) {
+			return fmt.Errorf("%w: an enrolment token's pool, id and key never change", broker.ErrInvalid)
+		}
+		return putToken(c, &t)
+	})
+	if err != nil {
+		return broker.EnrolToken{}, err
+	}
+	return t, nil
 }
 
 // ListEnrolTokens implements broker.EnrolTokens.

@@ -69,9 +69,55 @@ func poolTests() []test {
 			}
 			e.same([]string{"a", "b", "c"}, names)
 		}},
+		{"update changes the flow and nothing else", updatedPool},
 		{"delete takes all that is in it", deletedPool},
 		{"nothing in a missing pool", missingPool},
+		{"an enrolment token's uses change, its key never", updatedToken},
 	}
+}
+
+func updatedPool(e *env) {
+	e.addPool("a")
+	name := e.pool("a")
+	got, err := e.UpdatePool(e.ctx, name, func(p *broker.Pool) error { p.Flow = "two"; return nil })
+	e.ok(err)
+	e.same("two", got.Flow)
+	stored, err := e.Pool(e.ctx, name)
+	e.ok(err)
+	e.same(got, stored)
+	for _, change := range []func(*broker.Pool){
+		func(p *broker.Pool) { p.Name = e.pool("b") }, func(p *broker.Pool) { p.Issuer += "x" },
+		func(p *broker.Pool) { p.Anchor = []byte{1} }, func(p *broker.Pool) { p.AnswerSealed = []byte{1} },
+	} {
+		_, err := e.UpdatePool(e.ctx, name, func(p *broker.Pool) error { change(p); return nil })
+		e.wants(broker.ErrInvalid, err)
+	}
+	_, err = e.UpdatePool(e.ctx, name, func(p *broker.Pool) error { p.Flow = "three"; return broker.ErrConflict })
+	e.wants(broker.ErrConflict, err)
+	stored, err = e.Pool(e.ctx, name)
+	e.ok(err)
+	e.same("two", stored.Flow)
+	_, err = e.UpdatePool(e.ctx, e.pool("none"), func(*broker.Pool) error { return nil })
+	e.wants(broker.ErrNotFound, err)
+}
+
+func updatedToken(e *env) {
+	e.addPool("a")
+	tok := e.addToken("a", 1, nil)
+	got, err := e.UpdateEnrolToken(e.ctx, tok.Pool, tok.ID, func(t *broker.EnrolToken) error { t.Uses = 7; return nil })
+	e.ok(err)
+	e.same(7, got.Uses)
+	stored, err := e.EnrolToken(e.ctx, tok.Pool, tok.ID)
+	e.ok(err)
+	e.same(got, stored)
+	for _, change := range []func(*broker.EnrolToken){
+		func(t *broker.EnrolToken) { t.ID = "00" }, func(t *broker.EnrolToken) { t.Key = []byte{9} },
+	} {
+		_, err := e.UpdateEnrolToken(e.ctx, tok.Pool, tok.ID, func(t *broker.EnrolToken) error { change(t); return nil })
+		e.wants(broker.ErrInvalid, err)
+	}
+	_, err = e.UpdateEnrolToken(e.ctx, tok.Pool, "none", func(*broker.EnrolToken) error { return nil })
+	e.wants(broker.ErrNotFound, err)
 }
 
 func deletedPool(e *env) {

@@ -81,6 +81,11 @@ func (s *Store) EnrolToken(_ context.Context, pool ident.Pool, id string) (broke
 	return find(s, s.tokens, named{pool, id})
 }
 
+// UpdateEnrolToken implements broker.EnrolTokens.
+func (s *Store) UpdateEnrolToken(_ context.Context, pool ident.Pool, id string, change func(*broker.EnrolToken) error) (broker.EnrolToken, error) {
+	return update(s, s.tokens, named{pool, id}, change)
+}
+
 // ListEnrolTokens implements broker.EnrolTokens.
 func (s *Store) ListEnrolTokens(_ context.Context, pool ident.Pool) ([]broker.EnrolToken, error) {
 	return list(s, s.tokens, pool)

@@ -76,6 +76,21 @@ func add[K comparable, T any](s *Store, m map[K]T, k K, v T) error {
 	return nil
 }
 
+func update[K comparable, T any](s *Store, m map[K]T, k K, change func(*T) error) (T, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var none T
+	v, ok := m[k]
+	if !ok {
+		return none, broker.ErrNotFound
+	}
+	if err := change(&v); err != nil {
+		return none, err
+	}
+	m[k] = v
+	return v, nil
+}
+
 func remove[K comparable, T any](s *Store, m map[K]T, k K) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,6 +138,11 @@ func (s *Store) CreatePool(_ context.Context, p broker.Pool, keys []broker.Signi
 // Pool implements broker.Pools.
 func (s *Store) Pool(_ context.Context, name ident.Pool) (broker.Pool, error) {
 	return find(s, s.pools, name)
+}
+
+// UpdatePool implements broker.Pools.
+func (s *Store) UpdatePool(_ context.Context, name ident.Pool, change func(*broker.Pool) error) (broker.Pool, error) {
+	return update(s, s.pools, name, change)
 }
 
 // ListPools implements broker.Pools.
