@@ -112,6 +112,8 @@ type Store struct {
 	fold    chan struct{} // asks housekeeping to fold the tail
 	stats   counters
 	sweep   sweepState // housekeeping's goroutine only
+
+	settings settings
 }
 
 var _ broker.Store = (*Store)(nil)

@@ -70,7 +70,7 @@ func createPool(c *change, name ident.Pool, record []byte, rows []keyValue) erro
 	if pools.Bucket([]byte(name.String())) != nil {
 		return broker.ErrExists
 	}
-	c.wrote = true
+	c.wrote, c.settings = true, true
 	b, err := pools.CreateBucket([]byte(name.String()))
 	if err != nil {
 		return err
@@ -89,16 +89,14 @@ func createPool(c *change, name ident.Pool, record []byte, rows []keyValue) erro
 }
 
 // Pool implements broker.Pools.
-func (s *Store) Pool(ctx context.Context, name ident.Pool) (p broker.Pool, err error) {
-	err = s.view(ctx, "read pool", func(tx *bolt.Tx) error {
+func (s *Store) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
+	return remembered(ctx, s, settingKey{pool: name}, ownPool, "read pool", func(tx *bolt.Tx) (broker.Pool, error) {
 		b, err := inPool(tx, name)
 		if err != nil {
-			return err
+			return broker.Pool{}, err
 		}
-		p, err = decodePool(b.Get([]byte(poolRow)))
-		return err
+		return decodePool(b.Get([]byte(poolRow)))
 	})
-	return p, err
 }
 
 // ListPools implements broker.Pools.
@@ -154,7 +152,7 @@ func (s *Store) DeletePool(ctx context.Context, name ident.Pool) error {
 		if _, err := inPool(c.tx, name); err != nil {
 			return err
 		}
-		c.wrote = true
+		c.wrote, c.settings = true, true
 		return c.tx.Bucket([]byte(bucketPools)).DeleteBucket([]byte(name.String()))
 	})
 }
@@ -173,6 +171,11 @@ func getRow[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, key
 		return err
 	})
 	return d, err
+}
+
+// getSetting is getRow for rows that are kept decoded.
+func getSetting[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, key string, own func(D) D) (D, error) {
+	return remembered(ctx, s, settingKey{t.bucket, pool, key}, own, "read "+t.what, func(tx *bolt.Tx) (D, error) { return t.get(tx, pool, key) })
 }
 
 func listRows[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, after string, limit int) (all []D, err error) {
@@ -194,7 +197,7 @@ func (s *Store) PutClient(ctx context.Context, c broker.Client) error {
 
 // Client implements broker.Clients.
 func (s *Store) Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error) {
-	return getRow(ctx, s, clientRows(), pool, id)
+	return getSetting(ctx, s, clientRows(), pool, id, ownClient)
 }
 
 // ListClients implements broker.Clients.
@@ -214,7 +217,7 @@ func (s *Store) PutFlow(ctx context.Context, f broker.Flow) error {
 
 // Flow implements broker.Flows.
 func (s *Store) Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error) {
-	return getRow(ctx, s, flowRows(), pool, name)
+	return getSetting(ctx, s, flowRows(), pool, name, ownFlow)
 }
 
 // ListFlows implements broker.Flows.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
@@ -32,9 +33,10 @@ const (
 // Closures check before they write; one that fails after a write costs its
 // batch a second run without it.
 type change struct {
-	tx    *bolt.Tx
-	wrote bool
-	fresh []byte // index entries of this batch's new sessions
+	tx       *bolt.Tx
+	wrote    bool
+	settings bool   // the batch writes what Store.settings remembers
+	fresh    []byte // index entries of this batch's new sessions
 }
 
 func (c *change) put(b *bolt.Bucket, key, value []byte) error {
@@ -111,20 +113,31 @@ func (s *Store) write() {
 // gather takes what waits, and drops what was withdrawn.
 func (s *Store) gather(batch []*request) []*request {
 	live := batch[:0]
-	for r, ok := batch[0], true; ok; {
+	for r := batch[0]; r != nil; {
 		if r.state.CompareAndSwap(waiting, taken) {
 			live = append(live, r)
 		}
 		if len(live) == maxBatch {
 			break
 		}
-		select {
-		case r, ok = <-s.queue:
-		default:
-			ok = false
+		if r = s.poll(); r == nil {
+			// Whoever can run may be about to bring more, and a commit costs the
+			// same for many as for one. On an idle machine this takes no time.
+			runtime.Gosched()
+			r = s.poll()
 		}
 	}
 	return live
+}
+
+// poll gives the next request, nil if none waits.
+func (s *Store) poll() *request {
+	select {
+	case r := <-s.queue:
+		return r
+	default:
+		return nil
+	}
 }
 
 // commit writes a batch and tells each caller. Its error means that the file's
@@ -183,6 +196,9 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		return -1, broken
 	}
 	s.count(c, changes)
+	if c.settings {
+		s.settings.age.Add(1)
+	}
 	for _, r := range batch {
 		close(r.done)
 	}
