@@ -11,7 +11,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -151,11 +150,11 @@ func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol
 }
 
 func (a *Authenticator) begin(w *protocol.Wish, m protocol.Message) (*session, error) {
-	id, err := uuid.NewV7FromReader(a.random)
+	id, err := newID(a.now(), a.random)
 	if err != nil {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}
-	s := &session{Exchange: ident.UUID(id), Wish: *w, Call: m.Call()}
+	s := &session{Exchange: id, Wish: *w, Call: m.Call()}
 	if s.Wish.Client == "" {
 		s.Wish.Client = broker.DefaultClient
 	}

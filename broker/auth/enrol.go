@@ -6,10 +6,8 @@ import (
 	"encoding/hex"
 	"fmt"
 
-	"github.com/google/uuid"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
-	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -97,12 +95,12 @@ func (a *Authenticator) admission(ctx context.Context, s *session, p *Proven) er
 	if err != nil {
 		return fmt.Errorf("enrolment token %s: %w", id, deny(err))
 	}
-	sub, err := uuid.NewV7FromReader(a.random)
+	sub, err := newID(p.at, a.random)
 	if err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}
 	p.device = broker.Device{
-		ID: s.Wish.Device(), Subject: ident.UUID(sub), Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
+		ID: s.Wish.Device(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
 		Attributes: merge(s.Enrol.Attributes, t.Attributes), Groups: t.Groups, Created: p.at, Updated: p.at,
 	}
 	if t.Approve {
