@@ -154,6 +154,7 @@ func (a *Agent) Device() ident.Device { return a.cfg.Device }
 type Grant struct {
 	Access    []byte // CWT, or a JWT's text
 	ID        []byte // CWT
+	IDJWT     []byte // the same as a JWT's text, not checked here; only with FormatJWT
 	Format    protocol.Format
 	Subject   ident.UUID
 	Issuer    string

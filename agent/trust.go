@@ -77,7 +77,7 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Grant,
 		return nil, err
 	}
 	g := &Grant{
-		Access: body.Access, ID: body.ID, Format: c.format, Subject: body.Subject, Issuer: body.Issuer, Session: body.Session,
+		Access: body.Access, ID: body.ID, IDJWT: body.IDJWT, Format: c.format, Subject: body.Subject, Issuer: body.Issuer, Session: body.Session,
 		Publish: body.Publish, Subscribe: body.Subscribe, Life: time.Duration(body.Life) * time.Second, Arrived: arrived, Signed: issued,
 	}
 	return g, a.keep(ctx, c, body, g)

@@ -34,7 +34,8 @@ const (
 // Format is the form of the access token a device asks for.
 type Format uint8
 
-// The formats. The ID token is always a CWT: it is for the device itself.
+// The formats. The ID token that the device checks is always a CWT; with FormatJWT
+// there is one in JWT form beside it.
 const (
 	FormatCWT Format = 0
 	FormatJWT Format = 1
@@ -177,6 +178,7 @@ type GrantBody struct {
 	Subscribe []string   `cbor:"10,keyasint"`
 	Statement []byte     `cbor:"11,keyasint,omitempty"`
 	Anchor    []byte     `cbor:"12,keyasint,omitempty"`
+	IDJWT     []byte     `cbor:"13,keyasint,omitempty"` // the ID token again, for others, when the access token is a JWT
 }
 
 // Refusal says no, with a code; the reason stays in the broker's log.

@@ -49,7 +49,7 @@ func TestArguments(t *testing.T) {
 		{"enroll --broker mqtt://far.example --pool demo --name a", 1, "mqtts://"},
 		{"status --state /nonexistent", 1, "enroll"},
 		{"token --type x", 2, "access or id"},
-		{"token --type id --format jwt", 2, "CWT"},
+		{"token --type id --audience b", 2, "audience is the client"},
 		{"token", 1, "enroll"},
 		{"run --group staff", 2, "numbers"},
 		{"status extra", 2, "unexpected"},

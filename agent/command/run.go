@@ -226,10 +226,9 @@ func asked(r localapi.Request) (*agent.Ask, error) {
 	}
 	switch r.Type {
 	case "id":
-		if r.Format == "jwt" || r.Audience != "" {
-			return nil, fmt.Errorf("%w: the ID token is the device's own: a CWT, without a choice of audience", errUsage)
+		if r.Audience != "" {
+			return nil, fmt.Errorf("%w: --audience: an ID token's audience is the client", errUsage)
 		}
-		return nil, nil
 	case "access", "":
 	default:
 		return nil, fmt.Errorf("%w: --type %q: want access or id", errUsage, r.Type)
@@ -243,6 +242,11 @@ func asked(r localapi.Request) (*agent.Ask, error) {
 // spell writes a token as text: a JWT as it is, a CWT in base64url.
 func spell(g *agent.Grant, class string) (string, error) {
 	switch {
+	case class == "id" && g.Format == protocol.FormatJWT:
+		if g.IDJWT == nil {
+			return "", errors.New("the broker gave no ID token in JWT form")
+		}
+		return string(g.IDJWT), nil
 	case class == "id":
 		return base64.RawURLEncoding.EncodeToString(g.ID), nil
 	case g.Format == protocol.FormatJWT:
