@@ -56,11 +56,8 @@ type Dir struct {
 // tests. Errors wrap ErrExposed or ErrHeld.
 func Open(path string, hook Hook) (*Dir, error) {
 	d := &Dir{path: path, hook: hook}
-	if _, err := d.step(OpMkdir, path, 0); err != nil {
+	if err := d.mkdir(path); err != nil {
 		return nil, err
-	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, fmt.Errorf("make the device's folder: %w", err)
 	}
 	if err := private(path); err != nil {
 		return nil, err
@@ -75,6 +72,28 @@ func Open(path string, hook Hook) (*Dir, error) {
 	}
 	d.lock = lock
 	return d, nil
+}
+
+// mkdir makes path and what is missing above it. Each new folder's name is synced:
+// a key in a folder that a power cut takes away would be followed by a second key.
+func (d *Dir) mkdir(path string) error {
+	switch _, err := os.Stat(path); {
+	case err == nil:
+		return nil
+	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("make the device's folder: %w", err)
+	}
+	parent := filepath.Dir(path)
+	if err := d.mkdir(parent); err != nil {
+		return err
+	}
+	if _, err := d.step(OpMkdir, path, 0); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("make the device's folder: %w", err)
+	}
+	return d.syncDir(parent)
 }
 
 // View opens the folder for reading only, without the lock.
@@ -168,7 +187,7 @@ func (d *Dir) place(name string) error {
 	if err := d.rename(name+".new", name); err != nil {
 		return err
 	}
-	return d.syncDir()
+	return d.syncDir(d.path)
 }
 
 func (d *Dir) rename(from, to string) error {
@@ -181,11 +200,11 @@ func (d *Dir) rename(from, to string) error {
 	return nil
 }
 
-func (d *Dir) syncDir() error {
-	if _, err := d.step(OpSyncDir, d.path, 0); err != nil {
+func (d *Dir) syncDir(path string) error {
+	if _, err := d.step(OpSyncDir, path, 0); err != nil {
 		return err
 	}
-	f, err := os.Open(d.path)
+	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("sync folder: %w", err)
 	}
@@ -207,7 +226,7 @@ func (d *Dir) Forget() error {
 			return fmt.Errorf("forget the device: %w", err)
 		}
 	}
-	return d.syncDir()
+	return d.syncDir(d.path)
 }
 
 func (d *Dir) step(op Op, path string, size int) (int, error) {

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"strings"
 
 	"github.com/signetd/signet/agent"
@@ -94,6 +95,10 @@ func (d *Dir) makeKey(kind Kind) (*Key, error) {
 		return nil, fmt.Errorf("encode the device's key: %w", err)
 	}
 	if err := d.WriteFile(keyName, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})); err != nil {
+		return nil, err
+	}
+	// The folder's own name too: a run that was killed may have made it just now.
+	if err := d.syncDir(filepath.Dir(d.path)); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, err
 	}
 	return newKey(private)

@@ -17,9 +17,17 @@ import (
 
 var errPower = errors.New("power is gone")
 
+// A witness remembers what the world outside has seen of a device.
+type witness struct {
+	keys  map[string]bool // that asked for enrolment
+	floor int64           // of the last state whose Save returned
+}
+
+func newWitness() *witness { return &witness{keys: map[string]bool{}} }
+
 // life is what a device does from its first start on: a key, then what it would
-// enrol with, then two states. broker sees which keys ask for enrolment.
-func life(t *testing.T, path string, hook keyfile.Hook, broker func(key []byte)) error {
+// enrol with, then two states.
+func life(t *testing.T, path string, hook keyfile.Hook, w *witness) error {
 	d, err := keyfile.Open(path, hook)
 	if err != nil {
 		return err
@@ -29,7 +37,7 @@ func life(t *testing.T, path string, hook keyfile.Hook, broker func(key []byte))
 	if err != nil {
 		return err
 	}
-	broker(key.PublicKey())
+	w.keys[string(key.PublicKey())] = true
 	r, err := d.Load(t.Context())
 	if err != nil {
 		return err
@@ -40,6 +48,7 @@ func life(t *testing.T, path string, hook keyfile.Hook, broker func(key []byte))
 		if err := d.Save(t.Context(), r); err != nil {
 			return err
 		}
+		w.floor = r.Floor
 	}
 	return nil
 }
@@ -53,34 +62,32 @@ func names(t *testing.T) (ident.Pool, ident.Name) {
 	return d.Pool, d.Name
 }
 
-// Power goes at every step, and inside writes at every 16th byte; whatever is left, the
+// Power goes at every step, and inside writes at every byte; whatever is left, the
 // next life ends well, with the one key that the broker has ever seen.
 func TestPowerCutAtEveryStep(t *testing.T) {
 	type cutAt struct{ step, bytes int }
 	var cuts []cutAt
 	steps := 0
 	_ = life(t, filepath.Join(t.TempDir(), "d"), func(s keyfile.Step) (int, error) {
-		for n := 0; n <= s.Size; n += 16 {
+		for n := 0; n <= s.Size; n++ {
 			cuts = append(cuts, cutAt{steps, n})
 		}
 		steps++
 		return 0, nil
-	}, func([]byte) {})
+	}, newWitness())
 	if steps < 15 {
 		t.Fatalf("only %d steps", steps)
 	}
 	for _, cut := range cuts {
 		t.Run(fmt.Sprintf("step %d, byte %d", cut.step, cut.bytes), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "d")
-			seen := map[string]bool{}
-			broker := func(key []byte) { seen[string(key)] = true }
-			n := 0
+			w, n := newWitness(), 0
 			err := life(t, path, func(keyfile.Step) (int, error) {
 				if n++; n > cut.step {
 					return cut.bytes, errPower
 				}
 				return 0, nil
-			}, broker)
+			}, w)
 			if !errors.Is(err, errPower) {
 				t.Fatalf("the power did not go: %v", err)
 			}
@@ -92,11 +99,11 @@ func TestPowerCutAtEveryStep(t *testing.T) {
 				}
 				floor = r.Floor
 			}
-			if err := life(t, path, nil, broker); err != nil {
+			if err := life(t, path, nil, w); err != nil {
 				t.Fatalf("after the cut: %v", err)
 			}
-			if len(seen) != 1 {
-				t.Errorf("the broker has seen %d identities", len(seen))
+			if len(w.keys) != 1 {
+				t.Errorf("the broker has seen %d identities", len(w.keys))
 			}
 			d, _ := keyfile.View(path)
 			if r, err := d.Load(t.Context()); err != nil || !r.Enrolled || r.Floor < floor+2 {
@@ -109,7 +116,7 @@ func TestPowerCutAtEveryStep(t *testing.T) {
 // A file system that lies about syncing may leave the newest state cut short.
 func TestTruncatedState(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d")
-	if err := life(t, path, nil, func([]byte) {}); err != nil {
+	if err := life(t, path, nil, newWitness()); err != nil {
 		t.Fatal(err)
 	}
 	whole, err := os.ReadFile(filepath.Join(path, "state"))
@@ -137,20 +144,20 @@ func TestTruncatedState(t *testing.T) {
 
 func TestKeyLostIsNotReplaced(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d")
-	if err := life(t, path, nil, func([]byte) {}); err != nil {
+	if err := life(t, path, nil, newWitness()); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Remove(filepath.Join(path, "device.key")); err != nil {
 		t.Fatal(err)
 	}
-	if err := life(t, path, nil, func([]byte) {}); !errors.Is(err, keyfile.ErrKeyLost) {
+	if err := life(t, path, nil, newWitness()); !errors.Is(err, keyfile.ErrKeyLost) {
 		t.Error(err)
 	}
 }
 
 func TestRefusesWhatOthersCanRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d")
-	if err := life(t, path, nil, func([]byte) {}); err != nil {
+	if err := life(t, path, nil, newWitness()); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"device.key", "state", ""} {
@@ -165,7 +172,7 @@ func TestRefusesWhatOthersCanRead(t *testing.T) {
 		if err := os.Chmod(p, info.Mode().Perm()|0o040); err != nil {
 			t.Fatal(err)
 		}
-		if err := life(t, path, nil, func([]byte) {}); !errors.Is(err, keyfile.ErrExposed) {
+		if err := life(t, path, nil, newWitness()); !errors.Is(err, keyfile.ErrExposed) {
 			t.Errorf("%q readable by the group: %v", name, err)
 		}
 		_ = os.Chmod(p, info.Mode().Perm())
@@ -239,7 +246,7 @@ func TestSharedKey(t *testing.T) {
 
 func TestForget(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "d")
-	if err := life(t, path, nil, func([]byte) {}); err != nil {
+	if err := life(t, path, nil, newWitness()); err != nil {
 		t.Fatal(err)
 	}
 	d, err := keyfile.Open(path, nil)

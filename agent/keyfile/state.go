@@ -10,6 +10,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 const stateName = "state"
@@ -57,6 +58,9 @@ func parseState(raw []byte) (agent.Record, error) {
 	var r agent.Record
 	if err := detcbor.UnmarshalExtensible(raw[sumLen:], &r); err != nil {
 		return agent.Record{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if (ident.Device{Pool: r.Pool, Name: r.Name}).IsZero() {
+		return agent.Record{}, fmt.Errorf("%w: state of no device", ErrDamaged)
 	}
 	return r, nil
 }
