@@ -96,7 +96,7 @@ func deviceRows() row[broker.Device] {
 }
 
 func clientRows() row[broker.Client] {
-	return row[broker.Client]{bucket: poolClients, what: "client", kept: true, check: (*broker.Client).Validate,
+	return row[broker.Client]{bucket: poolClients, what: "client", check: (*broker.Client).Validate,
 		key: func(c *broker.Client) (ident.Pool, string) { return c.Pool, c.ID },
 		encode: func(c *broker.Client) ([]byte, error) {
 			return encode(clientRecord{c.Pool, c.ID, c.Flow, c.Audiences, int64(c.AccessLife), int64(c.RefreshLife), int64(c.Grace), nanos(c.Created)})
@@ -109,7 +109,7 @@ func clientRows() row[broker.Client] {
 }
 
 func flowRows() row[broker.Flow] {
-	return row[broker.Flow]{bucket: poolFlows, what: "flow", kept: true, check: (*broker.Flow).Validate,
+	return row[broker.Flow]{bucket: poolFlows, what: "flow", check: (*broker.Flow).Validate,
 		key: func(f *broker.Flow) (ident.Pool, string) { return f.Pool, f.Name },
 		encode: func(f *broker.Flow) ([]byte, error) {
 			return encode(flowRecord{f.Pool, f.Name, f.Steps, f.Define, nanos(f.Created)})

@@ -66,7 +66,6 @@ func inPool(tx *bolt.Tx, pool ident.Pool) (*bolt.Bucket, error) {
 type row[D any] struct {
 	bucket string // in the pool's bucket
 	what   string // for errors
-	kept   bool   // in the store's settings
 	key    func(*D) (ident.Pool, string)
 	check  func(*D) error // may be nil
 	encode func(*D) ([]byte, error)
@@ -83,7 +82,6 @@ func (t row[D]) put(c *change, d *D, value []byte, fresh bool) error {
 	if b = b.Bucket([]byte(t.bucket)); fresh && b.Get([]byte(key)) != nil {
 		return fmt.Errorf("%s %s: %w", t.what, key, broker.ErrExists)
 	}
-	c.settings = c.settings || t.kept
 	return c.put(b, []byte(key), value)
 }
 
@@ -139,7 +137,6 @@ func (t row[D]) delete(c *change, pool ident.Pool, key string) error {
 	if b = b.Bucket([]byte(t.bucket)); b.Get([]byte(key)) == nil {
 		return fmt.Errorf("%s %s: %w", t.what, key, broker.ErrNotFound)
 	}
-	c.settings = c.settings || t.kept
 	return c.delete(b, []byte(key))
 }
 

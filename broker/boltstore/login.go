@@ -29,7 +29,7 @@ func (s *Store) RecordLogin(ctx context.Context, l broker.Login) (broker.Device,
 	if err := w.check(); err != nil {
 		return broker.Device{}, fmt.Errorf("%s: %w", what, err)
 	}
-	err := s.update(ctx, what, w.record)
+	err := s.updateTraffic(ctx, what, w.record)
 	if err == nil && w.pending {
 		err = fmt.Errorf("%s: waits for approval: %w", what, broker.ErrInactive)
 	}

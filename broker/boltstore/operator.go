@@ -17,7 +17,7 @@ import (
 // CountTry implements broker.Tries.
 func (s *Store) CountTry(ctx context.Context, exchange ident.UUID, until time.Time) (int, error) {
 	var n uint32
-	err := s.update(ctx, "count try", func(c *change) error {
+	err := s.updateTraffic(ctx, "count try", func(c *change) error {
 		b := c.tx.Bucket([]byte(bucketTries))
 		n = 1
 		if v := b.Get(exchange[:]); len(v) == 12 {

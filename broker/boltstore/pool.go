@@ -70,7 +70,7 @@ func createPool(c *change, name ident.Pool, record []byte, rows []keyValue) erro
 	if pools.Bucket([]byte(name.String())) != nil {
 		return broker.ErrExists
 	}
-	c.wrote, c.settings = true, true
+	c.wrote = true
 	b, err := pools.CreateBucket([]byte(name.String()))
 	if err != nil {
 		return err
@@ -152,7 +152,7 @@ func (s *Store) DeletePool(ctx context.Context, name ident.Pool) error {
 		if _, err := inPool(c.tx, name); err != nil {
 			return err
 		}
-		c.wrote, c.settings = true, true
+		c.wrote = true
 		return c.tx.Bucket([]byte(bucketPools)).DeleteBucket([]byte(name.String()))
 	})
 }

@@ -47,7 +47,7 @@ func (s *Store) Session(ctx context.Context, id ident.UUID) (x broker.Session, e
 // kept; it may not give the session another id, device or subject, and must not call the store.
 func (s *Store) UpdateSession(ctx context.Context, id ident.UUID, edit func(*broker.Session, *broker.Device) error) (broker.Session, error) {
 	var row []byte
-	err := s.update(ctx, "update session", func(c *change) error {
+	err := s.updateTraffic(ctx, "update session", func(c *change) error {
 		old, d, err := storedSession(c.tx, id)
 		if err != nil {
 			return err

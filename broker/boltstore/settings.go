@@ -19,8 +19,8 @@ const maxSettings = 1024
 
 // settings remembers pools, clients and flows as they were decoded: every
 // authentication reads the same few, and decoding them costs more than all else
-// that it reads. A commit that writes any of them ends an age, before its caller
-// is told; what an earlier age remembers is not used again.
+// that it reads. A commit of anything but traffic ends an age, before its caller is
+// told; what an earlier age remembers is not used again.
 type settings struct {
 	age  atomic.Uint64
 	mu   sync.RWMutex // guards rows and of

@@ -65,6 +65,12 @@ func TestSettingsFollowWrites(t *testing.T) {
 	if _, err := s.Pool(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := s.UpdatePool(t.Context(), pool, func(p *broker.Pool) error { p.Flow = "other"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := s.Pool(t.Context(), pool); err != nil || p.Flow != "other" {
+		t.Errorf("updated pool: %+v, %v", p, err)
+	}
 	if err := s.DeletePool(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}

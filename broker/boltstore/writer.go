@@ -16,10 +16,11 @@ const maxBatch = 1024
 
 // A request is one change on its way through the writer.
 type request struct {
-	do    func(*change) error
-	state atomic.Int32
-	err   error
-	done  chan struct{}
+	do      func(*change) error
+	traffic bool // it leaves alone what Store.settings remembers
+	state   atomic.Int32
+	err     error
+	done    chan struct{}
 }
 
 // A request's states: its caller may still take it back; the writer has it.
@@ -35,7 +36,7 @@ const (
 type change struct {
 	tx       *bolt.Tx
 	wrote    bool
-	settings bool   // the batch writes what Store.settings remembers
+	settings bool   // the batch may write what Store.settings remembers
 	fresh    []byte // index entries of this batch's new sessions
 }
 
@@ -53,17 +54,26 @@ func (c *change) delete(b *bolt.Bucket, key []byte) error {
 // ctx ends first, nothing was or will be written. do may run more than once; only
 // its last run counts. It must not call the store, nor end the goroutine (t.Fatal).
 func (s *Store) update(ctx context.Context, what string, do func(*change) error) error {
-	if err := s.submit(ctx, do); err != nil {
+	return s.submit(ctx, what, &request{do: do, done: make(chan struct{})})
+}
+
+// updateTraffic is update for what devices cause all the time, and which writes no
+// pool, client or flow.
+func (s *Store) updateTraffic(ctx context.Context, what string, do func(*change) error) error {
+	return s.submit(ctx, what, &request{do: do, traffic: true, done: make(chan struct{})})
+}
+
+func (s *Store) submit(ctx context.Context, what string, r *request) error {
+	if err := s.await(ctx, r); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
 
-func (s *Store) submit(ctx context.Context, do func(*change) error) error {
+func (s *Store) await(ctx context.Context, r *request) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	r := &request{do: do, done: make(chan struct{})}
 	if err := s.enqueue(ctx, r); err != nil {
 		return err
 	}
@@ -174,6 +184,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		kept := len(c.fresh)
 		if r.err = run(r.do, c); r.err == nil {
 			changes++
+			c.settings = c.settings || !r.traffic
 			continue
 		}
 		c.fresh = c.fresh[:kept]
