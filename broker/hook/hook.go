@@ -24,6 +24,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/protocol/ident"
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
@@ -33,14 +34,13 @@ const (
 	DefaultTimeout = 5 * time.Second
 	MaxTimeout     = 30 * time.Second
 	MaxResponse    = 64 << 10 // bytes
+	MaxParameters  = 16       // of a challenge, public and private each
+	MaxPublic      = 4 << 10  // bytes of all public parameters, which fit one message
+	MaxPrivate     = 512      // bytes of all private ones, which travel in the sealed session
 )
 
-var (
-	// ErrAnswer: the hook's answer is not what was asked for.
-	ErrAnswer = errors.New("hook answered badly")
-	// ErrBlocked: the hook's address may not be dialled.
-	ErrBlocked = errors.New("hook address not allowed")
-)
+// ErrAnswer is wrapped when a hook's answer is not what was asked for.
+var ErrAnswer = errors.New("hook answered badly")
 
 // Store finds hooks.
 type Store interface {
@@ -52,7 +52,8 @@ type Caller struct {
 	store   Store
 	secrets auth.Opener
 	client  *http.Client
-	allow   []netip.Prefix
+	dialer  *net.Dialer
+	targets target.Policy
 	now     func() time.Time
 }
 
@@ -61,12 +62,12 @@ var _ auth.Hooks = (*Caller)(nil)
 // New makes a Caller. Addresses that are not public are dialled only if they lie
 // in allow, and plain HTTP is spoken only with those.
 func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time) *Caller {
-	c := &Caller{store: store, secrets: secrets, allow: allow, now: now}
-	dialer := &net.Dialer{Timeout: DefaultTimeout, Control: c.control}
+	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), now: now}
+	c.dialer = &net.Dialer{Timeout: DefaultTimeout, Control: c.control}
 	c.client = &http.Client{
 		Transport: &http.Transport{
-			DialContext: dialer.DialContext, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
-			TLSHandshakeTimeout: DefaultTimeout, MaxResponseHeaderBytes: 16 << 10,
+			DialContext: c.dialer.DialContext, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
+			TLSHandshakeTimeout: DefaultTimeout, MaxResponseHeaderBytes: 16 << 10, DisableCompression: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -81,62 +82,9 @@ func (c *Caller) Close() { c.client.CloseIdleConnections() }
 func (c *Caller) control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return fmt.Errorf("%w: %s", ErrBlocked, address)
+		return fmt.Errorf("%w: %s", target.ErrBlocked, address)
 	}
-	return c.permit(ap.Addr())
-}
-
-func (c *Caller) permit(ip netip.Addr) error {
-	ip = ip.Unmap().WithZone("")
-	for _, p := range c.allow {
-		if p.Contains(ip) {
-			return nil
-		}
-	}
-	if ip.IsGlobalUnicast() && !ip.IsPrivate() && !reserved(ip) {
-		return nil
-	}
-	return fmt.Errorf("%w: %s is not public; add its network to hooks.allow if it is meant", ErrBlocked, ip)
-}
-
-// reserved tells special-purpose ranges (RFC 6890) that IsPrivate does not.
-func reserved(ip netip.Addr) bool {
-	for _, s := range []string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/23", "fec0::/10"} {
-		if netip.MustParsePrefix(s).Contains(ip) { // constants
-			return true
-		}
-	}
-	return false
-}
-
-// CheckURL refuses a hook's URL that could never be called.
-func (c *Caller) CheckURL(raw string) error {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.User != nil || u.Fragment != "" {
-		return fmt.Errorf("%w: hook URL %q: want https://host/path", broker.ErrInvalid, raw)
-	}
-	ip, ipErr := netip.ParseAddr(u.Hostname())
-	if ipErr == nil {
-		if err := c.permit(ip); err != nil {
-			return fmt.Errorf("%w: %w", broker.ErrInvalid, err)
-		}
-	}
-	switch {
-	case u.Scheme == "https":
-		return nil
-	case u.Scheme == "http" && ipErr == nil && c.allowed(ip):
-		return nil
-	}
-	return fmt.Errorf("%w: hook URL %q: want https (plain http only to an address in hooks.allow)", broker.ErrInvalid, raw)
-}
-
-func (c *Caller) allowed(ip netip.Addr) bool {
-	for _, p := range c.allow {
-		if p.Contains(ip.Unmap()) {
-			return true
-		}
-	}
-	return false
+	return c.targets.CheckAddr(ap.Addr())
 }
 
 // Hook finds a hook by name.
@@ -200,7 +148,27 @@ func (c *Caller) Create(ctx context.Context, h broker.Hook, call auth.HookCall) 
 	if err := c.call(ctx, h, "CreateAuthChallenge_Authentication", call, "", &out); err != nil {
 		return auth.Created{}, err
 	}
+	if err := bound("public", out.Public, MaxPublic); err != nil {
+		return auth.Created{}, err
+	}
+	if err := bound("private", out.Private, MaxPrivate-len(out.Meta)); err != nil {
+		return auth.Created{}, err
+	}
 	return auth.Created{Public: out.Public, Private: out.Private, Meta: out.Meta}, nil
+}
+
+// bound refuses parameters that would not fit where they have to go.
+func bound(what string, params map[string]string, most int) error {
+	if len(params) > MaxParameters {
+		return fmt.Errorf("%w: %d %s parameters, at most %d", ErrAnswer, len(params), what, MaxParameters)
+	}
+	for k, v := range params {
+		most -= len(k) + len(v)
+	}
+	if most < 0 {
+		return fmt.Errorf("%w: %s parameters are %d bytes too long", ErrAnswer, what, -most)
+	}
+	return nil
 }
 
 // Verify asks whether the answer is right.
@@ -218,7 +186,7 @@ func (c *Caller) Verify(ctx context.Context, h broker.Hook, call auth.HookCall, 
 }
 
 func (c *Caller) call(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer string, out any) error {
-	if err := c.CheckURL(h.URL); err != nil {
+	if err := c.targets.CheckURL(h.URL); err != nil {
 		return err
 	}
 	timeout := h.Timeout
@@ -233,6 +201,10 @@ func (c *Caller) call(ctx context.Context, h broker.Hook, trigger string, call a
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
+		var u *url.Error
+		if errors.As(err, &u) {
+			err = u.Err // without the URL, which may hold a secret
+		}
 		return fmt.Errorf("call: %w", err)
 	}
 	defer resp.Body.Close()
@@ -246,15 +218,28 @@ func (c *Caller) call(ctx context.Context, h broker.Hook, trigger string, call a
 	if len(raw) > MaxResponse {
 		return fmt.Errorf("%w: more than %d bytes", ErrAnswer, MaxResponse)
 	}
-	// As at Cognito, the answer is the event with response filled in; or response alone.
-	wrapped := struct {
+	return decode(raw, out)
+}
+
+// decode reads the event with response filled in, as at Cognito, or response alone.
+// Its errors say what is wrong and where, never what was there: it may be secret.
+func decode(raw []byte, out any) error {
+	var event struct {
 		Response json.RawMessage `json:"response"`
-	}{}
-	if err := json.Unmarshal(raw, &wrapped); err != nil || wrapped.Response == nil {
+	}
+	err := json.Unmarshal(raw, &event)
+	if err == nil && (len(event.Response) == 0 || event.Response[0] != '{') {
 		return fmt.Errorf("%w: want JSON with a response object", ErrAnswer)
 	}
-	if err := json.Unmarshal(wrapped.Response, out); err != nil {
-		return fmt.Errorf("%w: response: %w", ErrAnswer, err)
+	if err == nil {
+		err = json.Unmarshal(event.Response, out)
+	}
+	var wrong *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &wrong):
+		return fmt.Errorf("%w: %s is not a %v", ErrAnswer, wrong.Field, wrong.Type)
+	case err != nil:
+		return fmt.Errorf("%w: %d bytes that are not JSON", ErrAnswer, len(raw))
 	}
 	return nil
 }
