@@ -5,6 +5,7 @@ import (
 	"crypto/ecdh"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -28,17 +29,19 @@ type Hooks interface {
 	Hook(ctx context.Context, pool string, name string) (broker.Hook, error)
 }
 
-// A HookCall is what every hook is told. ID is the same on every retry of one logical call.
+// A HookCall is what every hook is told.
 type HookCall struct {
+	// ID names the logical call. It is derived from all that was said before, so it
+	// is the same whenever a message is sent again, and another for another answer.
 	ID        string
 	Pool      string
 	Name      string
 	Client    string
-	Challenge string
-	Results   []Result
-	Private   map[string]string
-	Metadata  map[string]string
-	Device    *broker.Device // nil: unknown
+	Challenge string            // its name; not in define
+	Results   []Result          // of the challenges so far
+	Private   map[string]string // what create made; in verify only
+	Metadata  map[string]string // the device's, in every call of the exchange
+	Device    *broker.Device    // nil: unknown
 }
 
 // A Decision is a define hook's: another challenge, tokens, or failure.
@@ -73,7 +76,7 @@ func (a *Authenticator) next(ctx context.Context, s *session) (*protocol.Challen
 		return nil, err
 	}
 	body := &protocol.ChallengeBody{Kind: step, Issuer: pool.Issuer}
-	s.Private = nil
+	s.Private, s.Meta = nil, ""
 	if hook != "" {
 		if err := a.create(ctx, s, &pool, hook, body); err != nil {
 			return nil, err
@@ -117,7 +120,7 @@ func (a *Authenticator) decide(ctx context.Context, s *session, flow *broker.Flo
 	if err != nil {
 		return "", "", err
 	}
-	call, err := a.call(ctx, s, "define")
+	call, err := a.call(ctx, s, "define", s.Transcript)
 	if err != nil {
 		return "", "", err
 	}
@@ -131,10 +134,15 @@ func (a *Authenticator) decide(ctx context.Context, s *session, flow *broker.Flo
 		return "", "", nil
 	case d.Challenge == protocol.KindKey || d.Challenge == protocol.KindPSK:
 		return d.Challenge, "", nil
-	case d.Challenge == "" || d.Challenge == protocol.KindEnrol:
+	case d.Challenge == protocol.KindEnrol || !challengeName(d.Challenge):
 		return "", "", fmt.Errorf("define hook %s named no usable challenge: %w", h.Name, protocol.CodeInternal)
 	}
 	return d.Challenge, flow.Define, nil
+}
+
+// challengeName tells what may name a custom challenge: 1 to 64 printable ASCII characters.
+func challengeName(s string) bool {
+	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 func (a *Authenticator) create(ctx context.Context, s *session, pool *broker.Pool, name string, body *protocol.ChallengeBody) error {
@@ -143,7 +151,7 @@ func (a *Authenticator) create(ctx context.Context, s *session, pool *broker.Poo
 		return err
 	}
 	s.Kind = body.Kind
-	call, err := a.call(ctx, s, "create")
+	call, err := a.call(ctx, s, "create", s.Transcript)
 	if err != nil {
 		return err
 	}
@@ -156,7 +164,7 @@ func (a *Authenticator) create(ctx context.Context, s *session, pool *broker.Poo
 		return err
 	}
 	body.Params, body.SealTo = made.Public, key.PublicKey().Bytes()
-	s.Private = made.Private
+	s.Private, s.Meta = made.Private, made.Meta
 	return nil
 }
 
@@ -171,17 +179,24 @@ func (a *Authenticator) hook(ctx context.Context, s *session, name string) (brok
 	return h, nil
 }
 
-// call tells a hook what it may know. A retry of the same message has the same id.
-func (a *Authenticator) call(ctx context.Context, s *session, phase string) (HookCall, error) {
+// call tells a hook what it may know; said is all that led to the call.
+func (a *Authenticator) call(ctx context.Context, s *session, phase string, said protocol.Transcript) (HookCall, error) {
 	d, err := a.known(ctx, s)
 	if err != nil {
 		return HookCall{}, err
 	}
-	return HookCall{
-		ID:   fmt.Sprintf("%s-%d-%s", s.Exchange, len(s.Results), phase),
+	c := HookCall{
+		ID:   fmt.Sprintf("%x-%d-%s", said[:16], len(s.Results), phase),
 		Pool: s.Wish.Pool.String(), Name: s.Wish.Name.String(), Client: s.Wish.Client,
-		Challenge: s.Kind, Results: s.Results, Private: s.Private, Metadata: s.Wish.Metadata, Device: d,
-	}, nil
+		Results: s.Results, Metadata: s.Wish.Metadata, Device: d,
+	}
+	if phase != "define" {
+		c.Challenge = s.Kind
+	}
+	if phase == "verify" {
+		c.Private = s.Private
+	}
+	return c, nil
 }
 
 // known gives the device, nil if there is none.
@@ -260,14 +275,14 @@ func (a *Authenticator) checkCustom(ctx context.Context, s *session, m *protocol
 	if flow.Define != "" {
 		name = flow.Define
 	}
-	ok, err := a.verify(ctx, s, name, string(answer))
+	ok, err := a.verify(ctx, s, name, string(answer), s.Transcript.Add(m.Bytes()))
 	if err != nil {
 		return err
 	}
 	if !ok && flow.Define == "" {
 		return &WrongAnswer{TriesLeft: allowed - n}
 	}
-	s.Results = append(s.Results, Result{Name: s.Kind, OK: ok})
+	s.Results = append(s.Results, Result{Name: s.Kind, OK: ok, Meta: s.Meta})
 	return nil
 }
 
@@ -282,12 +297,12 @@ func right(results []Result) int {
 	return n
 }
 
-func (a *Authenticator) verify(ctx context.Context, s *session, name, answer string) (bool, error) {
+func (a *Authenticator) verify(ctx context.Context, s *session, name, answer string, said protocol.Transcript) (bool, error) {
 	h, err := a.hook(ctx, s, name)
 	if err != nil {
 		return false, err
 	}
-	call, err := a.call(ctx, s, "verify")
+	call, err := a.call(ctx, s, "verify", said)
 	if err != nil {
 		return false, err
 	}

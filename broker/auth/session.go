@@ -31,6 +31,7 @@ type session struct {
 	Enrol      *enrolling          `cbor:"8,keyasint,omitempty"`
 	Prover     []byte              `cbor:"9,keyasint,omitempty"` // the authenticator that proved the device, once one did
 	Call       protocol.CallID     `cbor:"10,keyasint"`
+	Meta       string              `cbor:"11,keyasint,omitempty"` // a custom challenge's metadata, for its result
 }
 
 // enrolling is what an enrolment brings along.
