@@ -1,14 +1,16 @@
 // Package localapi lets programs on the device ask the running agent for tokens,
 // over a Unix socket: one JSON request on a line, one JSON reply on a line. Who
 // may ask is decided by the kernel's word on the peer (SO_PEERCRED): the agent's
-// own user, root, and the groups it was told of.
+// own user, root, and members of the groups it was told of. Anyone else gets an
+// error and no look at the request's outcome.
 //
 // It imports the standard library only, without net/http, and knows nothing of
-// what it serves.
+// what it serves. It runs on Linux.
 package localapi
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -17,9 +19,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"slices"
 	"sync"
-	"syscall"
 	"time"
 )
 
@@ -28,6 +28,7 @@ const (
 	maxRequest = 4 << 10  // bytes
 	maxReply   = 64 << 10 // bytes
 	maxPeers   = 32       // at the same time
+	maxPath    = 107      // bytes of a socket's path: sockaddr_un on Linux
 	deadline   = 45 * time.Second
 )
 
@@ -35,6 +36,8 @@ const (
 var (
 	ErrNotRunning = errors.New("no agent is running here")
 	ErrForbidden  = errors.New("this user may not ask the agent")
+	ErrRequest    = errors.New("read request")
+	ErrPath       = errors.New("path is too long for a socket")
 )
 
 // A Request asks for a token or for the agent's status.
@@ -51,14 +54,20 @@ type Reply struct {
 	Life   int64           `json:"life,omitempty"` // seconds the token is still good
 	Status json.RawMessage `json:"status,omitempty"`
 	Error  string          `json:"error,omitempty"`
+	// Forbidden says that the error is about who asks.
+	Forbidden bool `json:"forbidden,omitempty"`
 }
 
 // A Handler answers one request of a peer that may ask.
 type Handler func(ctx context.Context, r Request) Reply
 
-// Listen makes the socket at path, with mode 0600, or 0660 if groups may use it.
-// A socket that nobody listens on is replaced.
+// Listen makes the socket at path, with mode 0600, or 0666 if groups may use it:
+// then Serve alone decides who may ask, because a file has one group and there may
+// be several. A socket that nobody listens on is replaced. The path has at most 107 bytes.
 func Listen(ctx context.Context, path string, shared bool) (net.Listener, error) {
+	if len(path) > maxPath {
+		return nil, fmt.Errorf("listen on %s: %w: %d bytes, at most %d", path, ErrPath, len(path), maxPath)
+	}
 	if conn, err := net.Dial("unix", path); err == nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("listen on %s: another agent does already", path)
@@ -72,7 +81,7 @@ func Listen(ctx context.Context, path string, shared bool) (net.Listener, error)
 	}
 	mode := fs.FileMode(0o600)
 	if shared {
-		mode = 0o660
+		mode = 0o666
 	}
 	if err := os.Chmod(path, mode); err != nil {
 		_ = ln.Close()
@@ -114,7 +123,7 @@ func answer(ctx context.Context, conn net.Conn, groups []uint32, h Handler) {
 	defer stop()
 	var reply Reply
 	if err := permit(conn, groups); err != nil {
-		reply.Error = err.Error()
+		reply = Reply{Error: err.Error(), Forbidden: true}
 	} else if r, err := readRequest(conn); err != nil {
 		reply.Error = err.Error()
 	} else {
@@ -125,49 +134,40 @@ func answer(ctx context.Context, conn net.Conn, groups []uint32, h Handler) {
 	}
 }
 
-// permit asks the kernel who is at the other end.
-func permit(conn net.Conn, groups []uint32) error {
-	u, ok := conn.(*net.UnixConn)
-	if !ok {
-		return ErrForbidden
-	}
-	raw, err := u.SyscallConn()
-	if err != nil {
-		return ErrForbidden
-	}
-	var cred *syscall.Ucred
-	var credErr error
-	if err := raw.Control(func(fd uintptr) {
-		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
-	}); err != nil || credErr != nil {
-		return ErrForbidden
-	}
-	if !allowed(cred, uint32(os.Getuid()), groups) {
-		return fmt.Errorf("%w: uid %d, gid %d", ErrForbidden, cred.Uid, cred.Gid)
-	}
-	return nil
-}
-
-func allowed(c *syscall.Ucred, own uint32, groups []uint32) bool {
-	return c.Uid == 0 || c.Uid == own || slices.Contains(groups, c.Gid)
-}
-
+// readRequest reads one line. Errors wrap ErrRequest.
 func readRequest(r io.Reader) (Request, error) {
 	line, err := bufio.NewReaderSize(io.LimitReader(r, maxRequest), maxRequest).ReadSlice('\n')
 	if err != nil {
-		return Request{}, fmt.Errorf("read request: want one line of JSON, at most %d bytes", maxRequest)
+		return Request{}, fmt.Errorf("%w: want one line of JSON, at most %d bytes", ErrRequest, maxRequest)
 	}
-	var req Request
-	if err := json.Unmarshal(line, &req); err != nil {
-		return Request{}, fmt.Errorf("read request: %w", err)
-	}
-	return req, nil
+	return parseRequest(line)
 }
 
-// Call asks the agent that listens at path. Errors wrap ErrNotRunning; a Reply's
-// own Error becomes an error too.
+// parseRequest refuses members that it does not know and anything behind the
+// object: a misspelt audience must not become a token for the default one.
+func parseRequest(line []byte) (Request, error) {
+	var req *Request
+	dec := json.NewDecoder(bytes.NewReader(line))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&req); err != nil {
+		return Request{}, fmt.Errorf("%w: %w", ErrRequest, err)
+	}
+	if req == nil {
+		return Request{}, fmt.Errorf("%w: null", ErrRequest)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return Request{}, fmt.Errorf("%w: more than one object", ErrRequest)
+	}
+	return *req, nil
+}
+
+// Call asks the agent that listens at path. Errors wrap ErrNotRunning or
+// ErrForbidden; a Reply's own Error becomes an error too.
 func Call(ctx context.Context, path string, r Request) (Reply, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if errors.Is(err, fs.ErrPermission) {
+		return Reply{}, fmt.Errorf("%w: %w", ErrForbidden, err)
+	}
 	if err != nil {
 		return Reply{}, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
@@ -177,16 +177,17 @@ func Call(ctx context.Context, path string, r Request) (Reply, error) {
 	if err != nil {
 		return Reply{}, err
 	}
-	if _, err := conn.Write(append(line, '\n')); err != nil {
-		return Reply{}, fmt.Errorf("ask the agent: %w", err)
-	}
+	_, writeErr := conn.Write(append(line, '\n')) // one that is refused at once is told why
 	raw, err := io.ReadAll(io.LimitReader(conn, maxReply))
-	if err != nil {
+	if err := errors.Join(err, writeErr); err != nil && len(raw) == 0 {
 		return Reply{}, fmt.Errorf("ask the agent: %w", err)
 	}
 	var reply Reply
 	if err := json.Unmarshal(raw, &reply); err != nil {
 		return Reply{}, fmt.Errorf("ask the agent: its reply makes no sense: %w", err)
+	}
+	if reply.Forbidden {
+		return reply, fmt.Errorf("%w (the agent says: %s)", ErrForbidden, reply.Error)
 	}
 	if reply.Error != "" {
 		return reply, fmt.Errorf("the agent says: %s", reply.Error)

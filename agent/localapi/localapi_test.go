@@ -1,13 +1,14 @@
 package localapi
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -19,20 +20,25 @@ func serve(t *testing.T, h Handler) string {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	path := filepath.Join(dir, "s")
-	ln, err := Listen(t.Context(), path, false)
+	serveAt(t, path, false, nil, h)
+	return path
+}
+
+func serveAt(t *testing.T, path string, shared bool, groups []uint32, h Handler) {
+	t.Helper()
+	ln, err := Listen(t.Context(), path, shared)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, ln, nil, h) }()
+	go func() { done <- Serve(ctx, ln, groups, h) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
 	})
-	return path
 }
 
 func TestCall(t *testing.T) {
@@ -56,11 +62,14 @@ func TestCall(t *testing.T) {
 	if _, err := Listen(t.Context(), path, false); err == nil {
 		t.Error("a second agent took the socket over")
 	}
+	if _, err := Listen(t.Context(), path+strings.Repeat("x", 108), false); !errors.Is(err, ErrPath) {
+		t.Error(err)
+	}
 }
 
 func TestBadRequests(t *testing.T) {
 	path := serve(t, func(context.Context, Request) Reply { t.Error("reached the handler"); return Reply{} })
-	for _, line := range []string{"\n", "{\n", "[]\n", strings.Repeat("x", 5000) + "\n"} {
+	for _, line := range []string{"\n", "{\n", "[]\n", "null\n", "{\"op\":\"token\",\"aud\":\"x\"}\n", "{\"op\":\"token\"}{\"op\":\"status\"}\n", strings.Repeat("x", 5000) + "\n"} {
 		conn, err := net.Dial("unix", path)
 		if err != nil {
 			t.Fatal(err)
@@ -83,11 +92,38 @@ func TestNotRunning(t *testing.T) {
 
 func TestAllowed(t *testing.T) {
 	for _, tt := range []struct {
-		uid, gid uint32
-		want     bool
-	}{{0, 0, true}, {1000, 1000, true}, {1001, 50, true}, {1001, 1001, false}} {
-		if got := allowed(&syscall.Ucred{Uid: tt.uid, Gid: tt.gid}, 1000, []uint32{50}); got != tt.want {
-			t.Errorf("uid %d gid %d: %t", tt.uid, tt.gid, got)
+		uid    uint32
+		groups []uint32
+		want   bool
+	}{
+		{0, []uint32{0}, true}, {1000, []uint32{1000}, true}, {1001, []uint32{50}, true}, {1001, []uint32{1001, 7, 50}, true},
+		{1001, []uint32{1001}, false}, {1001, []uint32{0}, false}, {1001, nil, false},
+	} {
+		if got := (&peer{tt.uid, tt.groups}).allowed(1000, []uint32{50}); got != tt.want {
+			t.Errorf("uid %d groups %v: %t", tt.uid, tt.groups, got)
 		}
 	}
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add([]byte(`{"op":"token","type":"access","format":"jwt","audience":"a"}` + "\n"))
+	f.Add([]byte(`{"op":"status"}` + "\n"))
+	f.Add([]byte("null\n"))
+	f.Add([]byte(strings.Repeat("[", 4000) + "\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		r, err := readRequest(bytes.NewReader(raw))
+		if err != nil {
+			if !errors.Is(err, ErrRequest) {
+				t.Fatal(err)
+			}
+			return
+		}
+		line, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again, err := parseRequest(line); err != nil || again != r {
+			t.Errorf("%+v came back as %+v, %v", r, again, err)
+		}
+	})
 }
