@@ -26,6 +26,7 @@ import (
 	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/hook"
+	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
@@ -154,7 +155,7 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 	}
 	d.mqtt = server
 	d.Directory, err = directory.New(directory.Config{
-		Store: d.store, Sealer: kek, Notifier: front, Issuer: d.cfg.Issuer, InsecureHooks: len(d.cfg.Hooks.Allow) > 0,
+		Store: d.store, Sealer: kek, Notifier: front, Issuer: d.cfg.Issuer, HookTargets: target.New(d.cfg.Hooks.Allow),
 		KeysChanged: d.keys.Forget,
 	})
 	return err

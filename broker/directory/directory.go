@@ -3,7 +3,7 @@
 // method that checks its input, writes once through the store and then tells who
 // must know.
 //
-// It imports the domain (broker), protocol's names, tokens and enrolment tokens,
+// It imports the domain (broker), hook/target, protocol's names, tokens and enrolment tokens,
 // and the standard library. It knows no transport, and never logs or returns a
 // secret but the once that it is made.
 package directory
@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -64,10 +65,10 @@ type Config struct {
 	// KeysChanged hears of a pool whose signing keys changed or that is gone, so that
 	// who remembers its keys forgets them. nil: nobody does.
 	KeysChanged func(ident.Pool)
-	// InsecureHooks admits hook URLs with http and on loopback and private addresses.
-	InsecureHooks bool
-	Now           func() time.Time // nil: time.Now
-	Random        io.Reader        // nil: the system's
+	// HookTargets says where hooks may be; the zero value allows public addresses only.
+	HookTargets target.Policy
+	Now         func() time.Time // nil: time.Now
+	Random      io.Reader        // nil: the system's
 }
 
 // A Directory carries out operators' use cases. It is safe for concurrent use.

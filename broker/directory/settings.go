@@ -5,10 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"net/netip"
-	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -20,7 +17,6 @@ const (
 	DefaultHookTimeout = 2 * time.Second
 	MinHookTimeout     = 100 * time.Millisecond
 	MaxHookTimeout     = 10 * time.Second
-	maxHookURL         = 2048
 )
 
 // PutClient checks and writes a client; create says that it must be new,
@@ -244,23 +240,10 @@ func (d *Directory) checkHook(h broker.Hook) error {
 	if h.Timeout < MinHookTimeout || h.Timeout > MaxHookTimeout {
 		return invalid("hook %s: timeout %v, want %v to %v", h.Name, h.Timeout, MinHookTimeout, MaxHookTimeout)
 	}
-	u, err := url.Parse(h.URL)
-	if err != nil || len(h.URL) > maxHookURL || u.Hostname() == "" || u.User != nil || u.Fragment != "" {
-		return invalid("hook %s: not an absolute URL of at most %d bytes without user and fragment", h.Name, maxHookURL)
-	}
-	if d.InsecureHooks && (u.Scheme == "http" || u.Scheme == "https") {
-		return nil
-	}
-	if u.Scheme != "https" {
-		return invalid("hook %s: URL scheme %q, want https", h.Name, u.Scheme)
-	}
 	// Names are resolved and checked when the hook is called; here only what is
 	// plainly wrong is refused, so that the operator learns at once.
-	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	addr, err := netip.ParseAddr(host)
-	addr = addr.Unmap()
-	if host == "localhost" || strings.HasSuffix(host, ".localhost") || err == nil && (!addr.IsGlobalUnicast() || addr.IsPrivate()) {
-		return invalid("hook %s: %s is not a public address", h.Name, host)
+	if err := d.HookTargets.CheckURL(h.URL); err != nil {
+		return fmt.Errorf("hook %s: %w", h.Name, err)
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ import (
 	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/hook"
+	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -87,7 +88,7 @@ func build(ctx context.Context, dir string) (*Signet, error) {
 	}
 	s.Exchange = exchange.New(a, m, s.Store, slog.New(slog.DiscardHandler))
 	s.Directory, err = directory.New(directory.Config{
-		Store: s.Store, Sealer: kek, Notifier: nobody{}, Issuer: "https://signet.example", InsecureHooks: true, Now: now,
+		Store: s.Store, Sealer: kek, Notifier: nobody{}, Issuer: "https://signet.example", HookTargets: target.New(loopback), Now: now,
 	})
 	if err != nil {
 		return nil, err
