@@ -116,7 +116,7 @@ func (a *Agent) Authenticate(ctx context.Context, link Link, ask Ask) (*Grant, e
 	a.calling.Lock()
 	defer a.calling.Unlock()
 	g, err := a.again(func() (*Grant, error) { return a.authenticate(ctx, link, ask) })
-	a.note(g, err)
+	a.noteFor(ask, g, err)
 	return g, err
 }
 

@@ -34,6 +34,8 @@ type fakeBroker struct {
 	tries    uint8
 	disabled bool
 	life     uint32
+	not      string // audience that nobody may have
+	wait     uint32 // seconds, in refusals
 	admit    *protocol.EnrolToken
 
 	bendGrant     func(*protocol.GrantBody)
@@ -107,7 +109,7 @@ func (b *fakeBroker) RoundTrip(_ context.Context, request []byte) ([]byte, error
 	var code protocol.Code
 	if errors.As(err, &code) {
 		b.refused++
-		reply = protocol.Refuse(m.Call(), protocol.ProblemDetail{Code: code})
+		reply = protocol.Refuse(m.Call(), protocol.ProblemDetail{Code: code, RetryAfter: b.wait})
 	} else if err != nil {
 		return nil, err
 	}
@@ -270,6 +272,9 @@ func (b *fakeBroker) statement() []byte {
 }
 
 func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
+	if b.not != "" && c.wish.Audience == b.not {
+		return nil, protocol.CodeDenied
+	}
 	claims := token.Claims{
 		Issuer: issuer, Subject: b.subject[c.wish.Name], Audience: "default", IssuedAt: b.now, Expires: b.now.Add(time.Hour),
 		Nonce: c.wish.Nonce, ID: []byte("12345678"), Confirmation: token.Confirm(c.key),
@@ -309,8 +314,9 @@ func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
 
 // memoryState and memoryKey are a device's disk.
 type memoryState struct {
-	mu sync.Mutex
-	r  agent.Record
+	mu   sync.Mutex
+	r    agent.Record
+	full error // of each Save
 }
 
 func (m *memoryState) Load(context.Context) (agent.Record, error) {
@@ -322,6 +328,9 @@ func (m *memoryState) Load(context.Context) (agent.Record, error) {
 func (m *memoryState) Save(_ context.Context, r agent.Record) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.full != nil {
+		return m.full
+	}
 	m.r = r
 	return nil
 }

@@ -18,7 +18,7 @@ func (a *Agent) Refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 	a.calling.Lock()
 	defer a.calling.Unlock()
 	g, err := a.refresh(ctx, link, ask)
-	a.note(g, err)
+	a.noteFor(ask, g, err)
 	return g, err
 }
 
@@ -72,7 +72,7 @@ func sessionOver(err error) bool {
 	var r *protocol.Refusal
 	if errors.As(err, &r) {
 		switch r.Problem.Signet.Code {
-		case protocol.CodeBusy, protocol.CodeVersion, protocol.CodeInternal:
+		case protocol.CodeBusy, protocol.CodeVersion, protocol.CodeInternal, protocol.CodeDisabled, protocol.CodePending:
 			return false
 		}
 		return true

@@ -38,13 +38,15 @@ const (
 	callTimeout = 30 * time.Second // for one call, all its rounds included
 	backoffBase = 500 * time.Millisecond
 	backoffCap  = time.Minute
+	longestWait = time.Hour       // that a refusal may ask for: nobody signs refusals
+	renewLeast  = time.Second     // between renewals, however short the broker makes lives
 	leastLeft   = 5 * time.Second // a token with less life left is not offered to anyone
 )
 
 // Run keeps the device authenticated until ctx ends: it connects, renews at half
 // of the token's life (10% more or less, so that a fleet spreads out), reconnects
 // with capped exponential backoff and full jitter, and waits as long as a
-// refusal asks. It returns nil when ctx ends; a refusal is no reason to give up.
+// refusal asks, an hour at most. It returns nil when ctx ends; a refusal is no reason to give up.
 func (a *Agent) Run(ctx context.Context, dial Dialer) error {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		worked, err := a.connected(ctx, dial)
@@ -132,7 +134,7 @@ func (a *Agent) stay(ctx context.Context, conn Connection) error {
 // renewIn is the time until half of g's life has passed, 10% more or less.
 func (a *Agent) renewIn(g *Grant) time.Duration {
 	half := time.Duration(float64(g.Life) * (0.45 + 0.1*a.fraction()))
-	return max(half-a.cfg.Clock().Sub(g.Arrived), 0)
+	return max(half-a.cfg.Clock().Sub(g.Arrived), renewLeast)
 }
 
 // pause is how long to wait after the given number of failures in a row.
@@ -144,7 +146,7 @@ func (a *Agent) pause(attempt int, err error) time.Duration {
 	wait := time.Duration(float64(ceiling) * a.fraction())
 	var r *protocol.Refusal
 	if errors.As(err, &r) {
-		asked := time.Duration(r.Problem.Signet.RetryAfter) * time.Second
+		asked := min(time.Duration(r.Problem.Signet.RetryAfter)*time.Second, longestWait)
 		wait = asked + max(wait, backoffBase)
 	}
 	return wait

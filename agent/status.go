@@ -27,6 +27,9 @@ type Status struct {
 	Since time.Time     // when the phase began, by the local clock
 	Err   error         // why, unless online
 	Retry time.Duration // what the broker asked to wait, 0 if it did not
+	// Unsaved says why the last grant could not be saved, nil if it was. The device
+	// goes on with what it has in memory, and with its key alone after a restart.
+	Unsaved error
 }
 
 // Status gives the outcome of the last call.
@@ -34,6 +37,16 @@ func (a *Agent) Status() Status {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.status
+}
+
+// noteFor remembers how a call for ask went. What fails because of a special wish,
+// such as an audience that the client may not have, tells nothing of the device's
+// standing: one program's mistake must not keep tokens from the others.
+func (a *Agent) noteFor(ask Ask, g *Grant, err error) {
+	if p := phaseOf(err); !ask.usual() && err != nil && p != PhaseDisabled && p != PhasePending {
+		return
+	}
+	a.note(g, err)
 }
 
 // note remembers how a call went.
@@ -54,6 +67,7 @@ func (a *Agent) note(g *Grant, err error) {
 		a.current = nil
 	}
 	changed := s.Phase != a.status.Phase
+	s.Unsaved = a.status.Unsaved
 	a.status = s
 	a.mu.Unlock()
 	if changed {

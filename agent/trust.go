@@ -148,7 +148,9 @@ func (c *call) checkID(s *statement, body *protocol.GrantBody) (time.Time, error
 	return claims.IssuedAt, nil
 }
 
-// keep saves the record that follows from the grant and then adopts both.
+// keep saves the record that follows from the grant and then adopts both. A device
+// whose disk is full goes on in memory: after a restart its old refresh token may be
+// of no use, but its key is. Only an enrolment must be durable before it counts.
 func (a *Agent) keep(ctx context.Context, c *call, body *protocol.GrantBody, g *Grant) error {
 	r := c.record
 	r.Enrolled, r.Subject, r.Issuer = true, body.Subject, body.Issuer
@@ -158,11 +160,17 @@ func (a *Agent) keep(ctx context.Context, c *call, body *protocol.GrantBody, g *
 	if body.Refresh != nil {
 		r.Session, r.Refresh = body.Session, body.Refresh
 	}
-	if err := a.cfg.State.Save(ctx, r); err != nil {
-		return fmt.Errorf("save state: %w", err)
+	unsaved := a.cfg.State.Save(ctx, r)
+	if unsaved != nil {
+		unsaved = fmt.Errorf("save state: %w", unsaved)
+		if c.enrolling != nil || !c.record.Enrolled {
+			return unsaved
+		}
+		a.cfg.Log.Warn("going on without", "err", unsaved)
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.status.Unsaved = unsaved
 	a.record = r
 	a.signed = signedTime{at: g.Signed, heard: g.Arrived}
 	if c.usual {
