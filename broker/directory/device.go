@@ -50,7 +50,7 @@ func (d *Directory) CreateDevice(ctx context.Context, n NewDevice) (broker.Devic
 		return broker.Device{}, err
 	}
 	if err := d.Store.CreateDevice(ctx, dev); err != nil {
-		return broker.Device{}, fmt.Errorf("create device %s: %w", n.ID, err)
+		return broker.Device{}, about(err, "create device %s", n.ID)
 	}
 	return dev, nil
 }
@@ -112,7 +112,7 @@ func printable(s string, limit int) bool {
 func (d *Directory) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
 	dev, err := d.Store.Device(ctx, id)
 	if err != nil {
-		return dev, fmt.Errorf("device %s: %w", id, err)
+		return dev, about(err, "device %s", id)
 	}
 	return dev, nil
 }
@@ -184,7 +184,7 @@ func (d *Directory) RevokeSessions(ctx context.Context, id ident.Device) (broker
 // DeleteDevice deletes a device. Its name may be used again, its subject never is.
 func (d *Directory) DeleteDevice(ctx context.Context, id ident.Device) error {
 	if err := d.Store.DeleteDevice(ctx, id); err != nil {
-		return fmt.Errorf("delete device %s: %w", id, err)
+		return about(err, "delete device %s", id)
 	}
 	d.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
 	return nil
@@ -197,7 +197,7 @@ func (d *Directory) change(ctx context.Context, what string, id ident.Device, f 
 		return f(dev)
 	})
 	if err != nil {
-		return broker.Device{}, fmt.Errorf("%s device %s: %w", what, id, err)
+		return broker.Device{}, about(err, "%s device %s", what, id)
 	}
 	return dev, nil
 }
@@ -230,7 +230,7 @@ func (d *Directory) RevokeSession(ctx context.Context, id ident.Device, session 
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("revoke session %s of %s: %w", session, id, err)
+		return about(err, "revoke session %s of %s", session, id)
 	}
 	return nil
 }

@@ -122,13 +122,3 @@ func (d *Directory) newUUID(now time.Time) (ident.UUID, error) {
 	u[8] = u[8]&0x3f | 0x80
 	return u, nil
 }
-
-// invalid is an error that wraps broker.ErrInvalid.
-func invalid(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", broker.ErrInvalid, fmt.Sprintf(format, args...))
-}
-
-// conflict is an error that wraps broker.ErrConflict.
-func conflict(format string, args ...any) error {
-	return fmt.Errorf("%w: %s", broker.ErrConflict, fmt.Sprintf(format, args...))
-}

@@ -71,10 +71,44 @@ func (n *NewEnrolToken) check() error {
 	if n.Uses < 1 || n.Uses > MaxEnrolUses {
 		return invalid("an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, n.Uses)
 	}
-	if n.Life < MinEnrolLife || n.Life > MaxEnrolLife {
-		return invalid("an enrolment token lives %v to %v, not %v", MinEnrolLife, MaxEnrolLife, n.Life)
+	if err := checkEnrolLife(n.Life); err != nil {
+		return err
 	}
 	return CheckLabels(n.Groups, n.Attributes)
+}
+
+func checkEnrolLife(life time.Duration) error {
+	if life < MinEnrolLife || life > MaxEnrolLife {
+		return invalid("an enrolment token lives %s to %s, not %s",
+			broker.Span(MinEnrolLife), broker.Span(MaxEnrolLife), broker.Span(life))
+	}
+	return nil
+}
+
+// UpdateEnrolToken gives an enrolment token another number of uses in all, or
+// another end, life from now; zero leaves as it is. Its text stays what it was.
+func (d *Directory) UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string, uses int, life time.Duration) (broker.EnrolToken, error) {
+	if uses < 0 || uses > MaxEnrolUses {
+		return broker.EnrolToken{}, invalid("an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, uses)
+	}
+	if life != 0 {
+		if err := checkEnrolLife(life); err != nil {
+			return broker.EnrolToken{}, err
+		}
+	}
+	t, err := d.Store.UpdateEnrolToken(ctx, pool, id, func(t *broker.EnrolToken) error {
+		if uses != 0 && uses < t.Used {
+			return conflict("it was used %d times already; delete it to end it", t.Used)
+		}
+		if uses != 0 {
+			t.Uses = uses
+		}
+		if life != 0 {
+			t.Expires = d.Now().Add(life)
+		}
+		return nil
+	})
+	return t, about(err, "enrolment token %q", id)
 }
 
 func (d *Directory) newEnrolSecret(pool broker.Pool) (protocol.EnrolToken, error) {
@@ -94,7 +128,7 @@ func (d *Directory) newEnrolSecret(pool broker.Pool) (protocol.EnrolToken, error
 func (d *Directory) EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error) {
 	t, err := d.Store.EnrolToken(ctx, pool, id)
 	if err != nil {
-		return t, fmt.Errorf("enrolment token %q: %w", id, err)
+		return t, about(err, "enrolment token %q", id)
 	}
 	return t, nil
 }
@@ -110,7 +144,7 @@ func (d *Directory) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]bro
 // DeleteEnrolToken ends an enrolment token. Devices it admitted stay.
 func (d *Directory) DeleteEnrolToken(ctx context.Context, pool ident.Pool, id string) error {
 	if err := d.Store.DeleteEnrolToken(ctx, pool, id); err != nil {
-		return fmt.Errorf("delete enrolment token %q: %w", id, err)
+		return about(err, "delete enrolment token %q", id)
 	}
 	return nil
 }

@@ -37,7 +37,8 @@ func (d *Directory) CreateOperator(ctx context.Context, name string, life time.D
 		life = DefaultOperatorLife
 	}
 	if life < MinOperatorLife || life > MaxOperatorLife {
-		return broker.Operator{}, "", invalid("an operator's token lives %v to %v, not %v", MinOperatorLife, MaxOperatorLife, life)
+		return broker.Operator{}, "", invalid("an operator's token lives %s to %s, not %s",
+			broker.Span(MinOperatorLife), broker.Span(MaxOperatorLife), broker.Span(life))
 	}
 	known, err := d.Store.ListOperators(ctx)
 	if err != nil {
@@ -56,7 +57,7 @@ func (d *Directory) CreateOperator(ctx context.Context, name string, life time.D
 	now := d.Now()
 	o := broker.Operator{Name: name, Hash: hashToken(secret), Expires: now.Add(life), Created: now}
 	if err := d.Store.PutOperator(ctx, o); err != nil {
-		return broker.Operator{}, "", fmt.Errorf("create operator %s: %w", name, err)
+		return broker.Operator{}, "", about(err, "create operator %s", name)
 	}
 	return o, secret, nil
 }
@@ -93,7 +94,7 @@ func (d *Directory) ListOperators(ctx context.Context) ([]broker.Operator, error
 // DeleteOperator ends an operator's access at once.
 func (d *Directory) DeleteOperator(ctx context.Context, name string) error {
 	if err := d.Store.DeleteOperator(ctx, name); err != nil {
-		return fmt.Errorf("delete operator %s: %w", name, err)
+		return about(err, "delete operator %s", name)
 	}
 	return nil
 }

@@ -23,22 +23,19 @@ func (d *Directory) CreatePool(ctx context.Context, name ident.Pool) (broker.Poo
 	}
 	pool, err := d.newPool(name)
 	if err != nil {
-		return broker.Pool{}, fmt.Errorf("create pool %s: %w", name, err)
+		return broker.Pool{}, about(err, "create pool %s", name)
 	}
 	key, err := d.newSigningKey(name, token.ES256, nil)
 	if err != nil {
-		return broker.Pool{}, fmt.Errorf("create pool %s: %w", name, err)
+		return broker.Pool{}, about(err, "create pool %s", name)
 	}
 	key.State = broker.KeyActive
-	client := broker.Client{
-		Pool: name, ID: broker.DefaultClient, Audiences: []string{name.String()},
-		AccessLife: broker.DefaultAccessLife, RefreshLife: broker.DefaultRefreshLife,
-		Grace: broker.DefaultGrace, Created: pool.Created,
-	}
+	client := NewClient(name, broker.DefaultClient)
+	client.Created = pool.Created
 	flow := broker.Flow{Pool: name, Name: defaultFlow, Steps: []string{"key"}, Created: pool.Created}
 	err = d.Store.CreatePool(ctx, pool, []broker.SigningKey{key}, []broker.Client{client}, []broker.Flow{flow})
 	if err != nil {
-		return broker.Pool{}, fmt.Errorf("create pool %s: %w", name, err)
+		return broker.Pool{}, about(err, "create pool %s", name)
 	}
 	return pool, nil
 }
@@ -81,7 +78,7 @@ func (d *Directory) newPool(name ident.Pool) (broker.Pool, error) {
 func (d *Directory) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
 	p, err := d.Store.Pool(ctx, name)
 	if err != nil {
-		return p, fmt.Errorf("pool %s: %w", name, err)
+		return p, about(err, "pool %s", name)
 	}
 	return p, nil
 }
@@ -91,13 +88,28 @@ func (d *Directory) ListPools(ctx context.Context) ([]broker.Pool, error) {
 	return d.Store.ListPools(ctx)
 }
 
+// SetPoolFlow makes a flow, which must exist, the one of all clients that name none.
+func (d *Directory) SetPoolFlow(ctx context.Context, name ident.Pool, flow string) (broker.Pool, error) {
+	if _, err := d.Store.Flow(ctx, name, flow); err != nil {
+		if _, err := d.Pool(ctx, name); err != nil {
+			return broker.Pool{}, err
+		}
+		return broker.Pool{}, missing(err, "pool %s: flow %q does not exist; create it first", name, flow)
+	}
+	p, err := d.Store.UpdatePool(ctx, name, func(p *broker.Pool) error {
+		p.Flow = flow
+		return nil
+	})
+	return p, about(err, "update pool %s", name)
+}
+
 // DeletePool deletes a pool and all that is in it, then reports each of its devices.
 func (d *Directory) DeletePool(ctx context.Context, name ident.Pool) error {
 	var gone []ident.Device
 	for after := ""; ; {
 		page, err := d.Store.ListDevices(ctx, name, after, maxPage)
 		if err != nil {
-			return fmt.Errorf("delete pool %s: %w", name, err)
+			return about(err, "delete pool %s", name)
 		}
 		for _, dev := range page {
 			gone = append(gone, dev.ID)
@@ -108,7 +120,7 @@ func (d *Directory) DeletePool(ctx context.Context, name ident.Pool) error {
 		after = page[len(page)-1].ID.Name.String()
 	}
 	if err := d.Store.DeletePool(ctx, name); err != nil {
-		return fmt.Errorf("delete pool %s: %w", name, err)
+		return about(err, "delete pool %s", name)
 	}
 	d.KeysChanged(name)
 	for _, id := range gone {

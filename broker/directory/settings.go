@@ -19,9 +19,18 @@ const (
 	MaxHookTimeout     = 10 * time.Second
 )
 
-// PutClient checks and writes a client; create says that it must be new,
-// otherwise it must exist. Zero lives become the defaults, without audiences the
-// pool's name is one.
+// NewClient gives a client with the defaults: tokens for the pool's own audience
+// that live an hour, refresh tokens that live 30 days, a grace of 5 minutes.
+func NewClient(pool ident.Pool, id string) broker.Client {
+	return broker.Client{
+		Pool: pool, ID: id, Audiences: []string{pool.String()}, AccessLife: broker.DefaultAccessLife,
+		RefreshLife: broker.DefaultRefreshLife, Grace: broker.DefaultGrace,
+	}
+}
+
+// PutClient checks and writes a client; create says that it must be new, otherwise
+// it must exist. A zero access life becomes the default, a zero refresh life means
+// no refresh tokens; without audiences the pool's name is one.
 func (d *Directory) PutClient(ctx context.Context, c broker.Client, create bool) (broker.Client, error) {
 	if c.AccessLife == 0 {
 		c.AccessLife = broker.DefaultAccessLife
@@ -48,7 +57,7 @@ func (d *Directory) PutClient(ctx context.Context, c broker.Client, create bool)
 		}
 	}
 	if err := d.Store.PutClient(ctx, c); err != nil {
-		return c, fmt.Errorf("write client %s: %w", c.ID, err)
+		return c, about(err, "write client %s", c.ID)
 	}
 	return c, nil
 }
@@ -76,7 +85,7 @@ func putTime(lookup error, create bool, old, now time.Time, what string) (time.T
 	case errors.Is(lookup, broker.ErrNotFound) && create:
 		return now, nil
 	}
-	return old, fmt.Errorf("%s: %w", what, lookup)
+	return old, about(lookup, "%s", what)
 }
 
 // missing turns the error of a look-up on which a record depends into one about the record.
@@ -94,7 +103,7 @@ func (d *Directory) Client(ctx context.Context, pool ident.Pool, id string) (bro
 	}
 	c, err := d.Store.Client(ctx, pool, id)
 	if err != nil {
-		return c, fmt.Errorf("client %s: %w", id, err)
+		return c, about(err, "client %s", id)
 	}
 	return c, nil
 }
@@ -113,7 +122,7 @@ func (d *Directory) DeleteClient(ctx context.Context, pool ident.Pool, id string
 		return conflict("the default client cannot be deleted; update it instead")
 	}
 	if err := d.Store.DeleteClient(ctx, pool, id); err != nil {
-		return fmt.Errorf("delete client %s: %w", id, err)
+		return about(err, "delete client %s", id)
 	}
 	return nil
 }
@@ -141,7 +150,7 @@ func (d *Directory) PutFlow(ctx context.Context, f broker.Flow, create bool) (br
 		}
 	}
 	if err := d.Store.PutFlow(ctx, f); err != nil {
-		return f, fmt.Errorf("write flow %s: %w", f.Name, err)
+		return f, about(err, "write flow %s", f.Name)
 	}
 	return f, nil
 }
@@ -166,7 +175,7 @@ func (d *Directory) Flow(ctx context.Context, pool ident.Pool, name string) (bro
 	}
 	f, err := d.Store.Flow(ctx, pool, name)
 	if err != nil {
-		return f, fmt.Errorf("flow %s: %w", name, err)
+		return f, about(err, "flow %s", name)
 	}
 	return f, nil
 }
@@ -198,7 +207,7 @@ func (d *Directory) DeleteFlow(ctx context.Context, pool ident.Pool, name string
 		}
 	}
 	if err := d.Store.DeleteFlow(ctx, pool, name); err != nil {
-		return fmt.Errorf("delete flow %s: %w", name, err)
+		return about(err, "delete flow %s", name)
 	}
 	return nil
 }
@@ -219,16 +228,12 @@ func (d *Directory) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook,
 	if h.Created, err = putTime(err, true, time.Time{}, d.Now(), "hook "+h.Name); err != nil {
 		return h, "", err
 	}
-	raw, err := d.random(32)
-	if err != nil {
+	var secret string
+	if h.Sealed, secret, err = d.newHookSecret(h.Pool, h.Name); err != nil {
 		return h, "", err
 	}
-	secret := "whsec_" + base64.StdEncoding.EncodeToString(raw)
-	if h.Sealed, err = d.Sealer.Seal(broker.HookPurpose(h.Pool, h.Name), []byte(secret)); err != nil {
-		return h, "", fmt.Errorf("seal secret of hook %s: %w", h.Name, err)
-	}
 	if err := d.Store.PutHook(ctx, h); err != nil {
-		return h, "", fmt.Errorf("write hook %s: %w", h.Name, err)
+		return h, "", about(err, "write hook %s", h.Name)
 	}
 	return h, secret, nil
 }
@@ -238,14 +243,61 @@ func (d *Directory) checkHook(h broker.Hook) error {
 		return err
 	}
 	if h.Timeout < MinHookTimeout || h.Timeout > MaxHookTimeout {
-		return invalid("hook %s: timeout %v, want %v to %v", h.Name, h.Timeout, MinHookTimeout, MaxHookTimeout)
+		return invalid("hook %s: timeout %s, want %s to %s", h.Name, broker.Span(h.Timeout), broker.Span(MinHookTimeout), broker.Span(MaxHookTimeout))
 	}
 	// Names are resolved and checked when the hook is called; here only what is
 	// plainly wrong is refused, so that the operator learns at once.
 	if err := d.HookTargets.CheckURL(h.URL); err != nil {
-		return fmt.Errorf("hook %s: %w", h.Name, err)
+		return about(err, "hook %s", h.Name)
 	}
 	return nil
+}
+
+// A HookChange is what an operator changes of a hook; zero leaves as it is.
+type HookChange struct {
+	URL       string
+	Timeout   time.Duration
+	NewSecret bool // make a new signing secret; the old one is of no use any more
+}
+
+// UpdateHook changes a hook and gives its new signing secret, if one was asked for.
+func (d *Directory) UpdateHook(ctx context.Context, pool ident.Pool, name string, change HookChange) (broker.Hook, string, error) {
+	h, err := d.Hook(ctx, pool, name)
+	if err != nil {
+		return h, "", err
+	}
+	if change.URL != "" {
+		h.URL = change.URL
+	}
+	if change.Timeout != 0 {
+		h.Timeout = change.Timeout
+	}
+	if err := d.checkHook(h); err != nil {
+		return h, "", err
+	}
+	var secret string
+	if change.NewSecret {
+		if h.Sealed, secret, err = d.newHookSecret(pool, name); err != nil {
+			return h, "", err
+		}
+	}
+	if err := d.Store.PutHook(ctx, h); err != nil {
+		return h, "", about(err, "write hook %s", name)
+	}
+	return h, secret, nil
+}
+
+// newHookSecret makes a signing secret (Standard Webhooks) and seals it.
+func (d *Directory) newHookSecret(pool ident.Pool, name string) (sealed []byte, secret string, err error) {
+	raw, err := d.random(32)
+	if err != nil {
+		return nil, "", err
+	}
+	secret = "whsec_" + base64.StdEncoding.EncodeToString(raw)
+	if sealed, err = d.Sealer.Seal(broker.HookPurpose(pool, name), []byte(secret)); err != nil {
+		return nil, "", fmt.Errorf("seal secret of hook %s: %w", name, err)
+	}
+	return sealed, secret, nil
 }
 
 // Hook finds a hook.
@@ -255,7 +307,7 @@ func (d *Directory) Hook(ctx context.Context, pool ident.Pool, name string) (bro
 	}
 	h, err := d.Store.Hook(ctx, pool, name)
 	if err != nil {
-		return h, fmt.Errorf("hook %s: %w", name, err)
+		return h, about(err, "hook %s", name)
 	}
 	return h, nil
 }
@@ -280,7 +332,7 @@ func (d *Directory) DeleteHook(ctx context.Context, pool ident.Pool, name string
 		}
 	}
 	if err := d.Store.DeleteHook(ctx, pool, name); err != nil {
-		return fmt.Errorf("delete hook %s: %w", name, err)
+		return about(err, "delete hook %s", name)
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func (d *Directory) RotateKey(ctx context.Context, pool ident.Pool, alg token.Al
 	}
 	made, err := d.newSigningKey(pool, alg, known)
 	if err != nil {
-		return broker.SigningKey{}, fmt.Errorf("rotate key of %s: %w", pool, err)
+		return broker.SigningKey{}, about(err, "rotate key of %s", pool)
 	}
 	err = d.Store.ChangeSigningKeys(ctx, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		if len(keys) >= MaxSigningKeys {
@@ -65,7 +65,7 @@ func (d *Directory) RotateKey(ctx context.Context, pool ident.Pool, alg token.Al
 		return keys, nil
 	})
 	if err != nil {
-		return broker.SigningKey{}, fmt.Errorf("rotate key of %s: %w", pool, err)
+		return broker.SigningKey{}, about(err, "rotate key of %s", pool)
 	}
 	d.KeysChanged(pool)
 	if activate {
@@ -159,7 +159,7 @@ func (d *Directory) changeKey(ctx context.Context, what string, pool ident.Pool,
 		return keys, nil
 	})
 	if err != nil {
-		return broker.SigningKey{}, fmt.Errorf("%s key %q of %s: %w", what, id, pool, err)
+		return broker.SigningKey{}, about(err, "%s key %q of %s", what, id, pool)
 	}
 	d.KeysChanged(pool)
 	return found, nil
