@@ -3,7 +3,8 @@
 // define, create and verify triggers.
 //
 // It imports the domain, auth's words, net/http and the Standard Webhooks library.
-// It follows no redirect, dials no address that is not allowed, retries nothing,
+// It follows no redirect, dials no address that is not allowed, sends a call again
+// only when a kept connection turns out to be gone before it was read,
 // and takes no failure for a yes.
 package hook
 
