@@ -8,8 +8,10 @@ import (
 	"go/ast"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"math/big"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -135,4 +137,28 @@ func newRequest(b *testing.B) []byte {
 		b.Fatal(err)
 	}
 	return der
+}
+
+// Nobody but this package reaches the library, in the whole module.
+func TestOnlyHereIsTheLibraryImported(t *testing.T) {
+	fset, seen := token.NewFileSet(), 0
+	err := filepath.WalkDir("..", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasPrefix(path, "../certs/") {
+			return err
+		}
+		file, err := parser.ParseFile(fset, path, nil, parser.ImportsOnly)
+		if err != nil {
+			return nil //nolint:nilerr // does not build either
+		}
+		seen++
+		for _, imp := range file.Imports {
+			if strings.HasPrefix(imp.Path.Value, `"github.com/smallstep/`) {
+				t.Errorf("%s imports %s", path, imp.Path.Value)
+			}
+		}
+		return nil
+	})
+	if err != nil || seen < 50 {
+		t.Errorf("read %d files: %v", seen, err)
+	}
 }

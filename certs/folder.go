@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // The files of an authority's folder. root.key is needed by nobody after Create:
@@ -119,7 +120,11 @@ func writeFolder(dir string, m material) (err error) {
 	if err := removeEmpty(dir); err != nil {
 		return err
 	}
-	tmp, err := os.MkdirTemp(parent, "."+filepath.Base(dir)+"-new-*")
+	unfinished := filepath.Join(parent, "."+filepath.Base(dir)+"-new-")
+	if err := removeLeftovers(unfinished); err != nil {
+		return err
+	}
+	tmp, err := os.MkdirTemp(parent, filepath.Base(unfinished)+"*")
 	if err != nil {
 		return fileError(parent, err)
 	}
@@ -155,6 +160,33 @@ func removeEmpty(dir string) error {
 		return fileError(dir, err)
 	}
 	return nil
+}
+
+// removeLeftovers removes what runs that a crash ended have left: private keys that
+// nobody will use. Each is renamed first, so that a run that is still at it, with
+// the same folder, fails whole instead of putting half of its files into place.
+func removeLeftovers(prefix string) error {
+	left, err := filepath.Glob(escape(prefix) + "*")
+	if err != nil {
+		return fileError(prefix, err)
+	}
+	for _, path := range left {
+		gone := path + ".gone"
+		if strings.HasSuffix(path, ".gone") {
+			gone = path
+		} else if err := os.Rename(path, gone); err != nil {
+			return fileError(path, err)
+		}
+		if err := os.RemoveAll(gone); err != nil {
+			return fileError(gone, err)
+		}
+	}
+	return nil
+}
+
+// escape makes path stand for itself in a pattern of filepath.Match.
+func escape(path string) string {
+	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(path)
 }
 
 func writeFiles(dir string, m material) error {

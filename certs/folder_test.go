@@ -94,6 +94,37 @@ func TestCreateTakesAnEmptyFolder(t *testing.T) {
 	}
 }
 
+// A crash in Create leaves private keys in an unfinished folder; the next Create
+// removes them, also if that was cut off in its turn.
+func TestCreateRemovesLeftovers(t *testing.T) {
+	c := newClock()
+	parent := filepath.Join(t.TempDir(), "odd [name]*")
+	dir := filepath.Join(parent, "ca")
+	for _, name := range []string{".ca-new-123", ".ca-new-456", ".ca-new-789.gone", "ca-new-1", ".other-new-1"} {
+		if err := os.MkdirAll(filepath.Join(parent, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(parent, name), RootKeyFile, []byte("secret"))
+	}
+	if err := Create(dir, Options{Now: c.now}); err != nil {
+		t.Fatal(err)
+	}
+	var left []string
+	entries, err := os.ReadDir(parent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		left = append(left, e.Name())
+	}
+	if diff := cmp.Diff([]string{".other-new-1", "ca", "ca-new-1"}, left); diff != "" {
+		t.Errorf("beside the folder (-want +got):\n%s", diff)
+	}
+	if err := openErr(dir, c); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestRootKeyMayBeTakenAway(t *testing.T) {
 	c := newClock()
 	dir := newDir(t, Options{Now: c.now})
@@ -227,10 +258,29 @@ func TestBringing(t *testing.T) {
 	root, rootKey := read(t, src, RootFile), read(t, src, RootKeyFile)
 	inter, interKey := read(t, src, IntermediateFile), read(t, src, IntermediateKeyFile)
 	other := newDir(t, Options{Now: c.now})
+	early := newClock()
+	early.add(-2 * time.Hour)
+	old := newDir(t, Options{Now: early.now, RootLife: time.Hour})
+	worn := newDir(t, Options{Now: early.now, IntermediateLife: time.Hour})
+	a := openTest(t, src, Config{Now: c.now})
+	leafKey := newKey(t)
+	leaf, err := a.IssueServer(t.Context(), leafKey.Public(), names(), time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(leafKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noCA, noCAKey := encodeCertificates(leaf[:1]), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
 	for name, tc := range map[string]struct {
 		o    Options
 		want error
 	}{
+		"root expired":          {Options{Root: read(t, old, RootFile), RootKey: read(t, old, RootKeyFile)}, ErrExpired},
+		"intermediate expired":  {Options{Root: read(t, worn, RootFile), Intermediate: read(t, worn, IntermediateFile), IntermediateKey: read(t, worn, IntermediateKeyFile)}, ErrExpired},
+		"root no authority":     {Options{Root: noCA, RootKey: noCAKey}, ErrUnfit},
+		"issuer no authority":   {Options{Root: root, Intermediate: noCA, IntermediateKey: noCAKey}, ErrUnfit},
 		"root with key":         {Options{Root: root, RootKey: rootKey}, nil},
 		"all":                   {Options{Root: root, Intermediate: inter, IntermediateKey: interKey}, nil},
 		"root alone":            {Options{Root: root}, ErrUnfit},

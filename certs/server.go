@@ -115,7 +115,9 @@ const retryAfter = time.Minute
 
 // A ServerCertificate is a server's own certificate, key and renewal: at two
 // thirds of its life the next handshake brings a new key and a new certificate.
-// Both live in memory only. Safe for concurrent use.
+// Both live in memory only. The root is sent along, though TLS does not ask for it,
+// so that a device that was given nothing but its Fingerprint finds it in the
+// chain. Safe for concurrent use.
 type ServerCertificate struct {
 	a     *Authority
 	names ServerNames
@@ -193,6 +195,9 @@ func (s *ServerCertificate) issue(ctx context.Context) error {
 	cert := &tls.Certificate{PrivateKey: key, Leaf: chain[0]}
 	for _, c := range chain {
 		cert.Certificate = append(cert.Certificate, c.Raw)
+	}
+	if root := s.a.m.roots[0]; !root.Equal(chain[len(chain)-1]) {
+		cert.Certificate = append(cert.Certificate, root.Raw)
 	}
 	s.current.Store(cert)
 	return nil

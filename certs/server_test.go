@@ -77,6 +77,9 @@ func TestClientWithPinnedRootConnects(t *testing.T) {
 			t.Fatalf("%s: %v", host, err)
 		}
 		root := state.VerifiedChains[0][2]
+		if sent := state.PeerCertificates; len(sent) != 3 || !sent[2].Equal(root) {
+			t.Errorf("%d certificates sent, want the root to be the third: devices may know its fingerprint only", len(sent))
+		}
 		if got := fmt.Sprintf("%x", sha256Sum(root.Raw)); got != a.Fingerprint() {
 			t.Errorf("chain ends at %s, fingerprint is %s", got, a.Fingerprint())
 		}
