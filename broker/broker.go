@@ -107,6 +107,12 @@ const (
 	MaxGrace           = time.Hour
 )
 
+// EarliestIssue is the earliest that an access token with this expiry can have been
+// issued, whatever its client's life is or was. A token counts whole seconds.
+func EarliestIssue(expires time.Time) time.Time {
+	return expires.Truncate(time.Second).Add(-MaxAccessLife)
+}
+
 // A Flow says which challenges a device answers, in order.
 type Flow struct {
 	Pool    ident.Pool

@@ -43,7 +43,12 @@ type Reply struct {
 // An Admission is the outcome of a successful authentication.
 type Admission struct {
 	Device  ident.Device
-	Expires time.Time
+	Subject ident.UUID
+	Began   time.Time // when the session began: what Device.SessionsAfter is compared with
+	Expires time.Time // of the access token
+	// KeyReplaced: this enrolment gave a known device another key, and what the old
+	// one began is over.
+	KeyReplaced bool
 }
 
 // A Responder answers devices. It is safe for concurrent use.
@@ -148,7 +153,12 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
 	r.log.InfoContext(ctx, "authenticated", "device", d.ID.String(), "sub", d.Subject.String(), "session", minted.Session.ID.String(), "enrolled", p.Enrolment() != nil)
-	return deliver(p, minted)
+	g, admitted, err := deliver(p, minted)
+	if err == nil && p.Enrolment() != nil {
+		// The store ends the old key's sessions just before the new one's first.
+		admitted.KeyReplaced = !d.SessionsAfter.Before(minted.Session.Created.Add(-1))
+	}
+	return g, admitted, err
 }
 
 // recordError gives the device the code that fits what the store found.
@@ -216,7 +226,9 @@ func deliver(p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission,
 	} else if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
 		return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
 	}
-	return g, &Admission{Device: p.Device().ID, Expires: minted.Expires}, nil
+	return g, &Admission{
+		Device: p.Device().ID, Subject: minted.Session.Subject, Began: minted.Session.Created, Expires: minted.Expires,
+	}, nil
 }
 
 // refuse logs the cause and gives the device its code: the one place where the two meet.

@@ -118,7 +118,7 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 	if err != nil {
 		return nil, err
 	}
-	access, err := signAccess(p.Wish().Format, claims, ring.Signer)
+	access, err := signAccess(p, claims, ring.Signer)
 	if err != nil {
 		return nil, fmt.Errorf("access token: %w", err)
 	}
@@ -176,16 +176,24 @@ func confirm(p *auth.Proven) token.Confirmation {
 	return token.Confirmation{Thumbprint: sum[:16], JKT: sum[:]}
 }
 
-func signAccess(f protocol.Format, c *token.Claims, s *token.Signer) ([]byte, error) {
-	if f == protocol.FormatJWT {
+// signAccess signs the access token: a JWT, or a CWT in the compact profile. That
+// leaves out when it was issued and for which session, so that while its device
+// has sessions that ended less than the longest life ago, a reader could not tell
+// whether it is one of theirs: then the session goes with it (22 bytes).
+func signAccess(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
+	if p.Wish().Format == protocol.FormatJWT {
 		text, err := token.SignJWT(token.Access, c, s)
 		return []byte(text), err
 	}
-	compact := *c
+	compact := c.Compact()
 	if compact.ClientID == broker.DefaultClient {
 		compact.ClientID = ""
 	}
-	return token.SignCWT(token.Access, compact.Compact(), s)
+	// An enrolment may be about to end the sessions of another key.
+	if p.Enrolment() != nil || !broker.EarliestIssue(c.Expires).After(p.Device().SessionsAfter) {
+		compact.OriginID = c.OriginID
+	}
+	return token.SignCWT(token.Access, compact, s)
 }
 
 // signID makes the token that proves the broker to the device: it carries the
