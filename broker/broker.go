@@ -69,8 +69,15 @@ type Device struct {
 	Updated        time.Time
 	// SessionsAfter ends every session that began at or before it.
 	SessionsAfter time.Time
-	Rev           uint64 // raised by the store at each write
+	// SessionsRev is the Rev at which that was last set. It ends every session of a
+	// device proved at an earlier Rev, whatever the replicas' clocks said.
+	SessionsRev uint64
+	Rev         uint64 // raised by the store at each write
 }
+
+// EndSessions ends every session that d has at now. It is for a change in
+// UpdateDevice, which writes the Rev after d's.
+func (d *Device) EndSessions(now time.Time) { d.SessionsAfter, d.SessionsRev = now, d.Rev+1 }
 
 // An Authenticator is what a device proves itself with.
 type Authenticator struct {
@@ -178,6 +185,8 @@ type Session struct {
 	Created time.Time
 	Expires time.Time // zero: no refresh token was given
 	Revoked bool
+	// DeviceRev is the Rev of the device when it was proved.
+	DeviceRev uint64
 	// The refresh token now valid is number Generation; Handle is its SHA-256,
 	// Previous that of the one before. Call is the refresh that made the last rotation.
 	Generation uint32
@@ -185,6 +194,11 @@ type Session struct {
 	Previous   []byte
 	Rotated    time.Time
 	Call       []byte
+}
+
+// Ended reports whether s was ended, by itself or with all of its device d's.
+func (s *Session) Ended(d *Device) bool {
+	return s.Revoked || s.DeviceRev < d.SessionsRev || !s.Created.After(d.SessionsAfter)
 }
 
 // An Operator is somebody's or some program's access to the operators' API.

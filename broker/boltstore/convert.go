@@ -28,7 +28,7 @@ func encodeDevice(d *broker.Device) ([]byte, error) {
 		return nil, fmt.Errorf("%w: a device has a name and a subject", broker.ErrInvalid)
 	}
 	r := deviceRecord{Pool: d.ID.Pool, Name: d.ID.Name, Attributes: d.Attributes, Groups: d.Groups,
-		Created: nanos(d.Created), Updated: nanos(d.Updated), SessionsAfter: nanos(d.SessionsAfter), Rev: d.Rev}
+		Created: nanos(d.Created), Updated: nanos(d.Updated), SessionsAfter: nanos(d.SessionsAfter), SessionsRev: d.SessionsRev, Rev: d.Rev}
 	for _, a := range d.Authenticators {
 		r.Authenticators = append(r.Authenticators, authenticatorRecord{a.Kind, a.Key, a.Sealed, nanos(a.Added)})
 	}
@@ -46,7 +46,7 @@ func decodeDevice(b []byte) (broker.Device, error) {
 	}
 	d := broker.Device{ID: ident.Device{Pool: r.Pool, Name: r.Name}, Subject: subject, Status: status,
 		Attributes: r.Attributes, Groups: r.Groups, Created: fromNanos(r.Created), Updated: fromNanos(r.Updated),
-		SessionsAfter: fromNanos(r.SessionsAfter), Rev: r.Rev}
+		SessionsAfter: fromNanos(r.SessionsAfter), SessionsRev: r.SessionsRev, Rev: r.Rev}
 	for _, a := range r.Authenticators {
 		d.Authenticators = append(d.Authenticators, broker.Authenticator{Kind: a.Kind, Key: a.Key, Sealed: a.Sealed, Added: fromNanos(a.Added)})
 	}
@@ -69,7 +69,7 @@ func encodeSession(x *broker.Session) ([]byte, error) {
 	return encodeAfter(binary.BigEndian.AppendUint64(nil, uint64(keepUntil(x))), sessionRecord{
 		Pool: x.Device.Pool, Name: x.Device.Name, Subject: x.Subject[:], Client: x.Client,
 		Created: nanos(x.Created), Expires: nanos(x.Expires), Revoked: x.Revoked, Generation: x.Generation,
-		Handle: x.Handle, Previous: x.Previous, Rotated: nanos(x.Rotated), Call: x.Call})
+		Handle: x.Handle, Previous: x.Previous, Rotated: nanos(x.Rotated), Call: x.Call, DeviceRev: x.DeviceRev})
 }
 
 func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
@@ -82,7 +82,7 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 	}
 	x := broker.Session{ID: id, Device: ident.Device{Pool: r.Pool, Name: r.Name}, Client: r.Client,
 		Created: fromNanos(r.Created), Expires: fromNanos(r.Expires), Revoked: r.Revoked, Generation: r.Generation,
-		Handle: r.Handle, Previous: r.Previous, Rotated: fromNanos(r.Rotated), Call: r.Call}
+		Handle: r.Handle, Previous: r.Previous, Rotated: fromNanos(r.Rotated), Call: r.Call, DeviceRev: r.DeviceRev}
 	if copy(x.Subject[:], r.Subject) != len(x.Subject) {
 		return broker.Session{}, fmt.Errorf("%w: session's subject has %d bytes", ErrDamaged, len(r.Subject))
 	}

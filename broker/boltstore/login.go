@@ -16,6 +16,7 @@ import (
 type login struct {
 	broker.Login
 	row    []byte // the session, encoded ahead; nil when its subject is yet to be found
+	rev    uint64 // of the device that an enrolment brings in
 	device []byte // the device's row as the transaction left it
 	// pending: the device was written, to wait for approval, without a session.
 	pending bool
@@ -102,6 +103,9 @@ func (l *login) record(c *change) error {
 	case row == nil:
 		bound := *x
 		bound.Subject = subject
+		if l.Enrol != nil {
+			bound.DeviceRev = l.rev
+		}
 		if row, err = encodeSession(&bound); err != nil {
 			return err
 		}
@@ -137,6 +141,7 @@ func (l *login) enrol(c *change, pool *bolt.Bucket) error {
 	if err != nil {
 		return err
 	}
+	l.rev = d.Rev
 	if d.Status != broker.StatusActive && !changed {
 		if l.device, err = encodeDevice(d); err != nil {
 			return err
@@ -233,8 +238,11 @@ func admit(old *broker.Device, e *broker.Enrolment, token *broker.EnrolToken, be
 	if come.Status == broker.StatusPending {
 		kept.Status = broker.StatusPending
 	}
-	if end := began.Add(-1); len(old.Authenticators) > 0 && end.After(kept.SessionsAfter) {
-		kept.SessionsAfter = end // what the old key began ends here
+	if len(old.Authenticators) > 0 { // what the old key began ends here
+		kept.SessionsRev = kept.Rev
+		if end := began.Add(-1); end.After(kept.SessionsAfter) {
+			kept.SessionsAfter = end
+		}
 	}
 	return &kept, true, nil
 }

@@ -43,6 +43,7 @@ type deviceRecord struct {
 	Updated        int64                 `cbor:"7,keyasint,omitempty"`
 	SessionsAfter  int64                 `cbor:"8,keyasint,omitempty"`
 	Rev            uint64                `cbor:"9,keyasint"`
+	SessionsRev    uint64                `cbor:"10,keyasint,omitempty"`
 }
 
 type clientRecord struct {
@@ -112,6 +113,7 @@ type sessionRecord struct {
 	Previous   []byte     `cbor:"10,keyasint,omitempty"`
 	Rotated    int64      `cbor:"11,keyasint,omitempty"`
 	Call       []byte     `cbor:"12,keyasint,omitempty"`
+	DeviceRev  uint64     `cbor:"13,keyasint,omitempty"`
 }
 
 type operatorRecord struct {

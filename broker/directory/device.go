@@ -146,7 +146,7 @@ func (d *Directory) UpdateDevice(ctx context.Context, id ident.Device, groups []
 func (d *Directory) DisableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
 	return d.restrict(ctx, "disable", id, func(dev *broker.Device) error {
 		dev.Status = broker.StatusDisabled
-		dev.SessionsAfter = d.Now()
+		dev.EndSessions(d.Now())
 		return nil
 	})
 }
@@ -176,7 +176,7 @@ func (d *Directory) ApproveDevice(ctx context.Context, id ident.Device) (broker.
 // RevokeSessions ends every session of a device; it may log in again.
 func (d *Directory) RevokeSessions(ctx context.Context, id ident.Device) (broker.Device, error) {
 	return d.restrict(ctx, "revoke sessions of", id, func(dev *broker.Device) error {
-		dev.SessionsAfter = d.Now()
+		dev.EndSessions(d.Now())
 		return nil
 	})
 }

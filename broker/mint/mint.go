@@ -80,6 +80,7 @@ func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
 	}
 	s := broker.Session{
 		ID: p.Exchange(), Device: p.Device().ID, Subject: p.Device().Subject, Client: client.ID, Created: p.At(), Rotated: p.At(),
+		DeviceRev: p.Device().Rev,
 	}
 	if client.RefreshLife > 0 {
 		s.Expires = p.At().Add(client.RefreshLife)

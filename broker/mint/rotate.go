@@ -25,7 +25,7 @@ func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Cl
 		return false, fmt.Errorf("session of another device or client: %w", protocol.CodeDenied)
 	case d.Status != broker.StatusActive:
 		return false, fmt.Errorf("device is %s: %w", d.Status, protocol.CodeDisabled)
-	case s.Revoked || !s.Created.After(d.SessionsAfter):
+	case s.Ended(d):
 		return false, fmt.Errorf("session was ended: %w", protocol.CodeDenied)
 	case s.Expires.IsZero() || !p.At().Before(s.Expires):
 		return false, fmt.Errorf("refresh token: %w", protocol.CodeExpired)

@@ -170,7 +170,7 @@ func deviceTests() []test {
 		{"comes back as it was, with a revision", func(e *env) {
 			e.addPool("a")
 			want := e.device("a", "one")
-			want.SessionsAfter = start().Add(time.Nanosecond)
+			want.SessionsAfter, want.SessionsRev = start().Add(time.Nanosecond), 3
 			want.Authenticators = append(want.Authenticators, broker.Authenticator{Kind: "psk", Sealed: []byte{4}, Added: start()})
 			e.ok(e.CreateDevice(e.ctx, want))
 			got := e.stored(want.ID)

@@ -231,6 +231,12 @@ func replaced(e *env) {
 	if got.SessionsAfter.Before(old.Session.Created) || !got.SessionsAfter.Before(l.Session.Created) {
 		e.Fatalf("sessions end up to %v: want those of the old key ended, and not the new one", got.SessionsAfter)
 	}
+	for id, want := range map[ident.UUID]bool{old.Session.ID: true, l.Session.ID: false} {
+		s, err := e.Session(e.ctx, id)
+		e.ok(err)
+		s.Created = got.SessionsAfter.Add(time.Hour) // by whatever clock
+		e.same(want, s.Ended(&got))
+	}
 	two := e.device("a", "two") // the old key is free
 	two.Authenticators = d.Authenticators
 	e.ok(e.CreateDevice(e.ctx, two))
@@ -278,7 +284,7 @@ func sessionTests() []test {
 			l := e.login(d)
 			e.record(l)
 			want := l.Session
-			want.Generation, want.Handle, want.Previous, want.Rotated, want.Revoked = 2, []byte("h2"), l.Session.Handle, start().Add(time.Second), true
+			want.Generation, want.Handle, want.Previous, want.Rotated, want.Revoked, want.DeviceRev = 2, []byte("h2"), l.Session.Handle, start().Add(time.Second), true, 7
 			got, err := e.UpdateSession(e.ctx, l.Session.ID, func(s *broker.Session, seen *broker.Device) error {
 				e.sees(l.Session, *s)
 				e.sees(d, *seen)
