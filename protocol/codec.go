@@ -254,6 +254,9 @@ func DecodeChallengeBody(b []byte) (*ChallengeBody, error) {
 	if c.Kind == "" || len(c.Kind) > 64 || len(c.Nonce) != ServerNonce || c.Issuer == "" {
 		return nil, errors.New("decode challenge: kind, 32-byte nonce and issuer are required")
 	}
+	if c.SealTo != nil && len(c.SealTo) != 32 {
+		return nil, fmt.Errorf("decode challenge: X25519 key of %d bytes, want 32", len(c.SealTo))
+	}
 	return &c, checkPairs("parameters", c.Params)
 }
 
@@ -277,6 +280,9 @@ func DecodeGrantBody(b []byte) (*GrantBody, error) {
 	}
 	if len(g.Access) == 0 || len(g.ID) == 0 || g.Subject.IsZero() || g.Issuer == "" {
 		return nil, errors.New("decode grant: access token, ID token, subject and issuer are required")
+	}
+	if g.Refresh != nil && len(g.Refresh) != 32 {
+		return nil, fmt.Errorf("decode grant: refresh token of %d bytes, want 32", len(g.Refresh))
 	}
 	return &g, nil
 }

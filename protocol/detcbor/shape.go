@@ -13,7 +13,8 @@ import (
 // A Shape is what a struct's encoding looks like: which keys its map has, which of
 // them are required, and what each holds. The library's decoder is generous where a
 // protocol may not be: it takes an array of integers for a byte string, null for
-// anything, fewer bytes than an array has, and says nothing of what is missing.
+// anything, fewer bytes than an array has, and says nothing of what is missing. An
+// optional key with an empty value, which no encoder of ours writes, is refused too.
 type Shape struct {
 	fields map[int64]field
 	need   int
@@ -166,6 +167,9 @@ func (w *walker) fields(s *Shape) error {
 		if f.required {
 			found++
 		}
+		if b := w.data[w.pos]; !f.required && emptyHead(b) {
+			return fmt.Errorf("key %d: %w: empty at offset %d; leave the key out instead", key, ErrMalformed, w.pos)
+		}
 		if err := w.item(&f.item); err != nil {
 			return fmt.Errorf("key %d: %w", key, err)
 		}
@@ -175,6 +179,9 @@ func (w *walker) fields(s *Shape) error {
 	}
 	return nil
 }
+
+// emptyHead reports whether b begins a string, an array or a map of nothing.
+func emptyHead(b byte) bool { return b>>5 >= 2 && b>>5 <= 5 && b&31 == 0 }
 
 func (w *walker) item(want *item) error {
 	start := w.pos

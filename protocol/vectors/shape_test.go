@@ -1,15 +1,16 @@
 package vectors_test
 
 import (
-	"os"
 	"reflect"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/token"
 )
 
 // A member is one key of a message's map, by its Go struct.
@@ -62,7 +63,8 @@ func shapes() map[string]reflect.Type {
 		"challenge-body": reflect.TypeFor[protocol.ChallengeBody](), "answer": reflect.TypeFor[protocol.Answer](),
 		"refresh": reflect.TypeFor[protocol.Refresh](), "refresh-body": reflect.TypeFor[protocol.RefreshBody](),
 		"grant": reflect.TypeFor[protocol.Grant](), "grant-body": reflect.TypeFor[protocol.GrantBody](),
-		"refusal": reflect.TypeFor[protocol.Refusal](), "problem": reflect.TypeFor[protocol.Problem](), "event": reflect.TypeFor[protocol.Event](),
+		"refusal": reflect.TypeFor[protocol.Refusal](), "problem": reflect.TypeFor[protocol.Problem](),
+		"problem-detail": reflect.TypeFor[protocol.ProblemDetail](), "event": reflect.TypeFor[protocol.Event](),
 	}
 }
 
@@ -90,74 +92,20 @@ func codeName(c protocol.Code) string {
 	return ""
 }
 
-var (
-	comment  = regexp.MustCompile(`;[^\n]*`)
-	ruleHead = regexp.MustCompile(`(?m)^([a-z][a-z0-9-]*)(?:<t>)?\s*=\s`)
-	cddlKey  = regexp.MustCompile(`(\?)?\s*(-?[0-9]+)\s*=>`)
-	nested   = regexp.MustCompile(`60001 => \{([^}]*)\}`)
-	codeItem = regexp.MustCompile(`([a-z-]+): ([0-9]+)`)
-	headUse  = regexp.MustCompile(`head<([0-9]+)>`)
-)
-
-// rules cuts the CDDL into its rules.
-func rules(t *testing.T) map[string]string {
+// ruleKeys gives the keys of a rule's map and whether each may be absent.
+func ruleKeys(t *testing.T, m matcher, name string) map[int64]bool {
 	t.Helper()
-	raw, err := os.ReadFile("../signet.cddl")
-	if err != nil {
-		t.Fatal(err)
+	r := m.rules[name]
+	if r == nil || r.typ == nil || (*r.typ)[0].members == nil {
+		t.Fatalf("the CDDL has no map %q", name)
 	}
-	text := comment.ReplaceAllString(string(raw), "")
-	at := ruleHead.FindAllStringSubmatchIndex(text, -1)
-	out := make(map[string]string)
-	for i, m := range at {
-		end := len(text)
-		if i+1 < len(at) {
-			end = at[i+1][0]
-		}
-		out[text[m[2]:m[3]]] = text[m[1]:end]
-	}
-	return out
-}
-
-// keysIn gives each key of a rule and whether it may be absent.
-func keysIn(rule string) map[int64]bool {
-	out := make(map[int64]bool)
-	for _, m := range cddlKey.FindAllStringSubmatch(rule, -1) {
-		n, err := strconv.ParseInt(m[2], 10, 64)
-		if err == nil {
-			out[n] = m[1] == "?"
-		}
-	}
-	return out
+	return m.keys((*r.typ)[0].members, nil)
 }
 
 func TestCDDLAndStructsHaveTheSameKeys(t *testing.T) {
-	all := rules(t)
+	m := matcher{rules: readCDDL(t)}
 	for name, of := range shapes() {
-		rule, ok := all[name]
-		if !ok {
-			t.Errorf("the CDDL has no rule %q", name)
-			continue
-		}
-		detail := nested.FindStringSubmatch(rule)
-		want := keysIn(nested.ReplaceAllString(rule, "60001 => x"))
-		if strings.Contains(rule, "head<") {
-			for k, v := range keysIn(all["head"]) {
-				want[k] = v
-			}
-		}
-		if strings.Contains(rule, "call") {
-			for k, v := range keysIn(all["call"]) {
-				want[k] = v
-			}
-		}
-		if name == "grant" { // a choice: one of two
-			want[3], want[4] = true, true
-		}
-		compareKeys(t, name, want, membersOf(of))
-		if name == "problem" {
-			compareKeys(t, "problem's detail", keysIn(detail[1]), membersOf(reflect.TypeFor[protocol.ProblemDetail]()))
-		}
+		compareKeys(t, name, ruleKeys(t, m, name), membersOf(of))
 	}
 }
 
@@ -176,24 +124,55 @@ func compareKeys(t *testing.T, name string, want map[int64]bool, got []member) {
 	}
 }
 
-func TestCDDLNumbersTypesAndCodes(t *testing.T) {
-	all := rules(t)
+// TestCDDLNumbers: types of messages, codes of refusals, algorithms, labels of
+// claims and types of signed objects have the code's numbers, and no others.
+func TestCDDLNumbers(t *testing.T) {
+	all := readCDDL(t)
 	for name, number := range types() {
-		m := headUse.FindStringSubmatch(all[name])
-		if m == nil || m[1] != strconv.Itoa(int(number)) {
-			t.Errorf("%s: the CDDL says head<%v>, the code %d", name, m, number)
+		head := (*(*all[name].typ)[0].members)[0][0].value
+		if n, _ := (*(*head)[0].args[0])[0].literal.(int64); n != int64(number) {
+			t.Errorf("%s: type %d in the CDDL, %d in the code", name, n, number)
 		}
 	}
-	items := codeItem.FindAllStringSubmatch(all["code"], -1)
-	if len(items) != len(codes()) {
-		t.Errorf("%d codes in the CDDL, %d in the code", len(items), len(codes()))
+	if choices := *all["message"].typ; len(choices) != len(types()) {
+		t.Errorf("message is a choice of %d, there are %d", len(choices), len(types()))
 	}
-	for _, m := range items {
-		if c, ok := codes()[m[1]]; !ok || strconv.Itoa(int(c)) != m[2] {
-			t.Errorf("code %s is %s in the CDDL, %d in the code", m[1], m[2], c)
+	want := make(map[string]int64)
+	for name, c := range codes() {
+		want[name] = int64(c)
+	}
+	compareNumbers(t, "code", enumOf(all["code"]), want)
+	compareNumbers(t, "alg", enumOf(all["alg"]), map[string]int64{"ES256": int64(token.ES256), "EdDSA": int64(token.EdDSA), "RS256": int64(token.RS256)})
+	labels := make(map[string]int64)
+	for name, r := range all {
+		if r.typ != nil {
+			if n, ok := (*r.typ)[0].literal.(int64); ok && n < -65536 {
+				labels[name] = n
+			}
 		}
 	}
-	if !slices.Contains(strings.Fields(all["message"]), "event") {
-		t.Error("message does not list event")
+	compareNumbers(t, "claim", labels, map[string]int64{
+		"client-id": token.ClaimClientID, "origin-jti": token.ClaimOriginID, "auth-time": token.ClaimAuthTime, "device": token.ClaimDevice,
+		"groups": token.ClaimGroups, "roles": token.ClaimRoles, "acr": token.ClaimACR, "attributes": token.ClaimAttributes,
+	})
+	objects := make(map[string]int64)
+	for _, name := range []string{"access-cwt", "id-cwt", "key-statement"} {
+		objects[name], _ = (*(*all[name].typ)[0].args[0])[0].literal.(int64)
+	}
+	compareNumbers(t, "typ", objects, map[string]int64{"access-cwt": token.TypeAccess, "id-cwt": token.TypeID, "key-statement": token.TypeKeyStatement})
+}
+
+func enumOf(r *rule) map[string]int64 {
+	out := make(map[string]int64)
+	for _, e := range (*(*r.typ)[0].enum)[0] {
+		out[e.label], _ = (*e.value)[0].literal.(int64)
+	}
+	return out
+}
+
+func compareNumbers(t *testing.T, what string, cddl, code map[string]int64) {
+	t.Helper()
+	if d := cmp.Diff(cddl, code); d != "" {
+		t.Errorf("%s (-CDDL +code):\n%s", what, d)
 	}
 }

@@ -136,7 +136,7 @@ def _pairs(v):
 
 POOL, NAME = r"[a-z][a-z0-9-]{0,31}", r"[A-Za-z0-9_:-]{1,128}"
 WISH = {3: (True, _text(pattern=POOL)), 4: (True, _text(pattern=NAME)), 5: (False, _text(64)), 6: (True, _bytes(16)), 7: (False, _bytes(32)),
-        8: (False, lambda v: v in (0, 1)), 9: (False, _text(255)), 10: (False, _text(1024)), 11: (False, _pairs), 12: (False, _bytes(8))}
+        8: (False, _uint(2)), 9: (False, _text(255)), 10: (False, _text(1024)), 11: (False, _pairs), 12: (False, _bytes(8))}
 BODIES = {
     "start": WISH,
     "enrol": WISH | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},
@@ -144,14 +144,16 @@ BODIES = {
     "answer": {3: (True, _bytes(most=1536)), 4: (False, _bytes()), 5: (False, _bytes()), 6: (False, _bytes())},
     "refresh": {3: (True, _bytes()), 4: (True, _bytes(most=1 << 14))},
     "grant": {3: (False, _bytes()), 4: (False, _bytes())},
-    "refusal": {3: (True, lambda v: isinstance(v, dict) and isinstance(v.get(60001), dict) and 0 in v[60001])},
+    "refusal": {3: (True, lambda v: isinstance(v, dict) and _fits("problem", v))},
+    "problem": {-1: (False, _text()), -2: (False, _text()), -4: (False, _uint(256)), 60001: (True, lambda v: isinstance(v, dict) and _fits("detail", v))},
+    "detail": {0: (True, _uint(256)), 1: (False, _uint()), 2: (False, _uint(256)), 3: (False, lambda v: isinstance(v, list) and all(map(_uint(), v)))},
     "event": {3: (True, _text())},
     "challenge-body": {1: (True, lambda v: _text(64)(v) and v), 2: (True, _bytes(32)), 3: (True, lambda v: _text()(v) and v),
                        4: (False, _pairs), 5: (False, _bytes(32))},
     "refresh-body": WISH | {13: (True, _bytes(16)), 14: (True, _bytes(32))},
     "grant-body": {1: (True, _bytes(most=1 << 14)), 2: (True, _bytes(most=1 << 14)), 3: (False, _bytes(32)), 4: (True, _bytes(16)), 5: (True, _uint()),
                    6: (False, _uint()), 7: (True, _bytes(16)), 8: (True, lambda v: _text()(v) and v), 9: (True, _texts), 10: (True, _texts),
-                   11: (False, _bytes()), 12: (False, _bytes())},
+                   11: (False, _bytes()), 12: (False, _bytes()), 13: (False, _bytes())},
 }
 
 
@@ -160,12 +162,19 @@ def _check(rule, fields):
         if key not in fields:
             if required:
                 raise ValueError(f"{rule} without key {key}")
+        elif not required and fields[key] in (b"", "", [], {}):
+            raise ValueError(f"{rule}: key {key} is empty")
         elif not ok(fields[key]):
             raise ValueError(f"{rule}: key {key} does not fit")
     if rule == "answer" and 4 not in fields and 5 not in fields:
         raise ValueError("answer with neither proof nor secret")
     if rule == "grant" and (3 in fields) == (4 in fields):
         raise ValueError("grant neither or both sealed and open")
+
+
+def _fits(rule, fields):
+    _check(rule, fields)
+    return True
 
 
 def read_body(rule, data):
@@ -191,7 +200,9 @@ def read_message(data):
     call = m.get(2)
     if not isinstance(call, bytes) or len(call) != 16:
         raise Refused("malformed", "no call id")
-    if m.get(0) != 1 or isinstance(m[0], bool):
+    if not all(_uint(1 << 63)(m.get(key, 0)) for key in (0, 1)):
+        raise Refused("malformed", "version or type is no number")
+    if m.get(0) != 1:
         raise Refused("version", m.get(0), call)
     kind = TYPES.get(m.get(1))
     if kind is None:
