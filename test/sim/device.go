@@ -2,7 +2,9 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -19,7 +21,7 @@ type device struct {
 	id    ident.Device
 	key   agent.Prover
 	token *protocol.EnrolToken
-	dice  *dice
+	actor *actor
 
 	mu     sync.Mutex // guards the fields below
 	flash  agent.Record
@@ -41,6 +43,7 @@ func (d *device) Load(context.Context) (agent.Record, error) {
 
 // Save is where a device takes a grant for good. Power may fail before or after.
 func (d *device) Save(ctx context.Context, r agent.Record) error {
+	d.actor.turn()
 	d.mu.Lock()
 	link := d.link
 	d.mu.Unlock()
@@ -48,12 +51,10 @@ func (d *device) Save(ctx context.Context, r agent.Record) error {
 	call, last := link.call, link.last
 	link.mu.Unlock()
 	d.w.facts.accepted(d.id.String(), call, last)
-	select {
-	case <-time.After(d.dice.short()):
-	case <-ctx.Done():
-		if d.dice.roll(2) == 0 {
-			return ctx.Err() // the old state survives
-		}
+	d.actor.rest(d.actor.dice.short())
+	if ctx.Err() != nil && d.actor.dice.roll(2) == 0 {
+		d.w.facts.happens("power fails before a grant is saved", "%s did not save", d.id)
+		return ctx.Err() // the old state survives
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,7 +78,8 @@ func (d *device) live() {
 		boots := d.boots
 		d.mu.Unlock()
 		a, err := agent.New(ctx, agent.Config{
-			Device: d.id, Prover: d.key, State: d, Clock: d.clock, Random: d.w.reader("%s, boot %d", d.id, boots),
+			Device: d.id, Prover: prover{d.key, d.actor}, State: d, Clock: d.clock,
+			Random: d.w.readerOf(d.actor, "%s, boot %d", d.id, boots), Log: slog.New(&ears{facts: d.w.facts}),
 		})
 		if err != nil {
 			d.w.facts.violate("%s does not boot: %v", d.id, err)
@@ -90,7 +92,7 @@ func (d *device) live() {
 		d.enrol(ctx, a)
 		_ = a.Run(ctx, d.dial) // nil at its end
 		cancel()
-		d.w.sleep(d.dice.upTo(5 * time.Second))
+		d.actor.sleep(d.w.ctx, d.actor.dice.upTo(5*time.Second))
 	}
 }
 
@@ -100,14 +102,12 @@ func (d *device) enrol(ctx context.Context, a *agent.Agent) {
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
 		c := d.connect(time.Now().Add(anonymousLife))
 		_, err := a.Enrol(call, c, agent.Voucher{Token: d.token})
+		d.actor.turn()
 		c.end()
 		cancel()
 		if err != nil {
-			d.w.facts.say("%s is not enrolled", d.id)
-			select {
-			case <-ctx.Done():
-			case <-time.After(5 * time.Second):
-			}
+			d.w.facts.say("%s is not enrolled: %v", d.id, err)
+			d.actor.sleep(ctx, 5*time.Second)
 		}
 	}
 }
@@ -116,24 +116,32 @@ func (d *device) connect(until time.Time) *conn {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.links++
-	d.link = d.w.connect(d.id.String(), d.links, until)
+	d.link = d.w.connect(d.actor, d.id.String(), d.links, until)
 	return d.link
 }
 
-// dial connects as the MQTT front would allow it: a credential must be alive and
-// its device active.
+// dial connects to some replica as its MQTT front would allow it: a credential
+// must be alive, by that replica's clock, and its device active.
 func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connection, error) {
+	d.actor.turn()
+	r := d.w.replicas[d.actor.dice.roll(len(d.w.replicas))]
+	if !r.up() {
+		return nil, errDown
+	}
 	until := time.Now().Add(anonymousLife)
 	if cred != nil {
-		claims, err := d.w.verifier.Verify(ctx, cred.Password)
+		claims, err := r.verifier.Verify(ctx, cred.Password)
 		if err != nil {
+			d.w.facts.count("credential refused")
 			return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)
 		}
 		stored, err := d.w.store.Device(ctx, d.id)
 		if err != nil || stored.Status != broker.StatusActive {
+			d.w.facts.count("credential of a disabled device refused")
 			return nil, fmt.Errorf("%w: not active: %w", agent.ErrCredential, err)
 		}
-		until = claims.Expires
+		d.w.facts.count("credential taken")
+		until = r.when(claims.Expires)
 	}
 	return d.connect(until), nil
 }
@@ -148,7 +156,8 @@ func (d *device) cut() {
 	}
 }
 
-// hint tells the device to renew, as the broker does and its enemies can.
+// hint tells the device to renew, as the broker does and its enemies can. One that
+// is busy does not hear it.
 func (d *device) hint() {
 	d.mu.Lock()
 	link := d.link
@@ -158,7 +167,8 @@ func (d *device) hint() {
 	}
 	select {
 	case link.events <- &protocol.Event{Name: protocol.EventRenew}:
-	default: // one is on its way
+		d.w.facts.happens("hint", "%s is told to renew", d.id)
+	default:
 	}
 }
 
@@ -181,3 +191,44 @@ func (d *device) lastIn() time.Time {
 	defer d.mu.Unlock()
 	return d.in
 }
+
+// prover signs when it is its owner's turn: signing is random.
+type prover struct {
+	agent.Prover
+	owner *actor
+}
+
+func (p prover) Prove(input []byte) ([]byte, error) {
+	p.owner.turn()
+	return p.Prover.Prove(input)
+}
+
+// ears hears in an agent's log what it makes of replies.
+type ears struct{ facts *facts }
+
+// Enabled hears everything.
+func (e *ears) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle counts why calls failed.
+func (e *ears) Handle(_ context.Context, r slog.Record) error {
+	r.Attrs(func(a slog.Attr) bool {
+		err, ok := a.Value.Any().(error)
+		if !ok {
+			return true
+		}
+		switch {
+		case errors.Is(err, agent.ErrGrant):
+			e.facts.count("grant refused by an agent")
+		case errors.Is(err, agent.ErrUnexpected):
+			e.facts.count("reply refused by an agent")
+		}
+		return true
+	})
+	return nil
+}
+
+// WithAttrs is what slog.Handler wants.
+func (e *ears) WithAttrs([]slog.Attr) slog.Handler { return e }
+
+// WithGroup is what slog.Handler wants.
+func (e *ears) WithGroup(string) slog.Handler { return e }

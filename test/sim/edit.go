@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"maps"
 	"slices"
 
 	"github.com/signetd/signet/protocol"
@@ -20,6 +21,7 @@ const (
 // The caller holds mu.
 func (n *network) edit(p parcel) []byte {
 	if p.c.dice.roll(3) == 0 {
+		n.w.facts.count("bit flipped")
 		out := bytes.Clone(p.raw)
 		out[p.c.dice.roll(len(out))] ^= 1 << p.c.dice.roll(8)
 		return out
@@ -34,45 +36,46 @@ func (n *network) edit(p parcel) []byte {
 		if err != nil {
 			return p.raw
 		}
+		n.w.facts.count("key to seal to swapped")
 		return change(p.raw, func(f map[int64]detcbor.RawMessage) { f[fieldSealTo] = mine })
 	}
 	inner := map[protocol.Type]int64{protocol.TypeChallenge: fieldChallenge, protocol.TypeRefresh: fieldBody}[m.Type()]
 	if inner == 0 || p.c.dice.roll(2) == 0 {
-		return editFields(p.c.dice, p.raw, other)
+		return n.editFields(p.c.dice, p.raw, other)
 	}
 	return change(p.raw, func(f map[int64]detcbor.RawMessage) {
 		var body []byte
 		if detcbor.Unmarshal(f[inner], &body) != nil {
 			return
 		}
-		if b, err := detcbor.Marshal(editFields(p.c.dice, body, other)); err == nil {
+		if b, err := detcbor.Marshal(n.editFields(p.c.dice, body, other)); err == nil {
 			f[inner] = b
 		}
 	})
 }
 
 // editFields drops, swaps with another message's or adds one field.
-func editFields(d *dice, raw, other []byte) []byte {
+func (n *network) editFields(d *dice, raw, other []byte) []byte {
 	var from map[int64]detcbor.RawMessage
 	_ = detcbor.UnmarshalExtensible(other, &from) // nil will do
 	return change(raw, func(f map[int64]detcbor.RawMessage) {
-		keys := make([]int64, 0, len(f))
-		for k := range f {
-			keys = append(keys, k)
-		}
-		slices.Sort(keys)
+		keys := slices.Sorted(maps.Keys(f))
 		k := keys[d.roll(len(keys))]
 		switch d.roll(5) {
 		case 0:
+			n.w.facts.count("field dropped")
 			delete(f, k)
 		case 1, 2:
-			if v, ok := from[k]; ok {
+			if v, ok := from[k]; ok && !bytes.Equal(v, f[k]) {
+				n.w.facts.count("field swapped")
 				f[k] = v
 			}
 		case 3:
-			f[99] = detcbor.RawMessage{1} // unknown and optional
+			n.w.facts.count("unknown optional field added")
+			f[99] = detcbor.RawMessage{1}
 		case 4:
-			f[-99] = detcbor.RawMessage{1} // unknown and critical
+			n.w.facts.count("unknown critical field added")
+			f[-99] = detcbor.RawMessage{1}
 		}
 	})
 }

@@ -2,12 +2,14 @@ package sim
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
-	"hash/fnv"
+	"hash"
 	"sync"
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -21,7 +23,8 @@ type facts struct {
 	began      time.Time
 	violations []string
 	lines      []string
-	digest     uint64
+	digest     hash.Hash
+	over       bool // the story is told
 	disabled   map[ident.Device]bool
 	families   map[ident.UUID]*family
 	granted    map[ident.UUID]int
@@ -39,7 +42,7 @@ type family struct {
 
 func newFacts() *facts {
 	return &facts{
-		began: time.Now(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{},
+		began: time.Now(), digest: sha256.New(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{},
 		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, counts: map[string]int{},
 	}
 }
@@ -52,11 +55,43 @@ func (f *facts) say(format string, args ...any) {
 }
 
 func (f *facts) sayLocked(format string, args ...any) {
-	line := fmt.Sprintf("%12s  ", time.Since(f.began)) + fmt.Sprintf(format, args...)
-	h := fnv.New64a()
-	fmt.Fprintf(h, "%x %s", f.digest, line)
-	f.digest = h.Sum64()
+	if f.over {
+		return
+	}
+	line := fmt.Sprintf("%14s  ", time.Since(f.began)) + fmt.Sprintf(format, args...)
+	fmt.Fprintln(f.digest, line)
 	f.lines = append(f.lines, line)
+}
+
+// happens is say, counted.
+func (f *facts) happens(what, format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts[what]++
+	f.sayLocked(format, args...)
+}
+
+// count counts what is not worth a line.
+func (f *facts) count(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts[what]++
+}
+
+// hear adds the bytes of a message to the digest.
+func (f *facts) hear(raw []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.over {
+		fmt.Fprintf(f.digest, "%14s  %x\n", time.Since(f.began), raw)
+	}
+}
+
+// end ends the story: how the bubble is taken down does not belong to it.
+func (f *facts) end() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.over = true
 }
 
 func (f *facts) violate(format string, args ...any) {
@@ -70,13 +105,14 @@ func (f *facts) violateLocked(format string, args ...any) {
 	f.sayLocked("VIOLATION "+format, args...)
 }
 
-// A request is one message at one replica, with what it committed.
+// A request is one message at one replica, or an operator's command, with what it committed.
 type request struct {
-	handle    string // of the refresh token that it presents
+	who       *actor
+	replica   *replica // nil: an operator's
+	handle    string   // of the refresh token that it presents
 	exchange  ident.UUID
 	committed bool
 	login     bool
-	dice      *dice // how long its store calls take
 }
 
 // loggedIn notes a committed login. The caller holds mu.
@@ -90,7 +126,7 @@ func (f *facts) loggedIn(r *request, s *broker.Session) {
 		f.violateLocked("a login of %s was committed after its disabling", s.Device)
 	}
 	f.families[s.ID] = &family{device: s.Device, issued: map[string]bool{string(s.Handle): true}, successor: map[string]string{}}
-	f.counts["logins"]++
+	f.counts["login"]++
 	f.sayLocked("login of %s committed", s.Device)
 }
 
@@ -103,7 +139,7 @@ func (f *facts) refreshed(r *request, s *broker.Session) {
 	}
 	if s.Revoked {
 		fam.ended = "reuse"
-		f.counts["reuses"]++
+		f.counts["family ended by reuse"]++
 		f.sayLocked("a family of %s ended by reuse", s.Device)
 		return
 	}
@@ -118,15 +154,18 @@ func (f *facts) refreshed(r *request, s *broker.Session) {
 	if !fam.issued[r.handle] {
 		f.violateLocked("a family of %s was refreshed with a token it never had", s.Device)
 	}
-	if old, ok := fam.successor[r.handle]; ok && old != next {
-		f.violateLocked("a refresh token of %s has two successors", s.Device)
+	if old, ok := fam.successor[r.handle]; ok {
+		f.counts["same successor again"]++
+		if old != next {
+			f.violateLocked("a refresh token of %s has two successors", s.Device)
+		}
 	}
 	fam.successor[r.handle] = next
 	fam.issued[next] = true
 	if live := len(fam.issued) - len(fam.successor); live > 1 {
 		f.violateLocked("a family of %s has %d live refresh tokens", s.Device, live)
 	}
-	f.counts["refreshes"]++
+	f.counts["refresh"]++
 	f.sayLocked("refresh of %s committed", s.Device)
 }
 
@@ -137,11 +176,35 @@ func (f *facts) changed(d *broker.Device) {
 	if d.Status == broker.StatusActive {
 		return
 	}
-	f.counts["disablings"]++
+	f.counts["disabling"]++
 	for _, fam := range f.families {
 		if fam.device == d.ID && fam.ended == "" {
+			f.counts["family ended by disabling"]++
 			fam.ended = "disabling"
 		}
+	}
+}
+
+// replied notes what a replica made of r.
+func (f *facts) replied(r *request, reply *exchange.Reply) {
+	m, err := protocol.Decode(reply.Message)
+	if err != nil {
+		f.violate("a replica sent what is no message: %v", err)
+		return
+	}
+	switch m := m.(type) {
+	case *protocol.Refusal:
+		f.count("refused: " + m.Problem.Signet.Code.String())
+	case *protocol.Grant:
+		if reply.Admitted == nil {
+			f.violate("a grant that admits nobody")
+			return
+		}
+		f.grant(r, reply.Admitted.Device, m)
+		return
+	}
+	if reply.Admitted != nil {
+		f.violate("%s was admitted without a grant", reply.Admitted.Device)
 	}
 }
 
@@ -149,7 +212,7 @@ func (f *facts) changed(d *broker.Device) {
 func (f *facts) grant(r *request, device ident.Device, g *protocol.Grant) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.counts["grants"]++
+	f.counts["grant made"]++
 	if !r.committed {
 		f.violateLocked("%s was granted what was never committed", device)
 	}
@@ -176,7 +239,7 @@ func (f *facts) isMade(g *protocol.Grant) bool {
 func (f *facts) accepted(who string, call protocol.CallID, reply []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.counts["accepted"]++
+	f.counts["grant accepted"]++
 	f.sayLocked("%s accepted a grant", who)
 	m, err := protocol.Decode(reply)
 	g, ok := m.(*protocol.Grant)
@@ -189,5 +252,5 @@ func (f *facts) accepted(who string, call protocol.CallID, reply []byte) {
 func (f *facts) outcome() *Outcome {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return &Outcome{Violations: f.violations, Story: f.lines, Digest: fmt.Sprintf("%016x", f.digest), Counts: f.counts}
+	return &Outcome{Violations: f.violations, Story: f.lines, Digest: hex.EncodeToString(f.digest.Sum(nil)[:12]), Counts: f.counts}
 }

@@ -3,8 +3,8 @@ package sim
 import (
 	"context"
 	"crypto/ecdh"
+	"crypto/sha256"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -20,28 +20,40 @@ const resend = 1937501113 * time.Nanosecond
 // anonymousLife is how long a replica bears a connection on which nobody is admitted.
 const anonymousLife = 2 * time.Minute
 
-var errClosed = errors.New("sim: the connection has ended")
+var (
+	errClosed = errors.New("sim: the connection has ended")
+	errDown   = errors.New("sim: nobody is there to connect to")
+)
 
 // A conn is one device's connection through the network. It implements agent.Connection.
 type conn struct {
 	w     *World
 	owner string
+	actor *actor // who uses it
 	dice  *dice
 
-	mu      sync.Mutex // guards the fields below
-	waiting map[protocol.CallID]chan []byte
-	call    protocol.CallID // of the last request
-	last    []byte          // the last reply handed to the device
-	expiry  *time.Timer
-	ended   bool
+	mu       sync.Mutex // guards the fields below
+	waiting  map[protocol.CallID]chan []byte
+	call     protocol.CallID // of the last request
+	last     []byte          // the last reply handed to the device
+	deadline time.Time
+	expiry   *time.Timer
+	ended    bool
 
 	events chan *protocol.Event
 	done   chan struct{}
 }
 
-func (w *World) connect(owner string, number int, until time.Time) *conn {
-	c := &conn{w: w, owner: owner, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{}, events: make(chan *protocol.Event, 1), done: make(chan struct{})}
-	c.expiry = time.AfterFunc(time.Until(until), c.end)
+func (w *World) connect(who *actor, owner string, number int, until time.Time) *conn {
+	c := &conn{
+		w: w, owner: owner, actor: who, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{},
+		deadline: until, events: make(chan *protocol.Event), done: make(chan struct{}),
+	}
+	server := w.newActor(c.dice)
+	c.expiry = time.AfterFunc(time.Until(until), func() {
+		server.turn()
+		c.expire()
+	})
 	return c
 }
 
@@ -50,7 +62,19 @@ func (c *conn) until(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
+		c.deadline = t
 		c.expiry.Reset(time.Until(t))
+	}
+}
+
+// expire ends the connection if its time has come.
+func (c *conn) expire() {
+	c.mu.Lock()
+	due := !c.ended && !time.Now().Before(c.deadline)
+	c.mu.Unlock()
+	if due {
+		c.w.facts.happens("connection expires", "a connection of %s expires", c.owner)
+		c.end()
 	}
 }
 
@@ -82,6 +106,7 @@ func (c *conn) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
 	if !ok {
 		return nil, errors.New("sim: no message")
 	}
+	c.actor.turn()
 	replies := make(chan []byte, 1)
 	c.mu.Lock()
 	c.waiting[id] = replies
@@ -93,18 +118,24 @@ func (c *conn) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
 		c.w.net.send(c, request)
 		select {
 		case b := <-replies:
-			c.mu.Lock()
-			delete(c.waiting, id)
-			c.last = b
-			c.mu.Unlock()
+			c.take(id, b)
 			return b, nil
 		case <-again.C:
+			c.actor.turn()
 		case <-c.done:
 			return nil, errClosed
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
+}
+
+// take ends the wait for a call's reply.
+func (c *conn) take(id protocol.CallID, reply []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, id)
+	c.last = reply
 }
 
 // arrive hands a message to whoever waits for its call.
@@ -142,10 +173,9 @@ type parcel struct {
 
 // overheard is what the network knows of one call.
 type overheard struct {
-	said   protocol.Transcript
-	base   protocol.Transcript // before the last challenge's answer
-	seal   []byte
-	wanted bool
+	said protocol.Transcript
+	base protocol.Transcript // before the last challenge's answer
+	seal []byte
 }
 
 // A network carries messages, honestly when calm and otherwise as badly as it can.
@@ -157,6 +187,7 @@ type network struct {
 	calm    bool
 	history []parcel
 	calls   map[protocol.CallID]*overheard
+	tried   map[[32]byte]bool              // grants that it has tried to open
 	loot    map[string]*protocol.GrantBody // old grants of devices, by owner
 }
 
@@ -181,53 +212,60 @@ func (n *network) reply(c *conn, raw []byte) { n.carry(parcel{c: c, raw: raw, re
 func (n *network) carry(p parcel) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.w.facts.hear(p.raw)
+	dice := p.c.dice
 	if n.calm {
-		n.deliver(p, p.c.dice.upTo(20*time.Millisecond))
+		n.deliver(p, dice.upTo(20*time.Millisecond))
 		return
 	}
 	if n.history = append(n.history, p); len(n.history) > 200 {
 		n.history = n.history[100:]
 	}
-	switch p.c.dice.roll(20) {
-	case 0: // dropped
-	case 1: // doubled, and the copies out of step
-		n.deliver(p, p.c.dice.upTo(time.Second))
-		n.deliver(p, p.c.dice.upTo(10*time.Second))
-	case 2: // late
-		n.deliver(p, p.c.dice.upTo(20*time.Second))
-	case 3: // something old comes instead, or as well
-		old := n.history[p.c.dice.roll(len(n.history))]
-		if p.c.dice.roll(2) == 0 {
+	switch dice.roll(20) {
+	case 0:
+		n.w.facts.count("message dropped")
+	case 1: // the copies out of step
+		n.w.facts.count("message doubled")
+		n.deliver(p, dice.upTo(time.Second))
+		n.deliver(p, dice.upTo(10*time.Second))
+	case 2: // and overtaken by others
+		n.w.facts.count("message late")
+		n.deliver(p, dice.upTo(20*time.Second))
+	case 3: // something old comes as well
+		old := n.history[dice.roll(len(n.history))]
+		n.w.facts.count("message replayed")
+		if dice.roll(2) == 0 && old.c != p.c {
+			n.w.facts.count("message replayed to another")
 			old.c = p.c
 		}
-		n.deliver(old, p.c.dice.upTo(time.Second))
-		n.deliver(p, p.c.dice.upTo(time.Second))
+		n.deliver(old, dice.upTo(time.Second))
+		n.deliver(p, dice.upTo(time.Second))
 	case 4, 5:
 		p.raw = n.edit(p)
-		n.deliver(p, p.c.dice.upTo(100*time.Millisecond))
+		n.deliver(p, dice.upTo(100*time.Millisecond))
 	case 6:
 		if raw := n.forge(p); raw != nil {
-			n.deliver(parcel{c: p.c, raw: raw, reply: true}, p.c.dice.upTo(time.Millisecond))
+			n.deliver(parcel{c: p.c, raw: raw, reply: true}, dice.upTo(time.Millisecond))
 		}
-		n.deliver(p, p.c.dice.upTo(time.Second))
+		n.deliver(p, dice.upTo(time.Second))
 	default:
-		n.deliver(p, p.c.dice.upTo(20*time.Millisecond))
+		n.deliver(p, dice.upTo(20*time.Millisecond))
 	}
 }
 
-// deliver lets p arrive after delay. The caller holds mu.
+// deliver lets p arrive after delay, at any replica if it is a request. The caller holds mu.
 func (n *network) deliver(p parcel, delay time.Duration) {
 	n.overhear(p)
-	pauses := &dice{rng: rand.New(rand.NewPCG(p.c.dice.word(), 0))}
+	who := n.w.newActor(p.c.dice.more())
 	to := n.w.replicas[p.c.dice.roll(len(n.w.replicas))]
-	n.w.goes(func() {
-		if !n.w.sleep(delay) {
+	n.w.busy.Go(func() {
+		if !who.sleep(n.w.ctx, delay) {
 			return
 		}
 		if p.reply {
 			p.c.arrive(p.raw)
 		} else {
-			to.handle(p.c, p.raw, pauses)
+			to.handle(p.c, p.raw, who)
 		}
 	})
 }
@@ -258,9 +296,20 @@ func (n *network) overhear(p parcel) {
 			o.seal = body.SealTo
 		}
 	case *protocol.Grant:
-		if _, err := protocol.OpenGrant(n.mine, o.said, m.Sealed); err == nil && n.w.facts.isMade(m) {
-			n.w.facts.violate("the network opened a grant of %s", p.c.owner)
-		}
+		n.pry(p.c.owner, o, m)
+	}
+}
+
+// pry tries to open a grant with the network's own key.
+func (n *network) pry(owner string, o *overheard, g *protocol.Grant) {
+	seen := sha256.Sum256(g.Sealed)
+	if n.tried[seen] || !n.w.facts.isMade(g) {
+		return
+	}
+	n.tried[seen] = true
+	n.w.facts.count("the network tries to open a grant")
+	if _, err := protocol.OpenGrant(n.mine, o.said, g.Sealed); err == nil {
+		n.w.facts.violate("the network opened a grant of %s", owner)
 	}
 }
 
@@ -288,6 +337,6 @@ func (n *network) forge(p parcel) []byte {
 	if err != nil {
 		return nil
 	}
-	n.w.facts.say("the network forges a grant for %s", p.c.owner)
+	n.w.facts.happens("grant forged", "the network forges a grant for %s", p.c.owner)
 	return raw
 }

@@ -3,9 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -16,40 +14,97 @@ import (
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/protocol/verify"
 )
 
 var errCrashed = errors.New("sim: the replica crashed")
 
-// A replica is one process of the cluster: its own keys, caches and randomness over
-// the shared store. A crash loses all it has in memory and all it was doing.
+// maxSkew is how far a replica's clock is off at most, so that two replicas are up
+// to five minutes apart.
+const maxSkew = 150 * time.Second
+
+// A replica is one process of the cluster: its own clock, keys, caches and randomness
+// over the shared store. A crash loses all it has in memory and all it was doing.
 type replica struct {
 	w      *World
 	number int
+	dice   *dice
 
-	mu     sync.Mutex // guards the fields below
-	starts int
-	core   *exchange.Responder // nil: it is down
-	ctx    context.Context
-	kill   context.CancelFunc
+	mu       sync.Mutex // guards the fields below
+	off      time.Duration
+	starts   int
+	core     *exchange.Responder // nil: it is down
+	verifier *verify.Verifier
+	ctx      context.Context
+	kill     context.CancelFunc
 }
 
 func (r *replica) start() error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.starts++
-	g := &gate{Store: r.w.store, w: r.w}
 	random := r.w.reader("replica %d, start %d", r.number, r.starts)
-	a, err := auth.New(auth.Config{Directory: g, Secrets: r.w.secrets, SessionKey: r.w.cluster, Random: random})
+	r.mu.Unlock()
+	g := &gate{Store: r.w.store, w: r.w}
+	a, err := auth.New(auth.Config{Directory: g, Secrets: r.w.secrets, SessionKey: r.w.cluster, Now: r.clock, Random: random})
 	if err != nil {
 		return err
 	}
-	m, err := mint.New(mint.Config{Clients: g, Keys: mint.NewKeys(r.w.store, r.w.secrets, nil), RefreshKey: r.w.cluster, Random: random})
+	keys := mint.NewKeys(r.w.store, r.w.secrets, r.clock)
+	m, err := mint.New(mint.Config{Clients: g, Keys: keys, RefreshKey: r.w.cluster, Random: random})
 	if err != nil {
 		return err
 	}
-	r.core = exchange.New(a, m, g, slog.New(slog.DiscardHandler))
+	v, err := r.newVerifier(keys)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.core, r.verifier = exchange.New(a, m, g, slog.New(slog.DiscardHandler)), v
 	r.ctx, r.kill = context.WithCancel(r.w.ctx)
 	return nil
+}
+
+// newVerifier makes what the replica's MQTT front checks credentials with.
+func (r *replica) newVerifier(keys *mint.Keys) (*verify.Verifier, error) {
+	ring, err := keys.Ring(r.w.ctx, r.w.pool)
+	if err != nil {
+		return nil, err
+	}
+	set, err := verify.NewKeySet(ring.Verifiers...)
+	if err != nil {
+		return nil, err
+	}
+	return verify.New(verify.Config{Issuer: ring.Issuer, Audience: r.w.pool.String(), Algorithms: []token.Alg{token.ES256}, Keys: set, Now: r.clock})
+}
+
+// clock is the replica's own time.
+func (r *replica) clock() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().Add(r.off)
+}
+
+// when gives the true time at which the replica's clock will show t.
+func (r *replica) when(t time.Time) time.Time { return time.Now().Add(t.Sub(r.clock())) }
+
+// skew sets the replica's clock wrong.
+func (r *replica) skew() {
+	r.mu.Lock()
+	r.off = r.dice.upTo(2*maxSkew) - maxSkew
+	off := r.off
+	r.mu.Unlock()
+	r.w.facts.happens("clock of a replica set", "the clock of replica %d is %v off", r.number, off)
+	if apart := r.w.replicas[0].clock().Sub(r.w.replicas[1].clock()).Abs(); apart > auth.SessionLife {
+		r.w.facts.count("replicas further apart than a challenge lives")
+	}
+}
+
+func (r *replica) up() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.core != nil
 }
 
 func (r *replica) crash() {
@@ -62,38 +117,46 @@ func (r *replica) crash() {
 }
 
 // handle answers one message and gives the reply to the network, unless it crashes first.
-func (r *replica) handle(from *conn, raw []byte, pauses *dice) {
+func (r *replica) handle(from *conn, raw []byte, who *actor) {
 	r.mu.Lock()
 	core, ctx := r.core, r.ctx
 	r.mu.Unlock()
 	if core == nil {
+		r.w.facts.count("message to a replica that is down")
 		return
 	}
-	req := &request{dice: pauses}
-	if m, err := protocol.Decode(raw); err == nil {
-		if refresh, ok := m.(*protocol.Refresh); ok {
-			if body, err := protocol.DecodeRefreshBody(refresh.Body); err == nil {
-				req.handle = string(body.Handle)
-			}
-		}
-	}
+	req := &request{who: who, replica: r, handle: handleIn(raw)}
 	reply := core.Respond(context.WithValue(ctx, requestKey{}, req), exchange.Caller{}, raw)
-	if reply.Admitted != nil {
-		m, err := protocol.Decode(reply.Message)
-		g, ok := m.(*protocol.Grant)
-		if err != nil || !ok {
-			r.w.facts.violate("%s was admitted without a grant", reply.Admitted.Device)
-			return
-		}
-		r.w.facts.grant(req, reply.Admitted.Device, g)
+	if reply.Message == nil {
+		r.w.facts.count("message not answered")
+		return
 	}
-	if ctx.Err() != nil || reply.Message == nil {
+	r.w.facts.replied(req, &reply)
+	if ctx.Err() != nil {
+		r.w.facts.count("reply lost in a crash")
 		return
 	}
 	if reply.Admitted != nil {
-		from.until(reply.Admitted.Expires)
+		from.until(r.when(reply.Admitted.Expires))
 	}
 	r.w.net.reply(from, reply.Message)
+}
+
+// handleIn gives the refresh token's handle that a message presents, "" if none.
+func handleIn(raw []byte) string {
+	m, err := protocol.Decode(raw)
+	if err != nil {
+		return ""
+	}
+	refresh, ok := m.(*protocol.Refresh)
+	if !ok {
+		return ""
+	}
+	body, err := protocol.DecodeRefreshBody(refresh.Body)
+	if err != nil {
+		return ""
+	}
+	return string(body.Handle)
 }
 
 type requestKey struct{}
@@ -110,21 +173,19 @@ func requestOf(ctx context.Context) *request {
 // commit as well as between it and its acknowledgement.
 type gate struct {
 	*boltstore.Store
-	w    *World
-	dice *dice // of who makes no requests
+	w *World
 }
 
 func (g *gate) pause(ctx context.Context) error {
-	choices := requestOf(ctx).dice
-	if choices == nil {
-		choices = g.dice
+	who := requestOf(ctx).who
+	if who == nil {
+		return nil // the world is being made
 	}
-	select {
-	case <-time.After(choices.short()):
-		return nil
-	case <-ctx.Done():
+	who.rest(who.dice.short())
+	if ctx.Err() != nil {
 		return errCrashed
 	}
+	return nil
 }
 
 // Device reads between two pauses.
@@ -140,6 +201,7 @@ func (g *gate) Device(ctx context.Context, id ident.Device) (broker.Device, erro
 func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Device, error) {
 	g.ambush(ctx, l.Session.Device)
 	if err := g.pause(ctx); err != nil {
+		g.w.facts.count("crash before a commit")
 		return broker.Device{}, err
 	}
 	f := g.w.facts
@@ -149,24 +211,34 @@ func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Device, 
 		f.loggedIn(requestOf(ctx), &l.Session)
 	}
 	f.mu.Unlock()
-	return d, after(err, g.pause(ctx))
+	return d, g.after(ctx, err)
 }
 
-// ambush lets an operator disable the device at about the time of its commit, now and then.
+// ambush lets the device be disabled, or the replica crash, at about the time of a
+// commit, now and then.
 func (g *gate) ambush(ctx context.Context, id ident.Device) {
-	choices := requestOf(ctx).dice
-	if choices == nil || g.w.net.isCalm() || choices.roll(15) != 0 {
+	r := requestOf(ctx)
+	if r.replica == nil || g.w.net.isCalm() {
 		return
 	}
-	operator := &request{dice: &dice{rng: rand.New(rand.NewPCG(choices.word(), 0))}}
-	g.w.goes(func() {
-		_, _ = g.w.dir.DisableDevice(context.WithValue(g.w.ctx, requestKey{}, operator), id)
-	})
+	switch r.who.dice.roll(40) {
+	case 0, 1:
+		g.w.facts.count("disabling during a commit")
+		g.w.operate(func(ctx context.Context) { _, _ = g.w.dir.DisableDevice(ctx, id) })
+	case 2:
+		g.w.fail(r.replica, 10*time.Millisecond)
+	}
 }
 
 // UpdateSession commits and tells facts in one step.
 func (g *gate) UpdateSession(ctx context.Context, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error) {
+	var of ident.Device
+	if s, err := g.Store.Session(ctx, id); err == nil {
+		of = s.Device
+		g.ambush(ctx, of)
+	}
 	if err := g.pause(ctx); err != nil {
+		g.w.facts.count("crash before a commit")
 		return broker.Session{}, err
 	}
 	f := g.w.facts
@@ -174,9 +246,11 @@ func (g *gate) UpdateSession(ctx context.Context, id ident.UUID, change func(*br
 	s, err := g.Store.UpdateSession(ctx, id, change)
 	if err == nil {
 		f.refreshed(requestOf(ctx), &s)
+	} else if f.disabled[of] {
+		f.counts["commit of a refresh refused after disabling"]++
 	}
 	f.mu.Unlock()
-	return s, after(err, g.pause(ctx))
+	return s, g.after(ctx, err)
 }
 
 // UpdateDevice is the operators'.
@@ -191,27 +265,22 @@ func (g *gate) UpdateDevice(ctx context.Context, id ident.Device, change func(*b
 		f.changed(&d)
 	}
 	f.mu.Unlock()
-	return d, after(err, g.pause(ctx))
+	return d, g.after(ctx, err)
 }
 
-// after gives the store's own error before a crash's.
-func after(err, crash error) error {
+// after pauses when the store has answered. It gives the store's own error before a crash's.
+func (g *gate) after(ctx context.Context, err error) error {
+	crash := g.pause(ctx)
+	switch {
+	case errors.Is(err, broker.ErrUsed):
+		g.w.facts.count("commit of a used exchange refused")
+	case errors.Is(err, broker.ErrInactive):
+		g.w.facts.count("commit of a login refused after disabling")
+	case err == nil && crash != nil:
+		g.w.facts.count("crash between a commit and its acknowledgement")
+	}
 	if err != nil {
 		return err
 	}
 	return crash
-}
-
-// reader is seeded randomness that many may read.
-type reader struct {
-	mu sync.Mutex // guards r
-	r  *rand.ChaCha8
-}
-
-var _ io.Reader = (*reader)(nil)
-
-func (r *reader) Read(b []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.r.Read(b)
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +19,7 @@ type thief struct {
 	hasKey bool
 	record agent.Record
 	link   *conn
-	dice   *dice
+	actor  *actor
 }
 
 // steal copies d's state and perhaps its key, and tells the network of an old grant.
@@ -29,9 +30,10 @@ func (w *World) steal(d *device, number int) *thief {
 	if !r.Enrolled {
 		return nil
 	}
-	th := &thief{w: w, number: number, victim: d, prover: w.wrongKey, record: r, hasKey: w.fate.roll(2) == 0, dice: w.newDice("thief %d", number)}
+	th := &thief{w: w, number: number, victim: d, record: r, hasKey: w.fate.dice.roll(2) == 0, actor: w.newActor(w.newDice("thief %d", number))}
+	th.prover = prover{w.wrongKey, th.actor}
 	if th.hasKey {
-		th.prover = d.key
+		th.prover = prover{d.key, th.actor}
 	}
 	if g := a.Current(); g != nil {
 		w.net.mu.Lock()
@@ -41,7 +43,7 @@ func (w *World) steal(d *device, number int) *thief {
 		}
 		w.net.mu.Unlock()
 	}
-	w.facts.say("a thief copies %s, with the key: %v", d.id, th.hasKey)
+	w.facts.happens(fmt.Sprintf("thief, with the key: %v", th.hasKey), "a thief copies %s, with the key: %v", d.id, th.hasKey)
 	return th
 }
 
@@ -50,10 +52,12 @@ func (th *thief) Load(context.Context) (agent.Record, error) { return th.record,
 
 // Save means that the thief got in.
 func (th *thief) Save(_ context.Context, r agent.Record) error {
+	th.actor.turn()
 	th.link.mu.Lock()
 	call, last := th.link.call, th.link.last
 	th.link.mu.Unlock()
 	th.w.facts.accepted("the thief of "+th.victim.id.String(), call, last)
+	th.w.facts.count("thief with the key got in")
 	if !th.hasKey {
 		th.w.facts.violate("a thief without the key of %s got in", th.victim.id)
 	}
@@ -64,21 +68,26 @@ func (th *thief) Save(_ context.Context, r agent.Record) error {
 // try uses what was stolen, once or a few times.
 func (th *thief) try() {
 	a, err := agent.New(th.w.ctx, agent.Config{
-		Device: th.victim.id, Prover: th.prover, State: th, Random: th.w.reader("thief %d's agent", th.number),
+		Device: th.victim.id, Prover: th.prover, State: th, Random: th.w.readerOf(th.actor, "thief %d's agent", th.number),
 	})
 	if err != nil {
 		return
 	}
-	for i := range 1 + th.dice.roll(3) {
-		if !th.w.sleep(th.dice.upTo(2 * time.Minute)) {
+	for i := range 1 + th.actor.dice.roll(3) {
+		if !th.actor.sleep(th.w.ctx, th.actor.dice.upTo(2*time.Minute)) {
 			return
 		}
 		ctx, cancel := context.WithTimeout(th.w.ctx, 30*time.Second)
-		th.link = th.w.connect(fmt.Sprintf("thief %d", th.number), i, time.Now().Add(anonymousLife))
-		if th.dice.roll(3) == 0 {
-			_, _ = a.Renew(ctx, th.link, agent.Ask{})
+		th.link = th.w.connect(th.actor, fmt.Sprintf("thief %d", th.number), i, time.Now().Add(anonymousLife))
+		if th.actor.dice.roll(3) == 0 {
+			_, err = a.Renew(ctx, th.link, agent.Ask{})
 		} else {
-			_, _ = a.Refresh(ctx, th.link, agent.Ask{})
+			_, err = a.Refresh(ctx, th.link, agent.Ask{})
+		}
+		th.actor.turn()
+		var refusal *protocol.Refusal
+		if errors.As(err, &refusal) && !th.hasKey {
+			th.w.facts.count("thief without the key refused")
 		}
 		th.link.end()
 		cancel()

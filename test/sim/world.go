@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
-	mathrand "math/rand/v2"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/signetd/signet/agent"
@@ -19,11 +17,8 @@ import (
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/directory"
-	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
-	"github.com/signetd/signet/protocol/token"
-	"github.com/signetd/signet/protocol/verify"
 	"github.com/signetd/signet/test/harness"
 )
 
@@ -49,39 +44,45 @@ type World struct {
 	cluster  []byte
 	pool     ident.Pool
 	dir      *directory.Directory
-	verifier *verify.Verifier
+	stage    *stage
+	actors   int    // so far
+	fate     *actor // misfortune, and the world's own voice
 	replicas []*replica
 	devices  []*device
 	wrongKey agent.Prover
 	net      *network
 	facts    *facts
 	thieves  int
-
-	fate *dice // misfortune's own
 }
 
 // An Outcome is what a run came to.
 type Outcome struct {
 	Violations []string
 	Story      []string
-	Digest     string // of the whole story: the same seed gives the same
+	Digest     string // of the story and of every byte that was carried: the same seed gives the same
 	Counts     map[string]int
 }
 
-// Run lives the world of a seed to its end. It must be called in a synctest bubble.
+// Run lives the world of a seed to its end. It must be called in a synctest bubble,
+// with the process's randomness seeded (testing/cryptotest).
 func Run(t *testing.T, seed uint64, folder string) (*Outcome, error) {
 	w := &World{seed: seed, facts: newFacts()}
-	w.fate = w.newDice("fate")
+	w.stage = newStage(w.newDice("turns"))
+	w.fate = w.newActor(w.newDice("fate"))
 	w.ctx, w.stop = context.WithCancel(t.Context())
 	defer w.stop()
 	if err := w.build(t, folder); err != nil {
 		return nil, err
 	}
+	go w.stage.conduct()
+	defer close(w.stage.over)
+	w.fate.turn()
 	for _, d := range w.devices {
-		w.goes(d.live)
+		w.goes(d.actor, d.live)
 	}
 	w.misfortune()
 	w.heal()
+	w.facts.end()
 	w.stop()
 	w.busy.Wait()
 	if err := w.store.Close(); err != nil {
@@ -101,7 +102,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if _, err := w.reader("cluster").Read(w.cluster); err != nil {
 		return err
 	}
-	g := &gate{Store: w.store, w: w, dice: w.newDice("operators")}
+	g := &gate{Store: w.store, w: w}
 	if w.dir, err = directory.New(directory.Config{Store: g, Sealer: w.secrets, Notifier: w, Issuer: "https://signet.example"}); err != nil {
 		return err
 	}
@@ -111,7 +112,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if _, err := w.dir.CreatePool(w.ctx, w.pool); err != nil {
 		return err
 	}
-	client := broker.Client{Pool: w.pool, ID: broker.DefaultClient, AccessLife: accessLife, RefreshLife: time.Hour, Grace: w.fate.upTo(3 * time.Minute).Round(time.Second)}
+	client := broker.Client{Pool: w.pool, ID: broker.DefaultClient, AccessLife: accessLife, RefreshLife: time.Hour, Grace: w.fate.dice.upTo(3 * time.Minute).Round(time.Second)}
 	if err := w.store.PutClient(w.ctx, client); err != nil {
 		return err
 	}
@@ -119,31 +120,16 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	w.net = &network{w: w, mine: mine, calls: map[protocol.CallID]*overheard{}, loot: map[string]*protocol.GrantBody{}}
+	w.net = &network{w: w, mine: mine, calls: map[protocol.CallID]*overheard{}, tried: map[[32]byte]bool{}, loot: map[string]*protocol.GrantBody{}}
 	for i := range replicas {
-		r := &replica{w: w, number: i}
+		r := &replica{w: w, number: i, dice: w.newDice("clock of replica %d", i)}
 		if err := r.start(); err != nil {
 			return err
 		}
 		w.replicas = append(w.replicas, r)
 	}
-	if w.verifier, err = w.newVerifier(); err != nil {
-		return err
-	}
 	w.wrongKey = harness.NewEd25519(t)
 	return w.populate(t)
-}
-
-func (w *World) newVerifier() (*verify.Verifier, error) {
-	ring, err := mint.NewKeys(w.store, w.secrets, nil).Ring(w.ctx, w.pool)
-	if err != nil {
-		return nil, err
-	}
-	set, err := verify.NewKeySet(ring.Verifiers...)
-	if err != nil {
-		return nil, err
-	}
-	return verify.New(verify.Config{Issuer: ring.Issuer, Audience: w.pool.String(), Algorithms: []token.Alg{token.ES256}, Keys: set})
 }
 
 // populate makes the devices, each with a token for one enrolment.
@@ -161,7 +147,7 @@ func (w *World) populate(t *testing.T) error {
 		if err != nil {
 			return err
 		}
-		d := &device{w: w, id: ident.Device{Pool: w.pool, Name: name}, key: harness.NewEd25519(t), token: &tok, dice: w.newDice("lamp %d", i)}
+		d := &device{w: w, id: ident.Device{Pool: w.pool, Name: name}, key: harness.NewEd25519(t), token: &tok, actor: w.newActor(w.newDice("lamp %d", i))}
 		if i%2 == 1 {
 			d.key = harness.NewP256(t)
 		}
@@ -174,6 +160,7 @@ func (w *World) populate(t *testing.T) error {
 func (w *World) DeviceChanged(_ context.Context, id ident.Device, s broker.Status) {
 	for _, d := range w.devices {
 		if d.id == id && s != broker.StatusActive {
+			w.facts.count("connection of a disabled device ended")
 			d.cut()
 		}
 	}
@@ -181,43 +168,64 @@ func (w *World) DeviceChanged(_ context.Context, id ident.Device, s broker.Statu
 
 // misfortune happens for a while.
 func (w *World) misfortune() {
+	dice := w.fate.dice
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
-		w.sleep(w.fate.upTo(6 * time.Second))
-		d := w.devices[w.fate.roll(len(w.devices))]
-		switch w.fate.roll(12) {
+		w.fate.rest(dice.upTo(6 * time.Second))
+		d := w.devices[dice.roll(len(w.devices))]
+		switch dice.roll(13) {
 		case 0:
-			w.goes(func() { _, _ = w.dir.DisableDevice(w.ctx, d.id) }) // it may not be enrolled yet
+			w.operate(func(ctx context.Context) { _, _ = w.dir.DisableDevice(ctx, d.id) }) // it may not be enrolled yet
 		case 1, 2, 3:
-			w.goes(func() { _, _ = w.dir.EnableDevice(w.ctx, d.id) })
+			w.operate(func(ctx context.Context) { _, _ = w.dir.EnableDevice(ctx, d.id) })
 		case 4:
-			r, down := w.replicas[w.fate.roll(len(w.replicas))], w.fate.upTo(30*time.Second)
-			w.facts.say("replica %d crashes", r.number)
-			r.crash()
-			w.goes(func() {
-				if w.sleep(down) {
-					w.restart(r)
-				}
-			})
+			w.fail(w.replicas[dice.roll(len(w.replicas))], 0)
 		case 5:
-			years := time.Duration(w.fate.roll(80)-40) * 365 * 24 * time.Hour
-			w.facts.say("the clock of %s is %v off", d.id, years)
+			years := time.Duration(dice.roll(80)-40) * 365 * 24 * time.Hour
+			w.facts.happens("clock of a device jumps", "the clock of %s is %v off", d.id, years)
 			d.jump(years)
 		case 6:
-			w.facts.say("%s reboots", d.id)
+			w.facts.happens("reboot", "%s reboots", d.id)
 			d.restart()
 		case 7:
-			w.facts.say("%s loses its connection", d.id)
+			w.facts.happens("connection lost", "%s loses its connection", d.id)
 			d.cut()
 		case 8, 9:
 			d.hint() // not signed: anyone can make a device renew
+		case 10:
+			w.replicas[dice.roll(len(w.replicas))].skew()
 		default:
 			w.thieves++
 			if th := w.steal(d, w.thieves); th != nil {
-				w.goes(th.try)
+				w.goes(th.actor, th.try)
 			}
 		}
-		synctest.Wait() // one after another, or who is first would not be the seed's choice
 	}
+}
+
+// operate lets an operator do something, at his own pace.
+func (w *World) operate(f func(context.Context)) {
+	who := w.newActor(w.fate.dice.more())
+	w.goes(who, func() { f(w.as(who)) })
+}
+
+// as is a context for what who asks of the store.
+func (w *World) as(who *actor) context.Context {
+	return context.WithValue(w.ctx, requestKey{}, &request{who: who})
+}
+
+// fail crashes a replica within a time and starts it again.
+func (w *World) fail(r *replica, within time.Duration) {
+	who := w.newActor(w.fate.dice.more())
+	w.goes(who, func() {
+		if within > 0 {
+			who.rest(who.dice.upTo(within))
+		}
+		w.facts.happens("replica crashes", "replica %d crashes", r.number)
+		r.crash()
+		if who.sleep(w.ctx, who.dice.upTo(30*time.Second)) {
+			w.restart(r)
+		}
+	})
 }
 
 func (w *World) restart(r *replica) {
@@ -230,84 +238,34 @@ func (w *World) restart(r *replica) {
 // heal ends all faults and waits for every device.
 func (w *World) heal() {
 	w.net.settle()
-	w.sleep(3 * time.Minute) // what is under way arrives, thieves give up
+	w.fate.rest(3 * time.Minute) // what is under way arrives, thieves give up
 	for _, r := range w.replicas {
 		w.restart(r)
 	}
 	for _, d := range w.devices {
-		if _, err := w.dir.EnableDevice(w.ctx, d.id); err != nil && !errors.Is(err, broker.ErrNotFound) {
+		if _, err := w.dir.EnableDevice(w.as(w.fate), d.id); err != nil && !errors.Is(err, broker.ErrNotFound) {
 			w.facts.violate("enable %s: %v", d.id, err)
 		}
 	}
 	w.facts.say("the last fault is over")
 	healed := time.Now()
-	for time.Since(healed) < recovery {
-		w.sleep(time.Second)
-		missing := 0
-		for _, d := range w.devices {
-			if !d.lastIn().After(healed) {
-				missing++
-			}
-		}
-		if missing == 0 {
-			return
-		}
+	missing := func(d *device) bool { return !d.lastIn().After(healed) }
+	for slices.ContainsFunc(w.devices, missing) && time.Since(healed) < recovery {
+		w.fate.rest(time.Second)
 	}
 	for _, d := range w.devices {
-		if !d.lastIn().After(healed) {
+		if missing(d) {
 			w.facts.violate("%s is not in %v after the last fault: %v", d.id, recovery, d.agent.Status().Err)
+			continue
 		}
+		w.facts.happens("device in again", "%s is in %v after the last fault", d.id, d.lastIn().Sub(healed))
 	}
 }
 
-// goes runs f and lets the world wait for its end.
-func (w *World) goes(f func()) { w.busy.Go(f) }
-
-// sleep reports whether the world is still there after d.
-func (w *World) sleep(d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-w.ctx.Done():
-		return false
-	}
-}
-
-// dice are one actor's choices. Each actor has its own, so that what one does at
-// some instant is no other's choice at the same instant.
-type dice struct {
-	mu  sync.Mutex // guards rng
-	rng *mathrand.Rand
-}
-
-func (w *World) newDice(format string, args ...any) *dice {
-	return &dice{rng: mathrand.New(mathrand.NewChaCha8(w.derive(format, args...)))}
-}
-
-// roll gives 0 <= n < sides.
-func (d *dice) roll(sides int) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rng.IntN(sides)
-}
-
-func (d *dice) word() uint64 {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.rng.Uint64()
-}
-
-// upTo gives 0 < d <= most, to the nanosecond so that no two things happen at once.
-func (d *dice) upTo(most time.Duration) time.Duration { return time.Duration(d.roll(int(most))) + 1 }
-
-// short is the pause of a store call or a write to flash.
-func (d *dice) short() time.Duration { return d.upTo(5 * time.Millisecond) }
-
-func (w *World) derive(format string, args ...any) [32]byte {
-	return sha256.Sum256(fmt.Appendf(nil, "%d "+format, append([]any{w.seed}, args...)...))
-}
-
-// reader gives randomness that depends on the seed and the purpose only.
-func (w *World) reader(format string, args ...any) *reader {
-	return &reader{r: mathrand.NewChaCha8(w.derive(format, args...))}
+// goes lets who do f, from its next turn on, and the world wait for its end.
+func (w *World) goes(who *actor, f func()) {
+	w.busy.Go(func() {
+		who.turn()
+		f()
+	})
 }
