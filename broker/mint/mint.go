@@ -133,6 +133,13 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 		Subject: p.Device().Subject, Issuer: ring.Issuer,
 		Publish: filters(own.Publish), Subscribe: filters(own.Subscribe),
 	}
+	if p.Wish().Format == protocol.FormatJWT {
+		text, err := signIDJWT(p, claims, ring.Signer)
+		if err != nil {
+			return nil, fmt.Errorf("ID token: %w", err)
+		}
+		body.IDJWT = []byte(text)
+	}
 	if !s.Expires.IsZero() {
 		body.Refresh = m.refreshToken(s.ID, s.Generation)
 		body.Refreshes = uint32(s.Expires.Sub(p.At()) / time.Second)
@@ -202,6 +209,15 @@ func signAccess(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error
 func signID(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
 	return token.SignCWT(token.ID, &token.Claims{
 		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, Expires: c.Expires, Nonce: p.Wish().Nonce,
+	}, s)
+}
+
+// signIDJWT makes the ID token for those who read JWTs: it says who the device is,
+// which the CWT need not tell the device itself.
+func signIDJWT(p *auth.Proven, c *token.Claims, s *token.Signer) (string, error) {
+	return token.SignJWT(token.ID, &token.Claims{
+		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, Expires: c.Expires, Nonce: p.Wish().Nonce,
+		ID: c.ID, AuthTime: c.AuthTime, OriginID: c.OriginID, Device: c.Device, Groups: c.Groups,
 	}, s)
 }
 
