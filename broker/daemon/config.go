@@ -22,9 +22,10 @@ type Config struct {
 	Issuer string `yaml:"issuer" env:"ISSUER"`
 	Listen Listen `yaml:"listen" envPrefix:"LISTEN_"`
 	// Names are the DNS names and addresses that the server's certificate carries.
-	Names []string `yaml:"names" env:"NAMES"`
-	Hooks Hooks    `yaml:"hooks" envPrefix:"HOOKS_"`
-	Log   Log      `yaml:"log" envPrefix:"LOG_"`
+	Names  []string `yaml:"names" env:"NAMES"`
+	Limits Limits   `yaml:"limits" envPrefix:"LIMITS_"`
+	Hooks  Hooks    `yaml:"hooks" envPrefix:"HOOKS_"`
+	Log    Log      `yaml:"log" envPrefix:"LOG_"`
 	// Version is the program's, for the API document.
 	Version string `yaml:"-"`
 }
@@ -34,6 +35,16 @@ type Listen struct {
 	MQTT   string `yaml:"mqtt" env:"MQTT"`     // MQTT over TLS
 	HTTPS  string `yaml:"https" env:"HTTPS"`   // API, key sets, MQTT over WebSocket
 	Health string `yaml:"health" env:"HEALTH"` // health and metrics: plain HTTP
+}
+
+// Limits bound MQTT connections; 0 means the default that mqttd.Limits states,
+// negative none where that is possible. A source is an IPv4 address or an IPv6 /64.
+type Limits struct {
+	Connections int     `yaml:"connections" env:"CONNECTIONS"` // at once
+	Strangers   int     `yaml:"strangers" env:"STRANGERS"`     // at once, of those not authenticated
+	PerSource   int     `yaml:"per_source" env:"PER_SOURCE"`   // at once from one source
+	Rate        float64 `yaml:"rate" env:"RATE"`               // new ones a second from one source
+	Burst       int     `yaml:"burst" env:"BURST"`             // new ones at once from one source
 }
 
 // Hooks says which webhooks may be called.
@@ -118,6 +129,11 @@ func (c *Config) Check() error {
 	if len(c.Names) == 0 {
 		return fmt.Errorf("%w: names: at least one name or address for the server's certificate", ErrConfig)
 	}
+	for key, n := range map[string]int{"connections": c.Limits.Connections, "burst": c.Limits.Burst} {
+		if n < 0 {
+			return fmt.Errorf("%w: limits.%s %d: want 1 or more, or 0 for the default", ErrConfig, key, n)
+		}
+	}
 	if _, err := c.Log.level(); err != nil {
 		return err
 	}
@@ -128,7 +144,7 @@ func (c *Config) Check() error {
 }
 
 func keys() []string {
-	return []string{"data", "issuer", "listen", "mqtt", "https", "health", "names", "hooks", "allow", "log", "level", "format"}
+	return []string{"data", "issuer", "listen", "mqtt", "https", "health", "names", "limits", "connections", "strangers", "per_source", "rate", "burst", "hooks", "allow", "log", "level", "format"}
 }
 
 // nearest gives the key closest to s, if it is close enough to be meant.

@@ -149,7 +149,7 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 		return err
 	}
 	responder := exchange.New(authenticator, minter, d.store, d.log)
-	front, server, err := mqttfront.New(mqttd.Config{Log: d.log}, responder, d.store, d.keys, time.Now)
+	front, server, err := mqttfront.New(mqttd.Config{Log: d.log, Limits: d.cfg.Limits.mqttd()}, responder, d.store, d.keys, time.Now)
 	if err != nil {
 		return err
 	}
@@ -159,6 +159,10 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 		KeysChanged: d.keys.Forget,
 	})
 	return err
+}
+
+func (l Limits) mqttd() mqttd.Limits {
+	return mqttd.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst}
 }
 
 // clusterSecret gives 32 random bytes that every replica shares, made once.

@@ -2,11 +2,14 @@ package mqttd
 
 import (
 	"bufio"
+	"container/list"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +26,12 @@ var errEnding = errors.New("mqttd: the connection was ended")
 type conn struct {
 	net.Conn // raw or TLS
 	srv      *Server
+	source   netip.Prefix
 	direct   bool
+
+	// Guarded by the Server's mutex: what the intake counts.
+	counted  bool
+	stranger *list.Element // nil once it is a device's
 
 	in       framer // of the reading goroutine
 	retained bool   // of the reading goroutine: its PUBLISH in hand asks to be retained
@@ -57,6 +65,7 @@ func newConn(s *Server, nc net.Conn, direct bool) *conn {
 	return &conn{
 		Conn:     nc,
 		srv:      s,
+		source:   sourceOf(nc.RemoteAddr()),
 		direct:   direct,
 		in:       framer{r: bufio.NewReaderSize(nc, 512)},
 		pushed:   make(chan struct{}, 1),
@@ -80,11 +89,12 @@ func (c *conn) Read(p []byte) (int, error) {
 		<-c.hungUp
 		return 0, errEnding
 	}
-	n, err := c.in.read(p, c.limit)
-	var v *violation
-	if errors.As(err, &v) {
+	n, err := c.in.read(p, c)
+	if v, ok := errors.AsType[*violation](err); ok {
 		c.srv.cfg.Log.Debug("mqtt packet refused", "client", c.id.String(), "remote", c.RemoteAddr().String(), "error", err)
 		c.end(v.reason)
+	} else if errors.Is(err, os.ErrDeadlineExceeded) && c.session.Load() != nil {
+		c.end(ReasonKeepAlive)
 	}
 	if c.isEnding() {
 		<-c.hungUp
@@ -115,8 +125,25 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// SetDeadline takes mochi's keep-alive deadline, for reading only.
-func (c *conn) SetDeadline(t time.Time) error {
+// SetDeadline is called by mochi before each packet that it reads once a client
+// is admitted. Its keep-alive time overflows from 43,691 seconds on, so only the
+// moment is taken from it.
+func (c *conn) SetDeadline(time.Time) error {
+	var t time.Time
+	if k := c.in.keepAlive; k > 0 {
+		t = time.Now().Add(time.Duration(k) * 3 * time.Second / 2) // MQTT 5, section 3.1.2.10
+	}
+	return c.setReadDeadline(t)
+}
+
+// begun is called when a packet has begun to come and is not all there.
+func (c *conn) begun() {
+	if c.session.Load() != nil { // before that, the time to connect runs
+		_ = c.setReadDeadline(time.Now().Add(c.srv.cfg.PacketTimeout))
+	}
+}
+
+func (c *conn) setReadDeadline(t time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ending {

@@ -42,13 +42,20 @@ type framer struct {
 	ready   []byte // checked bytes not handed on yet
 	pass    int    // bytes of the present packet that need no check
 	version byte   // protocol level of the CONNECT; 0 before it
+
+	keepAlive uint16 // seconds, of the CONNECT
 }
 
-// read is io.Reader's Read. limit says how many bytes a packet may have after its
-// fixed header; it is asked once that has come.
-func (f *framer) read(p []byte, limit func() int) (int, error) {
+// A warden rules a framer.
+type warden interface {
+	limit() int // bytes that a packet may have after its fixed header; asked once that has come
+	begun()     // told that a packet has begun to come and is not all there
+}
+
+// read is io.Reader's Read.
+func (f *framer) read(p []byte, w warden) (int, error) {
 	for len(f.ready) == 0 && f.pass == 0 {
-		if err := f.next(limit); err != nil {
+		if err := f.next(w); err != nil {
 			return 0, err
 		}
 	}
@@ -63,7 +70,7 @@ func (f *framer) read(p []byte, limit func() int) (int, error) {
 }
 
 // next reads one fixed header, and the body of what has to be checked whole.
-func (f *framer) next(limit func() int) error {
+func (f *framer) next(w warden) error {
 	first, err := f.r.ReadByte()
 	if err != nil {
 		return err
@@ -72,17 +79,24 @@ func (f *framer) next(limit func() int) error {
 	if err := f.expected(kind); err != nil {
 		return err
 	}
+	early := f.r.Buffered() == 0
+	if early {
+		w.begun()
+	}
 	header, length, err := f.length([]byte{first})
 	if err != nil {
 		return err
 	}
 	whole := kind == typeConnect || kind == typeSubscribe || kind == typeUnsubscribe
-	most := limit()
+	most := w.limit()
 	if whole {
 		most = min(most, maxAnonymousPacket)
 	}
 	if length > most {
 		return &violation{ReasonTooLarge, fmt.Sprintf("a packet of type %d and %d bytes, at most %d are allowed", kind, length, most)}
+	}
+	if !early && f.r.Buffered() < length {
+		w.begun()
 	}
 	if !whole {
 		f.ready, f.pass = header, length
@@ -139,11 +153,11 @@ func (f *framer) connect(body []byte) error {
 	in.text()
 	level := in.byte()
 	in.byte() // flags
-	in.skip(2)
+	keepAlive := in.take(2)
 	if in.short || level == 0 {
 		return malformed("a CONNECT that ends early")
 	}
-	f.version = level
+	f.version, f.keepAlive = level, binary.BigEndian.Uint16(keepAlive)
 	return nil
 }
 
@@ -170,7 +184,10 @@ func checkFilters(body []byte, v5, subscribe bool) error {
 	if !in.short && len(in.b) == 0 {
 		return &violation{ReasonProtocol, "a SUBSCRIBE or UNSUBSCRIBE without a filter"}
 	}
-	for len(in.b) > 0 && !in.short {
+	for n := 0; len(in.b) > 0 && !in.short; n++ {
+		if n == maxFilters {
+			return &violation{ReasonQuota, fmt.Sprintf("a SUBSCRIBE or UNSUBSCRIBE with more than %d filters", maxFilters)}
+		}
 		if len(in.text()) == 0 {
 			in.short = true
 		}

@@ -327,7 +327,7 @@ func TestTooManySubscriptions(t *testing.T) {
 }
 
 func TestTooManyConnections(t *testing.T) {
-	f := start(t, func(c *Config, _ *fixture) { c.MaxConns = 1 })
+	f := start(t, func(c *Config, _ *fixture) { c.Limits.Conns = 1 })
 	first := f.mustConnect(as("p:n", 5))
 	f.dial().closed()
 	first.ping()
@@ -354,6 +354,12 @@ func TestStalledSubscriber(t *testing.T) {
 	eventually(t, "the stalled one is gone too", func() bool { return f.Count() == 0 })
 }
 
+// anyone is the warden of an unauthenticated client.
+type anyone struct{}
+
+func (anyone) limit() int { return maxAnonymousPacket }
+func (anyone) begun()     {}
+
 // FuzzFramer holds the framer to its promise: what it lets through is what came
 // in, and no SUBSCRIBE that goes through makes mochi's decoder panic.
 func FuzzFramer(f *testing.F) {
@@ -370,7 +376,7 @@ func FuzzFramer(f *testing.F) {
 		var out []byte
 		buf := make([]byte, 7)
 		for {
-			n, err := fr.read(buf, func() int { return maxAnonymousPacket })
+			n, err := fr.read(buf, anyone{})
 			out = append(out, buf[:n]...)
 			if err != nil {
 				break

@@ -114,10 +114,14 @@ func (s *Server) admit(ctx context.Context, c *conn, cl *mqtt.Client, pk packets
 	if err := s.clients.claim(ctx, c, sess, since); err != nil {
 		return err
 	}
+	sess = *c.session.Load() // a Review may have changed it
 	if !sess.Expires.IsZero() && !time.Now().Before(sess.Expires) {
 		return fmt.Errorf("expired at %v: %w", sess.Expires, packets.ErrNotAuthorized)
 	}
 	s.deadlines.set(c, sess.Expires)
+	if !sess.Device.IsZero() {
+		s.isDevice(c)
+	}
 	return nil
 }
 

@@ -32,6 +32,7 @@ const (
 	maxRequest         = 16 << 10 // bytes of a request to the Responder
 	maxJobsPerConn     = 4        // requests of one connection queued or in work
 	maxSubscriptions   = 128      // filters of one connection
+	maxFilters         = 32       // of one SUBSCRIBE or UNSUBSCRIBE
 	maxWritesPending   = 64       // messages waiting for one connection
 	maxInflight        = 64       // unacknowledged messages to one connection
 	hangUpGrace        = 300 * time.Millisecond
@@ -61,7 +62,16 @@ type Session struct {
 	Device  ident.Device // zero while anonymous
 	Grant   topic.Grant  // of no effect while anonymous
 	Expires time.Time    // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
+	// Subject and Began say what the session rests on: the device's identity at the
+	// time, and when what it showed was given to it. The Server keeps them for Review.
+	Subject ident.UUID
+	Began   time.Time
 }
+
+// A Judge says what a device's session comes to after something about the device
+// changed; false ends it. The device stays the same. It is called with locks held:
+// it must be quick, and must not call the Server.
+type Judge func(Session) (Session, bool)
 
 // A Gate decides on connections. Admit must not keep c.Password. Any error
 // refuses the connection; the client learns no more than "not authorized", or
@@ -87,7 +97,9 @@ const (
 	ReasonMalformed      Reason = 0x81
 	ReasonProtocol       Reason = 0x82
 	ReasonNotAuthorized  Reason = 0x87
+	ReasonBusy           Reason = 0x89 // it made room for others
 	ReasonShutdown       Reason = 0x8b
+	ReasonKeepAlive      Reason = 0x8d // nothing came in time, or only a part
 	ReasonTakenOver      Reason = 0x8e
 	ReasonTooLarge       Reason = 0x95
 	ReasonQuota          Reason = 0x97
@@ -101,9 +113,10 @@ type Config struct {
 	Respond Responder // required
 	Log     *slog.Logger
 
-	MaxConns       int           // connections at once, handshakes included; 10,000
+	Limits         Limits        // on connections
 	MaxPacket      int           // bytes of an authenticated client's packet; 64 KiB, at least 16 KiB
 	ConnectTimeout time.Duration // from accept to an admitted CONNECT, TLS handshake included; 10 s
+	PacketTimeout  time.Duration // from a packet's first byte to its last; 30 s
 	WriteTimeout   time.Duration // for a client that doesn't read; 10 s
 	AnonymousFor   time.Duration // life of a connection that doesn't authenticate; 5 min
 	Workers        int           // Responder calls at once; 256
@@ -117,11 +130,15 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
 	}
+	var err error
+	if c.Limits, err = c.Limits.withDefaults(); err != nil {
+		return c, err
+	}
 	for _, d := range []struct {
 		v    *int
 		def  int
 		name string
-	}{{&c.MaxConns, 10_000, "MaxConns"}, {&c.MaxPacket, 64 << 10, "MaxPacket"}, {&c.Workers, 256, "Workers"}, {&c.Queue, 4096, "Queue"}} {
+	}{{&c.MaxPacket, 64 << 10, "MaxPacket"}, {&c.Workers, 256, "Workers"}, {&c.Queue, 4096, "Queue"}} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
@@ -132,7 +149,7 @@ func (c Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&c.ConnectTimeout, 10 * time.Second}, {&c.WriteTimeout, 10 * time.Second}, {&c.AnonymousFor, 5 * time.Minute}} {
+	}{{&c.ConnectTimeout, 10 * time.Second}, {&c.PacketTimeout, 30 * time.Second}, {&c.WriteTimeout, 10 * time.Second}, {&c.AnonymousFor, 5 * time.Minute}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}
@@ -156,7 +173,8 @@ type Server struct {
 
 	mu        sync.Mutex // guards the rest: nothing is added once closed
 	closed    bool
-	open      map[*conn]struct{}
+	intake    intake
+	open      map[*conn]struct{} // being served, on their way out included
 	listeners map[net.Listener]struct{}
 }
 
@@ -169,6 +187,7 @@ func New(cfg Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg:       cfg,
+		intake:    intake{Limits: cfg.Limits},
 		clients:   newRegistry(),
 		deadlines: newDeadlines((*conn).expire),
 		open:      map[*conn]struct{}{},
@@ -248,8 +267,27 @@ func (s *Server) Upgrade(clientID string, sess Session) error {
 	if err != nil {
 		return fmt.Errorf("upgrading %q to %v: %w", clientID, sess.Device, err)
 	}
-	s.deadlines.set(c, sess.Expires)
+	s.isDevice(c)
+	s.deadlines.set(c, c.session.Load().Expires)
 	return nil
+}
+
+// Review judges every connection of a device anew, after something about the
+// device changed. Those that the judge gives up are sent farewell on their event
+// topic, then ended with r as by End; the others go on with what it gives, their
+// subscriptions checked against it at each delivery. A connection or upgrade
+// whose admission began before passes the same judge. It gives the number of
+// connections that it ended.
+func (s *Server) Review(d ident.Device, judge Judge, r Reason, farewell []byte) int {
+	kept, over := s.clients.review(d, judge)
+	for _, c := range kept {
+		s.deadlines.set(c, c.session.Load().Expires)
+	}
+	for _, c := range over {
+		_ = c.push(c.id.Event(), farewell) // a hint, to those that listen
+		c.end(r)
+	}
+	return len(over)
 }
 
 // End ends all connections of a device. When it returns, nothing more that they

@@ -8,8 +8,8 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// maxEnded bounds the memory of devices ended while others were being admitted.
-const maxEnded = 4096
+// maxMarks bounds the memory of devices ended or reviewed while others were being admitted.
+const maxMarks = 4096
 
 // errInUse refuses a client id that belongs to somebody else.
 var errInUse = fmt.Errorf("mqttd: the client id is in use")
@@ -17,9 +17,11 @@ var errInUse = fmt.Errorf("mqttd: the client id is in use")
 // registry knows the admitted connections, by client id and by device.
 //
 // A decision about a device (an admission, a request that ends in an upgrade)
-// takes time, and an End may come in between: then the decision must not take
-// effect. So decisions begin with the registry's epoch, each End moves it on and
-// notes its device, and a decision older than its device's last End is refused.
+// takes time, and an End or a Review may come in between: after an End the
+// decision must not take effect, after a Review it must pass the same judge as
+// the connections that were there. So decisions begin with the registry's epoch,
+// each End and Review moves it on and leaves a mark on its device, and a decision
+// older than its device's mark heeds it.
 type registry struct {
 	mu       sync.Mutex // guards the rest: End must see every connection that isn't refused
 	byID     map[string]*conn
@@ -29,14 +31,21 @@ type registry struct {
 	epoch    uint64
 	floor    uint64 // decisions begun before are refused, whatever their device
 	deciding int    // decisions under way
-	ended    map[ident.Device]uint64
+	marks    map[ident.Device]mark
+}
+
+// A mark is what decisions under way about a device have to heed.
+type mark struct {
+	ended    uint64 // epoch of its last End; 0: none
+	reviewed uint64 // epoch of its last Review; 0: none
+	judge    Judge  // of that Review
 }
 
 func newRegistry() registry {
 	return registry{
 		byID:     map[string]*conn{},
 		byDevice: map[ident.Device]map[*conn]struct{}{},
-		ended:    map[ident.Device]uint64{},
+		marks:    map[ident.Device]mark{},
 	}
 }
 
@@ -56,27 +65,65 @@ func (r *registry) finish() {
 
 func (r *registry) finishLocked() {
 	if r.deciding--; r.deciding == 0 {
-		clear(r.ended)
+		clear(r.marks)
 	}
 }
 
-func (r *registry) staleLocked(d ident.Device, since uint64) bool {
-	return !d.IsZero() && (since < r.floor || r.ended[d] > since)
+// heedLocked gives what a decision begun at since comes to now, false when it
+// is to be refused.
+func (r *registry) heedLocked(sess Session, since uint64) (Session, bool) {
+	m := r.marks[sess.Device]
+	switch {
+	case sess.Device.IsZero():
+		return sess, true
+	case since < r.floor, m.ended > since:
+		return sess, false
+	case m.reviewed > since:
+		now, ok := m.judge(sess)
+		return now, ok && now.Device == sess.Device
+	}
+	return sess, true
+}
+
+// markLocked leaves a mark on d for the decisions under way.
+func (r *registry) markLocked(d ident.Device, change func(*mark)) {
+	r.epoch++
+	if r.deciding == 0 {
+		return
+	}
+	if _, ok := r.marks[d]; !ok && len(r.marks) >= maxMarks {
+		clear(r.marks)
+		r.floor = r.epoch
+	}
+	m := r.marks[d]
+	change(&m)
+	r.marks[d] = m
 }
 
 // end notes that d ended and gives its connections.
 func (r *registry) end(d ident.Device) []*conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.epoch++
-	if r.deciding > 0 {
-		if len(r.ended) >= maxEnded {
-			clear(r.ended)
-			r.floor = r.epoch
-		}
-		r.ended[d] = r.epoch
-	}
+	r.markLocked(d, func(m *mark) { m.ended = r.epoch })
 	return r.ofDeviceLocked(d)
+}
+
+// review lets judge decide on each connection of d, and on those whose decisions
+// are under way; it gives the connections with a changed session and those that
+// are to end.
+func (r *registry) review(d ident.Device, judge Judge) (kept, over []*conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.markLocked(d, func(m *mark) { m.reviewed, m.judge = r.epoch, judge })
+	for _, c := range r.ofDeviceLocked(d) {
+		if sess, ok := judge(*c.session.Load()); ok && sess.Device == d {
+			c.session.Store(&sess)
+			kept = append(kept, c)
+		} else {
+			over = append(over, c)
+		}
+	}
+	return kept, over
 }
 
 // claim enters c under its client id. It takes the id over from another
@@ -102,7 +149,8 @@ func (r *registry) claim(ctx context.Context, c *conn, sess Session, since uint6
 func (r *registry) tryClaim(c *conn, sess Session, since uint64) (old *conn, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.staleLocked(sess.Device, since) {
+	sess, ok := r.heedLocked(sess, since)
+	if !ok {
 		return nil, ErrEnded
 	}
 	if old := r.byID[c.id.String()]; old != nil {
@@ -140,8 +188,11 @@ func (r *registry) upgrade(clientID string, sess Session) (*conn, error) {
 	if d := c.session.Load().Device; !d.IsZero() && d != sess.Device {
 		return nil, ErrOtherDevice
 	}
-	if c.jobs > 0 && r.staleLocked(sess.Device, c.since) {
-		return nil, ErrEnded
+	if c.jobs > 0 {
+		var ok bool
+		if sess, ok = r.heedLocked(sess, c.since); !ok {
+			return nil, ErrEnded
+		}
 	}
 	r.bindLocked(c, sess)
 	return c, nil

@@ -28,10 +28,11 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			if c := s.admitConn(nc); c != nil {
+			_, direct := nc.(*tls.Conn)
+			if c := s.admitConn(nc, direct); c != nil {
 				go s.serve(c)
 			} else {
-				_ = nc.Close()
+				cut(nc) // without a word: it cost nothing so far
 			}
 			continue
 		case ctx.Err() != nil, s.isClosed():
@@ -52,12 +53,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // ServeConn serves one connection that was accepted elsewhere, until it ends.
 // When ctx ends the client is told that the server is shutting down. It closes nc.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
-	c := s.admitConn(nc)
+	_, direct := nc.(*tls.Conn)
+	c := s.admitConn(nc, direct)
 	if c == nil {
-		_ = nc.Close()
+		cut(nc)
 		return
 	}
-	defer context.AfterFunc(ctx, func() { c.shutDown() })()
+	defer context.AfterFunc(ctx, func() { c.drop(ReasonShutdown) })()
 	s.serve(c)
 }
 
@@ -74,30 +76,70 @@ func (s *Server) Handler() http.Handler {
 			return
 		}
 		// The request's context ends with this function, no sooner.
-		nc := websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary)
-		c := s.admitConn(nc)
+		nc := webConn{websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), ws, webAddr(r.RemoteAddr)}
+		c := s.admitConn(nc, r.TLS != nil)
 		if c == nil {
-			_ = ws.Close(websocket.StatusTryAgainLater, "busy")
+			cut(nc)
 			return
 		}
-		c.direct = r.TLS != nil
 		s.serve(c)
 	})
 }
 
-// admitConn counts a connection in; nil when there are too many or the server
-// is closed. Every connection that it gives must be served.
-func (s *Server) admitConn(nc net.Conn) *conn {
+// A webConn is a WebSocket that knows where its client is.
+type webConn struct {
+	net.Conn
+	ws     *websocket.Conn
+	remote webAddr
+}
+
+func (w webConn) RemoteAddr() net.Addr { return w.remote }
+
+type webAddr string
+
+func (webAddr) Network() string  { return "tcp" }
+func (a webAddr) String() string { return string(a) }
+
+// cut closes nc without a word and without waiting for the other side.
+func cut(nc net.Conn) {
+	switch nc := nc.(type) {
+	case *tls.Conn:
+		_ = nc.NetConn().Close()
+	case webConn:
+		_ = nc.ws.CloseNow()
+	default:
+		_ = nc.Close()
+	}
+}
+
+// admitConn counts a connection in; nil when a limit or the server's end says
+// no. Every connection that it gives must be served.
+func (s *Server) admitConn(nc net.Conn, direct bool) *conn {
+	c := newConn(s, nc, direct)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || len(s.open) >= s.cfg.MaxConns {
+	if s.closed {
 		return nil
 	}
-	_, direct := nc.(*tls.Conn)
-	c := newConn(s, nc, direct)
+	out, err := s.intake.enter(c, time.Now())
+	if err != nil {
+		s.cfg.Log.Debug("mqtt connection refused", "remote", c.RemoteAddr().String(), "error", err)
+		return nil
+	}
+	if out != nil {
+		s.cfg.Log.Debug("mqtt connection dropped to make room", "remote", out.RemoteAddr().String())
+		s.wg.Go(func() { out.drop(ReasonBusy) })
+	}
 	s.open[c] = struct{}{}
 	s.wg.Add(1)
 	return c
+}
+
+// isDevice notes that c is a device's now.
+func (s *Server) isDevice(c *conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.intake.admitted(c)
 }
 
 // serve has mochi read a connection to its end and leaves nothing of it behind,
@@ -124,6 +166,7 @@ func (s *Server) forget(c *conn) {
 	c.linger()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.intake.leave(c)
 	delete(s.open, c)
 }
 
@@ -137,13 +180,13 @@ func (s *Server) evict(cl *mqtt.Client) {
 	}
 }
 
-// shutDown ends a connection in whatever state it is.
-func (c *conn) shutDown() {
+// drop ends a connection in whatever state it is.
+func (c *conn) drop(r Reason) {
 	if c.session.Load() == nil {
-		_ = c.Conn.Close()
+		cut(c.Conn)
 		return
 	}
-	c.end(ReasonShutdown)
+	c.end(r)
 }
 
 // Close ends the server: listeners first, then every connection, its last will
@@ -160,7 +203,7 @@ func (s *Server) Close(ctx context.Context) error {
 		_ = ln.Close()
 	}
 	for c := range s.open {
-		c.shutDown()
+		c.drop(ReasonShutdown)
 	}
 	s.mu.Unlock()
 
@@ -184,7 +227,7 @@ func (s *Server) drain(ctx context.Context) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			for c := range s.open {
-				_ = c.Conn.Close()
+				cut(c.Conn)
 			}
 			return fmt.Errorf("mqttd: closing: %w", ctx.Err())
 		}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -24,9 +25,10 @@ import (
 	"github.com/signetd/signet/protocol/verify"
 )
 
-// Directory finds devices.
+// Directory finds devices and what their logins left behind.
 type Directory interface {
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
+	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
 }
 
 // A Front is a mqttd.Gate and the Responder behind it.
@@ -37,6 +39,8 @@ type Front struct {
 	now      func() time.Time
 	log      *slog.Logger
 	server   *mqttd.Server
+
+	changing sync.Mutex // orders reading a changed device and judging by it
 }
 
 // New makes a Front and the server it stands behind. cfg's Gate and Respond are the Front's.
@@ -71,13 +75,47 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Session, erro
 	if err != nil {
 		return mqttd.Session{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
 	}
-	if d.Status != broker.StatusActive || d.Subject != claims.Subject {
-		return mqttd.Session{}, fmt.Errorf("%w: %s is %s, or the token is another device's", errRefused, id, d.Status)
+	began, err := f.began(ctx, id, claims)
+	if err != nil {
+		return mqttd.Session{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
 	}
-	if !claims.IssuedAt.IsZero() && !claims.IssuedAt.After(d.SessionsAfter) {
-		return mqttd.Session{}, fmt.Errorf("%w: %s: the session was ended", errRefused, id)
+	sess, ok := judge(&d, mqttd.Session{Device: id, Subject: claims.Subject, Began: began, Expires: claims.Expires})
+	if !ok {
+		return mqttd.Session{}, fmt.Errorf("%w: %s is %s, its session was ended, or the token is another device's", errRefused, id, d.Status)
 	}
-	return mqttd.Session{Device: id, Grant: topic.DefaultGrant(id), Expires: claims.Expires}, nil
+	return sess, nil
+}
+
+var errEnded = errors.New("the session was ended")
+
+// began is when the session of a token began: exact when the token names its
+// session, otherwise the earliest that it can have been.
+func (f *Front) began(ctx context.Context, id ident.Device, c *token.Claims) (time.Time, error) {
+	if !c.OriginID.IsZero() {
+		s, err := f.dir.Session(ctx, c.OriginID)
+		switch {
+		case err == nil && (s.Device != id || s.Revoked):
+			return time.Time{}, errEnded
+		case err == nil:
+			return s.Created, nil
+		case !errors.Is(err, broker.ErrNotFound): // its row may go before its last token
+			return time.Time{}, err
+		}
+	}
+	if !c.IssuedAt.IsZero() {
+		return c.IssuedAt, nil
+	}
+	return broker.EarliestIssue(c.Expires), nil
+}
+
+// judge is the only decision on a device's session: what it comes to while d is
+// what the directory says, and false when it is over.
+func judge(d *broker.Device, s mqttd.Session) (mqttd.Session, bool) {
+	if d.Status != broker.StatusActive || d.Subject != s.Subject || !s.Began.After(d.SessionsAfter) {
+		return mqttd.Session{}, false
+	}
+	s.Grant = topic.DefaultGrant(d.ID)
+	return s, true
 }
 
 func (f *Front) verify(ctx context.Context, pool ident.Pool, password []byte) (*token.Claims, error) {
@@ -99,33 +137,50 @@ func (f *Front) verify(ctx context.Context, pool ident.Pool, password []byte) (*
 	return v.Verify(ctx, password)
 }
 
-// respond answers one request and, when it was granted, makes the connection the device's.
+// respond answers one request and, when it was granted, makes the connection the
+// device's before the device hears of it: what it sends next may count on it.
 func (f *Front) respond(ctx context.Context, clientID string, direct bool, request []byte) ([]byte, func()) {
 	r := f.exchange.Respond(ctx, exchange.Caller{Direct: direct}, request)
-	if r.Admitted == nil {
-		return r.Message, nil
+	if a := r.Admitted; a != nil {
+		if a.KeyReplaced {
+			f.DeviceChanged(ctx, a.Device, broker.StatusActive)
+		}
+		f.upgrade(ctx, clientID, a)
 	}
-	return r.Message, func() { f.upgrade(ctx, clientID, r.Admitted) }
+	return r.Message, nil
 }
 
 func (f *Front) upgrade(ctx context.Context, clientID string, a *exchange.Admission) {
-	s := mqttd.Session{Device: a.Device, Grant: topic.DefaultGrant(a.Device), Expires: a.Expires}
+	s := mqttd.Session{Device: a.Device, Subject: a.Subject, Began: a.Began, Expires: a.Expires, Grant: topic.DefaultGrant(a.Device)}
 	if err := f.server.Upgrade(clientID, s); err != nil {
 		f.log.InfoContext(ctx, "connection not upgraded", "device", a.Device.String(), "err", err)
 	}
 }
 
-// DeviceChanged tells a device's connections, and ends them when it may no more.
+// DeviceChanged brings a device's connections in line with what is stored of it:
+// it tells and ends those that it may have no more, and goes on with the others
+// under today's grant. When the store can't be read, it ends them all.
 func (f *Front) DeviceChanged(ctx context.Context, id ident.Device, status broker.Status) {
-	name := protocol.EventRenew
-	if status != broker.StatusActive {
-		name = protocol.EventDisabled
+	ctx = context.WithoutCancel(ctx) // the change is made, whoever asked for it has gone or not
+	f.changing.Lock()
+	defer f.changing.Unlock()
+	d, err := f.dir.Device(ctx, id)
+	if err != nil && !errors.Is(err, broker.ErrNotFound) {
+		f.log.ErrorContext(ctx, "changed device not readable, ending its connections", "device", id.String(), "err", err)
 	}
+	if err != nil || status != broker.StatusActive || d.Status != broker.StatusActive {
+		f.server.PushDevice(id, f.event(ctx, protocol.EventDisabled))
+		f.server.End(id, mqttd.ReasonAdministrative)
+		return
+	}
+	f.server.Review(id, func(s mqttd.Session) (mqttd.Session, bool) { return judge(&d, s) },
+		mqttd.ReasonAdministrative, f.event(ctx, protocol.EventRenew))
+}
+
+func (f *Front) event(ctx context.Context, name string) []byte {
 	raw, err := protocol.Encode(&protocol.Event{Name: name})
 	if err != nil {
 		f.log.ErrorContext(ctx, "encode event", "err", err)
-		return
 	}
-	f.server.PushDevice(id, raw)
-	f.server.End(id, mqttd.ReasonAdministrative)
+	return raw
 }

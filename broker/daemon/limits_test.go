@@ -1,0 +1,32 @@
+package daemon
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/signetd/signet/broker/mqttd"
+)
+
+func TestLimitsConfig(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "signetd.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n")
+	c, err := Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := c.Limits.mqttd(), (mqttd.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	write("limits:\n  connections: -1\n")
+	if _, err := Load(file, nil); !errors.Is(err, ErrConfig) {
+		t.Errorf("no connections at all: %v", err)
+	}
+}

@@ -1,0 +1,308 @@
+package mqttfront_test
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/eclipse/paho.golang/paho"
+	paho3 "github.com/eclipse/paho.mqtt.golang"
+	"go.uber.org/goleak"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/mqttd"
+	"github.com/signetd/signet/broker/mqttfront"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/test/harness"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience bounds every wait of these tests; none measures time.
+const patience = 10 * time.Second
+
+// A fixture is a whole broker behind a plain MQTT port.
+type fixture struct {
+	*harness.Signet
+	t      *testing.T
+	front  *mqttfront.Front
+	server *mqttd.Server
+	addr   string
+}
+
+// start puts one together; wrap, if not nil, stands between the front and the store.
+func start(t *testing.T, wrap func(mqttfront.Directory) mqttfront.Directory) *fixture {
+	t.Helper()
+	f := &fixture{Signet: harness.New(t), t: t}
+	var dir mqttfront.Directory = f.Store
+	if wrap != nil {
+		dir = wrap(dir)
+	}
+	var err error
+	f.front, f.server, err = mqttfront.New(mqttd.Config{Log: slog.New(slog.DiscardHandler)}, f.Exchange, dir, f.Keys, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Directory.Notifier = f.front
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.addr = ln.Addr().String()
+	served := make(chan error, 1)
+	go func() { served <- f.server.Serve(context.Background(), ln) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := f.server.Close(ctx); err != nil {
+			t.Error(err)
+		}
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	return f
+}
+
+// device makes a device's agent; it is not enrolled yet.
+func (f *fixture) device(name string, key agent.Prover, client string) *agent.Agent {
+	f.t.Helper()
+	a, err := agent.New(f.t.Context(), agent.Config{
+		Device: f.Name(f.t, name), Prover: key, State: &harness.Memory{}, Client: client, Pin: f.Pin(f.t),
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return a
+}
+
+// enrolled makes a device's agent and enrols it, and gives what was granted.
+func (f *fixture) enrolled(name string, replace bool) (*agent.Agent, *agent.Grant) {
+	f.t.Helper()
+	_, text, err := f.Directory.CreateEnrolToken(f.t.Context(), directory.NewEnrolToken{Pool: f.Pool, Replace: replace})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	tok, err := protocol.ParseEnrolToken(text)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	a := f.device(name, harness.NewP256(f.t), "")
+	g, err := a.Enrol(f.t.Context(), f, agent.Voucher{Token: &tok})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return a, g
+}
+
+// login authenticates a over link and gives its access token.
+func (f *fixture) login(a *agent.Agent, link agent.Link, format protocol.Format) []byte {
+	f.t.Helper()
+	g, err := a.Authenticate(f.t.Context(), link, agent.Ask{Format: &format})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return g.Access
+}
+
+// anonymous connects without a name, as a device does that is not authenticated.
+func (f *fixture) anonymous() *mqttlink.Link {
+	f.t.Helper()
+	l, err := mqttlink.Dial(f.t.Context(), mqttlink.Options{Broker: "mqtt://" + f.addr})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// sign makes an access token of any content with the pool's own key.
+func (f *fixture) sign(class token.Class, change func(*token.Claims)) (cwt, jwt []byte) {
+	f.t.Helper()
+	ring, err := f.Keys.Ring(f.t.Context(), f.Pool)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	d, err := f.Directory.Device(f.t.Context(), f.Name(f.t, "lamp"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	key, err := token.ParseCOSEKey(d.Authenticators[0].Key)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	c := token.Claims{
+		Issuer: ring.Issuer, Subject: d.Subject, Audience: f.Pool.String(), IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour),
+		ID: []byte("12345678"), Confirmation: token.Confirm(key), ClientID: broker.DefaultClient, Nonce: []byte("a nonce of it"),
+	}
+	if class == token.Access {
+		c.Nonce = nil
+	}
+	change(&c)
+	text, err := token.SignJWT(class, &c, ring.Signer)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if class == token.Access {
+		c = *c.Compact()
+	}
+	if cwt, err = token.SignCWT(class, &c, ring.Signer); err != nil {
+		f.t.Fatal(err)
+	}
+	return cwt, []byte(text)
+}
+
+func base64url(b []byte) []byte { return base64.RawURLEncoding.AppendEncode(nil, b) }
+
+// A client is an MQTT client of either version, as programs have them.
+type client struct {
+	t         *testing.T
+	publish   func(topic, payload string) error // QoS 1
+	subscribe func(filter string) error
+	got       chan string // "topic payload"
+	ended     chan byte   // the reason; 0 in 3.1.1
+}
+
+var errRefused = errors.New("refused")
+
+// connect connects a device in MQTT version 4 (3.1.1) or 5 with a last will on its own topic.
+func (f *fixture) connect(version byte, user string, password []byte) (*client, error) {
+	f.t.Helper()
+	return f.connectAs(version, user, user, password)
+}
+
+func (f *fixture) connectAs(version byte, id, user string, password []byte) (*client, error) {
+	f.t.Helper()
+	c := &client{t: f.t, got: make(chan string, 16), ended: make(chan byte, 2)}
+	if version == 5 {
+		return c, c.dial5(f.addr, id, user, password)
+	}
+	return c, c.dial4(f.addr, id, user, password)
+}
+
+func (f *fixture) mustConnect(version byte, user string, password []byte) *client {
+	f.t.Helper()
+	c, err := f.connect(version, user, password)
+	if err != nil {
+		f.t.Fatalf("version %d, %s: %v", version, user, err)
+	}
+	return c
+}
+
+const will = "devices/demo/lamp/gone"
+
+func (c *client) dial4(addr, id, user string, password []byte) error {
+	o := paho3.NewClientOptions().AddBroker("tcp://"+addr).SetClientID(id).SetProtocolVersion(4).SetUsername(user).SetPassword(string(password)).
+		SetAutoReconnect(false).SetConnectTimeout(patience).SetOrderMatters(false).SetWill(will, "4", 1, false).
+		SetConnectionLostHandler(func(paho3.Client, error) { c.ended <- 0 })
+	m := paho3.NewClient(o)
+	c.t.Cleanup(func() { m.Disconnect(0) })
+	wait := func(t paho3.Token) error {
+		if !t.WaitTimeout(patience) {
+			c.t.Fatal("no answer")
+		}
+		return t.Error()
+	}
+	c.publish = func(topic, payload string) error { return wait(m.Publish(topic, 1, false, payload)) }
+	c.subscribe = func(filter string) error {
+		t := m.Subscribe(filter, 1, func(_ paho3.Client, m paho3.Message) { c.got <- m.Topic() + " " + string(m.Payload()) })
+		if err := wait(t); err != nil {
+			return err
+		}
+		if t.(*paho3.SubscribeToken).Result()[filter] > 2 {
+			return errRefused
+		}
+		return nil
+	}
+	return wait(m.Connect())
+}
+
+func (c *client) dial5(addr, id, user string, password []byte) error {
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		return err
+	}
+	c.t.Cleanup(func() { nc.Close() })
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	c.t.Cleanup(cancel)
+	m := paho.NewClient(paho.ClientConfig{
+		Conn: nc,
+		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
+			c.got <- p.Packet.Topic + " " + string(p.Packet.Payload)
+			return true, nil
+		}},
+		OnServerDisconnect: func(d *paho.Disconnect) { c.ended <- d.ReasonCode },
+	})
+	c.publish = func(topic, payload string) error {
+		_, err := m.Publish(ctx, &paho.Publish{Topic: topic, QoS: 1, Payload: []byte(payload)})
+		return err
+	}
+	c.subscribe = func(filter string) error {
+		_, err := m.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1}}})
+		return err
+	}
+	_, err = m.Connect(ctx, &paho.Connect{
+		ClientID: id, Username: user, Password: password, UsernameFlag: true, PasswordFlag: true, KeepAlive: 30, CleanStart: true,
+		WillMessage: &paho.WillMessage{Topic: will, Payload: []byte("5"), QoS: 1},
+	})
+	if err == nil {
+		c.t.Cleanup(func() { _ = m.Disconnect(&paho.Disconnect{}) })
+	}
+	return err
+}
+
+// message waits for the next message.
+func (c *client) message() string {
+	c.t.Helper()
+	return receive(c.t, "a message", c.got)
+}
+
+// works proves that the client may talk on the device's own topics.
+func (c *client) works() {
+	c.t.Helper()
+	if err := c.publish("devices/demo/lamp/up", "1"); err != nil {
+		c.t.Errorf("publishing: %v", err)
+	}
+}
+
+// isOver waits for the end, with this reason if the version has one.
+func (c *client) isOver(version byte, want mqttd.Reason) {
+	c.t.Helper()
+	if got := receive(c.t, "the connection's end", c.ended); version == 5 && mqttd.Reason(got) != want {
+		c.t.Errorf("ended with reason %#x, want %#x", got, want)
+	}
+}
+
+func receive[T any](t *testing.T, what string, ch <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-ch:
+	case <-time.After(patience):
+		t.Fatalf("never: %s", what)
+	}
+	return v
+}
+
+// eventually waits for what has no event of its own.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// changed tells the front what a directory tells it that has nothing else to say.
+func (f *fixture) changed(id ident.Device) {
+	f.front.DeviceChanged(f.t.Context(), id, broker.StatusActive)
+}

@@ -1,0 +1,455 @@
+package mqttfront_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/mqttd"
+	"github.com/signetd/signet/broker/mqttfront"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/test/harness"
+)
+
+var versions = []byte{4, 5}
+
+// An access token is the password in each of its three forms, in both versions.
+func TestTokenAsPassword(t *testing.T) {
+	f := start(t, nil)
+	a, g := f.enrolled("lamp", false)
+	cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
+	for name, password := range map[string][]byte{
+		"JWT": jwt, "raw CWT": cwt, "base64url CWT": base64url(cwt), "the enrolment's": g.Access,
+	} {
+		for _, v := range versions {
+			c := f.mustConnect(v, "demo:lamp", password)
+			if err := c.subscribe("devices/demo/lamp/#"); err != nil {
+				t.Errorf("%s, version %d: subscribing: %v", name, v, err)
+			}
+			c.works()
+			if got := c.message(); got != "devices/demo/lamp/up 1" {
+				t.Errorf("%s, version %d: %q", name, v, got)
+			}
+			if err := c.subscribe("devices/demo/other/#"); err == nil {
+				t.Errorf("%s, version %d: another's topics", name, v)
+			}
+		}
+	}
+}
+
+func TestPasswordsRefused(t *testing.T) {
+	f := start(t, nil)
+	a, _ := f.enrolled("lamp", false)
+	other, _ := f.enrolled("other", false)
+	good := f.login(a, f, protocol.FormatJWT)
+	tampered := bytes.Clone(good)
+	tampered[len(tampered)-10] ^= 1
+	foreign := start(t, nil) // another broker with a pool and a device of the same names
+	b, _ := foreign.enrolled("lamp", false)
+	passwords := map[string][]byte{
+		"nothing": nil, "junk": []byte("let me in"), "tampered": tampered, "another's": f.login(other, f, protocol.FormatJWT),
+		"another broker's": foreign.login(b, foreign, protocol.FormatJWT), "cut": good[:len(good)-1], "huge": bytes.Repeat([]byte("x"), 60_000/8),
+	}
+	for name, change := range map[string]func(*token.Claims){
+		"expired":            func(c *token.Claims) { c.Expires = time.Now().Add(-2 * time.Second) }, // within a verifier's leeway
+		"for another":        func(c *token.Claims) { c.Audience = "door" },
+		"nobody's":           func(c *token.Claims) { c.Subject[0] ^= 1 },
+		"of an older device": func(c *token.Claims) { c.Subject[15] ^= 1 },
+	} {
+		passwords[name+", CWT"], passwords[name+", JWT"] = f.sign(token.Access, change)
+	}
+	passwords["ID token, CWT"], passwords["ID token, JWT"] = f.sign(token.ID, func(*token.Claims) {})
+	for name, password := range passwords {
+		for _, v := range versions {
+			if _, err := f.connect(v, "demo:lamp", password); err == nil {
+				t.Errorf("%s, version %d: admitted", name, v)
+			}
+		}
+	}
+	for _, user := range []string{"demo:other", "demo:nobody", "none:lamp", "lamp", "anon-00112233445566778899aabbccddeeff", "demo:lamp/x", "demo:+", ""} {
+		if _, err := f.connect(5, user, good); err == nil {
+			t.Errorf("the token of demo:lamp admitted %q", user)
+		}
+	}
+	f.mustConnect(5, "demo:lamp", good).works()
+}
+
+// A token's end is its connection's: version 5 hears "maximum connect time", which
+// is what the token granted; the last will is sent.
+func TestExpiry(t *testing.T) {
+	f := start(t, nil)
+	f.enrolled("lamp", false)
+	_, long := f.sign(token.Access, func(*token.Claims) {})
+	watcher, err := f.connectAs(5, "demo:lamp/watch", "demo:lamp", long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := watcher.subscribe(will); err != nil {
+		t.Fatal(err)
+	}
+	cwt, jwt := f.sign(token.Access, func(c *token.Claims) { c.Expires = time.Now().Add(2500 * time.Millisecond) })
+	clients := map[*client]byte{}
+	for _, v := range versions {
+		for form, password := range map[string][]byte{"cwt": cwt, "jwt": jwt} {
+			c, err := f.connectAs(v, "demo:lamp/"+form+fmt.Sprint(v), "demo:lamp", password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			clients[c] = v
+		}
+	}
+	for c, v := range clients {
+		c.isOver(v, mqttd.ReasonExpired)
+	}
+	wills := map[string]int{}
+	for range clients {
+		wills[watcher.message()]++
+	}
+	if wills[will+" 4"] != 2 || wills[will+" 5"] != 2 {
+		t.Errorf("wills: %v, want two of each version", wills)
+	}
+	watcher.works()
+}
+
+// When disabling returns, the device can do nothing more; it hears why, and its
+// tokens are worthless.
+func TestDisable(t *testing.T) {
+	f := start(t, nil)
+	for _, v := range versions {
+		a, _ := f.enrolled("lamp", true)
+		cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
+		c := f.mustConnect(v, "demo:lamp", jwt)
+		if err := c.subscribe("signet/v1/demo:lamp/ev"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Directory.DisableDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.server.PushDevice(f.Name(t, "lamp"), nil); n != 0 {
+			t.Error("a connection is still there")
+		}
+		if got := c.message(); !bytes.Contains([]byte(got), []byte(protocol.EventDisabled)) {
+			t.Errorf("version %d: told %q", v, got)
+		}
+		c.isOver(v, mqttd.ReasonAdministrative)
+		for _, password := range [][]byte{cwt, jwt} {
+			if _, err := f.connect(v, "demo:lamp", password); err == nil {
+				t.Error("a disabled device was admitted")
+			}
+		}
+		if _, err := f.Directory.EnableDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+			t.Fatal(err)
+		}
+		for _, password := range [][]byte{cwt, jwt} {
+			if _, err := f.connect(v, "demo:lamp", password); err == nil {
+				t.Error("a token from before was admitted after enabling")
+			}
+		}
+		f.mustConnect(v, "demo:lamp", f.login(a, f, protocol.FormatCWT)).works()
+	}
+}
+
+// Ended sessions stay ended, whatever form their tokens have; what is granted
+// afterwards counts, even in the same second, and survives later changes.
+func TestRevokeSessions(t *testing.T) {
+	f := start(t, nil)
+	id := f.Name(t, "lamp")
+	for _, v := range versions {
+		for _, format := range []protocol.Format{protocol.FormatCWT, protocol.FormatJWT} {
+			a, _ := f.enrolled("lamp", true)
+			before := f.login(a, f, format)
+			c := f.mustConnect(v, "demo:lamp", before)
+			c.works()
+			if _, err := f.Directory.RevokeSessions(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			c.isOver(v, mqttd.ReasonAdministrative)
+			if _, err := f.connect(v, "demo:lamp", before); err == nil {
+				t.Errorf("format %v: a token from before was admitted", format)
+			}
+			after := f.mustConnect(v, "demo:lamp", f.login(a, f, format))
+			f.changed(id)
+			after.works()
+			if _, err := f.Directory.RevokeSessions(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+			after.isOver(v, mqttd.ReasonAdministrative)
+		}
+	}
+}
+
+// A CWT that says neither when it was issued nor for which session is refused as
+// long as it could be from before, and no longer.
+func TestTokenWithoutIssueTime(t *testing.T) {
+	f := start(t, nil)
+	f.enrolled("lamp", false)
+	cut := time.Now().Add(-20 * time.Hour)
+	if _, err := f.Store.UpdateDevice(t.Context(), f.Name(t, "lamp"), func(d *broker.Device) error { d.SessionsAfter = cut; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for life, want := range map[time.Duration]bool{time.Hour: false, 3*time.Hour + 59*time.Minute: false, 4*time.Hour + time.Minute: true} {
+		cwt, jwt := f.sign(token.Access, func(c *token.Claims) { c.Expires = time.Now().Add(life) })
+		if _, err := f.connect(5, "demo:lamp", cwt); (err == nil) != want {
+			t.Errorf("a CWT with %v left: %v", life, err)
+		}
+		// With an issue time there is no doubt.
+		f.mustConnect(5, "demo:lamp", jwt)
+	}
+	_, old := f.sign(token.Access, func(c *token.Claims) { c.IssuedAt = cut.Add(-time.Second) })
+	if _, err := f.connect(5, "demo:lamp", old); err == nil {
+		t.Error("a JWT issued before was admitted")
+	}
+}
+
+// One session ended by an operator, or killed because its refresh token came back,
+// takes its tokens along where they name it.
+func TestRevokeOneSession(t *testing.T) {
+	f := start(t, nil)
+	a, _ := f.enrolled("lamp", false)
+	jwt := f.login(a, f, protocol.FormatJWT)
+	f.mustConnect(5, "demo:lamp", jwt)
+	sessions, err := f.Directory.ListSessions(t.Context(), f.Name(t, "lamp"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Directory.RevokeSession(t.Context(), f.Name(t, "lamp"), sessions[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.connect(5, "demo:lamp", jwt); err == nil {
+		t.Error("the token of an ended session was admitted")
+	}
+	// A session of another device proves nothing.
+	_, forged := f.sign(token.Access, func(c *token.Claims) { c.OriginID = f.otherSession() })
+	if _, err := f.connect(5, "demo:lamp", forged); err == nil {
+		t.Error("a token with another device's session was admitted")
+	}
+}
+
+func (f *fixture) otherSession() ident.UUID {
+	f.t.Helper()
+	_, _ = f.enrolled("other", false)
+	sessions, err := f.Directory.ListSessions(f.t.Context(), f.Name(f.t, "other"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return sessions[0].ID
+}
+
+// A change that takes nothing from the device ends nothing.
+func TestUnrelatedChange(t *testing.T) {
+	f := start(t, nil)
+	id := f.Name(t, "lamp")
+	a, _ := f.enrolled("lamp", false)
+	for _, v := range versions {
+		for _, format := range []protocol.Format{protocol.FormatCWT, protocol.FormatJWT} {
+			c := f.mustConnect(v, "demo:lamp", f.login(a, f, format))
+			if _, err := f.Directory.UpdateDevice(t.Context(), id, []string{"attic"}, map[string]string{"room": "7"}); err != nil {
+				t.Fatal(err)
+			}
+			f.changed(id)
+			c.works()
+			select {
+			case r := <-c.ended:
+				t.Errorf("version %d: ended with %#x", v, r)
+			default:
+			}
+		}
+	}
+}
+
+// Another key ends what the old one began, and nothing else.
+func TestKeyReplaced(t *testing.T) {
+	f := start(t, nil)
+	for _, v := range versions {
+		old, _ := f.enrolled("lamp", true)
+		cwt, jwt := f.login(old, f, protocol.FormatCWT), f.login(old, f, protocol.FormatJWT)
+		c := f.mustConnect(v, "demo:lamp", jwt)
+
+		// The new key's enrolment comes over MQTT, as the broker learns of it.
+		link := f.anonymous()
+		_, text, err := f.Directory.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: f.Pool, Replace: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tok, err := protocol.ParseEnrolToken(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := f.device("lamp", harness.NewEd25519(t), "")
+		g, err := a.Enrol(t.Context(), link, agent.Voucher{Token: &tok})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.isOver(v, mqttd.ReasonAdministrative)
+		if err := link.Publish(t.Context(), "devices/demo/lamp/up", 1, nil); err != nil {
+			t.Errorf("the connection of the new key: %v", err)
+		}
+		for _, password := range [][]byte{cwt, jwt} {
+			if _, err := f.connect(v, "demo:lamp", password); err == nil {
+				t.Error("a token of the old key was admitted")
+			}
+		}
+		f.mustConnect(v, "demo:lamp", g.Access).works()
+		// Enrolling again with the same key replaces nothing.
+		same := f.mustConnect(v, "demo:lamp", g.Access)
+		if _, err := a.Enrol(t.Context(), f.anonymous(), agent.Voucher{}); err != nil {
+			t.Fatal(err)
+		}
+		same.works()
+	}
+}
+
+func TestDeletedAndMadeAgain(t *testing.T) {
+	f := start(t, nil)
+	a, _ := f.enrolled("lamp", false)
+	cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
+	c := f.mustConnect(5, "demo:lamp", jwt)
+	if err := f.Directory.DeleteDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+		t.Fatal(err)
+	}
+	c.isOver(5, mqttd.ReasonAdministrative)
+	_, g := f.enrolled("lamp", false)
+	for _, password := range [][]byte{cwt, jwt} {
+		if _, err := f.connect(5, "demo:lamp", password); err == nil {
+			t.Error("a token of the deleted device was admitted")
+		}
+	}
+	f.mustConnect(5, "demo:lamp", g.Access).works()
+}
+
+// broken is a store that can fail.
+type broken struct {
+	mqttfront.Directory
+	now atomic.Bool
+}
+
+func (b *broken) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
+	if b.now.Load() {
+		return broker.Device{}, errors.New("the disk is gone")
+	}
+	return b.Directory.Device(ctx, id)
+}
+
+// A change that can't be looked up is the worst that it could be.
+func TestChangeFailsClosed(t *testing.T) {
+	var store broken
+	f := start(t, func(d mqttfront.Directory) mqttfront.Directory { store.Directory = d; return &store })
+	a, _ := f.enrolled("lamp", false)
+	jwt := f.login(a, f, protocol.FormatJWT)
+	c := f.mustConnect(5, "demo:lamp", jwt)
+	store.now.Store(true)
+	if _, err := f.connect(5, "demo:lamp", jwt); err == nil {
+		t.Error("admitted without looking")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // whoever asked for the change has gone
+	store.now.Store(false)
+	f.front.DeviceChanged(ctx, f.Name(t, "lamp"), broker.StatusActive)
+	c.works()
+	store.now.Store(true)
+	f.changed(f.Name(t, "lamp"))
+	c.isOver(5, mqttd.ReasonAdministrative)
+}
+
+// The connection on which a device authenticates is its own from the grant on:
+// what it sends next already counts. It ends with that token, unless it was
+// renewed on the same connection.
+func TestUpgradeInPlace(t *testing.T) {
+	f := start(t, nil)
+	key := harness.NewP256(t)
+	tok := f.Token(t, 1)
+	whole := f.device("lamp", key, "")
+	if _, err := whole.Enrol(t.Context(), f, agent.Voucher{Token: tok}); err != nil {
+		t.Fatal(err)
+	}
+	short := broker.Client{Pool: f.Pool, ID: "short", AccessLife: broker.MinAccessLife, Created: time.Now()}
+	if err := f.Store.PutClient(t.Context(), short); err != nil {
+		t.Fatal(err)
+	}
+	brief := f.device("lamp", key, "short")
+	f.Offset = 2500*time.Millisecond - broker.MinAccessLife // its tokens are nearly over when it gets them
+	renewed, left := f.anonymous(), f.anonymous()
+	if err := renewed.Publish(t.Context(), "devices/demo/lamp/up", 1, nil); err == nil {
+		t.Fatal("a stranger may publish")
+	}
+	renewed = f.anonymous() // 3.1.1 knows no other refusal than the end
+	for range 20 {
+		f.login(brief, renewed, protocol.FormatCWT)
+		if err := renewed.Publish(t.Context(), "devices/demo/lamp/up", 1, []byte("at once")); err != nil {
+			t.Fatalf("publishing after the grant: %v", err)
+		}
+	}
+	if err := renewed.Subscribe(t.Context(), "devices/demo/lamp/#", 1, func(string, []byte) {}); err != nil {
+		t.Errorf("subscribing: %v", err)
+	}
+	if err := renewed.Subscribe(t.Context(), "devices/demo/other/#", 1, func(string, []byte) {}); err == nil {
+		t.Error("another's topics")
+	}
+	f.login(brief, left, protocol.FormatCWT)
+	f.Offset = 0
+	f.login(whole, renewed, protocol.FormatCWT)
+	receive(t, "the end of the one that was not renewed", left.Done()) // later than the other's would have been
+	if err := renewed.Publish(t.Context(), "devices/demo/lamp/up", 1, nil); err != nil {
+		t.Errorf("renewed: %v", err)
+	}
+}
+
+// Debian's clients, with a user name and a token. In CI they must be there.
+func TestMosquittoWithToken(t *testing.T) {
+	for _, program := range []string{"mosquitto_pub", "mosquitto_sub"} {
+		if _, err := exec.LookPath(program); err != nil && os.Getenv("CI") == "true" {
+			t.Fatalf("%s is not installed (Debian package mosquitto-clients)", program)
+		} else if err != nil {
+			t.Skipf("%s is not installed (Debian package mosquitto-clients)", program)
+		}
+	}
+	f := start(t, nil)
+	a, _ := f.enrolled("lamp", false)
+	host, port, err := net.SplitHostPort(f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, version := range []string{"mqttv311", "mqttv5"} {
+		for form, password := range map[string]string{
+			"JWT": string(f.login(a, f, protocol.FormatJWT)), "CWT": string(base64url(f.login(a, f, protocol.FormatCWT))),
+		} {
+			args := []string{"-h", host, "-p", port, "-V", version, "-q", "1", "-u", "demo:lamp", "-P", password}
+			sub := exec.CommandContext(ctx, "mosquitto_sub", append(args, "-i", "demo:lamp", "-C", "1", "-t", "devices/demo/lamp/#")...)
+			var out bytes.Buffer
+			sub.Stdout = &out
+			if err := sub.Start(); err != nil {
+				t.Fatal(err)
+			}
+			eventually(t, "it is connected", func() bool { return f.server.Count() == 1 })
+			publish := append(args, "-i", "demo:lamp/pub", "-t", "devices/demo/lamp/x", "-m", "hi")
+			for stop := false; !stop; { // it may not have subscribed yet
+				if b, err := exec.CommandContext(ctx, "mosquitto_pub", publish...).CombinedOutput(); err != nil {
+					t.Fatalf("%s, %s: %v: %s", version, form, err, b)
+				}
+				stop = f.server.Count() == 0 || ctx.Err() != nil
+			}
+			if err := sub.Wait(); err != nil || out.String() != "hi\n" {
+				t.Errorf("%s, %s: received %q, %v", version, form, &out, err)
+			}
+			args[len(args)-1] += "x"
+			if err := exec.CommandContext(ctx, "mosquitto_pub", append(args, "-t", "devices/demo/lamp/x", "-m", "hi")...).Run(); err == nil {
+				t.Errorf("%s, %s: a forged token was admitted", version, form)
+			}
+			eventually(t, "they are gone", func() bool { return f.server.Count() == 0 })
+		}
+	}
+}
