@@ -130,7 +130,11 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 	if err != nil {
 		return nil, err
 	}
-	return a.next(ctx, s)
+	c, err := a.next(ctx, s)
+	if err == nil && c == nil { // a define hook may want to issue tokens at once
+		return nil, fmt.Errorf("the flow ended before it began: %w", protocol.CodeDenied)
+	}
+	return c, err
 }
 
 // Enrol opens an enrolment: the first challenge is proved by the new key and the

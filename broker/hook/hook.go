@@ -38,6 +38,8 @@ const (
 	MaxParameters  = 16       // of a challenge, public and private each
 	MaxPublic      = 4 << 10  // bytes of all public parameters, which fit one message
 	MaxPrivate     = 512      // bytes of all private ones, which travel in the sealed session
+
+	maxName, maxValue = 64, 1024 // of one parameter: devices refuse more
 )
 
 // ErrAnswer is wrapped when a hook's answer is not what was asked for.
@@ -164,6 +166,9 @@ func bound(what string, params map[string]string, most int) error {
 		return fmt.Errorf("%w: %d %s parameters, at most %d", ErrAnswer, len(params), what, MaxParameters)
 	}
 	for k, v := range params {
+		if k == "" || len(k) > maxName || len(v) > maxValue {
+			return fmt.Errorf("%w: a %s parameter's name has 1 to %d bytes, its value at most %d", ErrAnswer, what, maxName, maxValue)
+		}
 		most -= len(k) + len(v)
 	}
 	if most < 0 {

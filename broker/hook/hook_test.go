@@ -193,7 +193,8 @@ func TestAnswers(t *testing.T) {
 // three kinds of call, and what the hook said is not in it.
 func TestFailsClosed(t *testing.T) {
 	many, _ := json.Marshal(map[string]any{"response": map[string]any{"publicChallengeParameters": numbered(17, "x"), "answerCorrect": 1, "issueTokens": 1}})
-	long, _ := json.Marshal(map[string]any{"response": map[string]any{"publicChallengeParameters": numbered(2, strings.Repeat("x", hook.MaxPublic/2)), "answerCorrect": 1, "issueTokens": 1}})
+	one, _ := json.Marshal(map[string]any{"response": map[string]any{"publicChallengeParameters": numbered(1, strings.Repeat("x", 1025)), "answerCorrect": 1, "issueTokens": 1}})
+	long, _ := json.Marshal(map[string]any{"response": map[string]any{"publicChallengeParameters": numbered(5, strings.Repeat("x", hook.MaxPublic/5)), "answerCorrect": 1, "issueTokens": 1}})
 	private, _ := json.Marshal(map[string]any{"response": map[string]any{"privateChallengeParameters": numbered(1, strings.Repeat("x", hook.MaxPrivate)), "answerCorrect": 1, "issueTokens": 1}})
 	good := `{"response":{"answerCorrect":true,"issueTokens":true,"publicChallengeParameters":{"canary":"canary"}}}`
 	cases := map[string]http.HandlerFunc{
@@ -213,6 +214,8 @@ func TestFailsClosed(t *testing.T) {
 		"other types":       status(http.StatusOK, `{"response":{"answerCorrect":"canary","issueTokens":"canary","publicChallengeParameters":"canary"}}`),
 		"numbers":           status(http.StatusOK, `{"response":{"answerCorrect":4711,"issueTokens":4711,"privateChallengeParameters":{"code":4711}}}`),
 		"17 parameters":     status(http.StatusOK, string(many)),
+		"a long parameter":  status(http.StatusOK, string(one)),
+		"a nameless one":    status(http.StatusOK, `{"response":{"publicChallengeParameters":{"":"x"},"answerCorrect":1,"issueTokens":1}}`),
 		"long parameters":   status(http.StatusOK, string(long)),
 		"long private ones": status(http.StatusOK, string(private)),
 		"too long":          status(http.StatusOK, good+strings.Repeat(" ", hook.MaxResponse)),

@@ -45,12 +45,19 @@ type Signet struct {
 	Pool      ident.Pool
 	// Offset is added to the broker's clock.
 	Offset time.Duration
+
+	kek    *atrest.Key
+	secret []byte // the cluster's
+	log    *slog.Logger
 }
 
-// New makes a Signet with a pool "demo" in t's temporary folder.
-func New(t testing.TB) *Signet {
+// New makes a Signet with a pool "demo" in t's temporary folder. It logs nothing.
+func New(t testing.TB) *Signet { return NewLogging(t, slog.DiscardHandler) }
+
+// NewLogging makes one that logs to h.
+func NewLogging(t testing.TB, h slog.Handler) *Signet {
 	t.Helper()
-	s, err := build(t.Context(), t.TempDir())
+	s, err := build(t.Context(), t.TempDir(), slog.New(h))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,33 +69,24 @@ func New(t testing.TB) *Signet {
 	return s
 }
 
-func build(ctx context.Context, dir string) (*Signet, error) {
-	s := &Signet{}
-	kek, err := atrest.LoadOrCreate(filepath.Join(dir, "kek"))
-	if err != nil {
+func build(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
+	s := &Signet{log: log, secret: make([]byte, 32)}
+	if _, err := rand.Read(s.secret); err != nil {
+		return nil, err
+	}
+	var err error
+	if s.kek, err = atrest.LoadOrCreate(filepath.Join(dir, "kek")); err != nil {
 		return nil, err
 	}
 	if s.Store, err = boltstore.Open(ctx, filepath.Join(dir, "signet.db"), boltstore.Options{}); err != nil {
 		return nil, err
 	}
-	now := func() time.Time { return time.Now().Add(s.Offset) }
-	secret := make([]byte, 32)
-	if _, err := rand.Read(secret); err != nil {
+	s.Keys = mint.NewKeys(s.Store, s.kek, s.now)
+	if s.Exchange, err = s.Replica(); err != nil {
 		return nil, err
 	}
-	loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
-	a, err := auth.New(auth.Config{Directory: s.Store, Secrets: kek, Hooks: hook.New(s.Store, kek, loopback, now), SessionKey: secret, Now: now})
-	if err != nil {
-		return nil, err
-	}
-	s.Keys = mint.NewKeys(s.Store, kek, now)
-	m, err := mint.New(mint.Config{Clients: s.Store, Keys: s.Keys, RefreshKey: secret})
-	if err != nil {
-		return nil, err
-	}
-	s.Exchange = exchange.New(a, m, s.Store, slog.New(slog.DiscardHandler))
 	s.Directory, err = directory.New(directory.Config{
-		Store: s.Store, Sealer: kek, Notifier: nobody{}, Issuer: "https://signet.example", HookTargets: target.New(loopback), Now: now,
+		Store: s.Store, Sealer: s.kek, Notifier: nobody{}, Issuer: "https://signet.example", HookTargets: target.New(loopback()), Now: s.now,
 	})
 	if err != nil {
 		return nil, err
@@ -98,6 +96,25 @@ func build(ctx context.Context, dir string) (*Signet, error) {
 	}
 	_, err = s.Directory.CreatePool(ctx, s.Pool)
 	return s, err
+}
+
+func (s *Signet) now() time.Time { return time.Now().Add(s.Offset) }
+
+func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
+
+// Replica makes another responder of the same cluster: it shares the store and the
+// cluster's secret with the others, and nothing else but the opened signing keys.
+func (s *Signet) Replica() (*exchange.Responder, error) {
+	hooks := hook.New(s.Store, s.kek, loopback(), s.now)
+	a, err := auth.New(auth.Config{Directory: s.Store, Secrets: s.kek, Hooks: hooks, SessionKey: s.secret, Now: s.now})
+	if err != nil {
+		return nil, err
+	}
+	m, err := mint.New(mint.Config{Clients: s.Store, Keys: s.Keys, RefreshKey: s.secret})
+	if err != nil {
+		return nil, err
+	}
+	return exchange.New(a, m, s.Store, s.log), nil
 }
 
 type nobody struct{}

@@ -1,0 +1,419 @@
+package test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/test/harness"
+)
+
+// A hookEvent is what a hook is sent, as far as it concerns tests.
+type hookEvent struct {
+	Trigger string `json:"triggerSource"`
+	ID      string `json:"id"`
+	Device  struct {
+		Name string `json:"name"`
+		Sub  string `json:"sub"`
+	} `json:"device"`
+	Request struct {
+		Challenge string            `json:"challengeName"`
+		Session   []auth.Result     `json:"session"`
+		Private   map[string]string `json:"privateChallengeParameters"`
+		Answer    string            `json:"challengeAnswer"`
+		Metadata  map[string]string `json:"clientMetadata"`
+		NotFound  bool              `json:"userNotFound"`
+	} `json:"request"`
+}
+
+const (
+	define = "DefineAuthChallenge_Authentication"
+	create = "CreateAuthChallenge_Authentication"
+	check  = "VerifyAuthChallengeResponse_Authentication"
+)
+
+// A hookServer is a webhook that answers by a function and remembers its calls.
+type hookServer struct {
+	mu    sync.Mutex // guards calls
+	calls []hookEvent
+	on    map[string]func(hookEvent) map[string]any
+}
+
+func (h *hookServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	var e hookEvent
+	if err := json.NewDecoder(r.Body).Decode(&e); err != nil || r.Header.Get("webhook-id") != e.ID {
+		http.Error(w, "bad request", http.StatusBadRequest)
+		return
+	}
+	h.mu.Lock()
+	h.calls = append(h.calls, e)
+	h.mu.Unlock()
+	answer := h.on[e.Trigger]
+	if answer == nil {
+		http.Error(w, "not now", http.StatusInternalServerError)
+		return
+	}
+	_ = json.NewEncoder(w).Encode(map[string]any{"response": answer(e)})
+}
+
+func (h *hookServer) seen(trigger string) (of []hookEvent) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.calls {
+		if e.Trigger == trigger {
+			of = append(of, e)
+		}
+	}
+	return of
+}
+
+// counting gives the hooks of a quiz: the key first, then rounds questions, each
+// answered by its number; three wrong answers end it.
+func counting(rounds int) *hookServer {
+	return &hookServer{on: map[string]func(hookEvent) map[string]any{
+		define: func(e hookEvent) map[string]any {
+			right, wrong := 0, 0
+			for _, r := range e.Request.Session {
+				if r.OK {
+					right++
+				} else {
+					wrong++
+				}
+			}
+			switch {
+			case len(e.Request.Session) == 0:
+				return map[string]any{"challengeName": "key"}
+			case wrong == 3:
+				return map[string]any{"failAuthentication": true}
+			case right == rounds+1:
+				return map[string]any{"issueTokens": true}
+			}
+			return map[string]any{"challengeName": "CUSTOM_CHALLENGE"}
+		},
+		create: func(e hookEvent) map[string]any {
+			n := fmt.Sprint(len(e.Request.Session))
+			return map[string]any{
+				"publicChallengeParameters":  map[string]string{"question": n},
+				"privateChallengeParameters": map[string]string{"answer": "PRIVATE-CANARY-" + n},
+				"challengeMetadata":          "META-" + n,
+			}
+		},
+		check: func(e hookEvent) map[string]any {
+			return map[string]any{"answerCorrect": "PRIVATE-CANARY-"+e.Request.Answer == e.Request.Private["answer"]}
+		},
+	}}
+}
+
+// quiz makes client "quiz", whose flow h decides or, with steps, takes part in.
+func quiz(t *testing.T, s *harness.Signet, h http.Handler, steps ...string) {
+	t.Helper()
+	web := httptest.NewServer(h)
+	t.Cleanup(web.Close)
+	flow := broker.Flow{Pool: s.Pool, Name: "quiz", Steps: steps}
+	if len(steps) == 0 {
+		flow.Define = "door"
+	}
+	_, _, err := s.Directory.CreateHook(t.Context(), broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
+	if err == nil {
+		_, err = s.Directory.PutFlow(t.Context(), flow, true)
+	}
+	if err == nil {
+		_, err = s.Directory.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "quiz", Flow: "quiz", AccessLife: time.Hour}, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func quizzed(t *testing.T, s *harness.Signet, name string) *talk {
+	t.Helper()
+	k := newTalk(t, s.Exchange, s.Name(t, name))
+	k.wish.Client, k.wish.Metadata = "quiz", map[string]string{"site": "north"}
+	return k
+}
+
+// TestDefineCreateVerify: several rounds in one exchange, as at Cognito, and what
+// each hook is told in each of them.
+func TestDefineCreateVerify(t *testing.T) {
+	s, h, key := harness.New(t), counting(4), harness.NewP256(t)
+	quiz(t, s, h)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	k.answer(k.proof(key))
+	var m protocol.Message
+	for round := 1; round <= 5; round++ {
+		if k.body.Kind != "CUSTOM_CHALLENGE" || k.body.Params["question"] != fmt.Sprint(round) || len(k.body.Params) != 1 {
+			t.Fatalf("round %d: %q asks %v", round, k.body.Kind, k.body.Params)
+		}
+		answer := k.body.Params["question"]
+		if round == 2 {
+			answer = "nonsense" // costs a round here: the hook decides what follows
+		}
+		m = k.answer(k.secret(answer))
+	}
+	k.opened(m)
+	var got [][]auth.Result
+	for _, e := range h.seen(define) {
+		got = append(got, e.Request.Session)
+	}
+	full := []auth.Result{
+		{Name: "key", OK: true}, {Name: "CUSTOM_CHALLENGE", OK: true, Meta: "META-1"}, {Name: "CUSTOM_CHALLENGE", OK: false, Meta: "META-2"},
+		{Name: "CUSTOM_CHALLENGE", OK: true, Meta: "META-3"}, {Name: "CUSTOM_CHALLENGE", OK: true, Meta: "META-4"}, {Name: "CUSTOM_CHALLENGE", OK: true, Meta: "META-5"},
+	}
+	for i, results := range got {
+		if diff := cmp.Diff(full[:len(results)], results); diff != "" || len(results) != i {
+			t.Errorf("define %d was told (-want +got):\n%s", i, diff)
+		}
+	}
+	hookSees(t, h)
+}
+
+// hookSees checks what is the same for all calls.
+func hookSees(t *testing.T, h *hookServer) {
+	t.Helper()
+	ids := make(map[string]bool)
+	for _, e := range h.calls {
+		if ids[e.ID] {
+			t.Errorf("two calls have the id %s", e.ID)
+		}
+		ids[e.ID] = true
+		if e.Request.Metadata["site"] != "north" || e.Device.Name != "lamp-1" || e.Device.Sub == "" || e.Request.NotFound {
+			t.Errorf("%s knows %v of %v", e.Trigger, e.Request.Metadata, e.Device)
+		}
+		if (e.Trigger == check) != (e.Request.Private != nil) || (e.Trigger == check) != (e.Request.Answer != "") {
+			t.Errorf("%s has private parameters %v and answer %q", e.Trigger, e.Request.Private, e.Request.Answer)
+		}
+	}
+	if n := len(ids); n < 10 {
+		t.Errorf("only %d calls", n)
+	}
+}
+
+// TestManyRightAnswersAreNoTries: right answers are not held against an exchange,
+// wrong ones are, whatever the hook says.
+func TestManyRightAnswersAreNoTries(t *testing.T) {
+	s, h, key := harness.New(t), counting(7), harness.NewEd25519(t)
+	quiz(t, s, h)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	m := k.answer(k.proof(key))
+	for range 7 {
+		m = k.answer(k.secret(k.body.Params["question"]))
+	}
+	k.opened(m)
+
+	h.on[define] = func(e hookEvent) map[string]any { // never says fail
+		return map[string]any{"challengeName": map[bool]string{true: "key", false: "x"}[len(e.Request.Session) == 0]}
+	}
+	k = quizzed(t, s, "lamp-1")
+	k.start()
+	k.answer(k.proof(key))
+	before := len(h.seen(check))
+	for range auth.MaxTries {
+		m = k.answer(k.secret("nonsense"))
+	}
+	if _, ok := m.(*protocol.Challenge); !ok {
+		t.Fatalf("the last wrong answer that is allowed: %v", m)
+	}
+	wantCode(t, k.answer(k.secret(k.body.Params["question"])), protocol.CodeDenied, "a right answer after three wrong ones")
+	if n := len(h.seen(check)) - before; n != auth.MaxTries {
+		t.Errorf("the hook saw %d answers, want %d", n, auth.MaxTries)
+	}
+}
+
+// TestRetriesHaveOneID: a message sent again reaches hooks under the same ids;
+// another answer under another.
+func TestRetriesHaveOneID(t *testing.T) {
+	s, h, key := harness.New(t), counting(9), harness.NewP256(t)
+	quiz(t, s, h)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	ask(t, s.Exchange, k.opening)
+	k.answer(k.proof(key))
+	wrong := k.secret("nonsense")
+	right := k.secret(k.body.Params["question"])
+	for _, raw := range [][]byte{wrong, wrong, right} {
+		ask(t, s.Exchange, raw)
+	}
+	if d := h.seen(define); len(d) < 2 || d[0].ID != d[1].ID {
+		t.Errorf("a start sent again is told under ids %v", d)
+	}
+	c := h.seen(check)
+	if len(c) != 3 || c[0].ID != c[1].ID || c[1].ID == c[2].ID {
+		t.Errorf("answers are told under ids %v", c)
+	}
+}
+
+// TestHooksDecideNoMoreThanTheyMay: nobody gets in by a hook's word alone.
+func TestHooksDecideNoMoreThanTheyMay(t *testing.T) {
+	s, h, key := harness.New(t), counting(1), harness.NewP256(t)
+	quiz(t, s, h)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	for name, answer := range map[string]map[string]any{
+		"tokens at once": {"issueTokens": true}, "failure": {"failAuthentication": true}, "both": {"issueTokens": true, "failAuthentication": true},
+		"nothing": {}, "an enrolment": {"challengeName": "enrol"}, "no name": {"challengeName": "\x01"}, "a long name": {"challengeName": strings.Repeat("x", 65)},
+		"a shared key that it hasn't": {"challengeName": "psk"},
+	} {
+		h.on[define] = func(hookEvent) map[string]any { return answer }
+		for _, device := range []string{"lamp-1", "lamp-2"} {
+			k := quizzed(t, s, device)
+			m := k.start()
+			if _, ok := m.(*protocol.Challenge); ok {
+				m = k.answer(k.proof(key))
+			}
+			if _, ok := m.(*protocol.Refusal); !ok {
+				t.Errorf("%s for %s: got %T", name, device, m)
+			}
+		}
+	}
+	h.on[define] = func(e hookEvent) map[string]any {
+		if len(e.Request.Session) == 1 { // the custom challenge is done, the key never was
+			return map[string]any{"issueTokens": true}
+		}
+		return map[string]any{"challengeName": "CUSTOM_CHALLENGE"}
+	}
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	wantCode(t, k.answer(k.secret("0")), protocol.CodeDenied, "tokens without a proof of the key")
+}
+
+// TestNoHookNoGrant: a flow whose hook fails at any point grants nothing (T-25).
+func TestNoHookNoGrant(t *testing.T) {
+	for _, broken := range []string{define, create, check} {
+		s, h, key := harness.New(t), counting(1), harness.NewP256(t)
+		quiz(t, s, h)
+		register(t, s, s.Name(t, "lamp-1"), key)
+		delete(h.on, broken)
+		k := quizzed(t, s, "lamp-1")
+		m := k.start()
+		if _, ok := m.(*protocol.Challenge); ok {
+			m = k.answer(k.proof(key))
+		}
+		if _, ok := m.(*protocol.Challenge); ok {
+			m = k.answer(k.secret("1"))
+		}
+		wantCode(t, m, protocol.CodeDenied, "without "+broken)
+	}
+}
+
+// TestTriesAreCountedBeforeTheAnswerIsLookedAt: of 60 answers sent at once to three
+// replicas the hook sees three.
+func TestTriesAreCountedBeforeTheAnswerIsLookedAt(t *testing.T) {
+	s, h, key := harness.New(t), counting(1), harness.NewP256(t)
+	quiz(t, s, h, "key", "hook:door")
+	register(t, s, s.Name(t, "lamp-1"), key)
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	k.answer(k.proof(key))
+	replicas := cluster(t, s, 3)
+	var wg sync.WaitGroup
+	for i := range 60 {
+		raw := k.secret(fmt.Sprint("guess ", i))
+		wg.Go(func() {
+			if _, ok := ask(t, replicas[i%3], raw).(*protocol.Refusal); !ok {
+				t.Error("a guess was not refused")
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(h.seen(check)); n != auth.MaxTries {
+		t.Errorf("the hook saw %d guesses, want %d", n, auth.MaxTries)
+	}
+	wantCode(t, ask(t, replicas[0], k.secret("1")), protocol.CodeDenied, "the right answer after that")
+}
+
+// TestUnknownDevicesMeetTheSameHooks: a hook flow goes as far for them, and the
+// hook is told.
+func TestUnknownDevicesMeetTheSameHooks(t *testing.T) {
+	s, h := harness.New(t), counting(1)
+	quiz(t, s, h, "hook:door", "key")
+	k := quizzed(t, s, "lamp-2")
+	k.start()
+	if k.body == nil || k.body.Kind != "door" {
+		t.Fatalf("no challenge: %v", k.body)
+	}
+	k.answer(k.secret("0"))
+	if k.body.Kind != "key" {
+		t.Fatalf("the second challenge is %q", k.body.Kind)
+	}
+	wantCode(t, k.answer(k.proof(harness.NewP256(t))), protocol.CodeDenied, "an unknown device's proof")
+	if c := h.seen(check); len(c) != 1 || !c[0].Request.NotFound || c[0].Device.Sub != "" {
+		t.Errorf("the hook was told %+v", c)
+	}
+}
+
+// a locked buffer.
+type sink struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (s *sink) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.buf.Write(p)
+}
+
+// TestSecretsStayIn: private parameters, answers, tokens and the hook's own secrets
+// are neither in a reply nor in the most talkative log (T-22, T-39).
+func TestSecretsStayIn(t *testing.T) {
+	log := new(sink)
+	s := harness.NewLogging(t, slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
+	h, key := counting(1), harness.NewP256(t)
+	quiz(t, s, h)
+	tok := s.Token(t, 2)
+	a := newAgent(t, s, "lamp-1", key, nil)
+	g, err := a.Enrol(t.Context(), s, agent.Voucher{Token: tok})
+	if err != nil {
+		t.Fatal(err)
+	}
+	spy := &spyLink{Link: s}
+	if _, err := a.Refresh(t.Context(), spy, agent.Ask{}); err != nil {
+		t.Fatal(err)
+	}
+	var replies [][]byte
+	for _, guess := range []string{"ANSWER-CANARY", "1"} {
+		k := quizzed(t, s, "lamp-1")
+		k.start()
+		replies = append(replies, k.encode(k.challenge))
+		m := k.answer(k.proof(key))
+		replies = append(replies, k.encode(k.challenge))
+		m = k.answer(k.secret(guess))
+		replies = append(replies, k.encode(m))
+	}
+	delete(h.on, create)
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	replies = append(replies, k.encode(k.answer(k.proof(key))))
+	secrets := []string{"PRIVATE-CANARY", "ANSWER-CANARY", "URL-CANARY", "whsec_", tok.String()}
+	for _, raw := range [][]byte{g.Access, g.ID} {
+		secrets = append(secrets, encodings(raw)...)
+	}
+	for _, secret := range secrets {
+		if slices.ContainsFunc(replies, func(r []byte) bool { return bytes.Contains(r, []byte(secret)) }) {
+			t.Errorf("a reply holds %q", secret)
+		}
+		if strings.Contains(log.buf.String(), secret) {
+			t.Errorf("the log holds %q", secret)
+		}
+	}
+	if !strings.Contains(log.buf.String(), "refused") {
+		t.Error("nothing was logged")
+	}
+}

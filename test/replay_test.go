@@ -1,0 +1,66 @@
+package test
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/test/harness"
+)
+
+// encodings are the forms in which bytes might be found in a log.
+func encodings(b []byte) []string {
+	return []string{string(b), hex.EncodeToString(b), base64.StdEncoding.EncodeToString(b), base64.RawURLEncoding.EncodeToString(b), fmt.Sprint(b)}
+}
+
+// cluster gives n replicas over one store.
+func cluster(t testing.TB, s *harness.Signet, n int) []*exchange.Responder {
+	t.Helper()
+	replicas := make([]*exchange.Responder, n)
+	for i := range replicas {
+		var err error
+		if replicas[i], err = s.Replica(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return replicas
+}
+
+// TestOneGrantWhateverIsReplayed: each of many answers, delivered ten times to all
+// of three replicas at once, is granted once (T-01).
+func TestOneGrantWhateverIsReplayed(t *testing.T) {
+	const answers, replicas, copies = 50, 3, 10
+	s, key := harness.New(t), harness.NewEd25519(t)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	cluster := cluster(t, s, replicas)
+	var raw [answers][]byte
+	for i := range raw {
+		k := newTalk(t, cluster[i%replicas], s.Name(t, "lamp-1"))
+		k.start()
+		raw[i] = k.proof(key)
+	}
+	var granted [answers]atomic.Int32
+	var wg sync.WaitGroup
+	for c := range copies {
+		for r := range cluster {
+			wg.Go(func() {
+				for i := range raw {
+					at := (i*7 + c*11 + r*13) % answers // no two in the same order
+					if cluster[r].Respond(t.Context(), exchange.Caller{}, raw[at]).Admitted != nil {
+						granted[at].Add(1)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	for i := range granted {
+		if n := granted[i].Load(); n != 1 {
+			t.Errorf("answer %d was granted %d times", i, n)
+		}
+	}
+}
