@@ -63,7 +63,7 @@ func Handler(cfg Config) (http.Handler, error) {
 	})
 	mux.Handle("GET "+docsPath, page)
 	mux.HandleFunc("/", unmatched(mux))
-	return &guard{next: mux, cfg: cfg}, nil
+	return &guard{next: mux, cfg: cfg, throttle: newThrottle()}, nil
 }
 
 // register puts all routes on mux and gives their description.

@@ -68,7 +68,11 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return err
+		var at *url.Error
+		if errors.As(err, &at) {
+			err = at.Err // without the method and path, which the user did not choose
+		}
+		return fmt.Errorf("%s: %w", c.base, err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
@@ -163,6 +167,11 @@ func (c *Client) CreatePool(ctx context.Context, name string) (Pool, error) {
 // Pool shows a pool.
 func (c *Client) Pool(ctx context.Context, name string) (Pool, error) {
 	return get[Pool](ctx, c, join("pools", name))
+}
+
+// UpdatePool changes a pool's default flow.
+func (c *Client) UpdatePool(ctx context.Context, name string, change PoolChange) (Pool, error) {
+	return send[Pool](ctx, c, http.MethodPatch, join("pools", name), change)
 }
 
 // DeletePool deletes a pool and all that is in it.

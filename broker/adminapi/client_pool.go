@@ -86,6 +86,11 @@ func (p PoolClient) EnrollmentToken(ctx context.Context, id string) (EnrollmentT
 	return get[EnrollmentToken](ctx, p.c, p.path+join("enrollment-tokens", id))
 }
 
+// UpdateEnrollmentToken changes an enrolment token's uses or end.
+func (p PoolClient) UpdateEnrollmentToken(ctx context.Context, id string, change EnrollmentTokenChange) (EnrollmentToken, error) {
+	return send[EnrollmentToken](ctx, p.c, http.MethodPatch, p.path+join("enrollment-tokens", id), change)
+}
+
 // DeleteEnrollmentToken ends an enrolment token.
 func (p PoolClient) DeleteEnrollmentToken(ctx context.Context, id string) error {
 	return p.c.do(ctx, http.MethodDelete, p.path+join("enrollment-tokens", id), nil, nil)
@@ -156,6 +161,11 @@ func (p PoolClient) CreateHook(ctx context.Context, n NewHook) (Hook, error) {
 // Hook shows a hook.
 func (p PoolClient) Hook(ctx context.Context, name string) (Hook, error) {
 	return get[Hook](ctx, p.c, p.path+join("hooks", name))
+}
+
+// UpdateHook changes a hook; the answer has its new secret, if one was asked for.
+func (p PoolClient) UpdateHook(ctx context.Context, name string, change HookChange) (Hook, error) {
+	return send[Hook](ctx, p.c, http.MethodPatch, p.path+join("hooks", name), change)
 }
 
 // DeleteHook deletes a hook.

@@ -8,13 +8,15 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/signetd/signet/broker"
 )
 
 // ErrDuration is wrapped by ParseDuration's errors.
 var ErrDuration = errors.New("invalid duration")
 
 // A Duration is a length of time that is written with days too: "30d", "1d12h",
-// "90m". A day has 24 hours. It is never negative and never above 100 years.
+// "90m", "10y". A day has 24 hours, a year 365 days. It is never negative and never above 100 years.
 type Duration time.Duration
 
 const (
@@ -22,22 +24,30 @@ const (
 	maxDuration = 100 * 365 * day
 )
 
-// ParseDuration reads days, if any, and then what time.ParseDuration reads.
+// ParseDuration reads years of 365 days, weeks and days, if any, in this order, and
+// then what time.ParseDuration reads.
 func ParseDuration(s string) (Duration, error) {
 	bad := func() (Duration, error) {
-		return 0, fmt.Errorf("%w %.40q: want such as 30d, 1d12h, 24h or 90m, at most 100 years", ErrDuration, s)
+		return 0, fmt.Errorf("%w %.40q: want such as 30d, 1d12h, 24h or 90m, at most 100y", ErrDuration, s)
 	}
 	var total time.Duration
 	rest := s
-	if days, after, ok := strings.Cut(s, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 16)
-		if err != nil || time.Duration(n)*day > maxDuration {
+	for _, u := range []struct {
+		name string
+		days uint64
+	}{{"y", 365}, {"w", 7}, {"d", 1}} {
+		count, after, ok := strings.Cut(rest, u.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseUint(count, 10, 16)
+		if err != nil || time.Duration(n*u.days)*day > maxDuration-total {
 			return bad()
 		}
-		total, rest = time.Duration(n)*day, after
-		if rest == "" {
-			return Duration(total), nil
-		}
+		total, rest = total+time.Duration(n*u.days)*day, after
+	}
+	if rest == "" && s != "" {
+		return Duration(total), nil
 	}
 	if rest == "" || rest[0] == '-' || rest[0] == '+' {
 		return bad()
@@ -50,23 +60,7 @@ func ParseDuration(s string) (Duration, error) {
 }
 
 // String gives the form that ParseDuration reads, without parts that are zero.
-func (d Duration) String() string {
-	days, rest := time.Duration(d)/day, time.Duration(d)%day
-	if days > 0 && rest == 0 {
-		return fmt.Sprintf("%dd", days)
-	}
-	s := rest.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	if days > 0 {
-		return fmt.Sprintf("%dd%s", days, s)
-	}
-	return s
-}
+func (d Duration) String() string { return broker.Span(time.Duration(d)) }
 
 // MarshalText makes durations strings in JSON.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
@@ -88,6 +82,6 @@ func (d Duration) Schema(huma.Registry) *huma.Schema {
 	max := 40
 	return &huma.Schema{
 		Type: huma.TypeString, MaxLength: &max, Examples: []any{"30d"},
-		Description: "A length of time: days, hours, minutes, seconds, such as 30d, 1d12h or 90m.",
+		Description: "A length of time: years, weeks, days, hours, minutes, seconds, such as 30d, 1d12h or 90m.",
 	}
 }

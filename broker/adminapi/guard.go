@@ -5,8 +5,11 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/directory"
@@ -35,17 +38,22 @@ func callOf(ctx context.Context) *call {
 // operator's token, bounds the body, and logs. A route that nobody thought of is
 // refused like all others.
 type guard struct {
-	next http.Handler
-	cfg  Config
+	next     http.Handler
+	cfg      Config
+	throttle *throttle
+}
+
+// identify gives the request an id, and a call to be filled in.
+func identify(r *http.Request) (*http.Request, *call) {
+	var id [8]byte
+	rand.Read(id[:])
+	c := &call{id: hex.EncodeToString(id[:])}
+	return r.WithContext(context.WithValue(r.Context(), callKey{}, c)), c
 }
 
 // ServeHTTP implements http.Handler.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var id [8]byte
-	rand.Read(id[:])
-	c := &call{id: hex.EncodeToString(id[:])}
-	ctx := context.WithValue(r.Context(), callKey{}, c)
-	r = r.WithContext(ctx)
+	r, c := identify(r)
 	out := &recorder{ResponseWriter: w}
 	out.Header().Set(requestIDHeader, c.id)
 	out.Header().Set("X-Content-Type-Options", "nosniff")
@@ -53,13 +61,31 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer g.finish(out, r, c)
 	if !open(r) {
 		if p := g.admit(r, c); p != nil {
-			out.Header().Set("WWW-Authenticate", `Bearer realm="signet"`)
-			writeProblem(ctx, out, p)
+			if p.Status == http.StatusUnauthorized {
+				g.turnAway(out, r, p)
+				return
+			}
+			writeProblem(r.Context(), out, p)
 			return
 		}
 	}
 	r.Body = http.MaxBytesReader(out, r.Body, maxBody)
 	g.next.ServeHTTP(out, r)
+}
+
+// turnAway answers a request without a good token: what is wrong or, to an address
+// that sent too many bad ones, when to come again.
+func (g *guard) turnAway(w http.ResponseWriter, r *http.Request, p *Problem) {
+	if r.Header.Get("Authorization") != "" {
+		if wait := g.throttle.bad(r.RemoteAddr, g.cfg.Now()); wait > 0 {
+			seconds := int64((wait + time.Second - 1) / time.Second)
+			w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
+			writeProblem(r.Context(), w, newProblem(http.StatusTooManyRequests, "too many requests with bad tokens from this address"))
+			return
+		}
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer realm="signet"`)
+	writeProblem(r.Context(), w, p)
 }
 
 // open reports whether the request needs no token.
@@ -97,7 +123,11 @@ func (g *guard) finish(w *recorder, r *http.Request, c *call) {
 			writeProblem(r.Context(), w, newProblem(http.StatusInternalServerError, "the broker failed; its log has the cause"))
 		}
 	}
-	g.cfg.Log.InfoContext(r.Context(), "operators' API",
+	level := slog.LevelInfo
+	if w.status == http.StatusTooManyRequests {
+		level = slog.LevelDebug // or who is held off would still fill the log
+	}
+	g.cfg.Log.Log(r.Context(), level, "operators' API",
 		"request", c.id, "operator", c.operator.Name, "method", r.Method, "path", r.URL.Path, "status", w.status)
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -31,16 +31,22 @@ type ProblemDetail struct {
 	Message  string `json:"message"`
 }
 
-// Error gives the detail and the places.
+// invalidRequest is the detail of a problem whose errors say it all.
+const invalidRequest = "validation failed"
+
+// Error gives the detail and the places; a place in the body by its own name.
 func (p *Problem) Error() string {
-	s := p.Detail
-	if s == "" {
-		s = p.Title
+	var parts []string
+	if p.Detail != "" && (p.Detail != invalidRequest || len(p.Errors) == 0) {
+		parts = append(parts, p.Detail)
 	}
 	for _, d := range p.Errors {
-		s += fmt.Sprintf("; %s: %s", d.Location, d.Message)
+		parts = append(parts, strings.TrimPrefix(strings.TrimPrefix(d.Location, "body.")+": ", ": ")+d.Message)
 	}
-	return s
+	if parts == nil {
+		return p.Title
+	}
+	return strings.Join(parts, "; ")
 }
 
 // GetStatus gives the HTTP status; huma asks for it.
@@ -68,6 +74,7 @@ func kinds() []kind {
 		{http.StatusRequestEntityTooLarge, "too-large", "The request's body is above 64 KiB."},
 		{http.StatusUnsupportedMediaType, "media-type", "The body is not application/json."},
 		{http.StatusUnprocessableEntity, "invalid", "A value breaks a rule; detail and errors say which."},
+		{http.StatusTooManyRequests, "too-many", "Too many requests with bad tokens came from this address. The header Retry-After says when to come again."},
 		{http.StatusInternalServerError, "internal", "The broker failed. Its log has the cause under the request's id."},
 	}
 }
@@ -85,13 +92,16 @@ func newProblem(status int, detail string) *Problem {
 
 // problemOf decides what the outside learns of an error of the directory.
 func problemOf(err error) *Problem {
+	var p *Problem
 	switch {
+	case errors.As(err, &p):
+		return p
 	case errors.Is(err, broker.ErrNotFound):
 		return newProblem(http.StatusNotFound, err.Error())
 	case errors.Is(err, broker.ErrExists), errors.Is(err, broker.ErrConflict), errors.Is(err, broker.ErrKeyBound):
 		return newProblem(http.StatusConflict, err.Error())
 	case errors.Is(err, broker.ErrInvalid), errors.Is(err, ident.ErrInvalid), errors.Is(err, ErrDuration):
-		return newProblem(http.StatusUnprocessableEntity, err.Error())
+		return newProblem(http.StatusUnprocessableEntity, strings.TrimPrefix(err.Error(), broker.ErrInvalid.Error()+": "))
 	}
 	return newProblem(http.StatusInternalServerError, "the broker failed; its log has the cause")
 }

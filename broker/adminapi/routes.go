@@ -46,7 +46,7 @@ func handleEmpty[I any](s *service, api huma.API, op huma.Operation, f func(cont
 
 func describe(op *huma.Operation) {
 	op.MaxBodyBytes = maxBody
-	op.Errors = []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict}
+	op.Errors = []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusTooManyRequests}
 }
 
 // fail logs what the outside does not learn.

@@ -37,6 +37,18 @@ func (s *service) poolRoutes(api huma.API) {
 			p, err := s.dir.Pool(ctx, name)
 			return wirePool(p), err
 		})
+	handle(s, api, route(http.MethodPatch, "/pools/{pool}", "update-pool", "Change a pool's default flow", tag),
+		func(ctx context.Context, in *struct {
+			PoolPath
+			Body PoolChange
+		}) (Pool, error) {
+			name, err := in.pool()
+			if err != nil {
+				return Pool{}, err
+			}
+			p, err := s.dir.SetPoolFlow(ctx, name, in.Body.Flow)
+			return wirePool(p), err
+		})
 	handleEmpty(s, api, route(http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", tag),
 		func(ctx context.Context, in *PoolPath) error {
 			name, err := in.pool()

@@ -26,8 +26,12 @@ func (s *service) enrolmentRoutes(api huma.API) {
 			if err != nil {
 				return EnrollmentToken{}, err
 			}
+			life, err := given("expires", in.Body.Expires)
+			if err != nil {
+				return EnrollmentToken{}, err
+			}
 			t, secret, err := s.dir.CreateEnrolToken(ctx, directory.NewEnrolToken{
-				Pool: pool, Uses: in.Body.Uses, Life: time.Duration(in.Body.Expires), Groups: in.Body.Groups,
+				Pool: pool, Uses: number(in.Body.Uses), Life: life, Groups: in.Body.Groups,
 				Attributes: in.Body.Attributes, Replace: in.Body.Replace, Approve: in.Body.Approve,
 			})
 			out := wireEnrolToken(t)
@@ -35,7 +39,31 @@ func (s *service) enrolmentRoutes(api huma.API) {
 			return out, err
 		})
 	getter(s, api, route(http.MethodGet, path+"/{id}", "get-enrollment-token", "Show an enrolment token", tag), s.dir.EnrolToken, wireEnrolToken)
+	handle(s, api, route(http.MethodPatch, path+"/{id}", "update-enrollment-token", "Change an enrolment token's uses or end", tag),
+		func(ctx context.Context, in *struct {
+			LabelPath
+			Body EnrollmentTokenChange
+		}) (EnrollmentToken, error) {
+			pool, err := in.pool()
+			if err != nil {
+				return EnrollmentToken{}, err
+			}
+			life, err := given("expires", in.Body.Expires)
+			if err != nil {
+				return EnrollmentToken{}, err
+			}
+			t, err := s.dir.UpdateEnrolToken(ctx, pool, in.ID, number(in.Body.Uses), life)
+			return wireEnrolToken(t), err
+		})
 	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-enrollment-token", "End an enrolment token", tag), s.dir.DeleteEnrolToken)
+}
+
+// number gives a number that may be absent, which is 0.
+func number(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
 }
 
 func (s *service) clientRoutes(api huma.API) {
@@ -45,10 +73,23 @@ func (s *service) clientRoutes(api huma.API) {
 		if err != nil {
 			return ClientSettings{}, err
 		}
-		out, err := s.dir.PutClient(ctx, broker.Client{
-			Pool: pool, ID: c.ID, Flow: c.Flow, Audiences: c.Audiences, AccessLife: time.Duration(c.AccessLife),
-			RefreshLife: time.Duration(c.RefreshLife), Grace: time.Duration(c.Grace),
-		}, create)
+		client := directory.NewClient(pool, c.ID)
+		client.Flow = c.Flow
+		if len(c.Audiences) != 0 {
+			client.Audiences = c.Audiences
+		}
+		if life, err := given("accessLife", c.AccessLife); err != nil {
+			return ClientSettings{}, err
+		} else if life != 0 {
+			client.AccessLife = life
+		}
+		if c.RefreshLife != nil {
+			client.RefreshLife = time.Duration(*c.RefreshLife)
+		}
+		if c.Grace != nil {
+			client.Grace = time.Duration(*c.Grace)
+		}
+		out, err := s.dir.PutClient(ctx, client, create)
 		return wireClient(out), err
 	}
 	lister(s, api, route(http.MethodGet, path, "list-clients", "List clients", tag),
@@ -125,9 +166,30 @@ func (s *service) hookRoutes(api huma.API) {
 			if err != nil {
 				return Hook{}, err
 			}
-			h, secret, err := s.dir.CreateHook(ctx, broker.Hook{
-				Pool: pool, Name: in.Body.Name, URL: in.Body.URL, Timeout: time.Duration(in.Body.Timeout),
-			})
+			timeout, err := given("timeout", in.Body.Timeout)
+			if err != nil {
+				return Hook{}, err
+			}
+			h, secret, err := s.dir.CreateHook(ctx, broker.Hook{Pool: pool, Name: in.Body.Name, URL: in.Body.URL, Timeout: timeout})
+			out := wireHook(h)
+			out.Secret = secret
+			return out, err
+		})
+	handle(s, api, route(http.MethodPatch, path+"/{id}", "update-hook", "Change a hook, or make its secret anew", tag),
+		func(ctx context.Context, in *struct {
+			LabelPath
+			Body HookChange
+		}) (Hook, error) {
+			pool, err := in.pool()
+			if err != nil {
+				return Hook{}, err
+			}
+			timeout, err := given("timeout", in.Body.Timeout)
+			if err != nil {
+				return Hook{}, err
+			}
+			h, secret, err := s.dir.UpdateHook(ctx, pool, in.ID,
+				directory.HookChange{URL: in.Body.URL, Timeout: timeout, NewSecret: in.Body.NewSecret})
 			out := wireHook(h)
 			out.Secret = secret
 			return out, err
@@ -187,7 +249,11 @@ func (s *service) operatorRoutes(api huma.API) {
 		})
 	handle(s, api, route(http.MethodPost, path, "create-operator", "Make an operator's token and show it once", tag),
 		func(ctx context.Context, in *struct{ Body NewOperator }) (Operator, error) {
-			o, secret, err := s.dir.CreateOperator(ctx, in.Body.Name, time.Duration(in.Body.Expires))
+			life, err := given("expires", in.Body.Expires)
+			if err != nil {
+				return Operator{}, err
+			}
+			o, secret, err := s.dir.CreateOperator(ctx, in.Body.Name, life)
 			out := wireOperator(o)
 			out.Token = secret
 			return out, err

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"encoding/hex"
+	"net/http"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -39,7 +40,12 @@ type Pool struct {
 
 // NewPool asks for a pool.
 type NewPool struct {
-	Name string `json:"name" maxLength:"32" pattern:"^[a-z][a-z0-9-]*$" example:"demo"`
+	Name string `json:"name" maxLength:"32" pattern:"^[a-z][a-z0-9-]*$" patternDescription:"a lower-case letter, then a-z, 0-9 and -" example:"demo"`
+}
+
+// PoolChange changes what it has.
+type PoolChange struct {
+	Flow string `json:"flow" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" doc:"The flow of clients that name none"`
 }
 
 // A Device is one machine.
@@ -66,7 +72,7 @@ type Authenticator struct {
 
 // NewDevice asks for a device.
 type NewDevice struct {
-	Name       string            `json:"name" maxLength:"128" pattern:"^[A-Za-z0-9_:-]+$" example:"lamp-1"`
+	Name       string            `json:"name" maxLength:"128" pattern:"^[A-Za-z0-9_:-]+$" patternDescription:"letters, digits, _ : and -" example:"lamp-1"`
 	Key        string            `json:"key,omitempty" maxLength:"8192" doc:"Public key: PEM, JWK or COSE_Key in hex; Ed25519 or P-256"`
 	PSK        string            `json:"psk,omitempty" maxLength:"8192" doc:"Shared key of 32 to 64 bytes in hex or base64"`
 	Pending    bool              `json:"pending,omitempty" doc:"Wait for approval"`
@@ -106,28 +112,34 @@ type EnrollmentToken struct {
 
 // NewEnrollmentToken asks for an enrolment token.
 type NewEnrollmentToken struct {
-	Uses       int               `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrolments; 1 if absent"`
-	Expires    Duration          `json:"expires,omitempty" doc:"24h if absent"`
+	Uses       *int              `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrolments; 1 if absent"`
+	Expires    *Duration         `json:"expires,omitempty" doc:"1m to 365d; 24h if absent"`
 	Groups     []string          `json:"groups,omitempty" nullable:"false"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Replace    bool              `json:"replace,omitempty"`
 	Approve    bool              `json:"approve,omitempty"`
 }
 
+// EnrollmentTokenChange changes what it has.
+type EnrollmentTokenChange struct {
+	Uses    *int      `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrolments in all"`
+	Expires *Duration `json:"expires,omitempty" doc:"From now"`
+}
+
 // ClientSettings are an application's: its flow, audiences and lifetimes.
 type ClientSettings struct {
-	ID          string     `json:"id" maxLength:"64" pattern:"^[a-z0-9-]+$"`
+	ID          string     `json:"id" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -"`
 	Flow        string     `json:"flow,omitempty" maxLength:"64" doc:"The pool's if absent"`
 	Audiences   []string   `json:"audiences,omitempty" nullable:"false" doc:"The pool's name if absent"`
-	AccessLife  Duration   `json:"accessLife,omitempty" doc:"5m to 1d; 1h if absent"`
-	RefreshLife Duration   `json:"refreshLife,omitempty" doc:"1h to 3650d; absent: no refresh tokens"`
-	Grace       Duration   `json:"grace,omitempty" doc:"How long a rotated refresh token still answers with its successor; at most 1h"`
+	AccessLife  *Duration  `json:"accessLife,omitempty" doc:"Of access and ID tokens: 5m to 1d; 1h if absent"`
+	RefreshLife *Duration  `json:"refreshLife,omitempty" doc:"Of refresh tokens: 1h to 10y, 0s for none; 30d if absent"`
+	Grace       *Duration  `json:"grace,omitempty" doc:"How long a rotated refresh token still answers with its successor: at most 1h; 5m if absent"`
 	Created     *time.Time `json:"created,omitempty" readOnly:"true"`
 }
 
 // A Flow says which challenges a device answers.
 type Flow struct {
-	Name    string     `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$"`
+	Name    string     `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -"`
 	Steps   []string   `json:"steps,omitempty" nullable:"false" maxItems:"8" doc:"key, psk or hook:NAME, in order"`
 	Define  string     `json:"define,omitempty" maxLength:"64" doc:"Instead of steps: the hook that decides after each answer"`
 	Created *time.Time `json:"created,omitempty" readOnly:"true"`
@@ -144,9 +156,16 @@ type Hook struct {
 
 // NewHook asks for a hook.
 type NewHook struct {
-	Name    string   `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$"`
-	URL     string   `json:"url" maxLength:"2048" format:"uri"`
-	Timeout Duration `json:"timeout,omitempty" doc:"100ms to 10s; 2s if absent"`
+	Name    string    `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -"`
+	URL     string    `json:"url" maxLength:"2048" format:"uri"`
+	Timeout *Duration `json:"timeout,omitempty" doc:"100ms to 10s; 2s if absent"`
+}
+
+// HookChange changes what it has.
+type HookChange struct {
+	URL       string    `json:"url,omitempty" maxLength:"2048" format:"uri"`
+	Timeout   *Duration `json:"timeout,omitempty" doc:"100ms to 10s"`
+	NewSecret bool      `json:"newSecret,omitempty" doc:"Make a new signing secret, shown in the answer; the old one ends at once"`
 }
 
 // A Key is a pool's signing key, without its private half.
@@ -185,8 +204,8 @@ type Operator struct {
 
 // NewOperator asks for an operator's token.
 type NewOperator struct {
-	Name    string   `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$"`
-	Expires Duration `json:"expires,omitempty" doc:"1m to 730d; 90d if absent"`
+	Name    string    `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -"`
+	Expires *Duration `json:"expires,omitempty" doc:"1m to 730d; 90d if absent"`
 }
 
 func wirePool(p broker.Pool) Pool {
@@ -238,9 +257,29 @@ func wireEnrolToken(t broker.EnrolToken) EnrollmentToken {
 
 func wireClient(c broker.Client) ClientSettings {
 	return ClientSettings{
-		ID: c.ID, Flow: c.Flow, Audiences: c.Audiences, AccessLife: Duration(c.AccessLife),
-		RefreshLife: Duration(c.RefreshLife), Grace: Duration(c.Grace), Created: optional(c.Created),
+		ID: c.ID, Flow: c.Flow, Audiences: c.Audiences, AccessLife: span(c.AccessLife),
+		RefreshLife: span(c.RefreshLife), Grace: span(c.Grace), Created: optional(c.Created),
 	}
+}
+
+// span gives a length of time that is there, be it zero.
+func span(d time.Duration) *Duration {
+	out := Duration(d)
+	return &out
+}
+
+// given gives a length of time that may be absent, which is 0. Zero itself is
+// refused, because inwards it would mean the default.
+func given(where string, d *Duration) (time.Duration, error) {
+	if d == nil {
+		return 0, nil
+	}
+	if *d == 0 {
+		p := newProblem(http.StatusUnprocessableEntity, invalidRequest)
+		p.Errors = []ProblemDetail{{Location: "body." + where, Message: "is 0s; leave it out for the default"}}
+		return 0, p
+	}
+	return time.Duration(*d), nil
 }
 
 func wireFlow(f broker.Flow) Flow {
