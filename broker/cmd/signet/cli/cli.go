@@ -12,13 +12,9 @@ package cli
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/http"
-	"runtime/debug"
 	"strings"
 	"time"
 
@@ -26,6 +22,9 @@ import (
 
 	"github.com/signetd/signet/broker/adminapi"
 )
+
+// version is set at build time.
+var version = "0.1.0-dev"
 
 // Exit codes.
 const (
@@ -54,12 +53,15 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitDone
 	}
+	if ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
 	fmt.Fprintln(s.Err, "signet:", err)
-	if hint := a.hint(err); hint != "" {
+	if hint := a.hint(cmd, err); hint != "" {
 		fmt.Fprintln(s.Err, "  "+hint)
 	}
 	var usage *usageError
@@ -79,69 +81,35 @@ type app struct {
 	started bool // a command's own work began, so the command line was understood
 }
 
-// A usageError is a command line that was parsed and still makes no sense.
-type usageError struct{ text string }
-
-func (e *usageError) Error() string { return e.text }
-
-func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
-
-// A hintedError says what to do next.
-type hintedError struct {
-	error
-	next string
-}
-
-func (e *hintedError) Unwrap() error { return e.error }
-
 func (a *app) root() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "signet",
 		Short:         "Manage pools and devices of a Signet broker, read and verify tokens",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Example: "  signet login --server https://localhost:8443 --ca ./signet-dev/root.pem\n" +
+		Version:       version,
+		Args:          knownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Example: "  signet login --server https://localhost:8443 --ca signet-dev/ca/root.pem\n" +
 			"  signet enrollment create --pool demo --uses 100 --expires 24h\n" +
 			"  signet device list --pool demo -o json",
 		PersistentPreRunE: func(*cobra.Command, []string) error { return checkFormat(a.format) },
 	}
+	root.SetVersionTemplate("signet {{.Version}}\n")
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
-	f.StringVar(&a.flags.Server, "server", "", "the broker's URL ($SIGNET_SERVER)")
-	f.StringVar(&a.flags.Token, "token", "", "operator's token ($SIGNET_TOKEN)")
-	f.StringVar(&a.flags.CA, "ca", "", "file with the root certificate of the broker ($SIGNET_CA)")
-	f.StringVar(&a.profile, "profile", "", "profile to use ($SIGNET_PROFILE)")
-	f.StringVarP(&a.format, "output", "o", "table", "table, json, yaml or csv")
+	f.StringVar(&a.flags.Server, "server", "", "the broker's `URL` ($SIGNET_SERVER)")
+	f.StringVar(&a.flags.Token, "token", "", "operator's `token`; others may see it in the process list ($SIGNET_TOKEN)")
+	f.StringVar(&a.flags.tokenFile, "token-file", "", "`file` with the operator's token ($SIGNET_TOKEN_FILE)")
+	f.StringVar(&a.flags.CA, "ca", "", "`file` with the root certificate of the broker ($SIGNET_CA)")
+	f.StringVar(&a.flags.Fingerprint, "ca-fingerprint", "", "SHA-256 of that root in `hex`, instead of its file ($SIGNET_CA_FINGERPRINT)")
+	f.StringVar(&a.profile, "profile", "", "`profile` to use ($SIGNET_PROFILE)")
+	f.StringVarP(&a.format, "output", "o", "table", "`format` of data: table, json, yaml or csv")
+	complete(root, "output", cobra.FixedCompletions([]string{"table", "json", "yaml", "csv"}, cobra.ShellCompDirectiveNoFileComp))
+	complete(root, "profile", a.completing(func(context.Context) ([]string, error) { return a.profileNames() }))
 	root.AddCommand(a.login(), a.status(), a.version(), a.pools(), a.devices(), a.enrollment(), a.clients(),
 		a.flows(), a.hooks(), a.keys(), a.operators(), a.tokens())
 	return root
-}
-
-// leaf makes a command that does something. do is called with a parsed line.
-func (a *app) leaf(use, short string, args cobra.PositionalArgs, do func(cmd *cobra.Command, args []string) error) *cobra.Command {
-	return &cobra.Command{Use: use, Short: short, Args: args, RunE: func(cmd *cobra.Command, args []string) error {
-		a.started = true
-		return do(cmd, args)
-	}}
-}
-
-// group makes a command that has commands only.
-func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	g := &cobra.Command{Use: use, Short: short, Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
-		var names []string
-		for _, c := range cmd.Commands() {
-			names = append(names, c.Name())
-		}
-		return usagef("%s needs one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
-	}}
-	g.AddCommand(commands...)
-	return g
-}
-
-// inPool makes a group whose commands work in one pool.
-func (a *app) inPool(use, short string, commands ...*cobra.Command) *cobra.Command {
-	g := group(use, short, commands...)
-	g.PersistentFlags().StringVar(&a.pool, "pool", "", "pool to work in; may be left out if there is only one")
-	return g
 }
 
 // connect makes the API's client.
@@ -179,34 +147,8 @@ func (a *app) enter(ctx context.Context) (adminapi.PoolClient, error) {
 	return adminapi.PoolClient{}, usagef("which pool? add --pool with one of: %s", strings.Join(names, ", "))
 }
 
-// hint gives the next step after an error, if there is an obvious one.
-func (a *app) hint(err error) string {
-	var hinted *hintedError
-	var problem *adminapi.Problem
-	var authority x509.UnknownAuthorityError
-	var host x509.HostnameError
-	var dial *net.OpError
-	switch {
-	case errors.As(err, &hinted):
-		return hinted.next
-	case errors.As(err, &problem) && problem.Status == http.StatusUnauthorized:
-		return "the operator's token is wrong or has expired: signet login --server URL"
-	case errors.As(err, &problem) && problem.Status >= http.StatusInternalServerError:
-		return "look for request " + problem.RequestID + " in the broker's log"
-	case errors.As(err, &authority):
-		return "give the broker's root certificate: --ca FILE (signetd serve --dev prints where it is)"
-	case errors.As(err, &host):
-		return "use the name that is in the broker's certificate in --server"
-	case errors.As(err, &dial) && dial.Op == "dial":
-		return "is signetd running there? check --server or SIGNET_SERVER"
-	case !a.started:
-		return "see signet help"
-	}
-	return ""
-}
-
 func (a *app) status() *cobra.Command {
-	return a.leaf("status", "Ask the broker how it is and who you are", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
+	return a.leaf("status", "Ask the broker how it is and who you are", "signet status --profile lab", func(cmd *cobra.Command, _ []string) error {
 		c, err := a.connect()
 		if err != nil {
 			return err
@@ -221,11 +163,7 @@ func (a *app) status() *cobra.Command {
 }
 
 func (a *app) version() *cobra.Command {
-	return a.leaf("version", "Print the version of this program", cobra.NoArgs, func(*cobra.Command, []string) error {
-		version := "unknown"
-		if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-			version = info.Main.Version
-		}
+	return a.leaf("version", "Print the version of this program", "signet version -o json", func(*cobra.Command, []string) error {
 		return a.show(map[string]string{"version": version}, []string{"VERSION"}, []string{version})
 	})
 }

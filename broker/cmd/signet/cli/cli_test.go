@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"encoding/pem"
@@ -55,6 +56,18 @@ func newShell(t *testing.T) *shell {
 	return &shell{World: w, url: server.URL, ca: ca, token: secret, home: home, env: map[string]string{"HOME": home}}
 }
 
+// emptyWord stands for the word that is being completed and has no letter yet.
+const emptyWord = "@"
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
 func write(t *testing.T, path string, data []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, data, 0o600); err != nil {
@@ -75,7 +88,13 @@ func (s *shell) run(t *testing.T, in string, args ...string) result {
 // ok runs a line of words that must work, and gives its output.
 func (s *shell) ok(t *testing.T, line string) string {
 	t.Helper()
-	r := s.run(t, "", strings.Fields(line)...)
+	words := strings.Fields(line)
+	for i, w := range words {
+		if w == emptyWord {
+			words[i] = ""
+		}
+	}
+	r := s.run(t, "", words...)
 	if r.code != 0 {
 		t.Fatalf("signet %s: exit %d, %s", line, r.code, r.err)
 	}
@@ -140,6 +159,7 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		says string
 	}{
 		{s, "status", 2, "signet login --server URL"},
+		{s, "login", 2, "signet login --server https://HOST:8443"},
 		{s, "status --server http://x --token t", 2, "https://"},
 		{s, "status --server " + s.url + " --token t", 1, "--ca FILE"},
 		{s, "status --server https://127.0.0.1:1 --token t", 1, "is signetd running"},
@@ -150,15 +170,36 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "pool lits", 2, "unknown command"},
 		{s, "pool", 2, "create"},
 		{s, "pool list --nope", 2, "unknown flag"},
-		{s, "pool create", 2, "1 arg"},
+		{s, "pool create", 2, "signet pool create needs NAME"},
+		{s, "pool create", 2, "see signet pool create --help"},
+		{s, "pool create a b", 2, "\"b\" is too many"},
+		{s, "polo", 2, "did you mean signet pool?"},
+		{s, "device lits", 2, "did you mean signet device list?"},
+		{s, "key retire -abc --pool demo", 2, "put -- before an argument that begins with -, as in: signet key retire -- -abc"},
+		{s, "enrollment create --uses x", 2, "want a whole number"},
+		{s, "client update default", 2, "needs --flow or --audience"},
+		{s, "device update a", 2, "needs --attr or --group"},
+		{s, "flow create x --step key --define y", 2, "either --step or --define, not both"},
+		{s, "hook create x", 2, "needs --url"},
+		{s, "token inspect sgne_x", 2, "standard input"},
+		{s, "login --server localhost:8443", 2, "https://"},
+		{s, "status --server https://x --token a --token-file b", 2, "give one of them"},
+		{s, "status --server https://x --token a --ca-fingerprint 12", 2, "64 hex digits"},
 		{s, "pool list -o xml", 2, "table, json, yaml or csv"},
 		{s, "enrollment create --expires 30x", 2, "30d"},
 		{in, "device list", 2, "demo, other"},
 		{in, "device show lamp-1 --pool demo", 1, "not found"},
-		{in, "device create a.b --pool demo", 1, "body.name"},
+		{in, "device create a.b --pool demo", 1, "name: expected string to be letters, digits"},
 		{in, "device create a --attr x --pool demo", 2, "k=v"},
 		{in, "flow create two --step key --step hook:pin --pool demo", 1, "create it first"},
 		{in, "flow create two --pool demo", 2, "step"},
+		{in, "enrollment create --pool demo --uses 0", 1, "uses: expected number >= 1"},
+		{in, "enrollment create --pool demo --expires 0", 1, "expires: is 0s; leave it out for the default"},
+		{in, "enrollment create --pool demo --expires 2y", 1, "an enrolment token lives 1m to 365d, not 730d"},
+		{in, "client create a --pool demo --access-life 2d", 1, "access life 2d, want 5m to 1d"},
+		{in, "client create a --pool demo --refresh-life 11y", 1, "want 1h to 3650d, or 0s for no refresh tokens"},
+		{in, "key show nope --pool demo", 1, "signet key list"},
+		{in, "pool update demo --flow nope", 1, "does not exist; create it first"},
 		{in, "pool create demo", 1, "already exists"},
 		{in, "pool delete demo", 2, "--yes"},
 	} {
@@ -219,7 +260,144 @@ func TestOperatorsDay(t *testing.T) {
 	}
 	s.ok(t, "device delete lamp-1")
 	s.ok(t, "pool delete demo --yes")
-	s.ok(t, "completion bash")
+}
+
+func TestClientDefaults(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	if out := s.ok(t, "client create app"); !strings.Contains(out, "app  -     demo       1h      30d      5m") {
+		t.Errorf("got %s", out)
+	}
+	if out := s.ok(t, "client create none --refresh-life 0 --access-life 5m --grace 0"); !strings.Contains(out, "5m      none     none") {
+		t.Errorf("got %s", out)
+	}
+	if out := s.ok(t, "client update none --refresh-life 10y"); !strings.Contains(out, "5m      3650d    none") {
+		t.Errorf("got %s", out)
+	}
+}
+
+func TestShowIsTheWholeThing(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	var p adminapi.Pool
+	if err := json.Unmarshal([]byte(s.ok(t, "pool show demo -o json")), &p); err != nil || len(p.AnchorThumbprint) != 64 {
+		t.Fatalf("got %+v, %v", p, err)
+	}
+	if out := s.ok(t, "pool show demo"); !strings.Contains(out, "\nANCHOR   "+p.AnchorThumbprint+"\n") {
+		t.Errorf("got %s", out)
+	}
+	s.ok(t, "device create lamp-1 --group lab")
+	s.ok(t, "flow create two --step key --step psk")
+	s.ok(t, "hook create pin --url https://hooks.example/pin")
+	id, _, _ := strings.Cut(s.ok(t, "enrollment list -o csv"), "\n")
+	if !strings.HasPrefix(id, "ID,USED") {
+		t.Errorf("got %s", id)
+	}
+	for _, line := range []string{
+		"device show lamp-1", "flow show two", "hook show pin", "client show default", "operator show ada",
+		"pool update demo --flow two", "hook update pin --timeout 1s",
+	} {
+		if out := s.ok(t, line); strings.Count(out, "\n") < 2 {
+			t.Errorf("%s: got %s", line, out)
+		}
+	}
+	if out := s.ok(t, "hook update pin --new-secret"); !strings.HasPrefix(out, "whsec_") {
+		t.Errorf("got %s", out)
+	}
+}
+
+func TestEnrolmentTokensCanGrow(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	var made adminapi.EnrollmentToken
+	if err := json.Unmarshal([]byte(s.ok(t, "enrollment create -o json")), &made); err != nil {
+		t.Fatal(err)
+	}
+	if out := s.ok(t, "enrollment update "+made.ID+" --uses 5 --expires 30d"); !strings.Contains(out, "0 of 5  2026-01-31") {
+		t.Errorf("got %s", out)
+	}
+	if out := s.ok(t, "enrollment show "+made.ID); !strings.Contains(out, "USED        0 of 5") || strings.Contains(out, made.Token) {
+		t.Errorf("got %s", out)
+	}
+	s.ok(t, "enrollment delete "+made.ID)
+}
+
+// TestEveryCommandHelpsItself: each command has an example, and completion for the
+// three shells knows commands, formats and what the broker has.
+func TestEveryCommandHelpsItself(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	s.ok(t, "device create lamp-1")
+	leaves := 0
+	var walk func(path string)
+	walk = func(path string) {
+		out := s.ok(t, strings.TrimSpace(path+" --help"))
+		below := false
+		for _, line := range strings.Split(s.ok(t, "__complete "+path+" "+emptyWord), "\n") {
+			name, about, ok := strings.Cut(line, "\t")
+			if ok && about != "" && name != "help" && name != "completion" && !strings.HasPrefix(name, "-") {
+				below = true
+				walk(strings.TrimSpace(path + " " + name))
+			}
+		}
+		if !below {
+			leaves++
+			if !strings.Contains(out, "Examples:\n  signet") {
+				t.Errorf("signet %s has no example", path)
+			}
+		}
+	}
+	walk("")
+	if leaves < 45 {
+		t.Errorf("only %d commands", leaves)
+	}
+	for line, want := range map[string]string{
+		"pool list -o": "table\njson\nyaml\ncsv\n", "key rotate --alg": "ES256\nEdDSA\nRS256\n", "device list --pool": "demo\n",
+		"device disable": "lamp-1\n", "pool show": "demo\n", "operator delete": "ada\n", "status --profile": "default\n",
+	} {
+		if out := s.ok(t, "__complete "+line+" "+emptyWord); !strings.HasPrefix(out, want) {
+			t.Errorf("completion after %q: got %q", line, out)
+		}
+	}
+	for _, shell := range []string{"bash", "zsh", "fish"} {
+		if out := s.ok(t, "completion "+shell); !strings.Contains(out, "signet") {
+			t.Errorf("%s: got %s", shell, out)
+		}
+	}
+}
+
+func TestLoginByFingerprint(t *testing.T) {
+	s := newShell(t)
+	block, _ := pem.Decode(read(t, s.ca))
+	sum := sha256.Sum256(block.Bytes)
+	pin := hex.EncodeToString(sum[:])
+	file := filepath.Join(s.home, "token")
+	write(t, file, []byte(s.token+"\n"))
+	if r := s.run(t, "", "login", "--server", s.url, "--ca-fingerprint", strings.Repeat("0", 64), "--token-file", file); r.code != 1 || !strings.Contains(r.err, "another broker") {
+		t.Errorf("another fingerprint: %+v", r)
+	}
+	if r := s.run(t, "", "login", "--server", s.url, "--ca-fingerprint", "SHA256:"+strings.ToUpper(pin), "--token-file", file, "--profile", "lab"); r.code != 0 {
+		t.Fatalf("login: %+v", r)
+	}
+	s.ok(t, "status --profile lab")
+	s.env["SIGNET_PROFILE"] = "lab"
+	s.ok(t, "status")
+	r := s.run(t, "wrong\n", "login", "--server", s.url, "--ca-fingerprint", pin)
+	if r.code != 1 || !strings.Contains(r.err, "signetd operator create") {
+		t.Errorf("wrong token: %+v", r)
+	}
+	s.env["SIGNET_TOKEN_FILE"] = file
+	s.ok(t, "status --server "+s.url+" --ca-fingerprint "+pin)
+}
+
+func TestPinnedNameMustFit(t *testing.T) {
+	s := newShell(t)
+	block, _ := pem.Decode(read(t, s.ca))
+	sum := sha256.Sum256(block.Bytes)
+	url := strings.Replace(s.url, "127.0.0.1", "localhost", 1)
+	if r := s.run(t, "", "status", "--server", url, "--ca-fingerprint", hex.EncodeToString(sum[:]), "--token", s.token); r.code != 1 || !strings.Contains(r.err, "localhost") {
+		t.Errorf("got %+v", r)
+	}
 }
 
 func TestDeviceKeyFromAFile(t *testing.T) {

@@ -12,139 +12,85 @@ import (
 
 const maxKeyFile = 8 << 10 // bytes
 
-func (a *app) pools() *cobra.Command {
-	header := []string{"NAME", "ISSUER", "FLOW", "CREATED"}
-	row := func(p adminapi.Pool) []string { return []string{p.Name, p.Issuer, p.Flow, stamp(&p.Created)} }
-	one := func(do func(context.Context, *adminapi.Client, string) (adminapi.Pool, error)) func(*cobra.Command, []string) error {
-		return func(cmd *cobra.Command, args []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
+func deviceShelf() shelf[adminapi.Device] {
+	return shelf[adminapi.Device]{
+		noun:   "device",
+		header: []string{"NAME", "STATUS", "AUTHENTICATORS", "GROUPS", "ATTRIBUTES", "SUBJECT", "CREATED"},
+		row: func(d adminapi.Device) []string {
+			var auth []string
+			for _, x := range d.Authenticators {
+				auth = append(auth, strings.TrimSuffix(x.Kind+":"+x.Alg, ":"))
 			}
-			p, err := do(cmd.Context(), c, args[0])
-			if err != nil {
-				return err
+			return []string{
+				d.Name, d.Status, strings.Join(auth, ","), strings.Join(d.Groups, ","), pairs(d.Attributes), d.Subject, stamp(&d.Created),
 			}
-			return a.show(p, header, row(p))
-		}
+		},
+		more: func(d adminapi.Device) (header, row []string) {
+			var keys []string
+			for _, x := range d.Authenticators {
+				if x.Thumbprint != "" {
+					keys = append(keys, x.Thumbprint)
+				}
+			}
+			return []string{"KEYS", "UPDATED", "SESSIONS AFTER"}, []string{strings.Join(keys, ","), stamp(&d.Updated), stamp(d.SessionsAfter)}
+		},
+		all: adminapi.PoolClient.Devices,
 	}
-	remove := a.leaf("delete NAME", "Delete a pool and all that is in it", cobra.ExactArgs(1), nil)
-	yes := remove.Flags().Bool("yes", false, "really")
-	remove.RunE = func(cmd *cobra.Command, args []string) error {
-		a.started = true
-		c, err := a.connect()
-		if err != nil {
-			return err
-		}
-		if !*yes {
-			devices, err := c.In(args[0]).Devices(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return usagef("this deletes pool %s with its %d devices; add --yes", args[0], len(devices))
-		}
-		return c.DeletePool(cmd.Context(), args[0])
-	}
-	return group("pool", "Directories of devices",
-		a.leaf("create NAME", "Create a pool with its keys, a default client and flow", cobra.ExactArgs(1),
-			one(func(ctx context.Context, c *adminapi.Client, name string) (adminapi.Pool, error) {
-				return c.CreatePool(ctx, name)
-			})),
-		a.leaf("list", "List pools", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
-			c, err := a.connect()
-			if err != nil {
-				return err
-			}
-			pools, err := c.Pools(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return list(a, pools, header, row)
-		}),
-		a.leaf("show NAME", "Show a pool", cobra.ExactArgs(1),
-			one(func(ctx context.Context, c *adminapi.Client, name string) (adminapi.Pool, error) {
-				return c.Pool(ctx, name)
-			})),
-		remove)
-}
-
-func deviceHeader() []string {
-	return []string{"NAME", "STATUS", "AUTHENTICATORS", "GROUPS", "ATTRIBUTES", "SUBJECT", "CREATED"}
-}
-
-func deviceRow(d adminapi.Device) []string {
-	var auth []string
-	for _, x := range d.Authenticators {
-		auth = append(auth, strings.TrimSuffix(x.Kind+":"+x.Alg, ":"))
-	}
-	return []string{
-		d.Name, d.Status, strings.Join(auth, ","), strings.Join(d.Groups, ","), pairs(d.Attributes), d.Subject, stamp(&d.Created),
-	}
-}
-
-// oneDevice makes a command on one device that answers with it.
-func (a *app) oneDevice(use, short string, do func(adminapi.PoolClient, context.Context, string) (adminapi.Device, error)) *cobra.Command {
-	return a.leaf(use+" NAME", short, cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
-		p, err := a.enter(cmd.Context())
-		if err != nil {
-			return err
-		}
-		d, err := do(p, cmd.Context(), args[0])
-		if err != nil {
-			return err
-		}
-		return a.show(d, deviceHeader(), deviceRow(d))
-	})
 }
 
 func (a *app) devices() *cobra.Command {
-	listing := a.leaf("list", "List devices by name", cobra.NoArgs, nil)
-	count := listing.Flags().Bool("count", false, "print only how many there are")
-	listing.RunE = func(cmd *cobra.Command, _ []string) error {
-		a.started = true
-		p, err := a.enter(cmd.Context())
-		if err != nil {
-			return err
-		}
-		devices, err := p.Devices(cmd.Context())
-		if err != nil {
-			return err
-		}
-		if *count {
-			_, err := fmt.Fprintln(a.Out, len(devices))
-			return err
-		}
-		return list(a, devices, deviceHeader(), deviceRow)
+	s := deviceShelf()
+	act := func(verb, short string, do func(adminapi.PoolClient, context.Context, string) (adminapi.Device, error)) *cobra.Command {
+		return s.one(a, verb+" NAME", short, "signet device "+verb+" lamp-1 --pool demo", do)
 	}
 	return a.inPool("device", "Devices of a pool",
-		a.createDevice(), listing, a.updateDevice(),
-		a.oneDevice("show", "Show a device", adminapi.PoolClient.Device),
-		a.oneDevice("disable", "Take everything from a device until it is enabled again", adminapi.PoolClient.DisableDevice),
-		a.oneDevice("enable", "Make a disabled device active", adminapi.PoolClient.EnableDevice),
-		a.oneDevice("approve", "Make a pending device active", adminapi.PoolClient.ApproveDevice),
-		a.oneDevice("revoke", "End all sessions of a device; it may log in again", adminapi.PoolClient.RevokeSessions),
-		a.remove("delete NAME", "Delete a device and end its sessions", adminapi.PoolClient.DeleteDevice),
-		a.sessions())
+		a.createDevice(s), a.listDevices(s), a.updateDevice(s), s.showing(a, "NAME", adminapi.PoolClient.Device),
+		act("disable", "Take everything from a device until it is enabled again", adminapi.PoolClient.DisableDevice),
+		act("enable", "Make a disabled device active", adminapi.PoolClient.EnableDevice),
+		act("approve", "Make a pending device active", adminapi.PoolClient.ApproveDevice),
+		act("revoke", "End all sessions of a device; it may log in again", adminapi.PoolClient.RevokeSessions),
+		s.removing(a, "NAME", "Delete a device and end its sessions", adminapi.PoolClient.DeleteDevice),
+		a.sessions(s))
 }
 
-// remove makes a command that deletes one thing of a pool and says nothing.
-func (a *app) remove(use, short string, do func(adminapi.PoolClient, context.Context, string) error) *cobra.Command {
-	return a.leaf(use, short, cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
-		p, err := a.enter(cmd.Context())
-		if err != nil {
-			return err
-		}
-		return do(p, cmd.Context(), args[0])
-	})
+func (a *app) listDevices(s shelf[adminapi.Device]) *cobra.Command {
+	var count bool
+	cmd := a.leaf("list", "List devices by name", "signet device list --pool demo\nsignet device list --pool demo --count",
+		func(cmd *cobra.Command, _ []string) error {
+			p, err := a.enter(cmd.Context())
+			if err != nil {
+				return err
+			}
+			devices, err := p.Devices(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if count {
+				_, err := fmt.Fprintln(a.Out, len(devices))
+				return err
+			}
+			return list(a, devices, s.header, s.row)
+		})
+	cmd.Flags().BoolVar(&count, "count", false, "print only how many there are")
+	return cmd
 }
 
-func (a *app) createDevice() *cobra.Command {
+func (a *app) createDevice(s shelf[adminapi.Device]) *cobra.Command {
 	var n adminapi.NewDevice
 	var keyFile, pskFile string
 	var attrs []string
-	cmd := a.leaf("create NAME", "Register a device", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
-		n.Name = args[0]
-		var err error
+	cmd := s.one(a, "create NAME", "Register a device",
+		"signet device create lamp-1 --pool demo --key lamp-1.pem --group lab --attr site=berlin\nsignet device create lamp-2 --pool demo --psk-file - < key.hex",
+		func(p adminapi.PoolClient, ctx context.Context, name string) (adminapi.Device, error) {
+			n.Name = name
+			return p.CreateDevice(ctx, n)
+		})
+	cmd.Long = "Registers a device. Without a key it is a name only, and enrols with a token later."
+	create := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if err := notBoth(cmd, "key", "psk-file"); err != nil {
+			return err
+		}
 		if n.Attributes, err = parsePairs(attrs); err != nil {
 			return err
 		}
@@ -156,77 +102,78 @@ func (a *app) createDevice() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			*to = strings.TrimSpace(string(raw))
+			if *to = strings.TrimSpace(string(raw)); *to == "" {
+				return usagef("%s is empty", file)
+			}
 		}
-		p, err := a.enter(cmd.Context())
-		if err != nil {
-			return err
-		}
-		d, err := p.CreateDevice(cmd.Context(), n)
-		if err != nil {
-			return err
-		}
-		return a.show(d, deviceHeader(), deviceRow(d))
-	})
+		return create(cmd, args)
+	}
 	f := cmd.Flags()
-	f.StringVar(&keyFile, "key", "", "file with the public key: PEM, JWK or COSE key in hex; - for standard input")
-	f.StringVar(&pskFile, "psk-file", "", "file with the shared key of 32 to 64 bytes: hex or base64; - for standard input")
-	f.StringArrayVar(&attrs, "attr", nil, "attribute k=v; may be repeated")
-	f.StringArrayVar(&n.Groups, "group", nil, "group; may be repeated")
+	f.StringVar(&keyFile, "key", "", "`file` with the public key: PEM, JWK or COSE key in hex; - for standard input")
+	f.StringVar(&pskFile, "psk-file", "", "`file` with the shared key of 32 to 64 bytes: hex or base64; - for standard input")
+	f.StringArrayVar(&attrs, "attr", nil, "attribute `k=v`; may be repeated")
+	f.StringArrayVar(&n.Groups, "group", nil, "`group`; may be repeated")
 	f.BoolVar(&n.Pending, "pending", false, "wait for approval")
-	cmd.MarkFlagsMutuallyExclusive("key", "psk-file")
 	return cmd
 }
 
-func (a *app) updateDevice() *cobra.Command {
+func (a *app) updateDevice(s shelf[adminapi.Device]) *cobra.Command {
 	var change adminapi.DeviceChange
 	var attrs []string
-	cmd := a.leaf("update NAME", "Replace a device's groups or attributes", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
-		var err error
+	cmd := s.one(a, "update NAME", "Replace a device's groups or attributes", "signet device update lamp-1 --pool demo --group lab --attr site=berlin",
+		func(p adminapi.PoolClient, ctx context.Context, name string) (adminapi.Device, error) {
+			return p.UpdateDevice(ctx, name, change)
+		})
+	do := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		if err := needsOne(cmd, "attr", "group"); err != nil {
+			return err
+		}
 		if change.Attributes, err = parsePairs(attrs); err != nil {
 			return err
 		}
-		p, err := a.enter(cmd.Context())
-		if err != nil {
-			return err
-		}
-		d, err := p.UpdateDevice(cmd.Context(), args[0], change)
-		if err != nil {
-			return err
-		}
-		return a.show(d, deviceHeader(), deviceRow(d))
-	})
-	cmd.Flags().StringArrayVar(&attrs, "attr", nil, "attribute k=v; may be repeated; replaces all")
-	cmd.Flags().StringArrayVar(&change.Groups, "group", nil, "group; may be repeated; replaces all")
-	cmd.MarkFlagsOneRequired("attr", "group")
+		return do(cmd, args)
+	}
+	cmd.Flags().StringArrayVar(&attrs, "attr", nil, "attribute `k=v`; may be repeated; replaces all")
+	cmd.Flags().StringArrayVar(&change.Groups, "group", nil, "`group`; may be repeated; replaces all")
 	return cmd
 }
 
-func (a *app) sessions() *cobra.Command {
+func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
 	header := []string{"ID", "CLIENT", "CREATED", "ROTATED", "EXPIRES", "REVOKED"}
-	revoke := a.leaf("revoke NAME [SESSION]", "End one session of a device, or all", cobra.RangeArgs(1, 2), func(cmd *cobra.Command, args []string) error {
+	listing := a.leaf("list NAME", "List a device's newest 100 sessions", "signet device sessions list lamp-1 --pool demo", func(cmd *cobra.Command, args []string) error {
 		p, err := a.enter(cmd.Context())
 		if err != nil {
 			return err
 		}
-		if len(args) == 2 {
-			return p.RevokeSession(cmd.Context(), args[0], args[1])
+		sessions, err := p.Sessions(cmd.Context(), args[0])
+		if err != nil {
+			return err
 		}
-		_, err = p.RevokeSessions(cmd.Context(), args[0])
-		return err
+		return list(a, sessions, header, func(s adminapi.Session) []string {
+			return []string{s.ID, s.Client, stamp(&s.Created), stamp(s.Rotated), stamp(s.Expires), fmt.Sprint(s.Revoked)}
+		})
 	})
-	return group("sessions", "Logins of a device",
-		a.leaf("list NAME", "List a device's newest 100 sessions", cobra.ExactArgs(1), func(cmd *cobra.Command, args []string) error {
+	revoke := a.leaf("revoke NAME [SESSION]", "End one session of a device, or all",
+		"signet device sessions revoke lamp-1 --pool demo\nsignet device sessions revoke lamp-1 01a2087e-c5af-775f-894d-42604224acef --pool demo",
+		func(cmd *cobra.Command, args []string) error {
 			p, err := a.enter(cmd.Context())
 			if err != nil {
 				return err
 			}
-			sessions, err := p.Sessions(cmd.Context(), args[0])
-			if err != nil {
+			if len(args) == 2 {
+				if err := p.RevokeSession(cmd.Context(), args[0], args[1]); err != nil {
+					return err
+				}
+				a.note("ended session %s of %s; access tokens that it gave live until they expire", args[1], args[0])
+				return nil
+			}
+			if _, err = p.RevokeSessions(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			return list(a, sessions, header, func(s adminapi.Session) []string {
-				return []string{s.ID, s.Client, stamp(&s.Created), stamp(s.Rotated), stamp(s.Expires), fmt.Sprint(s.Revoked)}
-			})
-		}), revoke)
+			a.note("ended all sessions of %s; it may log in again", args[0])
+			return nil
+		})
+	listing.ValidArgsFunction, revoke.ValidArgsFunction = s.names(a), s.names(a)
+	return group("sessions", "Logins of a device", listing, revoke)
 }

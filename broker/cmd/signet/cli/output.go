@@ -17,7 +17,7 @@ import (
 
 func checkFormat(format string) error {
 	if !slices.Contains([]string{"table", "json", "yaml", "csv"}, format) {
-		return usagef("-o %q: want table, json, yaml or csv", format)
+		return oneOf("-o", format, "table", "json", "yaml", "csv")
 	}
 	return nil
 }
@@ -55,6 +55,22 @@ func (a *app) show(v any, header []string, rows ...[]string) error {
 			}
 		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
+	}
+	return w.Flush()
+}
+
+// detail prints all there is to see of one thing: as a table, a line for each.
+func (a *app) detail(v any, header, row []string) error {
+	if a.format != "table" {
+		return a.show(v, header, row)
+	}
+	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
+	for i, name := range header {
+		cell := row[i]
+		if cell == "" {
+			cell = "-"
+		}
+		fmt.Fprintf(w, "%s\t%s\n", name, cell)
 	}
 	return w.Flush()
 }

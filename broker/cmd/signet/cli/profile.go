@@ -3,16 +3,16 @@ package cli
 import (
 	"bufio"
 	"bytes"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -26,6 +26,10 @@ type connection struct {
 	Server string `json:"server"`
 	Token  string `json:"token"`
 	CA     string `json:"ca,omitempty"` // path of a PEM file
+	// Fingerprint is the SHA-256 of the root in hex, instead of CA.
+	Fingerprint string `json:"caFingerprint,omitempty"`
+
+	tokenFile string // where Token comes from, if not from itself
 }
 
 // profiles is the profile file: mode 0600, because it holds tokens.
@@ -34,7 +38,10 @@ type profiles struct {
 	Profiles map[string]connection `json:"profiles"`
 }
 
-const defaultProfile = "default"
+const (
+	defaultProfile = "default"
+	maxTokenFile   = 4096 // bytes
+)
 
 // profilePath gives $XDG_CONFIG_HOME/signet/profiles.json, or the one below ~/.config.
 func (a *app) profilePath() (string, error) {
@@ -101,13 +108,53 @@ func (p profiles) write(path string) error {
 	return nil
 }
 
+// environment is what the environment says of a connection.
+func (a *app) environment() connection {
+	return connection{
+		Server: a.Getenv("SIGNET_SERVER"), Token: a.Getenv("SIGNET_TOKEN"), tokenFile: a.Getenv("SIGNET_TOKEN_FILE"),
+		CA: a.Getenv("SIGNET_CA"), Fingerprint: a.Getenv("SIGNET_CA_FINGERPRINT"),
+	}
+}
+
+// over lays c over d. Token and token file are one setting, and so are root and fingerprint.
+func (c connection) over(d connection) connection {
+	c.Server = first(c.Server, d.Server)
+	if c.Token == "" && c.tokenFile == "" {
+		c.Token, c.tokenFile = d.Token, d.tokenFile
+	}
+	if c.CA == "" && c.Fingerprint == "" {
+		c.CA, c.Fingerprint = d.CA, d.Fingerprint
+	}
+	return c
+}
+
+// readToken reads the token from its file, if that is where it is.
+func (a *app) readTokenFile(c *connection) error {
+	if c.Token != "" && c.tokenFile != "" {
+		return usagef("a token and a file with a token: give one of them")
+	}
+	if c.CA != "" && c.Fingerprint != "" {
+		return usagef("a root certificate and a fingerprint: give one of them")
+	}
+	if c.tokenFile == "" {
+		return nil
+	}
+	raw, err := a.readInput(c.tokenFile, maxTokenFile)
+	if err != nil {
+		return err
+	}
+	if c.Token = strings.TrimSpace(string(raw)); c.Token == "" {
+		return usagef("%s holds no token", c.tokenFile)
+	}
+	return nil
+}
+
 // connection puts flags before environment before profile. A profile's token goes
 // to no other server than the profile's.
 func (a *app) connection() (connection, error) {
-	c := connection{
-		Server: first(a.flags.Server, a.Getenv("SIGNET_SERVER")),
-		Token:  first(a.flags.Token, a.Getenv("SIGNET_TOKEN")),
-		CA:     first(a.flags.CA, a.Getenv("SIGNET_CA")),
+	c := a.flags.over(a.environment())
+	if err := a.readTokenFile(&c); err != nil {
+		return c, err
 	}
 	name := first(a.profile, a.Getenv("SIGNET_PROFILE"))
 	if name != "" || c.Server == "" || c.Token == "" {
@@ -124,16 +171,25 @@ func (a *app) connection() (connection, error) {
 			return c, &hintedError{usagef("there is no profile %q", name), "signet login --profile " + name + " --server URL"}
 		}
 		if c.Server == "" || c.Server == p.Server {
-			c = connection{p.Server, first(c.Token, p.Token), first(c.CA, p.CA)}
+			c = c.over(p)
 		}
 	}
 	if c.Server == "" {
 		return c, &hintedError{usagef("which broker?"), "signet login --server URL, or --server, or SIGNET_SERVER"}
 	}
 	if c.Token == "" {
-		return c, &hintedError{usagef("no operator's token for %s", c.Server), "signet login --server " + c.Server + ", or --token, or SIGNET_TOKEN"}
+		return c, &hintedError{usagef("no operator's token for %s", c.Server), "signet login --server " + c.Server + ", or --token-file, or SIGNET_TOKEN"}
 	}
 	return c, nil
+}
+
+func (a *app) profileNames() ([]string, error) {
+	path, err := a.profilePath()
+	if err != nil {
+		return nil, err
+	}
+	stored, err := readProfiles(path)
+	return slices.Sorted(maps.Keys(stored.Profiles)), err
 }
 
 func first(values ...string) string {
@@ -145,59 +201,49 @@ func first(values ...string) string {
 	return ""
 }
 
-// client makes the API's client.
-func (c connection) client() (*adminapi.Client, error) {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
-	if c.CA != "" {
-		raw, err := os.ReadFile(c.CA)
-		if err != nil {
-			return nil, usagef("--ca: %v", err)
-		}
-		roots := x509.NewCertPool()
-		if !roots.AppendCertsFromPEM(raw) {
-			return nil, usagef("--ca: %s has no certificate in PEM", c.CA)
-		}
-		transport.TLSClientConfig.RootCAs = roots
-	}
-	client, err := adminapi.NewClient(c.Server, c.Token, transport)
-	if err != nil {
-		return nil, usagef("--server: %v", err)
-	}
-	return client, nil
-}
-
 func (a *app) login() *cobra.Command {
-	cmd := a.leaf("login", "Try a token and keep it in a profile", cobra.NoArgs, a.doLogin)
-	cmd.Long = "Tries an operator's token against the broker and keeps both in a profile that only you can read.\n" +
-		"Without --token the token is read from standard input, so that it is not in the process list."
-	cmd.Example = "  signet login --server https://localhost:8443 --ca ./signet-dev/root.pem < token"
+	cmd := a.leaf("login", "Try a token and keep it in a profile",
+		"signet login --server https://localhost:8443 --ca signet-dev/ca/root.pem\n"+
+			"signet login --server https://signet.example:8443 --ca-fingerprint 0d4d25f5...c50c9e --token-file ada.token --profile lab", a.doLogin)
+	cmd.Long = "Tries an operator's token against the broker and keeps it, the broker's URL and how to know the broker in a\n" +
+		"profile that only you can read. The token is asked for, or read from standard input or --token-file, so that\n" +
+		"it is not in the process list. Who has no token yet: signet operator create, or signetd operator create on the\n" +
+		"broker's machine."
 	return cmd
 }
 
 func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
-	c := connection{
-		Server: first(a.flags.Server, a.Getenv("SIGNET_SERVER")), Token: first(a.flags.Token, a.Getenv("SIGNET_TOKEN")),
-		CA: first(a.flags.CA, a.Getenv("SIGNET_CA")),
-	}
+	c := a.flags.over(a.environment())
 	if c.Server == "" {
-		return usagef("login needs --server URL")
+		return &hintedError{usagef("which broker?"), "signet login --server https://HOST:8443"}
 	}
 	var err error
-	if c.Token == "" || c.Token == "-" {
-		if c.Token, err = a.readToken(); err != nil {
-			return err
-		}
-	}
 	if c.CA != "" {
 		if c.CA, err = filepath.Abs(c.CA); err != nil {
 			return fmt.Errorf("--ca: %w", err)
 		}
 	}
+	if _, err := c.client(); err != nil { // before anybody types a token
+		return err
+	}
+	if err := a.readTokenFile(&c); err != nil {
+		return err
+	}
+	if c.Token == "" || c.Token == "-" {
+		if c.Token, err = a.readToken(); err != nil {
+			return err
+		}
+	}
+	c.tokenFile = ""
 	client, err := c.client()
 	if err != nil {
 		return err
 	}
 	s, err := client.Status(cmd.Context())
+	var problem *adminapi.Problem
+	if errors.As(err, &problem) && problem.Status == http.StatusUnauthorized {
+		return &hintedError{err, "on the broker's machine: signetd operator create NAME"}
+	}
 	if err != nil {
 		return err
 	}
@@ -226,13 +272,13 @@ func (a *app) readToken() (string, error) {
 		fmt.Fprintln(a.Err)
 		return string(bytes.TrimSpace(raw)), err
 	}
-	line, err := bufio.NewReader(io.LimitReader(a.In, 4096)).ReadString('\n')
+	line, err := bufio.NewReader(io.LimitReader(a.In, maxTokenFile)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", fmt.Errorf("read token: %w", err)
 	}
 	line = strings.TrimSpace(line)
 	if line == "" {
-		return "", usagef("no token on standard input")
+		return "", &hintedError{usagef("no token on standard input"), "signet login ... < FILE, or --token-file FILE"}
 	}
 	return line, nil
 }

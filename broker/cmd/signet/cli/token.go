@@ -22,10 +22,10 @@ import (
 )
 
 func (a *app) tokens() *cobra.Command {
-	inspect := a.leaf("inspect [FILE|-]", "Show what a token says, without checking its signature", cobra.MaximumNArgs(1), a.inspect)
+	inspect := a.leaf("inspect [FILE|-]", "Show what a token says, without checking its signature", "signet-agent token | signet token inspect -", a.inspect)
 	inspect.Long = "Shows what a JWT, a CWT or an enrolment token says. The token is read from a file or standard input\n" +
 		"and never sent anywhere. Its signature is not checked: that is what token verify does."
-	inspect.Example = "  signet-agent token | signet token inspect -"
+	inspect.ValidArgsFunction = nil // files
 	return group("token", "Read and verify tokens, offline", inspect, a.verify())
 }
 
@@ -37,7 +37,11 @@ type sighting struct {
 }
 
 func (a *app) inspect(_ *cobra.Command, args []string) error {
-	raw, err := a.readInput(first(append(args, "-")...), 2*token.MaxSize)
+	from := first(append(args, "-")...)
+	if strings.HasPrefix(from, "sgne_") || strings.HasPrefix(from, "sgnt_") || strings.HasPrefix(from, "eyJ") && strings.Count(from, ".") == 2 {
+		return &hintedError{usagef("this is a token, not a file"), "give it on standard input, where the process list does not show it: signet token inspect -"}
+	}
+	raw, err := a.readInput(from, 2*token.MaxSize)
 	if err != nil {
 		return err
 	}

@@ -26,16 +26,17 @@ type verification struct {
 
 func (a *app) verify() *cobra.Command {
 	var v verification
-	cmd := a.leaf("verify", "Verify one token from standard input", cobra.NoArgs, func(cmd *cobra.Command, _ []string) error {
-		return a.doVerify(cmd, v)
-	})
+	cmd := a.leaf("verify", "Verify one token from standard input",
+		"signet-agent token | signet token verify --format jws --key jwks.json --aud demo", func(cmd *cobra.Command, _ []string) error {
+			return a.doVerify(cmd, v)
+		})
 	cmd.Long = "Verifies one signed object from standard input: a JWS as text, a CWT or COSE_Sign1 or COSE_Mac0 as hex or raw.\n" +
 		"Says nothing and exits 0 if it is accepted, exits 1 with one line why if it is refused, 2 if the arguments are\n" +
 		"unusable. Signature, header and algorithm are always checked; exp and nbf of a JWS whose payload is a JSON\n" +
 		"object and of every CWT; the audience with --aud. It checks no issuer: the key file says whose tokens they are."
-	cmd.Example = "  signet-agent token | signet token verify --format jws --key jwks.json --aud demo"
 	f := cmd.Flags()
 	f.StringVar(&v.format, "format", "", "jws, cwt or cose")
+	complete(cmd, "format", cobra.FixedCompletions([]string{"jws", "cwt", "cose"}, cobra.ShellCompDirectiveNoFileComp))
 	f.StringVar(&v.keyFile, "key", "", "file with the key: JWK, JWK set, PEM, COSE key or key set (hex or raw)")
 	f.StringVar(&v.audience, "aud", "", "audience that the token must be for")
 	f.StringVar(&v.at, "at", "", "time to judge at, RFC 3339 or seconds since 1970 (now if not given)")

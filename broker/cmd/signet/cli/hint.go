@@ -1,0 +1,89 @@
+package cli
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"regexp"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/signetd/signet/broker/adminapi"
+)
+
+// A usageError is a command line that was parsed and still makes no sense.
+type usageError struct{ text string }
+
+func (e *usageError) Error() string { return e.text }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
+
+// A hintedError says what to do next.
+type hintedError struct {
+	error
+	next string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+// flagError rewords what the flags' parser says for who does not know Go.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown interface {
+		GetSpecifiedName() string
+		GetSpecifiedShortnames() string
+	}
+	text := err.Error()
+	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "" && strings.HasPrefix(text, "unknown shorthand") {
+		return &hintedError{usagef("%s", text), fmt.Sprintf(
+			"put -- before an argument that begins with -, as in: %s -- -%s", cmd.CommandPath(), unknown.GetSpecifiedShortnames())}
+	}
+	if i := strings.LastIndex(text, ": strconv."); i >= 0 {
+		want := "a whole number"
+		if strings.Contains(text[i:], "ParseBool") {
+			want = "true or false"
+		}
+		return usagef("%s: want %s", text[:i], want)
+	}
+	return usagef("%s", regexp.MustCompile(`^invalid argument ("[^"]*") for ("[^"]*") flag: invalid duration ("[^"]*"): `).ReplaceAllString(text, "$2 $1: "))
+}
+
+// hint gives the next step after an error of cmd, if there is an obvious one.
+func (a *app) hint(cmd *cobra.Command, err error) string {
+	var hinted *hintedError
+	var problem *adminapi.Problem
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var dial *net.OpError
+	switch {
+	case errors.As(err, &hinted):
+		return hinted.next
+	case errors.As(err, &problem):
+		return problemHint(problem)
+	case errors.As(err, &authority):
+		return "give the broker's root certificate: --ca FILE or --ca-fingerprint HEX (signetd serve --dev and signetd init print both)"
+	case errors.As(err, &host):
+		return "use the name that is in the broker's certificate in --server"
+	case errors.As(err, &dial) && dial.Op == "dial":
+		return "is signetd running there? check --server or SIGNET_SERVER"
+	case strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+		return "that port does not speak HTTPS; the API is where listen.https says, 8443 if nothing else"
+	case !a.started:
+		return "see " + cmd.CommandPath() + " --help"
+	}
+	return ""
+}
+
+func problemHint(p *adminapi.Problem) string {
+	switch {
+	case p.Status == http.StatusUnauthorized:
+		return "the operator's token is wrong or has expired: signet login --server URL"
+	case p.Status == http.StatusTooManyRequests:
+		return "wait a moment, and log in anew if your token has expired: signet login --server URL"
+	case p.Status >= http.StatusInternalServerError:
+		return "look for request " + p.RequestID + " in the broker's log"
+	}
+	return ""
+}

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/signetd/signet/broker/adminapi"
+)
+
+func keyShelf() shelf[adminapi.Key] {
+	return shelf[adminapi.Key]{
+		noun: "signing key", header: []string{"ID", "ALG", "STATE", "CREATED", "CHANGED"},
+		row: func(k adminapi.Key) []string {
+			return []string{k.ID, k.Alg, k.State, stamp(&k.Created), stamp(&k.Changed)}
+		},
+		all: adminapi.PoolClient.Keys,
+	}
+}
+
+func (a *app) keys() *cobra.Command {
+	s := keyShelf()
+	activate := s.one(a, "activate ID", "Sign with an announced key from now on", "signet key activate rCtvOwkTlwPD1veHHhijcOQKxSccph9Iftt9_dY8mCI --pool demo", adminapi.PoolClient.ActivateKey)
+	var retirement adminapi.KeyRetirement
+	retire := s.one(a, "retire ID", "Take a key out of the key set: no token that it signed verifies any more", "signet key retire qyyaWrlhuDbRH3Su1qbmQVZDNZ3k55Zue6cgnVxS1xE --pool demo",
+		func(p adminapi.PoolClient, ctx context.Context, id string) (adminapi.Key, error) {
+			retirement.ID = id
+			return p.RetireKey(ctx, retirement)
+		})
+	retire.Flags().BoolVar(&retirement.Force, "force", false, "even if tokens that it signed are still valid")
+	k := a.inPool("key", "Signing keys of a pool, announced, active or retired", s.listing(a),
+		s.showing(a, "ID", keyNamed), a.rotateKey(s), activate, retire)
+	k.Long = "Signing keys of a pool. A rotation has three steps, so that verifiers that cache the key set follow:\n" +
+		"rotate announces a new key, activate signs with it, retire takes the old one out of the key set."
+	return k
+}
+
+// keyNamed finds a key among the few that a pool has.
+func keyNamed(p adminapi.PoolClient, ctx context.Context, id string) (adminapi.Key, error) {
+	keys, err := p.Keys(ctx)
+	if err != nil {
+		return adminapi.Key{}, err
+	}
+	for _, k := range keys {
+		if k.ID == id {
+			return k, nil
+		}
+	}
+	return adminapi.Key{}, &hintedError{fmt.Errorf("key %q: not found", id), "signet key list"}
+}
+
+func (a *app) rotateKey(s shelf[adminapi.Key]) *cobra.Command {
+	var rotation adminapi.KeyRotation
+	cmd := a.leaf("rotate", "Announce a new signing key in the key set", "signet key rotate --pool demo\nsignet key rotate --pool demo --alg EdDSA --activate",
+		func(cmd *cobra.Command, _ []string) error {
+			p, err := a.enter(cmd.Context())
+			if err != nil {
+				return err
+			}
+			k, err := p.RotateKey(cmd.Context(), rotation)
+			if err != nil {
+				return err
+			}
+			if k.State == "announced" {
+				a.note("announced; when verifiers have fetched it: signet key activate %s", k.ID)
+			}
+			return a.show(k, s.header, s.row(k))
+		})
+	cmd.Flags().StringVar(&rotation.Alg, "alg", "", "`algorithm` ES256, EdDSA or RS256 (ES256 if not given)")
+	cmd.Flags().BoolVar(&rotation.Activate, "activate", false, "sign with it at once; the old key goes on verifying")
+	complete(cmd, "alg", cobra.FixedCompletions([]string{"ES256", "EdDSA", "RS256"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}

@@ -1,0 +1,83 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/signetd/signet/broker/adminapi"
+)
+
+func (a *app) operators() *cobra.Command {
+	header := []string{"NAME", "EXPIRES", "CREATED"}
+	row := func(o adminapi.Operator) []string { return []string{o.Name, stamp(&o.Expires), stamp(&o.Created)} }
+	listing := a.leaf("list", "List operators", "signet operator list", func(cmd *cobra.Command, _ []string) error {
+		all, err := a.allOperators(cmd.Context())
+		if err != nil {
+			return err
+		}
+		return list(a, all, header, row)
+	})
+	show := a.leaf("show NAME", "Show an operator; nobody can show its token again", "signet operator show ada", func(cmd *cobra.Command, args []string) error {
+		all, err := a.allOperators(cmd.Context())
+		if err != nil {
+			return err
+		}
+		for _, o := range all {
+			if o.Name == args[0] {
+				return a.detail(o, header, row(o))
+			}
+		}
+		return fmt.Errorf("operator %s: not found", args[0])
+	})
+	remove := a.leaf("delete NAME", "End an operator's access at once", "signet operator delete ada", func(cmd *cobra.Command, args []string) error {
+		c, err := a.connect()
+		if err != nil {
+			return err
+		}
+		if err := c.DeleteOperator(cmd.Context(), args[0]); err != nil {
+			return err
+		}
+		a.note("operator %s has no access any more", args[0])
+		return nil
+	})
+	remove.Aliases = []string{"revoke"}
+	names := a.completing(func(ctx context.Context) ([]string, error) {
+		all, err := a.allOperators(ctx)
+		var out []string
+		for _, o := range all {
+			out = append(out, o.Name)
+		}
+		return out, err
+	})
+	show.ValidArgsFunction, remove.ValidArgsFunction = names, names
+	return group("operator", "Who may use this API: one token each, with an end", a.createOperator(), listing, show, remove)
+}
+
+func (a *app) allOperators(ctx context.Context) ([]adminapi.Operator, error) {
+	c, err := a.connect()
+	if err != nil {
+		return nil, err
+	}
+	return c.Operators(ctx)
+}
+
+func (a *app) createOperator() *cobra.Command {
+	var n adminapi.NewOperator
+	var life adminapi.Duration
+	cmd := a.leaf("create NAME", "Make an operator's token and print it, once", "signet operator create ada --expires 30d > ada.token", func(cmd *cobra.Command, args []string) error {
+		n.Name, n.Expires = args[0], given(cmd, "expires", life)
+		c, err := a.connect()
+		if err != nil {
+			return err
+		}
+		o, err := c.CreateOperator(cmd.Context(), n)
+		if err != nil {
+			return err
+		}
+		return a.secret(o, o.Token, "TOKEN", fmt.Sprintf("operator %s until %s; the token is shown only now", o.Name, stamp(&o.Expires)))
+	})
+	spanFlag(cmd, &life, "expires", "90d", "lifetime, 1m to 730d, such as 24h or 30d")
+	return cmd
+}
