@@ -199,30 +199,3 @@ func TestEnrolToken(t *testing.T) {
 		}
 	}
 }
-
-func FuzzDecode(f *testing.F) {
-	f.Add([]byte{0xa0})
-	f.Add([]byte{0xa3, 0, 1, 1, 3, 2, 0x50})
-	f.Fuzz(func(t *testing.T, data []byte) {
-		m, err := protocol.Decode(data)
-		if err != nil {
-			var d *protocol.DecodeError
-			if !errors.As(err, &d) {
-				t.Fatalf("untyped error %v", err)
-			}
-			return
-		}
-		if !bytes.Equal(m.Bytes(), data) {
-			t.Fatal("bytes not kept")
-		}
-	})
-}
-
-func FuzzParseEnrolToken(f *testing.F) {
-	f.Add("sgne_AAAA")
-	f.Fuzz(func(t *testing.T, s string) {
-		if tok, err := protocol.ParseEnrolToken(s); err == nil && tok.Reveal() != strings.TrimSpace(s) {
-			t.Fatalf("%q reads back as another token", s)
-		}
-	})
-}
