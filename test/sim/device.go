@@ -51,6 +51,9 @@ func (d *device) Save(ctx context.Context, r agent.Record) error {
 	call, last := link.call, link.last
 	link.mu.Unlock()
 	d.w.facts.accepted(d.id.String(), call, last)
+	if !d.w.net.isCalm() && d.actor.dice.roll(25) == 0 {
+		d.restart()
+	}
 	d.actor.rest(d.actor.dice.short())
 	if ctx.Err() != nil && d.actor.dice.roll(2) == 0 {
 		d.w.facts.happens("power fails before a grant is saved", "%s did not save", d.id)

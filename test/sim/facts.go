@@ -169,6 +169,17 @@ func (f *facts) refreshed(r *request, s *broker.Session) {
 	f.sayLocked("refresh of %s committed", s.Device)
 }
 
+// notRefreshed notes that the store refused to refresh a session. The caller holds mu.
+func (f *facts) notRefreshed(id ident.UUID, of ident.Device) {
+	if f.disabled[of] {
+		f.counts["commit of a refresh refused after disabling"]++
+		return
+	}
+	if fam := f.families[id]; fam != nil && fam.ended == "disabling" {
+		f.counts["refresh of a family from before a disabling refused"]++
+	}
+}
+
 // changed notes a committed change of a device by an operator. The caller holds mu.
 func (f *facts) changed(d *broker.Device) {
 	f.disabled[d.ID] = d.Status != broker.StatusActive

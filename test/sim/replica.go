@@ -246,8 +246,8 @@ func (g *gate) UpdateSession(ctx context.Context, id ident.UUID, change func(*br
 	s, err := g.Store.UpdateSession(ctx, id, change)
 	if err == nil {
 		f.refreshed(requestOf(ctx), &s)
-	} else if f.disabled[of] {
-		f.counts["commit of a refresh refused after disabling"]++
+	} else {
+		f.notRefreshed(id, of)
 	}
 	f.mu.Unlock()
 	return s, g.after(ctx, err)

@@ -26,7 +26,7 @@ import (
 const (
 	devices  = 5
 	replicas = 2
-	chaos    = 8 * time.Minute
+	chaos    = 6 * time.Minute
 	// recovery is how long a device may take to be in again: its token's life, if a
 	// jump of its clock lets it believe in the token for ever, and a few backoffs.
 	recovery   = accessLife + 4*time.Minute
