@@ -32,12 +32,12 @@ func (s *session) enroll(ctx context.Context, args []string) error {
 	f.StringVar(&o.ca, "ca", "", "PEM `file` with the root that the broker's certificate comes from")
 	f.StringVar(&o.fingerprint, "ca-fingerprint", "", "SHA-256 of that root, in `hex`")
 	f.StringVar(&o.anchor, "anchor", "", "start of the thumbprint of the pool's anchor, in `hex`, if there is no token")
-	f.StringVar(&o.key, "key", "file", "where the key lives: `file` (P-256) or file:ed25519")
+	f.StringVar(&o.key, "key", "file", "where the key lives: `file`; a new one is P-256, or say file:p256 or file:ed25519")
 	f.StringVar(&o.psk, "psk-file", "", "shared key in a `file`, instead of an own key")
 	f.StringVar(&o.state, "state", "", "the device's own `folder`")
 	f.StringVar(&o.client, "client", "", "`client` of the pool to log in as")
 	f.StringVar(&o.answer, "answer-command", "", "`program` that answers custom challenges")
-	if err := parse(f, args); err != nil {
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
 	c, err := o.settings()
@@ -99,12 +99,14 @@ func (o *enrolFlags) settings() (*settings, error) {
 
 func (o *enrolFlags) kind() (keyfile.Kind, error) {
 	switch o.key {
-	case "file", "file:p256":
+	case "file":
+		return "", nil // whichever there is
+	case "file:p256":
 		return keyfile.P256, nil
 	case "file:ed25519":
 		return keyfile.Ed25519, nil
 	}
-	return "", fmt.Errorf("%w: --key %q: only file and file:ed25519 so far", errUsage, o.key)
+	return "", fmt.Errorf("%w: --key %q: only file, file:p256 and file:ed25519 so far", errUsage, o.key)
 }
 
 func (s *session) voucher(text string) (agent.Voucher, error) {
@@ -128,7 +130,8 @@ func (s *session) voucher(text string) (agent.Voucher, error) {
 	return agent.Voucher{Token: &t}, nil
 }
 
-// enrolIn writes key and settings before the first message leaves the device.
+// enrolIn writes key and settings before the first message leaves the device. The
+// settings of a device that works stay until the new ones have worked too.
 func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Voucher) error {
 	d, err := keyfile.Open(path, nil)
 	if err != nil {
@@ -139,12 +142,14 @@ func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind ke
 	if err != nil {
 		return err
 	}
-	a, err := c.agent(ctx, d, prover)
+	a, err := s.agent(ctx, c, &anew{d, s}, prover)
 	if err != nil {
 		return err
 	}
-	if err := c.save(d); err != nil {
-		return err
+	if !a.Enrolled() {
+		if err := c.save(d); err != nil {
+			return err
+		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
@@ -162,9 +167,29 @@ func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind ke
 	if err != nil {
 		return fmt.Errorf("enrol %s: %w", c.Device, err)
 	}
+	c.learn(conn)
+	if err := c.save(d); err != nil {
+		return err
+	}
 	fmt.Fprintf(s.out, "enrolled %s (%s) in %s; key in %s (%s); first token in %d ms\n",
 		c.Device.Name, g.Subject, c.Device.Pool, path, describe(prover), time.Since(start).Milliseconds())
 	return nil
+}
+
+// anew is the state of a device that enrols: one that cannot be read is as good as
+// none, because the broker knows the device by its key.
+type anew struct {
+	*keyfile.Dir
+	s *session
+}
+
+func (a *anew) Load(ctx context.Context) (agent.Record, error) {
+	r, err := a.Dir.Load(ctx)
+	if errors.Is(err, keyfile.ErrDamaged) {
+		fmt.Fprintf(a.s.err, "signet-agent: %v; starting over with the same key\n", err)
+		return agent.Record{}, nil
+	}
+	return r, err
 }
 
 func describe(p agent.Prover) string {
@@ -175,14 +200,13 @@ func describe(p agent.Prover) string {
 }
 
 func (s *session) unenroll(_ context.Context, args []string) error {
-	var state, name string
+	var w where
 	f := s.flags("unenroll")
-	f.StringVar(&state, "state", "", "the device's own `folder`")
-	f.StringVar(&name, "name", "", "the device's `name`")
-	if err := parse(f, args); err != nil {
+	w.flags(f)
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
-	path, err := s.folder(state, name)
+	path, err := s.folder(w.state, w.name)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,7 @@
 // they print and the device's settings on disk. Tests run it without a process.
 //
 // It imports the standard library, agent with mqttlink, keyfile and localapi, and
-// protocol. It prints what happened in one line, ends an error with what to do
+// protocol. Help that was asked for goes to standard output. It prints what happened in one line, ends an error with what to do
 // next, and prints no secret but the token that it was asked for.
 package command
 
@@ -13,7 +13,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"os"
+	"syscall"
+	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
@@ -50,26 +53,31 @@ var errUsage = errors.New("usage")
 type session struct {
 	out, err io.Writer
 	getenv   func(string) string
+	now      func() time.Time // this machine's clock, which is not relied on
 }
 
 // Main runs one subcommand and gives the exit code: 0, 1 for a failure, 2 for
 // arguments that make no sense.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	s := &session{out: stdout, err: stderr, getenv: os.Getenv}
+	s := &session{out: stdout, err: stderr, getenv: os.Getenv, now: time.Now}
+	return s.main(ctx, args)
+}
+
+func (s *session) main(ctx context.Context, args []string) int {
 	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
+		fmt.Fprint(s.err, usage)
 		return exitUsage
 	}
 	run := map[string]func(context.Context, []string) error{
 		"enroll": s.enroll, "run": s.run, "status": s.status, "check": s.check, "token": s.token,
-		"bugreport": s.bugreport, "unenroll": s.unenroll, "version": s.version,
+		"bugreport": s.bugreport, "unenroll": s.unenroll, "version": s.version, "--version": s.version,
 	}[args[0]]
 	switch {
 	case args[0] == "help" || args[0] == "-h" || args[0] == "--help":
-		fmt.Fprint(stdout, usage)
+		fmt.Fprint(s.out, usage)
 		return exitOK
 	case run == nil:
-		fmt.Fprintf(stderr, "signet-agent: no command %q\n\n%s", args[0], usage)
+		fmt.Fprintf(s.err, "signet-agent: no command %q\n\n%s", args[0], usage)
 		return exitUsage
 	}
 	err := run(ctx, args[1:])
@@ -79,9 +87,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
 	}
-	fmt.Fprintf(stderr, "signet-agent: %v\n", err)
+	fmt.Fprintf(s.err, "signet-agent: %v\n", err)
 	if h := hint(err); h != "" {
-		fmt.Fprintf(stderr, "hint: %s\n", h)
+		fmt.Fprintf(s.err, "hint: %s\n", h)
 	}
 	if errors.Is(err, errUsage) {
 		return exitUsage
@@ -96,11 +104,16 @@ func hint(err error) string {
 		hint string
 	}{
 		{errUsage, "signet-agent COMMAND -h lists the flags"},
+		{errNotEnrolled, "signet-agent enroll, with a token of the pool's"},
+		{errOtherKey, "leave --key away to go on with the key there is, or signet-agent unenroll and enrol with a token that allows a new key"},
 		{errNoDevice, "signet-agent enroll makes this device known to a broker; --state or --name picks one of several"},
 		{protocol.ErrEnrolToken, "copy the token again from where it was made, or make one: signet enrollment create"},
 		{agent.ErrNoAnchor, "give an enrolment token, or the pool's anchor with --anchor"},
 		{agent.ErrGrant, "what answered is not the pinned broker; compare the token or anchor with the pool's"},
 		{agent.ErrNoSolver, "give a program that answers it with --answer-command"},
+		{agent.ErrOtherDevice, "each device has a folder of its own: take another --state, or signet-agent unenroll first"},
+		{keyfile.ErrKeyDamaged, "restore device.key, or signet-agent unenroll and enrol again with a token that allows a new key"},
+		{keyfile.ErrDamaged, "signet-agent enroll, with a token, writes a new state for the same key"},
 		{keyfile.ErrKeyLost, "restore device.key, or signet-agent unenroll and enrol again with a token that allows a new key"},
 		{keyfile.ErrHeld, "a running signet-agent holds it; stop it first"},
 		{keyfile.ErrExposed, "chmod go-rwx the path named above"},
@@ -111,12 +124,20 @@ func hint(err error) string {
 		{protocol.CodeExists, "a device of that name has another key; use a token that allows replacement, or another name"},
 		{protocol.CodeDenied, "check pool, name and token; the broker's log says why"},
 		{protocol.CodePending, "an operator has yet to approve it: signet device approve"},
+		{localapi.ErrAgent, "signet-agent status tells where the device stands"},
+		{localapi.ErrPath, "take a shorter one: run --socket PATH"},
+		{localapi.ErrNotRunning, "signet-agent run --socket makes the socket"},
+		{syscall.EROFS, "the device's folder must be on a disk that can be written: --state FOLDER"},
+		{syscall.ENOSPC, "make room where the device's folder is, then try again"},
 		{fs.ErrPermission, "run as the user that enrolled the device"},
 		{context.DeadlineExceeded, "is the broker up and reachable? signet-agent check tells"},
 	} {
 		if errors.Is(err, row.is) {
 			return row.hint
 		}
+	}
+	if network := net.Error(nil); errors.As(err, &network) {
+		return "is the broker up, and --broker its address? signet-agent check tells where the way ends"
 	}
 	return ""
 }

@@ -53,14 +53,46 @@ func TestArguments(t *testing.T) {
 		{"token", 1, "enroll"},
 		{"run --group staff", 2, "numbers"},
 		{"status extra", 2, "unexpected"},
+		{"status -o yaml", 2, "text or json"},
+		{"enroll --broker mqtts://h --pool demo --name a --key file:rsa", 2, "only file"},
+		{"enroll --broker mqtts://h --pool demo --name a --ca /nonexistent", 1, "CA file"},
+		{"enroll --broker mqtts://h --pool demo --name a --token @/nonexistent", 1, "enrolment token"},
+		{"enroll --broker mqtts://u:p@h --pool demo --name a", 1, "mqtts://"},
+		{"enroll --broker mqtts://h --pool demo --name a --anchor zz", 2, "16 bytes in hex"},
+		{"run", 1, "enroll"},
+		{"check", 1, "enroll"},
+		{"unenroll", 1, "enroll"},
 	} {
 		code, _, errs := run(t, strings.Fields(tt.args)...)
 		if code != tt.code || !strings.Contains(errs, tt.says) {
 			t.Errorf("%q: code %d, %q", tt.args, code, errs)
 		}
 	}
-	if code, out, _ := run(t, "version"); code != 0 || !strings.HasPrefix(out, "signet-agent ") {
-		t.Errorf("version: %d %q", code, out)
+	for _, version := range []string{"version", "--version"} {
+		if code, out, _ := run(t, version); code != 0 || !strings.HasPrefix(out, "signet-agent ") {
+			t.Errorf("%s: %d %q", version, code, out)
+		}
+	}
+}
+
+// Help that was asked for goes to standard output, and nothing else happens; a
+// flag that does not exist costs one line and a hint.
+func TestHelp(t *testing.T) {
+	for command, flag := range map[string]string{
+		"enroll": "-ca-fingerprint", "run": "-group", "status": "-socket", "check": "-state", "token": "-audience", "bugreport": "-name", "unenroll": "-state",
+	} {
+		for _, help := range []string{"-h", "--help"} {
+			if code, out, errs := run(t, command, help); code != 0 || errs != "" || !strings.Contains(out, "  "+flag) {
+				t.Errorf("%s %s: %d %q %q", command, help, code, out, errs)
+			}
+		}
+		code, out, errs := run(t, command, "--colour")
+		if code != 2 || out != "" || strings.Count(errs, "\n") != 2 || !strings.Contains(errs, "-colour") || !strings.Contains(errs, "hint: ") {
+			t.Errorf("%s --colour: %d %q %q", command, code, out, errs)
+		}
+	}
+	if code, out, errs := run(t, "--help"); code != 0 || errs != "" || !strings.Contains(out, "bugreport") {
+		t.Errorf("--help: %d %q %q", code, out, errs)
 	}
 }
 

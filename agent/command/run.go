@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,10 +26,11 @@ type device struct {
 	settings settings
 	agent    *agent.Agent
 	dial     agent.Dialer
+	now      func() time.Time
 }
 
-// openDevice locks the folder of an enrolled device. The caller closes dir.
-func openDevice(ctx context.Context, path string) (*device, error) {
+// openDevice locks the folder of a device. The caller closes dir.
+func (s *session) openDevice(ctx context.Context, path string) (*device, error) {
 	view, err := keyfile.View(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoDevice, err)
@@ -43,57 +43,78 @@ func openDevice(ctx context.Context, path string) (*device, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &device{dir: d, settings: c}
-	if err := v.assemble(ctx); err != nil {
+	v := &device{dir: d, settings: c, now: s.now}
+	if err := s.assemble(ctx, v); err != nil {
 		_ = d.Close()
 		return nil, err
 	}
 	return v, nil
 }
 
-func (v *device) assemble(ctx context.Context) error {
-	prover, err := v.settings.prover(ctx, v.dir, keyfile.P256)
+func (s *session) assemble(ctx context.Context, v *device) error {
+	prover, err := v.settings.prover(ctx, v.dir, "")
 	if err != nil {
 		return err
 	}
-	if v.agent, err = v.settings.agent(ctx, v.dir, prover); err != nil {
+	if v.agent, err = s.agent(ctx, &v.settings, v.dir, prover); err != nil {
 		return err
 	}
 	v.dial, err = v.settings.dialer(v.agent)
 	return err
 }
 
+// enrolled tells whether the device can log in: it has enrolled, or was given the
+// anchor beforehand and the broker its key.
+func (v *device) enrolled() error {
+	if v.agent.Enrolled() || v.settings.Anchor != "" {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", errNotEnrolled, v.settings.Device)
+}
+
 func (s *session) run(ctx context.Context, args []string) error {
-	var state, name, socket, groups string
+	var w where
+	var groups string
 	f := s.flags("run")
-	f.StringVar(&state, "state", "", "the device's own `folder`")
-	f.StringVar(&name, "name", "", "the device's `name`")
-	f.StringVar(&socket, "socket", "", "Unix `socket` for the device's programs (default: agent.sock in its folder)")
-	f.StringVar(&groups, "group", "", "`gids`, separated by commas, that may ask for tokens beside this user and root")
-	if err := parse(f, args); err != nil {
+	w.flags(f)
+	w.socketFlag(f)
+	f.StringVar(&groups, "group", "", "`gids`, separated by commas, whose members may ask for tokens beside this user and root; needs --socket")
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
 	gids, err := parseGroups(groups)
 	if err != nil {
 		return err
 	}
-	path, err := s.folder(state, name)
+	path, err := s.folder(w.state, w.name)
 	if err != nil {
 		return err
 	}
-	v, err := openDevice(ctx, path)
+	w.state = path
+	if _, w.socket, err = s.find(w); err != nil {
+		return err
+	}
+	if len(gids) > 0 && filepath.Dir(w.socket) == filepath.Clean(path) {
+		return fmt.Errorf("%w: --group needs --socket: nobody else can enter %s", errUsage, path)
+	}
+	v, err := s.openDevice(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer v.dir.Close() //nolint:errcheck // only a lock
-	if socket == "" {
-		socket = filepath.Join(path, socketName)
+	if err := v.enrolled(); err != nil {
+		return err
 	}
+	return s.serve(ctx, v, w.socket, gids)
+}
+
+// serve keeps the device authenticated and answers its programs until ctx ends.
+func (s *session) serve(ctx context.Context, v *device, socket string, gids []uint32) error {
 	ln, err := localapi.Listen(ctx, socket, len(gids) > 0)
 	if err != nil {
 		return err
 	}
-	w := &watch{device: v, special: map[string]*agent.Grant{}, log: slog.New(slog.NewTextHandler(s.err, nil))}
+	w := &watch{device: v, special: map[string]*agent.Grant{}}
 	fmt.Fprintf(s.out, "running %s; programs ask %s\n", v.settings.Device, socket)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -102,7 +123,6 @@ func (s *session) run(ctx context.Context, args []string) error {
 		defer cancel()
 		served <- localapi.Serve(ctx, ln, gids, w.answer)
 	}()
-	go w.tell(ctx)
 	err = v.agent.Run(ctx, w.connect)
 	return errors.Join(err, <-served)
 }
@@ -124,7 +144,6 @@ func parseGroups(s string) (gids []uint32, err error) {
 // A watch is a running agent as the device's programs see it.
 type watch struct {
 	*device
-	log *slog.Logger
 
 	mu      sync.Mutex // protects the fields below
 	link    agent.Connection
@@ -142,28 +161,10 @@ func (w *watch) connect(ctx context.Context, c *agent.Credential) (agent.Connect
 	return conn, err
 }
 
-// tell logs each change of the device's standing, once.
-func (w *watch) tell(ctx context.Context) {
-	last := agent.PhaseStarting
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		if st := w.agent.Status(); st.Phase != last {
-			last = st.Phase
-			w.log.Info(string(st.Phase), "device", w.settings.Device.String(), "err", st.Err)
-		}
-	}
-}
-
 func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 	switch r.Op {
 	case "status":
-		raw, err := json.Marshal(report(&w.settings, w.agent))
+		raw, err := json.Marshal(report(&w.settings, w.agent, w.now()))
 		if err != nil {
 			return localapi.Reply{Error: err.Error()}
 		}
@@ -196,7 +197,7 @@ func (w *watch) token(ctx context.Context, r localapi.Request) (text string, lef
 	if ask == nil {
 		g = w.agent.Current()
 	}
-	if g == nil || g.Left(time.Now()) < g.Life/3 {
+	if g == nil || g.Left(w.now()) < g.Life/3 {
 		if link == nil {
 			return "", 0, errors.New("the broker cannot be reached just now")
 		}
@@ -206,12 +207,22 @@ func (w *watch) token(ctx context.Context, r localapi.Request) (text string, lef
 		if g, err = w.agent.Renew(ctx, link, *ask); err != nil {
 			return "", 0, err
 		}
-		w.mu.Lock()
-		w.special[key] = g
-		w.mu.Unlock()
+		w.keep(key, g)
 	}
 	text, err = spell(g, r.Type)
-	return text, g.Left(time.Now()), err
+	return text, g.Left(w.now()), err
+}
+
+// maxSpecial bounds the tokens with special wishes at hand. Chosen arbitrarily.
+const maxSpecial = 64
+
+func (w *watch) keep(key string, g *agent.Grant) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.special) >= maxSpecial {
+		clear(w.special)
+	}
+	w.special[key] = g
 }
 
 // asked is the wish that r stands for; nil if the usual grant will do.

@@ -3,6 +3,7 @@ package command
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
@@ -10,10 +11,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +29,15 @@ import (
 
 const settingsName = "agent.json"
 
-var errNoDevice = errors.New("no enrolled device found")
+var (
+	errNoDevice    = errors.New("no enrolled device found")
+	errNotEnrolled = errors.New("the device has not enrolled yet")
+	errOtherKey    = errors.New("the device has another key already")
+)
+
+// released is when Go 1.26 was, which this source needs: it is certainly later.
+// What programs that were built outside a repository know of the time.
+var released = time.Date(2026, time.February, 1, 0, 0, 0, 0, time.UTC)
 
 // settings is what enroll was told and the other commands need again. No secrets.
 type settings struct {
@@ -42,21 +54,56 @@ type settings struct {
 // flags makes a flag set whose errors are errUsage.
 func (s *session) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(s.err)
+	f.SetOutput(io.Discard) // Main prints errors
+	f.Usage = func() {}
 	return f
 }
 
-func parse(f *flag.FlagSet, args []string) error {
-	if err := f.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return err
-		}
+func (s *session) parse(f *flag.FlagSet, args []string) error {
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(s.out, "signet-agent %s\n", f.Name())
+		f.SetOutput(s.out)
+		f.PrintDefaults()
+		return err
+	case err != nil:
 		return fmt.Errorf("%w: %w", errUsage, err)
-	}
-	if f.NArg() > 0 {
+	case f.NArg() > 0:
 		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
 	}
 	return nil
+}
+
+// where says which device a command is about, and where its agent listens.
+type where struct{ state, name, socket string }
+
+func (w *where) flags(f *flag.FlagSet) {
+	f.StringVar(&w.state, "state", "", "the device's own `folder`")
+	f.StringVar(&w.name, "name", "", "the device's `name`")
+}
+
+func (w *where) socketFlag(f *flag.FlagSet) {
+	f.StringVar(&w.socket, "socket", "", "Unix `socket` of the running agent (default: agent.sock in the device's folder; also SIGNET_AGENT_SOCKET)")
+}
+
+// find gives the device's folder and its agent's socket. Who names a socket and no
+// device needs no folder: path is empty then.
+func (s *session) find(w where) (path, socket string, err error) {
+	socket = w.socket
+	if socket == "" {
+		socket = s.getenv("SIGNET_AGENT_SOCKET")
+	}
+	if socket != "" && w.state == "" && w.name == "" {
+		return "", socket, nil
+	}
+	if path, err = s.folder(w.state, w.name); err != nil {
+		return "", "", err
+	}
+	if socket == "" {
+		socket = filepath.Join(path, socketName)
+	}
+	return path, socket, nil
 }
 
 // home is where devices' folders are unless a flag or systemd says otherwise.
@@ -132,14 +179,35 @@ func (c *settings) trust(floor func() time.Time) (mqttlink.Trust, error) {
 	if c.CA != "" && len(t.Roots) == 0 {
 		return t, errors.New("read the CA file: no certificate in it, want PEM")
 	}
-	if c.Fingerprint != "" {
-		b, err := hexPin(c.Fingerprint, 32)
-		if err != nil {
-			return t, fmt.Errorf("--ca-fingerprint: %w", err)
-		}
+	if c.Fingerprint == "" {
+		return t, nil
+	}
+	b, err := hexPin(c.Fingerprint, 32)
+	if err != nil {
+		return t, fmt.Errorf("--ca-fingerprint: %w", err)
+	}
+	if c.CA == "" {
 		t.Fingerprint = b
+		return t, nil
+	}
+	t.Roots = slices.DeleteFunc(t.Roots, func(root *x509.Certificate) bool {
+		sum := sha256.Sum256(root.Raw)
+		return !bytes.Equal(sum[:], b)
+	})
+	if len(t.Roots) == 0 {
+		return t, fmt.Errorf("%w: no root in the CA file has that --ca-fingerprint", errUsage)
 	}
 	return t, nil
+}
+
+// learn takes over the root that the fingerprint has led to, so that the broker
+// need not send it ever again.
+func (c *settings) learn(conn agent.Connection) {
+	l, ok := conn.(interface{ Root() *x509.Certificate })
+	if !ok || c.CA != "" || c.Fingerprint == "" || l.Root() == nil {
+		return
+	}
+	c.CA = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: l.Root().Raw}))
 }
 
 // hexPin reads hex, with or without colons, of at least n bytes.
@@ -151,17 +219,25 @@ func hexPin(s string, n int) ([]byte, error) {
 	return b, nil
 }
 
-// prover opens the device's key.
+// prover opens the device's key, or makes one. Errors wrap errOtherKey if it is not
+// of the kind asked for; "" asks for none.
 func (c *settings) prover(ctx context.Context, d *keyfile.Dir, kind keyfile.Kind) (agent.Prover, error) {
 	if c.SharedKeyFile != "" {
 		return keyfile.ReadSharedKey(c.SharedKeyFile)
 	}
-	return d.Key(ctx, kind)
+	key, err := d.Key(ctx, kind)
+	if err != nil {
+		return nil, err
+	}
+	if kind != "" && key.Algorithm() != kind {
+		return nil, fmt.Errorf("%w: %s, not %s", errOtherKey, key.Algorithm(), kind)
+	}
+	return key, nil
 }
 
 // agent puts the device together from its folder.
-func (c *settings) agent(ctx context.Context, d *keyfile.Dir, prover agent.Prover) (*agent.Agent, error) {
-	cfg := agent.Config{Device: c.Device, Client: c.Client, Prover: prover, State: d, Built: built()}
+func (s *session) agent(ctx context.Context, c *settings, state agent.State, prover agent.Prover) (*agent.Agent, error) {
+	cfg := agent.Config{Device: c.Device, Client: c.Client, Prover: prover, State: state, Built: built(), Clock: s.now, Log: s.log()}
 	if c.Anchor != "" {
 		pin, err := hexPin(c.Anchor, 16)
 		if err != nil {
@@ -175,6 +251,9 @@ func (c *settings) agent(ctx context.Context, d *keyfile.Dir, prover agent.Prove
 	return agent.New(ctx, cfg)
 }
 
+// log is for what happens to a device while nobody looks. No secrets.
+func (s *session) log() *slog.Logger { return slog.New(slog.NewTextHandler(s.err, nil)) }
+
 // dialer connects this device to its broker.
 func (c *settings) dialer(a *agent.Agent) (agent.Dialer, error) {
 	trust, err := c.trust(a.Floor)
@@ -182,7 +261,11 @@ func (c *settings) dialer(a *agent.Agent) (agent.Dialer, error) {
 		return nil, err
 	}
 	return func(ctx context.Context, cred *agent.Credential) (agent.Connection, error) {
-		return mqttlink.Dial(ctx, mqttlink.Options{Broker: c.Broker, Trust: trust, Credential: cred})
+		l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: c.Broker, Trust: trust, Credential: cred})
+		if err != nil {
+			return nil, err // not a nil *Link in a Connection
+		}
+		return l, nil
 	}, nil
 }
 
@@ -205,18 +288,19 @@ func answerWith(path string) agent.Solver {
 	}
 }
 
-// built is when this program's source was committed: it is certainly later now.
+// built is when this program's source was committed, as far as it knows: it is
+// certainly later now.
 func built() time.Time {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return time.Time{}
-	}
-	for _, s := range info.Settings {
-		if s.Key == "vcs.time" {
-			if t, err := time.Parse(time.RFC3339, s.Value); err == nil {
-				return t
+	at := released
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if s.Key != "vcs.time" {
+				continue
+			}
+			if t, err := time.Parse(time.RFC3339, s.Value); err == nil && t.After(at) {
+				at = t
 			}
 		}
 	}
-	return time.Time{}
+	return at
 }

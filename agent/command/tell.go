@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"path/filepath"
 	"runtime"
 	"runtime/debug"
 	"time"
@@ -31,22 +30,26 @@ type Status struct {
 	Retry    int64  `json:"retry_after,omitempty"`
 	Left     int64  `json:"token_left,omitempty"`
 	Offset   *int64 `json:"clock_offset,omitempty"` // to add to the local clock
+	Warning  string `json:"warning,omitempty"`
 }
 
-func report(c *settings, a *agent.Agent) Status {
+func report(c *settings, a *agent.Agent, now time.Time) Status {
 	st := a.Status()
 	r := Status{
 		Device: c.Device.String(), Broker: c.Broker, Enrolled: a.Enrolled(), Running: true, Phase: string(st.Phase),
 		Retry: int64(st.Retry / time.Second),
 	}
 	if !st.Since.IsZero() {
-		r.For = int64(time.Since(st.Since) / time.Second)
+		r.For = int64(now.Sub(st.Since) / time.Second)
 	}
 	if st.Err != nil {
 		r.Reason = st.Err.Error()
 	}
 	if g := a.Current(); g != nil {
-		r.Subject, r.Issuer, r.Left = g.Subject.String(), g.Issuer, int64(g.Left(time.Now())/time.Second)
+		r.Subject, r.Issuer, r.Left = g.Subject.String(), g.Issuer, int64(g.Left(now)/time.Second)
+	}
+	if st.Unsaved != nil {
+		r.Warning = st.Unsaved.Error()
 	}
 	if off, known := a.Offset(); known {
 		n := int64(off / time.Second)
@@ -56,13 +59,14 @@ func report(c *settings, a *agent.Agent) Status {
 }
 
 // look asks the running agent, or reads what the folder tells.
-func look(ctx context.Context, path string) (Status, error) {
-	reply, err := localapi.Call(ctx, filepath.Join(path, socketName), localapi.Request{Op: "status"})
+func look(ctx context.Context, path, socket string) (Status, error) {
+	reply, err := localapi.Call(ctx, socket, localapi.Request{Op: "status"})
 	if err == nil {
 		var st Status
-		return st, json.Unmarshal(reply.Status, &st)
+		err = json.Unmarshal(reply.Status, &st)
+		return st, err
 	}
-	if !errors.Is(err, localapi.ErrNotRunning) {
+	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
 		return Status{}, err
 	}
 	d, err := keyfile.View(path)
@@ -85,32 +89,33 @@ func look(ctx context.Context, path string) (Status, error) {
 }
 
 func (s *session) status(ctx context.Context, args []string) error {
-	var state, name, format string
+	var w where
+	var format string
 	f := s.flags("status")
-	f.StringVar(&state, "state", "", "the device's own `folder`")
-	f.StringVar(&name, "name", "", "the device's `name`")
+	w.flags(f)
+	w.socketFlag(f)
 	f.StringVar(&format, "o", "text", "text or json")
-	if err := parse(f, args); err != nil {
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
-	path, err := s.folder(state, name)
+	if format != "text" && format != "json" {
+		return fmt.Errorf("%w: -o %q: want text or json", errUsage, format)
+	}
+	path, socket, err := s.find(w)
 	if err != nil {
 		return err
 	}
-	st, err := look(ctx, path)
+	st, err := look(ctx, path, socket)
 	if err != nil {
 		return err
 	}
-	switch format {
-	case "json":
+	if format == "json" {
 		enc := json.NewEncoder(s.out)
 		enc.SetIndent("", "  ")
 		return enc.Encode(st)
-	case "text":
-		fmt.Fprintln(s.out, st.line())
-		return nil
 	}
-	return fmt.Errorf("%w: -o %q: want text or json", errUsage, format)
+	fmt.Fprintln(s.out, st.line())
+	return nil
 }
 
 func (st *Status) line() string {
@@ -130,19 +135,22 @@ func (st *Status) line() string {
 	if st.Reason != "" {
 		out += "; " + st.Reason
 	}
+	if st.Warning != "" {
+		out += "; going on without: " + st.Warning
+	}
 	return out
 }
 
 func (s *session) token(ctx context.Context, args []string) error {
-	var state, name string
+	var w where
 	r := localapi.Request{Op: "token"}
 	f := s.flags("token")
-	f.StringVar(&state, "state", "", "the device's own `folder`")
-	f.StringVar(&name, "name", "", "the device's `name`")
+	w.flags(f)
+	w.socketFlag(f)
 	f.StringVar(&r.Type, "type", "access", "access or id")
 	f.StringVar(&r.Format, "format", "", "jwt or cwt (default: jwt for access tokens)")
 	f.StringVar(&r.Audience, "audience", "", "whom the token is for (default: the pool)")
-	if err := parse(f, args); err != nil {
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
 	if r.Format == "" && r.Type != "id" {
@@ -152,22 +160,22 @@ func (s *session) token(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	path, err := s.folder(state, name)
+	path, socket, err := s.find(w)
 	if err != nil {
 		return err
 	}
-	reply, err := localapi.Call(ctx, filepath.Join(path, socketName), r)
+	reply, err := localapi.Call(ctx, socket, r)
 	if err == nil {
 		fmt.Fprintln(s.out, string(reply.Token))
 		return nil
 	}
-	if !errors.Is(err, localapi.ErrNotRunning) {
+	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
 		return err
 	}
 	if ask == nil {
 		ask = new(agent.Ask)
 	}
-	g, err := once(ctx, path, *ask)
+	g, err := s.once(ctx, path, *ask)
 	if err != nil {
 		return err
 	}
@@ -180,12 +188,15 @@ func (s *session) token(ctx context.Context, args []string) error {
 }
 
 // once connects, renews and goes.
-func once(ctx context.Context, path string, ask agent.Ask) (*agent.Grant, error) {
-	v, err := openDevice(ctx, path)
+func (s *session) once(ctx context.Context, path string, ask agent.Ask) (*agent.Grant, error) {
+	v, err := s.openDevice(ctx, path)
 	if err != nil {
 		return nil, err
 	}
 	defer v.dir.Close() //nolint:errcheck // only a lock
+	if err := v.enrolled(); err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
 	conn, err := v.dial(ctx, nil)
@@ -198,25 +209,27 @@ func once(ctx context.Context, path string, ask agent.Ask) (*agent.Grant, error)
 
 // check goes the way to the broker step by step and stops where it is blocked.
 func (s *session) check(ctx context.Context, args []string) error {
-	var state, name string
+	var w where
 	f := s.flags("check")
-	f.StringVar(&state, "state", "", "the device's own `folder`")
-	f.StringVar(&name, "name", "", "the device's `name`")
-	if err := parse(f, args); err != nil {
+	w.flags(f)
+	w.socketFlag(f)
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
-	path, err := s.folder(state, name)
+	path, socket, err := s.find(w)
 	if err != nil {
 		return err
 	}
-	if st, err := look(ctx, path); err == nil && st.Running {
-		s.tick("agent", "running: "+st.line(), nil)
+	if st, err := look(ctx, path, socket); path == "" && err != nil {
+		return err
+	} else if err == nil && st.Running {
+		_ = s.tick("agent", "running: "+st.line(), nil)
 		if st.Phase != string(agent.PhaseOnline) {
 			return s.tick("login", "", errors.New(st.Reason))
 		}
 		return s.tick("login", "ok", nil)
 	}
-	v, err := openDevice(ctx, path)
+	v, err := s.openDevice(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -235,21 +248,34 @@ func (s *session) walk(ctx context.Context, v *device) error {
 	if err := s.tick("DNS", fmt.Sprintf("ok: %s is %v", u.Hostname(), addrs), err); err != nil {
 		return err
 	}
+	_ = s.tick("clock", clockLine(s.now(), v.agent.Floor()), nil)
 	conn, err := v.dial(ctx, nil)
 	if err := s.tick("TLS", "ok: "+v.settings.Broker, err); err != nil {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // done with it
-	g, err := v.agent.Renew(ctx, conn, agent.Ask{})
-	text := ""
-	if g != nil {
-		text = fmt.Sprintf("ok: %s, token good for %s", g.Subject, g.Life)
-	}
-	if err := s.tick("login", text, err); err != nil {
-		return err
+	g, err := s.login(ctx, v, conn)
+	if err != nil {
+		return s.tick("login", "", err)
 	}
 	off, _ := v.agent.Offset()
-	return s.tick("clock", fmt.Sprintf("ok: the broker's is %s from this machine's, which is not relied on", off), nil)
+	return s.tick("login", fmt.Sprintf("ok: %s, token good for %s; the broker's clock is %s from this machine's", g.Subject, g.Life, off), nil)
+}
+
+func (s *session) login(ctx context.Context, v *device, link agent.Link) (*agent.Grant, error) {
+	if err := v.enrolled(); err != nil {
+		return nil, err
+	}
+	return v.agent.Renew(ctx, link, agent.Ask{})
+}
+
+// clockLine compares this machine's clock with an instant that has certainly passed.
+func clockLine(now, floor time.Time) string {
+	const form = time.RFC3339
+	if now.Before(floor) {
+		return fmt.Sprintf("wrong, which does no harm: %s here, it is %s or later", now.UTC().Format(form), floor.UTC().Format(form))
+	}
+	return fmt.Sprintf("ok: %s here, not before %s; not relied on", now.UTC().Format(form), floor.UTC().Format(form))
 }
 
 // tick prints one line of check.
@@ -263,18 +289,18 @@ func (s *session) tick(what, ok string, err error) error {
 }
 
 func (s *session) bugreport(ctx context.Context, args []string) error {
-	var state, name string
+	var w where
 	f := s.flags("bugreport")
-	f.StringVar(&state, "state", "", "the device's own `folder`")
-	f.StringVar(&name, "name", "", "the device's `name`")
-	if err := parse(f, args); err != nil {
+	w.flags(f)
+	w.socketFlag(f)
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
-	out := map[string]any{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": time.Now().UTC()}
-	path, err := s.folder(state, name)
+	out := map[string]any{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": s.now().UTC()}
+	path, socket, err := s.find(w)
 	if err == nil {
 		var st Status
-		if st, err = look(ctx, path); err == nil {
+		if st, err = look(ctx, path, socket); err == nil {
 			out["status"] = st
 		}
 	}
@@ -293,7 +319,7 @@ func (s *session) bugreport(ctx context.Context, args []string) error {
 }
 
 func (s *session) version(_ context.Context, args []string) error {
-	if err := parse(s.flags("version"), args); err != nil {
+	if err := s.parse(s.flags("version"), args); err != nil {
 		return err
 	}
 	fmt.Fprintf(s.out, "signet-agent %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)

@@ -15,6 +15,8 @@ var (
 	ErrHeld    = errors.New("another process uses this device's folder")
 	ErrDamaged = errors.New("file is damaged")
 	ErrKeyLost = errors.New("the device has enrolled but its key is gone")
+	// ErrKeyDamaged wraps ErrDamaged.
+	ErrKeyDamaged = fmt.Errorf("%s: %w", keyName, ErrDamaged)
 )
 
 // maxFile bounds what is read: no file here is near it. Bytes.

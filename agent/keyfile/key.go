@@ -107,15 +107,15 @@ func (d *Dir) makeKey(kind Kind) (*Key, error) {
 func parseKey(raw []byte) (*Key, error) {
 	block, rest := pem.Decode(raw)
 	if block == nil || block.Type != "PRIVATE KEY" || len(strings.TrimSpace(string(rest))) > 0 {
-		return nil, fmt.Errorf("%w: %s: want one PEM block PRIVATE KEY", ErrDamaged, keyName)
+		return nil, fmt.Errorf("%w: want one PEM block PRIVATE KEY", ErrKeyDamaged)
 	}
 	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: not PKCS #8", ErrDamaged, keyName)
+		return nil, fmt.Errorf("%w: not PKCS #8", ErrKeyDamaged)
 	}
 	private, ok := any.(crypto.Signer)
 	if !ok {
-		return nil, fmt.Errorf("%w: %s: a %T cannot sign", ErrDamaged, keyName, any)
+		return nil, fmt.Errorf("%w: a %T cannot sign", ErrKeyDamaged, any)
 	}
 	return newKey(private)
 }

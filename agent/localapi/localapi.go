@@ -37,6 +37,7 @@ var (
 	ErrNotRunning = errors.New("no agent is running here")
 	ErrForbidden  = errors.New("this user may not ask the agent")
 	ErrRequest    = errors.New("read request")
+	ErrAgent      = errors.New("the agent says")
 	ErrPath       = errors.New("path is too long for a socket")
 )
 
@@ -161,8 +162,8 @@ func parseRequest(line []byte) (Request, error) {
 	return *req, nil
 }
 
-// Call asks the agent that listens at path. Errors wrap ErrNotRunning or
-// ErrForbidden; a Reply's own Error becomes an error too.
+// Call asks the agent that listens at path. Errors wrap ErrNotRunning,
+// ErrForbidden or, with a Reply's own Error, ErrAgent.
 func Call(ctx context.Context, path string, r Request) (Reply, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	if errors.Is(err, fs.ErrPermission) {
@@ -187,10 +188,10 @@ func Call(ctx context.Context, path string, r Request) (Reply, error) {
 		return Reply{}, fmt.Errorf("ask the agent: its reply makes no sense: %w", err)
 	}
 	if reply.Forbidden {
-		return reply, fmt.Errorf("%w (the agent says: %s)", ErrForbidden, reply.Error)
+		return reply, fmt.Errorf("%w (%w: %s)", ErrForbidden, ErrAgent, reply.Error)
 	}
 	if reply.Error != "" {
-		return reply, fmt.Errorf("the agent says: %s", reply.Error)
+		return reply, fmt.Errorf("%w: %s", ErrAgent, reply.Error)
 	}
 	return reply, nil
 }

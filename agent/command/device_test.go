@@ -1,0 +1,266 @@
+package command
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/pem"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/agent/keyfile"
+)
+
+// enrollArgs are a good enrolment's.
+func enrollArgs(b *broker, dir string, more ...string) []string {
+	return append([]string{"enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--token", b.Token.Reveal(), "--state", dir}, more...)
+}
+
+// A device that was told the root's fingerprint finds the root in the chain, once:
+// it keeps it, and the broker need not send it again.
+func TestFingerprintLeadsToTheRoot(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.fails(1, "fingerprint", "give the broker's root", enrollArgs(b, dir, "--ca-fingerprint", strings.Repeat("00", 32))...)
+	m.must(enrollArgs(b, dir, "--ca-fingerprint", strings.ToUpper(b.fingerprint()))...)
+	b.present(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), false)
+	if out := m.must("check", "--state", dir); !strings.Contains(out, "login  ok") {
+		t.Error(out)
+	}
+	m.fails(2, "no root in the CA file has that", "", enrollArgs(b, dir, "--ca", b.ca(t), "--ca-fingerprint", strings.Repeat("00", 32))...)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t), "--ca-fingerprint", b.fingerprint())...)
+}
+
+// The whole way with clocks that are decades off: certificates, tokens, the offset.
+func TestWrongClocks(t *testing.T) {
+	for year, clock := range map[int]string{1970: "clock  wrong, which does no harm: 1970-", 2038: "clock  ok: 2038-", 2099: "clock  ok: 2099-"} {
+		b, dir := newBroker(t), folder(t)
+		shift := time.Until(time.Date(year, 1, 2, 0, 0, 0, 0, time.UTC))
+		m := &machine{t: t, shift: shift}
+		m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+		if out := m.must("check", "--state", dir); !strings.Contains(out, clock) || !strings.Contains(out, "login  ok") {
+			t.Errorf("%d: %s", year, out)
+		}
+		stop := m.start(filepath.Join(dir, socketName), "--state", dir)
+		var st Status
+		if err := json.Unmarshal([]byte(m.must("status", "--state", dir, "-o", "json")), &st); err != nil {
+			t.Fatal(err)
+		}
+		if st.Offset == nil || (time.Duration(*st.Offset)*time.Second+shift).Abs() > 10*time.Second || st.Left < 3500 || st.For > 60 {
+			t.Errorf("%d: offset %v, want %v; %+v", year, st.Offset, -shift, st)
+		}
+		if out := m.must("status", "--state", dir); !strings.Contains(out, "this machine's clock is off by") {
+			t.Errorf("%d: %s", year, out)
+		}
+		stop()
+		// The floor knows better than the clock: no certificate from before it is taken.
+		b.present(t, time.Now().AddDate(0, -2, 0), time.Now().Add(-time.Hour), true)
+		m.fails(1, "certificate has expired", "give the broker's root", "check", "--state", dir)
+		// What begins after the floor is judged at its beginning: time may have passed.
+		b.present(t, time.Now().AddDate(1, 0, 0), time.Now().AddDate(2, 0, 0), true)
+		m.must("check", "--state", dir)
+	}
+}
+
+func TestCheckTellsWhereTheWayEnds(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	good := mustRead(t, filepath.Join(dir, settingsName))
+	edit := func(change func(c *settings)) {
+		var c settings
+		if err := json.Unmarshal(good, &c); err != nil {
+			t.Fatal(err)
+		}
+		change(&c)
+		raw, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, settingsName), raw, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tt := range map[string]struct {
+		change     func(c *settings)
+		last, hint string
+	}{
+		"no such name": {func(c *settings) { c.Broker = "mqtts://broker.invalid:8883" }, "DNS    failed:", "is the broker up"},
+		"port closed":  {func(c *settings) { c.Broker = "mqtts://localhost:" + closedPort(t) }, "TLS    failed:", "is the broker up"},
+		"other root":   {func(c *settings) { c.CA = string(mustRead(t, newBroker(t).ca(t))) }, "TLS    failed:", "give the broker's root"},
+		"other name":   {func(c *settings) { c.Broker = strings.Replace(c.Broker, "localhost", "127.0.0.1", 1) }, "TLS    failed:", "give the broker's root"},
+	} {
+		edit(tt.change)
+		out := m.fails(1, "check stopped at", tt.hint, "check", "--state", dir)
+		if lines := strings.Split(strings.TrimSpace(out), "\n"); !strings.HasPrefix(lines[len(lines)-1], tt.last) {
+			t.Errorf("%s: %s", name, out)
+		}
+	}
+	edit(func(*settings) {})
+	b.disabled.Store(true)
+	if out := m.fails(1, "device disabled", "ask the operator", "check", "--state", dir); !strings.Contains(out, "TLS    ok") || !strings.Contains(out, "login  failed") {
+		t.Error(out)
+	}
+	b.disabled.Store(false)
+	m.must("check", "--state", dir)
+}
+
+func closedPort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	_, port, err := net.SplitHostPort(ln.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+func mustRead(t *testing.T, path string) []byte {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// Whatever goes wrong in a second enrolment, the device that works goes on.
+func TestFailedEnrolmentLosesNothing(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	m.fails(1, "certificate", "give the broker's root", enrollArgs(b, dir)...)
+	m.fails(1, "belongs to another device", "each device has a folder", append(enrollArgs(b, dir, "--ca", b.ca(t)), "--name", "lamp-2")...)
+	m.fails(1, "P-256, not Ed25519", "leave --key away", enrollArgs(b, dir, "--ca", b.ca(t), "--key", "file:ed25519")...)
+	m.must("check", "--state", dir)
+	subject := m.must("status", "--state", dir, "-o", "json")
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	if again := m.must("status", "--state", dir, "-o", "json"); again != subject {
+		t.Errorf("enrolled again as another:\n%s%s", subject, again)
+	}
+}
+
+// A device whose state no power cut could have damaged so enrols again with its key.
+func TestDamagedState(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	before, key := m.must("status", "--state", dir, "-o", "json"), mustRead(t, filepath.Join(dir, "device.key"))
+	for _, name := range []string{"state", "state.old"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("torn"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m.fails(1, "damaged", "signet-agent enroll, with a token", "check", "--state", dir)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	if after := m.must("status", "--state", dir, "-o", "json"); after != before || !bytes.Equal(key, mustRead(t, filepath.Join(dir, "device.key"))) {
+		t.Errorf("another identity:\n%s%s", before, after)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "device.key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.fails(1, "device.key: file is damaged", "restore device.key", "check", "--state", dir)
+}
+
+// Whoever has not enrolled cannot run, and is told so.
+func TestNotEnrolled(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.fails(1, "certificate", "give the broker's root", enrollArgs(b, dir)...)
+	for _, command := range []string{"run", "token"} {
+		m.fails(1, "has not enrolled", "signet-agent enroll", command, "--state", dir)
+	}
+	m.fails(1, "check stopped at TLS", "give the broker's root", "check", "--state", dir)
+	m.fails(1, "no anchor", "give an enrolment token", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--ca", b.ca(t), "--state", folder(t))
+}
+
+// Programs elsewhere find the agent by its socket, without its folder.
+func TestSocketElsewhere(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	socket := filepath.Join(filepath.Dir(dir), "programs.sock")
+	m.fails(2, "--group needs --socket", "", "run", "--state", dir, "--group", "50")
+	m.fails(1, "no agent is running", "signet-agent run --socket", "token", "--socket", socket)
+	stop := m.start(socket, "--state", dir, "--socket", socket, "--group", "50")
+	defer stop()
+	other := &machine{t: t, env: map[string]string{"SIGNET_AGENT_SOCKET": socket}}
+	if out := other.must("status"); !strings.Contains(out, "demo:lamp-1: online") {
+		t.Error(out)
+	}
+	if out := other.must("token", "--format", "cwt"); len(out) < 100 {
+		t.Errorf("token %q", out)
+	}
+	other.must("check")
+	if out := other.must("bugreport"); !strings.Contains(out, `"phase": "online"`) {
+		t.Error(out)
+	}
+	if mode := stat(t, socket).Mode().Perm(); mode != 0o666 {
+		t.Errorf("socket with groups has mode %v", mode)
+	}
+	m.fails(1, "another process", "a running signet-agent", "unenroll", "--state", dir)
+}
+
+func stat(t *testing.T, path string) os.FileInfo {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
+
+// Secrets of a device never show in what any command prints, but for token itself.
+func TestNoSecretIsPrinted(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	stop := m.start(filepath.Join(dir, socketName), "--state", dir)
+	other := &machine{t: t}
+	access := strings.TrimSpace(other.must("token", "--state", dir, "--format", "cwt"))
+	id := strings.TrimSpace(other.must("token", "--state", dir, "--type", "id"))
+	other.said.Reset()
+	for _, args := range [][]string{{"status"}, {"status", "-o", "json"}, {"check"}, {"bugreport"}} {
+		other.must(append(args, "--state", dir)...)
+	}
+	b.disabled.Store(true)
+	b.mqtt.Clients.GetByListener("t")[0].Stop(nil)
+	for range 400 {
+		if _, out, _ := other.run("status", "--state", dir); strings.Contains(out, "disabled") {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	other.fails(1, "disabled", "", "token", "--state", dir)
+	other.must("bugreport", "--state", dir)
+	stop()
+	other.must("bugreport", "--state", dir)
+	m.run("check", "--state", dir)
+	said := m.said.String() + other.said.String()
+	if !strings.Contains(said, "phase=disabled") {
+		t.Error("the log does not tell that the device was disabled")
+	}
+	view, err := keyfile.View(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := view.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(mustRead(t, filepath.Join(dir, "device.key")))
+	for what, secret := range map[string][]byte{"key": block.Bytes[len(block.Bytes)/3:], "refresh token": r.Refresh} {
+		for _, text := range []string{string(secret), hex.EncodeToString(secret), base64.RawURLEncoding.EncodeToString(secret), base64.RawStdEncoding.EncodeToString(secret)} {
+			if strings.Contains(said, text) {
+				t.Errorf("the %s was printed", what)
+			}
+		}
+	}
+	for what, text := range map[string]string{"enrolment token": b.Token.Reveal(), "access token": access, "ID token": id, "PEM": "PRIVATE KEY"} {
+		if strings.Contains(said, text) {
+			t.Errorf("the %s was printed", what)
+		}
+	}
+}

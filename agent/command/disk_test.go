@@ -1,0 +1,69 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// smallDisk mounts a disk of a few pages.
+func smallDisk(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Dir(folder(t))
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=700"); err != nil {
+		t.Skipf("no disk can be mounted here: %v", err)
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
+// A device cannot enrol without room to remember it, says so, and can when there
+// is room. Once enrolled it gets tokens also from a full disk; from one that it
+// cannot write at all it says what is wrong.
+func TestFullAndReadOnlyDisk(t *testing.T) {
+	b, m, disk := newBroker(t), &machine{t: t}, smallDisk(t)
+	dir, fill, ca := filepath.Join(disk, "d"), filepath.Join(disk, "fill"), b.ca(t)
+	fillDisk(t, fill)
+	m.fails(1, "no space left", "make room", enrollArgs(b, dir, "--ca", ca)...)
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	m.must(enrollArgs(b, dir, "--ca", ca)...)
+	fillDisk(t, fill)
+	for range 3 {
+		m.must("token", "--state", dir, "--format", "cwt")
+	}
+	if _, _, errs := m.run("check", "--state", dir); !strings.Contains(errs, "going on without") {
+		t.Errorf("nobody is told that the disk is full: %q", errs)
+	}
+	if err := os.Remove(fill); err != nil {
+		t.Fatal(err)
+	}
+	m.must("check", "--state", dir)
+	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	m.fails(1, "read-only file system", "the device's folder must be on a disk", "token", "--state", dir)
+	m.must("status", "--state", dir)
+	m.must("bugreport", "--state", dir)
+	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT, ""); err != nil {
+		t.Fatal(err)
+	}
+	m.must("check", "--state", dir)
+}
+
+func fillDisk(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for page := make([]byte, 4096); ; {
+		if _, err := f.Write(page); err != nil {
+			return
+		}
+	}
+}
