@@ -1,0 +1,189 @@
+package auth_test
+
+import (
+	"bytes"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"math"
+	mathrand "math/rand/v2"
+	"os"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/test/harness"
+)
+
+// How many samples of each kind, and how far the means may be apart:
+//
+//	SIGNET_TIMING_SAMPLES=20000 SIGNET_TIMING_T=4.5 go test ./broker/auth -run TestTiming -v
+//
+// The default finds gross differences only, whatever else the machine is doing.
+const (
+	samplesEnv = "SIGNET_TIMING_SAMPLES"
+	limitEnv   = "SIGNET_TIMING_T"
+	samples    = 400
+	limit      = 20.0
+)
+
+func setting(t *testing.T, name string, unset float64) float64 {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return unset
+	}
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || v <= 0 {
+		t.Fatalf("%s=%q: want a number above 0", name, text)
+	}
+	return v
+}
+
+// timed is a broker and two kinds of names: of devices whose key the caller does
+// not have, and of nobody.
+type timed struct {
+	*exchange.Responder
+	kinds [2][]ident.Device
+	wrong agent
+}
+
+type agent interface {
+	Prove(input []byte) ([]byte, error)
+}
+
+// newTimed makes them so that both kinds are checked with P-256.
+func newTimed(t *testing.T, names int) *timed {
+	t.Helper()
+	s := harness.New(t)
+	secret := make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		t.Fatal(err)
+	}
+	a, err := auth.New(auth.Config{Directory: s.Store, Secrets: noSecrets{}, SessionKey: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := mint.New(mint.Config{Clients: s.Store, Keys: s.Keys, RefreshKey: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &timed{Responder: exchange.New(a, m, s.Store, slog.New(slog.DiscardHandler)), wrong: harness.NewP256(t)}
+	for i := 0; len(w.kinds[0]) < names || len(w.kinds[1]) < names; i++ {
+		id := s.Name(t, fmt.Sprintf("lamp-%06d", i))
+		if len(w.kinds[0]) < names {
+			var sub ident.UUID
+			sub[15], sub[14], sub[6] = byte(i), byte(i>>8), 0x70
+			err := s.Store.CreateDevice(t.Context(), broker.Device{
+				ID: id, Subject: sub, Status: broker.StatusActive, Created: time.Now(), Updated: time.Now(),
+				Authenticators: []broker.Authenticator{{Kind: protocol.KindKey, Key: harness.NewP256(t).PublicKey(), Added: time.Now()}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.kinds[0] = append(w.kinds[0], id)
+		} else if a.DecoyAlg(id) == token.ES256 {
+			w.kinds[1] = append(w.kinds[1], id)
+		}
+	}
+	return w
+}
+
+type noSecrets struct{}
+
+func (noSecrets) Open(string, []byte) ([]byte, error) { return nil, broker.ErrNotFound }
+
+// refusal has d's answer refused, and gives how long that took and what was said.
+func (w *timed) refusal(t *testing.T, d ident.Device) (time.Duration, []byte) {
+	t.Helper()
+	start := &protocol.Start{Head: protocol.Head{ID: protocol.CallID{1}}, Wish: protocol.Wish{Pool: d.Pool, Name: d.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: make([]byte, 32)}}
+	raw, err := protocol.Encode(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := protocol.Transcript{}.Add(raw)
+	m, err := protocol.Decode(w.Respond(t.Context(), exchange.Caller{}, raw).Message)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, ok := m.(*protocol.Challenge)
+	if !ok {
+		t.Fatalf("%s: %v", d, m)
+	}
+	proof, err := w.wrong.Prove(protocol.ProofInput(protocol.KindKey, said.Add(c.Body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if raw, err = protocol.Encode(&protocol.Answer{Head: start.Head, Session: c.Session, Proof: proof}); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	began := time.Now()
+	reply := w.Respond(ctx, exchange.Caller{}, raw).Message
+	return time.Since(began), reply
+}
+
+// TestTiming: how long a refusal takes does not tell a device's name from nobody's
+// (T-26): samples interleaved at random, the slowest tenth left out, Welch's t.
+func TestTiming(t *testing.T) {
+	n, most := int(setting(t, samplesEnv, samples)), setting(t, limitEnv, limit)
+	w := newTimed(t, 32)
+	for range 8 { // warm both
+		for _, names := range w.kinds {
+			for _, d := range names {
+				w.refusal(t, d)
+			}
+		}
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	var times [2][]float64
+	var said [2][]byte
+	for len(times[0]) < n || len(times[1]) < n {
+		kind := mathrand.IntN(2)
+		d := w.kinds[kind][mathrand.IntN(len(w.kinds[kind]))]
+		took, reply := w.refusal(t, d)
+		times[kind], said[kind] = append(times[kind], float64(took)), reply
+	}
+	if !bytes.Equal(said[0], said[1]) {
+		t.Errorf("a device is refused with %x, nobody with %x", said[0], said[1])
+	}
+	score := welch(trim(times[0]), trim(times[1]))
+	t.Logf("a device takes %.0f ns, nobody %.0f ns, t = %.1f over 2 x %d samples", mean(trim(times[0])), mean(trim(times[1])), score, n)
+	if math.Abs(score) > most {
+		t.Errorf("|t| = %.1f, want at most %.1f", math.Abs(score), most)
+	}
+}
+
+// trim drops the slowest tenth: what else the machine did.
+func trim(x []float64) []float64 {
+	slices.Sort(x)
+	return x[:len(x)*9/10]
+}
+
+func mean(x []float64) (sum float64) {
+	for _, v := range x {
+		sum += v
+	}
+	return sum / float64(len(x))
+}
+
+func variance(x []float64) (sum float64) {
+	m := mean(x)
+	for _, v := range x {
+		sum += (v - m) * (v - m)
+	}
+	return sum / float64(len(x)-1)
+}
+
+func welch(a, b []float64) float64 {
+	return (mean(a) - mean(b)) / math.Sqrt(variance(a)/float64(len(a))+variance(b)/float64(len(b)))
+}
