@@ -7,7 +7,6 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -90,7 +89,7 @@ func (d *Dir) makeKey(kind Kind) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the device's key: %w", err)
 	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
+	der, err := marshalPKCS8(private)
 	if err != nil {
 		return nil, fmt.Errorf("encode the device's key: %w", err)
 	}
@@ -109,13 +108,9 @@ func parseKey(raw []byte) (*Key, error) {
 	if block == nil || block.Type != "PRIVATE KEY" || len(strings.TrimSpace(string(rest))) > 0 {
 		return nil, fmt.Errorf("%w: want one PEM block PRIVATE KEY", ErrKeyDamaged)
 	}
-	any, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	private, err := parsePKCS8(block.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("%w: not PKCS #8", ErrKeyDamaged)
-	}
-	private, ok := any.(crypto.Signer)
-	if !ok {
-		return nil, fmt.Errorf("%w: a %T cannot sign", ErrKeyDamaged, any)
+		return nil, fmt.Errorf("%w: %w", ErrKeyDamaged, err)
 	}
 	return newKey(private)
 }
