@@ -1,0 +1,130 @@
+package mqttd
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// greetings are what a fuzzed stream may begin with: nothing, or a CONNECT that is admitted.
+func greetings() [][]byte {
+	retained := as("p:r", 5)
+	retained.will, retained.willRetain = "devices/p/r/gone", true
+	return [][]byte{
+		nil, connectPacket{version: 4, id: anonA}.bytes(), connectPacket{version: 5, id: anonA}.bytes(),
+		as("p:n", 4).bytes(), as("p:n", 5).bytes(), retained.bytes(),
+	}
+}
+
+// hostile are streams that servers have fallen over.
+func hostile() [][]byte {
+	sub := func(filter string, options byte) []byte {
+		return packet(0x82, []byte{0, 7, 0}, str(filter), []byte{options})
+	}
+	return [][]byte{
+		{0x82, 6, 0, 1, 0, 0, 1, 'a'}, {0x82, 5, 0, 1, 0, 0, 0}, {0x82, 0}, {0xa2, 3, 0, 1, 0}, {0x10, 0xff, 0xff, 0xff, 0x7f},
+		{0x30, 0xff, 0xff, 0xff, 0x7f}, {0x30, 4, 0, 1, 'a', 0}, {0x32, 6, 0, 1, 'a', 0, 0, 0}, {0xc0, 0}, {0xe0, 0}, {0xe0, 2, 4, 0},
+		{0xf0, 0}, {0xf0, 2, 0x19, 0}, {0x62, 2, 0, 9}, {0x50, 2, 0, 9}, {0x70, 2, 0, 9}, {0x40, 2, 0, 9}, {0x00, 0}, {0x90, 3, 0, 1, 0}, {0x20, 2, 0, 0},
+		sub("$share/g/#", 0), sub("devices/p/n/#", 0x2d), sub("$share/g/devices/p/n/#", 1), sub("$SYS/#", 0), sub("signet/v1/"+anonA+"/rs", 0),
+		append(sub("devices/p/n/#", 2), packet(0x34, str("devices/p/n/x"), []byte{0, 9, 0}, []byte("x"))...),
+		packet(0x33, str("devices/p/r/x"), []byte{0, 9, 5, 2, 0, 0, 0, 1}, []byte("kept a second")),
+		packet(0x30, str("devices/p/n/x"), []byte{3, 0x23, 0, 1}, []byte("alias")), packet(0x30, str(""), []byte{3, 0x23, 0, 1}, []byte("alias only")),
+		packet(0x30, str("signet/v1/"+anonA+"/rq"), []byte{0}, []byte("request")), packet(0x3d, str("devices/p/r/x"), []byte{0, 9, 0}),
+	}
+}
+
+// FuzzConn feeds bytes to a whole connection: guard, mochi and what lies behind.
+// Nothing may panic, even where a panic would be contained, nothing may be left
+// behind, and the next client must be served.
+func FuzzConn(f *testing.F) {
+	for i := range greetings() {
+		for _, b := range hostile() {
+			f.Add(byte(i), b)
+		}
+	}
+	all := topic.Grant{Retain: true}
+	for _, s := range []string{"devices/#", "#", "$SYS/#"} {
+		one, err := topic.ParseFilter(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		all.Publish, all.Subscribe = append(all.Publish, one), append(all.Subscribe, one)
+	}
+	r, err := ident.ParseDevice("p:r")
+	if err != nil {
+		f.Fatal(err)
+	}
+	logs := &logBuffer{}
+	s, err := New(Config{
+		Gate:    &testGate{grants: map[ident.Device]topic.Grant{r: all}, expires: map[ident.Device]time.Time{}},
+		Respond: func(_ context.Context, _ string, _ bool, req []byte) ([]byte, func()) { return req, nil },
+		Log:     slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil {
+			f.Error(err)
+		}
+	})
+	f.Fuzz(func(t *testing.T, greeting byte, in []byte) {
+		if len(in) > 4096 {
+			return
+		}
+		begin := greetings()
+		feed(s, append(bytes.Clone(begin[int(greeting)%len(begin)]), in...))
+		if text := logs.String(); strings.Contains(text, "panic") {
+			t.Fatalf("a panic:\n%s", text)
+		}
+		if n := s.mqtt.Clients.Len(); n != 1 || s.Count() != 0 { // mochi's own
+			t.Fatalf("%d clients are left in mochi, %d in the guard", n, s.Count())
+		}
+		if out := feed(s, append(connectPacket{version: 5, id: anonB}.bytes(), 0xc0, 0)); !bytes.HasSuffix(out, []byte{0xd0, 0}) {
+			t.Fatalf("the next client got %x", out)
+		}
+		for name := range s.mqtt.Topics.Retained.GetAll() {
+			s.mqtt.Topics.Retained.Delete(name)
+		}
+	})
+}
+
+// A duplex is the server's end of two pipes, one each way, so that a client can
+// stop sending and still hear the answers.
+type duplex struct {
+	net.Conn // what comes
+	out      net.Conn
+}
+
+func (d duplex) Write(p []byte) (int, error)         { return d.out.Write(p) }
+func (d duplex) SetWriteDeadline(at time.Time) error { return d.out.SetWriteDeadline(at) }
+
+func (d duplex) SetDeadline(at time.Time) error {
+	return errors.Join(d.Conn.SetReadDeadline(at), d.out.SetWriteDeadline(at))
+}
+
+func (d duplex) Close() error { return errors.Join(d.Conn.Close(), d.out.Close()) }
+
+// feed sends a stream on a connection of its own, and gives what came back until
+// the server had handled all of it.
+func feed(s *Server, stream []byte) (out []byte) {
+	toServer, serverIn := net.Pipe()
+	fromServer, serverOut := net.Pipe()
+	served, read := make(chan struct{}), make(chan struct{})
+	go func() { defer close(served); s.ServeConn(context.Background(), duplex{serverIn, serverOut}) }()
+	go func() { defer close(read); out, _ = io.ReadAll(fromServer) }()
+	_, _ = toServer.Write(stream) // fails when the server has heard enough
+	toServer.Close()
+	<-served
+	<-read
+	return out
+}
