@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/signetd/signet/protocol"
 )
@@ -15,6 +16,9 @@ import (
 const (
 	maxRounds  = 16 // challenges and repeated answers in one call, so that no broker keeps a device busy for ever
 	freshCalls = 3  // calls that one Authenticate makes when sessions expire or answers get lost
+	maxLate    = 16 // late messages that one request waits through
+	maxHeard   = 64 // messages of one call that are remembered
+	maxStrays  = 4  // challenges of the first kind that are taken for late ones
 )
 
 // An Ask is what a caller wants other than the usual. The zero value asks for the usual.
@@ -47,6 +51,8 @@ type call struct {
 	enrolling *Voucher
 	record    Record
 	usual     bool
+	heard     [][sha256.Size]byte // replies
+	proofs    int                 // challenges for the device's own secret, late ones too
 }
 
 func (a *Agent) newCall(ask Ask) (*call, protocol.Wish, error) {
@@ -156,7 +162,7 @@ func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protoc
 		return nil, err
 	}
 	c.said = c.said.Add(raw)
-	reply, err := exchange(ctx, link, c.id, raw)
+	reply, err := c.exchange(ctx, link, raw)
 	if err != nil {
 		return nil, err
 	}
@@ -183,27 +189,57 @@ func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protoc
 			return nil, err
 		}
 		c.said = before.Add(raw)
-		if reply, err = exchange(ctx, link, c.id, raw); err != nil {
+		if reply, err = c.exchange(ctx, link, raw); err != nil {
 			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("%w: more than %d rounds", ErrUnexpected, maxRounds)
 }
 
-// exchange sends raw and decodes what comes back for the same call.
-func exchange(ctx context.Context, link Link, id protocol.CallID, raw []byte) (protocol.Message, error) {
-	b, err := link.RoundTrip(ctx, raw)
-	if err != nil {
-		return nil, err
+// exchange sends raw and decodes what comes back for the same call. It goes on
+// asking while what comes is late.
+func (c *call) exchange(ctx context.Context, link Link, raw []byte) (protocol.Message, error) {
+	for range maxLate {
+		b, err := link.RoundTrip(ctx, raw)
+		if err != nil {
+			return nil, err
+		}
+		m, err := protocol.Decode(b)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnexpected, err)
+		}
+		if m.Call() != c.id {
+			return nil, fmt.Errorf("%w: it answers another call", ErrUnexpected)
+		}
+		if !c.late(b, m) {
+			return m, nil
+		}
 	}
-	m, err := protocol.Decode(b)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrUnexpected, err)
+	return nil, fmt.Errorf("%w: %d late messages", errOutOfStep, maxLate)
+}
+
+// late reports whether a reply is one that has been heard in this call already,
+// or another broker's challenge to the opening message, which a link repeats and a
+// network doubles. To answer either would spoil the transcript of an exchange
+// that goes well. A flow may ask for a second proof; it is believed when it insists.
+func (c *call) late(raw []byte, m protocol.Message) bool {
+	sum := sha256.Sum256(raw)
+	if slices.Contains(c.heard, sum) {
+		return true
 	}
-	if m.Call() != id {
-		return nil, fmt.Errorf("%w: it answers another call", ErrUnexpected)
+	if len(c.heard) < maxHeard {
+		c.heard = append(c.heard, sum)
 	}
-	return m, nil
+	ch, ok := m.(*protocol.Challenge)
+	if !ok {
+		return false
+	}
+	body, err := protocol.DecodeChallengeBody(ch.Body)
+	if err != nil || body.Kind != protocol.KindKey && body.Kind != protocol.KindPSK && body.Kind != protocol.KindEnrol {
+		return false // for others to refuse, or to answer
+	}
+	c.proofs++
+	return c.proofs > 1 && c.proofs <= 1+maxStrays
 }
 
 // answer encodes the answer to ch; t is the transcript that ends with ch.

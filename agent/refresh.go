@@ -44,7 +44,7 @@ func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 	if err != nil {
 		return nil, err
 	}
-	reply, err := exchange(ctx, link, c.id, raw)
+	reply, err := c.exchange(ctx, link, raw)
 	if err != nil {
 		return nil, err
 	}

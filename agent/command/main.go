@@ -54,6 +54,7 @@ type session struct {
 	out, err io.Writer
 	getenv   func(string) string
 	now      func() time.Time // this machine's clock, which is not relied on
+	lasting  bool             // the command goes on until it is told to end
 }
 
 // Main runs one subcommand and gives the exit code: 0, 1 for a failure, 2 for

@@ -97,6 +97,7 @@ func (s *session) run(ctx context.Context, args []string) error {
 	if len(gids) > 0 && filepath.Dir(w.socket) == filepath.Clean(path) {
 		return fmt.Errorf("%w: --group needs --socket: nobody else can enter %s", errUsage, path)
 	}
+	s.lasting = true
 	v, err := s.openDevice(ctx, path)
 	if err != nil {
 		return err

@@ -251,8 +251,15 @@ func (s *session) agent(ctx context.Context, c *settings, state agent.State, pro
 	return agent.New(ctx, cfg)
 }
 
-// log is for what happens to a device while nobody looks. No secrets.
-func (s *session) log() *slog.Logger { return slog.New(slog.NewTextHandler(s.err, nil)) }
+// log is for what happens to a device while nobody looks; a command that is over
+// at once only warns. No secrets.
+func (s *session) log() *slog.Logger {
+	level := slog.LevelWarn
+	if s.lasting {
+		level = slog.LevelInfo
+	}
+	return slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level}))
+}
 
 // dialer connects this device to its broker.
 func (c *settings) dialer(a *agent.Agent) (agent.Dialer, error) {
