@@ -1,0 +1,138 @@
+package kill
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// A voucher is an enrolment token whose creation was acknowledged.
+type voucher struct {
+	id    string
+	token protocol.EnrolToken
+	uses  int
+	in    int  // devices that it brought in
+	spent bool // the broker has said that no use is left
+}
+
+// facts is what the broker has acknowledged and all devices share.
+type facts struct {
+	pool ident.Pool
+	pin  []byte // of the pool's anchor
+
+	mu       sync.Mutex // guards the fields below and the vouchers'
+	vouchers []*voucher
+	strays   int // vouchers whose making was not acknowledged
+	tally    map[string]int
+	names    int
+	acks     atomic.Int64
+	enough   int64 // acknowledgements after which this life ends
+	end      func()
+}
+
+// ack notes one acknowledgement.
+func (f *facts) ack(what string) {
+	if f.acks.Add(1) == f.enough {
+		f.end()
+	}
+	f.count(what)
+}
+
+// expect calls end at the n-th acknowledgement from now on, by who gets it.
+func (f *facts) expect(n int64, end func()) {
+	f.enough, f.end = f.acks.Load()+n, end
+}
+
+func (f *facts) count(what string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tally[what]++
+}
+
+func (f *facts) String() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var s string
+	for _, k := range slices.Sorted(maps.Keys(f.tally)) {
+		s += fmt.Sprintf("  %d %s\n", f.tally[k], k)
+	}
+	return s
+}
+
+// nextName gives a name that was never used.
+func (f *facts) nextName() (ident.Device, error) {
+	f.mu.Lock()
+	f.names++
+	n := f.names
+	f.mu.Unlock()
+	return ident.ParseDevice(fmt.Sprintf("%s:d-%d", f.pool, n))
+}
+
+// pick gives some voucher, now and then one that has no use left; nil when new ones are needed.
+func (f *facts) pick(r *rand.Rand) *voucher {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var fresh []*voucher
+	for _, v := range f.vouchers {
+		if !v.spent {
+			fresh = append(fresh, v)
+		}
+	}
+	if len(fresh) < 3 {
+		return nil
+	}
+	if r.IntN(12) == 0 {
+		return f.vouchers[r.IntN(len(f.vouchers))]
+	}
+	return fresh[r.IntN(len(fresh))]
+}
+
+// admitted notes that v brought a device in.
+func (f *facts) admitted(v *voucher) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v.in++
+}
+
+// exhausted notes that v was refused.
+func (f *facts) exhausted(v *voucher) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	v.spent = true
+}
+
+// checkVouchers holds the broker's list against ours. Each device that is or was in
+// is one use: no more, no less.
+func (f *facts) checkVouchers(listed []adminapi.EnrollmentToken) (wrong []error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	by := make(map[string]adminapi.EnrollmentToken, len(listed))
+	for _, l := range listed {
+		by[l.ID] = l
+		if l.Used > l.Uses {
+			wrong = append(wrong, fmt.Errorf("enrolment token %s: %d of %d uses", l.ID, l.Used, l.Uses))
+		}
+	}
+	for _, v := range f.vouchers {
+		l, ok := by[v.id]
+		switch {
+		case !ok:
+			wrong = append(wrong, fmt.Errorf("enrolment token %s was acknowledged and is lost", v.id))
+		case l.Uses != v.uses || l.Used != v.in:
+			wrong = append(wrong, fmt.Errorf("enrolment token %s: %d of %d uses listed, %d of %d happened", v.id, l.Used, l.Uses, v.in, v.uses))
+		case v.spent && l.Used < l.Uses:
+			wrong = append(wrong, fmt.Errorf("enrolment token %s was refused as used up and has %d of %d uses", v.id, l.Used, l.Uses))
+		}
+	}
+	if extra := len(listed) - len(f.vouchers); extra > f.strays {
+		wrong = append(wrong, fmt.Errorf("%d enrolment tokens that nobody has made", extra-f.strays))
+	}
+	return wrong
+}
