@@ -22,6 +22,13 @@ type Link interface {
 	RoundTrip(ctx context.Context, request []byte) (reply []byte, err error)
 }
 
+// A Listener is a Link that can wait for another reply without asking again.
+type Listener interface {
+	// Listen is RoundTrip for a request that RoundTrip has sent: a reply to it came
+	// that was not the one waited for. It repeats the request only after a while.
+	Listen(ctx context.Context, request []byte) (reply []byte, err error)
+}
+
 // A Prover holds the device's secret and proves possession of it.
 type Prover interface {
 	// Kind is protocol.KindKey or protocol.KindPSK.

@@ -197,12 +197,16 @@ func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protoc
 }
 
 // exchange sends raw and decodes what comes back for the same call. It goes on
-// asking while what comes is late.
+// listening while what comes is late.
 func (c *call) exchange(ctx context.Context, link Link, raw []byte) (protocol.Message, error) {
+	ask := link.RoundTrip
 	for range maxLate {
-		b, err := link.RoundTrip(ctx, raw)
+		b, err := ask(ctx, raw)
 		if err != nil {
 			return nil, err
+		}
+		if l, ok := link.(Listener); ok {
+			ask = l.Listen
 		}
 		m, err := protocol.Decode(b)
 		if err != nil {

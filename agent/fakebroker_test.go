@@ -169,6 +169,9 @@ func (b *fakeBroker) challenge(c *conversation) (protocol.Message, error) {
 	if c.step > 0 {
 		body.Kind, body.Params = b.flow[c.step-1], map[string]string{"ask": "colour"}
 		body.SealTo = b.sealKey.PublicKey().Bytes()
+		if body.Kind == protocol.KindKey {
+			body.Params, body.SealTo = nil, nil
+		}
 	}
 	if b.bendChallenge != nil {
 		b.bendChallenge(&body)
@@ -195,12 +198,14 @@ func (b *fakeBroker) answered(m *protocol.Answer) (protocol.Message, error) {
 		}
 		return protocol.Refuse(m.ID, protocol.ProblemDetail{Code: protocol.CodeWrongAnswer, TriesLeft: c.left}), nil
 	}
-	delete(b.open, string(m.Session))
+	next := *c // a session may be answered again until it is granted, as at the real broker
+	c = &next
 	c.said = c.said.Add(m.Bytes())
 	if c.step < len(b.flow) {
 		c.step++
 		return b.challenge(c)
 	}
+	delete(b.open, string(m.Session))
 	if b.disabled {
 		return nil, protocol.CodeDisabled
 	}
@@ -214,7 +219,7 @@ func (b *fakeBroker) answered(m *protocol.Answer) (protocol.Message, error) {
 }
 
 func (b *fakeBroker) right(c *conversation, m *protocol.Answer) bool {
-	if c.step > 0 {
+	if c.step > 0 && b.flow[c.step-1] != protocol.KindKey {
 		plain, err := protocol.OpenAnswer(b.sealKey, c.said, m.Secret)
 		return err == nil && string(plain) == b.secret
 	}

@@ -209,6 +209,15 @@ func callOf(b []byte) (id protocol.CallID, ok bool) {
 // RoundTrip publishes request, again every Resend until the reply with its call
 // id comes. Errors wrap ErrClosed or the context's.
 func (l *Link) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	return l.ask(ctx, request, true)
+}
+
+// Listen is RoundTrip for a request that was published: it does so again after Resend.
+func (l *Link) Listen(ctx context.Context, request []byte) ([]byte, error) {
+	return l.ask(ctx, request, false)
+}
+
+func (l *Link) ask(ctx context.Context, request []byte, now bool) ([]byte, error) {
 	id, ok := callOf(request)
 	if !ok {
 		return nil, errors.New("send request: it is no message")
@@ -224,9 +233,11 @@ func (l *Link) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
 	}()
 	again := time.NewTicker(l.resend)
 	defer again.Stop()
-	for {
-		if err := l.Publish(ctx, l.topic("rq"), 0, request); err != nil {
-			return nil, err
+	for ; ; now = true {
+		if now {
+			if err := l.Publish(ctx, l.topic("rq"), 0, request); err != nil {
+				return nil, err
+			}
 		}
 		select {
 		case b := <-replies:

@@ -287,3 +287,38 @@ func TestTLSAgainstTheFloor(t *testing.T) {
 		})
 	}
 }
+
+// TestListen: a further reply is waited for without a further request, for a while.
+func TestListen(t *testing.T) {
+	s := newServer(t, nil)
+	l := dial(t, mqttlink.Options{Broker: s.url, Resend: time.Hour})
+	if _, err := l.RoundTrip(t.Context(), request(t, 7)); err != nil {
+		t.Fatal(err)
+	}
+	heard := make(chan error)
+	go func() {
+		_, err := l.Listen(t.Context(), request(t, 7))
+		heard <- err
+	}()
+	raw, err := protocol.Encode(protocol.Refuse(protocol.CallID{7}, protocol.ProblemDetail{Code: protocol.CodeDenied}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for done := false; !done; {
+		if err := s.Publish("signet/v1/"+l.ClientID()+"/rs", raw, false, 0); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err = <-heard:
+			done = true
+		case <-time.After(5 * time.Millisecond): // it may not listen yet
+		}
+	}
+	if err != nil || s.seen.Load() != 1 {
+		t.Errorf("%v after %d requests, want one", err, s.seen.Load())
+	}
+	impatient := dial(t, mqttlink.Options{Broker: s.url, Resend: 10 * time.Millisecond})
+	if _, err := impatient.Listen(t.Context(), request(t, 8)); err != nil || s.seen.Load() < 2 {
+		t.Errorf("%v after %d requests, want it repeated when nothing comes", err, s.seen.Load())
+	}
+}
