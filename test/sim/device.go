@@ -51,7 +51,7 @@ func (d *device) Save(ctx context.Context, r agent.Record) error {
 	call, last := link.call, link.last
 	link.mu.Unlock()
 	d.w.facts.accepted(d.id.String(), call, last)
-	if !d.w.net.isCalm() && d.actor.dice.roll(25) == 0 {
+	if !d.w.net.kind() && d.actor.dice.roll(25) == 0 {
 		d.restart()
 	}
 	d.actor.rest(d.actor.dice.short())

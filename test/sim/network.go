@@ -102,6 +102,16 @@ func (c *conn) Close() error {
 
 // RoundTrip sends request until something with its call id comes back.
 func (c *conn) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	return c.ask(ctx, request, true)
+}
+
+// Listen is RoundTrip for a request that was sent: it does so again after resend.
+func (c *conn) Listen(ctx context.Context, request []byte) ([]byte, error) {
+	c.w.facts.count("late message passed over by an agent")
+	return c.ask(ctx, request, false)
+}
+
+func (c *conn) ask(ctx context.Context, request []byte, now bool) ([]byte, error) {
 	id, ok := callOf(request)
 	if !ok {
 		return nil, errors.New("sim: no message")
@@ -114,8 +124,10 @@ func (c *conn) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
 	c.mu.Unlock()
 	again := time.NewTicker(resend)
 	defer again.Stop()
-	for {
-		c.w.net.send(c, request)
+	for ; ; now = true {
+		if now {
+			c.w.net.send(c, request)
+		}
 		select {
 		case b := <-replies:
 			c.take(id, b)
@@ -162,7 +174,10 @@ func callOf(b []byte) (id protocol.CallID, ok bool) {
 	return protocol.CallID(b[7:23]), true
 }
 
-var _ agent.Connection = (*conn)(nil)
+var (
+	_ agent.Connection = (*conn)(nil)
+	_ agent.Listener   = (*conn)(nil)
+)
 
 // A parcel is a message that the network remembers.
 type parcel struct {
@@ -185,6 +200,7 @@ type network struct {
 
 	mu      sync.Mutex // guards the fields below
 	calm    bool
+	doubles bool // nothing worse than that
 	history []parcel
 	calls   map[protocol.CallID]*overheard
 	tried   map[[32]byte]bool              // grants that it has tried to open
@@ -197,10 +213,11 @@ func (n *network) settle() {
 	n.mu.Unlock()
 }
 
-func (n *network) isCalm() bool {
+// kind reports whether nobody is to be ambushed.
+func (n *network) kind() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.calm
+	return n.calm || n.doubles
 }
 
 // send carries a request to some replica.
@@ -216,6 +233,10 @@ func (n *network) carry(p parcel) {
 	dice := p.c.dice
 	if n.calm {
 		n.deliver(p, dice.upTo(20*time.Millisecond))
+		return
+	}
+	if n.doubles {
+		n.double(p)
 		return
 	}
 	if n.history = append(n.history, p); len(n.history) > 200 {
@@ -250,6 +271,14 @@ func (n *network) carry(p parcel) {
 		n.deliver(p, dice.upTo(time.Second))
 	default:
 		n.deliver(p, dice.upTo(20*time.Millisecond))
+	}
+}
+
+// double delivers p twice; an answer once, for two of them race for one grant.
+func (n *network) double(p parcel) {
+	n.deliver(p, p.c.dice.upTo(20*time.Millisecond))
+	if m, err := protocol.Decode(p.raw); err == nil && m.Type() != protocol.TypeAnswer {
+		n.deliver(p, p.c.dice.upTo(60*time.Millisecond))
 	}
 }
 

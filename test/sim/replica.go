@@ -218,7 +218,7 @@ func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Device, 
 // commit, now and then.
 func (g *gate) ambush(ctx context.Context, id ident.Device) {
 	r := requestOf(ctx)
-	if r.replica == nil || g.w.net.isCalm() {
+	if r.replica == nil || g.w.net.kind() {
 		return
 	}
 	switch r.who.dice.roll(40) {

@@ -87,7 +87,7 @@ var mustHappen = []string{
 	"commit of a login refused after disabling", "commit of a refresh refused after disabling", "family ended by disabling",
 	"refresh of a family from before a disabling refused", "refused: device disabled",
 	// only what was made for this exchange
-	"grant accepted", "grant refused by an agent", "reply refused by an agent",
+	"grant accepted", "grant refused by an agent", "reply refused by an agent", "late message passed over by an agent",
 	// in again
 	"device in again", "credential taken", "credential refused", "refused: session expired",
 }

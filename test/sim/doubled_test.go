@@ -1,0 +1,79 @@
+package sim
+
+import (
+	"context"
+	"testing"
+	"testing/cryptotest"
+	"testing/synctest"
+	"time"
+
+	"github.com/signetd/signet/agent"
+)
+
+// TestDoubled: where messages are doubled and out of step, and nothing worse, each
+// call of a device ends well, at once: nothing is refused and nothing tried again.
+func TestDoubled(t *testing.T) {
+	const logins = 10
+	cryptotest.SetGlobalRandom(t, 1)
+	synctest.Test(t, func(t *testing.T) {
+		w := &World{seed: 1, facts: newFacts()}
+		w.stage = newStage(w.newDice("turns"))
+		w.fate = w.newActor(w.newDice("fate"))
+		w.ctx, w.stop = context.WithCancel(t.Context())
+		if err := w.build(t, t.TempDir()); err != nil {
+			t.Fatal(err)
+		}
+		w.net.doubles = true
+		go w.stage.conduct()
+		for _, d := range w.devices {
+			w.goes(d.actor, func() { w.logIn(t, d, logins) })
+		}
+		w.busy.Wait()
+		w.stop()
+		close(w.stage.over)
+		if err := w.store.Close(); err != nil {
+			t.Error(err)
+		}
+		o := w.facts.outcome()
+		for _, v := range o.Violations {
+			t.Error(v)
+		}
+		t.Log(o.Counts)
+		if o.Counts["late message passed over by an agent"] == 0 {
+			t.Error("no message was late")
+		}
+		if want := devices * (1 + logins); o.Counts["login"] != want {
+			t.Errorf("%d logins, want %d", o.Counts["login"], want)
+		}
+		for _, what := range []string{"refused: denied", "refused: already used", "refused: session expired", "grant refused by an agent", "reply refused by an agent"} {
+			if n := o.Counts[what]; n > 0 {
+				t.Errorf("%d times: %s", n, what)
+			}
+		}
+	})
+}
+
+// logIn enrols a device and lets it log in again and again.
+func (w *World) logIn(t *testing.T, d *device, times int) {
+	a, err := agent.New(w.ctx, agent.Config{
+		Device: d.id, Prover: prover{d.key, d.actor}, State: d, Random: w.readerOf(d.actor, "%s", d.id),
+	})
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	for i := range 1 + times {
+		c := d.connect(time.Now().Add(anonymousLife))
+		if i == 0 {
+			_, err = a.Enrol(w.ctx, c, agent.Voucher{Token: d.token})
+		} else {
+			_, err = a.Authenticate(w.ctx, c, agent.Ask{})
+		}
+		if err != nil {
+			t.Errorf("%s, call %d: %v", d.id, i, err)
+		}
+		d.actor.turn()
+		c.end()
+		d.actor.rest(time.Second)
+	}
+}
