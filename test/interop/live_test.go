@@ -1,6 +1,8 @@
 package interop
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,31 +21,152 @@ import (
 	"time"
 )
 
+// A scenario is one run of the independent client.
+type scenario struct {
+	name    string // client.py's name of it
+	device  string
+	token   string // the enrolment token; that of dev.env if empty
+	more    []string
+	prepare [][]string          // what the operator does before
+	asks    map[string][]string // and when the client asks for it
+}
+
 // TestClientInPython runs the independent client against a real signetd, with
-// both kinds of key, and has another's library read the tokens that it got.
+// each kind of key, over TLS and WebSocket, through every refusal, and has
+// another's library read the tokens that it got.
 func TestClientInPython(t *testing.T) {
 	needPython(t)
 	env := serve(t)
-	broker := strings.TrimPrefix(env["SIGNET_BROKER"], "mqtts://")
-	for _, key := range []struct {
-		name string
-		args []string
-	}{{"p256", nil}, {"ed25519", []string{"--ed25519"}}} {
-		t.Run(key.name, func(t *testing.T) {
-			args := []string{"client.py", "--broker", broker, "--ca", env["SIGNET_CA"], "--pool", "demo", "--name", "python-" + key.name, "--token", env["SIGNET_ENROLMENT"]}
+	signet := buildSignet(t)
+	door := doorHook(t, env, signet)
+	waiting := enrolment(t, env, signet, "--approve")
+	device := func(command string) []string { return []string{"device", command, "python-operated", "--pool", "demo"} }
+	secret := strings.Repeat("5eed", 16)
+	for _, s := range []scenario{
+		{name: "life", device: "python-p256"},
+		{name: "life", device: "python-ed25519", more: []string{"--ed25519"}},
+		{name: "web", device: "python-web"},
+		{name: "psk", device: "python-psk", more: []string{"--psk", secret}, prepare: [][]string{
+			{"flow", "create", "shared", "--pool", "demo", "--step", "psk"}, {"client", "create", "shared", "--pool", "demo", "--flow", "shared"},
+			{"device", "create", "python-psk", "--pool", "demo", "--psk-file", write(t, "psk", secret)}}},
+		{name: "hook", device: "python-hook", prepare: door},
+		{name: "refusals", device: "python-refusals"},
+		{name: "operated", device: "python-operated", token: waiting, asks: map[string][]string{
+			"approve": device("approve"), "disable": device("disable"), "enable": device("enable"), "revoke": device("revoke")}},
+	} {
+		t.Run(s.device, func(t *testing.T) {
+			for _, args := range s.prepare {
+				operate(t, env, signet, args...)
+			}
 			var got struct {
-				Issuer, JWT string
-				Offset      int `json:"clock_offset"`
+				Done, Issuer, JWT string
+				Met               map[string]int
 			}
-			if err := json.Unmarshal(run(t, "", python, append(args, key.args...)...), &got); err != nil {
-				t.Fatal(err)
+			if err := json.Unmarshal(s.run(t, env, signet), &got); err != nil || got.Done != s.name {
+				t.Fatalf("%+v: %v", got, err)
 			}
-			if got.Issuer != env["SIGNET_SERVER"]+"/pools/demo" {
-				t.Errorf("issuer %q", got.Issuer)
+			if s.name == "life" {
+				if got.Issuer != env["SIGNET_SERVER"]+"/pools/demo" {
+					t.Errorf("issuer %q", got.Issuer)
+				}
+				readLive(t, env, got.Issuer, got.JWT)
 			}
-			readLive(t, env, got.Issuer, got.JWT)
+			if s.name == "refusals" && len(got.Met) < 7 {
+				t.Errorf("met only %v", got.Met)
+			}
 		})
 	}
+}
+
+// run runs the client, does what it asks for, and gives its last line.
+func (s scenario) run(t *testing.T, env map[string]string, signet string) []byte {
+	t.Helper()
+	token := s.token
+	if token == "" {
+		token = env["SIGNET_ENROLMENT"]
+	}
+	args := append([]string{"client.py", s.name, "--broker", strings.TrimPrefix(env["SIGNET_BROKER"], "mqtts://"), "--web", strings.TrimPrefix(env["SIGNET_SERVER"], "https://"),
+		"--ca", env["SIGNET_CA"], "--pool", "demo", "--name", s.device, "--token", token}, s.more...)
+	c := exec.CommandContext(t.Context(), python, args...)
+	c.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	var errs strings.Builder
+	c.Stderr = &errs
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var last []byte
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		last = bytes.Clone(lines.Bytes())
+		var asked struct{ Step string }
+		if json.Unmarshal(last, &asked) == nil && asked.Step != "" {
+			operate(t, env, signet, s.asks[asked.Step]...)
+			if _, err := io.WriteString(in, "done\n"); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := c.Wait(); err != nil {
+		t.Fatalf("%s: %v\n%s\n%s", s.name, err, last, errs.String())
+	}
+	return last
+}
+
+// operate runs the operators' program and gives what it prints.
+func operate(t *testing.T, env map[string]string, signet string, args ...string) string {
+	t.Helper()
+	c := exec.CommandContext(t.Context(), signet, args...)
+	c.Env = os.Environ()
+	for _, name := range []string{"SIGNET_SERVER", "SIGNET_TOKEN", "SIGNET_CA"} {
+		c.Env = append(c.Env, name+"="+env[name])
+	}
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("signet %s: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// enrolment makes an enrolment token.
+func enrolment(t *testing.T, env map[string]string, signet string, more ...string) string {
+	t.Helper()
+	out := operate(t, env, signet, append([]string{"enrollment", "create", "--pool", "demo"}, more...)...)
+	token := regexp.MustCompile(`sgne_[A-Za-z0-9_-]{59}`).FindString(out)
+	if token == "" {
+		t.Fatalf("no token in %q", out)
+	}
+	return token
+}
+
+// doorHook serves the demonstration's webhook, whose secret the broker makes, and
+// gives what else the operator does for a client with a second challenge.
+func doorHook(t *testing.T, env map[string]string, signet string) [][]string {
+	t.Helper()
+	address, program := freePort(t), filepath.Join(t.TempDir(), "doorhook")
+	run(t, "../..", "go", "build", "-o", program, "./test/demo/doorhook")
+	out := operate(t, env, signet, "hook", "create", "door", "--pool", "demo", "--url", "http://"+address+"/", "-o", "json")
+	c := exec.Command(program, "-listen", address, "-secret", regexp.MustCompile(`whsec_[A-Za-z0-9+/=]+`).FindString(out), "-code", "4711")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
+	return [][]string{{"flow", "create", "two", "--pool", "demo", "--step", "key", "--step", "hook:door"}, {"client", "create", "doors", "--pool", "demo", "--flow", "two"}}
+}
+
+func write(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // readLive verifies a token with python3-jwt and the pool's published keys.
