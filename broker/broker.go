@@ -188,13 +188,21 @@ type Session struct {
 	// DeviceRev is the Rev of the device when it was proved.
 	DeviceRev uint64
 	// The refresh token now valid is number Generation; Handle is its SHA-256,
-	// Previous that of the one before. Call is the refresh that made the last rotation.
+	// Previous that of the one before. Requests are the first RequestMark bytes of the
+	// transcripts of the last MaxRequests refreshes that were granted, newest first.
 	Generation uint32
 	Handle     []byte
 	Previous   []byte
 	Rotated    time.Time
-	Call       []byte
+	Requests   []byte
 }
+
+// What a session remembers of its refreshes: a day of them, if tokens live an hour
+// and are renewed half-way.
+const (
+	RequestMark = 8 // bytes
+	MaxRequests = 48
+)
 
 // Ended reports whether s was ended, by itself or with all of its device d's.
 func (s *Session) Ended(d *Device) bool {

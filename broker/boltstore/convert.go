@@ -69,7 +69,7 @@ func encodeSession(x *broker.Session) ([]byte, error) {
 	return encodeAfter(binary.BigEndian.AppendUint64(nil, uint64(keepUntil(x))), sessionRecord{
 		Pool: x.Device.Pool, Name: x.Device.Name, Subject: x.Subject[:], Client: x.Client,
 		Created: nanos(x.Created), Expires: nanos(x.Expires), Revoked: x.Revoked, Generation: x.Generation,
-		Handle: x.Handle, Previous: x.Previous, Rotated: nanos(x.Rotated), Call: x.Call, DeviceRev: x.DeviceRev})
+		Handle: x.Handle, Previous: x.Previous, Rotated: nanos(x.Rotated), Requests: x.Requests, DeviceRev: x.DeviceRev})
 }
 
 func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
@@ -82,7 +82,7 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 	}
 	x := broker.Session{ID: id, Device: ident.Device{Pool: r.Pool, Name: r.Name}, Client: r.Client,
 		Created: fromNanos(r.Created), Expires: fromNanos(r.Expires), Revoked: r.Revoked, Generation: r.Generation,
-		Handle: r.Handle, Previous: r.Previous, Rotated: fromNanos(r.Rotated), Call: r.Call, DeviceRev: r.DeviceRev}
+		Handle: r.Handle, Previous: r.Previous, Rotated: fromNanos(r.Rotated), Requests: r.Requests, DeviceRev: r.DeviceRev}
 	if copy(x.Subject[:], r.Subject) != len(x.Subject) {
 		return broker.Session{}, fmt.Errorf("%w: session's subject has %d bytes", ErrDamaged, len(r.Subject))
 	}

@@ -112,7 +112,7 @@ type sessionRecord struct {
 	Handle     []byte     `cbor:"9,keyasint,omitempty"`
 	Previous   []byte     `cbor:"10,keyasint,omitempty"`
 	Rotated    int64      `cbor:"11,keyasint,omitempty"`
-	Call       []byte     `cbor:"12,keyasint,omitempty"`
+	Requests   []byte     `cbor:"12,keyasint,omitempty"`
 	DeviceRev  uint64     `cbor:"13,keyasint,omitempty"`
 }
 

@@ -157,7 +157,7 @@ func (e *env) setStatus(id ident.Device, s broker.Status) {
 func (e *env) login(d broker.Device) broker.Login {
 	return broker.Login{Session: broker.Session{
 		ID: e.uuid(), Device: d.ID, Subject: d.Subject, Client: broker.DefaultClient, Created: start(),
-		Expires: start().Add(time.Hour), Generation: 1, Handle: []byte("handle 1"), Call: []byte("call"),
+		Expires: start().Add(time.Hour), Generation: 1, Handle: []byte("handle 1"), Requests: []byte("requests"),
 	}}
 }
 
