@@ -44,6 +44,7 @@ type framer struct {
 	version byte   // protocol level of the CONNECT; 0 before it
 
 	keepAlive uint16 // seconds, of the CONNECT
+	begun     bool   // the warden knows of the packet in hand
 }
 
 // A warden rules a framer.
@@ -79,11 +80,8 @@ func (f *framer) next(w warden) error {
 	if err := f.expected(kind); err != nil {
 		return err
 	}
-	early := f.r.Buffered() == 0
-	if early {
-		w.begun()
-	}
-	header, length, err := f.length([]byte{first})
+	f.begun = false
+	header, length, err := f.length([]byte{first}, w)
 	if err != nil {
 		return err
 	}
@@ -95,9 +93,7 @@ func (f *framer) next(w warden) error {
 	if length > most {
 		return &violation{ReasonTooLarge, fmt.Sprintf("a packet of type %d and %d bytes, at most %d are allowed", kind, length, most)}
 	}
-	if !early && f.r.Buffered() < length {
-		w.begun()
-	}
+	f.await(length, w)
 	if !whole {
 		f.ready, f.pass = header, length
 		return nil
@@ -130,10 +126,19 @@ func (f *framer) expected(kind byte) error {
 	return &violation{ReasonProtocol, fmt.Sprintf("a packet of type %d from a client", kind)}
 }
 
+// await tells the warden, once a packet, that n more bytes of it are not there yet.
+func (f *framer) await(n int, w warden) {
+	if !f.begun && f.r.Buffered() < n {
+		f.begun = true
+		w.begun()
+	}
+}
+
 // length reads the remaining length (section 1.5.5), appending its bytes to header.
-func (f *framer) length(header []byte) ([]byte, int, error) {
+func (f *framer) length(header []byte, w warden) ([]byte, int, error) {
 	length := 0
 	for shift := 0; shift < 28; shift += 7 {
+		f.await(1, w)
 		b, err := f.r.ReadByte()
 		if err != nil {
 			return nil, 0, err

@@ -191,6 +191,7 @@ type connectPacket struct {
 	dirty          bool // clean start not asked for
 	expiry         uint32
 	method         string
+	keepAlive      uint16 // 0: a minute
 }
 
 func str(s string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...) }
@@ -234,7 +235,10 @@ func (c connectPacket) bytes() []byte {
 		flags |= 0xc0
 		payload = append(append(payload, str(c.user)...), str(c.pass)...)
 	}
-	head := append(str("MQTT"), c.version, flags, 0, 60)
+	if c.keepAlive == 0 {
+		c.keepAlive = 60
+	}
+	head := binary.BigEndian.AppendUint16(append(str("MQTT"), c.version, flags), c.keepAlive)
 	if c.version == 5 {
 		head = append(append(head, byte(len(props))), props...)
 	}

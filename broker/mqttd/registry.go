@@ -109,17 +109,20 @@ func (r *registry) end(d ident.Device) []*conn {
 }
 
 // review lets judge decide on each connection of d, and on those whose decisions
-// are under way; it gives the connections with a changed session and those that
+// are under way; it gives the connections that have a new session and those that
 // are to end.
 func (r *registry) review(d ident.Device, judge Judge) (kept, over []*conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.markLocked(d, func(m *mark) { m.reviewed, m.judge = r.epoch, judge })
 	for _, c := range r.ofDeviceLocked(d) {
-		if sess, ok := judge(*c.session.Load()); ok && sess.Device == d {
+		sess, ok := judge(*c.session.Load())
+		switch {
+		case c.isEnding():
+		case ok && sess.Device == d:
 			c.session.Store(&sess)
 			kept = append(kept, c)
-		} else {
+		default:
 			over = append(over, c)
 		}
 	}

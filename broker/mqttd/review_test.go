@@ -1,0 +1,159 @@
+package mqttd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// begunAfter gives a judge for sessions that began after a moment.
+func begunAfter(at time.Time) Judge {
+	return func(s Session) (Session, bool) { return s, s.Began.After(at) }
+}
+
+func TestReview(t *testing.T) {
+	f := start(t, nil)
+	d := device(t, "p:n")
+	cut := time.Unix(1000, 0)
+	session := func(began time.Time) Session {
+		return Session{Device: d, Grant: topic.DefaultGrant(d), Began: began}
+	}
+	for _, version := range []byte{4, 5} {
+		old := f.mustConnect(connectPacket{version: version, id: anonA}).mustSubscribe("signet/v1/" + anonA + "/ev")
+		young := f.mustConnect(connectPacket{version: version, id: anonB}).mustSubscribe("signet/v1/" + anonB + "/ev")
+		bystander := f.mustConnect(as("p:m", version))
+		if err := errors.Join(f.Upgrade(anonA, session(cut)), f.Upgrade(anonB, session(cut.Add(time.Second)))); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.Review(d, begunAfter(cut), ReasonAdministrative, []byte("come again")); n != 1 {
+			t.Errorf("%d connections were ended, want the old one", n)
+		}
+		if _, got := old.message(); got != "come again" {
+			t.Errorf("got %q", got)
+		}
+		old.ended(ReasonAdministrative)
+		young.ping()
+		bystander.ping()
+		// What the judge gives is what counts, its end included.
+		f.Review(d, func(s Session) (Session, bool) {
+			s.Grant, s.Expires = topic.Grant{}, time.Now().Add(50*time.Millisecond)
+			return s, true
+		}, ReasonAdministrative, nil)
+		young.ended(ReasonExpired)
+		// A judge can't give a connection to another device.
+		f.mustConnect(as("p:n", version))
+		if n := f.Review(d, func(s Session) (Session, bool) { s.Device = device(t, "p:m"); return s, true }, ReasonAdministrative, nil); n != 1 {
+			t.Errorf("%d were ended, want the one that changed its device", n)
+		}
+		bystander.nc.Close()
+		eventually(t, "they are gone", func() bool { return f.Count() == 0 })
+	}
+}
+
+// A Review between a decision to admit and its effect counts.
+func TestReviewDuringAdmission(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		f := start(t, func(_ *Config, fx *fixture) { fx.gate.hold, fx.gate.held = make(chan struct{}), make(chan struct{}) })
+		c := f.dial()
+		c.v = 5
+		c.send(as("p:n", 5).bytes())
+		<-f.gate.held
+		narrow := func(s Session) (Session, bool) { s.Grant = topic.Grant{}; return s, keep }
+		f.Review(device(t, "p:n"), narrow, ReasonAdministrative, nil)
+		f.Review(device(t, "p:m"), over, ReasonAdministrative, nil)
+		close(f.gate.hold)
+		kind, body := c.next()
+		if kind != 0x20 || (body[1] == 0) != keep {
+			t.Errorf("keep %v: packet %#x %x", keep, kind, body)
+		}
+		if !keep {
+			c.closed()
+		} else if code := c.subscribe("devices/p/n/#"); code != 0x87 {
+			t.Errorf("admitted under the old grant: code %#x", code)
+		}
+	}
+}
+
+func TestReviewDuringUpgrade(t *testing.T) {
+	for _, keep := range []bool{true, false} {
+		upgraded := make(chan error, 1)
+		f := start(t, func(c *Config, fx *fixture) {
+			c.Respond = func(_ context.Context, id string, _ bool, _ []byte) ([]byte, func()) {
+				d := device(t, "p:n")
+				fx.Review(d, func(s Session) (Session, bool) { return s, keep }, ReasonAdministrative, nil)
+				return nil, func() { upgraded <- fx.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
+			}
+		})
+		c := f.mustConnect(connectPacket{version: 5, id: anonA})
+		c.publish(0, "signet/v1/"+anonA+"/rq", "x")
+		if err := <-upgraded; keep && err != nil || !keep && !errors.Is(err, ErrEnded) {
+			t.Errorf("keep %v: %v", keep, err)
+		}
+		if code := c.subscribe("devices/p/n/#"); (code == 0) != keep {
+			t.Errorf("keep %v: code %#x", keep, code)
+		}
+	}
+}
+
+// An End counts even if a Review that keeps everything comes after it, and the
+// marks of many devices are bounded: then every decision under way is refused.
+func TestMarks(t *testing.T) {
+	r := newRegistry()
+	d := device(t, "p:n")
+	keep := func(s Session) (Session, bool) { return s, true }
+	since := r.begin()
+	r.end(d)
+	r.review(d, keep)
+	if _, ok := r.heedLocked(Session{Device: d}, since); ok {
+		t.Error("a Review undid an End")
+	}
+	if _, ok := r.heedLocked(Session{Device: d}, r.begin()); !ok {
+		t.Error("a decision begun after is refused")
+	}
+	r.finish()
+	r.finish()
+	since = r.begin()
+	other := Session{Device: device(t, "p:other")}
+	for i := range maxMarks {
+		r.review(device(t, fmt.Sprintf("p:n%d", i)), keep)
+	}
+	if _, ok := r.heedLocked(other, since); !ok || len(r.marks) != maxMarks {
+		t.Errorf("%d marks, others admitted: %v", len(r.marks), ok)
+	}
+	r.end(d)
+	if _, ok := r.heedLocked(other, since); ok || len(r.marks) != 1 {
+		t.Errorf("%d marks, others admitted: %v, want all refused", len(r.marks), ok)
+	}
+	if _, ok := r.heedLocked(Session{}, since); !ok {
+		t.Error("an anonymous client is refused")
+	}
+}
+
+// What the end of a device takes, at most, is well below the second that is promised.
+func TestEndIsPrompt(t *testing.T) {
+	if hangUpGrace > time.Second/3 {
+		t.Errorf("hanging up may take %v, twice in the worst case: more than a second together with its surroundings", hangUpGrace)
+	}
+}
+
+// Upgrade sets the connection's end; renewing on the same connection moves it.
+func TestUpgradeExpires(t *testing.T) {
+	f := start(t, nil)
+	d := device(t, "p:n")
+	renewed, left := f.mustConnect(connectPacket{version: 5, id: anonA}), f.mustConnect(connectPacket{version: 5, id: anonB})
+	soon := time.Now().Add(150 * time.Millisecond)
+	for id, at := range map[string]time.Time{anonA: soon, anonB: soon.Add(20 * time.Millisecond)} {
+		if err := f.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d), Expires: at}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Upgrade(anonA, Session{Device: d, Grant: topic.DefaultGrant(d), Expires: soon.Add(time.Hour)}); err != nil {
+		t.Fatal(err)
+	}
+	left.ended(ReasonExpired)
+	renewed.ping()
+}
