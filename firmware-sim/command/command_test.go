@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -93,6 +94,37 @@ func TestTooFewFiles(t *testing.T) {
 	}
 	if err := checkFiles(1); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestMain is also the program itself, for tests that need a process of their own.
+func TestMain(m *testing.M) {
+	if args := os.Getenv("FIRMWARE_SIM_TEST_ARGS"); args != "" {
+		os.Exit(Main(context.Background(), strings.Fields(args), os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// A process may have its soft limit raised, and is told when the hard one is too low.
+func TestLimitOnOpenFiles(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := firmwaretest.NewBroker()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for limits, want := range map[string]string{
+		"ulimit -n 300":                    "firmware-sim: too few open files allowed: 1000 devices need 1064, the limit is ",
+		"ulimit -Sn 300; ulimit -Hn 1200": "firmware-sim: the fleet is not all in: time is up", // so it went on
+	} {
+		cmd := exec.Command("sh", "-c", limits+`; exec "$0"`, self)
+		cmd.Env = []string{"FIRMWARE_SIM_TEST_ARGS=run --broker mqtts://localhost:1 --devices 1000 --timeout 1ms", "SIGNET_ENROLL_TOKEN=" + b.Token.Reveal()}
+		out, err := cmd.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "hint: ") {
+			t.Errorf("%s: %v\n%s\nwant %s", limits, err, out, want)
+		}
 	}
 }
 

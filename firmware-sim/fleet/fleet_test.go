@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -245,6 +246,23 @@ func TestScenario(t *testing.T) {
 	} {
 		if _, err := fleet.ParseScenario([]byte(bad)); !errors.Is(err, fleet.ErrScenario) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// Mistakes are told with their line, and a misspelt key with the one nearest to it.
+func TestScenarioSaysWhere(t *testing.T) {
+	for text, want := range map[string]string{
+		"{\"name\":\"x\",\n\"steps\":[\n{\"do\":\"enrol\",\"patern\":\"storm\"}]}":              `line 3: unknown key "patern", did you mean "pattern"?`,
+		"{\"name\":\"x\",\n\"Steps\":[{\"do\":\"enrol\"}]}":                                     `line 2: unknown key "Steps", did you mean "steps"?`,
+		"{\"name\":\"x\",\"steps\":[{\"do\":\"enrol\"}],\n\n\"faults\":{\"rates\":1}}":          `line 3: unknown key "rates", did you mean "rate"?`,
+		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enrol\"}],\n\"colour\":1}":                      `line 3: unknown key "colour"`,
+		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enrol\",\"times\":\"3\"}]}":                     `line 2: steps.times: want int, got string`,
+		"{\"name\":\"x\",\n\"steps\":\n[{\"do\":}]}":                                            `line 3: invalid character`,
+		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enrol\"},\n{\"do\":\"refresh\",\"times\":-1}]}": `step 2: times -1`,
+	} {
+		if _, err := fleet.ParseScenario([]byte(text)); !errors.Is(err, fleet.ErrScenario) || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s\n%v\nwant %s", text, err, want)
 		}
 	}
 }

@@ -1,15 +1,12 @@
 package fleet
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/signetd/signet/firmware-sim/fault"
 	"github.com/signetd/signet/firmware-sim/firmware"
-	"github.com/signetd/signet/protocol/token/strictjson"
 )
 
 // Limits on scenarios. Chosen arbitrarily, far above what anyone writes.
@@ -72,7 +69,7 @@ func Builtin(p Pattern, rate float64, times int) (Scenario, error) {
 }
 
 // ParseScenario reads a scenario's JSON. Unknown and doubled members are refused.
-// Errors wrap ErrScenario and say in which step.
+// Errors wrap ErrScenario and say in which line or step.
 func ParseScenario(raw []byte) (Scenario, error) {
 	var s Scenario
 	if err := readStrictly(raw, &s); err != nil {
@@ -82,16 +79,6 @@ func ParseScenario(raw []byte) (Scenario, error) {
 		return Scenario{}, fmt.Errorf("%w: name: want 1 to 64 characters", ErrScenario)
 	}
 	return s, s.check()
-}
-
-// readStrictly reads one JSON object, refusing what v does not have.
-func readStrictly(raw []byte, v any) error {
-	if _, err := strictjson.Object(raw); err != nil {
-		return err
-	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	return dec.Decode(v)
 }
 
 func (s *Scenario) check() error {
