@@ -1,9 +1,15 @@
 // Reads tokens with npm's jose (JWT) and @auth0/cose (CWT), as a backend in
 // JavaScript would: node verify.mjs TOKENS.json SECONDS. Prints what was accepted.
+import { webcrypto } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { createLocalJWKSet, jwtVerify, importJWK } from 'jose';
-import { Sign1 } from '@auth0/cose';
 import * as cbor from 'cbor-x';
+
+// Debian 12's Node 18 has these, but not where later ones have them.
+globalThis.crypto ??= webcrypto;
+globalThis.CryptoKey ??= webcrypto.CryptoKey;
+const { Sign1 } = createRequire(import.meta.url)('@auth0/cose');
 
 const [file, seconds] = process.argv.slice(2);
 const f = JSON.parse(readFileSync(file, 'utf8'));

@@ -1,0 +1,67 @@
+#!/bin/sh
+# Installs with apt-get what is lacking for a task: test (the default), demo or race.
+# Says in one line each what and why. Does nothing where nothing is lacking; where
+# it may not install it says what to type, and fails.
+# Usage: sh test/setup.sh [test|demo|race]
+set -eu
+export DEBIAN_FRONTEND=noninteractive
+lacking=''
+
+# need PACKAGE WHY COMMAND...: PACKAGE is lacking when COMMAND fails.
+need() {
+	package=$1 why=$2
+	shift 2
+	"$@" >/dev/null 2>&1 && return
+	lacking="$lacking $package"
+	echo "setup: $package is lacking: $why"
+}
+# module NAME tells whether Debian's Python has it; a Python of one's own has other ones.
+module() { /usr/bin/python3 -c "import $1"; }
+# has PROGRAM...: all are there.
+has() { for program; do command -v "$program" || return; done; }
+# compiles tells whether a C program can be built and linked.
+compiles() { echo 'int main(void) { return 0; }' | cc -x c -o /dev/null -; }
+
+task=${1:-test}
+case $task in
+test)
+	need mosquitto-clients 'MQTT clients that are not ours' has mosquitto_pub mosquitto_sub
+	need curl 'a user who types what the manual says' has curl
+	need openssl 'a certificate authority that is brought, and a second pair of eyes' has openssl
+	need python3 'the second client, written from the manual alone' test -x /usr/bin/python3
+	need python3-paho-mqtt 'MQTT for the second client' module paho.mqtt.client
+	need python3-cryptography 'signatures for the second client' module cryptography
+	need python3-cbor2 'a CBOR library that is not ours' module cbor2
+	need python3-jwt 'a JWT library that is not ours' module jwt
+	need nodejs 'JOSE and COSE libraries that are not ours' has node
+	need npm 'it fetches those libraries, at fixed versions' has npm
+	;;
+demo)
+	need mosquitto-clients 'MQTT clients that are not ours' has mosquitto_pub mosquitto_sub
+	need curl 'it fetches a key set as a backend would' has curl
+	;;
+race)
+	need gcc 'the race detector is linked by a C compiler' compiles
+	need libc6-dev 'a C program needs its library, the race detector too' compiles
+	;;
+*)
+	echo "setup: $task is none of test, demo, race" >&2
+	exit 2
+	;;
+esac
+
+[ -n "$lacking" ] || exit 0
+command="apt-get install -y --no-install-recommends$lacking"
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "setup: as root: $command" >&2
+	exit 1
+fi
+echo "setup: $command"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+# shellcheck disable=SC2086 # a list of packages
+if ! { apt-get update -qq && apt-get install -y -qq --no-install-recommends $lacking; } >"$log" 2>&1; then
+	cat "$log" >&2
+	echo 'setup: apt-get failed, see above' >&2
+	exit 1
+fi
