@@ -116,7 +116,7 @@ func TestLimitOnOpenFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for limits, want := range map[string]string{
-		"ulimit -n 300":                    "firmware-sim: too few open files allowed: 1000 devices need 1064, the limit is ",
+		"ulimit -n 300":                   "firmware-sim: too few open files allowed: 1000 devices need 1064, the limit is ",
 		"ulimit -Sn 300; ulimit -Hn 1200": "firmware-sim: the fleet is not all in: time is up", // so it went on
 	} {
 		cmd := exec.Command("sh", "-c", limits+`; exec "$0"`, self)
