@@ -3,85 +3,114 @@ package daemon
 import (
 	"archive/tar"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/signetd/signet/broker/boltstore"
 )
 
-// controlSocket is where a running signetd hands out a consistent copy of its
-// store, to its own user only.
-const controlSocket = "control.sock"
-
 // maxBackupFile bounds one restored file: 1 TiB.
 const maxBackupFile = 1 << 40
 
-func (d *Daemon) controlHandler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /store", func(w http.ResponseWriter, r *http.Request) {
-		if _, err := d.store.Backup(r.Context(), w); err != nil {
-			d.log.ErrorContext(r.Context(), "backup", "err", err)
-			panic(http.ErrAbortHandler) // net/http's way to cut a body short
-		}
-	})
-	return mux
-}
+// sumsFile is a backup's last entry: the SHA-256 of every other one. Without it the
+// backup was cut short.
+const sumsFile = "SHA256SUMS"
 
-func (d *Daemon) listenControl() (net.Listener, error) {
-	path := filepath.Join(d.cfg.Data, controlSocket)
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	ln, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("control socket: %w", err)
-	}
-	if err := os.Chmod(path, 0o600); err != nil {
-		return nil, errors.Join(fmt.Errorf("control socket: %w", err), ln.Close())
-	}
-	return ln, nil
+// A Backed is what a backup left out.
+type Backed struct {
+	// KeyFile is the key-encryption key's file if it lies outside of the data folder
+	// and so is not in the backup; empty if it is.
+	KeyFile string
 }
 
 // Backup writes everything in the data folder to a new tar file: the store as one
-// consistent copy, whether signetd runs or not, its key and the certificate authority.
-func Backup(ctx context.Context, cfg Config, path string) (err error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// consistent copy, whether signetd runs or not, its key and the certificate
+// authority. The file appears whole or not at all.
+func Backup(ctx context.Context, cfg Config, path string) (b Backed, err error) {
+	if _, err := os.Lstat(path); err == nil {
+		return b, fmt.Errorf("backup: %s exists; name a new file", path)
+	}
+	if !exists(filepath.Join(cfg.Data, StoreFile)) {
+		return b, fmt.Errorf("backup: there is no store in %s; say where it is with --data", cfg.Data)
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*") // mode 0600
 	if err != nil {
-		return fmt.Errorf("backup: %w", err)
+		return b, fmt.Errorf("backup: %w", err)
 	}
 	defer func() {
-		if err = errors.Join(err, f.Close()); err != nil {
-			err = errors.Join(fmt.Errorf("backup: %w", err), os.Remove(path))
+		if err != nil {
+			err = fmt.Errorf("backup: %w", errors.Join(err, f.Close(), os.Remove(f.Name())))
 		}
 	}()
-	tw := tar.NewWriter(f)
-	if err := addStore(ctx, tw, cfg); err != nil {
-		return err
+	w := &summedTar{Writer: tar.NewWriter(f)}
+	if b, err = pack(ctx, w, cfg); err != nil {
+		return b, err
 	}
-	if err := addFile(tw, cfg.Data, KeyFile); err != nil {
-		return err
+	if err := errors.Join(w.end(), f.Sync(), f.Close()); err != nil {
+		return b, err
+	}
+	if err := os.Link(f.Name(), path); err != nil { // a rename would overwrite
+		return b, err
+	}
+	return b, os.Remove(f.Name())
+}
+
+func pack(ctx context.Context, w *summedTar, cfg Config) (b Backed, err error) {
+	if err := addStore(ctx, w, cfg); err != nil {
+		return b, err
+	}
+	if own := filepath.Join(cfg.Data, KeyFile); cfg.keyPath() == own {
+		if err := addFile(w, cfg.Data, KeyFile); err != nil {
+			return b, err
+		}
+	} else {
+		b.KeyFile = cfg.keyPath()
 	}
 	entries, err := os.ReadDir(filepath.Join(cfg.Data, CAFolder))
 	if err != nil {
-		return err
+		return b, err
 	}
 	for _, e := range entries {
-		if err := addFile(tw, cfg.Data, filepath.Join(CAFolder, e.Name())); err != nil {
-			return err
+		if err := addFile(w, cfg.Data, filepath.Join(CAFolder, e.Name())); err != nil {
+			return b, err
 		}
 	}
-	return errors.Join(tw.Close(), f.Sync())
+	return b, nil
+}
+
+// A summedTar is a tar writer that remembers the SHA-256 of what it wrote.
+type summedTar struct {
+	*tar.Writer
+	sums strings.Builder
+}
+
+func (w *summedTar) add(name string, size int64, r io.Reader) error {
+	if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o600, Size: size, ModTime: time.Now().Truncate(time.Second)}); err != nil {
+		return err
+	}
+	h := sha256.New()
+	if _, err := io.Copy(w, io.TeeReader(r, h)); err != nil {
+		return err
+	}
+	fmt.Fprintf(&w.sums, "%x  %s\n", h.Sum(nil), name)
+	return nil
+}
+
+func (w *summedTar) end() error {
+	sums := w.sums.String()
+	return errors.Join(w.add(sumsFile, int64(len(sums)), strings.NewReader(sums)), w.Close())
 }
 
 // addStore takes the copy from a running signetd, or else opens the store itself.
-func addStore(ctx context.Context, tw *tar.Writer, cfg Config) error {
+func addStore(ctx context.Context, w *summedTar, cfg Config) error {
 	tmp, err := os.CreateTemp(cfg.Data, "backup-*")
 	if err != nil {
 		return err
@@ -102,31 +131,19 @@ func addStore(ctx context.Context, tw *tar.Writer, cfg Config) error {
 	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if err := tw.WriteHeader(&tar.Header{Name: StoreFile, Mode: 0o600, Size: info.Size(), ModTime: info.ModTime()}); err != nil {
-		return err
-	}
-	_, err = io.Copy(tw, tmp)
-	return err
+	return w.add(StoreFile, info.Size(), tmp)
 }
 
+// fromRunning asks a running signetd for its store; false if none runs.
 func fromRunning(ctx context.Context, cfg Config, w io.Writer) (bool, error) {
-	socket := filepath.Join(cfg.Data, controlSocket)
-	client := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", socket)
-	}}}
-	defer client.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://signetd/store", nil)
+	resp, err := askRunning(ctx, cfg, http.MethodGet, "/store", nil)
+	if errors.Is(err, errNotRunning) {
+		return false, nil
+	}
 	if err != nil {
 		return false, err
 	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return false, nil // nobody there: it does not run
-	}
 	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return false, fmt.Errorf("running signetd answered %s", resp.Status)
-	}
 	_, err = io.Copy(w, resp.Body)
 	return true, err
 }
@@ -144,66 +161,140 @@ func fromFile(ctx context.Context, cfg Config, w io.Writer) error {
 	return errors.Join(err, s.Close())
 }
 
-func addFile(tw *tar.Writer, root, name string) error {
-	raw, err := os.ReadFile(filepath.Join(root, name))
+func addFile(w *summedTar, root, name string) error {
+	f, err := os.Open(filepath.Join(root, name))
 	if err != nil {
 		return err
 	}
-	if err := tw.WriteHeader(&tar.Header{Name: filepath.ToSlash(name), Mode: 0o600, Size: int64(len(raw))}); err != nil {
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
 		return err
 	}
-	_, err = tw.Write(raw)
-	return err
+	if !info.Mode().IsRegular() {
+		return nil
+	}
+	return w.add(filepath.ToSlash(name), info.Size(), f)
 }
 
-// Restore makes the data folder from a backup. The folder must not exist; it
-// appears whole or not at all, and only if this version can open its store.
+// ErrNotEmpty: the folder to restore to has something in it.
+var ErrNotEmpty = errors.New("the folder is not empty")
+
+// ErrBackup: the file is no backup, or is damaged.
+var ErrBackup = errors.New("not a sound backup")
+
+// Restore makes the data folder of a backup. The folder must not exist or be empty.
+// Nothing is in it unless the whole backup is sound and this version can open it.
 func Restore(ctx context.Context, cfg Config, path string) (err error) {
-	if _, err := os.Stat(cfg.Data); err == nil {
-		return fmt.Errorf("restore: %s exists; name a folder that does not with --data", cfg.Data)
-	}
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	defer f.Close()
-	tmp := strings.TrimRight(cfg.Data, "/") + ".restoring"
+	entries, err := os.ReadDir(cfg.Data)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("restore: %w", err)
+	}
+	made := err != nil
+	if len(entries) != 0 {
+		return fmt.Errorf("restore: %s: %w: name an empty or a new one with --data", cfg.Data, ErrNotEmpty)
+	}
+	tmp := filepath.Join(cfg.Data, ".restoring")
 	if err := os.MkdirAll(filepath.Join(tmp, CAFolder), 0o700); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	defer os.RemoveAll(tmp)
-	if err := unpack(tar.NewReader(f), tmp); err != nil {
+	defer func() {
+		err = errors.Join(err, os.RemoveAll(tmp))
+		if err != nil && made {
+			_ = os.Remove(cfg.Data) // refused when not empty
+		}
+	}()
+	if err := unpack(ctx, tar.NewReader(f), tmp); err != nil {
 		return fmt.Errorf("restore %s: %w", path, err)
 	}
-	s, err := boltstore.Open(ctx, filepath.Join(tmp, StoreFile), boltstore.Options{})
-	if err != nil {
+	if err := tryOut(ctx, cfg, tmp); err != nil {
 		return fmt.Errorf("restore %s: %w", path, err)
 	}
-	if err := s.Close(); err != nil {
-		return fmt.Errorf("restore %s: %w", path, err)
-	}
-	return os.Rename(tmp, cfg.Data)
+	return moveIn(tmp, cfg.Data)
 }
 
-func unpack(tr *tar.Reader, dir string) error {
+// tryOut opens what was unpacked, its secrets included.
+func tryOut(ctx context.Context, cfg Config, dir string) error {
+	cfg.Data = dir
+	if !exists(cfg.keyPath()) {
+		return fmt.Errorf("%w: it was left out of the backup, because it lay outside of the data folder: say where it is with key_file or SIGNET_KEY_FILE", ErrKeyMissing)
+	}
+	d, err := OpenDirectory(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	return d.Close()
+}
+
+// moveIn moves what was restored to its place, the store last.
+func moveIn(from, to string) error {
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	var names []string
+	for _, e := range entries {
+		if e.Name() != StoreFile {
+			names = append(names, e.Name())
+		}
+	}
+	for _, name := range append(names, StoreFile) {
+		if err := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
+			return fmt.Errorf("restore: %w", err)
+		}
+	}
+	return nil
+}
+
+// unpack writes a backup's files below dir and compares them with its sums.
+func unpack(ctx context.Context, tr *tar.Reader, dir string) error {
+	var sums strings.Builder
 	for {
 		h, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			return nil
+			return fmt.Errorf("%w: it is cut short", ErrBackup)
 		}
 		if err != nil {
-			return fmt.Errorf("not a backup, or cut short: %w", err)
+			return fmt.Errorf("%w: %w", ErrBackup, err)
+		}
+		if h.Name == sumsFile {
+			return compareSums(tr, sums.String())
 		}
 		if !filepath.IsLocal(h.Name) || h.Typeflag != tar.TypeReg || h.Size > maxBackupFile {
-			return fmt.Errorf("not a backup: unexpected entry %q", h.Name)
+			return fmt.Errorf("%w: unexpected entry %q", ErrBackup, h.Name)
 		}
-		out, err := os.OpenFile(filepath.Join(dir, h.Name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-		if err != nil {
-			return err
+		sum := sha256.New()
+		if err := unpackFile(ctx, filepath.Join(dir, h.Name), io.TeeReader(tr, sum), h.Name == StoreFile); err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrBackup, h.Name, err)
 		}
-		_, err = io.CopyN(out, tr, h.Size)
-		if err = errors.Join(err, out.Sync(), out.Close()); err != nil {
-			return err
-		}
+		fmt.Fprintf(&sums, "%x  %s\n", sum.Sum(nil), h.Name)
 	}
+}
+
+func compareSums(r io.Reader, want string) error {
+	got, err := io.ReadAll(io.LimitReader(r, int64(len(want))+1))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrBackup, err)
+	}
+	if string(got) != want {
+		return fmt.Errorf("%w: its files are not those that were backed up", ErrBackup)
+	}
+	return nil
+}
+
+func unpackFile(ctx context.Context, path string, r io.Reader, store bool) error {
+	if store {
+		return boltstore.Restore(ctx, path, r)
+	}
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, r)
+	return errors.Join(err, out.Sync(), out.Close())
 }

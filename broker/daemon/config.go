@@ -3,14 +3,14 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"net/url"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
-
-	"github.com/caarlos0/env/v11"
-	"github.com/goccy/go-yaml"
 )
 
 // Config is signetd's configuration. Each key is also an environment variable:
@@ -21,13 +21,19 @@ type Config struct {
 	// Issuer is the public base URL, https://host[:port]. It is in every token and never changes.
 	Issuer string `yaml:"issuer" env:"ISSUER"`
 	Listen Listen `yaml:"listen" envPrefix:"LISTEN_"`
-	// Names are the DNS names and addresses that the server's certificate carries.
-	Names  []string `yaml:"names" env:"NAMES"`
-	Limits Limits   `yaml:"limits" envPrefix:"LIMITS_"`
-	Hooks  Hooks    `yaml:"hooks" envPrefix:"HOOKS_"`
-	Log    Log      `yaml:"log" envPrefix:"LOG_"`
+	// Names are the DNS names and addresses that the server's certificate carries;
+	// if empty, the issuer's host, localhost and 127.0.0.1.
+	Names []string `yaml:"names" env:"NAMES"`
+	// KeyFile holds the 32 bytes that secrets in the store are sealed under; if
+	// empty, a systemd credential signet.key or else that file in the data folder.
+	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
+	Limits  Limits `yaml:"limits" envPrefix:"LIMITS_"`
+	Hooks   Hooks  `yaml:"hooks" envPrefix:"HOOKS_"`
+	Log     Log    `yaml:"log" envPrefix:"LOG_"`
 	// Version is the program's, for the API document.
 	Version string `yaml:"-"`
+
+	credential bool // KeyFile is systemd's
 }
 
 // Listen says where signetd listens.
@@ -45,6 +51,29 @@ type Limits struct {
 	PerSource   int     `yaml:"per_source" env:"PER_SOURCE"`   // at once from one source
 	Rate        float64 `yaml:"rate" env:"RATE"`               // new ones a second from one source
 	Burst       int     `yaml:"burst" env:"BURST"`             // new ones at once from one source
+}
+
+// A listener is one address to listen on, with how to set it.
+type listener struct{ key, flag, variable, addr string }
+
+func (l Listen) all() []listener {
+	return []listener{
+		{"listen.mqtt", "--listen-mqtt", "SIGNET_LISTEN_MQTT", l.MQTT},
+		{"listen.https", "--listen-https", "SIGNET_LISTEN_HTTPS", l.HTTPS},
+		{"listen.health", "--listen-health", "SIGNET_LISTEN_HEALTH", l.Health},
+	}
+}
+
+// ServerNames gives the names of the server's certificate.
+func (c *Config) ServerNames() []string {
+	if len(c.Names) != 0 {
+		return c.Names
+	}
+	names := []string{"localhost", "127.0.0.1"}
+	if u, err := url.Parse(c.Issuer); err == nil && u.Hostname() != "" && !slices.Contains(names, u.Hostname()) {
+		names = append([]string{u.Hostname()}, names...)
+	}
+	return names
 }
 
 // Hooks says which webhooks may be called.
@@ -65,7 +94,6 @@ func Default() Config {
 		Data:   "/var/lib/signet",
 		Issuer: "https://localhost:8443",
 		Listen: Listen{MQTT: ":8883", HTTPS: ":8443", Health: "127.0.0.1:9464"},
-		Names:  []string{"localhost", "127.0.0.1"},
 		Log:    Log{Level: "info", Format: "json"},
 	}
 }
@@ -73,12 +101,20 @@ func Default() Config {
 // ErrConfig is wrapped by every complaint about configuration.
 var ErrConfig = errors.New("configuration")
 
+const maxConfig = 1 << 20 // bytes of a configuration file
+
 // Load reads the file, if path is not empty, then the environment, and checks the
-// whole. An unknown key is an error that names its line and the nearest key.
+// whole. environ has the variables SIGNET_... and systemd's CREDENTIALS_DIRECTORY. A
+// key or variable that it does not understand is an error that names its
+// place and the nearest one that it does.
 func Load(path string, environ map[string]string) (Config, error) {
-	c := Default()
+	return Default().Load(path, environ)
+}
+
+// Load is like the function Load, over c instead of Default.
+func (c Config) Load(path string, environ map[string]string) (Config, error) {
 	if path != "" {
-		raw, err := os.ReadFile(path)
+		raw, err := readConfig(path)
 		if err != nil {
 			return c, fmt.Errorf("%w: %w", ErrConfig, err)
 		}
@@ -86,30 +122,36 @@ func Load(path string, environ map[string]string) (Config, error) {
 			return c, fmt.Errorf("%w: %s: %w", ErrConfig, path, err)
 		}
 	}
-	if err := env.ParseWithOptions(&c, env.Options{Prefix: "SIGNET_", Environment: environ}); err != nil {
+	if err := parseEnvironment(environ, &c); err != nil {
 		return c, fmt.Errorf("%w: environment: %w", ErrConfig, err)
+	}
+	if dir := environ["CREDENTIALS_DIRECTORY"]; dir != "" && c.KeyFile == "" {
+		if path := filepath.Join(dir, KeyFile); exists(path) {
+			c.KeyFile, c.credential = path, true
+		}
 	}
 	return c, c.Check()
 }
 
-func parse(raw []byte, c *Config) error {
-	if len(strings.TrimSpace(string(raw))) == 0 {
-		return nil
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
+
+func readConfig(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
 	}
-	err := yaml.UnmarshalWithOptions(raw, c, yaml.Strict())
-	if err == nil {
-		return nil
+	defer f.Close()
+	raw, err := io.ReadAll(io.LimitReader(f, maxConfig+1))
+	if err != nil {
+		return nil, err
 	}
-	var unknown *yaml.UnknownFieldError
-	if errors.As(err, &unknown) && unknown.Token != nil {
-		pos := unknown.Token.Position
-		msg := fmt.Sprintf("line %d, column %d: unknown key %q", pos.Line, pos.Column, unknown.Token.Value)
-		if near := nearest(unknown.Token.Value, keys()); near != "" {
-			msg += fmt.Sprintf(", did you mean %q?", near)
-		}
-		return errors.New(msg)
+	if len(raw) > maxConfig {
+		return nil, fmt.Errorf("%s has more than %d bytes", path, maxConfig)
 	}
-	return errors.New(strings.TrimSpace(yaml.FormatError(err, false, true)))
+	return raw, nil
 }
 
 // Check says what is wrong with c, if anything.
@@ -118,16 +160,22 @@ func (c *Config) Check() error {
 	if err != nil || u.Scheme != "https" || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.User != nil {
 		return fmt.Errorf("%w: issuer %q: want https://host or https://host:port", ErrConfig, c.Issuer)
 	}
-	for key, addr := range map[string]string{"listen.mqtt": c.Listen.MQTT, "listen.https": c.Listen.HTTPS, "listen.health": c.Listen.Health} {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			return fmt.Errorf("%w: %s %q: want host:port or :port", ErrConfig, key, addr)
+	for _, l := range c.Listen.all() {
+		_, port, err := net.SplitHostPort(l.addr)
+		if err != nil {
+			return fmt.Errorf("%w: %s %q: want host:port or :port", ErrConfig, l.key, l.addr)
+		}
+		if _, err := net.LookupPort("tcp", port); err != nil {
+			return fmt.Errorf("%w: %s %q: port %q is not a number up to 65535", ErrConfig, l.key, l.addr, port)
 		}
 	}
 	if c.Data == "" {
 		return fmt.Errorf("%w: data: name the folder that signetd keeps everything in", ErrConfig)
 	}
-	if len(c.Names) == 0 {
-		return fmt.Errorf("%w: names: at least one name or address for the server's certificate", ErrConfig)
+	for i, n := range c.Names {
+		if n == "" || len(n) > 253 || strings.ContainsAny(n, " /:*") && net.ParseIP(n) == nil {
+			return fmt.Errorf("%w: names: %q (number %d) is neither a DNS name nor an address", ErrConfig, n, i+1)
+		}
 	}
 	for key, n := range map[string]int{"connections": c.Limits.Connections, "burst": c.Limits.Burst} {
 		if n < 0 {
@@ -141,39 +189,4 @@ func (c *Config) Check() error {
 		return fmt.Errorf("%w: log.format %q: want json or text", ErrConfig, c.Log.Format)
 	}
 	return nil
-}
-
-func keys() []string {
-	return []string{"data", "issuer", "listen", "mqtt", "https", "health", "names", "limits", "connections", "strangers", "per_source", "rate", "burst", "hooks", "allow", "log", "level", "format"}
-}
-
-// nearest gives the key closest to s, if it is close enough to be meant.
-func nearest(s string, keys []string) string {
-	best, least := "", len(s)/2+2
-	for _, k := range keys {
-		if d := distance(s, k); d < least {
-			best, least = k, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			last, row[j+1] = row[j+1], min(last+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

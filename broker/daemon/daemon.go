@@ -15,7 +15,9 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -81,26 +83,46 @@ func Open(ctx context.Context, cfg Config, certs Certificates, log *slog.Logger)
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	kek, err := atrest.LoadOrCreate(filepath.Join(cfg.Data, KeyFile))
+	kek, err := openKey(cfg)
 	if err != nil {
 		return nil, err
 	}
 	if d.store, err = boltstore.Open(ctx, filepath.Join(cfg.Data, StoreFile), boltstore.Options{}); err != nil {
 		return nil, err
 	}
-	if err := d.assemble(ctx, kek); err != nil {
-		return nil, err
-	}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
+	if err := d.assemble(ctx, kek); err != nil {
+		return nil, err
+	}
+	d.warnOfIssuers(ctx)
 	return d, d.serveHTTP(certs)
+}
+
+// Issuer is the base URL of all issuers: the configured one or, if its port is 0,
+// with the port that the system gave.
+func (d *Daemon) Issuer() string { return d.cfg.Issuer }
+
+// warnOfIssuers says which pools were made under another issuer: theirs never
+// changes, so nobody finds their keys where their tokens say.
+func (d *Daemon) warnOfIssuers(ctx context.Context) {
+	pools, err := d.store.ListPools(ctx)
+	if err != nil {
+		return // whoever needs them is told
+	}
+	for _, p := range pools {
+		if p.Issuer != d.cfg.Issuer+"/pools/"+p.Name.String() {
+			d.log.WarnContext(ctx, "this pool was made under another issuer, which its tokens go on naming",
+				"pool", p.Name.String(), "pool_issuer", p.Issuer, "configured_issuer", d.cfg.Issuer)
+		}
+	}
 }
 
 // OpenDirectory opens the data folder for operators' work alone: nobody is served.
 func OpenDirectory(ctx context.Context, cfg Config) (*Daemon, error) {
 	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler)}
-	kek, err := atrest.LoadOrCreate(filepath.Join(cfg.Data, KeyFile))
+	kek, err := openKey(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -114,18 +136,25 @@ func OpenDirectory(ctx context.Context, cfg Config) (*Daemon, error) {
 }
 
 func (d *Daemon) listen() (err error) {
-	for _, l := range []struct {
-		what, addr string
-		to         *net.Listener
-	}{{"MQTT", d.cfg.Listen.MQTT, &d.mqttLn}, {"HTTPS", d.cfg.Listen.HTTPS, &d.httpLn}, {"health", d.cfg.Listen.Health, &d.healLn}} {
-		if *l.to, err = net.Listen("tcp", l.addr); err != nil {
-			return fmt.Errorf("listen for %s: %w", l.what, err)
+	to := []*net.Listener{&d.mqttLn, &d.httpLn, &d.healLn}
+	for i, l := range d.cfg.Listen.all() {
+		*to[i], err = net.Listen("tcp", l.addr)
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			return fmt.Errorf("%s: another program listens on %s: end it, or choose another address with %s, %s or %s", l.key, l.addr, l.flag, l.variable, l.key)
+		case errors.Is(err, syscall.EACCES):
+			return fmt.Errorf("%s: not allowed to listen on %s: choose a port above 1023 with %s, or give signetd CAP_NET_BIND_SERVICE", l.key, l.addr, l.flag)
+		case err != nil:
+			return fmt.Errorf("%s: %w", l.key, err)
 		}
 	}
 	if d.ctlLn, err = d.listenControl(); err != nil {
 		return err
 	}
 	d.Addrs = Addrs{d.mqttLn.Addr(), d.httpLn.Addr(), d.healLn.Addr()}
+	if base, ok := strings.CutSuffix(d.cfg.Issuer, ":0"); ok {
+		d.cfg.Issuer = fmt.Sprintf("%s:%d", base, d.Addrs.HTTPS.(*net.TCPAddr).Port)
+	}
 	return nil
 }
 
@@ -188,12 +217,14 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/api/", api)
-	mux.Handle("/pools/", oidc.Handler(d.keys))
 	mux.Handle("/mqtt", d.mqtt.Handler())
-	mux.HandleFunc("GET /ca/roots.pem", func(w http.ResponseWriter, r *http.Request) {
+	public := http.NewServeMux()
+	public.Handle("/pools/", oidc.Handler(d.keys))
+	public.HandleFunc("GET /ca/roots.pem", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/pem-certificate-chain")
 		_, _ = w.Write(certs.Roots()) // a client that went away
 	})
+	mux.Handle("/", adminapi.Problems(public))
 	conf := &tls.Config{GetCertificate: certs.GetCertificate, MinVersion: tls.VersionTLS12}
 	d.mqttLn = tls.NewListener(d.mqttLn, conf)
 	web := conf.Clone()
@@ -237,19 +268,27 @@ func serve(s *http.Server, ln net.Listener) error {
 // shutdownTime is how long connections get to end by themselves.
 const shutdownTime = 5 * time.Second
 
-// Close ends everything, the store last. It may be called more than once.
+// Close ends everything, the store last. It may be called more than once. What
+// does not end by itself in time is cut off.
 func (d *Daemon) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
-	var errs []error
+	var g errgroup.Group
 	if d.mqtt != nil {
-		errs = append(errs, d.mqtt.Close(ctx))
+		g.Go(func() error { return d.mqtt.Close(ctx) })
 	}
 	for _, s := range []*http.Server{d.https, d.health, d.ctl} {
-		if s != nil {
-			errs = append(errs, s.Shutdown(ctx))
+		if s == nil {
+			continue
 		}
+		g.Go(func() error {
+			if s.Shutdown(ctx) == nil {
+				return nil
+			}
+			return s.Close()
+		})
 	}
+	errs := []error{g.Wait()}
 	for _, ln := range []net.Listener{d.mqttLn, d.httpLn, d.healLn, d.ctlLn} {
 		if ln != nil {
 			_ = ln.Close() // a second close of one that served

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -9,35 +11,39 @@ import (
 )
 
 func (o *options) backupCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "backup FILE", Short: "Copy everything, while signetd runs or not", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := o.config()
+	return o.leaf("backup FILE", "Copy everything into one new file, while signetd runs or not",
+		"signetd backup --data /var/lib/signet signet-$(date +%F).tar", func(ctx context.Context, args []string) error {
+			cfg, err := o.config(broker.Default())
 			if err != nil {
 				return err
 			}
-			if err := broker.Backup(cmd.Context(), cfg, args[0]); err != nil {
+			b, err := broker.Backup(ctx, cfg, args[0])
+			if err != nil {
 				return err
 			}
 			fmt.Fprintf(o.stdout, "wrote %s: keep it as safe as %s itself\n", args[0], cfg.Data)
+			if b.KeyFile != "" {
+				fmt.Fprintf(o.stdout, "%s is not in it and is needed to restore: keep a copy elsewhere\n", b.KeyFile)
+			}
 			return nil
-		},
-	}
+		})
 }
 
 func (o *options) restoreCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "restore FILE", Short: "Make a data folder from a backup; the folder must not exist", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cfg, err := o.config()
+	return o.leaf("restore FILE", "Make a data folder of a backup; the folder is empty or not there yet",
+		"signetd restore --data /var/lib/signet signet-2026-11-23.tar", func(ctx context.Context, args []string) error {
+			cfg, err := o.config(broker.Default())
 			if err != nil {
 				return err
 			}
-			if err := broker.Restore(cmd.Context(), cfg, args[0]); err != nil {
+			err = broker.Restore(ctx, cfg, args[0])
+			if errors.Is(err, broker.ErrBackup) {
+				return &nextError{err, "nothing was restored; try another backup"}
+			}
+			if err != nil {
 				return err
 			}
-			fmt.Fprintf(o.stdout, "restored %s\n", cfg.Data)
+			fmt.Fprintf(o.stdout, "restored %s\nstart it: signetd serve --data %s\n", cfg.Data, cfg.Data)
 			return nil
-		},
-	}
+		})
 }

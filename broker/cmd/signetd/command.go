@@ -5,51 +5,131 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
-	"net/netip"
-	"os"
-	"path/filepath"
 	"runtime/debug"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
 	"github.com/signetd/signet/broker/boltstore"
 	broker "github.com/signetd/signet/broker/daemon"
-	"github.com/signetd/signet/certs"
-	"github.com/spf13/cobra"
 )
 
 // version is set at build time.
 var version = "0.1.0-dev"
 
+// Exit codes: done; refused or failed; a command line or configuration that is not
+// understood.
+const (
+	exitDone  = 0
+	exitNo    = 1
+	exitUsage = 2
+)
+
 type options struct {
 	file, data, mqtt, https, health string
 	dev                             bool
+	environ                         map[string]string
 	stdout, stderr                  io.Writer
+	started                         bool // the command line was understood
 }
 
-func command(stdout, stderr io.Writer) *cobra.Command {
-	o := &options{stdout: stdout, stderr: stderr}
+// run carries out one command line and gives its exit code.
+func run(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
+	o := &options{stdout: stdout, stderr: stderr, environ: map[string]string{}}
+	for _, kv := range environ {
+		if k, v, ok := strings.Cut(kv, "="); ok {
+			o.environ[k] = v
+		}
+	}
+	root := o.root()
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintln(stderr, "signetd:", err)
+	var next *nextError
+	switch {
+	case errors.As(err, &next):
+		fmt.Fprintln(stderr, "  "+next.next)
+	case !o.started:
+		fmt.Fprintf(stderr, "  see %s --help\n", cmd.CommandPath())
+	}
+	if !o.started || errors.Is(err, broker.ErrConfig) {
+		return exitUsage
+	}
+	return exitNo
+}
+
+// A nextError says what to do next.
+type nextError struct {
+	error
+	next string
+}
+
+func (e *nextError) Unwrap() error { return e.error }
+
+func (o *options) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "signetd", Short: "Signet's broker: device identity for fleets, self-hosted",
+		Long: "Signet's broker: device identity for fleets, self-hosted.\n\n" +
+			"Settings come from flags, then the environment (SIGNET_ and the key in capitals, such as SIGNET_LISTEN_MQTT),\n" +
+			"then the file that --config names.",
+		Example:      "  signetd serve --dev\n  signetd init --data /var/lib/signet\n  signetd check-config --config /etc/signet/signetd.yaml",
 		SilenceUsage: true, SilenceErrors: true, Version: version,
+		Args: knownCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetOut(stdout)
-	root.SetErr(stderr)
+	root.SetVersionTemplate("signetd {{.Version}}\n")
+	root.SetOut(o.stdout)
+	root.SetErr(o.stderr)
 	root.PersistentFlags().StringVar(&o.file, "config", "", "configuration `file` (YAML)")
-	root.PersistentFlags().StringVar(&o.data, "data", "", "data `folder` (overrides the configuration)")
-	root.AddCommand(o.serveCommand(), o.initCommand(), o.checkCommand(), o.backupCommand(), o.restoreCommand(), o.versionCommand())
+	root.PersistentFlags().StringVar(&o.data, "data", "", "data `folder` (/var/lib/signet if nothing says otherwise)")
+	if err := root.MarkPersistentFlagDirname("data"); err != nil {
+		root.PreRunE = func(*cobra.Command, []string) error { return err }
+	}
+	root.AddCommand(o.serveCommand(), o.initCommand(), o.checkCommand(), o.backupCommand(), o.restoreCommand(), o.operatorCommand(), o.versionCommand())
 	return root
 }
 
-func (o *options) config() (broker.Config, error) {
-	environ := make(map[string]string)
-	for _, kv := range os.Environ() {
-		if k, v, ok := strings.Cut(kv, "="); ok && strings.HasPrefix(k, "SIGNET_") {
-			environ[k] = v
-		}
+// leaf makes a command that does something; use names its arguments, files all.
+func (o *options) leaf(use, short, example string, do func(ctx context.Context, args []string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: use, Short: short, Example: "  " + strings.ReplaceAll(example, "\n", "\n  "), Args: arguments,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.started = true
+			return do(cmd.Context(), args)
+		},
 	}
-	cfg, err := broker.Load(o.file, environ)
+}
+
+// arguments holds a line to the arguments that its command's Use names.
+func arguments(cmd *cobra.Command, args []string) error {
+	names := strings.Fields(cmd.Use)[1:]
+	switch {
+	case len(args) < len(names):
+		return fmt.Errorf("%s needs %s", cmd.CommandPath(), names[len(args)])
+	case len(args) > len(names):
+		return fmt.Errorf("%s takes %d arguments; %q is too many", cmd.CommandPath(), len(names), args[len(names)])
+	}
+	return nil
+}
+
+// knownCommand refuses what is no command, with the nearest that is.
+func knownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	cmd.SuggestionsMinimumDistance = 2
+	err := fmt.Errorf("unknown command %q for %q", args[0], cmd.CommandPath())
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return &nextError{err, "did you mean " + cmd.CommandPath() + " " + near[0] + "?"}
+	}
+	return err
+}
+
+// config puts flags over environment over file over the defaults.
+func (o *options) config(defaults broker.Config) (broker.Config, error) {
+	cfg, err := defaults.Load(o.file, o.environ)
 	if err != nil {
 		return cfg, err
 	}
@@ -62,166 +142,24 @@ func (o *options) config() (broker.Config, error) {
 	return cfg, cfg.Check()
 }
 
-func (o *options) serveCommand() *cobra.Command {
-	c := &cobra.Command{
-		Use: "serve", Short: "Run the broker", Args: cobra.NoArgs,
-		Example: "  signetd serve --dev\n  signetd serve --config /etc/signet/signetd.yaml",
-		RunE:    func(cmd *cobra.Command, _ []string) error { return o.serve(cmd.Context()) },
-	}
-	c.Flags().BoolVar(&o.dev, "dev", false, "development: make what is missing, listen on loopback, print what to try")
-	c.Flags().StringVar(&o.mqtt, "listen-mqtt", "", "`address` for MQTT over TLS")
-	c.Flags().StringVar(&o.https, "listen-https", "", "`address` for HTTPS")
-	c.Flags().StringVar(&o.health, "listen-health", "", "`address` for health and metrics")
-	return c
-}
-
-func (o *options) serve(ctx context.Context) error {
-	if o.dev {
-		return o.serveDev(ctx)
-	}
-	cfg, err := o.config()
-	if err != nil {
-		return err
-	}
-	log, err := cfg.Log.Logger(o.stderr)
-	if err != nil {
-		return err
-	}
-	ca, err := openCA(cfg)
-	if err != nil {
-		return err
-	}
-	defer ca.Close()
-	own, err := newServerCertificate(ctx, ca, cfg)
-	if err != nil {
-		return err
-	}
-	d, err := broker.Open(ctx, cfg, own, log)
-	if err != nil {
-		return err
-	}
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		log.WarnContext(ctx, "systemd not told", "err", err)
-	}
-	return d.Run(ctx)
-}
-
-// serverCertificate is the daemon's view of the certificate authority.
-type serverCertificate struct {
-	*certs.ServerCertificate
-	ca *certs.Authority
-}
-
-func (s serverCertificate) Roots() []byte { return s.ca.Roots() }
-
-func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg broker.Config) (serverCertificate, error) {
-	var names certs.ServerNames
-	for _, n := range cfg.Names {
-		if ip, err := netip.ParseAddr(n); err == nil {
-			names.IPs = append(names.IPs, ip)
-		} else {
-			names.DNS = append(names.DNS, n)
-		}
-	}
-	own, err := ca.NewServerCertificate(ctx, names, 0)
-	if err != nil {
-		return serverCertificate{}, fmt.Errorf("server certificate: %w", err)
-	}
-	return serverCertificate{own, ca}, nil
-}
-
-func openCA(cfg broker.Config) (*certs.Authority, error) {
-	ca, err := certs.Open(filepath.Join(cfg.Data, broker.CAFolder), certs.Config{TrustDomain: trustDomain(cfg)})
-	if errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("no certificate authority in %s: run signetd init --data %s", cfg.Data, cfg.Data)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("certificate authority: %w", err)
-	}
-	return ca, nil
-}
-
-// trustDomain is the issuer's host: stable for as long as the issuer is.
-func trustDomain(cfg broker.Config) string {
-	host := strings.TrimPrefix(cfg.Issuer, "https://")
-	host, _, _ = strings.Cut(host, "/")
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	return strings.Trim(strings.ToLower(host), "[]")
-}
-
-func (o *options) initCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "init", Short: "Make the data folder and its certificate authority", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := o.config()
-			if err != nil {
-				return err
-			}
-			if err := makeData(cfg); err != nil {
-				return err
-			}
-			token, err := o.firstOperator(cmd.Context(), cfg)
-			if err != nil {
-				return err
-			}
-			ca, err := openCA(cfg)
-			if err != nil {
-				return err
-			}
-			defer ca.Close()
-			fmt.Fprintf(o.stdout, "made %s\n  root certificate %s\n  sha256 %s\n  operator's token, shown once: %s\nTake %s to a safe: nothing here needs it any more.\n",
-				cfg.Data, filepath.Join(cfg.Data, broker.CAFolder, certs.RootFile), ca.Fingerprint(), token,
-				filepath.Join(cfg.Data, broker.CAFolder, certs.RootKeyFile))
-			return nil
-		},
-	}
-}
-
-// makeData makes the data folder and certificate authority.
-func makeData(cfg broker.Config) error {
-	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
-		return fmt.Errorf("make data folder: %w", err)
-	}
-	if err := certs.Create(filepath.Join(cfg.Data, broker.CAFolder), certs.Options{}); err != nil {
-		return fmt.Errorf("make certificate authority: %w", err)
-	}
-	return nil
-}
-
-// firstOperator makes the first operator's access without serving anybody.
-func (o *options) firstOperator(ctx context.Context, cfg broker.Config) (string, error) {
-	d, err := broker.OpenDirectory(ctx, cfg)
-	if err != nil {
-		return "", err
-	}
-	_, token, err := d.Directory.CreateOperator(ctx, "admin", 0)
-	return token, errors.Join(err, d.Close())
-}
-
 func (o *options) checkCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "check-config", Short: "Say whether the configuration is understood, without starting", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			if _, err := o.config(); err != nil {
+	return o.leaf("check-config", "Say whether the configuration is understood, without starting",
+		"signetd check-config --config /etc/signet/signetd.yaml", func(context.Context, []string) error {
+			if _, err := o.config(broker.Default()); err != nil {
 				return err
 			}
 			fmt.Fprintln(o.stdout, "configuration ok")
 			return nil
-		},
-	}
+		})
 }
 
 func (o *options) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) {
-			goVersion := "unknown"
-			if info, ok := debug.ReadBuildInfo(); ok {
-				goVersion = info.GoVersion
-			}
-			fmt.Fprintf(o.stdout, "signetd %s %s store format %d\n", version, goVersion, boltstore.FormatVersion)
-		},
-	}
+	return o.leaf("version", "Print the version", "signetd version", func(context.Context, []string) error {
+		goVersion := "unknown"
+		if info, ok := debug.ReadBuildInfo(); ok {
+			goVersion = info.GoVersion
+		}
+		fmt.Fprintf(o.stdout, "signetd %s  %s  store format %d\n", version, goVersion, boltstore.FormatVersion)
+		return nil
+	})
 }

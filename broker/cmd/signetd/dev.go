@@ -2,12 +2,15 @@ package main
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"time"
 
 	domain "github.com/signetd/signet/broker"
@@ -28,90 +31,113 @@ func (o *options) serveDev(ctx context.Context) error {
 	if err := makeData(cfg); err != nil && !errors.Is(err, certs.ErrExists) {
 		return err
 	}
-	log, err := cfg.Log.Logger(o.stderr)
-	if err != nil {
-		return err
-	}
-	ca, err := openCA(cfg)
+	d, ca, err := o.open(ctx, cfg)
 	if err != nil {
 		return err
 	}
 	defer ca.Close()
-	own, err := newServerCertificate(ctx, ca, cfg)
-	if err != nil {
-		return err
-	}
-	d, err := broker.Open(ctx, cfg, own, log)
-	if err != nil {
-		return err
-	}
-	secrets, err := devSetup(ctx, d)
+	v, err := devSetup(ctx, d)
 	if err != nil {
 		return errors.Join(err, d.Close())
 	}
-	o.banner(cfg, ca, d, secrets)
+	if err := o.banner(cfg, ca, d, v); err != nil {
+		return errors.Join(err, d.Close())
+	}
 	return d.Run(ctx)
 }
 
+// devConfig is the configuration of development mode, under file, environment and
+// flags like any other.
 func (o *options) devConfig() (broker.Config, error) {
-	cfg := broker.Default()
-	cfg.Data, cfg.Log.Format, cfg.Log.Level = "signet-dev", "text", "warn"
-	cfg.Listen = broker.Listen{MQTT: "127.0.0.1:8883", HTTPS: "127.0.0.1:8443", Health: "127.0.0.1:9464"}
-	cfg.Hooks.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
-	for _, f := range []struct{ flag, to *string }{{&o.data, &cfg.Data}, {&o.mqtt, &cfg.Listen.MQTT}, {&o.https, &cfg.Listen.HTTPS}, {&o.health, &cfg.Listen.Health}} {
-		if *f.flag != "" {
-			*f.to = *f.flag
-		}
-	}
-	_, port, err := net.SplitHostPort(cfg.Listen.HTTPS)
+	defaults := broker.Default()
+	defaults.Data, defaults.Log.Format, defaults.Log.Level = "signet-dev", "text", "warn"
+	defaults.Listen = broker.Listen{MQTT: "127.0.0.1:8883", HTTPS: "127.0.0.1:8443", Health: "127.0.0.1:9464"}
+	defaults.Hooks.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
+	cfg, err := o.config(defaults)
 	if err != nil {
-		return cfg, fmt.Errorf("--listen-https %q: want host:port", cfg.Listen.HTTPS)
+		return cfg, err
 	}
-	cfg.Version = version
-	cfg.Issuer = "https://localhost:" + port
+	if cfg.Issuer == defaults.Issuer { // nobody chose one
+		_, port, err := net.SplitHostPort(cfg.Listen.HTTPS)
+		if err != nil {
+			return cfg, fmt.Errorf("%w: listen.https %q: want host:port", broker.ErrConfig, cfg.Listen.HTTPS)
+		}
+		cfg.Issuer = "https://localhost:" + port
+	}
 	return cfg, cfg.Check()
 }
 
-type devSecrets struct{ operator, enrolment string }
+// devValues is what development mode makes at each start.
+type devValues struct{ operator, enrolment, anchor string }
 
 // devSetup makes the pool, once, and an operator and an enrolment token at each start.
-func devSetup(ctx context.Context, d *broker.Daemon) (s devSecrets, err error) {
-	pool, err := ident.ParsePool(devPool)
+func devSetup(ctx context.Context, d *broker.Daemon) (v devValues, err error) {
+	name, err := ident.ParsePool(devPool)
 	if err != nil {
-		return s, err
+		return v, err
 	}
-	if _, err = d.Directory.CreatePool(ctx, pool); err != nil && !errors.Is(err, domain.ErrExists) {
-		return s, err
+	pool, err := d.Directory.CreatePool(ctx, name)
+	if errors.Is(err, domain.ErrExists) {
+		pool, err = d.Directory.Pool(ctx, name)
 	}
+	if err != nil {
+		return v, err
+	}
+	anchor, err := directory.Anchor(pool)
+	if err != nil {
+		return v, err
+	}
+	thumb := anchor.Thumbprint()
+	v.anchor = hex.EncodeToString(thumb[:])
 	if err := d.Directory.DeleteOperator(ctx, "dev"); err != nil && !errors.Is(err, domain.ErrNotFound) {
-		return s, err
+		return v, err
 	}
-	if _, s.operator, err = d.Directory.CreateOperator(ctx, "dev", 24*time.Hour); err != nil {
-		return s, err
+	if _, v.operator, err = d.Directory.CreateOperator(ctx, "dev", 24*time.Hour); err != nil {
+		return v, err
 	}
-	_, s.enrolment, err = d.Directory.CreateEnrolToken(ctx, directory.NewEnrolToken{Pool: pool, Uses: 10, Life: 24 * time.Hour})
-	return s, err
+	_, v.enrolment, err = d.Directory.CreateEnrolToken(ctx, directory.NewEnrolToken{Pool: name, Uses: 10, Life: 24 * time.Hour})
+	return v, err
 }
 
-func (o *options) banner(cfg broker.Config, ca *certs.Authority, d *broker.Daemon, s devSecrets) {
+// banner says where everything is and what to try, and leaves the same for scripts.
+func (o *options) banner(cfg broker.Config, ca *certs.Authority, d *broker.Daemon, v devValues) error {
+	data, err := filepath.Abs(cfg.Data)
+	if err != nil {
+		return fmt.Errorf("data folder: %w", err)
+	}
 	root := filepath.Join(cfg.Data, broker.CAFolder, certs.RootFile)
-	_, mqtt, _ := net.SplitHostPort(d.Addrs.MQTT.String())
-	fmt.Fprintf(o.stdout, `Signet %s  development mode: data in %s, one pool "%s", secrets below: not for production
-  MQTT   mqtts://localhost:%s     API  %s/api/docs
-  CA     %s     sha256 %s
+	mqtt, env := "mqtts://localhost:"+portOf(d.Addrs.MQTT), filepath.Join(data, "dev.env")
+	text := fmt.Sprintf("SIGNET_SERVER=%s\nSIGNET_TOKEN=%s\nSIGNET_CA=%s\nSIGNET_BROKER=%s\nSIGNET_ENROLMENT=%s\n",
+		d.Issuer(), v.operator, quoted(filepath.Join(data, broker.CAFolder, certs.RootFile)), mqtt, v.enrolment)
+	if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
+		return fmt.Errorf("leave %s: %w", env, err)
+	}
+	_, err = fmt.Fprintf(o.stdout, `Signet %s  development mode: data in %s, one pool "%s", secrets below: not for production
+  MQTT    %s
+  API     %s/api/docs
+  CA      %s
+          sha256 %s
+  anchor  %s  (of pool %s)
 Try, in another terminal:
-  1  signet-agent enroll --broker mqtts://localhost:%s --ca %s --pool %s --name lamp-1 --token %s
+  1  signet-agent enroll --broker %s --ca %s --pool %s --name lamp-1 --token %s
   2  signet-agent token --name lamp-1 | signet token inspect -
   3  signet device list --pool %s --server %s --ca %s --token %s
+For a shell that knows server, CA and token:  set -a; . %s; set +a
 Stop with Ctrl-C.
-`, version, cfg.Data, devPool, mqtt, cfg.Issuer, root, ca.Fingerprint(), mqtt, root, devPool, s.enrolment, devPool, cfg.Issuer, root, s.operator)
-	if err := writeDevEnv(cfg, root, mqtt, s); err != nil {
-		fmt.Fprintln(o.stderr, "signetd:", err)
-	}
+`, version, cfg.Data, devPool, mqtt, d.Issuer(), root, ca.Fingerprint(), v.anchor, devPool,
+		mqtt, root, devPool, v.enrolment, devPool, d.Issuer(), root, v.operator, quoted(env))
+	return err
 }
 
-// writeDevEnv leaves the same for scripts, readable by its owner only.
-func writeDevEnv(cfg broker.Config, root, mqtt string, s devSecrets) error {
-	text := fmt.Sprintf("SIGNET_SERVER=%s\nSIGNET_TOKEN=%s\nSIGNET_CA=%s\nSIGNET_BROKER=mqtts://localhost:%s\nSIGNET_ENROLMENT=%s\n", cfg.Issuer, s.operator, root, mqtt, s.enrolment)
-	return os.WriteFile(filepath.Join(cfg.Data, "dev.env"), []byte(text), 0o600)
+func portOf(a net.Addr) string {
+	_, port, _ := net.SplitHostPort(a.String()) // a listener's
+	return port
+}
+
+// quoted makes a path fit for a shell, and leaves most as they are.
+func quoted(path string) string {
+	if regexp.MustCompile(`^[A-Za-z0-9_./:@%+,=-]+$`).MatchString(path) {
+		return path
+	}
+	return "'" + strings.ReplaceAll(path, "'", `'\''`) + "'"
 }

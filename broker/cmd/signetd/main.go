@@ -3,21 +3,17 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/signal"
 	"syscall"
 )
 
-func main() { os.Exit(run()) }
+func main() { os.Exit(start()) }
 
-// run exists so that deferred calls happen before the exit.
-func run() int {
+// start exists so that deferred calls happen before the exit.
+func start() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := command(os.Stdout, os.Stderr).ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "signetd:", err)
-		return 1
-	}
-	return 0
+	context.AfterFunc(ctx, stop) // a second signal ends it at once
+	return run(ctx, os.Environ(), os.Args[1:], os.Stdout, os.Stderr)
 }

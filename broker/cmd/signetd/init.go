@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/signetd/signet/broker/adminapi"
+	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/certs"
+)
+
+func (o *options) initCommand() *cobra.Command {
+	c := o.leaf("init", "Make the data folder, its certificate authority and a first operator",
+		"signetd init --data /var/lib/signet\nsignetd init --config /etc/signet/signetd.yaml",
+		func(ctx context.Context, _ []string) error { return o.init(ctx) })
+	c.Long = "Makes the data folder, its certificate authority and a first operator, admin, whose token is printed once\n" +
+		"and lives 90 days. Who has none left: signetd operator create."
+	return c
+}
+
+func (o *options) init(ctx context.Context) error {
+	cfg, err := o.config(broker.Default())
+	if err != nil {
+		return err
+	}
+	if err := makeData(cfg); errors.Is(err, certs.ErrExists) {
+		return &nextError{fmt.Errorf("%s is made already", cfg.Data), "start it: signetd serve --data " + cfg.Data}
+	} else if err != nil {
+		return err
+	}
+	first, err := firstOperator(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	ca, err := openCA(cfg)
+	if err != nil {
+		return err
+	}
+	defer ca.Close()
+	folder := filepath.Join(cfg.Data, broker.CAFolder)
+	fmt.Fprintf(o.stdout, `made %s
+  root certificate  %s
+  its SHA-256       %s
+  operator's token, shown once: %s
+  (operator %s, until %s)
+Next:
+  1  take %s to a safe: nothing here needs it any more
+  2  signetd serve --data %s
+  3  signet login --server %s --ca-fingerprint %s
+`, cfg.Data, filepath.Join(folder, certs.RootFile), ca.Fingerprint(), first.Token, first.Name, first.Expires.UTC().Format("2006-01-02"),
+		filepath.Join(folder, certs.RootKeyFile), cfg.Data, cfg.Issuer, ca.Fingerprint())
+	return nil
+}
+
+// makeData makes the data folder and certificate authority.
+func makeData(cfg broker.Config) error {
+	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
+		return fmt.Errorf("make data folder: %w", err)
+	}
+	if err := certs.Create(filepath.Join(cfg.Data, broker.CAFolder), certs.Options{}); err != nil {
+		return fmt.Errorf("make certificate authority: %w", err)
+	}
+	return nil
+}
+
+// firstOperator makes the store with the first operator's access, serving nobody.
+func firstOperator(ctx context.Context, cfg broker.Config) (adminapi.Operator, error) {
+	d, err := broker.OpenDirectory(ctx, cfg)
+	if err != nil {
+		return adminapi.Operator{}, err
+	}
+	made, secret, err := d.Directory.CreateOperator(ctx, "admin", 0)
+	return adminapi.Operator{Name: made.Name, Token: secret, Expires: made.Expires}, errors.Join(err, d.Close())
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/signetd/signet/broker/adminapi"
+	broker "github.com/signetd/signet/broker/daemon"
+)
+
+const day = "2006-01-02T15:04:05Z"
+
+// operatorCommand is the way back in for who has no valid token: on the broker's
+// machine, with the right to read its data folder, whether signetd runs or not.
+func (o *options) operatorCommand() *cobra.Command {
+	group := &cobra.Command{
+		Use: "operator", Short: "Operators' access, on this machine and without a token", Args: knownCommand,
+		Long: "Makes, lists and ends operators' access on the broker's own machine, whether signetd runs or not.\n" +
+			"Whoever may read the data folder may do this; everybody else uses signet operator.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.New("signetd operator needs one of: create, delete, list")
+		},
+	}
+	group.AddCommand(o.createOperator(), o.listOperators(), o.deleteOperator())
+	return group
+}
+
+func (o *options) createOperator() *cobra.Command {
+	var life adminapi.Duration
+	var expires *adminapi.Duration
+	c := o.leaf("create NAME", "Make an operator's token and print it, once", "signetd operator create ada --expires 30d --data /var/lib/signet",
+		func(ctx context.Context, args []string) error {
+			cfg, err := o.config(broker.Default())
+			if err != nil {
+				return err
+			}
+			made, err := broker.CreateOperator(ctx, cfg, adminapi.NewOperator{Name: args[0], Expires: expires})
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(o.stderr, "operator %s until %s; the token is shown only now\n", made.Name, made.Expires.UTC().Format(day))
+			_, err = fmt.Fprintln(o.stdout, made.Token)
+			return err
+		})
+	c.Flags().Var(&life, "expires", "lifetime, 1m to 730d, such as 24h or 30d")
+	c.Flags().Lookup("expires").DefValue = "90d"
+	c.PreRun = func(cmd *cobra.Command, _ []string) {
+		if cmd.Flags().Changed("expires") {
+			expires = &life
+		}
+	}
+	return c
+}
+
+func (o *options) listOperators() *cobra.Command {
+	return o.leaf("list", "List operators", "signetd operator list", func(ctx context.Context, _ []string) error {
+		cfg, err := o.config(broker.Default())
+		if err != nil {
+			return err
+		}
+		all, err := broker.Operators(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, strings.Join([]string{"NAME", "EXPIRES", "CREATED"}, "\t"))
+		for _, op := range all {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", op.Name, op.Expires.UTC().Format(day), op.Created.UTC().Format(day))
+		}
+		return w.Flush()
+	})
+}
+
+func (o *options) deleteOperator() *cobra.Command {
+	return o.leaf("delete NAME", "End an operator's access at once", "signetd operator delete ada", func(ctx context.Context, args []string) error {
+		cfg, err := o.config(broker.Default())
+		if err != nil {
+			return err
+		}
+		if err := broker.DeleteOperator(ctx, cfg, args[0]); err != nil {
+			return err
+		}
+		fmt.Fprintf(o.stderr, "operator %s has no access any more\n", args[0])
+		return nil
+	})
+}

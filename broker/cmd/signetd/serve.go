@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/spf13/cobra"
+
+	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/certs"
+)
+
+func (o *options) serveCommand() *cobra.Command {
+	c := o.leaf("serve", "Run the broker", "signetd serve --dev\nsignetd serve --config /etc/signet/signetd.yaml",
+		func(ctx context.Context, _ []string) error {
+			if o.dev {
+				return o.serveDev(ctx)
+			}
+			return o.serve(ctx)
+		})
+	c.Flags().BoolVar(&o.dev, "dev", false, "development: make what is missing, listen on loopback, print what to try")
+	c.Flags().StringVar(&o.mqtt, "listen-mqtt", "", "`address` for MQTT over TLS, host:port or :port")
+	c.Flags().StringVar(&o.https, "listen-https", "", "`address` for HTTPS")
+	c.Flags().StringVar(&o.health, "listen-health", "", "`address` for health and metrics")
+	return c
+}
+
+func (o *options) serve(ctx context.Context) error {
+	cfg, err := o.config(broker.Default())
+	if err != nil {
+		return err
+	}
+	d, ca, err := o.open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer ca.Close()
+	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+		return errors.Join(fmt.Errorf("tell systemd: %w", err), d.Close())
+	}
+	context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) }) // it finds out itself
+	return d.Run(ctx)
+}
+
+// open opens the broker with its certificate authority; both are to be closed.
+func (o *options) open(ctx context.Context, cfg broker.Config) (*broker.Daemon, *certs.Authority, error) {
+	log, err := cfg.Log.Logger(o.stderr)
+	if err != nil {
+		return nil, nil, err
+	}
+	ca, err := openCA(cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	own, err := newServerCertificate(ctx, ca, cfg)
+	if err != nil {
+		return nil, nil, errors.Join(err, ca.Close())
+	}
+	d, err := broker.Open(ctx, cfg, own, log)
+	if err != nil {
+		return nil, nil, errors.Join(err, ca.Close())
+	}
+	return d, ca, nil
+}
+
+// serverCertificate is the daemon's view of the certificate authority.
+type serverCertificate struct {
+	*certs.ServerCertificate
+	ca *certs.Authority
+}
+
+func (s serverCertificate) Roots() []byte { return s.ca.Roots() }
+
+func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg broker.Config) (serverCertificate, error) {
+	var names certs.ServerNames
+	for _, n := range cfg.ServerNames() {
+		if ip, err := netip.ParseAddr(n); err == nil {
+			names.IPs = append(names.IPs, ip)
+		} else {
+			names.DNS = append(names.DNS, n)
+		}
+	}
+	own, err := ca.NewServerCertificate(ctx, names, 0)
+	if err != nil {
+		return serverCertificate{}, fmt.Errorf("server certificate: %w", err)
+	}
+	return serverCertificate{own, ca}, nil
+}
+
+func openCA(cfg broker.Config) (*certs.Authority, error) {
+	ca, err := certs.Open(filepath.Join(cfg.Data, broker.CAFolder), certs.Config{TrustDomain: trustDomain(cfg)})
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init --data " + cfg.Data}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("certificate authority: %w", err)
+	}
+	return ca, nil
+}
+
+// trustDomain is the issuer's host: stable for as long as the issuer is.
+func trustDomain(cfg broker.Config) string {
+	host := strings.TrimPrefix(cfg.Issuer, "https://")
+	host, _, _ = strings.Cut(host, "/")
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
+	}
+	return strings.Trim(strings.ToLower(host), "[]")
+}

@@ -1,0 +1,109 @@
+package daemon_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/signetd/signet/broker/daemon"
+)
+
+func TestConfigSaysWhereItIsNotUnderstood(t *testing.T) {
+	for _, c := range []struct{ name, text, says string }{
+		{"mistyped key", "data: a\nlisten:\n  mqt: :1\n", `line 3, column 3: unknown key "mqt", did you mean "mqtt"?`},
+		{"mistyped section", "data: a\nlitsen:\n  mqtt: :1\n", `line 2, column 1: unknown key "litsen", did you mean "listen"?`},
+		{"key of another section", "listen:\n  level: info\n", `line 2, column 3: unknown key "level" here; it is log.level`},
+		{"nothing near", "log:\n  zzzzzzzz: 1\n", `line 2, column 3: unknown key "zzzzzzzz"; there are: format, level`},
+		{"wrong type", "data: a\nnames: {a: b}\n", "line 2, column 8: "},
+		{"not YAML", "data: [1\nfoo", "line 2, column 1: "},
+		{"not a mapping", "hello", "line 1, column 1: "},
+		{"twice", "data: a\ndata: b\n", `line 2, column 1: mapping key "data" already defined`},
+		{"two documents", "data: a\n---\nfoo: b\n", "a second YAML document"},
+		{"bad network", "hooks:\n  allow: [10.0.0.0/99]\n", "prefix length out of range"},
+		{"issuer without https", "issuer: http://signet.example\n", `issuer "http://signet.example": want https://host`},
+		{"issuer with a path", "issuer: https://signet.example/x\n", "want https://host"},
+		{"address", "listen:\n  mqtt: foo\n", `listen.mqtt "foo": want host:port or :port`},
+		{"port", "listen:\n  https: :99999\n", `listen.https ":99999": port "99999" is not a number up to 65535`},
+		{"name", "names: ['https://signet.example']\n", "neither a DNS name nor an address"},
+		{"level", "log: {level: loud}\n", `log.level "loud": want debug, info, warn or error`},
+		{"format", "log: {format: xml}\n", `log.format "xml": want json or text`},
+		{"no data", "data: ''\n", "data: name the folder"},
+		{"large", "#" + strings.Repeat("x", 1<<20), "more than 1048576 bytes"},
+		{"binary", "\x00\x01\x02", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := daemon.Load(file(t, c.text), nil)
+			if !errors.Is(err, daemon.ErrConfig) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("got %v, want %s", err, c.says)
+			}
+		})
+	}
+	if _, err := daemon.Load(filepath.Join(t.TempDir(), "none.yaml"), nil); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing file: got %v", err)
+	}
+}
+
+func TestEnvironmentIsOverTheFile(t *testing.T) {
+	path := file(t, "# ours\ndata: file\nlog: {level: warn}\nlisten: {mqtt: ':1', https: ':2'}\n")
+	got, err := daemon.Load(path, map[string]string{
+		"SIGNET_DATA": "env", "SIGNET_LISTEN_HTTPS": ":3", "SIGNET_NAMES": "a.example,b.example", "SIGNET_HOOKS_ALLOW": "10.0.0.0/8,fd00::/8",
+		"SIGNET_KEY_FILE": "/k", "SIGNET_TOKEN": "another program's", "SIGNET_CA": "too", "SIGNET_BROKER": "too", "HOME": "/root",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Data != "env" || got.Log.Level != "warn" || got.Listen.MQTT != ":1" || got.Listen.HTTPS != ":3" || got.KeyFile != "/k" || len(got.Hooks.Allow) != 2 {
+		t.Errorf("got %+v", got)
+	}
+	if diff := cmp.Diff([]string{"a.example", "b.example"}, got.ServerNames()); diff != "" {
+		t.Error(diff)
+	}
+	for name, says := range map[string]string{
+		"SIGNET_LISTEN_MQT": "did you mean SIGNET_LISTEN_MQTT?", "SIGNET_ISSUR": "did you mean SIGNET_ISSUER?",
+		"SIGNET_LOG_COLOUR": "is not a setting",
+	} {
+		if _, err := daemon.Load("", map[string]string{name: "x"}); !errors.Is(err, daemon.ErrConfig) || !strings.Contains(err.Error(), name+" is not a setting") || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+	if _, err := daemon.Load("", map[string]string{"SIGNET_HOOKS_ALLOW": "x"}); err == nil || !strings.Contains(err.Error(), "SIGNET_HOOKS_ALLOW: ") {
+		t.Errorf("bad value: got %v", err)
+	}
+}
+
+func TestServerNamesFollowTheIssuer(t *testing.T) {
+	c := daemon.Default()
+	c.Issuer = "https://signet.example:8443"
+	if diff := cmp.Diff([]string{"signet.example", "localhost", "127.0.0.1"}, c.ServerNames()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func FuzzConfig(f *testing.F) {
+	for _, s := range []string{"", "data: a", "listen:\n  mqt: 1", "log: {level: x}", "a: &a [*a]", "? x\n: y", "data: !!binary aGk="} {
+		f.Add(s)
+	}
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, text string) {
+		path := filepath.Join(dir, "c.yaml")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := daemon.Load(path, nil); err != nil && !errors.Is(err, daemon.ErrConfig) {
+			t.Errorf("untyped error %v", err)
+		}
+	})
+}
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "signetd.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

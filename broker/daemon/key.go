@@ -1,0 +1,67 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/signetd/signet/broker/atrest"
+)
+
+// keyPath gives where the key-encryption key is.
+func (c *Config) keyPath() string {
+	if c.KeyFile != "" {
+		return c.KeyFile
+	}
+	return filepath.Join(c.Data, KeyFile)
+}
+
+// ErrKeyMissing: there is a store and not the key that opens its secrets.
+var ErrKeyMissing = errors.New("key-encryption key is missing")
+
+// openKey reads the key-encryption key, or makes it for a store that is not there
+// yet. A new key beside an old store would open nothing of it.
+func openKey(c Config) (*atrest.Key, error) {
+	path := c.keyPath()
+	if c.credential {
+		return loadCredential(path)
+	}
+	_, err := os.Stat(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return atrest.Load(path)
+	}
+	if _, err := os.Stat(filepath.Join(c.Data, StoreFile)); err == nil {
+		return nil, fmt.Errorf("%w: the secrets in %s open with %s alone, which is not there: put it back from a backup, or say where it is with key_file or SIGNET_KEY_FILE",
+			ErrKeyMissing, filepath.Join(c.Data, StoreFile), path)
+	}
+	return atrest.LoadOrCreate(path)
+}
+
+// loadCredential reads the key where systemd put it (LoadCredential=): a folder
+// that only the service may enter, with an ACL that shows as the group's right.
+func loadCredential(path string) (*atrest.Key, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	if mode := info.Mode().Perm(); mode&0o007 != 0 {
+		return nil, fmt.Errorf("key-encryption key %s may be read by others (mode %04o): chmod 600 it", path, mode)
+	}
+	raw, err := io.ReadAll(io.LimitReader(f, atrest.KeyLen+1))
+	if err != nil {
+		return nil, fmt.Errorf("key-encryption key: %w", err)
+	}
+	k, err := atrest.New(raw)
+	if err != nil {
+		return nil, fmt.Errorf("credential %s: %w", path, err)
+	}
+	return k, nil
+}
