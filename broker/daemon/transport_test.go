@@ -1,0 +1,78 @@
+package daemon_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+	paho "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/signetd/signet/broker/daemon"
+)
+
+// certificates are those of the standard library's test server.
+type certificates struct{ server *httptest.Server }
+
+func (c certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	return &c.server.TLS.Certificates[0], nil
+}
+
+func (certificates) Roots() []byte { return nil }
+
+// MQTT is spoken over TLS on its own port, and over WebSocket on the HTTPS port at
+// /mqtt and nowhere else; without TLS nowhere.
+func TestTransports(t *testing.T) {
+	web := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(web.Close)
+	trust := web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+	cfg := daemon.Default()
+	cfg.Data, cfg.Listen = t.TempDir(), daemon.Listen{MQTT: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Health: "127.0.0.1:0"}
+	d, err := daemon.Open(t.Context(), cfg, certificates{web}, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ran := make(chan error, 1)
+	go func() { ran <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ran; err != nil && !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	connect := func(broker string) error {
+		c := paho.NewClient(paho.NewClientOptions().AddBroker(broker).SetClientID("anon-" + strings.Repeat("0f", 16)).SetProtocolVersion(4).
+			SetAutoReconnect(false).SetConnectTimeout(10 * time.Second).SetTLSConfig(&tls.Config{RootCAs: trust}))
+		defer c.Disconnect(0)
+		tok := c.Connect()
+		tok.Wait()
+		return tok.Error()
+	}
+	mqtt, https := d.Addrs.MQTT.String(), d.Addrs.HTTPS.String()
+	for _, broker := range []string{"ssl://" + mqtt, "wss://" + https + "/mqtt"} {
+		if err := connect(broker); err != nil {
+			t.Errorf("%s: %v", broker, err)
+		}
+	}
+	for _, broker := range []string{"tcp://" + mqtt, "ws://" + https + "/mqtt", "wss://" + https + "/", "wss://" + https + "/mqtt/x", "wss://" + https + "/api/mqtt", "wss://" + mqtt + "/mqtt"} {
+		if err := connect(broker); err == nil {
+			t.Errorf("%s: connected", broker)
+		}
+	}
+	// A page of another origin can't use a visitor's browser to get here.
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}}}
+	t.Cleanup(client.CloseIdleConnections)
+	_, _, err = websocket.Dial(t.Context(), "https://"+https+"/mqtt", &websocket.DialOptions{
+		HTTPClient: client, Subprotocols: []string{"mqtt"}, HTTPHeader: http.Header{"Origin": {"https://evil.example"}},
+	})
+	if err == nil {
+		t.Error("another origin's page was let in")
+	}
+}
