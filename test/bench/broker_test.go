@@ -83,7 +83,7 @@ func freePort(t testing.TB) string {
 // voucher admits n devices.
 func (b *broker) voucher(t testing.TB, n int) agent.Voucher {
 	t.Helper()
-	made, err := b.pool.CreateEnrollmentToken(t.Context(), adminapi.NewEnrollmentToken{Uses: n})
+	made, err := b.pool.CreateEnrollmentToken(t.Context(), adminapi.NewEnrollmentToken{Uses: &n})
 	if err != nil {
 		t.Fatal(err)
 	}
