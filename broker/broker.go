@@ -114,6 +114,9 @@ const (
 	MaxGrace           = time.Hour
 )
 
+// KeySetLife is how long a verifier may use a pool's key set before it asks again.
+const KeySetLife = 5 * time.Minute
+
 // EarliestIssue is the earliest that an access token with this expiry can have been
 // issued, whatever its client's life is or was. A token counts whole seconds.
 func EarliestIssue(expires time.Time) time.Time {
@@ -173,6 +176,9 @@ type SigningKey struct {
 	Public  []byte // PKIX
 	Sealed  []byte // PKCS #8, sealed
 	Created time.Time
+	// Changed is when it entered its phase; of the active key, also when another key
+	// left the set. The latest of a pool's keys never goes back: it dates the pool's
+	// key statement, and devices refuse one that is older than the one they have.
 	Changed time.Time
 }
 

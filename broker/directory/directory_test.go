@@ -330,7 +330,10 @@ func TestKeyPhases(t *testing.T) {
 	want(t, err, broker.ErrConflict)
 	_, err = w.RetireKey(ctx, demo, first, false)
 	want(t, err, broker.ErrConflict)
-	w.Clock.Advance(broker.DefaultAccessLife)
+	w.Clock.Advance(broker.MaxAccessLife + broker.KeySetLife - time.Second)
+	_, err = w.RetireKey(ctx, demo, first, false)
+	want(t, err, broker.ErrConflict)
+	w.Clock.Advance(time.Second)
 	_, err = w.RetireKey(ctx, demo, first, false)
 	want(t, err, nil)
 	_, err = w.RetireKey(ctx, demo, first, false)
@@ -353,6 +356,45 @@ func TestKeyPhases(t *testing.T) {
 	want(t, w.DeletePool(ctx, demo), nil)
 	if forgotten != 3 {
 		t.Errorf("who remembers keys was told %d times of 3 changes", forgotten)
+	}
+}
+
+// TestKeyChangesAreInOrder: whatever is done to keys, and whatever the clock does,
+// the latest change of a pool's keys does not go back.
+func TestKeyChangesAreInOrder(t *testing.T) {
+	w, demo, ctx := world(t), pool(t, "demo"), t.Context()
+	var last time.Time
+	latest := func(after string) {
+		t.Helper()
+		keys, err := w.ListKeys(ctx, demo)
+		want(t, err, nil)
+		var now time.Time
+		for _, k := range keys {
+			if k.Changed.After(now) {
+				now = k.Changed
+			}
+		}
+		if now.Before(last) {
+			t.Errorf("after %s the latest change is %v, was %v", after, now, last)
+		}
+		last = now
+	}
+	for _, step := range []time.Duration{time.Hour, -24 * time.Hour, 48 * time.Hour, 0} {
+		w.Clock.Advance(step)
+		k, err := w.RotateKey(ctx, demo, token.EdDSA, false)
+		want(t, err, nil)
+		latest("announcing")
+		_, err = w.RetireKey(ctx, demo, k.ID, false)
+		want(t, err, nil)
+		latest("taking an announced key back")
+		first, err := w.ListKeys(ctx, demo)
+		want(t, err, nil)
+		_, err = w.RotateKey(ctx, demo, token.EdDSA, true)
+		want(t, err, nil)
+		latest("rotating at once")
+		_, err = w.RetireKey(ctx, demo, first[0].ID, true)
+		want(t, err, nil)
+		latest("retiring by force")
 	}
 }
 

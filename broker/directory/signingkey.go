@@ -58,6 +58,7 @@ func (d *Directory) RotateKey(ctx context.Context, pool ident.Pool, alg token.Al
 				return nil, conflict("key %s is announced already; activate or retire it first", k.ID)
 			}
 		}
+		made.Changed = d.afterChanges(keys)
 		keys = append(keys, made)
 		if activate {
 			return d.activate(keys, made.ID)
@@ -83,7 +84,7 @@ func (d *Directory) ActivateKey(ctx context.Context, pool ident.Pool, id string)
 }
 
 func (d *Directory) activate(keys []broker.SigningKey, id string) ([]broker.SigningKey, error) {
-	now := d.Now()
+	now := d.afterChanges(keys)
 	for i := range keys {
 		k := &keys[i]
 		switch {
@@ -99,39 +100,42 @@ func (d *Directory) activate(keys []broker.SigningKey, id string) ([]broker.Sign
 }
 
 // RetireKey takes a key out of the pool's key set: no token it signed verifies any
-// more, so a key that signed is kept until the last of its tokens has expired
-// unless force says that they must end now (the key was stolen). The key that
-// signs cannot be retired.
+// more, so a key that signed is kept until the last of its tokens must have expired
+// unless force says that they must end now (the key was stolen). That is the longest
+// life a token may have, for clients change and go, and the key sets' own life, for
+// replicas' and verifiers' clocks. The key that signs cannot be retired.
 func (d *Directory) RetireKey(ctx context.Context, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
-	longest, err := d.longestAccess(ctx, pool)
-	if err != nil {
-		return broker.SigningKey{}, err
-	}
 	return d.changeKey(ctx, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		i := slices.IndexFunc(keys, func(k broker.SigningKey) bool { return k.ID == id })
 		k := keys[i]
 		if k.State == broker.KeyActive {
 			return nil, conflict("key %s signs; rotate and activate another first", id)
 		}
-		safe := k.Changed.Add(longest)
+		safe := k.Changed.Add(broker.MaxAccessLife + broker.KeySetLife)
 		if k.State == broker.KeyRetired && !force && d.Now().Before(safe) {
 			return nil, conflict("tokens of key %s are valid until %s; wait or force", id, safe.UTC().Format(time.RFC3339))
 		}
-		return slices.Delete(keys, i, i+1), nil
+		now := d.afterChanges(keys)
+		keys = slices.Delete(keys, i, i+1)
+		for i := range keys {
+			if keys[i].State == broker.KeyActive {
+				keys[i].Changed = now
+			}
+		}
+		return keys, nil
 	})
 }
 
-// longestAccess gives the longest life of an access token in the pool.
-func (d *Directory) longestAccess(ctx context.Context, pool ident.Pool) (time.Duration, error) {
-	clients, err := d.ListClients(ctx, pool)
-	if err != nil {
-		return 0, err
+// afterChanges gives the time, but none before the latest change of a key: replicas'
+// clocks differ, and clocks are set back.
+func (d *Directory) afterChanges(keys []broker.SigningKey) time.Time {
+	now := d.Now()
+	for _, k := range keys {
+		if k.Changed.After(now) {
+			now = k.Changed
+		}
 	}
-	longest := broker.DefaultAccessLife
-	for _, c := range clients {
-		longest = max(longest, c.AccessLife)
-	}
-	return longest, nil
+	return now
 }
 
 // changeKey applies f to keys among which id is, and gives that key: as it is

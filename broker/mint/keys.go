@@ -54,10 +54,8 @@ type Ring struct {
 	StatementID []byte       // first 8 bytes of its SHA-256
 	Anchor      []byte       // COSE_Key
 
-	read    time.Time
-	changed time.Time
-	active  string
-	count   int
+	read time.Time
+	made string // what it was made of
 }
 
 // statement is what the anchor signs (protocol/signet.cddl, key-statement).
@@ -108,19 +106,17 @@ func (k *Keys) Forget(pool ident.Pool) {
 // statement cost more than reading.
 func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey) (*Ring, error) {
 	var changed time.Time
-	var active string
+	made := fmt.Sprintf("%s %x", p.Issuer, p.Anchor)
 	for _, s := range keys {
+		made += fmt.Sprintf(" %s %s %d", s.ID, s.State, s.Changed.UnixNano())
 		if s.Changed.After(changed) {
 			changed = s.Changed
 		}
-		if s.State == broker.KeyActive {
-			active = s.ID
-		}
 	}
-	if old != nil && old.changed.Equal(changed) && old.active == active && old.count == len(keys) && old.Issuer == p.Issuer {
+	if old != nil && old.made == made {
 		return old, nil
 	}
-	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, changed: changed, active: active, count: len(keys)}
+	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, made: made}
 	for _, s := range keys {
 		if err := k.add(r, p.Name, &s); err != nil {
 			return nil, fmt.Errorf("signing key %s: %w", s.ID, err)
