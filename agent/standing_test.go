@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -88,14 +89,18 @@ func TestFullDisk(t *testing.T) {
 
 // A world is one running agent and a broker that is there or not.
 type world struct {
-	b     *fakeBroker
-	a     *agent.Agent
+	b *fakeBroker
+	a *agent.Agent
+
+	mu    sync.Mutex // protects the fields below
 	up    bool
 	dials []time.Time
 	conns []*fakeConnection
 }
 
 func (w *world) dial(_ context.Context, c *agent.Credential) (agent.Connection, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.dials = append(w.dials, time.Now())
 	switch {
 	case !w.up:
@@ -108,8 +113,20 @@ func (w *world) dial(_ context.Context, c *agent.Credential) (agent.Connection, 
 	return fc, nil
 }
 
-// drop ends all connections.
-func (w *world) drop() {
+// attempts gives when the agent has dialled since the last call.
+func (w *world) attempts() []time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	made := w.dials
+	w.dials = nil
+	return made
+}
+
+// drop ends all connections; new ones are possible or not.
+func (w *world) drop(up bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.up = up
 	for _, c := range w.conns {
 		close(c.done)
 	}
@@ -147,27 +164,28 @@ func wait(d time.Duration) {
 // times, and is back within a minute of the broker.
 func TestLongOutage(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
-		w.up, w.dials = false, nil
-		w.drop()
+		w.drop(false)
+		w.attempts()
 		const days = 3
 		wait(days * 24 * time.Hour)
 		if st := w.a.Status(); st.Phase != agent.PhaseOffline || st.Err == nil {
 			t.Errorf("%+v", st)
 		}
-		if n, least := len(w.dials), days*24*60; n < least || n > 3*least {
+		dials := w.attempts()
+		if n, least := len(dials), days*24*60; n < least || n > 3*least {
 			t.Errorf("%d attempts in %d days, want one in half a minute or so", n, days)
 		}
 		gaps := map[time.Duration]bool{}
-		for i := range w.dials[1:] {
-			gap := w.dials[i+1].Sub(w.dials[i])
+		for i := range dials[1:] {
+			gap := dials[i+1].Sub(dials[i])
 			if gaps[gap] = true; gap > time.Minute {
 				t.Errorf("no attempt for %v", gap)
 			}
 		}
-		if len(gaps) < len(w.dials)/2 {
-			t.Errorf("%d attempts, only %d different pauses: a fleet would come all at once", len(w.dials), len(gaps))
+		if len(gaps) < len(dials)/2 {
+			t.Errorf("%d attempts, only %d different pauses: a fleet would come all at once", len(dials), len(gaps))
 		}
-		w.up = true
+		w.drop(true)
 		wait(time.Minute)
 		if w.a.Status().Phase != agent.PhaseOnline {
 			t.Errorf("a minute after the broker came back: %+v", w.a.Status())
@@ -179,10 +197,9 @@ func TestLongOutage(t *testing.T) {
 func TestManyRestarts(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		for i := range 7 * 24 {
-			w.up = false
-			w.drop()
+			w.drop(false)
 			wait(time.Duration(i%50) * time.Second)
-			w.up = true
+			w.drop(true)
 			wait(time.Hour)
 			if w.a.Status().Phase != agent.PhaseOnline {
 				t.Fatalf("restart %d: %+v", i, w.a.Status())
@@ -196,7 +213,7 @@ func TestManyRestarts(t *testing.T) {
 func TestDisabledForADay(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.b.disable(true)
-		w.drop() // the broker ends the connection
+		w.drop(true) // the broker ends the connection
 		wait(5 * time.Second)
 		if w.a.Status().Phase != agent.PhaseDisabled {
 			t.Errorf("%+v", w.a.Status())
@@ -219,7 +236,7 @@ func TestNoRefusalLastsForEver(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.b.wait = math.MaxUint32
 		w.b.disable(true)
-		w.drop()
+		w.drop(true)
 		wait(time.Minute)
 		w.b.disable(false)
 		wait(time.Hour + 2*time.Minute)

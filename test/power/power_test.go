@@ -43,6 +43,9 @@ func number(t *testing.T, name string, def int) int {
 // first one. SIGNET_KILL_ROUNDS and SIGNET_KILL_SEED choose more, and others; a
 // seed fixes when the kills come, not what they hit.
 func TestAgentSurvivesKills(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a race detector in here sees nothing of the programs")
+	}
 	s := newSite(t)
 	rounds, seed := number(t, "SIGNET_KILL_ROUNDS", 10), number(t, "SIGNET_KILL_SEED", 1)
 	rng := rand.New(rand.NewPCG(uint64(seed), 0)) //nolint:gosec // repeatable on purpose
