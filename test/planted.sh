@@ -1,47 +1,62 @@
 #!/bin/sh
-# Plants twelve bugs, one build tag each, and wants the tests to find every one.
+# Plants twelve bugs and more, one build tag each, and wants the tests to find every
+# one, each for the reason that is its own.
 # Usage, from the repository's root: sh test/planted.sh [tag...]
 set -u
 GO=${GO:-go}
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+only="$*"
+sound=' ' # tests that passed without a bug
 missed=0
 
-# plant TAG PACKAGE TEST: TEST must pass without the bug's tag and fail, not break, with it.
+miss() {
+	echo "$*"
+	missed=$((missed + 1))
+}
+
+# plant TAG PACKAGE TEST REASON: TEST must pass without the bug's tag, and with it
+# fail in words that fit REASON, an extended regular expression.
 plant() {
-	tag=$1 package=$2 test=$3
+	tag=$1 package=$2 test=$3 reason=$4
 	case " $only " in "  " | *" $tag "*) ;; *) return ;; esac
-	if ! $GO vet -tags "$tag" "$package" >"$log" 2>&1; then
-		cat "$log"
-		echo "BROKEN  $tag does not compile"
-		missed=$((missed + 1))
-	elif ! $GO test -count=1 -run "$test" "$package" >"$log" 2>&1; then
-		tail -n 20 "$log"
-		echo "BROKEN  $test in $package fails without $tag"
-		missed=$((missed + 1))
-	elif $GO test -count=1 -v -tags "$tag" -run "$test" "$package" >"$log" 2>&1; then
-		grep -- '--- SKIP' "$log"
-		echo "MISSED  $tag by $test in $package"
-		missed=$((missed + 1))
+	case "$sound" in
+	*" $package:$test "*) ;;
+	*)
+		if ! $GO test -count=1 -v -run "$test" "$package" >"$log" 2>&1; then
+			tail -n 20 "$log"
+			miss "BROKEN  $test in $package fails without $tag"
+			return
+		elif ! grep -q -- '^--- PASS' "$log"; then
+			miss "BROKEN  $test in $package does not run"
+			return
+		fi
+		sound="$sound$package:$test "
+		;;
+	esac
+	if $GO test -count=1 -tags "$tag" -run "$test" "$package" >"$log" 2>&1; then
+		miss "MISSED  $tag by $test in $package"
+	elif why=$(grep -E -m 1 -- "$reason" "$log"); then
+		echo "caught  $tag by $test in $package: $(echo "$why" | sed -E 's/^ *//' | cut -c 1-120)"
 	else
-		echo "caught  $tag by $test in $package: $(grep -c -- '^ *--- FAIL' "$log") failures"
+		tail -n 20 "$log"
+		miss "BROKEN  $test in $package fails with $tag, but not because of it"
 	fi
 }
 
-only="$*"
 export SIGNET_SIM_SEEDS="${SIGNET_SIM_SEEDS:-40}"
-plant bug_replay ./test '^TestAnswerIsGoodOnce$'
-plant bug_replay ./test/sim '^TestSimulation$'
-plant planted_fsync_skipped ./broker/boltstore '^TestSynced$'
-plant bug_will ./broker/mqttd '^TestWillIsChecked(Again)?$'
-plant bug_type ./protocol/token '^TestTypes$'
-plant bug_transcript ./test/sim '^TestSimulation$'
-plant bug_successor ./test/sim '^TestSimulation$'
-plant bug_tries ./test '^TestSecondChallengeByHook$'
-plant bug_disabled ./test/sim '^TestSimulation$'
-plant bug_rebind ./test '^TestReenrolment$'
-plant bug_expiry ./test '^TestChallengeExpires$'
-plant bug_nonce ./agent '^TestGrant'
-plant bug_nonce ./test/sim '^TestSimulation$'
-plant bug_audience ./protocol/verify '^TestVerifyRefuses$'
+plant bug_replay ./test '^TestAnswerIsGoodOnce$' 'a replayed answer was granted'
+plant bug_replay ./test/sim '^TestSimulation$' 'VIOLATION .* was granted what was never committed'
+plant planted_fsync_skipped ./broker/boltstore '^TestSynced$' 'was acknowledged with .* not yet on the disk'
+plant bug_will ./broker/mqttd '^TestWillIsChecked(Again)?$' 'will .*: code 0x0, want'
+plant bug_type ./protocol/token '^TestTypes$' 'CWT access read as CWT ID: <nil>'
+plant bug_transcript ./test/sim '^TestSimulation$' 'VIOLATION the network opened a grant'
+plant bug_successor ./test/sim '^TestSimulation$' 'VIOLATION a refresh token of .* has two successors'
+plant bug_tries ./test '^TestSecondChallengeByHook$' 'always wrong: .* after .* tries'
+plant bug_disabled ./test/sim '^TestSimulation$' 'VIOLATION a login of .* was committed after its disabling'
+plant bug_rebind ./test '^TestReenrolment$' 'other key: <nil>, want exists'
+plant bug_expiry ./test '^TestChallengeExpires$' 'too late: <nil>, want expired'
+plant bug_nonce ./agent '^TestGrantRefused$' 'FAIL: TestGrantRefused/old_nonce'
+plant bug_nonce ./test/sim '^TestSimulation$' 'VIOLATION .* accepted a grant that no replica made'
+plant bug_audience ./protocol/verify '^TestVerifyRefuses$' 'FAIL: TestVerifyRefuses/audience '
 [ "$missed" -eq 0 ] || { echo "$missed missed"; exit 1; }

@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/verify"
 )
 
 // A device is honest: a real agent that enrols with a token and then runs for ever,
@@ -134,6 +135,9 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	until := time.Now().Add(anonymousLife)
 	if cred != nil {
 		claims, err := r.verifier.Verify(ctx, cred.Password)
+		if err == nil && !r.clock().Before(claims.Expires) {
+			err = verify.ErrExpired // no leeway: the connection would end at once
+		}
 		if err != nil {
 			d.w.facts.count("credential refused")
 			return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)

@@ -49,7 +49,7 @@ func TestSimulation(t *testing.T) {
 		n = min(n, 20)
 	}
 	total := inShards(t, n)
-	if t.Failed() || testing.Short() {
+	if t.Failed() {
 		return
 	}
 	if got, want := total["device in again"], n*devices; got != want {
@@ -57,7 +57,7 @@ func TestSimulation(t *testing.T) {
 	}
 	for _, what := range mustHappen {
 		t.Logf("%8d  %s", total[what], what)
-		if total[what] == 0 {
+		if total[what] == 0 && n >= seeds { // fewer may be too few
 			t.Errorf("it never happened in %d seeds: %s", n, what)
 		}
 	}
