@@ -61,8 +61,9 @@ cross: ## the agent for small boards
 	GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/signet-agent-mipsle ./agent/cmd/signet-agent
 
 .PHONY: sizes
-sizes: build cross ## sizes of the programs, in bytes
+sizes: build cross ## sizes of the programs, in bytes, and the idle agent's memory
 	@wc -c $(BIN)/* | sort -n
+	@$(GO) test -run '^$$' -bench '^BenchmarkAgent$$' -benchtime 1x ./test/bench | grep '^BenchmarkAgent'
 
 .PHONY: clean
 clean: ## remove what make made
