@@ -109,6 +109,33 @@ func TestCDDLAndStructsHaveTheSameKeys(t *testing.T) {
 	}
 }
 
+// TestCDDLNamesNoKeyTwice: the first of two would hide the second.
+func TestCDDLNamesNoKeyTwice(t *testing.T) {
+	m := matcher{rules: readCDDL(t)}
+	for name, r := range m.rules {
+		g := r.group
+		if r.typ != nil {
+			g = (*r.typ)[0].members
+		}
+		if g == nil {
+			continue
+		}
+		for _, entries := range *g {
+			seen := make(map[int64]bool)
+			for _, e := range entries {
+				if e.key == nil {
+					continue
+				}
+				if n, ok := m.number(e.key); ok && seen[n] {
+					t.Errorf("%s: key %d twice", name, n)
+				} else if ok {
+					seen[n] = true
+				}
+			}
+		}
+	}
+}
+
 func compareKeys(t *testing.T, name string, want map[int64]bool, got []member) {
 	t.Helper()
 	if len(want) != len(got) {

@@ -102,6 +102,7 @@ type tokenVector struct {
 	Class  string  `json:"class"` // "access", "id", "keys"
 	Alg    string  `json:"alg"`
 	Token  string  `json:"token"`
+	Signed string  `json:"signed,omitempty"` // CWT: the bytes that the signature covers
 	Claims string  `json:"claims,omitempty"` // JWT: the JSON
 	Fields []field `json:"fields,omitempty"` // CWT: the payload's map
 }
@@ -156,12 +157,15 @@ func signers(t *testing.T) []keyPair {
 	return []keyPair{p256(t, "signer"), ed(t, "signer ed25519"), rsa2048(t, "signer rsa")}
 }
 
-func statement(t *testing.T, by keyPair) []byte {
+func statement(t *testing.T, by keyPair) []byte { return stated(t, by, issuer, issued) }
+
+// stated is a statement of any issuer and time.
+func stated(t *testing.T, by keyPair, iss string, at int64) []byte {
 	var list []detcbor.RawMessage
 	for _, s := range signers(t) {
 		list = append(list, s.signer.Key().MarshalCOSE())
 	}
-	payload := encode(t, map[int64]any{1: issuer, 2: list, 3: x25519(t, "answer key").PublicKey().Bytes(), 4: issued})
+	payload := encode(t, map[int64]any{1: iss, 2: list, 3: x25519(t, "answer key").PublicKey().Bytes(), 4: at})
 	raw, err := token.Sign1(token.KeyStatement, payload, nil, by.signer)
 	if err != nil {
 		t.Fatal(err)
@@ -266,12 +270,13 @@ func part(t *testing.T, jws string, n int) []byte {
 }
 
 func cwt(t *testing.T, name, class, alg string, raw []byte) tokenVector {
-	payload := coseParts(t, raw)[2]
-	fs := fieldsOf(t, payload, claimNames())
-	if class == "keys" {
-		fs = nil
+	parts := coseParts(t, raw)
+	var fs []field
+	if class != "keys" {
+		fs = fieldsOf(t, parts[2], claimNames())
 	}
-	return tokenVector{Name: name, Form: "cwt", Class: class, Alg: alg, Token: hexOf(raw), Fields: fs}
+	signed := encode(t, []any{"Signature1", parts[0], []byte{}, parts[2]})
+	return tokenVector{Name: name, Form: "cwt", Class: class, Alg: alg, Token: hexOf(raw), Signed: hexOf(signed), Fields: fs}
 }
 
 // coseParts gives protected header, encoded unprotected header, payload and signature.

@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "write the vectors anew")
 func TestVectorsAreWhatTheCodeMakes(t *testing.T) {
 	for name, v := range map[string]any{
 		"messages.json": messages(t), "exchanges.json": exchanges(t), "enrolment.json": enrolment(t), "keys.json": keys(t), "tokens.json": tokens(t),
+		"grants.json": grants(t),
 	} {
 		var out bytes.Buffer
 		e := json.NewEncoder(&out)

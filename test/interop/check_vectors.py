@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 import signet_token as tok
 import signet_wire as wire
+from signet_device import Device, Unbelievable
 
 ISSUED = 1790000000  # where the vectors' clock stands
 
@@ -96,6 +97,8 @@ def tokens(c, f):
     find, anchor = tok.key_set(bytes.fromhex(f["cose_keys"])), tok.Key(bytes.fromhex(f["anchor"]))
     for v in (v for v in f["valid"] if v["form"] == "cwt"):
         claims = read_cwt(v, f, find, anchor)
+        parts = wire.decode(bytes.fromhex(v["token"])[1:])
+        c.that(wire.encode(["Signature1", parts[0], b"", parts[2]]).hex() == v["signed"], f"{v['name']}: signed bytes")
         if v["class"] == "keys":
             c.that(claims["issuer"] == f["issuer"] and claims["issued"] == ISSUED, v["name"])
             continue
@@ -182,9 +185,30 @@ def granted(c, x, body, anchor):
         c.that(tok.open_cwt(body[2], "id", s["find"])[10].hex() == x["nonce"], f"{x['name']}: ID token")
 
 
+def grants(c, f):
+    raw = bytes.fromhex
+    for v in f["grants"]:
+        d = Device("demo", "lamp-1", None)
+        d.pin, d.nonce, d.call_id, d.issuer = raw(f["pin"]), raw(f["nonce"]), raw(f["call"]), f["issuer"]
+        d.ephemeral, d.said = X25519PrivateKey.from_private_bytes(raw(f["ephemeral_private"])), wire.Transcript()
+        d.said.value = raw(f["transcript"])
+        d.anchor, d.statement, d.subject = (raw(v[k]) if k in v else None for k in ("stored_anchor", "stored_statement", "stored_subject"))
+        if d.statement:
+            d.issued = tok.open_statement(d.statement, tok.Key(d.anchor))["issued"]
+        kind, m = wire.read_message(raw(v["hex"]))
+        try:
+            c.that(kind == "grant" and m[2] == d.call_id, v["name"])
+            d.accept(m, False)
+            failure = ""
+        except Unbelievable as e:
+            failure = e.failure
+        c.that(failure == v["failure"], f"grant, {v['name']}: {failure}, want {v['failure']}")
+
+
 def main():
     folder, c = pathlib.Path(sys.argv[1]), Check()
-    for name, check in (("messages", messages), ("enrolment", enrolment), ("keys", keys), ("tokens", tokens), ("exchanges", exchanges)):
+    for name, check in (("messages", messages), ("enrolment", enrolment), ("keys", keys), ("tokens", tokens), ("exchanges", exchanges),
+                        ("grants", grants)):
         before = c.done
         check(c, json.loads((folder / f"{name}.json").read_text()))
         print(f"{name}: {c.done - before} checks")

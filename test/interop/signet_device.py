@@ -11,6 +11,7 @@ import ssl
 import time
 
 import paho.mqtt.client as mqtt
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -28,6 +29,14 @@ class Refusal(Exception):
         self.code = wire.CODES.get(detail.get(0, 0), "internal")
         self.retry_after, self.tries_left, self.versions = detail.get(1, 0), detail.get(2, 0), detail.get(3)
         super().__init__(f"{self.code}: {problem.get(-1, '')}")
+
+
+class Unbelievable(Exception):
+    """A grant that somebody else may have made, and the check that says so."""
+
+    def __init__(self, failure, why):
+        super().__init__(f"{failure}: {why}")
+        self.failure = failure
 
 
 class Link:
@@ -177,21 +186,43 @@ class Device:
 
     def accept(self, m, first):
         """Believes a grant only after every check of docs/protocol.md, section 8."""
-        if 3 not in m:
-            raise ValueError("grant is not sealed")
-        g = wire.read_body("grant-body", wire.unseal(self.ephemeral, b"signet grant v1", self.said.value, m[3]))
-        anchor = tok.Key(g[12] if 12 in g and (first or not self.anchor) else self.anchor)
+        g = self.unseal(m)
+        raw = g[12] if 12 in g and (first or not self.anchor) else self.anchor
+        if raw is None:
+            raise Unbelievable("anchor", "none")
+        try:
+            anchor = tok.Key(raw)
+        except (ValueError, TypeError, AttributeError) as e:
+            raise Unbelievable("anchor", e) from None
         if not self.pin or not anchor.thumbprint.startswith(self.pin):
-            raise ValueError("not the pinned anchor")
+            raise Unbelievable("anchor", "not the pinned one")
         statement = g.get(11, self.statement)
-        s = tok.open_statement(statement, anchor)
+        if statement is None:
+            raise Unbelievable("statement", "none")
+        try:
+            s = tok.open_statement(statement, anchor)
+        except (tok.BadToken, ValueError, TypeError, KeyError) as e:
+            raise Unbelievable("statement", e) from None
         if s["issued"] < self.issued or s["issuer"] != g[8] or self.issuer not in (None, g[8]):
-            raise ValueError("key statement is old or another pool's")
-        claims = tok.open_cwt(g[2], "id", s["find"])
-        if claims[10] != self.nonce or claims[1] != g[8] or claims[2] != g[7]:
-            raise ValueError("ID token is not for this call")
-        if self.subject not in (None, g[7]):
-            raise ValueError("subject changed")
+            raise Unbelievable("statement", "old or another issuer's")
+        try:
+            claims = tok.open_cwt(g[2], "id", s["find"])
+        except (tok.BadToken, ValueError) as e:
+            raise Unbelievable("id-token", e) from None
+        if claims.get(10) != self.nonce or claims.get(1) != g[8] or claims[2] != g[7] or not first and self.subject not in (None, g[7]):
+            raise Unbelievable("id-token", "not for this call or device")
         self.anchor, self.statement, self.subject, self.issued = anchor.cose, statement, g[7], s["issued"]
         self.session, self.refresh_token = g[4], g.get(3, self.refresh_token)
         return {"access": g[1], "life": g[5], "publish": g[9], "subscribe": g[10], "issuer": g[8], "find": s["find"], "made": claims[6]}
+
+    def unseal(self, m):
+        if 3 not in m:
+            raise Unbelievable("sealing", "open")
+        try:
+            plain = wire.unseal(self.ephemeral, b"signet grant v1", self.said.value, m[3])
+        except (InvalidTag, ValueError) as e:
+            raise Unbelievable("sealing", e) from None
+        try:
+            return wire.read_body("grant-body", plain)
+        except wire.Refused as e:
+            raise Unbelievable("body", e) from None
