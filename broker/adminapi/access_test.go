@@ -140,6 +140,11 @@ func TestPlainErrorsBecomeProblems(t *testing.T) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "fine") })
 	mux.HandleFunc("GET /pool", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such pool", http.StatusNotFound) })
+	mux.HandleFunc("GET /bare", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.WriteHeader(404)
+		io.WriteString(w, `{"title":"Not Found","status":404,"detail":"no such thing"}`)
+	})
 	mux.HandleFunc("GET /own", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(400)
@@ -152,7 +157,7 @@ func TestPlainErrorsBecomeProblems(t *testing.T) {
 		says         string
 	}{
 		{"GET", "/nothing", 404, "/api/docs"}, {"POST", "/file", 405, "not with POST"},
-		{"GET", "/pool", 404, "no such pool"}, {"GET", "/own", 400, `{"error":"invalid_request"}`}, {"GET", "/file", 200, "fine"},
+		{"GET", "/pool", 404, "no such pool"}, {"GET", "/bare", 404, "no such thing"}, {"GET", "/own", 400, `{"error":"invalid_request"}`}, {"GET", "/file", 200, "fine"},
 	} {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))

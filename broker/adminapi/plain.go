@@ -2,15 +2,16 @@ package adminapi
 
 import (
 	"bytes"
+	"encoding/json"
 	"net/http"
 	"strings"
 )
 
-const maxPlain = 256 // bytes of a plain error that become a problem's detail
+const maxPlain = 2048 // bytes of a plain error that become a problem
 
 // Problems gives handlers that answer errors in plain text (http.ServeMux,
-// http.Error) the same errors as this API: problem documents with a request id.
-// Errors in any other form pass through.
+// http.Error) or as bare problem documents the same errors as this API: problem
+// documents with a type and the request's id. Errors in any other form pass through.
 func Problems(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		r, c := identify(r)
@@ -21,6 +22,10 @@ func Problems(next http.Handler) http.Handler {
 			return
 		}
 		detail := strings.TrimSpace(out.text.String())
+		var bare Problem
+		if json.Unmarshal(out.text.Bytes(), &bare) == nil {
+			detail = bare.Detail
+		}
 		if detail == http.StatusText(out.caught) || strings.HasPrefix(detail, "404 ") {
 			detail = "no such path; what there is: " + docsPath + " and /pools/{pool}/.well-known/openid-configuration"
 		}
@@ -31,7 +36,7 @@ func Problems(next http.Handler) http.Handler {
 	})
 }
 
-// A plainCatcher holds back errors in plain text.
+// A plainCatcher holds back errors in plain text and bare problems.
 type plainCatcher struct {
 	http.ResponseWriter
 	caught int // status held back
@@ -40,7 +45,8 @@ type plainCatcher struct {
 
 // WriteHeader implements http.ResponseWriter.
 func (p *plainCatcher) WriteHeader(status int) {
-	if status >= 400 && strings.HasPrefix(p.Header().Get("Content-Type"), "text/plain") {
+	form, _, _ := strings.Cut(p.Header().Get("Content-Type"), ";")
+	if status >= 400 && (form == "text/plain" || form == "application/problem+json") {
 		p.caught = status
 		p.Header().Del("Content-Length")
 		return

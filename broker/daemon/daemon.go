@@ -275,7 +275,12 @@ func (d *Daemon) Close() error {
 	defer cancel()
 	var g errgroup.Group
 	if d.mqtt != nil {
-		g.Go(func() error { return d.mqtt.Close(ctx) })
+		g.Go(func() error {
+			if err := d.mqtt.Close(ctx); !errors.Is(err, mqttd.ErrClosed) {
+				return err
+			}
+			return nil // closed before
+		})
 	}
 	for _, s := range []*http.Server{d.https, d.health, d.ctl} {
 		if s == nil {
