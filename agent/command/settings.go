@@ -210,8 +210,12 @@ func (c *settings) learn(conn agent.Connection) {
 	c.CA = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: l.Root().Raw}))
 }
 
-// hexPin reads hex, with or without colons, of at least n bytes.
+// hexPin reads hex, with or without colons and the word SHA256 before it, of at
+// least n bytes.
 func hexPin(s string, n int) ([]byte, error) {
+	if word, rest, ok := strings.Cut(s, ":"); ok && strings.EqualFold(word, "sha256") {
+		s = rest
+	}
 	b, err := hex.DecodeString(strings.NewReplacer(":", "", " ", "").Replace(s))
 	if err != nil || len(b) < n || len(b) > 32 {
 		return nil, fmt.Errorf("%w: want %d bytes in hex", errUsage, n)
