@@ -14,7 +14,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
@@ -25,6 +24,7 @@ import (
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token/strictjson"
 )
 
 const settingsName = "agent.json"
@@ -145,12 +145,29 @@ func readSettings(d *keyfile.Dir) (settings, error) {
 	if err != nil {
 		return c, err
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&c); err != nil {
+	if c, err = parseSettings(raw); err != nil {
 		return c, fmt.Errorf("read %s: %w", filepath.Join(d.Path(), settingsName), err)
 	}
 	return c, nil
+}
+
+// maxSettings is far above any bundle of root certificates, in bytes.
+const maxSettings = 4 << 20
+
+func parseSettings(raw []byte) (c settings, err error) {
+	var device string
+	unknown, err := strictjson.Read(raw, maxSettings, strictjson.Fields{
+		"broker": &c.Broker, "device": &device, "client": &c.Client, "ca": &c.CA, "ca_fingerprint": &c.Fingerprint,
+		"anchor": &c.Anchor, "psk_file": &c.SharedKeyFile, "answer_command": &c.AnswerCommand,
+	})
+	if err != nil {
+		return c, err
+	}
+	if len(unknown) > 0 {
+		return c, fmt.Errorf("unknown member %q", unknown[0])
+	}
+	c.Device, err = ident.ParseDevice(device)
+	return c, err
 }
 
 func (c *settings) save(d *keyfile.Dir) error {
@@ -278,25 +295,6 @@ func (c *settings) dialer(a *agent.Agent) (agent.Dialer, error) {
 		}
 		return l, nil
 	}, nil
-}
-
-// answerWith runs a program for a custom challenge: the kind is its argument, the
-// parameters come as JSON on its standard input, the answer is its output without
-// the last newline.
-func answerWith(path string) agent.Solver {
-	return func(ctx context.Context, kind string, params map[string]string) ([]byte, error) {
-		in, err := json.Marshal(params)
-		if err != nil {
-			return nil, err
-		}
-		cmd := exec.CommandContext(ctx, path, kind)
-		cmd.Stdin = bytes.NewReader(in)
-		out, err := cmd.Output()
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", path, kind, err)
-		}
-		return bytes.TrimSuffix(out, []byte("\n")), nil
-	}
 }
 
 // built is when this program's source was committed, as far as it knows: it is

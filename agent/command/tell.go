@@ -14,6 +14,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol/token/strictjson"
 )
 
 // A Status is what status -o json prints. Durations are in seconds.
@@ -62,9 +63,7 @@ func report(c *settings, a *agent.Agent, now time.Time) Status {
 func look(ctx context.Context, path, socket string) (Status, error) {
 	reply, err := localapi.Call(ctx, socket, localapi.Request{Op: "status"})
 	if err == nil {
-		var st Status
-		err = json.Unmarshal(reply.Status, &st)
-		return st, err
+		return parseStatus(reply.Status)
 	}
 	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
 		return Status{}, err
@@ -84,6 +83,24 @@ func look(ctx context.Context, path, socket string) (Status, error) {
 	st := Status{Device: c.Device.String(), Broker: c.Broker, Enrolled: r.Enrolled, Issuer: r.Issuer, Phase: "stopped"}
 	if !r.Subject.IsZero() {
 		st.Subject = r.Subject.String()
+	}
+	return st, nil
+}
+
+// parseStatus passes over what a newer agent may say besides.
+func parseStatus(raw []byte) (st Status, err error) {
+	var offset strictjson.Value
+	_, err = strictjson.Read(raw, strictjson.MaxSize, strictjson.Fields{
+		"device": &st.Device, "subject": &st.Subject, "issuer": &st.Issuer, "broker": &st.Broker, "enrolled": &st.Enrolled,
+		"running": &st.Running, "phase": &st.Phase, "for": &st.For, "reason": &st.Reason, "retry_after": &st.Retry,
+		"token_left": &st.Left, "clock_offset": &offset, "warning": &st.Warning,
+	})
+	if err == nil && len(offset) > 0 {
+		st.Offset = new(int64)
+		*st.Offset, err = offset.Integer()
+	}
+	if err != nil {
+		return Status{}, fmt.Errorf("the agent's status makes no sense: %w", err)
 	}
 	return st, nil
 }

@@ -4,13 +4,12 @@
 // own user, root, and members of the groups it was told of. Anyone else gets an
 // error and no look at the request's outcome.
 //
-// It imports the standard library only, without net/http, and knows nothing of
+// It imports the standard library, without net/http, and strictjson, and knows nothing of
 // what it serves. It runs on Linux.
 package localapi
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -21,6 +20,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/signetd/signet/protocol/token/strictjson"
 )
 
 // Limits on one exchange.
@@ -147,19 +148,23 @@ func readRequest(r io.Reader) (Request, error) {
 // parseRequest refuses members that it does not know and anything behind the
 // object: a misspelt audience must not become a token for the default one.
 func parseRequest(line []byte) (Request, error) {
-	var req *Request
-	dec := json.NewDecoder(bytes.NewReader(line))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&req); err != nil {
+	var r Request
+	unknown, err := strictjson.Read(line, maxRequest, strictjson.Fields{"op": &r.Op, "type": &r.Type, "format": &r.Format, "audience": &r.Audience})
+	if err != nil {
 		return Request{}, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
-	if req == nil {
-		return Request{}, fmt.Errorf("%w: null", ErrRequest)
+	if len(unknown) > 0 {
+		return Request{}, fmt.Errorf("%w: unknown member %q", ErrRequest, unknown[0])
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return Request{}, fmt.Errorf("%w: more than one object", ErrRequest)
-	}
-	return *req, nil
+	return r, nil
+}
+
+// parseReply passes over what a newer agent may say besides.
+func parseReply(raw []byte) (r Reply, err error) {
+	_, err = strictjson.Read(raw, maxReply, strictjson.Fields{
+		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "error": &r.Error, "forbidden": &r.Forbidden,
+	})
+	return r, err
 }
 
 // Call asks the agent that listens at path. Errors wrap ErrNotRunning,
@@ -183,8 +188,8 @@ func Call(ctx context.Context, path string, r Request) (Reply, error) {
 	if err := errors.Join(err, writeErr); err != nil && len(raw) == 0 {
 		return Reply{}, fmt.Errorf("ask the agent: %w", err)
 	}
-	var reply Reply
-	if err := json.Unmarshal(raw, &reply); err != nil {
+	reply, err := parseReply(raw)
+	if err != nil {
 		return Reply{}, fmt.Errorf("ask the agent: its reply makes no sense: %w", err)
 	}
 	if reply.Forbidden {

@@ -8,10 +8,10 @@ package strictjson
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -37,9 +37,11 @@ type Member struct {
 
 // Object checks the whole document and gives its top-level members in order.
 // Values share data's memory.
-func Object(data []byte) ([]Member, error) {
-	if len(data) > MaxSize {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(data), MaxSize)
+func Object(data []byte) ([]Member, error) { return object(data, MaxSize) }
+
+func object(data []byte, max int) ([]Member, error) {
+	if len(data) > max {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(data), max)
 	}
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("%w: not UTF-8", ErrMalformed)
@@ -122,9 +124,64 @@ func unquote(quoted []byte) ([]byte, error) {
 	if bytes.IndexByte(inner, '\\') < 0 {
 		return inner, nil
 	}
-	var s string
-	if err := json.Unmarshal(quoted, &s); err != nil {
-		return nil, fmt.Errorf("%w: string: %w", ErrMalformed, err)
+	out := make([]byte, 0, len(inner))
+	for len(inner) > 0 {
+		c := inner[0]
+		if c != '\\' {
+			out, inner = append(out, c), inner[1:]
+			continue
+		}
+		if len(inner) < 2 {
+			return nil, fmt.Errorf("%w: string ends in an escape", ErrMalformed)
+		}
+		if inner[1] != 'u' {
+			out, inner = append(out, unescaped(inner[1])), inner[2:]
+			continue
+		}
+		r, n := codePoint(inner)
+		out, inner = utf8.AppendRune(out, r), inner[n:]
 	}
-	return []byte(s), nil
+	return out, nil
+}
+
+// unescaped gives what a backslash and c stand for. The walker lets no other c through.
+func unescaped(c byte) byte {
+	switch c {
+	case 'b':
+		return '\b'
+	case 'f':
+		return '\f'
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	}
+	return c
+}
+
+// codePoint reads \uXXXX, or two that are a surrogate pair, and gives their length.
+// Half a pair stands for U+FFFD, as in encoding/json.
+func codePoint(b []byte) (rune, int) {
+	r := codeUnit(b)
+	if !utf16.IsSurrogate(r) {
+		return r, min(len(b), 6)
+	}
+	if pair := utf16.DecodeRune(r, codeUnit(b[min(len(b), 6):])); pair != utf8.RuneError {
+		return pair, 12
+	}
+	return utf8.RuneError, min(len(b), 6)
+}
+
+// codeUnit reads \uXXXX; -1 if there is none.
+func codeUnit(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return -1
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return -1
+	}
+	return rune(n)
 }

@@ -1,0 +1,131 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// fill gives every field of a struct another value that is not its zero.
+func fill(t *testing.T, v reflect.Value) {
+	t.Helper()
+	for i := range v.NumField() {
+		switch f := v.Field(i); f.Interface().(type) {
+		case string:
+			f.SetString("<" + strings.Repeat("é\n", i+1) + ">")
+		case bool:
+			f.SetBool(true)
+		case int64:
+			f.SetInt(int64(i + 1))
+		case *int64:
+			n := int64(-i - 1)
+			f.Set(reflect.ValueOf(&n))
+		case ident.Device:
+			d, err := ident.ParseDevice("demo:lamp")
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Set(reflect.ValueOf(d))
+		default:
+			t.Fatalf("field %s: nothing to fill it with", v.Type().Field(i).Name)
+		}
+	}
+}
+
+// No member that is written is forgotten when it is read.
+func TestFormsComeBack(t *testing.T) {
+	var c settings
+	fill(t, reflect.ValueOf(&c).Elem())
+	raw, err := json.MarshalIndent(c, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := parseSettings(raw); err != nil || got != c {
+		t.Errorf("%s\ncame back as %+v, %v", raw, got, err)
+	}
+	var st Status
+	fill(t, reflect.ValueOf(&st).Elem())
+	if raw, err = json.Marshal(st); err != nil {
+		t.Fatal(err)
+	}
+	got, err := parseStatus(raw)
+	if diff := cmp.Diff(st, got); err != nil || diff != "" {
+		t.Error(err, diff)
+	}
+}
+
+func TestParseSettingsRefuses(t *testing.T) {
+	for _, in := range []string{`{}`, `{"device":"demo"}`, `{"device":"demo:a","borker":"x"}`, `{"device":"demo:a","broker":null}`, `null`, ``, `{"device":"demo:a"} {}`} {
+		if _, err := parseSettings([]byte(in)); err == nil {
+			t.Errorf("%s was accepted", in)
+		}
+	}
+	if _, err := parseStatus([]byte(`{"clock_offset":1.5}`)); err == nil {
+		t.Error("half a second was accepted")
+	}
+}
+
+func script(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "answer")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestRunProgram(t *testing.T) {
+	large := strings.Repeat("x", 100_000) // more than a pipe holds
+	for _, tt := range []struct{ name, script, want, err string }{
+		{"reads all", "wc -c", "100000\n", ""},
+		{"reads nothing", "echo $1", "kind\n", ""},
+		{"says nothing", "cat >/dev/null", "", ""},
+		{"fails", "echo yes; exit 3", "", "exit status 3"},
+		{"is killed", "kill -9 $$", "", "killed"},
+		{"babbles", "exec yes", "", "more than 16384 bytes"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := runProgram(t.Context(), script(t, tt.script), "kind", []byte(large))
+			if string(got) != tt.want || (err == nil) != (tt.err == "") || err != nil && !strings.Contains(err.Error(), tt.err) {
+				t.Errorf("%q, %v; want %q, %q", got, err, tt.want, tt.err)
+			}
+		})
+	}
+	for _, path := range []string{"no-such-program-anywhere", "/no/such/program"} {
+		if _, err := runProgram(t.Context(), path, "kind", nil); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+}
+
+// A program, and what it started, cannot hold up the agent for longer than ctx.
+func TestRunProgramEndsWithContext(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := runProgram(ctx, script(t, "sleep 5 2>/dev/null & wait"), "kind", nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Error(err)
+	}
+}
+
+func TestLookPath(t *testing.T) {
+	dir := filepath.Dir(script(t, ""))
+	t.Setenv("PATH", ".:"+filepath.Join(dir, "none")+":"+dir)
+	if got, err := lookPath("answer"); err != nil || got != filepath.Join(dir, "answer") {
+		t.Errorf("%q, %v", got, err)
+	}
+	t.Chdir(dir)
+	t.Setenv("PATH", ".:")
+	if got, err := lookPath("answer"); err == nil {
+		t.Errorf("the working folder's %q was taken", got)
+	}
+}
