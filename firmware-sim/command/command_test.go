@@ -66,6 +66,21 @@ func TestMistakes(t *testing.T) {
 	}
 }
 
+// Help that was asked for goes to standard output; a flag that does not exist
+// costs one line and a hint.
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"run", "-h"}, {"run", "--help"}, {"report", "-h"}, {"--help"}, {"help"}} {
+		var out, log bytes.Buffer
+		if code := Main(t.Context(), args, &out, &log); code != exitOK || log.Len() > 0 || out.Len() == 0 {
+			t.Errorf("%v: code %d, %q, %q", args, code, &out, &log)
+		}
+	}
+	var out, log bytes.Buffer
+	if code := Main(t.Context(), []string{"run", "--colour"}, &out, &log); code != exitUsage || strings.Count(log.String(), "\n") != 2 {
+		t.Errorf("code %d, %q", code, &log)
+	}
+}
+
 func TestTokenAndRootsAreRead(t *testing.T) {
 	b, err := firmwaretest.NewBroker()
 	if err != nil {

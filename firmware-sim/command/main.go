@@ -105,18 +105,25 @@ func hint(err error) string {
 	return ""
 }
 
-// flags makes a flag set that prints its help to standard error.
+// flags makes a flag set whose errors are errUsage.
 func (s *session) flags(name string) *flag.FlagSet {
-	f := flag.NewFlagSet("firmware-sim "+name, flag.ContinueOnError)
-	f.SetOutput(s.err)
+	f := flag.NewFlagSet(name, flag.ContinueOnError)
+	f.SetOutput(io.Discard) // Main prints errors
+	f.Usage = func() {}
 	return f
 }
 
-func parse(f *flag.FlagSet, args []string) error {
-	if err := f.Parse(args); err != nil && !errors.Is(err, flag.ErrHelp) {
-		return fmt.Errorf("%w: %w", errUsage, err)
-	} else if err != nil {
+// parse prints help that was asked for to standard output.
+func (s *session) parse(f *flag.FlagSet, args []string) error {
+	err := f.Parse(args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprintf(s.out, "firmware-sim %s\n", f.Name())
+		f.SetOutput(s.out)
+		f.PrintDefaults()
 		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", errUsage, err)
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ func (s *session) run(ctx context.Context, args []string) error {
 	f.StringVar(&o.key, "key", "p256", "the devices' keys: p256, ed25519 or mixed")
 	f.StringVar(&o.report, "report", "", "`file` to write the report to, in JSON; - for standard output")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "limit on the whole run")
-	if err := parse(f, args); err != nil {
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
@@ -120,7 +120,7 @@ func verdict(r *fleet.Report) error {
 
 func (s *session) report(args []string) error {
 	f := s.flags("report")
-	if err := parse(f, args); err != nil {
+	if err := s.parse(f, args); err != nil {
 		return err
 	}
 	if f.NArg() != 1 {
