@@ -8,23 +8,19 @@ package oidc
 import (
 	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
-	"net/http"
-	"time"
-
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
-
-// MaxAge is how long a backend may keep a key set. A new signing key is announced
-// for at least twice as long before it signs.
-const MaxAge = 5 * time.Minute
 
 // Rings gives pools' keys.
 type Rings interface {
@@ -72,30 +68,40 @@ func discover(r *mint.Ring) ([]byte, error) {
 }
 
 func document(w http.ResponseWriter, r *http.Request, rings Rings, contentType string, body func(*mint.Ring) ([]byte, error)) {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("X-Content-Type-Options", "nosniff")
 	pool, err := ident.ParsePool(r.PathValue("pool"))
 	if err != nil {
-		http.Error(w, "no such pool", http.StatusNotFound)
+		problem(w, http.StatusNotFound, "no such pool")
 		return
 	}
 	ring, err := rings.Ring(r.Context(), pool)
 	if errors.Is(err, broker.ErrNotFound) {
-		http.Error(w, "no such pool", http.StatusNotFound)
+		problem(w, http.StatusNotFound, "no such pool")
 		return
 	}
-	if err != nil {
-		http.Error(w, "keys not available", http.StatusServiceUnavailable)
-		return
+	var raw []byte
+	if err == nil {
+		raw, err = body(ring)
 	}
-	raw, err := body(ring)
 	if err != nil {
-		http.Error(w, "keys not available", http.StatusInternalServerError)
+		problem(w, http.StatusServiceUnavailable, "keys are not available now")
 		return
 	}
 	sum := sha256.Sum256(raw)
-	h := w.Header()
 	h.Set("Content-Type", contentType)
-	h.Set("Cache-Control", "public, max-age=300")
-	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(broker.KeySetLife/time.Second)))
 	h.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(raw))
+}
+
+// problem answers with a problem (RFC 9457) that nobody keeps.
+func problem(w http.ResponseWriter, status int, detail string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	raw, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail}) // texts and a number
+	_, _ = w.Write(raw)                                                                                          // a client that went away
 }
