@@ -18,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ type broker struct {
 	rootKey  *ecdsa.PrivateKey
 	serving  atomic.Pointer[tls.Certificate]
 	disabled atomic.Bool
+	stopped  sync.Once
 }
 
 type gate struct {
@@ -145,8 +147,11 @@ func (b *broker) listen(t *testing.T) {
 		}
 	}
 	go func() { _ = b.mqtt.Serve() }()
-	t.Cleanup(func() { _ = b.mqtt.Close() })
+	t.Cleanup(b.stop)
 }
+
+// stop ends the broker, once.
+func (b *broker) stop() { b.stopped.Do(func() { _ = b.mqtt.Close() }) }
 
 // ca writes the root's file.
 func (b *broker) ca(t *testing.T) string {
@@ -167,8 +172,8 @@ func (b *broker) fingerprint() string {
 type machine struct {
 	t     *testing.T
 	env   map[string]string
-	shift time.Duration // of its clock
-	said  bytes.Buffer  // all that the program ever printed
+	shift atomic.Int64 // of its clock, in nanoseconds
+	said  bytes.Buffer // all that the program ever printed
 }
 
 func (m *machine) run(args ...string) (code int, out, errs string) {
@@ -180,7 +185,7 @@ func (m *machine) runFor(ctx context.Context, args ...string) (code int, out, er
 	var o, e bytes.Buffer
 	s := &session{
 		out: &o, err: &e, getenv: func(k string) string { return m.env[k] },
-		now: func() time.Time { return time.Now().Add(m.shift) },
+		now: func() time.Time { return time.Now().Add(time.Duration(m.shift.Load())) },
 	}
 	code = s.main(ctx, args)
 	m.said.WriteString(o.String() + e.String())

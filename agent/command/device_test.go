@@ -40,7 +40,8 @@ func TestWrongClocks(t *testing.T) {
 	for year, clock := range map[int]string{1970: "clock  wrong, which does no harm: 1970-", 2038: "clock  ok: 2038-", 2099: "clock  ok: 2099-"} {
 		b, dir := newBroker(t), folder(t)
 		shift := time.Until(time.Date(year, 1, 2, 0, 0, 0, 0, time.UTC))
-		m := &machine{t: t, shift: shift}
+		m := &machine{t: t}
+		m.shift.Store(int64(shift))
 		m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
 		if out := m.must("check", "--state", dir); !strings.Contains(out, clock) || !strings.Contains(out, "login  ok") {
 			t.Errorf("%d: %s", year, out)
@@ -176,6 +177,24 @@ func TestNotEnrolled(t *testing.T) {
 	}
 	m.fails(1, "check stopped at TLS", "give the broker's root", "check", "--state", dir)
 	m.fails(1, "no anchor", "give an enrolment token", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--ca", b.ca(t), "--state", folder(t))
+}
+
+// While the broker is away programs get the token there is, to its last seconds,
+// and none that has ended.
+func TestTokenWithoutABroker(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	stop := m.start(filepath.Join(dir, socketName), "--state", dir)
+	defer stop()
+	other := &machine{t: t}
+	token := other.must("token", "--state", dir, "--format", "cwt")
+	b.stop()
+	m.shift.Store(int64(45 * time.Minute)) // of an hour: it would renew if it could
+	if again := other.must("token", "--state", dir, "--format", "cwt"); again != token {
+		t.Error("another token without a broker")
+	}
+	m.shift.Store(int64(61 * time.Minute))
+	other.fails(1, "the agent says", "signet-agent status", "token", "--state", dir, "--format", "cwt")
 }
 
 // Programs elsewhere find the agent by its socket, without its folder.

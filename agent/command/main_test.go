@@ -155,7 +155,7 @@ func TestAsksTheRunningAgent(t *testing.T) {
 			if r.Op == "status" {
 				return localapi.Reply{Status: json.RawMessage(`{"device":"demo:a","running":true,"phase":"disabled","for":2,"reason":"refused: device disabled"}`)}
 			}
-			return localapi.Reply{Token: []byte(r.Type + "/" + r.Format + "/" + r.Audience)}
+			return localapi.Reply{Token: r.Type + "/" + r.Format + "/" + r.Audience}
 		})
 	}()
 	if code, out, errs := run(t, "token", "--state", dir, "--audience", "x"); code != 0 || out != "access/jwt/x\n" {

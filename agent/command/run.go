@@ -175,12 +175,16 @@ func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 		if err != nil {
 			return localapi.Reply{Error: err.Error()}
 		}
-		return localapi.Reply{Token: []byte(text), Life: int64(left / time.Second)}
+		return localapi.Reply{Token: text, Life: int64(left / time.Second)}
 	}
 	return localapi.Reply{Error: fmt.Sprintf("no such request %q", r.Op)}
 }
 
-// token gives the token at hand, or gets one, with at least a third of its life left.
+// leastLeft is the life that a token must have left to be given away.
+const leastLeft = 10 * time.Second
+
+// token gives the token at hand, or gets one, with at least a third of its life
+// left; with less only while the broker cannot be reached.
 func (w *watch) token(ctx context.Context, r localapi.Request) (text string, left time.Duration, err error) {
 	ask, err := asked(r)
 	if err != nil {
@@ -199,19 +203,33 @@ func (w *watch) token(ctx context.Context, r localapi.Request) (text string, lef
 		g = w.agent.Current()
 	}
 	if g == nil || g.Left(w.now()) < g.Life/3 {
-		if link == nil {
-			return "", 0, errors.New("the broker cannot be reached just now")
-		}
-		if ask == nil {
-			ask = &agent.Ask{}
-		}
-		if g, err = w.agent.Renew(ctx, link, *ask); err != nil {
+		fresh, err := w.renew(ctx, link, ask)
+		switch {
+		case err == nil:
+			w.keep(key, fresh)
+			g = fresh
+		case g == nil || g.Left(w.now()) < leastLeft || refused(err):
 			return "", 0, err
-		}
-		w.keep(key, g)
+		} // without a broker an old token is better than none
 	}
 	text, err = spell(g, r.Type)
 	return text, g.Left(w.now()), err
+}
+
+func (w *watch) renew(ctx context.Context, link agent.Link, ask *agent.Ask) (*agent.Grant, error) {
+	if link == nil {
+		return nil, errors.New("the broker cannot be reached just now")
+	}
+	if ask == nil {
+		ask = &agent.Ask{}
+	}
+	return w.agent.Renew(ctx, link, *ask)
+}
+
+// refused tells a broker's word, true or false, from its silence.
+func refused(err error) bool {
+	var r *protocol.Refusal
+	return errors.As(err, &r) || errors.Is(err, agent.ErrGrant)
 }
 
 // maxSpecial bounds the tokens with special wishes at hand. Chosen arbitrarily.

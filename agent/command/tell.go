@@ -183,7 +183,7 @@ func (s *session) token(ctx context.Context, args []string) error {
 	}
 	reply, err := localapi.Call(ctx, socket, r)
 	if err == nil {
-		fmt.Fprintln(s.out, string(reply.Token))
+		fmt.Fprintln(s.out, reply.Token)
 		return nil
 	}
 	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {

@@ -52,8 +52,8 @@ type Request struct {
 
 // A Reply has a token or a status, or says why not.
 type Reply struct {
-	Token  []byte          `json:"token,omitempty"`
-	Life   int64           `json:"life,omitempty"` // seconds the token is still good
+	Token  string          `json:"token,omitempty"` // a JWT, or a CWT in base64url
+	Life   int64           `json:"life,omitempty"`  // seconds the token is still good
 	Status json.RawMessage `json:"status,omitempty"`
 	Error  string          `json:"error,omitempty"`
 	// Forbidden says that the error is about who asks.

@@ -46,10 +46,10 @@ func TestCall(t *testing.T) {
 		if r.Op != "token" {
 			return Reply{Error: "only tokens"}
 		}
-		return Reply{Token: []byte(r.Audience), Life: 5}
+		return Reply{Token: r.Audience, Life: 5}
 	})
 	got, err := Call(t.Context(), path, Request{Op: "token", Audience: "a"})
-	if err != nil || string(got.Token) != "a" || got.Life != 5 {
+	if err != nil || got.Token != "a" || got.Life != 5 {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := Call(t.Context(), path, Request{Op: "x"}); err == nil || !strings.Contains(err.Error(), "only tokens") {

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 	if errors.Is(err, ErrForbidden) {
 		fmt.Print("forbidden: ")
 	}
-	fmt.Print(string(reply.Token), err)
+	fmt.Print(reply.Token, err)
 }
 
 const stranger = 65534 // nobody
@@ -70,7 +70,7 @@ func TestOtherUsers(t *testing.T) {
 			path := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
 			serveAt(t, path, tt.shared, []uint32{group}, func(context.Context, Request) Reply {
 				asked = true
-				return Reply{Token: []byte("secret")}
+				return Reply{Token: "secret"}
 			})
 			got := askAs(t, program, path, tt.gid, tt.groups...)
 			if !strings.HasPrefix(got, tt.want) || asked != strings.HasPrefix(tt.want, "secret") {
