@@ -18,6 +18,9 @@ import (
 
 const onceTimeout = 40 * time.Second // for one connection and one call
 
+// maxCA bounds the CA file, which the settings keep, in bytes: dozens of roots.
+const maxCA = 32 << 10
+
 type enrolFlags struct {
 	broker, pool, name, token, ca, fingerprint, anchor, key, psk, state, client, answer string
 }
@@ -90,6 +93,9 @@ func (o *enrolFlags) settings() (*settings, error) {
 		raw, err := os.ReadFile(o.ca)
 		if err != nil {
 			return nil, fmt.Errorf("read the CA file: %w", err)
+		}
+		if len(raw) > maxCA {
+			return nil, fmt.Errorf("%w: the CA file has %d bytes, at most %d: give the one root that the broker's certificate comes from, or no --ca for the system's", errUsage, len(raw), maxCA)
 		}
 		c.CA = string(raw)
 	}

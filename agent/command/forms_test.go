@@ -75,6 +75,25 @@ func TestParseSettingsRefuses(t *testing.T) {
 	}
 }
 
+func FuzzSettings(f *testing.F) {
+	f.Add([]byte(`{"broker":"mqtts://b","device":"demo:a","ca":"-----BEGIN CERTIFICATE-----","anchor":"00"}`))
+	f.Add([]byte(`{"device":"demo:a","device":"demo:b"}`))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		c, err := parseSettings(raw)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := parseSettings(again); err != nil || got != c {
+			t.Errorf("%s came back as %+v, %v", again, got, err)
+		}
+		_, _ = c.trust(nil)
+	})
+}
+
 func script(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "answer")

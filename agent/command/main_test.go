@@ -33,6 +33,10 @@ func TestArguments(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
 	t.Setenv("XDG_STATE_HOME", "")
 	t.Setenv("STATE_DIRECTORY", "")
+	large := filepath.Join(t.TempDir(), "all-roots.pem")
+	if err := os.WriteFile(large, bytes.Repeat([]byte("\n"), maxCA+1), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		args string
 		code int
@@ -56,6 +60,7 @@ func TestArguments(t *testing.T) {
 		{"status -o yaml", 2, "text or json"},
 		{"enroll --broker mqtts://h --pool demo --name a --key file:rsa", 2, "only file"},
 		{"enroll --broker mqtts://h --pool demo --name a --ca /nonexistent", 1, "CA file"},
+		{"enroll --broker mqtts://h --pool demo --name a --ca " + large, 2, "at most 32768"},
 		{"enroll --broker mqtts://h --pool demo --name a --token @/nonexistent", 1, "enrolment token"},
 		{"enroll --broker mqtts://u:p@h --pool demo --name a", 1, "mqtts://"},
 		{"enroll --broker mqtts://h --pool demo --name a --anchor zz", 2, "16 bytes in hex"},
