@@ -115,6 +115,17 @@ func TestWillIsChecked(t *testing.T) {
 			r.closed()
 		}
 	}
+	// The protocol's own topics take no will, whatever the grant says.
+	f.gate.mu.Lock()
+	f.gate.grants[device(t, "p:g")] = topic.Grant{Publish: filters(t, "#", "signet/#"), Retain: true}
+	f.gate.mu.Unlock()
+	for will, want := range map[string]byte{"signet/v1/p:g/rq": 0x87, "signet/v1/p:m/rs": 0x87, "signet/x": 0x87, "devices/p/m/gone": 0} {
+		p := as("p:g", 5)
+		p.will = will
+		if _, code := f.connect(p); code != want {
+			t.Errorf("will %q with a grant for all: code %#x, want %#x", will, code, want)
+		}
+	}
 	for _, name := range []string{"devices/p/n/x", "signet/v1/" + anonA + "/rq", "signet/v1/" + anonA + "/rs"} {
 		for version, want := range map[byte]byte{4: 5, 5: 0x87} {
 			if _, code := f.connect(connectPacket{version: version, id: anonA, will: name}); code != want {
@@ -236,6 +247,25 @@ func TestTakeover(t *testing.T) {
 	if n := f.Count(); n != 2 {
 		t.Errorf("%d connections, want 2", n)
 	}
+}
+
+// M5: a gate that looks at the password alone lets nobody in under another's name.
+func TestUserNameIsTheDevices(t *testing.T) {
+	f := start(t, func(c *Config, fx *fixture) { c.Gate = passwordGate{fx.gate} })
+	for user, want := range map[string]byte{"p:n": 0, "p:n/2": 0, "p:m": 0x86, "p:n/3": 0x86, "p": 0x86, "anyone": 0x86} {
+		p := as("p:n", 5)
+		p.id, p.user = "p:n/2", user
+		if _, code := f.connect(p); (code == 0) != (want == 0) {
+			t.Errorf("user name %q: code %#x, want %#x", user, code, want)
+		}
+	}
+}
+
+type passwordGate struct{ Gate }
+
+func (g passwordGate) Admit(ctx context.Context, c Connect) (Session, error) {
+	c.UserName = strings.TrimPrefix(string(c.Password), "token-")
+	return g.Gate.Admit(ctx, c)
 }
 
 // M5, in-flight part: what waited for a client that went isn't kept for the next.
