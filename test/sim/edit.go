@@ -11,7 +11,6 @@ import (
 
 // The edit's field numbers (protocol/signet.cddl).
 const (
-	fieldType      = 1
 	fieldSealTo    = 7
 	fieldBody      = 3 // of a refresh
 	fieldChallenge = 4 // the body of a challenge
@@ -31,27 +30,43 @@ func (n *network) edit(p parcel) []byte {
 		return p.raw
 	}
 	other := n.history[p.c.dice.roll(len(n.history))].raw
-	if _, ok := m.(*protocol.Start); ok && p.c.dice.roll(2) == 0 {
-		mine, err := detcbor.Marshal(n.mine.PublicKey().Bytes())
-		if err != nil {
-			return p.raw
-		}
-		n.w.facts.count("key to seal to swapped")
-		return change(p.raw, func(f map[int64]detcbor.RawMessage) { f[fieldSealTo] = mine })
+	if !p.reply && m.Type() != protocol.TypeAnswer && p.c.dice.roll(2) == 0 {
+		return n.sealToMe(p.raw, m.Type())
 	}
 	inner := map[protocol.Type]int64{protocol.TypeChallenge: fieldChallenge, protocol.TypeRefresh: fieldBody}[m.Type()]
 	if inner == 0 || p.c.dice.roll(2) == 0 {
 		return n.editFields(p.c.dice, p.raw, other)
 	}
 	return change(p.raw, func(f map[int64]detcbor.RawMessage) {
-		var body []byte
-		if detcbor.Unmarshal(f[inner], &body) != nil {
-			return
-		}
-		if b, err := detcbor.Marshal(n.editFields(p.c.dice, body, other)); err == nil {
-			f[inner] = b
-		}
+		changeInside(f, inner, func(body []byte) []byte { return n.editFields(p.c.dice, body, other) })
 	})
+}
+
+// sealToMe puts the network's key into a start, an enrolment or a refresh.
+func (n *network) sealToMe(raw []byte, t protocol.Type) []byte {
+	mine, err := detcbor.Marshal(n.mine.PublicKey().Bytes())
+	if err != nil {
+		return raw
+	}
+	n.w.facts.count("key to seal to swapped")
+	swap := func(raw []byte) []byte {
+		return change(raw, func(f map[int64]detcbor.RawMessage) { f[fieldSealTo] = mine })
+	}
+	if t != protocol.TypeRefresh {
+		return swap(raw)
+	}
+	return change(raw, func(f map[int64]detcbor.RawMessage) { changeInside(f, fieldBody, swap) })
+}
+
+// changeInside changes the message in a byte string of f.
+func changeInside(f map[int64]detcbor.RawMessage, at int64, change func([]byte) []byte) {
+	var inner []byte
+	if detcbor.Unmarshal(f[at], &inner) != nil {
+		return
+	}
+	if b, err := detcbor.Marshal(change(inner)); err == nil {
+		f[at] = b
+	}
 }
 
 // editFields drops, swaps with another message's or adds one field.

@@ -246,6 +246,13 @@ func (f *facts) isMade(g *protocol.Grant) bool {
 	return f.made[g.Call()][sha256.Sum256(g.Sealed)]
 }
 
+// isDisabled reports whether a disabling of the device is committed.
+func (f *facts) isDisabled(id ident.Device) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.disabled[id]
+}
+
 // accepted notes that who took the last reply of a call for a grant.
 func (f *facts) accepted(who string, call protocol.CallID, reply []byte) {
 	f.mu.Lock()

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/sha256"
@@ -191,6 +192,7 @@ type overheard struct {
 	said protocol.Transcript
 	base protocol.Transcript // before the last challenge's answer
 	seal []byte
+	ours bool // a message of the call asked to seal to the network
 }
 
 // A network carries messages, honestly when calm and otherwise as badly as it can.
@@ -327,12 +329,13 @@ func (n *network) overhear(p parcel) {
 	case *protocol.Grant:
 		n.pry(p.c.owner, o, m)
 	}
+	o.ours = o.ours || bytes.Equal(o.seal, n.mine.PublicKey().Bytes())
 }
 
-// pry tries to open a grant with the network's own key.
+// pry tries to open a grant with the network's own key, if it may be sealed to that.
 func (n *network) pry(owner string, o *overheard, g *protocol.Grant) {
 	seen := sha256.Sum256(g.Sealed)
-	if n.tried[seen] || !n.w.facts.isMade(g) {
+	if !o.ours || n.tried[seen] || !n.w.facts.isMade(g) {
 		return
 	}
 	n.tried[seen] = true

@@ -26,7 +26,7 @@ import (
 const (
 	devices  = 5
 	replicas = 2
-	chaos    = 6 * time.Minute
+	chaos    = 5 * time.Minute
 	// recovery is how long a device may take to be in again: its token's life, if a
 	// jump of its clock lets it believe in the token for ever, and a few backoffs.
 	recovery   = accessLife + 4*time.Minute
@@ -176,7 +176,7 @@ func (w *World) misfortune() {
 		case 0:
 			w.operate(func(ctx context.Context) { _, _ = w.dir.DisableDevice(ctx, d.id) }) // it may not be enrolled yet
 		case 1, 2, 3:
-			w.operate(func(ctx context.Context) { _, _ = w.dir.EnableDevice(ctx, d.id) })
+			w.operate(func(ctx context.Context) { _, _ = w.dir.EnableDevice(ctx, w.disabled(d).id) })
 		case 4:
 			w.fail(w.replicas[dice.roll(len(w.replicas))], 0)
 		case 5:
@@ -200,6 +200,14 @@ func (w *World) misfortune() {
 			}
 		}
 	}
+}
+
+// disabled gives a device that is disabled, or d if none is.
+func (w *World) disabled(d *device) *device {
+	if i := slices.IndexFunc(w.devices, func(d *device) bool { return w.facts.isDisabled(d.id) }); i >= 0 {
+		return w.devices[i]
+	}
+	return d
 }
 
 // operate lets an operator do something, at his own pace.
