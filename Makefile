@@ -30,16 +30,21 @@ staticcheck: ## staticcheck, at a pinned version
 	$(GO) run $(STATICCHECK) ./...
 
 .PHONY: test
-test: build ## every test there is
-	$(GO) test ./...
+test: build ## every test there is; installs what they need and lack
+	@sh test/setup.sh test
+	$(GO) test -timeout 20m ./...
 
 .PHONY: demo
 demo: ## the five-minute tour, by itself
+	@sh test/setup.sh demo
 	@bash test/demo/demo.sh
 
+# Not those that watch programs of their own, which are built without the detector.
+RACELESS := /test/(bench|interop|kill|power)$$
 .PHONY: race
-race: ## the tests under the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race -short ./...
+race: ## the tests under the race detector
+	@sh test/setup.sh race
+	CGO_ENABLED=1 $(GO) test -race -short -vet=off -skip '^TestScripts$$' $$($(GO) list ./... | grep -vE '$(RACELESS)')
 
 .PHONY: planted
 planted: ## every planted bug must turn its test red

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs every fuzz target of the module for the given time, two at a time.
+# Runs every fuzz target of the module for the given time, one more at a time than
+# there are cores: each begins with a build that does not fill one.
 set -eu
 time=${1:-30s}
 list=$(mktemp)
@@ -11,7 +12,7 @@ for dir in $(go list -f '{{.Dir}}' ./...); do
 done >"$list"
 echo "$(wc -l <"$list") fuzz targets, $time each"
 # Minimising is cut short: with its default of a minute it eats the whole budget.
-xargs -P 2 -L 1 sh -c '
+xargs -P "$(($(nproc) + 1))" -L 1 sh -c '
 	out=$(go test -run "^$" -fuzz "^$2\$" -fuzztime "$0" -fuzzminimizetime 20x -parallel 1 "$1" 2>&1) || { echo "$out"; echo "FAIL $2"; exit 255; }
 	echo "ok   $2 $(echo "$out" | grep -oE "execs: [0-9]+" | tail -1)"
 ' "$time" <"$list"
