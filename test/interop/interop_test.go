@@ -68,6 +68,7 @@ func judge(t *testing.T, out []byte, lenient ...string) {
 			t.Errorf("%s %s: accepted", v.Form, v.Name)
 		}
 	}
+	t.Logf("accepted %v, kinds of tampered tokens refused %v", accepted, refused)
 	for _, form := range []string{"jwt", "cwt"} {
 		if accepted[form] < 3 || refused[form] < 10 {
 			t.Errorf("%s: %d accepted and %d kinds refused, want at least 3 and 10", form, accepted[form], refused[form])
