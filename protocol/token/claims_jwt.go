@@ -1,6 +1,7 @@
 package token
 
 import (
+	"encoding"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -96,7 +97,7 @@ func (r *jwtReader) registered(name string, value strictjson.Value) (err error) 
 	case "iss":
 		c.Issuer, err = value.Text()
 	case "sub":
-		err = parseJSON(value, c.Subject.UnmarshalText)
+		err = parseJSON(value, &c.Subject)
 	case "aud":
 		c.Audience, err = value.Text()
 	case "exp":
@@ -127,13 +128,13 @@ func (r *jwtReader) private(name string, value strictjson.Value) (err error) {
 	case "token_use":
 		c.Use, err = value.Text()
 	case "origin_jti":
-		err = parseJSON(value, c.OriginID.UnmarshalText)
+		err = parseJSON(value, &c.OriginID)
 	case "auth_time":
 		c.AuthTime, err = jsonTime(value)
 	case "signet:pool":
-		err = parseJSON(value, r.pool.UnmarshalText)
+		err = parseJSON(value, &r.pool)
 	case "signet:device":
-		err = parseJSON(value, r.name.UnmarshalText)
+		err = parseJSON(value, &r.name)
 	case "signet:groups":
 		c.Groups, err = value.Texts()
 	case "signet:roles":
@@ -146,12 +147,12 @@ func (r *jwtReader) private(name string, value strictjson.Value) (err error) {
 	return err
 }
 
-func parseJSON(value strictjson.Value, parse func([]byte) error) error {
-	s, err := value.Text()
+func parseJSON(value strictjson.Value, into encoding.TextUnmarshaler) error {
+	s, err := value.Chars()
 	if err != nil {
 		return err
 	}
-	return parse([]byte(s))
+	return into.UnmarshalText(s)
 }
 
 func jsonTime(value strictjson.Value) (time.Time, error) {
@@ -163,11 +164,11 @@ func jsonTime(value strictjson.Value) (time.Time, error) {
 }
 
 func jsonBytes(value strictjson.Value) ([]byte, error) {
-	s, err := value.Text()
+	s, err := value.Chars()
 	if err != nil {
 		return nil, err
 	}
-	return decodeBase64("value", []byte(s))
+	return decodeBase64("value", s)
 }
 
 // jsonConfirmation reads cnf, which has exactly the one member jkt.

@@ -113,6 +113,9 @@ func (v *Verifier) verify(ctx context.Context, raw []byte, class token.Class) (*
 // firstCWT is the tag that every CWT starts with; no JWT and no base64 does.
 const firstCWT = 0xd2
 
+// strictBase64 never changes.
+var strictBase64 = base64.RawURLEncoding.Strict()
+
 func parse(raw []byte, class token.Class, lookup token.Lookup) (*token.Claims, error) {
 	if len(raw) > 2*token.MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(raw))
@@ -125,7 +128,7 @@ func parse(raw []byte, class token.Class, lookup token.Lookup) (*token.Claims, e
 	case bytes.ContainsAny(raw, "\r\n"):
 		return nil, fmt.Errorf("%w: line break in base64url", ErrMalformed)
 	}
-	cwt, err := base64.RawURLEncoding.Strict().AppendDecode(nil, raw)
+	cwt, err := strictBase64.AppendDecode(nil, raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: neither a JWT nor a CWT: %w", ErrMalformed, err)
 	}

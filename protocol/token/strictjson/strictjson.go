@@ -86,11 +86,16 @@ func (v Value) Array() ([]Value, error) {
 
 // Text reads a string.
 func (v Value) Text() (string, error) {
-	if len(v) < 2 || v[0] != '"' {
-		return "", fmt.Errorf("%w: want a string", ErrMalformed)
-	}
-	s, err := unquote(v)
+	s, err := v.Chars()
 	return string(s), err
+}
+
+// Chars is Text whose bytes may share the document's memory.
+func (v Value) Chars() ([]byte, error) {
+	if len(v) < 2 || v[0] != '"' {
+		return nil, fmt.Errorf("%w: want a string", ErrMalformed)
+	}
+	return unquote(v)
 }
 
 // Texts reads an array of strings.

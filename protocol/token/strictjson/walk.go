@@ -3,6 +3,7 @@ package strictjson
 import (
 	"bytes"
 	"fmt"
+	"strings"
 )
 
 // A walker reads one document (RFC 8259) from left to right. With keep set it
@@ -85,12 +86,28 @@ func (w *walker) object(depth int) error {
 	}
 	w.pos++
 	if w.keep && depth == 1 {
-		w.members = make([]Member, len(members))
-		for i, m := range members {
-			w.members[i] = Member{string(m.name), m.value}
-		}
+		w.members = named(members)
 	}
 	return nil
+}
+
+// named gives the members with names of their own, which share one allocation.
+func named(members []pair) []Member {
+	length := 0
+	for _, m := range members {
+		length += len(m.name)
+	}
+	var all strings.Builder
+	all.Grow(length)
+	for _, m := range members {
+		all.Write(m.name)
+	}
+	out, rest := make([]Member, len(members)), all.String()
+	for i, m := range members {
+		out[i] = Member{rest[:len(m.name)], m.value}
+		rest = rest[len(m.name):]
+	}
+	return out
 }
 
 // A pair is a Member whose name still shares the document's memory.
