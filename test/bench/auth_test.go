@@ -21,8 +21,8 @@ import (
 )
 
 const (
-	fleet   = 512 // devices, each authenticated once in a window
-	callers = 64  // that wait at the same time
+	batch   = 2048 // devices, each authenticated once in a window
+	callers = 64   // that wait at the same time
 )
 
 // BenchmarkAuthentication is the broker's CPU for one authentication, start and
@@ -66,20 +66,20 @@ func (c authCase) bench(b *testing.B) {
 	floor := newFloor(b, c)
 	var signet, bare meter
 	window := func() {
-		starts := make([][]byte, fleet)
+		starts := make([][]byte, batch)
 		for i, d := range devices {
 			starts[i] = d.start(b)
 		}
-		replies := make([][]byte, fleet)
+		replies := make([][]byte, batch)
 		caller := exchange.Caller{Direct: !c.sealed}
-		signet.run(b, fleet, callers, func(i int) { replies[i] = s.Exchange.Respond(b.Context(), caller, starts[i]).Message })
-		answers := make([][]byte, fleet)
-		spread(fleet, callers, func(i int) { answers[i] = devices[i].answer(b, starts[i], replies[i]) })
-		var admitted [fleet]bool
-		signet.run(b, fleet, callers, func(i int) {
+		signet.run(b, batch, callers, func(i int) { replies[i] = s.Exchange.Respond(b.Context(), caller, starts[i]).Message })
+		answers := make([][]byte, batch)
+		spread(batch, callers, func(i int) { answers[i] = devices[i].answer(b, starts[i], replies[i]) })
+		var admitted [batch]bool
+		signet.run(b, batch, callers, func(i int) {
 			admitted[i] = s.Exchange.Respond(b.Context(), caller, answers[i]).Admitted != nil
 		})
-		bare.run(b, fleet, callers, floor)
+		bare.run(b, batch, callers, floor)
 		for i, ok := range admitted {
 			if !ok {
 				b.Fatalf("device %d was refused", i)
@@ -88,7 +88,7 @@ func (c authCase) bench(b *testing.B) {
 	}
 	window() // opens the pool's keys, warms the caches
 	signet, bare = meter{}, meter{}
-	for done := 0; done < b.N; done += fleet {
+	for done := 0; done < b.N; done += batch {
 		window()
 	}
 	auths := float64(bare.ops)
@@ -113,8 +113,8 @@ func newFleet(b *testing.B, s *harness.Signet, c authCase) []*device {
 	if err != nil {
 		b.Fatal(err)
 	}
-	devices := make([]*device, fleet)
-	spread(fleet, callers, func(i int) {
+	devices := make([]*device, batch)
+	spread(batch, callers, func(i int) {
 		d := &device{name: s.Name(b, fmt.Sprintf("lamp-%d", i)), signer: newSigner(b, c.device), statement: ring.StatementID}
 		if c.sealed {
 			key, err := ecdh.X25519().GenerateKey(rand.Reader)
