@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/test/harness"
 )
 
@@ -61,6 +62,30 @@ func TestOneGrantWhateverIsReplayed(t *testing.T) {
 	for i := range granted {
 		if n := granted[i].Load(); n != 1 {
 			t.Errorf("answer %d was granted %d times", i, n)
+		}
+	}
+}
+
+// TestOnlyRequestsAreAnswered: replies, events and rubbish that are sent to a broker
+// bring a refusal at most.
+func TestOnlyRequestsAreAnswered(t *testing.T) {
+	s := harness.New(t)
+	id := protocol.CallID{1}
+	for what, m := range map[string]protocol.Message{
+		"grant":     &protocol.Grant{Head: protocol.Head{ID: id}, Open: []byte{0xa0}},
+		"challenge": &protocol.Challenge{Head: protocol.Head{ID: id}, Session: []byte{1}, Body: []byte{0xa0}},
+		"refusal":   protocol.Refuse(id, protocol.ProblemDetail{}),
+		"event":     &protocol.Event{Head: protocol.Head{ID: id}, Name: protocol.EventDisabled},
+	} {
+		raw, err := protocol.Encode(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, ask(t, s.Exchange, raw), protocol.CodeMalformed, what)
+	}
+	for _, raw := range [][]byte{nil, {}, {0xff}, []byte("hello"), make([]byte, 64<<10)} {
+		if r := s.Exchange.Respond(t.Context(), exchange.Caller{}, raw); r.Message != nil || r.Admitted != nil {
+			t.Errorf("%d bytes of rubbish: %x", len(raw), r.Message)
 		}
 	}
 }

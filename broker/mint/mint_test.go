@@ -1,0 +1,171 @@
+package mint_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/directory/directorytest"
+	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+func demo(t *testing.T) (*directorytest.World, ident.Pool) {
+	t.Helper()
+	w, err := directorytest.New()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := ident.ParsePool("demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.CreatePool(t.Context(), p); err != nil {
+		t.Fatal(err)
+	}
+	return w, p
+}
+
+// TestNothingWithoutEvidence: what auth did not make brings no token.
+func TestNothingWithoutEvidence(t *testing.T) {
+	w, _ := demo(t)
+	m, err := mint.New(mint.Config{Clients: w.Store, Keys: mint.NewKeys(w.Store, w.Sealer, w.Clock.Now), RefreshKey: make([]byte, 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range []*auth.Proven{nil, {}} {
+		if got, err := m.Login(t.Context(), p); got != nil || !errors.Is(err, mint.ErrNoEvidence) {
+			t.Errorf("login: %v, %v", got, err)
+		}
+		if got, err := m.Refreshed(t.Context(), p, broker.Session{}); got != nil || !errors.Is(err, mint.ErrNoEvidence) {
+			t.Errorf("refresh: %v, %v", got, err)
+		}
+	}
+	if _, err := mint.New(mint.Config{Clients: w.Store, Keys: mint.NewKeys(w.Store, w.Sealer, nil), RefreshKey: make([]byte, 31)}); err == nil {
+		t.Error("a refresh key of 31 bytes was taken")
+	}
+}
+
+// sealed is an auth.Opener that opens nothing: what is at rest is of no use without
+// the key-encryption key.
+type sealed struct{}
+
+func (sealed) Open(purpose string, _ []byte) ([]byte, error) {
+	return nil, errors.New("no key for " + purpose)
+}
+
+// TestSigningKeysAreSealed: the store holds no private half, and without the key
+// that seals them nothing is signed.
+func TestSigningKeysAreSealed(t *testing.T) {
+	w, p := demo(t)
+	for _, alg := range []token.Alg{token.EdDSA, token.RS256} {
+		if _, err := w.RotateKey(t.Context(), p, alg, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keys, err := w.ListKeys(t.Context(), p)
+	if err != nil || len(keys) != 3 {
+		t.Fatalf("%d keys, %v", len(keys), err)
+	}
+	for _, k := range keys {
+		der, err := w.Sealer.Open(broker.SigningKeyPurpose(p, k.ID), k.Sealed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range len(der) - 16 {
+			if bytes.Contains(k.Sealed, der[i:i+16]) {
+				t.Fatalf("%s key %s is in the clear", k.Alg, k.ID)
+			}
+		}
+		for _, other := range keys {
+			if _, err := w.Sealer.Open(broker.SigningKeyPurpose(p, other.ID), k.Sealed); (err == nil) != (other.ID == k.ID) {
+				t.Errorf("key %s opens as %s: %v", k.ID, other.ID, err)
+			}
+		}
+	}
+	if r, err := mint.NewKeys(w.Store, sealed{}, w.Clock.Now).Ring(t.Context(), p); err == nil {
+		t.Errorf("a ring without the sealing key: %+v", r)
+	}
+}
+
+// counting counts how often keys are listed.
+type counting struct {
+	*directorytest.Store
+	listed int
+	err    error
+}
+
+func (c *counting) ListSigningKeys(ctx context.Context, p ident.Pool) ([]broker.SigningKey, error) {
+	c.listed++
+	if c.err != nil {
+		return nil, c.err
+	}
+	return c.Store.ListSigningKeys(ctx, p)
+}
+
+// TestRings: keys are believed for a second, forgotten at once when told, and every
+// change makes another ring and another statement.
+func TestRings(t *testing.T) {
+	w, p := demo(t)
+	store := &counting{Store: w.Store}
+	keys := mint.NewKeys(store, w.Sealer, w.Clock.Now)
+	ring := func() *mint.Ring {
+		t.Helper()
+		r, err := keys.Ring(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	first := ring()
+	w.Clock.Advance(999 * time.Millisecond)
+	if ring() != first || store.listed != 1 {
+		t.Errorf("within a second the store was asked %d times", store.listed)
+	}
+	w.Clock.Advance(time.Millisecond)
+	if r := ring(); !bytes.Equal(r.Statement, first.Statement) || store.listed != 2 {
+		t.Errorf("nothing changed, and the statement did; asked %d times", store.listed)
+	}
+	// Two changes at one instant that leave as many keys as there were.
+	next, err := w.RotateKey(t.Context(), p, token.EdDSA, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys.Forget(p)
+	announced := ring()
+	if len(announced.Verifiers) != 2 || announced.Signer.Key().KID() != first.Signer.Key().KID() || bytes.Equal(announced.StatementID, first.StatementID) {
+		t.Errorf("after announcing: %d keys, statement %x, was %x", len(announced.Verifiers), announced.StatementID, first.StatementID)
+	}
+	if _, err := w.RetireKey(t.Context(), p, next.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	if next, err = w.RotateKey(t.Context(), p, token.EdDSA, false); err != nil {
+		t.Fatal(err)
+	}
+	keys.Forget(p)
+	found := false
+	for _, v := range ring().Verifiers {
+		found = found || v.KID() == next.ID
+	}
+	if !found {
+		t.Error("a key that took another's place at the same instant is not known")
+	}
+	keys.Forget(p)
+	if store.err = errors.New("disk"); ringFails(t, keys, p) != store.err {
+		t.Error("keys were believed although the store failed")
+	}
+}
+
+func ringFails(t *testing.T, keys *mint.Keys, p ident.Pool) error {
+	t.Helper()
+	_, err := keys.Ring(t.Context(), p)
+	for errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
+	}
+	return err
+}

@@ -1,0 +1,212 @@
+package test
+
+import (
+	"encoding/hex"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/test/harness"
+)
+
+func tokenFor(t *testing.T, s *harness.Signet, n directory.NewEnrolToken) *protocol.EnrolToken {
+	t.Helper()
+	_, text, err := s.Directory.CreateEnrolToken(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := protocol.ParseEnrolToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &tok
+}
+
+// TestEnrolmentToken: uses, expiry, preset groups and attributes, and approval.
+func TestEnrolmentToken(t *testing.T) {
+	s := harness.New(t)
+	tok := tokenFor(t, s, directory.NewEnrolToken{
+		Pool: s.Pool, Uses: 2, Life: time.Hour, Groups: []string{"lamps"}, Attributes: map[string]string{"site": "north"},
+	})
+	for _, name := range []string{"lamp-1", "lamp-2"} {
+		a := newAgent(t, s, name, harness.NewP256(t), nil)
+		if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: tok, Attributes: map[string]string{"site": "south", "model": "x"}}); err != nil {
+			t.Fatal(err)
+		}
+		d, err := s.Store.Device(t.Context(), a.Device())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"lamps"}, d.Groups); diff != "" {
+			t.Errorf("groups (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(map[string]string{"site": "north", "model": "x"}, d.Attributes); diff != "" {
+			t.Errorf("attributes (-want +got):\n%s", diff)
+		}
+	}
+	refused := func(what, name string, tok *protocol.EnrolToken, code protocol.Code) {
+		t.Helper()
+		a := newAgent(t, s, name, harness.NewP256(t), nil)
+		if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: tok}); !errors.Is(err, code) {
+			t.Errorf("%s: %v, want %q", what, err, code)
+		}
+		if _, err := s.Store.Device(t.Context(), a.Device()); (err == nil) != (code == protocol.CodePending) {
+			t.Errorf("%s: the device in the directory: %v", what, err)
+		}
+	}
+	refused("a third use of two", "lamp-3", tok, protocol.CodeDenied)
+	refused("approval", "lamp-4", tokenFor(t, s, directory.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Approve: true}), protocol.CodePending)
+	late := tokenFor(t, s, directory.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour})
+	s.Offset = time.Hour + time.Second
+	refused("an expired token", "lamp-5", late, protocol.CodeDenied)
+	other, err := ident.ParsePool("other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Directory.CreatePool(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	foreign := tokenFor(t, s, directory.NewEnrolToken{Pool: other, Uses: 1, Life: time.Hour})
+	refused("another pool's token", "lamp-6", foreign, protocol.CodeDenied)
+}
+
+// TestEnrolmentOfARegisteredKey: a key that an operator registered needs no token;
+// another key for that name, or that key for another name, does.
+func TestEnrolmentOfARegisteredKey(t *testing.T) {
+	s := harness.New(t)
+	key := harness.NewEd25519(t)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	pinned := func(c *agent.Config) { c.Pin = s.Pin(t) }
+	if _, err := newAgent(t, s, "lamp-1", key, pinned).Enrol(t.Context(), s, agent.Voucher{}); err != nil {
+		t.Error(err)
+	}
+	for name, p := range map[string]agent.Prover{"lamp-1": harness.NewEd25519(t), "lamp-2": key} {
+		if _, err := newAgent(t, s, name, p, pinned).Enrol(t.Context(), s, agent.Voucher{}); !errors.Is(err, protocol.CodeDenied) {
+			t.Errorf("%s with a key that is not its own: %v, want denied", name, err)
+		}
+	}
+}
+
+// a prover that shows one key and signs with another.
+type impostor struct {
+	agent.Prover
+	shown []byte
+}
+
+func (i impostor) PublicKey() []byte { return i.shown }
+
+// TestEnrolmentProvesPossession: of the new key and of the token; a stranger's key
+// cannot be enrolled, nor a token used that was only seen.
+func TestEnrolmentProvesPossession(t *testing.T) {
+	s := harness.New(t)
+	victim, own := harness.NewP256(t), harness.NewP256(t)
+	a := newAgent(t, s, "lamp-1", impostor{own, victim.PublicKey()}, nil)
+	if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeDenied) {
+		t.Errorf("another's key: %v, want denied", err)
+	}
+	tok := s.Token(t, 5)
+	id := s.Name(t, "lamp-2")
+	for what, key := range map[string][]byte{"no key": {0xa0}, "half a key": victim.PublicKey()[:20], "a key and more": append(victim.PublicKey(), 0)} {
+		if _, err := newAgent(t, s, "lamp-2", impostor{own, key}, nil).Enrol(t.Context(), s, agent.Voucher{Token: tok}); !errors.Is(err, protocol.CodeMalformed) {
+			t.Errorf("%s: %v, want malformed", what, err)
+		}
+	}
+	for what, proof := range map[string]func(input []byte) []byte{
+		"none":               func([]byte) []byte { return nil },
+		"nothing":            func([]byte) []byte { return make([]byte, 64) },
+		"the new key's":      func(in []byte) []byte { b, _ := own.Prove(in); return b },
+		"of another purpose": nil,
+	} {
+		k := fixed(t, s, id)
+		k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Wish: k.wish, Key: own.PublicKey(), TokenID: tok.ID()})
+		k.said = k.said.Add(k.opening)
+		k.take(ask(t, s.Exchange, k.opening))
+		possession, err := own.Prove(protocol.ProofInput(protocol.PurposeEnrol, k.said))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Proof: possession, TokenProof: possession}
+		if proof != nil {
+			a.TokenProof = proof(protocol.ProofInput(protocol.PurposeEnrolToken, k.said))
+		}
+		wantCode(t, ask(t, s.Exchange, k.encode(a)), protocol.CodeDenied, "a proof of the token that is "+what)
+	}
+	if x, err := s.Store.EnrolToken(t.Context(), s.Pool, hexID(tok)); err != nil || x.Used != 0 {
+		t.Errorf("the token has %d uses, %v", x.Used, err)
+	}
+}
+
+// TestFlowOfPoolAndClient: a client's own flow goes before its pool's.
+func TestFlowOfPoolAndClient(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	for _, f := range []string{"key", "psk"} {
+		if _, err := s.Directory.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: f, Steps: []string{f}}, true); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Directory.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: f, Flow: f, AccessLife: time.Hour}, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kind := func(client string) string {
+		k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
+		k.wish.Client = client
+		k.start()
+		return k.body.Kind
+	}
+	if got := []string{kind(""), kind("key"), kind("psk")}; !cmp.Equal(got, []string{"key", "key", "psk"}) {
+		t.Errorf("challenges %v", got)
+	}
+	if _, err := s.Directory.SetPoolFlow(t.Context(), s.Pool, "psk"); err != nil {
+		t.Fatal(err)
+	}
+	if got := []string{kind(""), kind("key"), kind("psk")}; !cmp.Equal(got, []string{"psk", "key", "psk"}) {
+		t.Errorf("challenges with another flow of the pool %v", got)
+	}
+	k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
+	k.wish.Client = "nobody"
+	wantCode(t, k.start(), protocol.CodeDenied, "a client that does not exist")
+}
+
+// TestGrantsAreSealed: an open grant goes only to whoever asked for one on a
+// connection that ends here.
+func TestGrantsAreSealed(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
+	k.wish.SealTo = nil
+	wantCode(t, k.start(), protocol.CodeDenied, "an open grant over somebody's broker")
+	direct := func(raw []byte) protocol.Message {
+		m, err := protocol.Decode(s.Exchange.Respond(t.Context(), exchange.Caller{Direct: true}, raw).Message)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	k.take(direct(k.opening))
+	answer := k.proof(key)
+	wantCode(t, ask(t, s.Exchange, answer), protocol.CodeDenied, "an open grant's answer over somebody's broker")
+	if g, ok := direct(answer).(*protocol.Grant); !ok || g.Open == nil || g.Sealed != nil {
+		t.Errorf("an open grant that was asked for: %+v", g)
+	}
+	k = newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
+	k.start()
+	if g, ok := direct(k.proof(key)).(*protocol.Grant); !ok || g.Open != nil || g.Sealed == nil {
+		t.Errorf("a sealed grant on a direct connection: %+v", g)
+	}
+	k = newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
+	k.wish.SealTo = make([]byte, 32) // of small order: everybody could open it
+	k.start()
+	if r := s.Exchange.Respond(t.Context(), exchange.Caller{}, k.proof(key)); r.Admitted != nil {
+		t.Error("a grant was sealed to a key of small order")
+	}
+}
+
+func hexID(tok *protocol.EnrolToken) string { return hex.EncodeToString(tok.ID()) }
