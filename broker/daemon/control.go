@@ -196,7 +196,9 @@ func DeleteOperator(ctx context.Context, cfg Config, name string) error {
 func createOperator(ctx context.Context, dir *directory.Directory, n adminapi.NewOperator) (adminapi.Operator, error) {
 	var life time.Duration
 	if n.Expires != nil {
-		life = time.Duration(*n.Expires)
+		if life = time.Duration(*n.Expires); life == 0 {
+			return adminapi.Operator{}, fmt.Errorf("%w: expires is 0s; leave it out for the default", broker.ErrInvalid)
+		}
 	}
 	o, secret, err := dir.CreateOperator(ctx, n.Name, life)
 	return adminapi.Operator{Name: o.Name, Token: secret, Expires: o.Expires, Created: o.Created}, err

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	domain "github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
 	broker "github.com/signetd/signet/broker/daemon"
 )
@@ -47,7 +48,7 @@ func run(ctx context.Context, environ, args []string, stdout, stderr io.Writer) 
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintln(stderr, "signetd:", err)
+	fmt.Fprintln(stderr, "signetd:", strings.TrimPrefix(err.Error(), domain.ErrInvalid.Error()+": "))
 	var next *nextError
 	switch {
 	case errors.As(err, &next):

@@ -135,7 +135,8 @@ func (a *app) enter(ctx context.Context) (adminapi.PoolClient, error) {
 		return adminapi.PoolClient{}, err
 	}
 	if len(pools) == 1 {
-		return c.In(pools[0].Name), nil
+		a.pool = pools[0].Name
+		return c.In(a.pool), nil
 	}
 	var names []string
 	for _, p := range pools {

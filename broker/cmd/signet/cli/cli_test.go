@@ -176,7 +176,9 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "polo", 2, "did you mean signet pool?"},
 		{s, "device lits", 2, "did you mean signet device list?"},
 		{s, "key retire -abc --pool demo", 2, "put -- before an argument that begins with -, as in: signet key retire -- -abc"},
-		{s, "enrollment create --uses x", 2, "want a whole number"},
+		{s, "enrollment create --uses x", 2, `--uses "x": want a whole number`},
+		{s, "enrollment create --expires 1x", 2, `--expires "1x": want such as 30d`},
+		{in, "status --server " + in.url + " --token t", 1, "has expired"}, // the profile's root is believed still
 		{s, "client update default", 2, "needs --flow or --audience"},
 		{s, "device update a", 2, "needs --attr or --group"},
 		{s, "flow create x --step key --define y", 2, "either --step or --define, not both"},

@@ -88,6 +88,7 @@ func (a *app) createDevice(s shelf[adminapi.Device]) *cobra.Command {
 	cmd.Long = "Registers a device. Without a key it is a name only, and enrols with a token later."
 	create := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		a.started = true
 		if err := notBoth(cmd, "key", "psk-file"); err != nil {
 			return err
 		}
@@ -126,6 +127,7 @@ func (a *app) updateDevice(s shelf[adminapi.Device]) *cobra.Command {
 		})
 	do := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		a.started = true
 		if err := needsOne(cmd, "attr", "group"); err != nil {
 			return err
 		}

@@ -54,8 +54,8 @@ func (a *app) createEnrollment() *cobra.Command {
 				return err
 			}
 			return a.secret(t, t.Token, "TOKEN", fmt.Sprintf(
-				"enrolment token %s: %s, until %s; it is shown only now\nwith it, on a device: signet-agent enroll --broker URL --pool POOL --name NAME --token @FILE",
-				t.ID, counted(t.Uses, "use"), stamp(&t.Expires)))
+				"enrolment token %s: %s, until %s; it is shown only now\nwith it, on a device: signet-agent enroll --broker URL --pool %s --name NAME --token @FILE",
+				t.ID, counted(t.Uses, "use"), stamp(&t.Expires), a.pool))
 		})
 	f := cmd.Flags()
 	f.IntVar(&uses, "uses", 1, "how many enrolments, 1 to 1000000")

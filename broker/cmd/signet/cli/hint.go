@@ -45,9 +45,9 @@ func flagError(cmd *cobra.Command, err error) error {
 		if strings.Contains(text[i:], "ParseBool") {
 			want = "true or false"
 		}
-		return usagef("%s: want %s", text[:i], want)
+		text = text[:i] + ": want " + want
 	}
-	return usagef("%s", regexp.MustCompile(`^invalid argument ("[^"]*") for ("[^"]*") flag: invalid duration ("[^"]*"): `).ReplaceAllString(text, "$2 $1: "))
+	return usagef("%s", regexp.MustCompile(`^invalid argument ("[^"]*") for "([^"]*)" flag: (invalid duration "[^"]*": )?`).ReplaceAllString(text, "$2 $1: "))
 }
 
 // hint gives the next step after an error of cmd, if there is an obvious one.

@@ -128,7 +128,7 @@ func (c connection) over(d connection) connection {
 	return c
 }
 
-// readToken reads the token from its file, if that is where it is.
+// readTokenFile reads the token from its file, if that is where it is.
 func (a *app) readTokenFile(c *connection) error {
 	if c.Token != "" && c.tokenFile != "" {
 		return usagef("a token and a file with a token: give one of them")
@@ -157,22 +157,12 @@ func (a *app) connection() (connection, error) {
 		return c, err
 	}
 	name := first(a.profile, a.Getenv("SIGNET_PROFILE"))
-	if name != "" || c.Server == "" || c.Token == "" {
-		path, err := a.profilePath()
-		if err != nil && name != "" {
-			return c, err
-		}
-		stored, err := readProfiles(path)
-		if err != nil {
-			return c, err
-		}
-		p, ok := stored.Profiles[first(name, stored.Current)]
-		if !ok && name != "" {
-			return c, &hintedError{usagef("there is no profile %q", name), "signet login --profile " + name + " --server URL"}
-		}
-		if c.Server == "" || c.Server == p.Server {
-			c = c.over(p)
-		}
+	p, err := a.storedConnection(name)
+	if err != nil && (name != "" || c.Server == "" || c.Token == "") {
+		return c, err
+	}
+	if c.Server == "" || c.Server == p.Server {
+		c = c.over(p)
 	}
 	if c.Server == "" {
 		return c, &hintedError{usagef("which broker?"), "signet login --server URL, or --server, or SIGNET_SERVER"}
@@ -181,6 +171,27 @@ func (a *app) connection() (connection, error) {
 		return c, &hintedError{usagef("no operator's token for %s", c.Server), "signet login --server " + c.Server + ", or --token-file, or SIGNET_TOKEN"}
 	}
 	return c, nil
+}
+
+// storedConnection gives a profile's connection: the current profile's if name is
+// empty, which may be none.
+func (a *app) storedConnection(name string) (connection, error) {
+	path, err := a.profilePath()
+	if err != nil {
+		if name == "" {
+			err = nil // nothing was asked of it
+		}
+		return connection{}, err
+	}
+	stored, err := readProfiles(path)
+	if err != nil {
+		return connection{}, err
+	}
+	p, ok := stored.Profiles[first(name, stored.Current)]
+	if !ok && name != "" {
+		return p, &hintedError{usagef("there is no profile %q", name), "signet login --profile " + name + " --server URL"}
+	}
+	return p, nil
 }
 
 func (a *app) profileNames() ([]string, error) {

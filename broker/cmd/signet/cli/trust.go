@@ -48,7 +48,7 @@ func (c connection) client() (*adminapi.Client, error) {
 	}
 	client, err := adminapi.NewClient(c.Server, c.Token, transport)
 	if err != nil {
-		return nil, usagef("--server: %v", err)
+		return nil, usagef("%v", err)
 	}
 	return client, nil
 }

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// signetd runs one command line in this process.
+func signetd(t *testing.T, environ []string, line string) (code int, out, errs string) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	code = run(t.Context(), environ, strings.Fields(line), &stdout, &stderr)
+	return code, stdout.String(), stderr.String()
+}
+
+func TestMistakesSayTheNextStep(t *testing.T) {
+	dir := t.TempDir()
+	data := filepath.Join(dir, "data")
+	if code, out, errs := signetd(t, nil, "init --data "+data); code != 0 || !strings.Contains(out, "sgnt_") || !strings.Contains(out, "signet login --server https://localhost:8443 --ca-fingerprint ") {
+		t.Fatalf("init: %d %s %s", code, out, errs)
+	}
+	typo := filepath.Join(dir, "typo.yaml")
+	if err := os.WriteFile(typo, []byte("listen:\n  mqt: :1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		env, line string
+		code      int
+		says      string
+	}{
+		{"", "sreve", 2, "did you mean signetd serve?"},
+		{"", "serve extra", 2, "\"extra\" is too many"},
+		{"", "serve --nope", 2, "see signetd serve --help"},
+		{"", "backup", 2, "signetd backup needs FILE"},
+		{"", "operator", 2, "create, delete, list"},
+		{"", "operator lits", 2, "did you mean signetd operator list?"},
+		{"", "operator create a --expires 1x", 2, "30d"},
+		{"", "init --data " + data, 1, "signetd serve --data " + data},
+		{"", "serve --data " + filepath.Join(dir, "none"), 1, "signetd init --data"},
+		{"", "serve --config " + typo, 2, `line 2, column 3: unknown key "mqt", did you mean "mqtt"?`},
+		{"", "serve --dev --config " + typo, 2, "mqtt"},
+		{"", "check-config --config " + typo, 2, "mqtt"},
+		{"", "check-config --config " + filepath.Join(dir, "none.yaml"), 2, "none.yaml"},
+		{"SIGNET_LISTEN_MQT=:1", "check-config", 2, "did you mean SIGNET_LISTEN_MQTT?"},
+		{"SIGNET_LOG_LEVEL=loud", "serve --dev", 2, "debug, info, warn or error"},
+		{"", "serve --data " + data + " --listen-mqtt foo", 2, "host:port"},
+		{"", "operator create ada --expires 0s --data " + data, 1, "signetd: expires is 0s; leave it out"},
+		{"", "operator create NO --data " + data, 1, "signetd: operator \"NO\": character 1"},
+		{"", "operator delete nobody --data " + data, 1, "not found"},
+		{"", "backup --data " + dir + " " + filepath.Join(dir, "b.tar"), 1, "say where it is with --data"},
+		{"", "restore --data " + data + " " + typo, 1, "not empty"},
+		{"", "restore --data " + filepath.Join(dir, "new") + " " + typo, 1, "try another backup"},
+	} {
+		code, out, errs := signetd(t, []string{c.env}, c.line)
+		if code != c.code || !strings.Contains(errs, c.says) || out != "" || !strings.HasPrefix(errs, "signetd: ") {
+			t.Errorf("%s signetd %s: exit %d, %q, %q; want %d and %q", c.env, c.line, code, out, errs, c.code, c.says)
+		}
+	}
+}
+
+func TestFlagsBeforeEnvironmentBeforeFile(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "signetd.yaml")
+	if err := os.WriteFile(file, []byte("data: from-file\nlisten: {mqtt: ':1', https: ':2', health: ':3'}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := &options{file: file, mqtt: ":31", environ: map[string]string{"SIGNET_LISTEN_MQTT": ":21", "SIGNET_LISTEN_HTTPS": ":22"}}
+	got, err := o.devConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Data != "from-file" || got.Listen.MQTT != ":31" || got.Listen.HTTPS != ":22" || got.Listen.Health != ":3" || got.Issuer != "https://localhost:22" {
+		t.Errorf("got %+v", got)
+	}
+}
+
+// TestEveryCommandHelpsItself: each command has an example.
+func TestEveryCommandHelpsItself(t *testing.T) {
+	for _, line := range []string{"serve", "init", "check-config", "backup", "restore", "operator create", "operator list", "operator delete", "version"} {
+		if code, out, _ := signetd(t, nil, line+" --help"); code != 0 || !strings.Contains(out, "Examples:\n  signetd "+line) {
+			t.Errorf("%s: exit %d, %s", line, code, out)
+		}
+	}
+	for _, line := range []string{"completion bash", "completion zsh", "completion fish", "version", "--version", "", "check-config"} {
+		if code, out, errs := signetd(t, nil, line); code != 0 || out == "" {
+			t.Errorf("%s: exit %d, %s", line, code, errs)
+		}
+	}
+}
+
+// TestBackUpAndBack is the whole way by command line: a data folder, its backup, and
+// another folder with the same operators.
+func TestBackUpAndBack(t *testing.T) {
+	dir := t.TempDir()
+	data, again, tar := filepath.Join(dir, "data"), filepath.Join(dir, "again"), filepath.Join(dir, "b.tar")
+	for _, line := range []string{
+		"init --data " + data, "operator create ada --expires 30d --data " + data, "backup --data " + data + " " + tar, "restore --data " + again + " " + tar,
+	} {
+		if code, _, errs := signetd(t, nil, line); code != 0 {
+			t.Fatalf("%s: %s", line, errs)
+		}
+	}
+	if _, out, _ := signetd(t, nil, "operator list --data "+again); strings.Count(out, "\n") != 3 || !strings.Contains(out, "\nada  ") || !strings.Contains(out, "\nadmin  ") {
+		t.Errorf("got %s", out)
+	}
+}
+
+func TestQuotedForAShell(t *testing.T) {
+	for in, want := range map[string]string{"/a/b.pem": "/a/b.pem", "/a b": "'/a b'", "/it's": `'/it'\''s'`, "/$(x)": "'/$(x)'"} {
+		if got := quoted(in); got != want {
+			t.Errorf("%s: got %s", in, got)
+		}
+	}
+}
