@@ -57,10 +57,14 @@ func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 	return nil, fmt.Errorf("%w: message type %d to a refresh", ErrUnexpected, reply.Type())
 }
 
-// Renew refreshes if it can and authenticates if it must.
+// Renew refreshes if it can and authenticates if it must. That a session is over
+// is no news of the device's standing; what its key gets is.
 func (a *Agent) Renew(ctx context.Context, link Link, ask Ask) (*Grant, error) {
-	g, err := a.Refresh(ctx, link, ask)
+	a.calling.Lock()
+	g, err := a.refresh(ctx, link, ask)
+	a.calling.Unlock()
 	if err == nil || !sessionOver(err) {
+		a.noteFor(ask, g, err)
 		return g, err
 	}
 	a.cfg.Log.Debug("session cannot be refreshed, authenticating", "err", err)

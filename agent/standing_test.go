@@ -1,9 +1,12 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"math"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -43,6 +46,22 @@ func TestRefusedWishKeepsTheStanding(t *testing.T) {
 type deadLink struct{}
 
 func (deadLink) RoundTrip(ctx context.Context, _ []byte) ([]byte, error) { return nil, ctx.Err() }
+
+// A session that is over is replaced without a word: nobody reads "refused" on a
+// device that is let in with its key a moment later.
+func TestSessionOverIsNoRefusal(t *testing.T) {
+	b, cfg := newFakeBroker(t), config(t)
+	var log bytes.Buffer
+	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
+	a := enrol(t, b, cfg)
+	clear(b.refresh)
+	if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(log.String(), "standing changed"); n != 1 || a.Status().Phase != agent.PhaseOnline {
+		t.Errorf("%d changes of standing, want the enrolment's:\n%s", n, &log)
+	}
+}
 
 // A disabled device asks once per attempt, not again with its key.
 func TestDisabledAsksOnce(t *testing.T) {

@@ -135,6 +135,10 @@ func (s *session) status(ctx context.Context, args []string) error {
 	return nil
 }
 
+// leastOffset is from where on people are told of a wrong clock, in seconds: the
+// broker's signed time is cut to a second, and has been on its way.
+const leastOffset = 3
+
 func (st *Status) line() string {
 	if !st.Running {
 		if st.Enrolled {
@@ -146,7 +150,7 @@ func (st *Status) line() string {
 	if st.Left > 0 {
 		out += fmt.Sprintf("; token good for %s", time.Duration(st.Left)*time.Second)
 	}
-	if st.Offset != nil && *st.Offset != 0 {
+	if st.Offset != nil && max(*st.Offset, -*st.Offset) >= leastOffset {
 		out += fmt.Sprintf("; this machine's clock is off by %s", time.Duration(*st.Offset)*time.Second)
 	}
 	if st.Reason != "" {
