@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -295,4 +296,39 @@ func FuzzReport(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// Five thousand devices fit into one process, and none costs more than it should:
+// keys, an agent and a goroutine while it is at work.
+func TestFiveThousand(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a while")
+	}
+	c, b := config(t)
+	c.Devices, c.Concurrency = 5000, 64
+	c.Keys = []firmware.Kind{firmware.Ed25519}
+	c.Scenario = fleet.Scenario{Name: "many", Steps: []fleet.Step{{Do: firmware.Enrol}}}
+	c.Progress = &heap{}
+	rep := run(t, c)
+	if !rep.OK() || rep.Enrolled != c.Devices || rep.Online != c.Devices {
+		t.Errorf("%+v", rep)
+	}
+	if _, _, most := b.Counts(); most > c.Concurrency {
+		t.Errorf("%d calls at once", most)
+	}
+	if per := c.Progress.(*heap).used / uint64(c.Devices); per > 32<<10 {
+		t.Errorf("%d bytes of heap per device, without its connection", per)
+	}
+}
+
+// heap measures what is in use when a step ends.
+type heap struct{ used uint64 }
+
+func (*heap) Begin(string, int) {}
+func (*heap) Add(int)           {}
+func (h *heap) End() {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	h.used = m.HeapAlloc
 }
