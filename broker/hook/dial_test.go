@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -65,7 +66,7 @@ func (d *dials) since() (seen []string) {
 
 func verify(t *testing.T, c *Caller, url string) error {
 	t.Helper()
-	ok, err := c.Verify(t.Context(), broker.Hook{Name: "h", URL: url, Timeout: 5 * time.Second}, auth.HookCall{ID: "1"}, "x")
+	ok, err := c.Verify(t.Context(), broker.Hook{Name: url, URL: url, Timeout: 5 * time.Second}, auth.HookCall{ID: "1"}, "x")
 	if ok || err == nil {
 		t.Errorf("%s: got %v, %v, although nothing was connected", url, ok, err)
 	}
@@ -135,8 +136,8 @@ func TestRebinding(t *testing.T) {
 		}
 		return []netip.Addr{here, public}
 	}))
-	for range 20 {
-		if err := verify(t, c, "https://hooks.example./"); err == nil {
+	for i := range 20 { // each a hook of its own: failing ones are left alone
+		if err := verify(t, c, fmt.Sprint("https://hooks.example./", i)); err == nil {
 			t.Fatal("nothing was refused")
 		}
 	}

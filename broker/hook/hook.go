@@ -5,7 +5,7 @@
 // It imports the domain, auth's words, net/http and the Standard Webhooks library.
 // It follows no redirect, dials no address that is not allowed, sends a call again
 // only when a kept connection turns out to be gone before it was read,
-// and takes no failure for a yes.
+// and takes no failure for a yes. A hook that hangs is left alone for a while.
 package hook
 
 import (
@@ -57,6 +57,7 @@ type Caller struct {
 	client  *http.Client
 	dialer  *net.Dialer
 	targets target.Policy
+	gate    *gate
 	now     func() time.Time
 }
 
@@ -65,7 +66,7 @@ var _ auth.Hooks = (*Caller)(nil)
 // New makes a Caller. Addresses that are not public are dialled only if they lie
 // in allow, and plain HTTP is spoken only with those.
 func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time) *Caller {
-	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), now: now}
+	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), gate: newGate(now), now: now}
 	c.dialer = &net.Dialer{Timeout: DefaultTimeout, Control: c.control}
 	c.client = &http.Client{
 		Transport: &http.Transport{
@@ -205,26 +206,40 @@ func (c *Caller) call(ctx context.Context, h broker.Hook, trigger string, call a
 	if err != nil {
 		return err
 	}
+	leave, err := c.gate.enter(&h)
+	if err != nil {
+		return err
+	}
+	raw, err := c.exchange(req)
+	leave(err != nil && !errors.Is(err, ErrAnswer))
+	if err != nil {
+		return err
+	}
+	return decode(raw, out)
+}
+
+// exchange sends req and reads the whole answer.
+func (c *Caller) exchange(req *http.Request) ([]byte, error) {
 	resp, err := c.client.Do(req)
 	if err != nil {
 		var u *url.Error
 		if errors.As(err, &u) {
 			err = u.Err // without the URL, which may hold a secret
 		}
-		return fmt.Errorf("call: %w", err)
+		return nil, fmt.Errorf("call: %w", err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%w: status %d", ErrAnswer, resp.StatusCode)
+		return nil, fmt.Errorf("%w: status %d", ErrAnswer, resp.StatusCode)
 	}
 	raw, err := io.ReadAll(io.LimitReader(resp.Body, MaxResponse+1))
 	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return nil, fmt.Errorf("read answer: %w", err)
 	}
 	if len(raw) > MaxResponse {
-		return fmt.Errorf("%w: more than %d bytes", ErrAnswer, MaxResponse)
+		return nil, fmt.Errorf("%w: more than %d bytes", ErrAnswer, MaxResponse)
 	}
-	return decode(raw, out)
+	return raw, nil
 }
 
 // decode reads the event with response filled in, as at Cognito, or response alone.

@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/hook"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
@@ -359,4 +361,25 @@ func TestBadSecrets(t *testing.T) {
 	}
 	h.Sealed, h.Name = []byte(exampleSecret), "other"
 	wantRefused(t, c, h)
+}
+
+// TestHangingHooksAreLeftAlone: after some calls that came to nothing the next is
+// turned away without one, and the device told to come again.
+func TestHangingHooksAreLeftAlone(t *testing.T) {
+	var calls atomic.Int32
+	c, h := newCaller(t, web(t, func(w http.ResponseWriter, r *http.Request) {
+		calls.Add(1)
+		_, _ = io.ReadAll(r.Body)
+		<-r.Context().Done()
+	}))
+	h.Timeout = 20 * time.Millisecond
+	var err error
+	for range 20 {
+		if _, err = c.Verify(t.Context(), h, fullCall(t), "42"); err == nil {
+			t.Fatal("no error")
+		}
+	}
+	if n := calls.Load(); n > 5 || !errors.Is(err, protocol.CodeBusy) {
+		t.Errorf("%d calls, the last refused with %v", n, err)
+	}
 }

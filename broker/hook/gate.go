@@ -1,0 +1,90 @@
+package hook
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// How much waiting for hooks a broker does. Anybody can open an exchange, so a hook
+// that hangs must not keep the workers that other pools' devices need.
+const (
+	MaxCalls    = 32               // of one pool's hooks at once
+	maxFailures = 5                // in a row, after which a hook is left alone
+	pause       = 10 * time.Second // for so long; then one call at a time tries it
+)
+
+// errBusy is wrapped when a hook is not called now. It tells the device to come again.
+var errBusy = fmt.Errorf("hook not called: %w", protocol.CodeBusy)
+
+// A gate lets calls to hooks through or turns them away at once.
+type gate struct {
+	now func() time.Time
+
+	mu    sync.Mutex // guards what is below
+	calls map[ident.Pool]int
+	hooks map[hookName]*record
+}
+
+type hookName struct {
+	pool ident.Pool
+	name string
+}
+
+// A record is kept of hooks that failed lately.
+type record struct {
+	failures int       // in a row
+	until    time.Time // not called before, if there are too many
+	probing  bool      // the one call that tries it again is under way
+}
+
+func newGate(now func() time.Time) *gate {
+	return &gate{now: now, calls: make(map[ident.Pool]int), hooks: make(map[hookName]*record)}
+}
+
+// enter gives a function to be called with the outcome, or an error that wraps
+// protocol.CodeBusy.
+func (g *gate) enter(h *broker.Hook) (leave func(failed bool), err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if n := g.calls[h.Pool]; n >= MaxCalls {
+		return nil, fmt.Errorf("%d calls of the pool's hooks are under way: %w", n, errBusy)
+	}
+	name := hookName{h.Pool, h.Name}
+	r := g.hooks[name]
+	probe := r != nil && r.failures >= maxFailures
+	if probe {
+		if r.probing || g.now().Before(r.until) {
+			return nil, fmt.Errorf("it failed %d times in a row: %w", r.failures, errBusy)
+		}
+		r.probing = true
+	}
+	g.calls[h.Pool]++
+	return func(failed bool) { g.leave(name, probe, failed) }, nil
+}
+
+func (g *gate) leave(name hookName, probe, failed bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.calls[name.pool]--; g.calls[name.pool] == 0 {
+		delete(g.calls, name.pool)
+	}
+	if !failed {
+		delete(g.hooks, name)
+		return
+	}
+	r := g.hooks[name]
+	if r == nil {
+		r = &record{}
+		g.hooks[name] = r
+	}
+	if probe {
+		r.probing = false
+	}
+	r.failures++
+	r.until = g.now().Add(pause)
+}

@@ -1,0 +1,97 @@
+package hook
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// gated is a gate whose clock stands still, and hooks of pools a and b.
+type gated struct {
+	*gate
+	t  *testing.T
+	at time.Time
+}
+
+func newGated(t *testing.T) *gated {
+	g := &gated{t: t, at: time.Unix(0, 0)}
+	g.gate = newGate(func() time.Time { return g.at })
+	return g
+}
+
+func (g *gated) hook(pool, name string) *broker.Hook {
+	g.t.Helper()
+	p, err := ident.ParsePool(pool)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return &broker.Hook{Pool: p, Name: name}
+}
+
+func (g *gated) in(h *broker.Hook) func(bool) {
+	g.t.Helper()
+	leave, err := g.enter(h)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return leave
+}
+
+func (g *gated) busy(h *broker.Hook, what string) {
+	g.t.Helper()
+	if leave, err := g.enter(h); leave != nil || !errors.Is(err, protocol.CodeBusy) {
+		g.t.Fatalf("%s: %v, want busy", what, err)
+	}
+}
+
+// TestPoolsWaitForThemselvesOnly: a pool whose hooks hang turns its own devices
+// away, not another's.
+func TestPoolsWaitForThemselvesOnly(t *testing.T) {
+	g := newGated(t)
+	var leave []func(bool)
+	for i := range MaxCalls {
+		leave = append(leave, g.in(g.hook("a", string(rune('a'+i%3)))))
+	}
+	g.busy(g.hook("a", "a"), "one more")
+	g.busy(g.hook("a", "z"), "another hook of the pool")
+	g.in(g.hook("b", "a"))(false)
+	for _, l := range leave {
+		l(false)
+	}
+	g.in(g.hook("a", "a"))(false)
+	if len(g.calls) != 0 || len(g.hooks) != 0 {
+		t.Errorf("%v and %v are kept of nothing", g.calls, g.hooks)
+	}
+}
+
+// TestFailingHooksAreLeftAlone: for a while, then tried by one call at a time, and
+// back in use after the first that succeeds.
+func TestFailingHooksAreLeftAlone(t *testing.T) {
+	g := newGated(t)
+	h := g.hook("a", "a")
+	for range maxFailures - 1 {
+		g.in(h)(true)
+	}
+	g.in(h)(false) // starts anew
+	for range maxFailures {
+		g.in(h)(true)
+	}
+	g.busy(h, "after failures in a row")
+	g.in(g.hook("a", "b"))(false)
+	g.at = g.at.Add(pause)
+	probe := g.in(h)
+	g.busy(h, "while one tries")
+	probe(true)
+	g.busy(h, "after it failed again")
+	g.at = g.at.Add(pause)
+	probe = g.in(h)
+	probe(false)
+	a, b := g.in(h), g.in(h)
+	a(false)
+	b(true)
+	g.in(h)(false)
+}
