@@ -1,5 +1,5 @@
 #!/bin/sh
-# Plants twelve bugs and more, one build tag each, and wants the tests to find every
+# Plants fourteen bugs, one build tag each, and wants the tests to find every
 # one, each for the reason that is its own.
 # Usage, from the repository's root: sh test/planted.sh [tag...]
 set -u
@@ -58,5 +58,8 @@ plant bug_rebind ./test '^TestReenrolment$' 'other key: <nil>, want exists'
 plant bug_expiry ./test '^TestChallengeExpires$' 'too late: <nil>, want expired'
 plant bug_nonce ./agent '^TestGrantRefused$' 'FAIL: TestGrantRefused/old_nonce'
 plant bug_nonce ./test/sim '^TestSimulation$' 'VIOLATION .* accepted a grant that no replica made'
+plant bug_skew ./test/sim '^TestSimulation$' 'VIOLATION a family of .* was refreshed after its end \(disabling\)'
+plant bug_late ./agent '^TestLateMessages$' 'FAIL: TestLateMessages/challenge_comes_twice'
+plant bug_late ./test/sim '^TestDoubled$' 'times: refused: denied'
 plant bug_audience ./protocol/verify '^TestVerifyRefuses$' 'FAIL: TestVerifyRefuses/audience '
 [ "$missed" -eq 0 ] || { echo "$missed missed"; exit 1; }

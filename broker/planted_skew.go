@@ -1,0 +1,5 @@
+//go:build bug_skew
+
+package broker
+
+const bugSkew = true
