@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync/atomic"
+	"syscall"
 
 	bolt "go.etcd.io/bbolt"
 )
@@ -201,9 +203,11 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 	}
 	if changes == 0 {
 		broken = rollback(tx)
-	} else if err := tx.Commit(); err != nil {
-		broken = fmt.Errorf("%w: %w", ErrBroken, err)
-		failPassed(batch, broken)
+	} else if err := s.commitTx(tx); err != nil {
+		failPassed(batch, err)
+		if errors.Is(err, ErrBroken) {
+			broken = err
+		}
 		return -1, broken
 	}
 	s.count(c, changes)
@@ -214,6 +218,32 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		close(r.done)
 	}
 	return -1, broken
+}
+
+// commitTx commits. When the disk is full and the file's head still points to what
+// was before, nothing has happened: ErrFull. Any other failure is ErrBroken.
+func (s *Store) commitTx(tx *bolt.Tx) error {
+	id, head := tx.ID(), 0
+	err := tx.Commit()
+	if err == nil {
+		return nil
+	}
+	seen := s.db.View(func(now *bolt.Tx) error { head = now.ID(); return nil })
+	if seen == nil && head < id && isFull(err) {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return fmt.Errorf("%w: %w", ErrBroken, err)
+}
+
+// isFull tells the errors of a disk, a quota or a limit on a file's size that is
+// used up. bbolt keeps of some errors no more than the text.
+func isFull(err error) bool {
+	for _, full := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG} {
+		if errors.Is(err, full) || strings.Contains(err.Error(), full.Error()) {
+			return true
+		}
+	}
+	return false
 }
 
 // finish writes what a batch writes once, and asks whether it may be committed.

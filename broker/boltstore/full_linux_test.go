@@ -1,0 +1,165 @@
+package boltstore
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"testing"
+
+	"github.com/signetd/signet/broker"
+)
+
+// A narrow place is where a store finds no room for a while.
+type narrow struct {
+	dir        string
+	fill, free func(t *testing.T, file string)
+}
+
+// TestFull: without room writes are refused, and say so, reads go on; with room the
+// refused ones succeed, and nothing that was acknowledged is lost.
+func TestFull(t *testing.T) {
+	for name, place := range map[string]func(*testing.T) narrow{"file size limit": sizeLimit, "small disk": smallDisk} {
+		t.Run(name, func(t *testing.T) {
+			p := place(t)
+			path := filepath.Join(p.dir, "store")
+			seedCrash(t, path)
+			s := openStore(t, path, Options{SweepEvery: -1})
+			d := addDevice(t, s, "one")
+			acked, refused := loginsUntil(t, s, d, 50)
+			if len(refused) > 0 {
+				t.Fatalf("%d refused while there was room", len(refused))
+			}
+			for range 3 {
+				p.fill(t, path)
+				more, none := loginsUntil(t, s, d, 1<<20)
+				acked = append(acked, more...)
+				if len(none) == 0 {
+					t.Fatal("the place is not narrow")
+				}
+				holdLogins(t, s, acked, none)
+				p.free(t, path)
+				for _, l := range none {
+					if _, err := s.RecordLogin(t.Context(), l); err != nil {
+						t.Fatalf("with room again: %v", err)
+					}
+				}
+				acked = append(acked, none...)
+			}
+			if err := errors.Join(s.Close(), Check(t.Context(), path)); err != nil {
+				t.Fatal(err)
+			}
+			holdLogins(t, openStore(t, path, Options{SweepEvery: -1}), acked, nil)
+		})
+	}
+}
+
+// loginsUntil records up to n logins, eight at a time, until one is refused.
+func loginsUntil(t *testing.T, s *Store, d broker.Device, n int) (acked, refused []broker.Login) {
+	t.Helper()
+	var mu sync.Mutex // guards the results
+	step := func() bool {
+		l := testLogin(d)
+		_, err := s.RecordLogin(t.Context(), l)
+		mu.Lock()
+		defer mu.Unlock()
+		if err == nil {
+			acked = append(acked, l)
+			return len(acked) < n && len(refused) == 0
+		}
+		refused = append(refused, l)
+		if !errors.Is(err, ErrFull) || errors.Is(err, ErrBroken) {
+			t.Errorf("without room: %v, want ErrFull", err)
+		}
+		return false
+	}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for step() {
+			}
+		})
+	}
+	wg.Wait()
+	return acked, refused
+}
+
+func holdLogins(t *testing.T, s *Store, acked, refused []broker.Login) {
+	t.Helper()
+	for _, l := range acked {
+		if _, err := s.Session(t.Context(), l.Session.ID); err != nil {
+			t.Fatalf("acknowledged and lost: %v", err)
+		}
+	}
+	for _, l := range refused {
+		if _, err := s.Session(t.Context(), l.Session.ID); !errors.Is(err, broker.ErrNotFound) {
+			t.Fatalf("refused, and then: %v", err)
+		}
+	}
+}
+
+// sizeLimit lets this process write no file beyond what the store has of it now.
+func sizeLimit(t *testing.T) narrow {
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
+		t.Fatal(err)
+	}
+	signal.Ignore(syscall.SIGXFSZ)
+	limit := func(t *testing.T, to syscall.Rlimit) {
+		t.Helper()
+		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		limit(t, was)
+		signal.Reset(syscall.SIGXFSZ)
+	})
+	pages := 0
+	return narrow{
+		dir: t.TempDir(),
+		fill: func(t *testing.T, _ string) {
+			pages += 40
+			limit(t, syscall.Rlimit{Cur: uint64((pages + 60) * os.Getpagesize()), Max: was.Max})
+		},
+		free: func(t *testing.T, _ string) { limit(t, was) },
+	}
+}
+
+// smallDisk mounts a disk of 2 MiB.
+func smallDisk(t *testing.T) narrow {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m,mode=700"); err != nil {
+		t.Skipf("no disk can be mounted here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	ballast := filepath.Join(dir, "ballast")
+	return narrow{
+		dir: dir,
+		fill: func(t *testing.T, _ string) {
+			f, err := os.Create(ballast)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			for block := make([]byte, 4096); err == nil; {
+				_, err = f.Write(block)
+			}
+			if !errors.Is(err, syscall.ENOSPC) {
+				t.Fatal(fmt.Errorf("fill the disk: %w", err))
+			}
+		},
+		free: func(t *testing.T, _ string) {
+			if err := os.Truncate(ballast, 0); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
