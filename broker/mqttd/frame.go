@@ -2,6 +2,7 @@ package mqttd
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -13,6 +14,7 @@ const (
 	typeConnack     = 2
 	typePublish     = 3
 	typePuback      = 4
+	typePubrel      = 6
 	typePubcomp     = 7
 	typeSubscribe   = 8
 	typeUnsubscribe = 10
@@ -77,7 +79,7 @@ func (f *framer) next(w warden) error {
 		return err
 	}
 	kind := first >> 4
-	if err := f.expected(kind); err != nil {
+	if err := f.expected(kind, first&0x0f); err != nil {
 		return err
 	}
 	f.begun = false
@@ -112,18 +114,32 @@ func (f *framer) next(w warden) error {
 	return err
 }
 
-// expected refuses what only a server sends, and anything but one CONNECT first.
-func (f *framer) expected(kind byte) error {
+// expected refuses what only a server sends, anything but one CONNECT first, and
+// flags that are not the packet's (section 2.1.3).
+func (f *framer) expected(kind, flags byte) error {
 	if (kind == typeConnect) != (f.version == 0) {
 		return &violation{ReasonProtocol, fmt.Sprintf("a packet of type %d where a CONNECT must come first and only there", kind)}
 	}
 	switch {
 	case kind == typeConnect, kind >= typePublish && kind <= typeSubscribe, kind == typeUnsubscribe, kind == typePingreq, kind == typeDisconnect:
-		return nil
 	case kind == typeAuth && f.version == 5:
-		return nil
+	default:
+		return &violation{ReasonProtocol, fmt.Sprintf("a packet of type %d from a client", kind)}
 	}
-	return &violation{ReasonProtocol, fmt.Sprintf("a packet of type %d from a client", kind)}
+	want := byte(0)
+	switch kind {
+	case typePublish:
+		want = flags // but for the third QoS
+		if flags&6 == 6 {
+			return malformed("a PUBLISH of QoS 3")
+		}
+	case typePubrel, typeSubscribe, typeUnsubscribe:
+		want = 2
+	}
+	if flags != want {
+		return malformed("a packet of type %d with flags %#x, want %#x", kind, flags, want)
+	}
+	return nil
 }
 
 // await tells the warden, once a packet, that n more bytes of it are not there yet.
@@ -152,15 +168,19 @@ func (f *framer) length(header []byte, w warden) ([]byte, int, error) {
 	return nil, 0, malformed("a remaining length of more than four bytes")
 }
 
-// connect learns the protocol level; mochi judges it and the rest.
+// connect learns the protocol level and checks the flags that mochi doesn't; the
+// rest is mochi's to judge.
 func (f *framer) connect(body []byte) error {
 	in := cursor{b: body}
 	in.text()
 	level := in.byte()
-	in.byte() // flags
+	flags := in.byte()
 	keepAlive := in.take(2)
 	if in.short || level == 0 {
 		return malformed("a CONNECT that ends early")
+	}
+	if flags&0x01 != 0 || flags&0x18 == 0x18 || flags&0x04 == 0 && flags&0x38 != 0 {
+		return malformed("a CONNECT with flags %#x: a reserved one, QoS 3, or a will's without a will", flags)
 	}
 	f.version, f.keepAlive = level, binary.BigEndian.Uint16(keepAlive)
 	return nil
@@ -193,15 +213,36 @@ func checkFilters(body []byte, v5, subscribe bool) error {
 		if n == maxFilters {
 			return &violation{ReasonQuota, fmt.Sprintf("a SUBSCRIBE or UNSUBSCRIBE with more than %d filters", maxFilters)}
 		}
-		if len(in.text()) == 0 {
+		filter := in.text()
+		if len(filter) == 0 {
 			in.short = true
 		}
 		if subscribe {
-			in.byte()
+			if err := checkOptions(filter, in.byte(), v5); err != nil {
+				return err
+			}
 		}
 	}
 	if in.short {
 		return malformed("a SUBSCRIBE or UNSUBSCRIBE that ends inside a field, or with an empty filter")
+	}
+	return nil
+}
+
+// checkOptions checks the subscription options of a filter (section 3.8.3.1; in
+// 3.1.1 there is nothing but the QoS).
+func checkOptions(filter []byte, options byte, v5 bool) error {
+	reserved := byte(0xfc)
+	if v5 {
+		reserved = 0xc0
+	}
+	switch {
+	case options&reserved != 0, options&0x03 == 0x03:
+		return malformed("subscription options %#x", options)
+	case options&0x30 == 0x30:
+		return &violation{ReasonProtocol, "a retain handling of 3"}
+	case options&0x04 != 0 && bytes.HasPrefix(filter, []byte("$share/")):
+		return &violation{ReasonProtocol, "no-local on a shared subscription"}
 	}
 	return nil
 }

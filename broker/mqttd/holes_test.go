@@ -36,14 +36,27 @@ func TestMalformedSubscribe(t *testing.T) {
 		"server's packet":         {0x90, 3, 0, 1, 0},
 		"second connect":          connectPacket{version: 5, id: anonA}.bytes(),
 		"reserved type":           {0x00, 0},
+		"reserved options":        {0x82, 7, 0, 1, 0, 0, 1, 'a', 0xc0},
+		"QoS 3 asked for":         {0x82, 7, 0, 1, 0, 0, 1, 'a', 0x03},
+		"retain handling 3":       {0x82, 7, 0, 1, 0, 0, 1, 'a', 0x30},
+		"no-local, shared":        packet(0x82, []byte{0, 1, 0}, str("$share/g/devices/p/n/#"), []byte{0x04}),
+		"subscribe flags":         {0x80, 7, 0, 1, 0, 0, 1, 'a', 0},
+		"unsubscribe flags":       {0xa0, 6, 0, 1, 0, 0, 1, 'a'},
+		"ping flags":              {0xc1, 0},
+		"publish of QoS 3":        packet(0x36, str("devices/p/n/x"), []byte{0, 9, 0}),
+		"publish release flags":   {0x60, 2, 0, 9},
+		"alias without a topic":   packet(0x30, str(""), []byte{3, 0x23, 0, 1}),
+		"publish to a wildcard":   packet(0x30, str("devices/p/n/#"), []byte{0}),
+		"publish without a topic": packet(0x30, str(""), []byte{0}),
+		"packet id zero":          packet(0x32, str("devices/p/n/x"), []byte{0, 0, 0}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := f.mustConnect(as("p:n", 5))
 			c.t = t
 			c.send(b)
 			kind, body := c.next()
-			if kind != 0xe0 || len(body) == 0 || Reason(body[0]) != ReasonMalformed && Reason(body[0]) != ReasonProtocol {
-				t.Errorf("got packet %#x %x, want a DISCONNECT", kind, body)
+			if kind != 0xe0 || len(body) == 0 || !bytes.Contains([]byte{0x81, 0x82, 0x90, 0x94}, body[:1]) {
+				t.Errorf("got packet %#x %x, want a DISCONNECT for a malformed packet, a violation, a topic or an alias", kind, body)
 			}
 			c.closed()
 		})
@@ -52,6 +65,39 @@ func TestMalformedSubscribe(t *testing.T) {
 		return f.Count() == 0 && f.mqtt.Clients.Len() == 1 // mochi's own
 	})
 	f.mustConnect(as("p:n", 5)).ping()
+}
+
+// CONNECTs that say two things at once, and 3.1.1's own options.
+func TestMalformedConnect(t *testing.T) {
+	f := start(t, nil)
+	for _, version := range []byte{4, 5} {
+		p := as("p:n", version)
+		p.will = "devices/p/n/gone"
+		for name, change := range map[string]func([]byte){
+			"reserved flag":             func(b []byte) { b[9] |= 0x01 },
+			"will of QoS 3":             func(b []byte) { b[9] |= 0x18 },
+			"QoS without a will":        func(b []byte) { b[9] = b[9]&^0x04 | 0x08 },
+			"retained without a will":   func(b []byte) { b[9] = b[9]&^0x04 | 0x20 },
+			"password without the user": func(b []byte) { b[9] &^= 0x80 },
+			"another protocol":          func(b []byte) { b[4] = 'X' },
+			"level 0":                   func(b []byte) { b[8] = 0 },
+			"level 6":                   func(b []byte) { b[8] = 6 },
+			"header flags":              func(b []byte) { b[0] |= 2 },
+		} {
+			b := p.bytes() // its length takes one byte
+			change(b)
+			r := f.dial()
+			r.send(b)
+			if kind, body, err := r.read(); err == nil && (kind != 0x20 || body[1] == 0) {
+				t.Errorf("version %d, %s: packet %#x %x", version, name, kind, body)
+			}
+			r.nc.Close()
+		}
+	}
+	c := f.mustConnect(as("p:n", 4))
+	c.send(packet(0x82, []byte{0, 7}, str("devices/p/n/#"), []byte{0x04})) // no options in 3.1.1
+	c.ended(ReasonMalformed)
+	eventually(t, "nothing is left", func() bool { return f.Count() == 0 })
 }
 
 // A panic that the checks don't know, deep inside mochi's reading loop or before
@@ -338,10 +384,10 @@ func TestLogsHoldNoPacket(t *testing.T) {
 	c := f.mustConnect(p)
 	c.publish(2, "devices/p/m/"+secret, secret)
 	c.next()
-	c.send(packet(0x32, str("devices/p/n/x"), []byte{0, 0, 0}, []byte(secret))) // no packet id
+	c.send(packet(0x32, str("devices/p/n/"+secret), []byte{0, 0, 0}, []byte(secret))) // no packet id
 	c.ended(ReasonProtocol)
 	eventually(t, "it is gone", func() bool { return f.Count() == 0 })
-	if logs := f.logs.String(); strings.Contains(logs, secret) || strings.Contains(logs, "token-p:n") || strings.Contains(logs, "last words") {
+	if logs := f.logs.String(); strings.Contains(logs, secret) || strings.Contains(logs, strings.Trim(fmt.Sprint([]byte(secret)), "[]")) || strings.Contains(logs, "token-p:n") || strings.Contains(logs, "last words") {
 		t.Errorf("the log holds a packet:\n%s", logs)
 	}
 }
