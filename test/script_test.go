@@ -20,7 +20,7 @@ func programs(t *testing.T) string {
 	t.Helper()
 	dir := t.TempDir()
 	cmd := exec.Command("go", "build", "-o", dir+string(filepath.Separator),
-		"../broker/cmd/signetd", "../broker/cmd/signet", "../agent/cmd/signet-agent")
+		"../broker/cmd/signetd", "../broker/cmd/signet", "../agent/cmd/signet-agent", "../firmware-sim/cmd/firmware-sim")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
