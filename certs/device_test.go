@@ -216,8 +216,8 @@ func TestModifierOverwritesHostileRequests(t *testing.T) {
 // checkWithOpenSSL reads the certificate with eyes other than Go's.
 func checkWithOpenSSL(t *testing.T, leaf *x509.Certificate) {
 	t.Helper()
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
+	openssl := findOpenSSL(t)
+	if openssl == "" {
 		return
 	}
 	file := filepath.Join(t.TempDir(), "leaf.pem")

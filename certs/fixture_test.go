@@ -5,6 +5,8 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"log/slog"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -94,4 +96,17 @@ func subject(t testing.TB) ident.UUID {
 		t.Fatal(err)
 	}
 	return u
+}
+
+// findOpenSSL gives the program's path, "" where it is not installed. In CI it must be.
+func findOpenSSL(t *testing.T) string {
+	t.Helper()
+	path, err := exec.LookPath("openssl")
+	if err != nil && os.Getenv("CI") == "true" {
+		t.Fatal("openssl is not installed: sh test/setup.sh")
+	}
+	if err != nil {
+		return ""
+	}
+	return path
 }

@@ -323,8 +323,8 @@ func TestBringing(t *testing.T) {
 // An authority made with OpenSSL, in the key form that it writes by default for
 // curves, is one that operators bring.
 func TestBringingFromOpenSSL(t *testing.T) {
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
+	openssl := findOpenSSL(t)
+	if openssl == "" {
 		t.Skip("no openssl here")
 	}
 	src := t.TempDir()
