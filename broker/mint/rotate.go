@@ -2,6 +2,7 @@ package mint
 
 import (
 	"bytes"
+	"crypto/hmac"
 	"errors"
 	"fmt"
 	"slices"
@@ -42,14 +43,14 @@ func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Cl
 	mark := said[:broker.RequestMark]
 	granted := remembered(s.Requests, mark)
 	switch {
-	case bytes.Equal(body.Handle, s.Handle):
+	case hmac.Equal(body.Handle, s.Handle):
 		s.Previous = s.Handle
 		s.Generation++
 		s.Handle = handleOf(m.refreshToken(s.ID, s.Generation))
 		s.Rotated = p.At()
 		remember(s, mark)
 		return false, nil
-	case bytes.Equal(body.Handle, s.Previous) && (granted || p.At().Sub(s.Rotated) <= c.Grace):
+	case hmac.Equal(body.Handle, s.Previous) && (granted || p.At().Sub(s.Rotated) <= c.Grace):
 		if !granted {
 			remember(s, mark)
 		}
