@@ -66,9 +66,8 @@ cross: ## the agent for small boards
 	GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/signet-agent-mipsle ./agent/cmd/signet-agent
 
 .PHONY: sizes
-sizes: build cross ## sizes of the programs, in bytes, and the idle agent's memory
-	@wc -c $(BIN)/* | sort -n
-	@$(GO) test -run '^$$' -bench '^BenchmarkAgent$$' -benchtime 1x ./test/bench | grep '^BenchmarkAgent'
+sizes: build cross ## sizes of the programs and the agent's idle memory
+	@sh test/bench/sizes.sh $(BIN)
 
 .PHONY: clean
 clean: ## remove what make made

@@ -14,7 +14,7 @@ measure() { # name, benchtime, rounds
 }
 all() {
 	measure BenchmarkAuthentication 8192x 3
-	measure BenchmarkAuthenticationMQTT 10000x 3
+	measure BenchmarkAuthenticationMQTT 1x 3
 	measure BenchmarkVerify 1s 3
 	measure BenchmarkTokenSize 1x 1
 	measure BenchmarkIdleDevice 1x 1
@@ -26,7 +26,7 @@ if [ $# -eq 0 ]; then all; else for only; do all; done; fi
 awk '
 function goal(name, unit) {
 	if (unit == "x-floor" && name ~ /^Verify\//) return 1.1
-	if (unit == "x-floor" && name ~ /^Authentication\//) return 2.0
+	if (unit == "x-floor" && name ~ /^Authentication/) return 2.0
 	if (unit == "B-access" && name ~ /CWT/) return 150
 	if (unit == "MiB-RSS") return 8
 	if (unit == "MB-stripped") return 7.2
