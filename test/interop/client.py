@@ -126,6 +126,19 @@ def web(w):
     return {}
 
 
+def doubled(w):
+    """A network that delivers every request twice: each call ends well at once."""
+    link, device = w.stranger(copies=2), w.device()
+    device.enrol(link, w.token)
+    for _ in range(5):
+        device.authenticate(link)
+        before = device.refresh_token
+        device.refresh(link)
+        want(device.refresh_token != before, "not rotated")
+    link.close()
+    return {}
+
+
 def psk(w):
     """A shared key that the operator registered: no enrolment, the first grant brings the anchor."""
     link = w.stranger()
@@ -279,7 +292,7 @@ def operated(w):
 
 
 def main():
-    scenarios = {f.__name__: f for f in (life, web, psk, hook, refusals, operated)}
+    scenarios = {f.__name__: f for f in (life, web, doubled, psk, hook, refusals, operated)}
     p = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     p.add_argument("scenario", choices=scenarios)
     p.add_argument("--broker", required=True, help="host:port")

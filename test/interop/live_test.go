@@ -46,6 +46,7 @@ func TestClientInPython(t *testing.T) {
 		{name: "life", device: "python-p256"},
 		{name: "life", device: "python-ed25519", more: []string{"--ed25519"}},
 		{name: "web", device: "python-web"},
+		{name: "doubled", device: "python-doubled"},
 		{name: "psk", device: "python-psk", more: []string{"--psk", secret}, prepare: [][]string{
 			{"flow", "create", "shared", "--pool", "demo", "--step", "psk"}, {"client", "create", "shared", "--pool", "demo", "--flow", "shared"},
 			{"device", "create", "python-psk", "--pool", "demo", "--psk-file", write(t, "psk", secret)}}},
