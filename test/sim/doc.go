@@ -3,9 +3,15 @@
 // doubles, delays, replays, edits and forges. One integer gives the whole run, and
 // gives it again.
 //
-// It may import anything of Signet and must run inside a testing/synctest bubble:
-// what happens at the same time is decided by seeded pauses in virtual time, so a
-// run of half an hour takes milliseconds. It opens no socket.
+// It may import anything of Signet and must run inside a testing/synctest bubble,
+// with the process's randomness seeded by testing/cryptotest: a quarter of an hour
+// of virtual time takes a tenth of a second. Whatever happens at the same time
+// happens one after another, in an order that the seed chooses (stage.go). It opens
+// no socket.
+//
+// The replicas' clocks are up to five minutes apart and change; they crash before a
+// commit, between it and its acknowledgement, and at any other time. Devices reboot,
+// also while they save a grant, and their clocks jump by decades.
 //
 // The rules that must always hold are in facts.go. They are checked at each store
 // commit, each grant a replica makes and each grant a device accepts:

@@ -131,7 +131,11 @@ func simulate(t *testing.T, seed uint64) *Outcome {
 // TestReplay: one integer is the whole run, to the last byte carried and the
 // nanosecond at which it was.
 func TestReplay(t *testing.T) {
-	for seed := range uint64(20) {
+	n := uint64(20)
+	if testing.Short() {
+		n = 3
+	}
+	for seed := range n {
 		var told [2]*Outcome
 		for i := range told {
 			t.Run(fmt.Sprintf("seed=%d/%d", seed, i), func(t *testing.T) { told[i] = live(t, seed) })
