@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -33,9 +34,22 @@ func (d *Daemon) healthHandler() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
-	mux.HandleFunc("/debug/pprof/", pprof.Index)
-	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.HandleFunc("/debug/pprof/", fromHere(pprof.Index))
+	mux.HandleFunc("/debug/pprof/profile", fromHere(pprof.Profile))
+	mux.HandleFunc("/debug/pprof/symbol", fromHere(pprof.Symbol))
+	mux.HandleFunc("/debug/pprof/trace", fromHere(pprof.Trace))
 	return mux
+}
+
+// fromHere lets requests of this machine alone through, wherever health listens: a
+// probe may come from elsewhere, who takes profiles has a shell.
+func fromHere(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		at, err := netip.ParseAddrPort(r.RemoteAddr)
+		if err != nil || !at.Addr().Unmap().IsLoopback() {
+			http.Error(w, "profiles are for requests from this machine", http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	}
 }

@@ -343,7 +343,7 @@ func (f *fleet) health(t *testing.T) {
 	}
 	_, rest, _ := strings.Cut(string(log), "health=")
 	addr := strings.Fields(rest)[0]
-	for _, path := range []string{"/livez", "/readyz", "/metrics", "/debug/pprof/cmdline", "/debug/pprof/goroutine?debug=2", "/debug/pprof/allocs?debug=1"} {
+	for _, path := range []string{"/livez", "/readyz", "/metrics", "/debug/pprof/goroutine?debug=2", "/debug/pprof/allocs?debug=1"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+path, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -7,7 +7,7 @@
 // Its voice: standard output has data and nothing else; errors and hints go to
 // standard error, say what is wrong in one line and what to do next in another;
 // the exit code is 0 for done, 1 for refused or failed, 2 for a command line that
-// cannot be understood.
+// cannot be understood, 130 for interrupted.
 package cli
 
 import (
@@ -31,6 +31,8 @@ const (
 	exitDone  = 0
 	exitNo    = 1
 	exitUsage = 2
+
+	exitInterrupted = 130
 )
 
 // Surroundings are what a run of the command has around it.
@@ -58,7 +60,8 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 		return exitDone
 	}
 	if ctx.Err() != nil {
-		err = errors.New("interrupted")
+		fmt.Fprintln(s.Err, "signet: interrupted")
+		return exitInterrupted
 	}
 	fmt.Fprintln(s.Err, "signet:", err)
 	if hint := a.hint(cmd, err); hint != "" {

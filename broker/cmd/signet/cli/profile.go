@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -241,7 +242,7 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	if c.Token == "" || c.Token == "-" {
-		if c.Token, err = a.readToken(); err != nil {
+		if c.Token, err = a.readToken(cmd.Context()); err != nil {
 			return err
 		}
 	}
@@ -276,12 +277,9 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 }
 
 // readToken reads one line; on a terminal it does not show it.
-func (a *app) readToken() (string, error) {
+func (a *app) readToken(ctx context.Context) (string, error) {
 	if f, ok := a.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		fmt.Fprint(a.Err, "operator's token: ")
-		raw, err := term.ReadPassword(int(f.Fd()))
-		fmt.Fprintln(a.Err)
-		return string(bytes.TrimSpace(raw)), err
+		return a.askToken(ctx, int(f.Fd()))
 	}
 	line, err := bufio.NewReader(io.LimitReader(a.In, maxTokenFile)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -292,4 +290,41 @@ func (a *app) readToken() (string, error) {
 		return "", &hintedError{usagef("no token on standard input"), "signet login ... < FILE, or --token-file FILE"}
 	}
 	return line, nil
+}
+
+// askToken asks on a terminal. An interrupt ends the question, not only the program
+// some time later, and leaves the terminal as it was.
+func (a *app) askToken(ctx context.Context, fd int) (string, error) {
+	before, err := term.GetState(fd)
+	if err != nil {
+		return "", fmt.Errorf("ask for the token: %w", err)
+	}
+	fmt.Fprint(a.Err, "operator's token: ")
+	type answer struct {
+		text []byte
+		err  error
+	}
+	given := make(chan answer, 1)
+	go func() {
+		raw, err := term.ReadPassword(fd)
+		given <- answer{raw, err}
+	}()
+	select {
+	case <-ctx.Done():
+		err = ctx.Err()
+		if restored := term.Restore(fd, before); restored != nil {
+			err = restored
+		}
+		fmt.Fprintln(a.Err)
+		return "", err
+	case g := <-given:
+		fmt.Fprintln(a.Err)
+		if g.err != nil {
+			return "", fmt.Errorf("ask for the token: %w", g.err)
+		}
+		if text := string(bytes.TrimSpace(g.text)); text != "" {
+			return text, nil
+		}
+		return "", usagef("no token given")
+	}
 }
