@@ -358,6 +358,40 @@ func TestUnknownDevicesMeetTheSameHooks(t *testing.T) {
 	}
 }
 
+// TestFlowChangedMeanwhile: an exchange that began under another flow than it would
+// end under begins anew; steps that it passed stand for no others.
+func TestFlowChangedMeanwhile(t *testing.T) {
+	for name, steps := range map[string][]string{
+		"shorter": {"key"}, "another order": {"hook:door", "key"}, "another step": {"key", "psk", "key"}, "other steps": {"psk", "hook:door"},
+	} {
+		s, h, key := harness.New(t), counting(1), harness.NewP256(t)
+		quiz(t, s, h, "key", "hook:door", "key")
+		register(t, s, s.Name(t, "lamp-1"), key)
+		k := quizzed(t, s, "lamp-1")
+		k.start()
+		k.answer(k.proof(key))
+		if _, err := s.Directory.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "quiz", Steps: steps}, false); err != nil {
+			t.Fatal(err)
+		}
+		wantCode(t, k.answer(k.secret("1")), protocol.CodeExpired, name)
+	}
+	// A wrong answer under a define hook is a result; under steps it passes nothing.
+	s, h, key := harness.New(t), counting(2), harness.NewP256(t)
+	quiz(t, s, h)
+	h.on[define] = func(e hookEvent) map[string]any {
+		return map[string]any{"challengeName": []string{"key", "door", "key"}[len(e.Request.Session)]}
+	}
+	register(t, s, s.Name(t, "lamp-1"), key)
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	k.answer(k.proof(key))
+	k.answer(k.secret("nonsense"))
+	if _, err := s.Directory.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "quiz", Steps: []string{"key", "hook:door", "key"}}, false); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, k.answer(k.proof(key)), protocol.CodeExpired, "a wrong answer under other rules")
+}
+
 // a locked buffer.
 type sink struct {
 	mu  sync.Mutex // guards buf

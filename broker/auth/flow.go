@@ -104,17 +104,7 @@ func (a *Authenticator) flow(ctx context.Context, pool *broker.Pool, client stri
 // decide gives the next step's challenge name, and its hook if it is custom; "" when done.
 func (a *Authenticator) decide(ctx context.Context, s *session, flow *broker.Flow) (step, hook string, err error) {
 	if flow.Define == "" {
-		if s.Enrol != nil && flow.Steps[0] != protocol.KindKey {
-			return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrolment answers: %w", flow.Name, protocol.CodeDenied)
-		}
-		if len(s.Results) == len(flow.Steps) {
-			return "", "", nil
-		}
-		step = flow.Steps[len(s.Results)]
-		if name, ok := broker.HookStep(step); ok {
-			return name, name, nil
-		}
-		return step, "", nil
+		return nextStep(s, flow)
 	}
 	h, err := a.hook(ctx, s, flow.Define)
 	if err != nil {
@@ -138,6 +128,35 @@ func (a *Authenticator) decide(ctx context.Context, s *session, flow *broker.Flo
 		return "", "", fmt.Errorf("define hook %s named no usable challenge: %w", h.Name, protocol.CodeInternal)
 	}
 	return d.Challenge, flow.Define, nil
+}
+
+// nextStep gives the step that follows the results so far. An operator may have
+// changed the flow since the exchange began: then it begins anew.
+func nextStep(s *session, flow *broker.Flow) (step, hook string, err error) {
+	if s.Enrol != nil && flow.Steps[0] != protocol.KindKey {
+		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrolment answers: %w", flow.Name, protocol.CodeDenied)
+	}
+	for i, r := range s.Results {
+		if i >= len(flow.Steps) || !r.OK || r.Name != stepName(flow.Steps[i]) {
+			return "", "", fmt.Errorf("flow %q was changed meanwhile: %w", flow.Name, protocol.CodeExpired)
+		}
+	}
+	if len(s.Results) == len(flow.Steps) {
+		return "", "", nil
+	}
+	step = flow.Steps[len(s.Results)]
+	if name, ok := broker.HookStep(step); ok {
+		return name, name, nil
+	}
+	return step, "", nil
+}
+
+// stepName is what a step's challenge is called.
+func stepName(step string) string {
+	if name, ok := broker.HookStep(step); ok {
+		return name
+	}
+	return step
 }
 
 // challengeName tells what may name a custom challenge: 1 to 64 printable ASCII characters.
