@@ -255,7 +255,11 @@ func (f *Flow) Validate() error {
 		if s == "key" || s == "psk" {
 			continue
 		}
-		if name, ok := HookStep(s); !ok || CheckLabel("hook", name) != nil {
+		name, ok := HookStep(s)
+		if name == "key" || name == "psk" || name == "enrol" {
+			return fmt.Errorf("%w: flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", ErrInvalid, f.Name, name)
+		}
+		if !ok || CheckLabel("hook", name) != nil {
 			return fmt.Errorf("%w: flow %q: unknown step %q, want key, psk or hook:NAME", ErrInvalid, f.Name, s)
 		}
 	}

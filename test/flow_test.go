@@ -3,6 +3,7 @@ package test
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -390,6 +391,24 @@ func TestFlowChangedMeanwhile(t *testing.T) {
 		t.Fatal(err)
 	}
 	wantCode(t, k.answer(k.proof(key)), protocol.CodeExpired, "a wrong answer under other rules")
+}
+
+// TestHooksTakeNoNameOfTheProtocols: a hook called like a built-in challenge would
+// have its answers taken for that one's.
+func TestHooksTakeNoNameOfTheProtocols(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	web := httptest.NewServer(counting(1))
+	defer web.Close()
+	for _, name := range []string{"key", "psk", "enrol"} {
+		if _, _, err := s.Directory.CreateHook(t.Context(), broker.Hook{Pool: s.Pool, Name: name, URL: web.URL}); err != nil {
+			t.Fatal(err)
+		}
+		flow := broker.Flow{Pool: s.Pool, Name: name, Steps: []string{"key", "hook:" + name}}
+		if _, err := s.Directory.PutFlow(t.Context(), flow, true); !errors.Is(err, broker.ErrInvalid) {
+			t.Errorf("a flow with hook:%s: %v, want invalid", name, err)
+		}
+	}
 }
 
 // a locked buffer.

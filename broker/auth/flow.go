@@ -145,10 +145,14 @@ func nextStep(s *session, flow *broker.Flow) (step, hook string, err error) {
 		return "", "", nil
 	}
 	step = flow.Steps[len(s.Results)]
-	if name, ok := broker.HookStep(step); ok {
-		return name, name, nil
+	name, ok := broker.HookStep(step)
+	switch {
+	case !ok:
+		return step, "", nil
+	case name == protocol.KindKey || name == protocol.KindPSK || name == protocol.KindEnrol:
+		return "", "", fmt.Errorf("flow %q: hook %q has the name of a challenge that is not its own: %w", flow.Name, name, protocol.CodeInternal)
 	}
-	return step, "", nil
+	return name, name, nil
 }
 
 // stepName is what a step's challenge is called.
