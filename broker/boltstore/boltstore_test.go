@@ -1,6 +1,8 @@
 package boltstore
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"testing"
 
@@ -25,4 +27,21 @@ func openStore(t testing.TB, path string, opts Options) *Store {
 		}
 	})
 	return s
+}
+
+// TestModel: a store does what maps would, whatever is done to it, and also after
+// it was opened again.
+func TestModel(t *testing.T) {
+	seeds := []uint64{rand.Uint64() >> 1} // and some that stay
+	for seed := range uint64(19) {
+		seeds = append(seeds, seed)
+	}
+	for _, seed := range seeds {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "store")
+			storetest.Model(t, seed, 500, func(t *testing.T) broker.Store {
+				return openStore(t, path, Options{SweepEvery: -1, UnsafeNoSync: true})
+			})
+		})
+	}
 }

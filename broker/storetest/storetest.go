@@ -1,5 +1,6 @@
 // Package storetest is what every broker.Store must do: each sentence of the
-// interfaces' comments as a named subtest. A store's own test calls Run.
+// interfaces' comments as a named subtest, and a model to compare a store with. A
+// store's own tests call Run and Model.
 //
 // It imports broker, protocol's names, testing and go-cmp only, and never looks
 // inside a store.
