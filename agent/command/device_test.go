@@ -197,6 +197,58 @@ func TestTokenWithoutABroker(t *testing.T) {
 	other.fails(1, "the agent says", "signet-agent status", "token", "--state", dir, "--format", "cwt")
 }
 
+// The key that was printed is the one that enrols, in its folder and no other.
+func TestKey(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	jwk := m.must("key", "--state", dir, "--key", "file:ed25519")
+	if !strings.Contains(jwk, `"crv":"Ed25519"`) || strings.Contains(jwk, `"d"`) {
+		t.Errorf("not a public Ed25519 key: %s", jwk)
+	}
+	if again := m.must("key", "--state", dir); again != jwk {
+		t.Errorf("another key the second time: %s", again)
+	}
+	m.fails(1, "Ed25519, not P-256", "leave --key away", "key", "--state", dir, "--key", "file:p256")
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	stop := m.start(filepath.Join(dir, socketName), "--state", dir)
+	defer stop()
+	other := &machine{t: t}
+	if again := other.must("key", "--state", dir); again != jwk {
+		t.Errorf("enrolled with another key: %s", again)
+	}
+}
+
+// A folder that lost its settings can still be cleared.
+func TestUnenroll(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	for _, damage := range []func(path string) error{os.Remove, func(path string) error { return os.WriteFile(path, []byte("torn"), 0o600) }} {
+		m.must(enrollArgs(b, dir, "--ca", b.ca(t), "--name", "lamp-"+filepath.Base(filepath.Dir(dir)))...)
+		if err := damage(filepath.Join(dir, settingsName)); err != nil {
+			t.Fatal(err)
+		}
+		if out := m.must("unenroll", "--state", dir); !strings.Contains(out, "forgot the device") {
+			t.Error(out)
+		}
+		m.fails(1, "no enrolled device", "signet-agent enroll", "unenroll", "--state", dir)
+		dir = folder(t)
+	}
+}
+
+// check goes the way to the broker also beside an agent that cannot get there.
+func TestCheckBesideARunningAgent(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	stop := m.start(filepath.Join(dir, socketName), "--state", dir)
+	defer stop()
+	other := &machine{t: t}
+	if out := other.must("check", "--state", dir); !strings.Contains(out, "DNS    ok") || !strings.Contains(out, "TLS    ok") || !strings.Contains(out, "login  ok") {
+		t.Error(out)
+	}
+	b.stop()
+	if out := other.fails(1, "check stopped at TLS", "is the broker up", "check", "--state", dir); !strings.Contains(out, "agent  running") {
+		t.Error(out)
+	}
+}
+
 // Programs elsewhere find the agent by its socket, without its folder.
 func TestSocketElsewhere(t *testing.T) {
 	b, m, dir := newBroker(t), &machine{t: t}, folder(t)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -159,7 +160,7 @@ func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind ke
 	}
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
-	dial, err := c.dialer(a)
+	dial, err := c.dialer(a.Floor)
 	if err != nil {
 		return err
 	}
@@ -198,6 +199,49 @@ func (a *anew) Load(ctx context.Context) (agent.Record, error) {
 	return r, err
 }
 
+// key prints the public key. It needs the folder for itself only to make one.
+func (s *session) key(ctx context.Context, args []string) error {
+	var w where
+	var o enrolFlags
+	f := s.flags("key")
+	w.flags(f)
+	f.StringVar(&o.key, "key", "file", "the kind of a new key: `file`, file:p256 or file:ed25519")
+	if err := s.parse(f, args); err != nil {
+		return err
+	}
+	kind, err := o.kind()
+	if err != nil {
+		return err
+	}
+	path, err := s.folder(w.state, w.name)
+	if err != nil {
+		return err
+	}
+	public, err := publicKey(ctx, path, kind)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(s.out, "%s\n", public)
+	return err
+}
+
+func publicKey(ctx context.Context, path string, kind keyfile.Kind) ([]byte, error) {
+	if view, err := keyfile.View(path); err == nil && kind == "" {
+		if public, err := view.Public(); err == nil {
+			return public, nil
+		}
+	}
+	d, err := keyfile.Open(path, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close() //nolint:errcheck // only a lock
+	if _, err := new(settings).prover(ctx, d, kind); err != nil {
+		return nil, err
+	}
+	return d.Public()
+}
+
 func describe(p agent.Prover) string {
 	if k, ok := p.(*keyfile.Key); ok {
 		return string(k.Algorithm()) + ", file"
@@ -220,8 +264,10 @@ func (s *session) unenroll(_ context.Context, args []string) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoDevice, err)
 	}
-	c, err := readSettings(view)
-	if err != nil {
+	whom, name := "the device", "NAME"
+	if c, err := readSettings(view); err == nil {
+		whom, name = c.Device.String(), c.Device.Name.String()
+	} else if _, keyErr := view.Public(); errors.Is(err, errNoDevice) && errors.Is(keyErr, fs.ErrNotExist) {
 		return err
 	}
 	d, err := keyfile.Open(path, nil)
@@ -235,6 +281,6 @@ func (s *session) unenroll(_ context.Context, args []string) error {
 	if err := os.Remove(filepath.Join(path, settingsName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	fmt.Fprintf(s.out, "forgot %s on this device; the broker still knows it: signet device delete %s\n", c.Device, c.Device.Name)
+	fmt.Fprintf(s.out, "forgot %s on this device; a broker that knows it still does: signet device delete %s\n", whom, name)
 	return nil
 }

@@ -35,6 +35,7 @@ const (
 const usage = `signet-agent is a device's side of Signet.
 
   enroll      make this device known to a broker (--broker, --pool, --name, --token)
+  key         print the public key, for signet device create --key; makes one if there is none
   run         keep the device authenticated and serve tokens to its programs
   status      where the device stands (-o json)
   check       DNS, clock, TLS, login: ok, or why not
@@ -70,7 +71,7 @@ func (s *session) main(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	run := map[string]func(context.Context, []string) error{
-		"enroll": s.enroll, "run": s.run, "status": s.status, "check": s.check, "token": s.token,
+		"enroll": s.enroll, "key": s.key, "run": s.run, "status": s.status, "check": s.check, "token": s.token,
 		"bugreport": s.bugreport, "unenroll": s.unenroll, "version": s.version, "--version": s.version,
 	}[args[0]]
 	switch {

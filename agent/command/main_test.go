@@ -84,7 +84,7 @@ func TestArguments(t *testing.T) {
 // flag that does not exist costs one line and a hint.
 func TestHelp(t *testing.T) {
 	for command, flag := range map[string]string{
-		"enroll": "-ca-fingerprint", "run": "-group", "status": "-socket", "check": "-state", "token": "-audience", "bugreport": "-name", "unenroll": "-state",
+		"enroll": "-ca-fingerprint", "run": "-group", "status": "-socket", "key": "-key", "check": "-state", "token": "-audience", "bugreport": "-name", "unenroll": "-state",
 	} {
 		for _, help := range []string{"-h", "--help"} {
 			if code, out, errs := run(t, command, help); code != 0 || errs != "" || !strings.Contains(out, "  "+flag) {

@@ -59,7 +59,7 @@ func (s *session) assemble(ctx context.Context, v *device) error {
 	if v.agent, err = s.agent(ctx, &v.settings, v.dir, prover); err != nil {
 		return err
 	}
-	v.dial, err = v.settings.dialer(v.agent)
+	v.dial, err = v.settings.dialer(v.agent.Floor)
 	return err
 }
 

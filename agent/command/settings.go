@@ -282,9 +282,9 @@ func (s *session) log() *slog.Logger {
 	return slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level}))
 }
 
-// dialer connects this device to its broker.
-func (c *settings) dialer(a *agent.Agent) (agent.Dialer, error) {
-	trust, err := c.trust(a.Floor)
+// dialer connects this device to its broker; floor is an instant that has passed.
+func (c *settings) dialer(floor func() time.Time) (agent.Dialer, error) {
+	trust, err := c.trust(floor)
 	if err != nil {
 		return nil, err
 	}

@@ -244,11 +244,7 @@ func (s *session) check(ctx context.Context, args []string) error {
 	if st, err := look(ctx, path, socket); path == "" && err != nil {
 		return err
 	} else if err == nil && st.Running {
-		_ = s.tick("agent", "running: "+st.line(), nil)
-		if st.Phase != string(agent.PhaseOnline) {
-			return s.tick("login", "", errors.New(st.Reason))
-		}
-		return s.tick("login", "ok", nil)
+		return s.checkRunning(ctx, path, &st)
 	}
 	v, err := s.openDevice(ctx, path)
 	if err != nil {
@@ -260,18 +256,71 @@ func (s *session) check(ctx context.Context, args []string) error {
 	return s.walk(ctx, v)
 }
 
-func (s *session) walk(ctx context.Context, v *device) error {
-	u, err := url.Parse(v.settings.Broker)
+// checkRunning leaves the login to the agent that runs, and goes the way to it as a
+// stranger. Who knows the socket only cannot do that.
+func (s *session) checkRunning(ctx context.Context, path string, st *Status) error {
+	_ = s.tick("agent", "running: "+st.line(), nil)
+	if path != "" {
+		ctx, cancel := context.WithTimeout(ctx, onceTimeout)
+		defer cancel()
+		conn, err := s.knock(ctx, path)
+		if err != nil {
+			return err
+		}
+		_ = conn.Close()
+	}
+	if st.Phase != string(agent.PhaseOnline) {
+		return s.tick("login", "", fmt.Errorf("%w: %s: %s", localapi.ErrAgent, st.Phase, st.Reason))
+	}
+	return s.tick("login", "ok", nil)
+}
+
+// knock connects as a stranger, with what the folder tells.
+func (s *session) knock(ctx context.Context, path string) (agent.Connection, error) {
+	view, err := keyfile.View(path)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	c, err := readSettings(view)
+	if err != nil {
+		return nil, err
+	}
+	r, err := view.Load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.way(ctx, &c, func() time.Time { return later(built(), time.Unix(r.Floor, 0)) })
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// way goes as far as the connection.
+func (s *session) way(ctx context.Context, c *settings, floor func() time.Time) (agent.Connection, error) {
+	u, err := url.Parse(c.Broker)
+	if err != nil {
+		return nil, err
 	}
 	addrs, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
 	if err := s.tick("DNS", fmt.Sprintf("ok: %s is %v", u.Hostname(), addrs), err); err != nil {
-		return err
+		return nil, err
 	}
-	_ = s.tick("clock", clockLine(s.now(), v.agent.Floor()), nil)
-	conn, err := v.dial(ctx, nil)
-	if err := s.tick("TLS", "ok: "+v.settings.Broker, err); err != nil {
+	_ = s.tick("clock", clockLine(s.now(), floor()), nil)
+	dial, err := c.dialer(floor)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := dial(ctx, nil)
+	return conn, s.tick("TLS", "ok: "+c.Broker, err)
+}
+
+func (s *session) walk(ctx context.Context, v *device) error {
+	conn, err := s.way(ctx, &v.settings, v.agent.Floor)
+	if err != nil {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // done with it

@@ -75,6 +75,20 @@ func (d *Dir) Key(ctx context.Context, kind Kind) (*Key, error) {
 	return d.makeKey(kind)
 }
 
+// Public gives the device's public key as operators register it, a JWK (RFC 7517).
+// It makes no key; errors wrap fs.ErrNotExist, ErrExposed or ErrKeyDamaged.
+func (d *Dir) Public() ([]byte, error) {
+	raw, err := d.ReadFile(keyName)
+	if err != nil {
+		return nil, fmt.Errorf("read the device's key: %w", err)
+	}
+	k, err := parseKey(raw)
+	if err != nil {
+		return nil, err
+	}
+	return k.signer.Key().MarshalJWK(), nil
+}
+
 func (d *Dir) makeKey(kind Kind) (*Key, error) {
 	var private crypto.Signer
 	var err error
