@@ -158,7 +158,7 @@ func mayLeave(w mqtt.Will, sess Session) bool {
 		return true
 	}
 	n, err := topic.ParseName(w.TopicName)
-	if err != nil || sess.Device.IsZero() || topic.IsReserved(n.Filter()) || w.Retain && !sess.Grant.Retain {
+	if err != nil || sess.Device.IsZero() || topic.IsReserved(n.Filter()) || w.Retain {
 		return false
 	}
 	return sess.Grant.AllowsPublish(n)
@@ -208,11 +208,8 @@ func (h *hook) OnPacketEncode(cl *mqtt.Client, pk packets.Packet) packets.Packet
 	if c == nil || pk.FixedHeader.Type != packets.Connack || pk.ReasonCode != packets.CodeSuccess.Code {
 		return pk
 	}
-	sess := c.session.Load()
 	pk.Properties.MaximumPacketSize = uint32(c.limit())
-	if !sess.Grant.Retain {
-		pk.Properties.RetainAvailable, pk.Properties.RetainAvailableFlag = 0, true
-	}
+	pk.Properties.RetainAvailable, pk.Properties.RetainAvailableFlag = 0, true
 	if c.asksExpiry {
 		pk.Properties.SessionExpiryInterval, pk.Properties.SessionExpiryIntervalFlag = 0, true
 	}

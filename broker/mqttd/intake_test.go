@@ -8,8 +8,16 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
+
 	"github.com/signetd/signet/protocol/topic"
 )
+
+// An anyAddr is an address by its text.
+type anyAddr string
+
+func (anyAddr) Network() string  { return "any" }
+func (a anyAddr) String() string { return string(a) }
 
 func TestSourceOf(t *testing.T) {
 	for in, want := range map[string]string{
@@ -17,7 +25,7 @@ func TestSourceOf(t *testing.T) {
 		"[2001:db8:1:2:3:4:5:6]:80": "2001:db8:1:2::/64", "[2001:db8:1:2::]:80": "2001:db8:1:2::/64", "[fe80::1%eth0]:80": "fe80::/64",
 		"pipe": "invalid Prefix", "": "invalid Prefix", "websocket/unknown-addr": "invalid Prefix",
 	} {
-		if got := sourceOf(webAddr(in)); got.String() != want {
+		if got := sourceOf(anyAddr(in)); got.String() != want {
 			t.Errorf("%q: %v, want %s", in, got, want)
 		}
 	}
@@ -58,7 +66,7 @@ func newGates(t *testing.T, l Limits) *gates {
 }
 
 func (g *gates) from(addr string) (c, out *conn, err error) {
-	c = &conn{source: sourceOf(webAddr(addr + ":1"))}
+	c = &conn{source: sourceOf(anyAddr(addr + ":1"))}
 	out, err = g.enter(c, g.now)
 	return c, out, err
 }
@@ -163,7 +171,7 @@ func TestSourcesAreBounded(t *testing.T) {
 	if n := len(g.sources); n > maxSources {
 		t.Errorf("%d sources are remembered", n)
 	}
-	if s := g.sources[sourceOf(webAddr("192.0.2.1:1"))]; s == nil || s.open != 1 {
+	if s := g.sources[sourceOf(anyAddr("192.0.2.1:1"))]; s == nil || s.open != 1 {
 		t.Errorf("the one with a connection: %+v", s)
 	}
 }
@@ -223,6 +231,30 @@ func TestAnonymousMakesRoom(t *testing.T) {
 	f.mustConnect(as("p:m", 5)).ping() // it was a stranger for a moment
 	old.closed()
 	own.ping()
+}
+
+// A WebSocket's client is its HTTP request's: limited and named like any other.
+func TestWebSocketKnowsItsClient(t *testing.T) {
+	f := start(t, func(c *Config, _ *fixture) { c.Limits = Limits{PerSource: 1} })
+	web := serveWeb(t, f)
+	dial := func() *raw {
+		t.Helper()
+		ws, _, err := websocket.Dial(t.Context(), web.URL, &websocket.DialOptions{HTTPClient: web.Client(), Subprotocols: []string{"mqtt"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newRaw(t, websocket.NetConn(t.Context(), ws, websocket.MessageBinary))
+	}
+	c := dial()
+	c.send(as("p:n", 4).bytes())
+	if kind, body := c.next(); kind != 0x20 || body[1] != 0 {
+		t.Fatalf("packet %#x %x", kind, body)
+	}
+	if got := f.clients.get("p:n").RemoteAddr().String(); !strings.HasPrefix(got, "127.0.0.1:") {
+		t.Errorf("its address is %q", got)
+	}
+	dial().closed()
+	c.ping()
 }
 
 func TestTooFastFromOneSource(t *testing.T) {

@@ -328,6 +328,33 @@ func TestRequestsAreBounded(t *testing.T) {
 	f.logs.mu.Unlock()
 }
 
+// One client can't fill the queue: what it asks beyond its share is dropped.
+func TestRequestsOfOneClient(t *testing.T) {
+	var calls atomic.Int32
+	answer := make(chan struct{})
+	f := start(t, func(c *Config, _ *fixture) {
+		c.Workers = 1
+		c.Respond = func(context.Context, string, bool, []byte) ([]byte, func()) {
+			calls.Add(1)
+			<-answer
+			return nil, nil
+		}
+	})
+	greedy := f.mustConnect(connectPacket{version: 5, id: anonA})
+	for range 5 * maxJobsPerConn {
+		greedy.publish(0, "signet/v1/"+anonA+"/rq", "x")
+	}
+	greedy.ping()
+	other := f.mustConnect(connectPacket{version: 5, id: anonB})
+	other.publish(0, "signet/v1/"+anonB+"/rq", "x")
+	other.ping()
+	close(answer)
+	eventually(t, "all are done", f.noRequests)
+	if n := calls.Load(); n != maxJobsPerConn+1 {
+		t.Errorf("%d calls, want %d and the other's", n, maxJobsPerConn)
+	}
+}
+
 func (f *fixture) noRequests() bool {
 	f.requests.mu.Lock()
 	defer f.requests.mu.Unlock()

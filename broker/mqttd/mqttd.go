@@ -60,7 +60,7 @@ type Connect struct {
 // A Session is what a connection may do, and for how long.
 type Session struct {
 	Device  ident.Device // zero while anonymous
-	Grant   topic.Grant  // of no effect while anonymous
+	Grant   topic.Grant  // of no effect while anonymous; its Retain never: nothing is retained here
 	Expires time.Time    // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
 	// Subject and Began say what the session rests on: the device's identity at the
 	// time, and when what it showed was given to it. The Server keeps them for Review.

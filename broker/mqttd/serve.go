@@ -76,7 +76,7 @@ func (s *Server) Handler() http.Handler {
 			return
 		}
 		// The request's context ends with this function, no sooner.
-		nc := webConn{websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), ws, webAddr(r.RemoteAddr)}
+		nc := webConn{websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), ws}
 		c := s.admitConn(nc, r.TLS != nil)
 		if c == nil {
 			cut(nc)
@@ -86,19 +86,11 @@ func (s *Server) Handler() http.Handler {
 	})
 }
 
-// A webConn is a WebSocket that knows where its client is.
+// A webConn is a WebSocket that can be cut.
 type webConn struct {
 	net.Conn
-	ws     *websocket.Conn
-	remote webAddr
+	ws *websocket.Conn
 }
-
-func (w webConn) RemoteAddr() net.Addr { return w.remote }
-
-type webAddr string
-
-func (webAddr) Network() string  { return "tcp" }
-func (a webAddr) String() string { return string(a) }
 
 // cut closes nc without a word and without waiting for the other side.
 func cut(nc net.Conn) {
