@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
 // KeyLen is the length of the key-encryption key in bytes: AES-256.
@@ -56,26 +57,48 @@ func Load(path string) (*Key, error) {
 }
 
 // LoadOrCreate is Load, after making the file with a random key if there is none.
+// The file appears whole or not at all, and the first of two that make it wins.
 func LoadOrCreate(path string) (*Key, error) {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return Load(path)
+	_, err := os.Lstat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = create(path)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, fmt.Errorf("create key-encryption key: %w", err)
 	}
+	return Load(path)
+}
+
+// create writes a random key next to path and links it there: a link, unlike a
+// rename, never takes the place of a key that something was sealed under.
+func create(path string) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
 	raw := make([]byte, KeyLen)
-	_, err = rand.Read(raw)
-	if err == nil {
+	if _, err = rand.Read(raw); err == nil {
 		_, err = f.Write(raw)
 	}
 	if err == nil {
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, fmt.Errorf("create key-encryption key: %w", errors.Join(err, os.Remove(path)))
+		return err
 	}
-	return New(raw)
+	if err := os.Link(f.Name(), path); err != nil {
+		return err
+	}
+	return syncFolder(filepath.Dir(path))
+}
+
+func syncFolder(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
 
 // Seal seals plain for one purpose, under which alone it opens again.

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/signetd/signet/broker/atrest"
@@ -52,5 +53,58 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	if _, err := atrest.Load(path); err == nil {
 		t.Error("31 bytes taken for a key")
+	}
+}
+
+// TestCreateTogether: whoever comes first makes the key, all others get the same,
+// and nothing else is left in the folder.
+func TestCreateTogether(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "kek")
+	keys := make([]*atrest.Key, 16)
+	var wg sync.WaitGroup
+	for i := range keys {
+		wg.Go(func() {
+			k, err := atrest.LoadOrCreate(path)
+			if err != nil {
+				t.Error(err)
+			}
+			keys[i] = k
+		})
+	}
+	wg.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	sealed, err := keys[0].Seal("psk", []byte("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, k := range keys {
+		if _, err := k.Open("psk", sealed); err != nil {
+			t.Errorf("key %d is another one: %v", i, err)
+		}
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) != 1 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+}
+
+// TestNothingInPlaceOfAKey: what stands where the key should be is never written over.
+func TestNothingInPlaceOfAKey(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "kek")
+	if err := os.Symlink(filepath.Join(t.TempDir(), "gone"), path); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := atrest.LoadOrCreate(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a link that leads nowhere: %v", err)
+	}
+	if to, err := os.Readlink(path); err != nil || filepath.Base(to) != "gone" {
+		t.Errorf("the link was replaced: %v", err)
 	}
 }
