@@ -344,3 +344,28 @@ func TestBringingFromOpenSSL(t *testing.T) {
 	}
 	newServer(t, openTest(t, dir, Config{}), 0)
 }
+
+// FuzzFolder reads any bytes as each of a folder's files.
+func FuzzFolder(f *testing.F) {
+	dir := filepath.Join(f.TempDir(), "ca")
+	if err := Create(dir, Options{}); err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range []string{RootFile, RootKeyFile, IntermediateFile, IntermediateKeyFile} {
+		raw, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+	f.Add([]byte("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"))
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		list, err := parseCertificates(raw)
+		if err == nil && len(list) == 0 || err != nil && !errors.Is(err, ErrMalformed) {
+			t.Errorf("%d certificates, %v", len(list), err)
+		}
+		if key, err := parseKey(raw); (key == nil) == (err == nil) || err != nil && !errors.Is(err, ErrMalformed) && !errors.Is(err, ErrWeakKey) {
+			t.Errorf("key %T, %v", key, err)
+		}
+	})
+}
