@@ -128,7 +128,7 @@ func (g *guard) finish(w *recorder, r *http.Request, c *call) {
 		level = slog.LevelDebug // or who is held off would still fill the log
 	}
 	g.cfg.Log.Log(r.Context(), level, "operators' API",
-		"request", c.id, "operator", c.operator.Name, "method", r.Method, "path", r.URL.Path, "status", w.status)
+		"request", c.id, "operator", c.operator.Name, "method", r.Method, "path", r.URL.Path, "status", w.status, "from", r.RemoteAddr)
 }
 
 // A recorder remembers the status.

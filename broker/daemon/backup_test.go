@@ -66,6 +66,9 @@ func TestOperatorsOnTheMachine(t *testing.T) {
 			if err := daemon.DeleteOperator(t.Context(), s.cfg, "ada"); err == nil || !strings.Contains(err.Error(), "not found") {
 				t.Errorf("deleted twice: got %v", err)
 			}
+			if log := s.log.String(); !strings.Contains(log, "operator made on this machine") || !strings.Contains(log, "operator deleted on this machine") || strings.Contains(log, secret) {
+				t.Errorf("log: %s", log)
+			}
 			if err := stop(); err != nil {
 				t.Error(err)
 			}

@@ -99,10 +99,13 @@ func (d *Daemon) controlHandler() http.Handler {
 			return
 		}
 		made, err := createOperator(r.Context(), d.Directory, n)
+		d.log.InfoContext(r.Context(), "operator made on this machine", "operator", n.Name, "err", err)
 		answer(w, made, err)
 	})
 	mux.HandleFunc("DELETE /operators/{name}", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, struct{}{}, d.Directory.DeleteOperator(r.Context(), r.PathValue("name")))
+		err := d.Directory.DeleteOperator(r.Context(), r.PathValue("name"))
+		d.log.InfoContext(r.Context(), "operator deleted on this machine", "operator", r.PathValue("name"), "err", err)
+		answer(w, struct{}{}, err)
 	})
 	return mux
 }

@@ -43,7 +43,7 @@ func (o *options) restoreCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(o.stdout, "restored %s\nstart it: signetd serve --data %s\n", cfg.Data, cfg.Data)
+			fmt.Fprintf(o.stdout, "restored %s\nstart it: signetd serve %s\n", cfg.Data, o.where(cfg))
 			return nil
 		})
 }

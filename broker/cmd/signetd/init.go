@@ -29,7 +29,7 @@ func (o *options) init(ctx context.Context) error {
 		return err
 	}
 	if err := makeData(cfg); errors.Is(err, certs.ErrExists) {
-		return &nextError{fmt.Errorf("%s is made already", cfg.Data), "start it: signetd serve --data " + cfg.Data}
+		return &nextError{fmt.Errorf("%s is made already", cfg.Data), "start it: signetd serve " + o.where(cfg)}
 	} else if err != nil {
 		return err
 	}
@@ -37,7 +37,7 @@ func (o *options) init(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ca, err := openCA(cfg)
+	ca, err := openCA(cfg, o.where(cfg))
 	if err != nil {
 		return err
 	}
@@ -50,11 +50,22 @@ func (o *options) init(ctx context.Context) error {
   (operator %s, until %s)
 Next:
   1  take %s to a safe: nothing here needs it any more
-  2  signetd serve --data %s
+  2  signetd serve %s
   3  signet login --server %s --ca-fingerprint %s
 `, cfg.Data, filepath.Join(folder, certs.RootFile), ca.Fingerprint(), first.Token, first.Name, first.Expires.UTC().Format("2006-01-02"),
-		filepath.Join(folder, certs.RootKeyFile), cfg.Data, cfg.Issuer, ca.Fingerprint())
+		filepath.Join(folder, certs.RootKeyFile), o.where(cfg), cfg.Issuer, ca.Fingerprint())
 	return nil
+}
+
+// where gives the flags that name this configuration again.
+func (o *options) where(cfg broker.Config) string {
+	switch {
+	case o.file == "":
+		return "--data " + quoted(cfg.Data)
+	case o.data == "":
+		return "--config " + quoted(o.file)
+	}
+	return "--config " + quoted(o.file) + " --data " + quoted(cfg.Data)
 }
 
 // makeData makes the data folder and certificate authority.

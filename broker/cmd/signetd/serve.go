@@ -55,7 +55,7 @@ func (o *options) open(ctx context.Context, cfg broker.Config) (*broker.Daemon, 
 	if err != nil {
 		return nil, nil, err
 	}
-	ca, err := openCA(cfg)
+	ca, err := openCA(cfg, o.where(cfg))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,10 +94,10 @@ func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg broker.C
 	return serverCertificate{own, ca}, nil
 }
 
-func openCA(cfg broker.Config) (*certs.Authority, error) {
+func openCA(cfg broker.Config, where string) (*certs.Authority, error) {
 	ca, err := certs.Open(filepath.Join(cfg.Data, broker.CAFolder), certs.Config{TrustDomain: trustDomain(cfg)})
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init --data " + cfg.Data}
+		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init " + where}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("certificate authority: %w", err)

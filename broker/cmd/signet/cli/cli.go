@@ -110,7 +110,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVarP(&a.format, "output", "o", "table", "`format` of data: table, json, yaml or csv")
 	complete(root, "output", cobra.FixedCompletions([]string{"table", "json", "yaml", "csv"}, cobra.ShellCompDirectiveNoFileComp))
 	complete(root, "profile", a.completing(func(context.Context) ([]string, error) { return a.profileNames() }))
-	root.AddCommand(a.login(), a.status(), a.version(), a.pools(), a.devices(), a.enrollment(), a.clients(),
+	root.AddCommand(a.login(), a.logout(), a.status(), a.version(), a.pools(), a.devices(), a.enrollment(), a.clients(),
 		a.flows(), a.hooks(), a.keys(), a.operators(), a.tokens())
 	return root
 }

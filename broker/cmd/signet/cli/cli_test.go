@@ -392,6 +392,25 @@ func TestLoginByFingerprint(t *testing.T) {
 	s.ok(t, "status --server "+s.url+" --ca-fingerprint "+pin)
 }
 
+func TestLogoutForgetsTheToken(t *testing.T) {
+	s := newShell(t)
+	s.env["XDG_CONFIG_HOME"] = filepath.Join(s.home, "xdg")
+	for _, profile := range []string{"lab", "default"} {
+		if r := s.run(t, s.token+"\n", "login", "--server", s.url, "--ca", s.ca, "--profile", profile); r.code != 0 {
+			t.Fatalf("login: %+v", r)
+		}
+	}
+	s.ok(t, "logout")
+	s.ok(t, "status --profile lab")
+	s.ok(t, "logout --profile lab")
+	if r := s.run(t, "", "logout", "--profile", "lab"); r.code != 2 || !strings.Contains(r.err, "no profile") {
+		t.Errorf("twice: %+v", r)
+	}
+	if raw := read(t, filepath.Join(s.home, "xdg", "signet", "profiles.json")); strings.Contains(string(raw), s.token) {
+		t.Error("the token is there still")
+	}
+}
+
 func TestPinnedNameMustFit(t *testing.T) {
 	s := newShell(t)
 	block, _ := pem.Decode(read(t, s.ca))

@@ -224,6 +224,33 @@ func (a *app) login() *cobra.Command {
 	return cmd
 }
 
+func (a *app) logout() *cobra.Command {
+	cmd := a.leaf("logout", "Forget a profile and the token in it", "signet logout --profile lab", func(*cobra.Command, []string) error {
+		path, err := a.profilePath()
+		if err != nil {
+			return err
+		}
+		stored, err := readProfiles(path)
+		if err != nil {
+			return err
+		}
+		name := first(a.profile, a.Getenv("SIGNET_PROFILE"), stored.Current)
+		if _, ok := stored.Profiles[name]; !ok {
+			return usagef("there is no profile %q", name)
+		}
+		delete(stored.Profiles, name)
+		if stored.Current == name {
+			stored.Current = defaultProfile
+		}
+		if err := stored.write(path); err != nil {
+			return err
+		}
+		a.note("forgot profile %q; its token is good until it expires: signet operator delete ends it", name)
+		return nil
+	})
+	return cmd
+}
+
 func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 	c := a.flags.over(a.environment())
 	if c.Server == "" {
