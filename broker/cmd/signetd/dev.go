@@ -28,7 +28,7 @@ func (o *options) serveDev(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := makeData(cfg); err != nil && !errors.Is(err, certs.ErrExists) {
+	if err := makeData(cfg, certs.Options{}); err != nil && !errors.Is(err, certs.ErrExists) {
 		return err
 	}
 	d, ca, err := o.open(ctx, cfg)

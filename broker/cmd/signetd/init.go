@@ -15,20 +15,27 @@ import (
 )
 
 func (o *options) initCommand() *cobra.Command {
+	var b bringing
 	c := o.leaf("init", "Make the data folder, its certificate authority and a first operator",
-		"signetd init --data /var/lib/signet\nsignetd init --config /etc/signet/signetd.yaml",
-		func(ctx context.Context, _ []string) error { return o.init(ctx) })
+		"signetd init --data /var/lib/signet\nsignetd init --config /etc/signet/signetd.yaml\n"+
+			"signetd init --data /var/lib/signet --ca-root company.pem --ca-root-key company.key",
+		func(ctx context.Context, _ []string) error { return o.init(ctx, b) })
+	b.flags(c)
 	c.Long = "Makes the data folder, its certificate authority and a first operator, admin, whose token is printed once\n" +
 		"and lives 90 days. Who has none left: signetd operator create."
 	return c
 }
 
-func (o *options) init(ctx context.Context) error {
+func (o *options) init(ctx context.Context, b bringing) error {
 	cfg, err := o.config(broker.Default())
 	if err != nil {
 		return err
 	}
-	if err := makeData(cfg); errors.Is(err, certs.ErrExists) {
+	authority, err := b.options()
+	if err != nil {
+		return err
+	}
+	if err := makeData(cfg, authority); errors.Is(err, certs.ErrExists) {
 		return &nextError{fmt.Errorf("%s is made already", cfg.Data), "start it: signetd serve " + o.where(cfg)}
 	} else if err != nil {
 		return err
@@ -49,11 +56,14 @@ func (o *options) init(ctx context.Context) error {
   operator's token, shown once: %s
   (operator %s, until %s)
 Next:
-  1  take %s to a safe: nothing here needs it any more
-  2  signetd serve %s
-  3  signet login --server %s --ca-fingerprint %s
-`, cfg.Data, filepath.Join(folder, certs.RootFile), ca.Fingerprint(), first.Token, first.Name, first.Expires.UTC().Format("2006-01-02"),
-		filepath.Join(folder, certs.RootKeyFile), o.where(cfg), cfg.Issuer, ca.Fingerprint())
+`, cfg.Data, filepath.Join(folder, certs.RootFile), ca.Fingerprint(), first.Token, first.Name, first.Expires.UTC().Format("2006-01-02"))
+	steps := []string{"signetd serve " + o.where(cfg), "signet login --server " + cfg.Issuer + " --ca-fingerprint " + ca.Fingerprint()}
+	if b.none() {
+		steps = append([]string{"take " + filepath.Join(folder, certs.RootKeyFile) + " to a safe: nothing here needs it any more"}, steps...)
+	}
+	for i, step := range steps {
+		fmt.Fprintf(o.stdout, "  %d  %s\n", i+1, step)
+	}
 	return nil
 }
 
@@ -69,11 +79,11 @@ func (o *options) where(cfg broker.Config) string {
 }
 
 // makeData makes the data folder and certificate authority.
-func makeData(cfg broker.Config) error {
+func makeData(cfg broker.Config, authority certs.Options) error {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
-	if err := certs.Create(filepath.Join(cfg.Data, broker.CAFolder), certs.Options{}); err != nil {
+	if err := certs.Create(filepath.Join(cfg.Data, broker.CAFolder), authority); err != nil {
 		return fmt.Errorf("make certificate authority: %w", err)
 	}
 	return nil
