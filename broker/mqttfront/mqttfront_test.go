@@ -161,6 +161,32 @@ func TestDisable(t *testing.T) {
 	}
 }
 
+// Only an active device is let in, even when its sessions were not ended.
+func TestStatus(t *testing.T) {
+	f := start(t, nil)
+	a, _ := f.enrolled("lamp", false)
+	jwt := f.login(a, f, protocol.FormatJWT)
+	for _, status := range []broker.Status{broker.StatusPending, broker.StatusDisabled, broker.StatusQuarantined} {
+		c := f.mustConnect(5, "demo:lamp", jwt)
+		f.setStatus(status)
+		f.changed(f.Name(t, "lamp")) // what was said is not what is stored
+		c.isOver(5, mqttd.ReasonAdministrative)
+		if _, err := f.connect(5, "demo:lamp", jwt); err == nil {
+			t.Errorf("a %s device was admitted", status)
+		}
+		f.setStatus(broker.StatusActive)
+	}
+	f.mustConnect(5, "demo:lamp", jwt).works()
+}
+
+func (f *fixture) setStatus(status broker.Status) {
+	f.t.Helper()
+	_, err := f.Store.UpdateDevice(f.t.Context(), f.Name(f.t, "lamp"), func(d *broker.Device) error { d.Status = status; return nil })
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // Ended sessions stay ended, whatever form their tokens have; what is granted
 // afterwards counts, even in the same second, and survives later changes.
 func TestRevokeSessions(t *testing.T) {
