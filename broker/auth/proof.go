@@ -50,8 +50,8 @@ func newDecoys(secret []byte) (decoys, error) {
 	return decoys{keys: [2]*token.Key{ed, ec}, secret: psk, choice: seed}, nil
 }
 
-// errProof is the one answer to a wrong proof and to an unknown device.
-var errProof = fmt.Errorf("proof does not fit: %w", protocol.CodeDenied)
+// ErrProof is wrapped by the one answer to a wrong proof and to an unknown device.
+var ErrProof = fmt.Errorf("proof does not fit: %w", protocol.CodeDenied)
 
 // checkProof gives the authenticator of that kind, among d's, that proof is by.
 // When d is nil or has none, it checks against the decoy of claimed, and refuses.
@@ -76,7 +76,7 @@ func (a *Authenticator) checkProof(d *broker.Device, claimed ident.Device, kind 
 	if !checked {
 		a.decoy(claimed, kind, input, proof)
 	}
-	return nil, errProof
+	return nil, ErrProof
 }
 
 func (a *Authenticator) verifyWith(d ident.Device, auth *broker.Authenticator, input, proof []byte) error {

@@ -48,7 +48,7 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 func (a *Authenticator) checkAny(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
 	if d == nil || len(d.Authenticators) == 0 {
 		a.decoy(claimed, protocol.KindKey, input, proof)
-		return nil, errProof
+		return nil, ErrProof
 	}
 	for _, kind := range []string{protocol.KindKey, protocol.KindPSK} {
 		if !slices.ContainsFunc(d.Authenticators, func(by broker.Authenticator) bool { return by.Kind == kind }) {
@@ -58,5 +58,5 @@ func (a *Authenticator) checkAny(d *broker.Device, claimed ident.Device, input, 
 			return by, nil
 		}
 	}
-	return nil, errProof
+	return nil, ErrProof
 }

@@ -66,6 +66,7 @@ func New(a *auth.Authenticator, m *mint.Minter, s Sessions, log *slog.Logger) *R
 
 // Respond answers one message. A refusal is a reply; its reason goes to the log.
 func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Reply {
+	began := time.Now()
 	m, err := protocol.Decode(request)
 	if err != nil {
 		return r.undecodable(ctx, err)
@@ -73,6 +74,9 @@ func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Re
 	answer, admitted, err := r.respond(ctx, from, m)
 	if err != nil {
 		answer, admitted = r.refuse(ctx, m, err), nil
+		if errors.Is(err, auth.ErrProof) {
+			level(ctx, began)
+		}
 	}
 	raw, err := protocol.Encode(answer)
 	if err != nil {
@@ -80,6 +84,21 @@ func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Re
 		return Reply{}
 	}
 	return Reply{Message: raw, Admitted: admitted}
+}
+
+// proofTime is how long it takes to refuse a proof: far longer than to check it.
+const proofTime = 2 * time.Millisecond
+
+// level waits until proofTime has passed. Whose proof was refused shows in the work
+// that was done, in microseconds: a known device has a record to read, of some size,
+// and a key of some kind. It must not show in the answer's time.
+func level(ctx context.Context, began time.Time) {
+	t := time.NewTimer(time.Until(began.Add(proofTime)))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // undecodable answers only bytes that say which call to answer.
