@@ -19,6 +19,8 @@ const (
 	tokenSeedLen = 20
 	// PinLen is how much of the anchor's thumbprint an enrolment token carries.
 	PinLen = 16
+
+	tokenLen = TokenIDLen + tokenSeedLen + PinLen
 )
 
 // ErrEnrolToken is wrapped by ParseEnrolToken's errors. They never hold the token.
@@ -55,7 +57,8 @@ func ParseEnrolToken(s string) (EnrolToken, error) {
 		return EnrolToken{}, fmt.Errorf("%w: it starts with %q", ErrEnrolToken, tokenPrefix)
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(body)
-	if err != nil || len(raw) != TokenIDLen+tokenSeedLen+PinLen {
+	// The library passes over line breaks inside; the text's length tells.
+	if err != nil || len(raw) != tokenLen || len(body) != base64.RawURLEncoding.EncodedLen(tokenLen) {
 		return EnrolToken{}, fmt.Errorf("%w: damaged or cut short; copy it again", ErrEnrolToken)
 	}
 	var t EnrolToken

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/signetd/signet/protocol"
@@ -55,8 +56,17 @@ func enrolment(t *testing.T) enrolmentFile {
 			{"nothing", ""}, {"prefix alone", "sgne_"}, {"another prefix", "sgnx_" + text[5:]}, {"last character missing", last},
 			{"one character more", text + "A"}, {"padded", text + "="}, {"not base64url", text[:10] + "+" + text[11:]},
 			{"a character in the middle is a space", text[:10] + " " + text[11:]},
+			{"a line break in the middle", text[:30] + "\n" + text[30:]}, {"stray bits at the end", last + straying(text[len(text)-1])},
+			{"prefix in capitals", "SGNE_" + text[5:]}, {"twice", text + text},
 		},
 	}
+}
+
+// straying gives the character of base64url whose two lowest bits, which belong to
+// no byte at a text's end, are not zero.
+func straying(c byte) string {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	return alphabet[strings.IndexByte(alphabet, c)|1:][:1]
 }
 
 type exchangeFile struct {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/signetd/signet/protocol/token"
@@ -55,4 +56,36 @@ func FuzzDocuments(f *testing.F) {
 			}
 		}
 	})
+}
+
+// endless is a document that does not stop, and counts what was read of it.
+type endless struct{ read atomic.Int64 }
+
+func (e *endless) RoundTrip(r *http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(e), Request: r}, nil
+}
+
+func (e *endless) Read(p []byte) (int, error) {
+	for i := range p {
+		p[i] = ' '
+	}
+	if e.read.Add(int64(len(p))) > 64<<20 {
+		return 0, io.ErrUnexpectedEOF // whoever reads so much has no bound
+	}
+	return len(p), nil
+}
+
+// TestEndlessDocument: an issuer cannot fill the memory of those who believe it.
+func TestEndlessDocument(t *testing.T) {
+	e := &endless{}
+	s, err := remote.New(remote.Config{Issuer: "https://signet.example/pools/demo", Client: &http.Client{Transport: e}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Key(t.Context(), []byte("x")); !errors.Is(err, remote.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	if n := e.read.Load(); n > 1<<20 {
+		t.Errorf("%d bytes read", n)
+	}
 }
