@@ -11,6 +11,8 @@ import (
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
+	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +22,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/broker/directory/directorytest"
+	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -307,6 +310,24 @@ func TestHookURLs(t *testing.T) {
 		_, _, err := w.CreateHook(t.Context(), broker.Hook{Pool: demo, Name: "h", URL: bad})
 		if !errors.Is(err, broker.ErrInvalid) {
 			t.Errorf("%s: got %v", bad, err)
+		}
+	}
+}
+
+// TestAllowedHookURLs: an allow-list allows what is in it and changes nothing else.
+func TestAllowedHookURLs(t *testing.T) {
+	w, demo := world(t), pool(t, "demo")
+	w.HookTargets = target.New([]netip.Prefix{netip.MustParsePrefix("10.1.0.0/16")})
+	for i, c := range []struct {
+		url  string
+		want error
+	}{
+		{"http://10.1.2.3:8080/", nil}, {"https://10.1.2.3/", nil}, {"https://hooks.example/", nil}, {"http://10.2.0.1/", broker.ErrInvalid},
+		{"https://127.0.0.1/", broker.ErrInvalid}, {"http://hooks.example/", broker.ErrInvalid}, {"https://localhost/", broker.ErrInvalid},
+	} {
+		_, _, err := w.CreateHook(t.Context(), broker.Hook{Pool: demo, Name: fmt.Sprint("h", i), URL: c.url})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.url, err, c.want)
 		}
 	}
 }
