@@ -18,6 +18,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/test/harness"
 )
@@ -430,14 +431,29 @@ func TestSecretsStayIn(t *testing.T) {
 	s := harness.NewLogging(t, slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
 	h, key := counting(1), harness.NewP256(t)
 	quiz(t, s, h)
-	tok := s.Token(t, 2)
-	a := newAgent(t, s, "lamp-1", key, nil)
-	g, err := a.Enrol(t.Context(), s, agent.Voucher{Token: tok})
+	_, text, err := s.Directory.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: s.Pool, Uses: 2, Life: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	spy := &spyLink{Link: s}
-	if _, err := a.Refresh(t.Context(), spy, agent.Ask{}); err != nil {
+	tok, err := protocol.ParseEnrolToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := &harness.Memory{}
+	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) { c.State = state })
+	g, err := a.Enrol(t.Context(), s, agent.Voucher{Token: &tok})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, err := state.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Refresh(t.Context(), s, agent.Ask{}); err != nil {
+		t.Fatal(err)
+	}
+	after, err := state.Load(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
 	var replies [][]byte
@@ -445,17 +461,17 @@ func TestSecretsStayIn(t *testing.T) {
 		k := quizzed(t, s, "lamp-1")
 		k.start()
 		replies = append(replies, k.encode(k.challenge))
-		m := k.answer(k.proof(key))
+		k.answer(k.proof(key))
 		replies = append(replies, k.encode(k.challenge))
-		m = k.answer(k.secret(guess))
+		m := k.answer(k.secret(guess))
 		replies = append(replies, k.encode(m))
 	}
 	delete(h.on, create)
 	k := quizzed(t, s, "lamp-1")
 	k.start()
 	replies = append(replies, k.encode(k.answer(k.proof(key))))
-	secrets := []string{"PRIVATE-CANARY", "ANSWER-CANARY", "URL-CANARY", "whsec_", tok.String()}
-	for _, raw := range [][]byte{g.Access, g.ID} {
+	secrets := []string{"PRIVATE-CANARY", "ANSWER-CANARY", "URL-CANARY", "whsec_", text, text[len(text)-20:]}
+	for _, raw := range [][]byte{g.Access, g.ID, before.Refresh, after.Refresh} {
 		secrets = append(secrets, encodings(raw)...)
 	}
 	for _, secret := range secrets {
