@@ -153,6 +153,17 @@ func idToken(t *testing.T, nonce []byte, by keyPair) []byte {
 	return raw
 }
 
+// idJWT gives what the broker's mint makes beside an access token in JWT form.
+func idJWT(t *testing.T, by keyPair) string {
+	c := claims(t)
+	c.Audience, c.Nonce, c.ClientID, c.Confirmation = "default", fixed("nonce", 16), "", token.Confirmation{}
+	text, err := token.SignJWT(token.ID, c, by.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func signers(t *testing.T) []keyPair {
 	return []keyPair{p256(t, "signer"), ed(t, "signer ed25519"), rsa2048(t, "signer rsa")}
 }
@@ -202,6 +213,8 @@ func tokens(t *testing.T) tokenFile {
 		alg := s.signer.Key().Alg().String()
 		text := accessJWT(t, claims(t), s)
 		f.Valid = append(f.Valid, tokenVector{Name: "access JWT, " + alg, Form: "jwt", Class: "access", Alg: alg, Token: text, Claims: string(part(t, text, 1))})
+		id := idJWT(t, s)
+		f.Valid = append(f.Valid, tokenVector{Name: "ID JWT, " + alg, Form: "jwt", Class: "id", Alg: alg, Token: id, Claims: string(part(t, id, 1))})
 		f.Valid = append(f.Valid, cwt(t, "access CWT, "+alg, "access", alg, accessCWT(t, claims(t), s)))
 		f.Valid = append(f.Valid, cwt(t, "ID CWT, "+alg, "id", alg, idToken(t, fixed("nonce", 16), s)))
 	}
@@ -240,6 +253,8 @@ func read(form, class string, raw []byte, keys []*token.Key) error {
 	case class == "keys":
 		_, err = token.OpenSign1(raw, token.KeyStatement, keys[0], nil)
 		return err
+	case form == "jwt" && class == "id":
+		c, err = token.ParseJWT(raw, token.ID, lookup(keys))
 	case form == "jwt":
 		c, err = token.ParseJWT(raw, token.Access, lookup(keys))
 	case class == "id":
@@ -345,8 +360,12 @@ func badJWTs(t *testing.T) []invalidToken {
 		{Name: "another audience", Token: with(func(c *token.Claims) { c.Audience = "other" }), want: errAudience},
 		{Name: "another issuer", Token: with(func(c *token.Claims) { c.Issuer = "https://evil.example" }), want: errIssuer},
 	}
+	list = append(list, invalidToken{Name: "an ID token as access token", Token: idJWT(t, own), want: token.ErrType}, invalidToken{Name: "an access token as ID token", Class: "id", Token: good, want: token.ErrType})
 	for i := range list {
-		list[i].Form, list[i].Class = "jwt", "access"
+		list[i].Form = "jwt"
+		if list[i].Class == "" {
+			list[i].Class = "access"
+		}
 	}
 	return list
 }

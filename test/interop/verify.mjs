@@ -18,10 +18,10 @@ const jwks = JSON.parse(f.jwks);
 const typs = { access: 65001, id: 65002 };
 const decoder = new cbor.Decoder({ mapsAsObjects: false });
 
-async function readJWT(text) {
-  await jwtVerify(text, createLocalJWKSet(jwks), {
-    issuer: f.issuer, audience: f.audience, typ: 'at+jwt', algorithms: ['ES256', 'EdDSA', 'RS256'], currentDate: now, requiredClaims: ['exp', 'cnf'],
-  });
+async function readJWT(text, kind) {
+  const wants = kind === 'id' ? { audience: 'default', typ: 'JWT', requiredClaims: ['exp', 'nonce'] } : { audience: f.audience, typ: 'at+jwt', requiredClaims: ['exp', 'cnf'] };
+  const { payload } = await jwtVerify(text, createLocalJWKSet(jwks), { ...wants, issuer: f.issuer, algorithms: ['ES256', 'EdDSA', 'RS256'], currentDate: now });
+  if (payload.token_use !== kind) throw new Error('another use');
 }
 
 // @auth0/cose checks the signature; tag, typ and claims are its caller's to check.
@@ -52,7 +52,7 @@ async function coseKeys() {
 
 async function accepted(v) {
   try {
-    if (v.form === 'jwt') await readJWT(v.token);
+    if (v.form === 'jwt') await readJWT(v.token, v.class);
     else await readCWT(Buffer.from(v.token, 'hex'), v.class);
     return true;
   } catch (e) {

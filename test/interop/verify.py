@@ -12,16 +12,16 @@ import signet_token as tok
 TYPS = {"access": 65001, "id": 65002}
 
 
-def read_jwt(text, f, now):
+def read_jwt(text, use, f, now):
     header = jwt.get_unverified_header(text)
-    if header.get("typ") != "at+jwt":
+    if header.get("typ") != {"access": "at+jwt", "id": "JWT"}[use]:
         raise ValueError("another typ")
     key = next(jwt.PyJWK(k) for k in json.loads(f["jwks"])["keys"] if k["kid"] == header["kid"])
     algorithm = next(k["alg"] for k in json.loads(f["jwks"])["keys"] if k["kid"] == header["kid"])
-    claims = jwt.decode(text, key.key, algorithms=[algorithm], audience=f["audience"], issuer=f["issuer"],
-                        options={"require": ["exp", "cnf"], "verify_exp": False, "verify_iat": False})
-    if claims["exp"] <= now:
-        raise ValueError("expired")
+    claims = jwt.decode(text, key.key, algorithms=[algorithm], audience="default" if use == "id" else f["audience"], issuer=f["issuer"],
+                        options={"require": ["exp", "nonce" if use == "id" else "cnf"], "verify_exp": False, "verify_iat": False})
+    if claims["exp"] <= now or claims["token_use"] != use:
+        raise ValueError("expired, or for another use")
 
 
 def read_cwt(raw, use, f, now):
@@ -48,7 +48,7 @@ def read_cwt(raw, use, f, now):
 def accepted(v, f, now):
     try:
         if v["form"] == "jwt":
-            read_jwt(v["token"], f, now)
+            read_jwt(v["token"], v["class"], f, now)
         else:
             read_cwt(bytes.fromhex(v["token"]), v["class"], f, now)
     except Exception:  # a library's refusal has many names
