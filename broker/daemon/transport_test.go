@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -26,14 +27,16 @@ func (c certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, er
 
 func (certificates) Roots() []byte { return nil }
 
-// MQTT is spoken over TLS on its own port, and over WebSocket on the HTTPS port at
-// /mqtt and nowhere else; without TLS nowhere.
-func TestTransports(t *testing.T) {
+// serve runs a daemon and gives it with what trusts it.
+func serve(t *testing.T, change func(*daemon.Config)) (*daemon.Daemon, *x509.CertPool) {
+	t.Helper()
 	web := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
-	trust := web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
 	cfg := daemon.Default()
 	cfg.Data, cfg.Listen = t.TempDir(), daemon.Listen{MQTT: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Health: "127.0.0.1:0"}
+	if change != nil {
+		change(&cfg)
+	}
 	d, err := daemon.Open(t.Context(), cfg, certificates{web}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -47,29 +50,52 @@ func TestTransports(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	connect := func(broker string) error {
-		c := paho.NewClient(paho.NewClientOptions().AddBroker(broker).SetClientID("anon-" + strings.Repeat("0f", 16)).SetProtocolVersion(4).
-			SetAutoReconnect(false).SetConnectTimeout(10 * time.Second).SetTLSConfig(&tls.Config{RootCAs: trust}))
-		defer c.Disconnect(0)
-		tok := c.Connect()
-		tok.Wait()
-		return tok.Error()
+	return d, web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+}
+
+// connect connects as a stranger and goes again.
+func connect(broker string, trust *x509.CertPool) error {
+	c := paho.NewClient(paho.NewClientOptions().AddBroker(broker).SetClientID("anon-" + strings.Repeat("0f", 16)).SetProtocolVersion(4).
+		SetAutoReconnect(false).SetConnectTimeout(10 * time.Second).SetTLSConfig(&tls.Config{RootCAs: trust}))
+	defer c.Disconnect(0)
+	tok := c.Connect()
+	tok.Wait()
+	return tok.Error()
+}
+
+// The configured limits are the listener's.
+func TestLimits(t *testing.T) {
+	d, trust := serve(t, func(c *daemon.Config) { c.Limits = daemon.Limits{Rate: 1e-6, Burst: 2} })
+	mqtt, web := "ssl://"+d.Addrs.MQTT.String(), "wss://"+d.Addrs.HTTPS.String()+"/mqtt"
+	if err := errors.Join(connect(mqtt, trust), connect(web, trust)); err != nil {
+		t.Fatal(err)
 	}
+	for _, broker := range []string{mqtt, web} {
+		if err := connect(broker, trust); err == nil {
+			t.Errorf("%s: the third connection of one source was let in", broker)
+		}
+	}
+}
+
+// MQTT is spoken over TLS on its own port, and over WebSocket on the HTTPS port at
+// /mqtt and nowhere else; without TLS nowhere.
+func TestTransports(t *testing.T) {
+	d, trust := serve(t, nil)
 	mqtt, https := d.Addrs.MQTT.String(), d.Addrs.HTTPS.String()
 	for _, broker := range []string{"ssl://" + mqtt, "wss://" + https + "/mqtt"} {
-		if err := connect(broker); err != nil {
+		if err := connect(broker, trust); err != nil {
 			t.Errorf("%s: %v", broker, err)
 		}
 	}
 	for _, broker := range []string{"tcp://" + mqtt, "ws://" + https + "/mqtt", "wss://" + https + "/", "wss://" + https + "/mqtt/x", "wss://" + https + "/api/mqtt", "wss://" + mqtt + "/mqtt"} {
-		if err := connect(broker); err == nil {
+		if err := connect(broker, trust); err == nil {
 			t.Errorf("%s: connected", broker)
 		}
 	}
 	// A page of another origin can't use a visitor's browser to get here.
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trust}}}
 	t.Cleanup(client.CloseIdleConnections)
-	_, _, err = websocket.Dial(t.Context(), "https://"+https+"/mqtt", &websocket.DialOptions{
+	_, _, err := websocket.Dial(t.Context(), "https://"+https+"/mqtt", &websocket.DialOptions{
 		HTTPClient: client, Subprotocols: []string{"mqtt"}, HTTPHeader: http.Header{"Origin": {"https://evil.example"}},
 	})
 	if err == nil {

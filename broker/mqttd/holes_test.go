@@ -76,8 +76,7 @@ func TestMalformedConnect(t *testing.T) {
 		for name, change := range map[string]func([]byte){
 			"reserved flag":             func(b []byte) { b[9] |= 0x01 },
 			"will of QoS 3":             func(b []byte) { b[9] |= 0x18 },
-			"QoS without a will":        func(b []byte) { b[9] = b[9]&^0x04 | 0x08 },
-			"retained without a will":   func(b []byte) { b[9] = b[9]&^0x04 | 0x20 },
+			"a will without its flag":   func(b []byte) { b[9] = b[9]&^0x04 | 0x08 },
 			"password without the user": func(b []byte) { b[9] &^= 0x80 },
 			"another protocol":          func(b []byte) { b[4] = 'X' },
 			"level 0":                   func(b []byte) { b[8] = 0 },
@@ -93,6 +92,13 @@ func TestMalformedConnect(t *testing.T) {
 			}
 			r.nc.Close()
 		}
+	}
+	for _, flag := range []byte{0x08, 0x10, 0x20} { // a will's QoS or retaining, without a will
+		b := as("p:n", 5).bytes()
+		b[9] |= flag
+		r := f.dial()
+		r.send(b)
+		r.closed()
 	}
 	c := f.mustConnect(as("p:n", 4))
 	c.send(packet(0x82, []byte{0, 7}, str("devices/p/n/#"), []byte{0x04})) // no options in 3.1.1
