@@ -297,7 +297,7 @@ func TestDurations(t *testing.T) {
 			t.Errorf("%s: written as %s", in, got)
 		}
 	}
-	for _, in := range []string{"", "d", "-1h", "1d-1h", "1.5d", "30", "99999d", "1h1d", "w", "1d1w", "1d1d", "+1h", "36500d1s", "101y"} {
+	for _, in := range []string{"", "d", "-1h", "1d-1h", "1.5d", "30", "99999d", "1h1d", "w", "1d1w", "1d1d", "+1h", "36500d1s", "101y", "1000y", "65535y", "99y65535w"} {
 		if got, err := adminapi.ParseDuration(in); !errors.Is(err, adminapi.ErrDuration) {
 			t.Errorf("%q: got %v, %v", in, got, err)
 		}

@@ -41,7 +41,7 @@ func ParseDuration(s string) (Duration, error) {
 			continue
 		}
 		n, err := strconv.ParseUint(count, 10, 16)
-		if err != nil || time.Duration(n*u.days)*day > maxDuration-total {
+		if err != nil || n*u.days > uint64((maxDuration-total)/day) {
 			return bad()
 		}
 		total, rest = total+time.Duration(n*u.days)*day, after

@@ -101,7 +101,7 @@ func Default() Config {
 // ErrConfig is wrapped by every complaint about configuration.
 var ErrConfig = errors.New("configuration")
 
-const maxConfig = 1 << 20 // bytes of a configuration file
+const maxConfig = 64 << 10 // bytes of a configuration file
 
 // Load reads the file, if path is not empty, then the environment, and checks the
 // whole. environ has the variables SIGNET_... and systemd's CREDENTIALS_DIRECTORY. A

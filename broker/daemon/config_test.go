@@ -32,7 +32,15 @@ func TestConfigSaysWhereItIsNotUnderstood(t *testing.T) {
 		{"level", "log: {level: loud}\n", `log.level "loud": want debug, info, warn or error`},
 		{"format", "log: {format: xml}\n", `log.format "xml": want json or text`},
 		{"no data", "data: ''\n", "data: name the folder"},
-		{"large", "#" + strings.Repeat("x", 1<<20), "more than 1048576 bytes"},
+		{"large", "#" + strings.Repeat("x", 64<<10), "more than 65536 bytes"},
+		{"brackets", "names: " + strings.Repeat("[", 2000), "line 1, column 24: nested too deep"},
+		{"brackets over lines", "names:\n" + strings.Repeat(" {a:\n", 2000), "line 18, column 2: nested too deep"},
+		{"sequences", strings.Repeat("- ", 1000), "line 1, column 33: nested too deep"},
+		{"complex keys", strings.Repeat("? ", 1000), "nested too deep"},
+		{"indents", "a:\n" + strings.Repeat(" ", 70) + "b: 1\n", "line 2, column 65: nested too deep"},
+		{"anchor", "names: &a [x]\nhooks: {allow: *a}\n", "line 1, column 8: anchors and aliases"},
+		{"alias", "names: [*a]\n", "line 1, column 9: anchors and aliases"},
+		{"long line", "data: " + strings.Repeat("x", 5000), "a line of more than 4096 bytes"},
 		{"binary", "\x00\x01\x02", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -48,6 +48,9 @@ func parse(raw []byte, c *Config) error {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return nil
 	}
+	if err := checkShape(raw); err != nil {
+		return err
+	}
 	dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
 	err := dec.Decode(c)
 	if errors.Is(err, io.EOF) { // comments only
@@ -71,6 +74,56 @@ func parse(raw []byte, c *Config) error {
 		return errors.New(where + unknownKey(sectionAt(raw, at.Line, at.Column), unknown.Token.Value))
 	}
 	return fmt.Errorf("%s%.200s", where, oneLine(place.GetMessage()))
+}
+
+// Bounds on a configuration file's shape, far above what ours has. The YAML parser
+// has none: a megabyte of "[" costs it all memory there is.
+const (
+	maxNesting   = 16   // open brackets, or "- " and "? " in a row
+	maxIndent    = 64   // spaces
+	maxLineBytes = 4096 // of one line
+)
+
+// checkShape refuses what nests too deep, and anchors and aliases, which multiply.
+// It reads no YAML, so brackets in quotes and comments count too.
+func checkShape(raw []byte) error {
+	open := 0
+	for i, line := range bytes.Split(raw, []byte("\n")) {
+		text := bytes.TrimLeft(line, " ")
+		if bytes.HasPrefix(text, []byte("#")) {
+			continue
+		}
+		refuse := func(column int, why string) error { return fmt.Errorf("line %d, column %d: %s", i+1, column, why) }
+		if len(line) > maxLineBytes {
+			return refuse(maxLineBytes+1, fmt.Sprintf("a line of more than %d bytes", maxLineBytes))
+		}
+		if len(line)-len(text) > maxIndent {
+			return refuse(maxIndent+1, "nested too deep")
+		}
+		row := 0
+		for at, c := range text {
+			column := len(line) - len(text) + at + 1
+			switch c {
+			case '[', '{':
+				open++
+			case ']', '}':
+				open = max(0, open-1)
+			case '-', '?':
+				row++
+			case '&', '*':
+				if at == 0 || bytes.IndexByte([]byte(" \t[{,"), text[at-1]) >= 0 {
+					return refuse(column, "anchors and aliases are not understood here; put such a value in quotes")
+				}
+			}
+			if c != '-' && c != '?' && c != ' ' && c != '\t' {
+				row = 0
+			}
+			if open > maxNesting || row > maxNesting {
+				return refuse(column, "nested too deep")
+			}
+		}
+	}
+	return nil
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
