@@ -27,6 +27,7 @@ const (
 	defaultKeepAlive = 60 * time.Second
 	defaultMaxPacket = 64 << 10
 	quiesce          = 250 // ms that a goodbye may take
+	heldReplies      = 4   // to one call, that nobody has taken yet
 )
 
 // Errors of this package, wrapped. A refused credential is agent.ErrCredential.
@@ -63,11 +64,15 @@ type Link struct {
 
 	mu      sync.Mutex // protects the fields below
 	waiting map[protocol.CallID]chan []byte
+	idle    protocol.CallID // in waiting though nobody listens now: more may come
 	ended   bool
 	why     error
 }
 
-var _ agent.Connection = (*Link)(nil)
+var (
+	_ agent.Connection = (*Link)(nil)
+	_ agent.Listener   = (*Link)(nil)
+)
 
 // Dial connects and subscribes the device's own topics. Errors wrap ErrURL,
 // ErrCertificate, agent.ErrCredential or what the network said.
@@ -176,7 +181,7 @@ func (l *Link) reply(_ mqtt.Client, m mqtt.Message) {
 	if ch := l.waiting[id]; ch != nil {
 		select {
 		case ch <- m.Payload():
-		default: // one reply is enough
+		default: // so many are enough
 		}
 	}
 }
@@ -222,15 +227,8 @@ func (l *Link) ask(ctx context.Context, request []byte, now bool) ([]byte, error
 	if !ok {
 		return nil, errors.New("send request: it is no message")
 	}
-	replies := make(chan []byte, 1)
-	l.mu.Lock()
-	l.waiting[id] = replies
-	l.mu.Unlock()
-	defer func() {
-		l.mu.Lock()
-		delete(l.waiting, id)
-		l.mu.Unlock()
-	}()
+	replies := l.listen(id)
+	defer l.rest(id)
 	again := time.NewTicker(l.resend)
 	defer again.Stop()
 	for ; ; now = true {
@@ -249,6 +247,32 @@ func (l *Link) ask(ctx context.Context, request []byte, now bool) ([]byte, error
 			return nil, fmt.Errorf("wait for the broker's reply: %w", ctx.Err())
 		}
 	}
+}
+
+// listen gives the replies to a call, with those that came since its last reply
+// was taken: a doubled one and the one that is waited for come close together.
+func (l *Link) listen(id protocol.CallID) <-chan []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.idle == id {
+		l.idle = protocol.CallID{}
+	}
+	ch := l.waiting[id]
+	if ch == nil {
+		ch = make(chan []byte, heldReplies)
+		l.waiting[id] = ch
+	}
+	return ch
+}
+
+// rest ends the listening to a call, and forgets the one before.
+func (l *Link) rest(id protocol.CallID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.idle != id {
+		delete(l.waiting, l.idle)
+	}
+	l.idle = id
 }
 
 // Publish sends an application's message and, with qos 1, waits for the broker to have it.
