@@ -127,7 +127,8 @@ def web(w):
 
 
 def doubled(w):
-    """A network that delivers every request twice: each call ends well at once."""
+    """A network that delivers every request twice: each call ends well at once.
+    Both copies of an answer are worked on at the same time, so that replayed may come before the grant."""
     link, device = w.stranger(copies=2), w.device()
     device.enrol(link, w.token)
     for _ in range(5):

@@ -93,6 +93,17 @@ class Link:
                     return kind, m
         raise TimeoutError("no reply")
 
+    def listen(self, call_id, seconds):
+        """Gives what else comes for the call, without asking again."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            try:
+                kind, m = wire.read_message(self.replies.get(timeout=left))
+            except queue.Empty:
+                break
+            if m[2] == call_id:
+                yield kind, m
+
     def close(self):
         self.mqtt.disconnect()
         self.mqtt.loop_stop()
@@ -152,6 +163,10 @@ class Device:
             kind, m = link.call(self.call_id, raw, late=late)
             if kind == "refusal":
                 refusal = Refusal(m[3])
+                if refusal.code == "replayed":  # it may have overtaken the grant
+                    for kind, m in link.listen(self.call_id, 2):
+                        if kind == "grant":
+                            return self.accept(m, first)
                 if refusal.code != "wrong-answer" or not refusal.tries_left or not asked:
                     raise refusal
                 self.refusals.append(refusal.tries_left)
