@@ -80,7 +80,7 @@ func shapes(text, prefix string) map[string]bool {
 // TestREADMELinks: what the README and the docs point to is there.
 func TestREADMELinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
-	for _, file := range []string{"../README.md", "../docs/protocol.md"} {
+	for _, file := range []string{"../README.md", "../docs/protocol.md", "../docs/signetd.md", "../docs/signet-agent.md", "../docs/firmware-sim.md", "../protocol/vectors/README.md"} {
 		raw, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
