@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"sync"
@@ -13,48 +14,63 @@ import (
 	"github.com/signetd/signet/broker"
 )
 
-// A narrow place is where a store finds no room for a while.
+// A narrow is a place where a store finds no room for a while.
 type narrow struct {
 	dir        string
-	fill, free func(t *testing.T, file string)
+	fill, free func(t *testing.T)
 }
 
-// TestFull: without room writes are refused, and say so, reads go on; with room the
-// refused ones succeed, and nothing that was acknowledged is lost.
-func TestFull(t *testing.T) {
-	for name, place := range map[string]func(*testing.T) narrow{"file size limit": sizeLimit, "small disk": smallDisk} {
-		t.Run(name, func(t *testing.T) {
-			p := place(t)
-			path := filepath.Join(p.dir, "store")
-			seedCrash(t, path)
-			s := openStore(t, path, Options{SweepEvery: -1})
-			d := addDevice(t, s, "one")
-			acked, refused := loginsUntil(t, s, d, 50)
-			if len(refused) > 0 {
-				t.Fatalf("%d refused while there was room", len(refused))
-			}
-			for range 3 {
-				p.fill(t, path)
-				more, none := loginsUntil(t, s, d, 1<<20)
-				acked = append(acked, more...)
-				if len(none) == 0 {
-					t.Fatal("the place is not narrow")
-				}
-				holdLogins(t, s, acked, none)
-				p.free(t, path)
-				for _, l := range none {
-					if _, err := s.RecordLogin(t.Context(), l); err != nil {
-						t.Fatalf("with room again: %v", err)
-					}
-				}
-				acked = append(acked, none...)
-			}
-			if err := errors.Join(s.Close(), Check(t.Context(), path)); err != nil {
-				t.Fatal(err)
-			}
-			holdLogins(t, openStore(t, path, Options{SweepEvery: -1}), acked, nil)
-		})
+// TestFullDisk has a disk of 2 MiB, which another file fills.
+func TestFullDisk(t *testing.T) { holdInNarrow(t, smallDisk(t)) }
+
+const limitedEnv = "SIGNET_STORE_LIMITED" // set in the process that may be limited
+
+// TestFileSizeLimit limits what a process may write. It is one of its own: the limit
+// also holds for what the testing package writes.
+func TestFileSizeLimit(t *testing.T) {
+	if os.Getenv(limitedEnv) != "" {
+		holdInNarrow(t, sizeLimit(t))
+		return
 	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFileSizeLimit$")
+	cmd.Env = append(os.Environ(), limitedEnv+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// holdInNarrow: without room writes are refused, and say so, reads go on; with room
+// the refused ones succeed, and nothing that was acknowledged is lost.
+func holdInNarrow(t *testing.T, p narrow) {
+	t.Helper()
+	path := filepath.Join(p.dir, "store")
+	seedCrash(t, path)
+	s := openStore(t, path, Options{SweepEvery: -1})
+	d := addDevice(t, s, "one")
+	acked, refused := loginsUntil(t, s, d, 50)
+	if len(refused) > 0 {
+		t.Fatalf("%d refused while there was room", len(refused))
+	}
+	for range 3 {
+		p.fill(t)
+		more, none := loginsUntil(t, s, d, 1<<20)
+		acked = append(acked, more...)
+		if len(none) == 0 {
+			t.Fatal("the place is not narrow")
+		}
+		holdLogins(t, s, acked, none)
+		p.free(t)
+		for _, l := range none {
+			if _, err := s.RecordLogin(t.Context(), l); err != nil {
+				t.Fatalf("with room again: %v", err)
+			}
+		}
+		acked = append(acked, none...)
+	}
+	if err := errors.Join(s.Close(), Check(t.Context(), path)); err != nil {
+		t.Fatal(err)
+	}
+	holdLogins(t, openStore(t, path, Options{SweepEvery: -1}), acked, nil)
 }
 
 // loginsUntil records up to n logins, eight at a time, until one is refused.
@@ -101,7 +117,7 @@ func holdLogins(t *testing.T, s *Store, acked, refused []broker.Login) {
 	}
 }
 
-// sizeLimit lets this process write no file beyond what the store has of it now.
+// sizeLimit lets this process write no file beyond a number of pages that grows.
 func sizeLimit(t *testing.T) narrow {
 	var was syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_FSIZE, &was); err != nil {
@@ -121,11 +137,11 @@ func sizeLimit(t *testing.T) narrow {
 	pages := 0
 	return narrow{
 		dir: t.TempDir(),
-		fill: func(t *testing.T, _ string) {
+		fill: func(t *testing.T) {
 			pages += 40
 			limit(t, syscall.Rlimit{Cur: uint64((pages + 60) * os.Getpagesize()), Max: was.Max})
 		},
-		free: func(t *testing.T, _ string) { limit(t, was) },
+		free: func(t *testing.T) { limit(t, was) },
 	}
 }
 
@@ -143,7 +159,7 @@ func smallDisk(t *testing.T) narrow {
 	ballast := filepath.Join(dir, "ballast")
 	return narrow{
 		dir: dir,
-		fill: func(t *testing.T, _ string) {
+		fill: func(t *testing.T) {
 			f, err := os.Create(ballast)
 			if err != nil {
 				t.Fatal(err)
@@ -156,7 +172,7 @@ func smallDisk(t *testing.T) narrow {
 				t.Fatal(fmt.Errorf("fill the disk: %w", err))
 			}
 		},
-		free: func(t *testing.T, _ string) {
+		free: func(t *testing.T) {
 			if err := os.Truncate(ballast, 0); err != nil {
 				t.Fatal(err)
 			}
