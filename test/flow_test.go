@@ -340,6 +340,41 @@ func TestTriesAreCountedBeforeTheAnswerIsLookedAt(t *testing.T) {
 	wantCode(t, ask(t, replicas[0], k.secret("1")), protocol.CodeDenied, "the right answer after that")
 }
 
+// TestRepeatedAnswersAreOneTry: a device that waits for a slow hook repeats its
+// answer; all copies get the one verdict, and one try is spent.
+func TestRepeatedAnswersAreOneTry(t *testing.T) {
+	s, h, key := harness.New(t), counting(1), harness.NewP256(t)
+	asked, goOn := make(chan struct{}, 8), make(chan struct{})
+	verdict := h.on[check]
+	h.on[check] = func(e hookEvent) map[string]any {
+		asked <- struct{}{}
+		<-goOn
+		return verdict(e)
+	}
+	quiz(t, s, h, "key", "hook:door")
+	register(t, s, s.Name(t, "lamp-1"), key)
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	k.answer(k.proof(key))
+	raw := k.secret("wrong")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			r, ok := ask(t, s.Exchange, raw).(*protocol.Refusal)
+			if !ok || !errors.Is(r, protocol.CodeWrongAnswer) || r.Problem.Signet.TriesLeft != 2 {
+				t.Errorf("a copy got %v", r)
+			}
+		})
+	}
+	<-asked
+	time.Sleep(300 * time.Millisecond) // microseconds away from joining the first
+	close(goOn)
+	wg.Wait()
+	if n := len(h.seen(check)); n != 1 {
+		t.Errorf("the hook saw %d answers, want 1", n)
+	}
+}
+
 // TestUnknownDevicesMeetTheSameHooks: a hook flow goes as far for them, and the
 // hook is told.
 func TestUnknownDevicesMeetTheSameHooks(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
+	"golang.org/x/sync/singleflight"
 )
 
 // Directory is what authentication reads and counts.
@@ -53,6 +54,7 @@ type Authenticator struct {
 	keys    *keyCache
 	now     func() time.Time
 	random  io.Reader
+	trying  singleflight.Group // custom answers being looked at
 }
 
 // New checks c.

@@ -265,48 +265,60 @@ func (a *Authenticator) check(ctx context.Context, s *session, m *protocol.Answe
 }
 
 // checkCustom asks the hook, after the try is counted: a session can be sent again.
+// A device that waits long repeats its answer; while the first copy is being looked
+// at, the others wait for the same verdict and are no further tries.
 func (a *Authenticator) checkCustom(ctx context.Context, s *session, m *protocol.Answer) error {
-	until := time.UnixMilli(s.Issued).Add(2 * SessionLife)
-	n, err := a.dir.CountTry(ctx, s.Exchange, until)
+	said := s.Transcript.Add(m.Bytes())
+	v, err, _ := a.trying.Do(string(s.Exchange[:])+string(said[:]), func() (any, error) {
+		// The others' answer too: it is not for the first caller to call off. Hooks have deadlines.
+		return a.try(context.WithoutCancel(ctx), s, m, said)
+	})
 	if err != nil {
-		return fmt.Errorf("count try: %w", err)
+		return err
+	}
+	s.Results = append(s.Results, Result{Name: s.Kind, OK: v.(bool), Meta: s.Meta})
+	return nil
+}
+
+// try counts one try and gives the hook's verdict. Where the flow is a list, a wrong
+// answer is an error; a define hook decides on it itself.
+func (a *Authenticator) try(ctx context.Context, s *session, m *protocol.Answer, said protocol.Transcript) (bool, error) {
+	n, err := a.dir.CountTry(ctx, s.Exchange, time.UnixMilli(s.Issued).Add(2*SessionLife))
+	if err != nil {
+		return false, fmt.Errorf("count try: %w", err)
 	}
 	if bugTries {
 		n = 1
 	}
 	allowed := MaxTries + right(s.Results)
 	if n > allowed {
-		return fmt.Errorf("try %d of %d: %w", n, allowed, protocol.CodeDenied)
+		return false, fmt.Errorf("try %d of %d: %w", n, allowed, protocol.CodeDenied)
 	}
 	pool, err := a.dir.Pool(ctx, s.Wish.Pool)
 	if err != nil {
-		return fmt.Errorf("pool %s: %w", s.Wish.Pool, deny(err))
+		return false, fmt.Errorf("pool %s: %w", s.Wish.Pool, deny(err))
 	}
 	key, err := a.answerKey(&pool)
 	if err != nil {
-		return err
+		return false, err
 	}
 	answer, err := protocol.OpenAnswer(key, s.Transcript, m.Secret)
 	if err != nil {
-		return fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
+		return false, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
 	}
 	flow, err := a.flow(ctx, &pool, s.Wish.Client)
 	if err != nil {
-		return err
+		return false, err
 	}
 	name := s.Kind
 	if flow.Define != "" {
 		name = flow.Define
 	}
-	ok, err := a.verify(ctx, s, name, string(answer), s.Transcript.Add(m.Bytes()))
-	if err != nil {
-		return err
+	ok, err := a.verify(ctx, s, name, string(answer), said)
+	if err == nil && !ok && flow.Define == "" {
+		err = &WrongAnswer{TriesLeft: allowed - n}
 	}
-	if !ok && flow.Define == "" {
-		return &WrongAnswer{TriesLeft: allowed - n}
-	}
-	s.Results = append(s.Results, Result{Name: s.Kind, OK: ok, Meta: s.Meta})
-	return nil
+	return ok, err
 }
 
 // right counts the custom challenges that were answered rightly: their tries are not held against the next.
