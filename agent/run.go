@@ -41,6 +41,7 @@ const (
 	longestWait = time.Hour       // that a refusal may ask for: nobody signs refusals
 	renewLeast  = time.Second     // between renewals, however short the broker makes lives
 	leastLeft   = 5 * time.Second // a token with less life left is not offered to anyone
+	steady      = time.Minute     // a connection that lasted so long was a good one
 )
 
 // Run keeps the device authenticated until ctx ends: it connects, renews at half
@@ -64,7 +65,8 @@ func (a *Agent) Run(ctx context.Context, dial Dialer) error {
 }
 
 // connected dials and lives on the connection until it ends. worked tells whether
-// anything was granted on it.
+// anything was granted on it, or it lasted: a broker that lets a device in and drops
+// it at once is not to be dialled as if all were well.
 func (a *Agent) connected(ctx context.Context, dial Dialer) (worked bool, err error) {
 	cred := a.Credential()
 	conn, err := a.dial(ctx, dial, cred)
@@ -84,7 +86,9 @@ func (a *Agent) connected(ctx context.Context, dial Dialer) (worked bool, err er
 	} else {
 		a.note(a.Current(), nil)
 	}
-	return true, a.stay(ctx, conn)
+	began := a.cfg.Clock()
+	granted, err := a.stay(ctx, conn)
+	return granted || cred == nil || a.cfg.Clock().Sub(began) >= steady, err
 }
 
 func (a *Agent) dial(ctx context.Context, dial Dialer, c *Credential) (Connection, error) {
@@ -101,33 +105,35 @@ func (a *Agent) renewOn(ctx context.Context, link Link) error {
 }
 
 // stay renews in time and whenever the broker hints that something has changed.
-func (a *Agent) stay(ctx context.Context, conn Connection) error {
+// granted tells whether it got anything.
+func (a *Agent) stay(ctx context.Context, conn Connection) (granted bool, err error) {
 	for {
 		g := a.Current()
 		if g == nil {
-			return ErrNoSession
+			return granted, ErrNoSession
 		}
 		due := time.NewTimer(a.renewIn(g))
 		select {
 		case <-ctx.Done():
 			due.Stop()
-			return ctx.Err()
+			return granted, ctx.Err()
 		case <-conn.Done():
 			due.Stop()
 			err := errors.New("connection lost")
 			a.note(nil, err)
-			return err
+			return granted, err
 		case ev, ok := <-conn.Events():
 			due.Stop()
 			if !ok {
-				return errors.New("connection lost")
+				return granted, errors.New("connection lost")
 			}
 			a.cfg.Log.Debug("broker hints", "event", ev.Name)
 		case <-due.C:
 		}
 		if err := a.renewOn(ctx, conn); err != nil {
-			return err
+			return granted, err
 		}
+		granted = true
 	}
 }
 

@@ -87,3 +87,43 @@ func TestRun(t *testing.T) {
 		close(conn)
 	})
 }
+
+// A broker that takes the credential and drops the connection at once is dialled
+// less and less often; one that was good for a while is dialled at once again.
+func TestRunDropped(t *testing.T) {
+	b, cfg := newFakeBroker(t), config(t)
+	enrol(t, b, cfg)
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgent(t, cfg)
+		if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var dials atomic.Int32
+		var lasts atomic.Int64 // how long a connection does
+		dial := func(context.Context, *agent.Credential) (agent.Connection, error) {
+			dials.Add(1)
+			fc := &fakeConnection{b, nil, make(chan struct{})}
+			time.AfterFunc(time.Duration(lasts.Load()), func() { close(fc.done) })
+			return fc, nil
+		}
+		ended := make(chan error)
+		go func() { ended <- a.Run(ctx, dial) }()
+		time.Sleep(10 * time.Minute)
+		if n := dials.Load(); n < 10 || n > 100 {
+			t.Errorf("dialled %d times in ten minutes", n)
+		}
+		lasts.Store(int64(2 * time.Minute))
+		time.Sleep(4 * time.Minute) // the back-off ends, and a connection
+		before := dials.Load()
+		time.Sleep(8 * time.Minute)
+		if n := dials.Load() - before; n < 3 {
+			t.Errorf("dialled %d times in eight minutes after connections of two minutes", n)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(3 * time.Minute) // the last timer
+	})
+}
