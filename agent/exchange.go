@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"time"
 
 	"github.com/signetd/signet/protocol"
 )
@@ -19,6 +20,8 @@ const (
 	maxLate    = 16 // late messages that one request waits through
 	maxHeard   = 64 // messages of one call that are remembered
 	maxStrays  = 4  // challenges of the first kind that are taken for late ones
+
+	overtaking = 2 * time.Second // that a grant may come after the refusal of its answer's copy
 )
 
 // An Ask is what a caller wants other than the usual. The zero value asks for the usual.
@@ -192,8 +195,41 @@ func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protoc
 		if reply, err = c.exchange(ctx, link, raw); err != nil {
 			return nil, err
 		}
+		if errors.Is(refusal(reply), protocol.CodeReplayed) {
+			reply = c.overtaken(ctx, link, raw, reply)
+		}
 	}
 	return nil, fmt.Errorf("%w: more than %d rounds", ErrUnexpected, maxRounds)
+}
+
+// refusal gives what a reply refuses, nil if it doesn't.
+func refusal(m protocol.Message) error {
+	if r, ok := m.(*protocol.Refusal); ok {
+		return r
+	}
+	return nil
+}
+
+// overtaken listens for the grant of an answer that was refused as replayed: two
+// copies of it were worked on at once, and the second's refusal may come first. It
+// gives the refusal if no grant comes.
+func (c *call) overtaken(ctx context.Context, link Link, answer []byte, refused protocol.Message) protocol.Message {
+	l, ok := link.(Listener)
+	if !ok {
+		return refused
+	}
+	ctx, cancel := context.WithTimeout(ctx, overtaking)
+	defer cancel()
+	for range maxLate {
+		b, err := l.Listen(ctx, answer)
+		if err != nil {
+			break
+		}
+		if m, err := protocol.Decode(b); err == nil && m.Call() == c.id && m.Type() == protocol.TypeGrant {
+			return m
+		}
+	}
+	return refused
 }
 
 // exchange sends raw and decodes what comes back for the same call. It goes on

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol"
@@ -102,6 +104,75 @@ func TestLateMessages(t *testing.T) {
 			if solved != c.want {
 				t.Errorf("asked its program %d times, want %d", solved, c.want)
 			}
+		})
+	}
+}
+
+// An overtakenLink brings the refusal of an answer's copy before what the answer
+// brought, which comes after a while.
+type overtakenLink struct {
+	b       *fakeBroker
+	after   time.Duration
+	starts  int
+	pending [][]byte
+}
+
+func (l *overtakenLink) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	switch typeOf(request) {
+	case protocol.TypeStart:
+		l.starts++
+	case protocol.TypeAnswer:
+		if l.starts > 1 {
+			break
+		}
+		m, err := protocol.Decode(request)
+		if err != nil {
+			return nil, err
+		}
+		grant, err := l.b.RoundTrip(ctx, request)
+		if err != nil {
+			return nil, err
+		}
+		replayed, err := protocol.Encode(protocol.Refuse(m.Call(), protocol.ProblemDetail{Code: protocol.CodeReplayed}))
+		l.pending = [][]byte{replayed, grant}
+		return replayed, err
+	}
+	return l.b.RoundTrip(ctx, request)
+}
+
+func (l *overtakenLink) Listen(ctx context.Context, _ []byte) ([]byte, error) {
+	if len(l.pending) == 0 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	select {
+	case <-time.After(l.after / 2):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	reply := l.pending[0]
+	l.pending = l.pending[1:]
+	return reply, nil
+}
+
+// The refusal of an answer's copy that overtakes the grant is not believed at once.
+func TestOvertakenGrant(t *testing.T) {
+	for name, c := range map[string]struct {
+		after  time.Duration
+		starts int
+	}{
+		"soon":     {1900 * time.Millisecond, 1},
+		"too late": {2100 * time.Millisecond, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b, cfg := newFakeBroker(t), config(t)
+			enrol(t, b, cfg)
+			synctest.Test(t, func(t *testing.T) {
+				l := &overtakenLink{b: b, after: c.after}
+				if _, err := newAgent(t, cfg).Authenticate(t.Context(), l, agent.Ask{}); err != nil || l.starts != c.starts {
+					t.Errorf("%v, after %d openings, want %d", err, l.starts, c.starts)
+				}
+			})
 		})
 	}
 }
