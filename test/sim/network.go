@@ -276,12 +276,11 @@ func (n *network) carry(p parcel) {
 	}
 }
 
-// double delivers p twice; an answer once, for two of them race for one grant.
+// double delivers p twice. Of an answer's copies one brings a grant, the other a
+// refusal, which may overtake it.
 func (n *network) double(p parcel) {
 	n.deliver(p, p.c.dice.upTo(20*time.Millisecond))
-	if m, err := protocol.Decode(p.raw); err == nil && m.Type() != protocol.TypeAnswer {
-		n.deliver(p, p.c.dice.upTo(60*time.Millisecond))
-	}
+	n.deliver(p, p.c.dice.upTo(60*time.Millisecond))
 }
 
 // deliver lets p arrive after delay, at any replica if it is a request. The caller holds mu.
