@@ -49,7 +49,7 @@ type State interface {
 }
 
 // A Solver answers a custom challenge: kind is its name, params are its public
-// parameters. The answer is sent sealed to the broker if the challenge has a key to seal to.
+// parameters. The answer is sent sealed to the broker.
 type Solver func(ctx context.Context, kind string, params map[string]string) (answer []byte, err error)
 
 // A Record is what the device must not forget. Encoded as a CBOR map; new keys may follow.

@@ -261,6 +261,10 @@ func TestCustomChallenge(t *testing.T) {
 	if _, err := a.Authenticate(t.Context(), b, agent.Ask{}); !errors.Is(err, agent.ErrUnexpected) || asked != 1 {
 		t.Errorf("a secret went to a key that the pool does not have: %v", err)
 	}
+	b.bendChallenge = func(c *protocol.ChallengeBody) { c.SealTo = nil }
+	if _, err := a.Authenticate(t.Context(), b, agent.Ask{}); !errors.Is(err, agent.ErrUnexpected) || asked != 1 {
+		t.Errorf("a secret went unsealed: %v", err)
+	}
 }
 
 func TestDisabled(t *testing.T) {

@@ -337,7 +337,10 @@ func (a *Agent) solve(ctx context.Context, c *call, body *protocol.ChallengeBody
 	if a.cfg.Solver == nil {
 		return fmt.Errorf("%w %q", ErrNoSolver, body.Kind)
 	}
-	if body.SealTo != nil && c.record.Statement != nil {
+	if body.SealTo == nil { // the broker reads sealed answers only
+		return fmt.Errorf("%w: challenge %q has no key to seal its answer to", ErrUnexpected, body.Kind)
+	}
+	if c.record.Statement != nil {
 		s, err := readStatement(c.record.Anchor, c.record.Statement)
 		if err != nil {
 			return err
@@ -349,10 +352,6 @@ func (a *Agent) solve(ctx context.Context, c *call, body *protocol.ChallengeBody
 	answer, err := a.cfg.Solver(ctx, body.Kind, body.Params)
 	if err != nil {
 		return fmt.Errorf("answer challenge %q: %w", body.Kind, err)
-	}
-	if body.SealTo == nil {
-		m.Proof = answer
-		return nil
 	}
 	m.Secret, err = protocol.SealAnswer(body.SealTo, t, answer)
 	return err
