@@ -30,6 +30,9 @@ var (
 	ErrKeyBound = errors.New("bound to another key")
 	// ErrInvalid: a value that breaks the domain's rules; the message says which.
 	ErrInvalid = errors.New("invalid")
+	// ErrFull: there is no room to write. Nothing was written; writing goes on when
+	// there is room again.
+	ErrFull = errors.New("no room to write")
 )
 
 // Status says what a device may do.

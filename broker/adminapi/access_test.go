@@ -1,6 +1,7 @@
 package adminapi_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -11,7 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -172,6 +175,28 @@ func TestPlainErrorsBecomeProblems(t *testing.T) {
 			w.Header().Get("Content-Type") != "application/problem+json" {
 			t.Errorf("%s %s: no problem document: %s", c.method, c.path, w.Body)
 		}
+	}
+}
+
+// fullStore has no room for another flow.
+type fullStore struct{ directory.Store }
+
+func (fullStore) PutFlow(context.Context, broker.Flow) error {
+	return fmt.Errorf("put flow: %w: write signet.db: no space left on device", broker.ErrFull)
+}
+
+func TestFullDisk(t *testing.T) {
+	a := serve(t)
+	if res, body := a.ask(t, "POST", "/api/v1/pools", "Bearer "+a.token, `{"name":"demo"}`); res.StatusCode != http.StatusCreated {
+		t.Fatal(body)
+	}
+	a.Directory.Store = fullStore{a.Directory.Store}
+	res, body := a.ask(t, "POST", "/api/v1/pools/demo/flows", "Bearer "+a.token, `{"name":"two","steps":["key"]}`)
+	if res.StatusCode != http.StatusInsufficientStorage || !strings.Contains(body, "make room") || strings.Contains(body, "signet.db") {
+		t.Errorf("%d %s", res.StatusCode, body)
+	}
+	if !strings.Contains(a.log.String(), "no space left") {
+		t.Errorf("log: %s", a.log)
 	}
 }
 

@@ -76,6 +76,7 @@ func kinds() []kind {
 		{http.StatusUnprocessableEntity, "invalid", "A value breaks a rule; detail and errors say which."},
 		{http.StatusTooManyRequests, "too-many", "Too many requests with bad tokens came from this address. The header Retry-After says when to come again."},
 		{http.StatusInternalServerError, "internal", "The broker failed. Its log has the cause under the request's id."},
+		{http.StatusInsufficientStorage, "full", "The broker has no room to write. Nothing was changed; make room on its disk and send the request again."},
 	}
 }
 
@@ -102,6 +103,8 @@ func problemOf(err error) *Problem {
 		return newProblem(http.StatusConflict, err.Error())
 	case errors.Is(err, broker.ErrInvalid), errors.Is(err, ident.ErrInvalid), errors.Is(err, ErrDuration):
 		return newProblem(http.StatusUnprocessableEntity, strings.TrimPrefix(err.Error(), broker.ErrInvalid.Error()+": "))
+	case errors.Is(err, broker.ErrFull):
+		return newProblem(http.StatusInsufficientStorage, "the broker's disk, or what it may use of it, is full; nothing was changed: make room, then send it again")
 	}
 	return newProblem(http.StatusInternalServerError, "the broker failed; its log has the cause")
 }

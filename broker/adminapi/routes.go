@@ -47,12 +47,15 @@ func handleEmpty[I any](s *service, api huma.API, op huma.Operation, f func(cont
 func describe(op *huma.Operation) {
 	op.MaxBodyBytes = maxBody
 	op.Errors = []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusTooManyRequests}
+	if op.Method != http.MethodGet {
+		op.Errors = append(op.Errors, http.StatusInsufficientStorage)
+	}
 }
 
 // fail logs what the outside does not learn.
 func (s *service) fail(ctx context.Context, err error) error {
 	p := problemOf(err)
-	if p.Status == http.StatusInternalServerError {
+	if p.Status >= http.StatusInternalServerError {
 		s.cfg.Log.ErrorContext(ctx, "operators' API failed", "request", callOf(ctx).id, "err", err)
 	}
 	return p

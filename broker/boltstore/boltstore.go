@@ -46,9 +46,6 @@ var (
 	ErrClosed = errors.New("store is closed")
 	// ErrDamaged: the file is not a whole Signet store.
 	ErrDamaged = errors.New("not a sound store file")
-	// ErrFull: the disk, or what this process may use of it, is full. Nothing was
-	// written; writing goes on when there is room again.
-	ErrFull = errors.New("no room to write")
 	// ErrBroken: an earlier commit failed in a way that leaves the file's state
 	// unknown; nothing more is written until the store is opened again.
 	ErrBroken = errors.New("store stopped writing after a failed commit")

@@ -87,7 +87,7 @@ func loginsUntil(t *testing.T, s *Store, d broker.Device, n int) (acked, refused
 			return len(acked) < n && len(refused) == 0
 		}
 		refused = append(refused, l)
-		if !errors.Is(err, ErrFull) || errors.Is(err, ErrBroken) {
+		if !errors.Is(err, broker.ErrFull) || errors.Is(err, ErrBroken) {
 			t.Errorf("without room: %v, want ErrFull", err)
 		}
 		return false

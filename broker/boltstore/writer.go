@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
 )
 
 // maxBatch is how many changes one transaction takes at most.
@@ -221,7 +223,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 }
 
 // commitTx commits. When the disk is full and the file's head still points to what
-// was before, nothing has happened: ErrFull. Any other failure is ErrBroken.
+// was before, nothing has happened: broker.ErrFull. Any other failure is ErrBroken.
 func (s *Store) commitTx(tx *bolt.Tx) error {
 	id, head := tx.ID(), 0
 	err := tx.Commit()
@@ -230,7 +232,7 @@ func (s *Store) commitTx(tx *bolt.Tx) error {
 	}
 	seen := s.db.View(func(now *bolt.Tx) error { head = now.ID(); return nil })
 	if seen == nil && head < id && isFull(err) {
-		return fmt.Errorf("%w: %w", ErrFull, err)
+		return fmt.Errorf("%w: %w", broker.ErrFull, err)
 	}
 	return fmt.Errorf("%w: %w", ErrBroken, err)
 }

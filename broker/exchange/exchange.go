@@ -250,6 +250,12 @@ func deliver(p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission,
 	}, nil
 }
 
+// Seconds after which a device may ask again.
+const (
+	retryBusy = 1
+	retryFull = 60 // somebody has to make room first
+)
+
 // refuse logs the cause and gives the device its code: the one place where the two meet.
 func (r *Responder) refuse(ctx context.Context, m protocol.Message, err error) protocol.Message {
 	var code protocol.Code // zero: internal
@@ -259,13 +265,15 @@ func (r *Responder) refuse(ctx context.Context, m protocol.Message, err error) p
 	if errors.As(err, &wrong) && wrong.TriesLeft > 0 {
 		d.TriesLeft = uint8(wrong.TriesLeft)
 	}
-	if code == protocol.CodeBusy {
-		d.RetryAfter = 1
-	}
 	level := slog.LevelInfo
-	if !known || code == protocol.CodeInternal {
+	switch {
+	case errors.Is(err, broker.ErrFull): // the device can only wait; an operator must hear of it
+		d.Code, d.RetryAfter, level = protocol.CodeBusy, retryFull, slog.LevelError
+	case code == protocol.CodeBusy:
+		d.RetryAfter = retryBusy
+	case !known, code == protocol.CodeInternal:
 		level = slog.LevelError
 	}
-	r.log.Log(ctx, level, "refused", "code", code.String(), "err", err, "type", int(m.Type()))
+	r.log.Log(ctx, level, "refused", "code", d.Code.String(), "err", err, "type", int(m.Type()))
 	return protocol.Refuse(m.Call(), d)
 }
