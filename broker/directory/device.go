@@ -144,7 +144,7 @@ func (d *Directory) UpdateDevice(ctx context.Context, id ident.Device, groups []
 // DisableDevice takes everything from a device until it is enabled again: nothing
 // is granted after it returns, and its sessions are over.
 func (d *Directory) DisableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
-	return d.restrict(ctx, "disable", id, func(dev *broker.Device) error {
+	return d.change(ctx, "disable", id, func(dev *broker.Device) error {
 		dev.Status = broker.StatusDisabled
 		dev.EndSessions(d.Now())
 		return nil
@@ -175,7 +175,7 @@ func (d *Directory) ApproveDevice(ctx context.Context, id ident.Device) (broker.
 
 // RevokeSessions ends every session of a device; it may log in again.
 func (d *Directory) RevokeSessions(ctx context.Context, id ident.Device) (broker.Device, error) {
-	return d.restrict(ctx, "revoke sessions of", id, func(dev *broker.Device) error {
+	return d.change(ctx, "revoke sessions of", id, func(dev *broker.Device) error {
 		dev.EndSessions(d.Now())
 		return nil
 	})
@@ -190,7 +190,7 @@ func (d *Directory) DeleteDevice(ctx context.Context, id ident.Device) error {
 	return nil
 }
 
-// change updates a device.
+// change updates a device and tells who serves it, who know best what matters to them.
 func (d *Directory) change(ctx context.Context, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
 	dev, err := d.Store.UpdateDevice(ctx, id, func(dev *broker.Device) error {
 		dev.Updated = d.Now()
@@ -199,16 +199,8 @@ func (d *Directory) change(ctx context.Context, what string, id ident.Device, f 
 	if err != nil {
 		return broker.Device{}, about(err, "%s device %s", what, id)
 	}
+	d.Notifier.DeviceChanged(ctx, id, dev.Status)
 	return dev, nil
-}
-
-// restrict updates a device and tells who serves it.
-func (d *Directory) restrict(ctx context.Context, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
-	dev, err := d.change(ctx, what, id, f)
-	if err == nil {
-		d.Notifier.DeviceChanged(ctx, id, dev.Status)
-	}
-	return dev, err
 }
 
 // ListSessions gives a device's sessions, newest first, at most 100.

@@ -45,8 +45,9 @@ type Sealer interface {
 	Open(purpose string, sealed []byte) ([]byte, error)
 }
 
-// A Notifier hears of every commit after which a device may do less than before.
-// It must not block for long; what it misses, the next check of the store finds.
+// A Notifier hears of every commit that changed a device, so that who serves it can
+// go by what is stored now. It must not block for long; what it misses, the next
+// check of the store finds.
 type Notifier interface {
 	// DeviceChanged: the device has this status now. A deleted device is reported as
 	// disabled. Active may mean that its sessions were ended: whatever it was given

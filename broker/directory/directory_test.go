@@ -191,9 +191,13 @@ func TestDeviceLife(t *testing.T) {
 	want(t, err, broker.ErrConflict)
 	d, err = w.ApproveDevice(ctx, id)
 	want(t, err, nil)
-	if d.Status != broker.StatusActive || len(w.Notifier.Seen()) != 0 {
-		t.Errorf("after approval: %s, %v", d.Status, w.Notifier.Seen())
+	if d.Status != broker.StatusActive {
+		t.Errorf("after approval: %s", d.Status)
 	}
+	_, err = w.UpdateDevice(ctx, id, []string{"hall"}, nil)
+	want(t, err, nil)
+	_, err = w.UpdateDevice(ctx, id, []string{"no group"}, nil)
+	want(t, err, broker.ErrInvalid)
 	w.Clock.Advance(time.Minute)
 	d, err = w.DisableDevice(ctx, id)
 	want(t, err, nil)
@@ -206,7 +210,10 @@ func TestDeviceLife(t *testing.T) {
 	want(t, err, nil)
 	want(t, w.DeleteDevice(ctx, id), nil)
 	want(t, w.DeleteDevice(ctx, id), broker.ErrNotFound)
-	seen := []directorytest.Change{{ID: id, Status: broker.StatusDisabled}, {ID: id, Status: broker.StatusActive}, {ID: id, Status: broker.StatusDisabled}}
+	var seen []directorytest.Change // of each change that was made: approve, update, disable, enable, revoke, delete
+	for _, s := range []broker.Status{broker.StatusActive, broker.StatusActive, broker.StatusDisabled, broker.StatusActive, broker.StatusActive, broker.StatusDisabled} {
+		seen = append(seen, directorytest.Change{ID: id, Status: s})
+	}
 	if diff := cmp.Diff(seen, w.Notifier.Seen(), cmp.Comparer(func(a, b ident.Device) bool { return a == b })); diff != "" {
 		t.Errorf("notifications (-want +got):\n%s", diff)
 	}
