@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"encoding/hex"
 	"encoding/json"
@@ -243,6 +244,54 @@ func TestSharedKey(t *testing.T) {
 	if _, err := newAgent(t, s, "meter-1", wrong, pinned).Authenticate(t.Context(), s, agent.Ask{}); !errors.Is(err, protocol.CodeDenied) {
 		t.Errorf("wrong key: %v", err)
 	}
+}
+
+// TestSharedKeyIsNamedByItself: what a token names a shared key by depends on the key
+// alone, in both forms and after it is sealed anew, and is a MAC that no proof is.
+func TestSharedKeyIsNamedByItself(t *testing.T) {
+	s, ctx := harness.New(t), t.Context()
+	psk := harness.Shared("0123456789abcdef0123456789abcdef")
+	if _, err := s.Directory.PutFlow(ctx, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Directory.SetPoolFlow(ctx, s.Pool, "shared"); err != nil {
+		t.Fatal(err)
+	}
+	id := s.Name(t, "meter-1")
+	if _, err := s.Directory.CreateDevice(ctx, directory.NewDevice{ID: id, PSK: hex.EncodeToString(psk)}); err != nil {
+		t.Fatal(err)
+	}
+	a, v := newAgent(t, s, "meter-1", psk, func(c *agent.Config) { c.Pin = s.Pin(t) }), verifier(t, s, "demo", token.ES256)
+	mac, err := psk.Prove([]byte("signet cnf v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := func(g *agent.Grant, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := v.Verify(ctx, g.Access)
+		if err != nil {
+			t.Fatal(err)
+		}
+		short, long := c.Confirmation.Thumbprint, c.Confirmation.JKT
+		if short != nil && !bytes.Equal(short, mac[:16]) || long != nil && !bytes.Equal(long, mac) || c.Confirmation.IsZero() {
+			t.Errorf("cnf %x, %x", short, long)
+		}
+	}
+	jwt := protocol.FormatJWT
+	named(a.Authenticate(ctx, s, agent.Ask{}))
+	named(a.Refresh(ctx, s, agent.Ask{Format: &jwt}))
+	sealed, err := s.Directory.Sealer.Seal(broker.PSKPurpose(id), psk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Store.UpdateDevice(ctx, id, func(d *broker.Device) error { d.Authenticators[0].Sealed = sealed; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	named(a.Refresh(ctx, s, agent.Ask{}))
+	named(a.Authenticate(ctx, s, agent.Ask{Format: &jwt}))
 }
 
 // TestSecondChallengeByHook runs a two-challenge flow whose second is a webhook's.

@@ -89,7 +89,7 @@ type Proven struct {
 	transcript protocol.Transcript
 	device     broker.Device
 	by         broker.Authenticator
-	key        *token.Key // by's, nil for a shared key
+	confirms   token.Confirmation
 	at         time.Time
 	call       protocol.CallID
 	enrolment  *broker.Enrolment
@@ -110,11 +110,8 @@ func (p *Proven) Transcript() protocol.Transcript { return p.transcript }
 // Device is the device as it was when its answer was checked.
 func (p *Proven) Device() *broker.Device { return &p.device }
 
-// By is what the device proved itself with.
-func (p *Proven) By() *broker.Authenticator { return &p.by }
-
-// Key is By's public key, nil for a shared key.
-func (p *Proven) Key() *token.Key { return p.key }
+// Confirmation binds a token to what the device proved itself with.
+func (p *Proven) Confirmation() token.Confirmation { return p.confirms }
 
 // At is when; it dates the tokens.
 func (p *Proven) At() time.Time { return p.at }
@@ -216,7 +213,7 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 		return nil, nil, err
 	}
 	p.device, p.by = *device, *by
-	p.key, err = a.keyOf(by)
+	p.confirms, err = a.confirm(device.ID, by)
 	return p, nil, err
 }
 

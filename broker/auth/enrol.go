@@ -73,7 +73,7 @@ func (a *Authenticator) enrolment(ctx context.Context, s *session, p *Proven) er
 	if err != nil {
 		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
 	}
-	p.by, p.key = broker.Authenticator{Kind: protocol.KindKey, Key: key.MarshalCOSE(), Added: p.at}, key
+	p.by, p.confirms = broker.Authenticator{Kind: protocol.KindKey, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
 	p.enrolment = &broker.Enrolment{Now: p.at}
 	if s.Enrol.TokenID == nil {
 		d, err := a.registered(ctx, s, key)

@@ -81,13 +81,9 @@ func (a *Authenticator) checkProof(d *broker.Device, claimed ident.Device, kind 
 
 func (a *Authenticator) verifyWith(d ident.Device, auth *broker.Authenticator, input, proof []byte) error {
 	if auth.Kind == protocol.KindPSK {
-		raw, err := a.secrets.Open(broker.PSKPurpose(d), auth.Sealed)
+		secret, err := a.secretOf(d, auth)
 		if err != nil {
-			return fmt.Errorf("shared key: %w", err)
-		}
-		secret, err := token.NewSecret(raw)
-		if err != nil {
-			return fmt.Errorf("shared key: %w", err)
+			return err
 		}
 		return secret.Verify(input, proof)
 	}
@@ -98,11 +94,37 @@ func (a *Authenticator) verifyWith(d ident.Device, auth *broker.Authenticator, i
 	return key.Verify(input, proof)
 }
 
-// keyOf gives an authenticator's public key, nil for a shared key.
-func (a *Authenticator) keyOf(auth *broker.Authenticator) (*token.Key, error) {
+// confirm gives what a token names an authenticator of d's by.
+func (a *Authenticator) confirm(d ident.Device, auth *broker.Authenticator) (token.Confirmation, error) {
 	if auth.Kind == protocol.KindPSK {
-		return nil, nil
+		secret, err := a.secretOf(d, auth)
+		if err != nil {
+			return token.Confirmation{}, err
+		}
+		return token.ConfirmSecret(secret), nil
 	}
+	key, err := a.keyOf(auth)
+	if err != nil {
+		return token.Confirmation{}, err
+	}
+	return token.Confirm(key), nil
+}
+
+// secretOf opens the shared key of d's that is an authenticator.
+func (a *Authenticator) secretOf(d ident.Device, auth *broker.Authenticator) (token.Secret, error) {
+	raw, err := a.secrets.Open(broker.PSKPurpose(d), auth.Sealed)
+	if err != nil {
+		return token.Secret{}, fmt.Errorf("shared key: %w", err)
+	}
+	secret, err := token.NewSecret(raw)
+	if err != nil {
+		return token.Secret{}, fmt.Errorf("shared key: %w", err)
+	}
+	return secret, nil
+}
+
+// keyOf gives an authenticator's public key.
+func (a *Authenticator) keyOf(auth *broker.Authenticator) (*token.Key, error) {
 	key, err := a.keys.parse(auth.Key)
 	if err != nil {
 		return nil, fmt.Errorf("device key: %w", err)

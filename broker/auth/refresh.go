@@ -35,12 +35,12 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	if err := active(d); err != nil {
 		return nil, nil, err
 	}
-	key, err := a.keyOf(by)
+	confirms, err := a.confirm(d.ID, by)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &Proven{
-		exchange: body.Session, wish: body.Wish, transcript: t, device: *d, by: *by, key: key, at: now, call: m.Call(),
+		exchange: body.Session, wish: body.Wish, transcript: t, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(),
 	}, body, nil
 }
 

@@ -170,18 +170,8 @@ func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *Ring, s bro
 	}
 	return &token.Claims{
 		Issuer: ring.Issuer, Subject: d.Subject, Audience: audience, IssuedAt: p.At(), Expires: p.At().Add(client.AccessLife),
-		ID: id, Confirmation: confirm(p), ClientID: client.ID, OriginID: s.ID, AuthTime: s.Created, Device: d.ID, Groups: d.Groups,
+		ID: id, Confirmation: p.Confirmation(), ClientID: client.ID, OriginID: s.ID, AuthTime: s.Created, Device: d.ID, Groups: d.Groups,
 	}, nil
-}
-
-// confirm binds a token to what the device proved itself with; a shared key is
-// named by a MAC under it, from which nothing of it can be learnt.
-func confirm(p *auth.Proven) token.Confirmation {
-	if key := p.Key(); key != nil {
-		return token.Confirm(key)
-	}
-	sum := sha256.Sum256(p.By().Sealed)
-	return token.Confirmation{Thumbprint: sum[:16], JKT: sum[:]}
 }
 
 // signAccess signs the access token: a JWT, or a CWT in the compact profile. That

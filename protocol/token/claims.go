@@ -59,6 +59,14 @@ func Confirm(key *Key) Confirmation {
 	return Confirmation{Thumbprint: thumb[:compactThumbprint], JKT: jkt[:]}
 }
 
+// ConfirmSecret gives the confirmation of a shared key, for both forms: its
+// HMAC-SHA-256 of "signet cnf v1", which no proof's input equals. It stays the same
+// as long as the key does, and nothing of the key can be learnt from it.
+func ConfirmSecret(s Secret) Confirmation {
+	sum := s.Sum([]byte("signet cnf v1"))
+	return Confirmation{Thumbprint: sum[:compactThumbprint], JKT: sum}
+}
+
 // IsZero reports whether c binds to nothing.
 func (c Confirmation) IsZero() bool { return len(c.Thumbprint) == 0 && len(c.JKT) == 0 }
 
