@@ -29,6 +29,14 @@ type Listener interface {
 	Listen(ctx context.Context, request []byte) (reply []byte, err error)
 }
 
+// A Bound is a Link that knows what it runs on. With it the embedded server hears
+// that it talks to the device itself, and makes the connection the device's own.
+type Bound interface {
+	// Channel names the link's TLS connection (package channel), 32 bytes; nil if it
+	// has no name. It is asked for each call anew.
+	Channel() []byte
+}
+
 // A Prover holds the device's secret and proves possession of it.
 type Prover interface {
 	// Kind is protocol.KindKey or protocol.KindPSK.

@@ -58,7 +58,7 @@ type call struct {
 	proofs    int                 // challenges for the device's own secret, late ones too
 }
 
-func (a *Agent) newCall(ask Ask) (*call, protocol.Wish, error) {
+func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Wish, error) {
 	c := &call{nonce: make([]byte, protocol.NonceLen), format: a.cfg.Format, record: a.snapshot(), usual: ask.usual()}
 	if ask.Format != nil {
 		c.format = *ask.Format
@@ -78,6 +78,9 @@ func (a *Agent) newCall(ask Ask) (*call, protocol.Wish, error) {
 	w := protocol.Wish{
 		Pool: a.cfg.Device.Pool, Name: a.cfg.Device.Name, Client: a.cfg.Client, Nonce: c.nonce,
 		SealTo: key.PublicKey().Bytes(), Format: c.format, Audience: ask.Audience, Scope: ask.Scope, Metadata: ask.Metadata,
+	}
+	if b, ok := link.(Bound); ok {
+		w.Channel = b.Channel()
 	}
 	if s := c.record.Statement; s != nil {
 		sum := sha256.Sum256(s)
@@ -101,7 +104,7 @@ func (a *Agent) Enrol(ctx context.Context, link Link, v Voucher) (*Grant, error)
 }
 
 func (a *Agent) enrol(ctx context.Context, link Link, v Voucher) (*Grant, error) {
-	c, w, err := a.newCall(Ask{})
+	c, w, err := a.newCall(link, Ask{})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +133,7 @@ func (a *Agent) Authenticate(ctx context.Context, link Link, ask Ask) (*Grant, e
 }
 
 func (a *Agent) authenticate(ctx context.Context, link Link, ask Ask) (*Grant, error) {
-	c, w, err := a.newCall(ask)
+	c, w, err := a.newCall(link, ask)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ func (a *Agent) Refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 }
 
 func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error) {
-	c, w, err := a.newCall(ask)
+	c, w, err := a.newCall(link, ask)
 	if err != nil {
 		return nil, err
 	}

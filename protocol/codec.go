@@ -229,6 +229,8 @@ func (w *Wish) check() error {
 		return errors.New("client, audience or scope is too long")
 	case w.Statement != nil && len(w.Statement) != 8:
 		return fmt.Errorf("statement id of %d bytes, want 8", len(w.Statement))
+	case w.Channel != nil && len(w.Channel) != ChannelLen:
+		return fmt.Errorf("channel of %d bytes, want %d", len(w.Channel), ChannelLen)
 	}
 	return checkPairs("metadata", w.Metadata)
 }

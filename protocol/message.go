@@ -14,6 +14,7 @@ const (
 	NonceLen    = 16   // the device's
 	ServerNonce = 32
 	IDLen       = 16
+	ChannelLen  = 32
 )
 
 // Type numbers a message. Numbers are frozen.
@@ -88,6 +89,7 @@ type Wish struct {
 	Scope     string            `cbor:"10,keyasint,omitempty"`
 	Metadata  map[string]string `cbor:"11,keyasint,omitempty"`
 	Statement []byte            `cbor:"12,keyasint,omitempty"`
+	Channel   []byte            `cbor:"16,keyasint,omitempty"` // name of the TLS connection that this is said on (package channel)
 }
 
 // Device is the full name that the message claims; the proof binds it.

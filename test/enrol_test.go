@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"testing"
@@ -175,24 +176,32 @@ func TestFlowOfPoolAndClient(t *testing.T) {
 	wantCode(t, k.start(), protocol.CodeDenied, "a client that does not exist")
 }
 
-// TestGrantsAreSealed: an open grant goes only to whoever asked for one on a
-// connection that ends here.
+// TestGrantsAreSealed: an open grant goes only to a device that asked for one on
+// its own TLS connection, which ends here.
 func TestGrantsAreSealed(t *testing.T) {
 	s, key := harness.New(t), harness.NewP256(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
 	k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
-	k.wish.SealTo = nil
-	wantCode(t, k.start(), protocol.CodeDenied, "an open grant over somebody's broker")
-	direct := func(raw []byte) protocol.Message {
-		m, err := protocol.Decode(s.Exchange.Respond(t.Context(), exchange.Caller{Direct: true}, raw).Message)
+	own, relays := bytes.Repeat([]byte{1}, protocol.ChannelLen), bytes.Repeat([]byte{2}, protocol.ChannelLen)
+	over := func(channel, raw []byte) protocol.Message {
+		m, err := protocol.Decode(s.Exchange.Respond(t.Context(), exchange.Caller{Channel: channel}, raw).Message)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return m
 	}
+	direct := func(raw []byte) protocol.Message { return over(own, raw) }
+	k.wish.SealTo = nil
+	wantCode(t, k.start(), protocol.CodeDenied, "an open grant over somebody's broker")
+	wantCode(t, direct(k.opening), protocol.CodeDenied, "an open grant without naming the connection")
+	k = newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
+	k.wish.SealTo, k.wish.Channel = nil, own
+	wantCode(t, k.start(), protocol.CodeDenied, "an open grant over somebody's broker, to a device with TLS")
+	wantCode(t, over(relays, k.opening), protocol.CodeDenied, "an open grant over a relay")
 	k.take(direct(k.opening))
 	answer := k.proof(key)
 	wantCode(t, ask(t, s.Exchange, answer), protocol.CodeDenied, "an open grant's answer over somebody's broker")
+	wantCode(t, over(relays, answer), protocol.CodeDenied, "an open grant's answer over a relay")
 	if g, ok := direct(answer).(*protocol.Grant); !ok || g.Open == nil || g.Sealed != nil {
 		t.Errorf("an open grant that was asked for: %+v", g)
 	}

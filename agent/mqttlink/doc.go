@@ -1,7 +1,7 @@
 // Package mqttlink carries an agent's messages over MQTT 3.1.1 with paho: requests
 // to signet/v1/{client-id}/rq, replies from .../rs, pushes from .../ev.
 //
-// It imports the standard library, paho, agent and protocol. It keeps nothing on
+// It imports the standard library, paho, agent, protocol and its channel. It keeps nothing on
 // disk, repeats lost requests itself (paho's file store does not survive a power
 // cut), refuses packets that are too large before they are buffered, ignores
 // retained messages, and never looks at the device's clock to judge a certificate.

@@ -3,6 +3,7 @@ package mqttlink
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/channel"
 )
 
 // Defaults of Options, chosen for a device on a slow network.
@@ -61,6 +63,7 @@ type Link struct {
 	events   chan *protocol.Event
 	done     chan struct{}
 	trusted  *trusted
+	secure   *tls.Conn // nil without TLS
 
 	mu      sync.Mutex // protects the fields below
 	waiting map[protocol.CallID]chan []byte
@@ -72,6 +75,7 @@ type Link struct {
 var (
 	_ agent.Connection = (*Link)(nil)
 	_ agent.Listener   = (*Link)(nil)
+	_ agent.Bound      = (*Link)(nil)
 )
 
 // Dial connects and subscribes the device's own topics. Errors wrap ErrURL,
@@ -97,6 +101,7 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 			dialErr.Store(&err)
 			return nil, err
 		}
+		l.secure, _ = conn.(*tls.Conn)
 		return &capped{Conn: conn, limit: or(o.MaxPacket, defaultMaxPacket)}, nil
 	}
 	l.client = mqtt.NewClient(l.options(o, open))
@@ -294,6 +299,15 @@ func (l *Link) Subscribe(ctx context.Context, filter string, qos byte, h func(to
 
 // ClientID is the connection's MQTT client id.
 func (l *Link) ClientID() string { return l.clientID }
+
+// Channel names the link's one TLS connection, nil without TLS.
+func (l *Link) Channel() []byte {
+	if l.secure == nil {
+		return nil
+	}
+	state := l.secure.ConnectionState()
+	return channel.Name(&state)
+}
 
 // Root is the root certificate that vouched for the broker, if it was pinned
 // alone or found by its fingerprint; nil otherwise and without TLS.

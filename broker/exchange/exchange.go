@@ -6,6 +6,7 @@ package exchange
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -29,14 +30,20 @@ type Sessions interface {
 // Caller is what the transport knows of who sent a message. It names no device:
 // that is the message's to claim and the proof's to bind.
 type Caller struct {
-	// Direct: TLS ends in this process, so a grant may go back unsealed if the device asks.
-	Direct bool
+	// Channel names the message's TLS connection, which ends in this process
+	// (package channel); nil when there is none.
+	Channel []byte
+}
+
+// speaks reports whether the connection is the one on which the device says it
+// said w. Otherwise someone else passes w on: a broker in between, or a thief.
+func (c Caller) speaks(w *protocol.Wish) bool {
+	return len(c.Channel) == protocol.ChannelLen && subtle.ConstantTimeCompare(c.Channel, w.Channel) == 1
 }
 
 // Reply is an answer, and whom it admitted, if it is a grant.
 type Reply struct {
-	Message []byte // nil: there is nobody to answer
-	// Admitted is set with a grant: the connection may go on as this device until Expires.
+	Message  []byte // nil: there is nobody to answer
 	Admitted *Admission
 }
 
@@ -46,6 +53,9 @@ type Admission struct {
 	Subject ident.UUID
 	Began   time.Time // when the session began: what Device.SessionsAfter is compared with
 	Expires time.Time // of the access token
+	// Here: the device itself is at the other end of the connection that asked, which
+	// may go on as the device's until Expires. Not so when its messages were passed on.
+	Here bool
 	// KeyReplaced: this enrolment gave a known device another key, and what the old
 	// one began is over.
 	KeyReplaced bool
@@ -140,8 +150,8 @@ func (r *Responder) respond(ctx context.Context, from Caller, m protocol.Message
 
 // mayOpen refuses an unsealed grant to whoever might be listening in between.
 func mayOpen(from Caller, w *protocol.Wish) error {
-	if w.SealTo == nil && !from.Direct {
-		return fmt.Errorf("unsealed grant asked for on a connection that does not end here: %w", protocol.CodeDenied)
+	if w.SealTo == nil && !from.speaks(w) {
+		return fmt.Errorf("unsealed grant asked for on another connection than the device's own: %w", protocol.CodeDenied)
 	}
 	return nil
 }
@@ -172,7 +182,7 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
 	r.log.InfoContext(ctx, "authenticated", "device", d.ID.String(), "sub", d.Subject.String(), "session", minted.Session.ID.String(), "enrolled", p.Enrolment() != nil)
-	g, admitted, err := deliver(p, minted)
+	g, admitted, err := deliver(from, p, minted)
 	if err == nil && p.Enrolment() != nil {
 		// The store ends the old key's sessions just before the new one's first.
 		admitted.KeyReplaced = !d.SessionsAfter.Before(minted.Session.Created.Add(-1))
@@ -230,11 +240,11 @@ func (r *Responder) refresh(ctx context.Context, from Caller, m *protocol.Refres
 	if err != nil {
 		return nil, nil, err
 	}
-	return deliver(p, minted)
+	return deliver(from, p, minted)
 }
 
 // deliver seals the grant to the device, or leaves it open where that was allowed.
-func deliver(p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
+func deliver(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
 	body, err := detcbor.Marshal(&minted.Body)
 	if err != nil {
 		return nil, nil, fmt.Errorf("grant: %w", err)
@@ -247,6 +257,7 @@ func deliver(p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission,
 	}
 	return g, &Admission{
 		Device: p.Device().ID, Subject: minted.Session.Subject, Began: minted.Session.Created, Expires: minted.Expires,
+		Here: from.speaks(p.Wish()),
 	}, nil
 }
 

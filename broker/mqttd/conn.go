@@ -16,6 +16,7 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 
+	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/topic"
 )
 
@@ -27,7 +28,6 @@ type conn struct {
 	net.Conn // raw or TLS
 	srv      *Server
 	source   netip.Prefix
-	direct   bool
 
 	// Guarded by the Server's mutex: what the intake counts.
 	counted  bool
@@ -61,17 +61,39 @@ type conn struct {
 	released chan struct{} // closed when gone and without jobs
 }
 
-func newConn(s *Server, nc net.Conn, direct bool) *conn {
+func newConn(s *Server, nc net.Conn) *conn {
 	return &conn{
 		Conn:     nc,
 		srv:      s,
 		source:   sourceOf(nc.RemoteAddr()),
-		direct:   direct,
 		in:       framer{r: bufio.NewReaderSize(nc, 512)},
 		pushed:   make(chan struct{}, 1),
 		hungUp:   make(chan struct{}),
 		released: make(chan struct{}),
 	}
+}
+
+// isDirect reports whether the client's TLS ends in this process.
+func (c *conn) isDirect() bool {
+	switch nc := c.Conn.(type) {
+	case *tls.Conn:
+		return true
+	case webConn:
+		return nc.tls != nil
+	}
+	return false
+}
+
+// channel names the client's TLS connection, nil without one.
+func (c *conn) channel() []byte {
+	switch nc := c.Conn.(type) {
+	case *tls.Conn:
+		state := nc.ConnectionState()
+		return channel.Name(&state)
+	case webConn:
+		return channel.Name(nc.tls)
+	}
+	return nil
 }
 
 // limit is the most bytes that a packet of the client may have now.

@@ -108,7 +108,7 @@ func startOn(t *testing.T, change func(*Config, *fixture), wrap func(net.Listene
 	f := &fixture{t: t, gate: &testGate{grants: map[ident.Device]topic.Grant{}, expires: map[ident.Device]time.Time{}}, logs: &logBuffer{}}
 	cfg := Config{
 		Gate: f.gate,
-		Respond: func(_ context.Context, _ string, _ bool, req []byte) ([]byte, func()) {
+		Respond: func(_ context.Context, _ string, _, req []byte) ([]byte, func()) {
 			return append([]byte("re:"), req...), nil
 		},
 		Log: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),

@@ -87,7 +87,7 @@ func (s *Server) admit(ctx context.Context, c *conn, cl *mqtt.Client, pk packets
 		Password: pk.Connect.Password,
 		Will:     pk.Connect.WillTopic,
 		Remote:   c.RemoteAddr(),
-		Direct:   c.direct,
+		Direct:   c.isDirect(),
 	})
 	if err != nil {
 		return fmt.Errorf("asking the gate: %w", err)

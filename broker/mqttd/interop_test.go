@@ -18,6 +18,9 @@ import (
 	"github.com/coder/websocket"
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/channel"
 )
 
 // old gives an MQTT 3.1.1 client that doesn't come back by itself.
@@ -69,17 +72,24 @@ func inbox() (chan string, paho3.MessageHandler) {
 // The whole of a device's life with the library that the agent uses, over TLS.
 func TestPaho311(t *testing.T) {
 	server, client := selfSigned(t)
-	direct := make(chan bool, 1)
+	named := make(chan []byte, 1)
 	f := startOn(t, func(c *Config, _ *fixture) {
-		c.Respond = func(_ context.Context, id string, d bool, req []byte) ([]byte, func()) {
-			direct <- d
+		c.Respond = func(_ context.Context, id string, name, req []byte) ([]byte, func()) {
+			named <- name
 			return append([]byte(id+" "), req...), nil
 		}
 	}, func(ln net.Listener) net.Listener { return tls.NewListener(ln, server) })
 	broker := "ssl://" + f.addr
 	withTLS := func(o *paho3.ClientOptions) { o.SetTLSConfig(client.Clone()) }
 
-	anon := old(t, broker, anonA, withTLS)
+	var own *tls.Conn
+	anon := old(t, broker, anonA, func(o *paho3.ClientOptions) {
+		o.SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) {
+			var err error
+			own, err = tls.Dial("tcp", f.addr, client.Clone())
+			return own, err
+		})
+	})
 	must(t, anon.Connect())
 	replies, onReply := inbox()
 	must(t, anon.Subscribe("signet/v1/"+anonA+"/rs", 1, onReply))
@@ -92,8 +102,8 @@ func TestPaho311(t *testing.T) {
 	if got := receive(t, "the reply", replies); got != "signet/v1/"+anonA+"/rs "+anonA+" hello" {
 		t.Errorf("got %q", got)
 	}
-	if !<-direct {
-		t.Error("TLS ends here, and the connection was not called direct")
+	if state := own.ConnectionState(); !bytes.Equal(<-named, channel.Name(&state)) {
+		t.Error("the connection has another name at its other end")
 	}
 
 	watcher := old(t, broker, "w:w", withTLS)
@@ -184,9 +194,9 @@ func TestPaho5(t *testing.T) {
 }
 
 func TestWebSocket(t *testing.T) {
-	direct := make(chan bool, 4)
+	named := make(chan []byte, 4)
 	f := start(t, func(c *Config, _ *fixture) {
-		c.Respond = func(_ context.Context, _ string, d bool, req []byte) ([]byte, func()) { direct <- d; return req, nil }
+		c.Respond = func(_ context.Context, _ string, name, req []byte) ([]byte, func()) { named <- name; return req, nil }
 	})
 	web := serveWeb(t, f)
 	u, err := url.Parse(web.URL)
@@ -199,8 +209,8 @@ func TestWebSocket(t *testing.T) {
 	replies, onReply := inbox()
 	must(t, c.Subscribe("signet/v1/"+anonA+"/rs", 0, onReply))
 	must(t, c.Publish("signet/v1/"+anonA+"/rq", 0, false, "hello"))
-	if got := receive(t, "the reply", replies); got != "signet/v1/"+anonA+"/rs hello" || !<-direct {
-		t.Errorf("got %q, or not direct", got)
+	if got := receive(t, "the reply", replies); got != "signet/v1/"+anonA+"/rs hello" || len(<-named) != protocol.ChannelLen {
+		t.Errorf("got %q, or on a connection without a name", got)
 	}
 }
 

@@ -126,7 +126,7 @@ func TestEndDuringAdmission(t *testing.T) {
 func TestEndDuringUpgrade(t *testing.T) {
 	upgraded := make(chan error, 1)
 	f := start(t, func(c *Config, fx *fixture) {
-		c.Respond = func(_ context.Context, id string, _ bool, _ []byte) ([]byte, func()) {
+		c.Respond = func(_ context.Context, id string, _, _ []byte) ([]byte, func()) {
 			d := device(t, "p:n")
 			fx.End(d, ReasonAdministrative)
 			return []byte("granted"), func() { upgraded <- fx.Upgrade(id, Session{Device: d}) }
@@ -180,10 +180,10 @@ func TestAnonymousExpiry(t *testing.T) {
 func TestUpgrade(t *testing.T) {
 	d := device(t, "p:n")
 	var f *fixture
-	direct, upgraded := make(chan bool, 9), make(chan error, 9)
+	named, upgraded := make(chan []byte, 9), make(chan error, 9)
 	f = start(t, func(c *Config, fx *fixture) {
-		c.Respond = func(_ context.Context, id string, isDirect bool, req []byte) ([]byte, func()) {
-			direct <- isDirect
+		c.Respond = func(_ context.Context, id string, name, req []byte) ([]byte, func()) {
+			named <- name
 			return []byte("granted"), func() { upgraded <- fx.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
 		}
 	})
@@ -203,8 +203,8 @@ func TestUpgrade(t *testing.T) {
 			t.Fatalf("packet %#x %x", kind, body)
 		}
 	}
-	if <-direct {
-		t.Error("a plain connection was called direct")
+	if <-named != nil {
+		t.Error("a plain connection has a name")
 	}
 	if err := <-upgraded; err != nil {
 		t.Fatal(err)
@@ -257,7 +257,7 @@ func (f *fixture) isNowTheDevices(c *raw, d ident.Device) {
 func TestAnonymousComesBack(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
-		c.Respond = func(context.Context, string, bool, []byte) ([]byte, func()) {
+		c.Respond = func(context.Context, string, []byte, []byte) ([]byte, func()) {
 			close(asked)
 			<-answer
 			return nil, nil
@@ -288,7 +288,7 @@ func TestRequestsAreBounded(t *testing.T) {
 	answer := make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
 		c.Workers, c.Queue = 1, 2
-		c.Respond = func(_ context.Context, _ string, _ bool, req []byte) ([]byte, func()) {
+		c.Respond = func(_ context.Context, _ string, _, req []byte) ([]byte, func()) {
 			calls.Add(1)
 			<-answer
 			if string(req) == "panic" {
@@ -334,7 +334,7 @@ func TestRequestsOfOneClient(t *testing.T) {
 	answer := make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
 		c.Workers = 1
-		c.Respond = func(context.Context, string, bool, []byte) ([]byte, func()) {
+		c.Respond = func(context.Context, string, []byte, []byte) ([]byte, func()) {
 			calls.Add(1)
 			<-answer
 			return nil, nil
@@ -387,7 +387,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	ok := Config{Gate: &testGate{}, Respond: func(context.Context, string, bool, []byte) ([]byte, func()) { return nil, nil }}
+	ok := Config{Gate: &testGate{}, Respond: func(context.Context, string, []byte, []byte) ([]byte, func()) { return nil, nil }}
 	for name, change := range map[string]func(*Config){
 		"no gate":      func(c *Config) { c.Gate = nil },
 		"no responder": func(c *Config) { c.Respond = nil },

@@ -3,8 +3,8 @@
 // every packet's frame before mochi does, decides alone who may connect, publish
 // and subscribe, and ends connections when their time or their device does.
 //
-// It may import mochi-mqtt (its only importer), coder/websocket and
-// protocol/topic. It knows nothing of tokens, exchanges or stores: a Gate admits,
+// It may import mochi-mqtt (its only importer), coder/websocket, protocol/topic
+// and protocol/channel. It knows nothing of tokens, exchanges or stores: a Gate admits,
 // a Responder answers. It keeps no session beyond its connection, stores
 // nothing, and never logs a packet.
 package mqttd
@@ -85,8 +85,9 @@ type Gate interface {
 // A Responder answers one request that a client published on its own request
 // topic, by many goroutines at once; it must return when ctx ends. A nil reply is
 // not sent. after, unless nil, is called once the reply is
-// on its way: the place for Upgrade. direct: the client's TLS ends in this process.
-type Responder func(ctx context.Context, clientID string, direct bool, request []byte) (reply []byte, after func())
+// on its way: the place for Upgrade. channel names the client's TLS connection
+// (package channel), nil unless it ends in this process.
+type Responder func(ctx context.Context, clientID string, channel, request []byte) (reply []byte, after func())
 
 // A Reason is the MQTT 5 reason code with which the server ends a connection
 // (section 3.14.2.1). An MQTT 3.1.1 client sees a closed connection.

@@ -82,7 +82,7 @@ func TestReviewDuringUpgrade(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		upgraded := make(chan error, 1)
 		f := start(t, func(c *Config, fx *fixture) {
-			c.Respond = func(_ context.Context, id string, _ bool, _ []byte) ([]byte, func()) {
+			c.Respond = func(_ context.Context, id string, _, _ []byte) ([]byte, func()) {
 				d := device(t, "p:n")
 				fx.Review(d, func(s Session) (Session, bool) { return s, keep }, ReasonAdministrative, nil)
 				return nil, func() { upgraded <- fx.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d)}) }

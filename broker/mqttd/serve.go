@@ -28,8 +28,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			_, direct := nc.(*tls.Conn)
-			if c := s.admitConn(nc, direct); c != nil {
+			if c := s.admitConn(nc); c != nil {
 				go s.serve(c)
 			} else {
 				cut(nc) // without a word: it cost nothing so far
@@ -53,8 +52,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 // ServeConn serves one connection that was accepted elsewhere, until it ends.
 // When ctx ends the client is told that the server is shutting down. It closes nc.
 func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
-	_, direct := nc.(*tls.Conn)
-	c := s.admitConn(nc, direct)
+	c := s.admitConn(nc)
 	if c == nil {
 		cut(nc)
 		return
@@ -76,8 +74,8 @@ func (s *Server) Handler() http.Handler {
 			return
 		}
 		// The request's context ends with this function, no sooner.
-		nc := webConn{websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), ws}
-		c := s.admitConn(nc, r.TLS != nil)
+		nc := webConn{websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), ws, r.TLS}
+		c := s.admitConn(nc)
 		if c == nil {
 			cut(nc)
 			return
@@ -89,7 +87,8 @@ func (s *Server) Handler() http.Handler {
 // A webConn is a WebSocket that can be cut.
 type webConn struct {
 	net.Conn
-	ws *websocket.Conn
+	ws  *websocket.Conn
+	tls *tls.ConnectionState // nil without TLS
 }
 
 // cut closes nc without a word and without waiting for the other side.
@@ -106,8 +105,8 @@ func cut(nc net.Conn) {
 
 // admitConn counts a connection in; nil when a limit or the server's end says
 // no. Every connection that it gives must be served.
-func (s *Server) admitConn(nc net.Conn, direct bool) *conn {
-	c := newConn(s, nc, direct)
+func (s *Server) admitConn(nc net.Conn) *conn {
+	c := newConn(s, nc)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {

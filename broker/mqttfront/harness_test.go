@@ -2,10 +2,13 @@ package mqttfront_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -30,13 +33,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // patience bounds every wait of these tests; none measures time.
 const patience = 10 * time.Second
 
-// A fixture is a whole broker behind a plain MQTT port.
+// A fixture is a whole broker behind an MQTT port with TLS and one without.
 type fixture struct {
 	*harness.Signet
 	t      *testing.T
 	front  *mqttfront.Front
 	server *mqttd.Server
-	addr   string
+	root   *x509.Certificate
+	addr   string // without TLS
+	secure string // with TLS
 }
 
 // start puts one together; wrap, if not nil, stands between the front and the store.
@@ -53,20 +58,29 @@ func start(t *testing.T, wrap func(mqttfront.Directory) mqttfront.Directory) *fi
 		t.Fatal(err)
 	}
 	f.Directory.Notifier = f.front
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	web := httptest.NewUnstartedServer(nil) // for its certificate
+	web.StartTLS()
+	defer web.Close()
+	f.root = web.Certificate()
+	server := &tls.Config{Certificates: web.TLS.Certificates}
+	served := make(chan error, 2)
+	listen := func(wrap func(net.Listener) net.Listener) string {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() { served <- f.server.Serve(context.Background(), wrap(ln)) }()
+		return ln.Addr().String()
 	}
-	f.addr = ln.Addr().String()
-	served := make(chan error, 1)
-	go func() { served <- f.server.Serve(context.Background(), ln) }()
+	f.addr = listen(func(ln net.Listener) net.Listener { return ln })
+	f.secure = listen(func(ln net.Listener) net.Listener { return tls.NewListener(ln, server) })
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := f.server.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		if err := <-served; err != nil {
+		if err := errors.Join(<-served, <-served); err != nil {
 			t.Error(err)
 		}
 	})
@@ -117,13 +131,16 @@ func (f *fixture) login(a *agent.Agent, link agent.Link, format protocol.Format)
 // anonymous connects without a name, as a device does that is not authenticated.
 func (f *fixture) anonymous() *mqttlink.Link {
 	f.t.Helper()
-	l, err := mqttlink.Dial(f.t.Context(), mqttlink.Options{Broker: "mqtt://" + f.addr})
+	l, err := mqttlink.Dial(f.t.Context(), mqttlink.Options{Broker: "mqtts://" + f.secure, Trust: f.trust()})
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { _ = l.Close() })
 	return l
 }
+
+// trust is what a device believes of the broker.
+func (f *fixture) trust() mqttlink.Trust { return mqttlink.Trust{Roots: []*x509.Certificate{f.root}} }
 
 // sign makes an access token of any content with the pool's own key.
 func (f *fixture) sign(class token.Class, change func(*token.Claims)) (cwt, jwt []byte) {

@@ -137,15 +137,20 @@ func (f *Front) verify(ctx context.Context, pool ident.Pool, password []byte) (*
 	return v.Verify(ctx, password)
 }
 
-// respond answers one request and, when it was granted, makes the connection the
-// device's before the device hears of it: what it sends next may count on it.
-func (f *Front) respond(ctx context.Context, clientID string, direct bool, request []byte) ([]byte, func()) {
-	r := f.exchange.Respond(ctx, exchange.Caller{Direct: direct}, request)
+// respond answers one request and, when it was granted and the device itself is at
+// the connection's other end, makes the connection the device's before the device
+// hears of it: what it sends next may count on it.
+func (f *Front) respond(ctx context.Context, clientID string, channel, request []byte) ([]byte, func()) {
+	r := f.exchange.Respond(ctx, exchange.Caller{Channel: channel}, request)
 	if a := r.Admitted; a != nil {
 		if a.KeyReplaced {
 			f.DeviceChanged(ctx, a.Device, broker.StatusActive)
 		}
-		f.upgrade(ctx, clientID, a)
+		if a.Here {
+			f.upgrade(ctx, clientID, a)
+		} else {
+			f.log.DebugContext(ctx, "connection not upgraded: not the one that the device named", "device", a.Device.String())
+		}
 	}
 	return r.Message, nil
 }

@@ -28,7 +28,10 @@ type Link struct {
 	last    []byte // header of the last request
 }
 
-var _ agent.Link = (*Link)(nil)
+var (
+	_ agent.Link  = (*Link)(nil)
+	_ agent.Bound = (*Link)(nil)
+)
 
 // NewLink wraps inner for one call; cut ends the connection under it.
 func NewLink(inner agent.Link, cut func(), p Plan) *Link {
@@ -41,6 +44,14 @@ func (l *Link) Fired() bool { return l.fired }
 // Damaged tells whether the exchange that l carried last had a message corrupted.
 // No grant may come of such an exchange.
 func (l *Link) Damaged() bool { return l.damaged != nil && bytes.Equal(l.damaged, l.last) }
+
+// Channel names the inner link's TLS connection.
+func (l *Link) Channel() []byte {
+	if b, ok := l.inner.(agent.Bound); ok {
+		return b.Channel()
+	}
+	return nil
+}
 
 // RoundTrip carries a request and its reply, and does to them what is planned.
 // Errors wrap *Injected or are the inner link's.

@@ -157,7 +157,7 @@ func wishChanges() []change {
 		{"17 pairs of metadata", set(11, pairs(17)), bad}, {"metadata without a name", set(11, map[string]string{"": "x"}), bad}, {"metadata is empty", set(11, pairs(0)), bad},
 		{"metadata with a name of 65 bytes", set(11, map[string]string{strings.Repeat("a", 65): ""}), bad}, {"metadata with a value of 1025 bytes", set(11, map[string]string{"a": strings.Repeat("a", 1025)}), bad},
 		{"metadata with an integer", set(11, map[string]int{"a": 1}), bad}, {"metadata with null", set(11, map[string]any{"a": nil}), bad}, {"metadata is an array", set(11, []string{"a", "b"}), bad},
-		{"statement id of 7 bytes", set(12, make([]byte, 7)), bad},
+		{"statement id of 7 bytes", set(12, make([]byte, 7)), bad}, {"channel of 31 bytes", set(16, make([]byte, 31)), bad}, {"channel of 33 bytes", set(16, make([]byte, 33)), bad},
 		{"more than 8 KiB", set(100, make([]byte, protocol.MaxMessage)), protocol.CodeTooLarge},
 	})
 }

@@ -55,6 +55,7 @@ func fullWish(t *testing.T) protocol.Wish {
 	w := wish(t)
 	w.Client, w.Format, w.Audience, w.Scope = "default", protocol.FormatJWT, "telemetry", "read write"
 	w.Metadata, w.Statement = map[string]string{"fw": "1.4.2", "region": "eu"}, fixed("statement", 8)
+	w.Channel = fixed("channel", protocol.ChannelLen)
 	return w
 }
 
@@ -86,7 +87,7 @@ func samples(t *testing.T) []sample {
 	jwt.IDJWT = []byte("ID token as JWT")
 	first.Statement, first.Anchor = []byte("key statement"), []byte("anchor")
 	out := []sample{
-		{"start, least", "asks for an open grant, which the broker gives only where TLS ends in it", "start", &protocol.Start{Head: head(1), Wish: short}},
+		{"start, least", "asks for an open grant without naming the TLS connection: well formed, but denied", "start", &protocol.Start{Head: head(1), Wish: short}},
 		{"start, usual", "", "start", &protocol.Start{Head: head(2), Wish: wish(t)}},
 		{"start, everything", "", "start", &protocol.Start{Head: head(3), Wish: fullWish(t)}},
 		{"enrol, key registered before", "no token", "enrol", &protocol.Enrol{Head: head(4), Wish: wish(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}},

@@ -136,7 +136,8 @@ def _pairs(v):
 
 POOL, NAME = r"[a-z][a-z0-9-]{0,31}", r"[A-Za-z0-9_:-]{1,128}"
 WISH = {3: (True, _text(pattern=POOL)), 4: (True, _text(pattern=NAME)), 5: (False, _text(64)), 6: (True, _bytes(16)), 7: (False, _bytes(32)),
-        8: (False, _uint(2)), 9: (False, _text(255)), 10: (False, _text(1024)), 11: (False, _pairs), 12: (False, _bytes(8))}
+        8: (False, _uint(2)), 9: (False, _text(255)), 10: (False, _text(1024)), 11: (False, _pairs), 12: (False, _bytes(8)),
+        16: (False, _bytes(32))}
 BODIES = {
     "start": WISH,
     "enrol": WISH | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},

@@ -1,0 +1,31 @@
+// Package channel gives a TLS connection a name that its two ends agree on and
+// that no other connection has (RFC 9266). A device puts it into what it proves,
+// so that a broker knows whether it hears the device itself or someone in between
+// who passes its words on.
+//
+// It imports crypto/tls and protocol. It holds no state. The name is no secret.
+package channel
+
+import (
+	"crypto/tls"
+
+	"github.com/signetd/signet/protocol"
+)
+
+// label is registered for this use (RFC 9266, section 4.2), with an empty context.
+const label = "EXPORTER-Channel-Binding"
+
+// Name gives the connection's name, protocol.ChannelLen bytes. It is nil while the
+// handshake is not complete, and for a connection of which no name would be safe:
+// in TLS 1.2 one without the extended master secret (RFC 7627), or one that may
+// renegotiate.
+func Name(s *tls.ConnectionState) []byte {
+	if s == nil || !s.HandshakeComplete {
+		return nil
+	}
+	name, err := s.ExportKeyingMaterial(label, nil, protocol.ChannelLen)
+	if err != nil {
+		return nil
+	}
+	return name
+}
