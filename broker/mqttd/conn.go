@@ -250,7 +250,7 @@ func (c *conn) sayWhy(r Reason) {
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	if c.connected && c.client.Properties.ProtocolVersion == 5 {
-		_, _ = c.Conn.Write([]byte{typeDisconnect << 4, 2, byte(r), 0})
+		_, _ = c.Conn.Write(farewell(r, c.client.Properties.Props.MaximumPacketSize))
 	}
 }
 
