@@ -22,9 +22,6 @@ func (b *bringing) flags(c *cobra.Command) {
 	f.StringVar(&b.intermediateKey, "ca-intermediate-key", "", "the intermediate's private key: `file`, PEM")
 }
 
-// none tells whether everything is to be made.
-func (b *bringing) none() bool { return *b == bringing{} }
-
 // maxBrought bounds each file, in bytes. Chosen arbitrarily.
 const maxBrought = 64 << 10
 

@@ -1,11 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -22,7 +25,8 @@ func (o *options) initCommand() *cobra.Command {
 		func(ctx context.Context, _ []string) error { return o.init(ctx, b) })
 	b.flags(c)
 	c.Long = "Makes the data folder, its certificate authority and a first operator, admin, whose token is printed once\n" +
-		"and lives 90 days. Who has none left: signetd operator create."
+		"and lives 90 days. Who has none left: signetd operator create.\n\n" +
+		"When it was cut off, type it again: it keeps what is there and makes what is missing."
 	return c
 }
 
@@ -35,13 +39,8 @@ func (o *options) init(ctx context.Context, b bringing) error {
 	if err != nil {
 		return err
 	}
-	if err := makeData(cfg, authority); errors.Is(err, certs.ErrExists) {
-		return &nextError{fmt.Errorf("%s is made already", cfg.Data), "start it: signetd serve " + o.where(cfg)}
-	} else if err != nil {
-		return err
-	}
-	first, err := firstOperator(ctx, cfg)
-	if err != nil {
+	kept := present(cfg)
+	if err := makeData(cfg, authority); err != nil && !errors.Is(err, certs.ErrExists) {
 		return err
 	}
 	ca, err := openCA(cfg, o.where(cfg))
@@ -49,17 +48,32 @@ func (o *options) init(ctx context.Context, b bringing) error {
 		return err
 	}
 	defer ca.Close()
+	if authority.Root != nil && !sameRoot(authority.Root, ca.Roots()) {
+		return &nextError{fmt.Errorf("%s has another certificate authority than --ca-root brings; it is kept", cfg.Data), "leave out --ca-root, or name another folder with --data"}
+	}
+	first, err := firstOperator(ctx, cfg)
+	if errors.Is(err, errMade) {
+		return &nextError{fmt.Errorf("%s is made already", cfg.Data), "start it: signetd serve " + o.where(cfg) +
+			"\n  or, if the operator's token was not printed: signetd operator create NAME " + o.where(cfg)}
+	}
+	if err != nil {
+		return err
+	}
+	made := "made " + cfg.Data
+	if len(kept) > 0 {
+		made = "completed " + cfg.Data + ", and kept what was there: " + strings.Join(kept, ", ")
+	}
 	folder := filepath.Join(cfg.Data, broker.CAFolder)
-	fmt.Fprintf(o.stdout, `made %s
+	fmt.Fprintf(o.stdout, `%s
   root certificate  %s
   its SHA-256       %s
   operator's token, shown once: %s
   (operator %s, until %s)
 Next:
-`, cfg.Data, filepath.Join(folder, certs.RootFile), ca.Fingerprint(), first.Token, first.Name, first.Expires.UTC().Format("2006-01-02"))
+`, made, filepath.Join(folder, certs.RootFile), ca.Fingerprint(), first.Token, first.Name, first.Expires.UTC().Format("2006-01-02"))
 	steps := []string{"signetd serve " + o.where(cfg), "signet login --server " + cfg.Issuer + " --ca-fingerprint " + ca.Fingerprint()}
-	if b.none() {
-		steps = append([]string{"take " + filepath.Join(folder, certs.RootKeyFile) + " to a safe: nothing here needs it any more"}, steps...)
+	if key := filepath.Join(folder, certs.RootKeyFile); exists(key) {
+		steps = append([]string{"take " + key + " to a safe: nothing here needs it any more"}, steps...)
 	}
 	for i, step := range steps {
 		fmt.Fprintf(o.stdout, "  %d  %s\n", i+1, step)
@@ -89,8 +103,44 @@ func makeData(cfg broker.Config, authority certs.Options) error {
 	return nil
 }
 
-// firstOperator makes the store with the first operator's access, serving nobody.
+// present names what an earlier run that was cut off has left.
+func present(cfg broker.Config) (names []string) {
+	for _, f := range []struct{ path, name string }{{broker.CAFolder, "certificate authority"}, {broker.StoreFile, "store"}} {
+		if exists(filepath.Join(cfg.Data, f.path)) {
+			names = append(names, f.name)
+		}
+	}
+	return names
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}
+
+// sameRoot compares the first certificates of two PEM files.
+func sameRoot(a, b []byte) bool {
+	x, _ := pem.Decode(a)
+	y, _ := pem.Decode(b)
+	return x != nil && y != nil && bytes.Equal(x.Bytes, y.Bytes)
+}
+
+// errMade: there was an operator before.
+var errMade = errors.New("made already")
+
+// firstOperator makes the store, if it is not there, with the first operator's
+// access. If there is an operator it fails with errMade.
 func firstOperator(ctx context.Context, cfg broker.Config) (adminapi.Operator, error) {
+	if exists(filepath.Join(cfg.Data, broker.StoreFile)) {
+		all, err := broker.Operators(ctx, cfg)
+		if err != nil {
+			return adminapi.Operator{}, err
+		}
+		if len(all) > 0 {
+			return adminapi.Operator{}, errMade
+		}
+		return broker.CreateOperator(ctx, cfg, adminapi.NewOperator{Name: "admin"})
+	}
 	d, err := broker.OpenDirectory(ctx, cfg)
 	if err != nil {
 		return adminapi.Operator{}, err

@@ -95,8 +95,9 @@ func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg broker.C
 }
 
 func openCA(cfg broker.Config, where string) (*certs.Authority, error) {
-	ca, err := certs.Open(filepath.Join(cfg.Data, broker.CAFolder), certs.Config{TrustDomain: trustDomain(cfg)})
-	if errors.Is(err, os.ErrNotExist) {
+	folder := filepath.Join(cfg.Data, broker.CAFolder)
+	ca, err := certs.Open(folder, certs.Config{TrustDomain: trustDomain(cfg)})
+	if errors.Is(err, os.ErrNotExist) && !exists(folder) {
 		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init " + where}
 	}
 	if err != nil {
