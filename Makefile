@@ -41,7 +41,6 @@ test: build ## every test there is; installs what they need and lack
 
 .PHONY: demo
 demo: ## the five-minute tour, by itself
-	@sh test/setup.sh demo
 	@bash test/demo/demo.sh
 
 # Not those that watch programs of their own, which are built without the detector.

@@ -35,6 +35,8 @@ test)
 	need python3-jwt 'a JWT library that is not ours' module jwt
 	need nodejs 'JOSE and COSE libraries that are not ours' has node
 	need npm 'it fetches those libraries, at fixed versions' has npm
+	need gcc 'firmware in C, which reads the vectors' compiles
+	need libc6-dev 'a C program needs its library' compiles
 	;;
 demo)
 	need mosquitto-clients 'MQTT clients that are not ours' has mosquitto_pub mosquitto_sub

@@ -13,17 +13,10 @@ say()  { printf '\n%s%s%s\n' "$bold" "$*" "$off"; }
 show() { printf '%s$ %s%s\n' "$dim" "$*" "$off"; }
 run()  { show "$*"; "$@"; }
 fail() { printf 'demo: %s\n' "$*" >&2; exit 1; }
-step=build
+step='set up and build'
 trap 'status=$?; kill $(jobs -p) 2>/dev/null || true; wait 2>/dev/null || true; [ -z "${work:-}" ] || rm -rf "$work"; [ $status = 0 ] || printf "demo: failed at: %s\n" "$step" >&2; exit $status' EXIT
 trap 'exit 130' INT TERM
 
-# need PROGRAM PACKAGE installs what is lacking, when it may, and says so.
-need() {
-	command -v "$1" >/dev/null && return
-	[ "$(id -u)" = 0 ] || fail "$1 is needed: apt-get install $2"
-	echo "installing $2 ..."
-	apt-get install -y -qq "$2" >/dev/null 2>&1 || { apt-get update -qq && apt-get install -y -qq "$2" >/dev/null; }
-}
 # port prints a free loopback port.
 port() { while :; do p=$((20000 + RANDOM % 20000)); (exec 3<>"/dev/tcp/127.0.0.1/$p") 2>/dev/null || { echo "$p"; return; }; done; }
 # until_ok SECONDS COMMAND waits for a command to succeed.
@@ -33,8 +26,8 @@ until_ok() {
 }
 
 say '0  Build'
+sh test/setup.sh demo
 run make --no-print-directory build
-need mosquitto_pub mosquitto-clients
 work=$(mktemp -d)
 
 say '1  A broker, from nothing'
@@ -93,7 +86,6 @@ echo "refused: $(head -1 "$work/refused")"
 say '5  A backend believes the device, offline, and no forger'
 step='offline verification'
 show "curl --cacert root.pem $SIGNET_SERVER/pools/home/.well-known/jwks.json > jwks.json"
-need curl curl
 curl -sS --cacert "$ca" "$SIGNET_SERVER/pools/home/.well-known/jwks.json" >"$work/jwks.json"
 show 'signet token verify --format jws --key jwks.json --aud home < token'
 signet token verify --format jws --key "$work/jwks.json" --aud home <"$work/token"

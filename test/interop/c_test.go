@@ -16,9 +16,7 @@ import (
 // TestVectorsInC gives the vectors to a C program that has nothing but the C
 // library, as firmware has.
 func TestVectorsInC(t *testing.T) {
-	if _, err := exec.LookPath("cc"); err != nil {
-		install(t, []string{"gcc", "libc6-dev"})
-	}
+	setUp(t)
 	program := filepath.Join(t.TempDir(), "vectors")
 	run(t, "", "cc", "-std=c99", "-O1", "-Wall", "-Wextra", "-Werror", "-o", program, "c/vectors.c")
 	c := exec.CommandContext(t.Context(), program)

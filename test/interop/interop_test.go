@@ -11,7 +11,7 @@ const issued = "1790000000"
 
 // TestVectorsInPython checks every vector with code that shares nothing with ours.
 func TestVectorsInPython(t *testing.T) {
-	needPython(t)
+	setUp(t)
 	t.Logf("%s", run(t, "", python, "check_vectors.py", vectorFolder))
 }
 
@@ -37,7 +37,7 @@ func TestTokensInJavaScript(t *testing.T) {
 
 // TestTokensInPython: python3-jwt believes our JWTs, cbor2 with cryptography our CWTs.
 func TestTokensInPython(t *testing.T) {
-	needPython(t)
+	setUp(t)
 	// python3-jwt 2.6 does not read crit.
 	judge(t, run(t, "", python, "verify.py", filepath.Join(vectorFolder, "tokens.json"), issued), "jwt critical header", "jwt payload padded")
 }

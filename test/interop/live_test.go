@@ -35,7 +35,7 @@ type scenario struct {
 // each kind of key, over TLS and WebSocket, through every refusal, and has
 // another's library read the tokens that it got.
 func TestClientInPython(t *testing.T) {
-	needPython(t)
+	setUp(t)
 	env := serve(t)
 	signet := buildSignet(t)
 	door := doorHook(t, env, signet)

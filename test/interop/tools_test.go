@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 )
 
@@ -15,59 +14,17 @@ const python = "/usr/bin/python3"
 // vectorFolder holds protocol/vectors' files.
 const vectorFolder = "../../protocol/vectors"
 
-// packages are what Python's tests need: Debian package and module.
-func packages() map[string]string {
-	return map[string]string{"python3-cryptography": "cryptography", "python3-paho-mqtt": "paho.mqtt.client", "python3-cbor2": "cbor2", "python3-jwt": "jwt"}
-}
-
-// needPython installs what is missing where it may, and says what to install where not.
-func needPython(t *testing.T) {
+// setUp installs what the tests of this folder lack where it may, and says what to
+// install where not.
+func setUp(t *testing.T) {
 	t.Helper()
-	var missing []string
-	if _, err := os.Stat(python); err != nil {
-		missing = append(missing, "python3")
-	}
-	for pkg, module := range packages() {
-		if exec.Command(python, "-c", "import "+module).Run() != nil {
-			missing = append(missing, pkg)
-		}
-	}
-	install(t, missing)
-}
-
-func needNode(t *testing.T) {
-	t.Helper()
-	var missing []string
-	for tool, pkg := range map[string]string{"node": "nodejs", "npm": "npm"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			missing = append(missing, pkg)
-		}
-	}
-	install(t, missing)
-}
-
-func install(t *testing.T, missing []string) {
-	t.Helper()
-	if len(missing) == 0 {
-		return
-	}
-	command := "apt-get install -y " + strings.Join(missing, " ")
-	if os.Geteuid() != 0 {
-		t.Fatalf("this test needs more; as root: %s", command)
-	}
-	for _, args := range [][]string{{"update", "-qq"}, append([]string{"install", "-y", "-qq", "--no-install-recommends"}, missing...)} {
-		c := exec.CommandContext(t.Context(), "apt-get", args...)
-		c.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
-		if out, err := c.CombinedOutput(); err != nil {
-			t.Fatalf("%s: %v\n%s", command, err, out)
-		}
-	}
+	run(t, "", "sh", "../setup.sh", "test")
 }
 
 // npmFolder installs the JavaScript libraries, at fixed versions, next to verify.mjs.
 func npmFolder(t *testing.T) string {
 	t.Helper()
-	needNode(t)
+	setUp(t)
 	dir := t.TempDir()
 	script, err := os.ReadFile("verify.mjs")
 	if err != nil {
