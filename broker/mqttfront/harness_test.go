@@ -9,9 +9,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http/httptest"
+	"net/url"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 	"go.uber.org/goleak"
@@ -36,12 +39,14 @@ const patience = 10 * time.Second
 // A fixture is a whole broker behind an MQTT port with TLS and one without.
 type fixture struct {
 	*harness.Signet
-	t      *testing.T
-	front  *mqttfront.Front
-	server *mqttd.Server
-	root   *x509.Certificate
-	addr   string // without TLS
-	secure string // with TLS
+	t        *testing.T
+	front    *mqttfront.Front
+	server   *mqttd.Server
+	root     *x509.Certificate
+	identity *tls.Config // the server's
+	addr     string      // without TLS
+	secure   string      // with TLS
+	web      string      // WebSocket with TLS
 }
 
 // start puts one together; wrap, if not nil, stands between the front and the store.
@@ -58,11 +63,10 @@ func start(t *testing.T, wrap func(mqttfront.Directory) mqttfront.Directory) *fi
 		t.Fatal(err)
 	}
 	f.Directory.Notifier = f.front
-	web := httptest.NewUnstartedServer(nil) // for its certificate
-	web.StartTLS()
-	defer web.Close()
-	f.root = web.Certificate()
-	server := &tls.Config{Certificates: web.TLS.Certificates}
+	web := httptest.NewTLSServer(f.server.Handler())
+	t.Cleanup(web.Close)
+	f.root, f.web = web.Certificate(), web.Listener.Addr().String()
+	f.identity = &tls.Config{Certificates: web.TLS.Certificates}
 	served := make(chan error, 2)
 	listen := func(wrap func(net.Listener) net.Listener) string {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -73,7 +77,7 @@ func start(t *testing.T, wrap func(mqttfront.Directory) mqttfront.Directory) *fi
 		return ln.Addr().String()
 	}
 	f.addr = listen(func(ln net.Listener) net.Listener { return ln })
-	f.secure = listen(func(ln net.Listener) net.Listener { return tls.NewListener(ln, server) })
+	f.secure = listen(func(ln net.Listener) net.Listener { return tls.NewListener(ln, f.identity) })
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -200,10 +204,20 @@ func (f *fixture) connect(version byte, user string, password []byte) (*client, 
 func (f *fixture) connectAs(version byte, id, user string, password []byte) (*client, error) {
 	f.t.Helper()
 	c := &client{t: f.t, got: make(chan string, 16), ended: make(chan byte, 2)}
-	if version == 5 {
-		return c, c.dial5(f.addr, id, user, password)
+	nc, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		return nil, err
 	}
-	return c, c.dial4(f.addr, id, user, password)
+	return c, c.over(nc, version, id, user, password)
+}
+
+// over connects on nc; a client without a user name leaves no will.
+func (c *client) over(nc net.Conn, version byte, id, user string, password []byte) error {
+	c.t.Cleanup(func() { nc.Close() })
+	if version == 5 {
+		return c.dial5(nc, id, user, password)
+	}
+	return c.dial4(nc, id, user, password)
 }
 
 func (f *fixture) mustConnect(version byte, user string, password []byte) *client {
@@ -217,10 +231,18 @@ func (f *fixture) mustConnect(version byte, user string, password []byte) *clien
 
 const will = "devices/demo/lamp/gone"
 
-func (c *client) dial4(addr, id, user string, password []byte) error {
-	o := paho3.NewClientOptions().AddBroker("tcp://"+addr).SetClientID(id).SetProtocolVersion(4).SetUsername(user).SetPassword(string(password)).
-		SetAutoReconnect(false).SetConnectTimeout(patience).SetOrderMatters(false).SetWill(will, "4", 1, false).
+func willOf(user string) string {
+	return strings.Replace(will, "demo/lamp", strings.Replace(user, ":", "/", 1), 1)
+}
+
+func (c *client) dial4(nc net.Conn, id, user string, password []byte) error {
+	o := paho3.NewClientOptions().AddBroker("tcp://" + nc.RemoteAddr().String()).SetClientID(id).SetProtocolVersion(4).SetUsername(user).SetPassword(string(password)).
+		SetAutoReconnect(false).SetConnectTimeout(patience).SetOrderMatters(false).
+		SetCustomOpenConnectionFn(func(*url.URL, paho3.ClientOptions) (net.Conn, error) { return nc, nil }).
 		SetConnectionLostHandler(func(paho3.Client, error) { c.ended <- 0 })
+	if user != "" {
+		o.SetWill(willOf(user), "4", 1, false)
+	}
 	m := paho3.NewClient(o)
 	c.t.Cleanup(func() { m.Disconnect(0) })
 	wait := func(t paho3.Token) error {
@@ -243,16 +265,11 @@ func (c *client) dial4(addr, id, user string, password []byte) error {
 	return wait(m.Connect())
 }
 
-func (c *client) dial5(addr, id, user string, password []byte) error {
-	nc, err := net.Dial("tcp", addr)
-	if err != nil {
-		return err
-	}
-	c.t.Cleanup(func() { nc.Close() })
+func (c *client) dial5(nc net.Conn, id, user string, password []byte) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	c.t.Cleanup(cancel)
 	m := paho.NewClient(paho.ClientConfig{
-		Conn: nc,
+		Conn: packets.NewThreadSafeConn(nc), // it writes a packet in pieces
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
 			c.got <- p.Packet.Topic + " " + string(p.Packet.Payload)
 			return true, nil
@@ -267,10 +284,13 @@ func (c *client) dial5(addr, id, user string, password []byte) error {
 		_, err := m.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: filter, QoS: 1}}})
 		return err
 	}
-	_, err = m.Connect(ctx, &paho.Connect{
-		ClientID: id, Username: user, Password: password, UsernameFlag: true, PasswordFlag: true, KeepAlive: 30, CleanStart: true,
-		WillMessage: &paho.WillMessage{Topic: will, Payload: []byte("5"), QoS: 1},
-	})
+	hello := &paho.Connect{
+		ClientID: id, Username: user, Password: password, UsernameFlag: user != "", PasswordFlag: user != "", KeepAlive: 30, CleanStart: true,
+	}
+	if user != "" {
+		hello.WillMessage = &paho.WillMessage{Topic: willOf(user), Payload: []byte("5"), QoS: 1}
+	}
+	_, err := m.Connect(ctx, hello)
 	if err == nil {
 		c.t.Cleanup(func() { _ = m.Disconnect(&paho.Disconnect{}) })
 	}

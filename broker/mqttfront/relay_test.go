@@ -1,0 +1,215 @@
+package mqttfront_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/coder/websocket"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/mqttd"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/channel"
+	"github.com/signetd/signet/test/harness"
+)
+
+// A stranger is an anonymous client that knows the TLS connection it is on: an
+// agent's link over programs' MQTT libraries.
+type stranger struct {
+	*client
+	id     string
+	secure *tls.Conn
+}
+
+var _ agent.Bound = (*stranger)(nil)
+
+func (s *stranger) Channel() []byte {
+	state := s.secure.ConnectionState()
+	return channel.Name(&state)
+}
+
+func (s *stranger) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	if err := s.publish("signet/v1/"+s.id+"/rq", string(request)); err != nil {
+		return nil, err
+	}
+	for {
+		select {
+		case m := <-s.got:
+			if reply, ok := strings.CutPrefix(m, "signet/v1/"+s.id+"/rs "); ok {
+				return []byte(reply), nil
+			}
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// clientTLS trusts the fixture's server.
+func (f *fixture) clientTLS() *tls.Config {
+	roots := x509.NewCertPool()
+	roots.AddCert(f.root)
+	return &tls.Config{RootCAs: roots, ServerName: "example.com"}
+}
+
+// stranger connects to addr, over WebSocket if web.
+func (f *fixture) stranger(version byte, addr string, web bool, number int) *stranger {
+	f.t.Helper()
+	s := &stranger{id: fmt.Sprintf("anon-%032x", number), client: &client{t: f.t, got: make(chan string, 16), ended: make(chan byte, 2)}}
+	var err error
+	if s.secure, err = tls.Dial("tcp", addr, f.clientTLS()); err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(func() { s.secure.Close() })
+	var nc net.Conn = s.secure
+	if web {
+		over := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return s.secure, nil }}
+		ws, _, err := websocket.Dial(f.t.Context(), "wss://"+addr+"/mqtt", &websocket.DialOptions{HTTPClient: &http.Client{Transport: over}, Subprotocols: []string{"mqtt"}})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		nc = websocket.NetConn(context.Background(), ws, websocket.MessageBinary)
+	}
+	if err := s.over(nc, version, s.id, "", nil); err != nil {
+		f.t.Fatal("connect: ", err)
+	}
+	for _, leaf := range []string{"/rs", "/ev"} {
+		if err := s.subscribe("signet/v1/" + s.id + leaf); err != nil {
+			f.t.Fatal("subscribe: ", err)
+		}
+	}
+	return s
+}
+
+// relay stands between devices, who believe it, and the server at to: it opens TLS
+// connections of its own and passes on all that is said.
+func (f *fixture) relay(to string) (addr string) {
+	f.t.Helper()
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", f.identity)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var running sync.WaitGroup
+	running.Go(func() {
+		for {
+			device, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			own, err := tls.Dial("tcp", to, f.clientTLS())
+			if err != nil {
+				f.t.Error(err)
+				device.Close()
+				return
+			}
+			pass := func(from, to net.Conn) {
+				_, _ = io.Copy(to, from)
+				from.Close()
+				to.Close()
+			}
+			running.Go(func() { pass(device, own) })
+			running.Go(func() { pass(own, device) })
+		}
+	})
+	f.t.Cleanup(func() {
+		ln.Close()
+		running.Wait()
+	})
+	return ln.Addr().String()
+}
+
+// TestRelay: over a relay a device gets all its grants and the relay's connection
+// stays a stranger's; the device's own connection is its own from the grant on.
+func TestRelay(t *testing.T) {
+	f := start(t, nil)
+	number := 0
+	for _, web := range []bool{false, true} {
+		server := map[bool]string{false: f.secure, true: f.web}[web]
+		for addr, relayed := range map[string]bool{server: false, f.relay(server): true} {
+			for _, version := range versions {
+				number++
+				name := fmt.Sprintf("lamp-%d", number)
+				t.Run(fmt.Sprintf("version %d, web %v, relayed %v", version, web, relayed), func(t *testing.T) {
+					inner := *f
+					inner.t = t
+					inner.talks(version, name, inner.stranger(version, addr, web, number), !relayed)
+				})
+			}
+		}
+	}
+}
+
+// talks has a device of this name make each of its calls on link, and checks each
+// time whether that has become the device's own.
+func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
+	id, topics := f.Name(f.t, name), "devices/demo/"+name
+	a := f.device(name, harness.NewP256(f.t), "")
+	var g *agent.Grant
+	for _, call := range []func() (*agent.Grant, error){
+		func() (*agent.Grant, error) {
+			return a.Enrol(f.t.Context(), link, agent.Voucher{Token: f.Token(f.t, 1)})
+		},
+		func() (*agent.Grant, error) { return a.Authenticate(f.t.Context(), link, agent.Ask{}) },
+		func() (*agent.Grant, error) { return a.Refresh(f.t.Context(), link, agent.Ask{}) },
+	} {
+		var err error
+		if g, err = call(); err != nil {
+			f.t.Fatalf("a device gets its grant over anything: %v", err)
+		}
+		if got := f.server.PushDevice(id, []byte("psst")) == 1; got != own {
+			f.t.Errorf("pushed to the device's own connection: %v, want %v", got, own)
+		}
+		if err := link.subscribe(topics + "/#"); (err == nil) != own {
+			f.t.Errorf("subscribing: %v, want success to be %v", err, own)
+		}
+	}
+	// The token is the device's, however it came.
+	c, err := f.connectAs(version, id.String()+"/2", id.String(), g.Access)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := c.subscribe(topics + "/#"); err != nil {
+		f.t.Error(err)
+	}
+	_ = link.publish(topics+"/up", "link") // a stranger's connection ends with that in 3.1.1
+	if err := c.publish(topics+"/up", "token"); err != nil {
+		f.t.Error(err)
+	}
+	heard := []string{c.message()}
+	if own {
+		heard = append(heard, c.message()) // in any order
+	}
+	if slices.Contains(heard, topics+"/up link") != own || !slices.Contains(heard, topics+"/up token") {
+		f.t.Errorf("heard %q", heard)
+	}
+}
+
+// TestKeyReplacedOverRelay: what an old key began ends, whoever passed on the new
+// key's enrolment.
+func TestKeyReplacedOverRelay(t *testing.T) {
+	f := start(t, nil)
+	_, g := f.enrolled("lamp", true)
+	c := f.mustConnect(5, "demo:lamp", g.Access)
+	_, text, err := f.Directory.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: f.Pool, Replace: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := protocol.ParseEnrolToken(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := f.stranger(5, f.relay(f.secure), false, 1)
+	if _, err := f.device("lamp", harness.NewP256(t), "").Enrol(t.Context(), link, agent.Voucher{Token: &tok}); err != nil {
+		t.Fatal(err)
+	}
+	c.isOver(5, mqttd.ReasonAdministrative)
+}
