@@ -12,7 +12,8 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// label is registered for this use (RFC 9266, section 4.2), with an empty context.
+// label is registered for this use (RFC 9266, section 2). The context is empty, which
+// in TLS 1.2 is not the same as none.
 const label = "EXPORTER-Channel-Binding"
 
 // Name gives the connection's name, protocol.ChannelLen bytes. It is nil while the
@@ -23,7 +24,7 @@ func Name(s *tls.ConnectionState) []byte {
 	if s == nil || !s.HandshakeComplete {
 		return nil
 	}
-	name, err := s.ExportKeyingMaterial(label, nil, protocol.ChannelLen)
+	name, err := s.ExportKeyingMaterial(label, []byte{}, protocol.ChannelLen)
 	if err != nil {
 		return nil
 	}
