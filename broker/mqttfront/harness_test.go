@@ -52,13 +52,19 @@ type fixture struct {
 // start puts one together; wrap, if not nil, stands between the front and the store.
 func start(t *testing.T, wrap func(mqttfront.Directory) mqttfront.Directory) *fixture {
 	t.Helper()
+	return startWith(t, mqttd.Config{}, wrap)
+}
+
+func startWith(t *testing.T, cfg mqttd.Config, wrap func(mqttfront.Directory) mqttfront.Directory) *fixture {
+	t.Helper()
+	cfg.Log = slog.New(slog.DiscardHandler)
 	f := &fixture{Signet: harness.New(t), t: t}
 	var dir mqttfront.Directory = f.Store
 	if wrap != nil {
 		dir = wrap(dir)
 	}
 	var err error
-	f.front, f.server, err = mqttfront.New(mqttd.Config{Log: slog.New(slog.DiscardHandler)}, f.Exchange, dir, f.Keys, time.Now)
+	f.front, f.server, err = mqttfront.New(cfg, f.Exchange, dir, f.Keys, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}

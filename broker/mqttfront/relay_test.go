@@ -12,10 +12,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
@@ -190,6 +192,43 @@ func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
 	}
 	if slices.Contains(heard, topics+"/up link") != own || !slices.Contains(heard, topics+"/up token") {
 		f.t.Errorf("heard %q", heard)
+	}
+}
+
+// TestAgentComesBackItself: an agent whose connection did not become its own, here
+// for want of TLS, is a stranger until that ends; then it logs in with its token.
+func TestAgentComesBackItself(t *testing.T) {
+	f := startWith(t, mqttd.Config{AnonymousFor: 500 * time.Millisecond}, nil)
+	a, err := agent.New(t.Context(), agent.Config{Device: f.Name(t, "lamp"), Prover: harness.NewP256(t), State: &harness.Memory{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	logins := make(chan bool, 16)
+	dial := func(ctx context.Context, c *agent.Credential) (agent.Connection, error) {
+		l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: "mqtt://" + f.addr, Credential: c})
+		if err != nil {
+			return nil, err
+		}
+		if logins <- c != nil; c == nil && !a.Enrolled() {
+			if _, err := a.Enrol(ctx, l, agent.Voucher{Token: f.Token(t, 1)}); err != nil {
+				t.Error(err)
+			}
+		}
+		return l, nil
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx, dial) }()
+	if receive(t, "the first connection", logins) {
+		t.Error("it had a token before it was enrolled")
+	}
+	if !receive(t, "the second connection", logins) {
+		t.Error("it came back as a stranger")
+	}
+	eventually(t, "an event can reach the device", func() bool { return f.server.PushDevice(f.Name(t, "lamp"), nil) == 1 })
+	stop()
+	if err := receive(t, "the end of the agent", ended); err != nil {
+		t.Error(err)
 	}
 }
 
