@@ -121,6 +121,7 @@ func (d *device) connect(until time.Time) *conn {
 	defer d.mu.Unlock()
 	d.links++
 	d.link = d.w.connect(d.actor, d.id.String(), d.links, until)
+	d.link.key = d.id
 	return d.link
 }
 

@@ -6,12 +6,14 @@ import (
 	"crypto/ecdh"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // resend is how often a link repeats a request that has no reply.
@@ -30,7 +32,9 @@ var (
 type conn struct {
 	w     *World
 	owner string
-	actor *actor // who uses it
+	name  [sha256.Size]byte // of its TLS, which both ends know; the network is in between, and has others
+	key   ident.Device      // whose key is at its end; zero for nobody's
+	actor *actor            // who uses it
 	dice  *dice
 
 	mu       sync.Mutex // guards the fields below
@@ -47,7 +51,7 @@ type conn struct {
 
 func (w *World) connect(who *actor, owner string, number int, until time.Time) *conn {
 	c := &conn{
-		w: w, owner: owner, actor: who, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{},
+		w: w, owner: owner, name: sha256.Sum256(fmt.Appendf(nil, "connection %d of %s", number, owner)), actor: who, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{},
 		deadline: until, events: make(chan *protocol.Event), done: make(chan struct{}),
 	}
 	server := w.newActor(c.dice)
@@ -88,6 +92,9 @@ func (c *conn) end() {
 		close(c.done)
 	}
 }
+
+// Channel names it.
+func (c *conn) Channel() []byte { return c.name[:] }
 
 // Events gives hints.
 func (c *conn) Events() <-chan *protocol.Event { return c.events }
@@ -178,6 +185,7 @@ func callOf(b []byte) (id protocol.CallID, ok bool) {
 var (
 	_ agent.Connection = (*conn)(nil)
 	_ agent.Listener   = (*conn)(nil)
+	_ agent.Bound      = (*conn)(nil)
 )
 
 // A parcel is a message that the network remembers.

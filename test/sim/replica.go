@@ -126,7 +126,7 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 		return
 	}
 	req := &request{who: who, replica: r, handle: handleIn(raw)}
-	reply := core.Respond(context.WithValue(ctx, requestKey{}, req), exchange.Caller{}, raw)
+	reply := core.Respond(context.WithValue(ctx, requestKey{}, req), exchange.Caller{Channel: from.name[:]}, raw)
 	if reply.Message == nil {
 		r.w.facts.count("message not answered")
 		return
@@ -136,8 +136,13 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 		r.w.facts.count("reply lost in a crash")
 		return
 	}
-	if reply.Admitted != nil {
-		from.until(r.when(reply.Admitted.Expires))
+	if a := reply.Admitted; a != nil && a.Here {
+		if a.Device != from.key {
+			r.w.facts.violate("a connection of %s became %s's", from.owner, a.Device)
+		}
+		from.until(r.when(a.Expires))
+	} else if a != nil {
+		r.w.facts.count("grant on a connection that the device did not name")
 	}
 	r.w.net.reply(from, reply.Message)
 }

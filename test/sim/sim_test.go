@@ -69,7 +69,7 @@ var mustHappen = []string{
 	// the network
 	"message dropped", "message doubled", "message late", "message replayed", "message replayed to another", "bit flipped",
 	"field dropped", "field swapped", "unknown optional field added", "unknown critical field added", "key to seal to swapped",
-	"grant forged", "the network tries to open a grant", "hint",
+	"grant on a connection that the device did not name", "grant forged", "the network tries to open a grant", "hint",
 	// thieves
 	"thief, with the key: true", "thief, with the key: false", "thief with the key got in", "thief without the key refused",
 	// devices

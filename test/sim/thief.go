@@ -79,6 +79,9 @@ func (th *thief) try() {
 		}
 		ctx, cancel := context.WithTimeout(th.w.ctx, 30*time.Second)
 		th.link = th.w.connect(th.actor, fmt.Sprintf("thief %d", th.number), i, time.Now().Add(anonymousLife))
+		if th.hasKey {
+			th.link.key = th.victim.id
+		}
 		if th.actor.dice.roll(3) == 0 {
 			_, err = a.Renew(ctx, th.link, agent.Ask{})
 		} else {
