@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/signetd/signet/broker"
@@ -33,20 +34,21 @@ func (a *Authenticator) checkEnrol(ctx context.Context, s *session, m *protocol.
 	return nil
 }
 
-// registered gives the device whose key an operator registered before.
+// registered gives the device whose key an operator registered before. That there
+// is no such device, and that it has another key, is one answer: ErrProof.
 func (a *Authenticator) registered(ctx context.Context, s *session, key *token.Key) (*broker.Device, error) {
 	d, err := a.known(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	if d != nil {
-		for _, auth := range d.Authenticators {
-			if k, err := token.ParseCOSEKey(auth.Key); err == nil && k.Equal(key) {
+		for i := range d.Authenticators {
+			if k, err := a.keyOf(&d.Authenticators[i]); err == nil && k.Equal(key) {
 				return d, active(d)
 			}
 		}
 	}
-	return nil, fmt.Errorf("key is not registered and no enrolment token was given: %w", protocol.CodeDenied)
+	return nil, fmt.Errorf("key is not registered and no enrolment token was given: %w", ErrProof)
 }
 
 // admitted checks the proof of the enrolment token. Whether the token has a use
@@ -54,15 +56,18 @@ func (a *Authenticator) registered(ctx context.Context, s *session, key *token.K
 func (a *Authenticator) admitted(ctx context.Context, s *session, m *protocol.Answer) error {
 	id := hex.EncodeToString(s.Enrol.TokenID)
 	t, err := a.dir.EnrolToken(ctx, s.Wish.Pool, id)
+	if errors.Is(err, broker.ErrNotFound) {
+		return fmt.Errorf("enrolment token %s: %w: %w", id, err, ErrProof)
+	}
 	if err != nil {
-		return fmt.Errorf("enrolment token %s: %w", id, deny(err))
+		return fmt.Errorf("enrolment token %s: %w", id, err)
 	}
 	key, err := token.NewKey(ed25519.PublicKey(t.Key))
 	if err != nil {
 		return fmt.Errorf("enrolment token %s: %w", id, err)
 	}
 	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, s.Transcript), m.TokenProof); err != nil {
-		return fmt.Errorf("enrolment token %s: %w: %w", id, err, protocol.CodeDenied)
+		return fmt.Errorf("enrolment token %s: %w: %w", id, err, ErrProof)
 	}
 	return nil
 }

@@ -50,7 +50,8 @@ func newDecoys(secret []byte) (decoys, error) {
 	return decoys{keys: [2]*token.Key{ed, ec}, secret: psk, choice: seed}, nil
 }
 
-// ErrProof is wrapped by the one answer to a wrong proof and to an unknown device.
+// ErrProof is wrapped by the one answer to a wrong proof and to an unknown device,
+// to an enrolment by a key that nobody registered, and by a token that nobody has.
 var ErrProof = fmt.Errorf("proof does not fit: %w", protocol.CodeDenied)
 
 // checkProof gives the authenticator of that kind, among d's, that proof is by.

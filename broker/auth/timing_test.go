@@ -3,6 +3,7 @@ package auth_test
 import (
 	"bytes"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -19,6 +20,7 @@ import (
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -59,6 +61,7 @@ type timed struct {
 }
 
 type agent interface {
+	PublicKey() []byte
 	Prove(input []byte) ([]byte, error)
 }
 
@@ -123,11 +126,49 @@ func (w *timed) work(t *testing.T, raw []byte) (time.Duration, []byte) {
 	return time.Since(began), []byte(err.Error())
 }
 
+// wish is of a call about d.
+func wish(d ident.Device) (protocol.Head, protocol.Wish) {
+	return protocol.Head{ID: protocol.CallID{1}}, protocol.Wish{Pool: d.Pool, Name: d.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: make([]byte, 32)}
+}
+
 // answer makes d's answer by a key that is not its own.
 func (w *timed) answer(t *testing.T, d ident.Device) []byte {
 	t.Helper()
-	start := &protocol.Start{Head: protocol.Head{ID: protocol.CallID{1}}, Wish: protocol.Wish{Pool: d.Pool, Name: d.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: make([]byte, 32)}}
-	raw, err := protocol.Encode(start)
+	head, wish := wish(d)
+	return w.prove(t, &protocol.Start{Head: head, Wish: wish}, protocol.KindKey)
+}
+
+// enrolment makes the answer of an enrolment as d by a key that nobody registered,
+// without a token.
+func (w *timed) enrolment(t *testing.T, d ident.Device) []byte {
+	t.Helper()
+	head, wish := wish(d)
+	return w.prove(t, &protocol.Enrol{Head: head, Wish: wish, Key: w.wrong.PublicKey()}, protocol.PurposeEnrol)
+}
+
+// refresh makes a refresh of d's by a key that is not its own.
+func (w *timed) refresh(t *testing.T, d ident.Device) []byte {
+	t.Helper()
+	head, wish := wish(d)
+	body, err := detcbor.Marshal(&protocol.RefreshBody{Wish: wish, Session: ident.UUID{6: 0x70, 8: 0x80}, Handle: make([]byte, 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proof, err := w.wrong.Prove(protocol.ProofInput(protocol.PurposeRefresh, protocol.Transcript{}.Add(body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := protocol.Encode(&protocol.Refresh{Head: head, Body: body, Proof: proof})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+// prove opens an exchange and answers its challenge by the wrong key.
+func (w *timed) prove(t *testing.T, opening protocol.Message, purpose string) []byte {
+	t.Helper()
+	raw, err := protocol.Encode(opening)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,34 +179,58 @@ func (w *timed) answer(t *testing.T, d ident.Device) []byte {
 	}
 	c, ok := m.(*protocol.Challenge)
 	if !ok {
-		t.Fatalf("%s: %v", d, m)
+		t.Fatalf("not a challenge: %v", m)
 	}
-	proof, err := w.wrong.Prove(protocol.ProofInput(protocol.KindKey, said.Add(c.Body)))
+	proof, err := w.wrong.Prove(protocol.ProofInput(purpose, said.Add(c.Body)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if raw, err = protocol.Encode(&protocol.Answer{Head: start.Head, Session: c.Session, Proof: proof}); err != nil {
+	if raw, err = protocol.Encode(&protocol.Answer{Head: protocol.Head{ID: opening.Call()}, Session: c.Session, Proof: proof}); err != nil {
 		t.Fatal(err)
 	}
 	return raw
 }
 
 // TestTiming: how long a refusal takes does not tell a device's name from nobody's
-// (T-26): samples interleaved at random, the slowest tenth left out, Welch's t.
-// Beneath what hides it the work is nearly the same, too.
+// (T-26), whichever way it is asked: samples interleaved at random, the slowest
+// tenth left out, Welch's t. Beneath what hides it the work is nearly the same, too.
 func TestTiming(t *testing.T) {
 	w := newTimed(t, 32)
-	t.Run("answer", func(t *testing.T) {
-		w.compare(t, w.whole, int(setting(t, samplesEnv, samples)), setting(t, limitEnv, limit))
-	})
-	t.Run("work", func(t *testing.T) { w.compare(t, w.work, samples, limit) })
+	n, most := int(setting(t, samplesEnv, samples)), setting(t, limitEnv, limit)
+	t.Run("answer", func(t *testing.T) { w.compare(t, w.answer, w.whole, n, most) })
+	t.Run("enrolment", func(t *testing.T) { w.compare(t, w.enrolment, w.whole, n, most) })
+	t.Run("refresh", func(t *testing.T) { w.compare(t, w.refresh, w.whole, n, most) })
+	t.Run("work", func(t *testing.T) { w.compare(t, w.answer, w.work, samples, limit) })
 }
 
-func (w *timed) compare(t *testing.T, refuse func(*testing.T, []byte) (time.Duration, []byte), n int, most float64) {
+// TestTimingHidden: every refusal whose work depends on a device takes the time that
+// hides it, and says the same.
+func TestTimingHidden(t *testing.T) {
+	w := newTimed(t, 1)
+	for name, ask := range map[string]func(*testing.T, ident.Device) []byte{"answer": w.answer, "enrolment": w.enrolment, "refresh": w.refresh} {
+		for kind, names := range w.kinds {
+			m, err := protocol.Decode(ask(t, names[0]))
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch m := m.(type) {
+			case *protocol.Answer:
+				_, _, err = w.auth.Answer(t.Context(), m)
+			case *protocol.Refresh:
+				_, _, err = w.auth.Refresh(t.Context(), m)
+			}
+			if !errors.Is(err, auth.ErrProof) || !errors.Is(err, protocol.CodeDenied) {
+				t.Errorf("%s of kind %d: %v, want ErrProof", name, kind, err)
+			}
+		}
+	}
+}
+
+func (w *timed) compare(t *testing.T, ask func(*testing.T, ident.Device) []byte, refuse func(*testing.T, []byte) (time.Duration, []byte), n int, most float64) {
 	for range 4 { // warm both
 		for _, names := range w.kinds {
 			for _, d := range names {
-				refuse(t, w.answer(t, d))
+				refuse(t, ask(t, d))
 			}
 		}
 	}
@@ -174,7 +239,7 @@ func (w *timed) compare(t *testing.T, refuse func(*testing.T, []byte) (time.Dura
 	var said [2][]byte
 	for len(times[0]) < n || len(times[1]) < n {
 		kind := mathrand.IntN(2)
-		raw := w.answer(t, w.kinds[kind][mathrand.IntN(len(w.kinds[kind]))])
+		raw := ask(t, w.kinds[kind][mathrand.IntN(len(w.kinds[kind]))])
 		took, reply := refuse(t, raw)
 		times[kind], said[kind] = append(times[kind], float64(took)), reply
 	}
