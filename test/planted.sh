@@ -1,5 +1,5 @@
 #!/bin/sh
-# Plants fourteen bugs, one build tag each, and wants the tests to find every
+# Plants fifteen bugs, one build tag each, and wants the tests to find every
 # one, each for the reason that is its own.
 # Usage, from the repository's root: sh test/planted.sh [tag...]
 set -u
@@ -62,4 +62,6 @@ plant bug_skew ./test/sim '^TestSimulation$' 'VIOLATION a family of .* was refre
 plant bug_late ./agent '^TestLateMessages$' 'FAIL: TestLateMessages/challenge_comes_twice'
 plant bug_late ./test/sim '^TestDoubled$' 'times: refused: denied'
 plant bug_audience ./protocol/verify '^TestVerifyRefuses$' 'FAIL: TestVerifyRefuses/audience '
+plant bug_relay ./broker/mqttfront '^TestRelay$' "pushed to the device's own connection: true, want false"
+plant bug_relay ./test/sim '^TestSimulation$' 'a connection of .* became'
 [ "$missed" -eq 0 ] || { echo "$missed missed"; exit 1; }

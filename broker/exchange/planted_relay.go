@@ -1,0 +1,5 @@
+//go:build bug_relay
+
+package exchange
+
+const bugRelay = true
