@@ -42,20 +42,27 @@ const (
 	renewLeast  = time.Second     // between renewals, however short the broker makes lives
 	leastLeft   = 5 * time.Second // a token with less life left is not offered to anyone
 	steady      = time.Minute     // a connection that lasted so long was a good one
+	hintGap     = time.Minute     // between renewals by hint, or a fifth more
 )
 
 // Run keeps the device authenticated until ctx ends: it connects, renews at half
-// of the token's life (10% more or less, so that a fleet spreads out), reconnects
-// with capped exponential backoff and full jitter, and waits as long as a
-// refusal asks, an hour at most. It returns nil when ctx ends; a refusal is no reason to give up.
+// of the token's life (10% more or less, so that a fleet spreads out) and when the
+// broker hints that something has changed, reconnects with capped exponential
+// backoff and full jitter, and waits as long as a refusal asks, an hour at most. It
+// returns nil when ctx ends; a refusal is no reason to give up.
+//
+// Whoever relays can hint, drop and refuse as he likes. So the first hint is acted
+// on at once and the next a minute later, and the backoff starts anew once a minute.
 func (a *Agent) Run(ctx context.Context, dial Dialer) error {
+	var h hints
+	var anew time.Time // when the backoff last started anew
 	for attempt := 0; ctx.Err() == nil; attempt++ {
-		worked, err := a.connected(ctx, dial)
+		worked, err := a.connected(ctx, dial, &h)
 		if ctx.Err() != nil {
 			break
 		}
-		if worked {
-			attempt = 0
+		if now := a.cfg.Clock(); worked && (anew.IsZero() || now.Sub(anew).Abs() >= steady) {
+			attempt, anew = 0, now
 		}
 		wait := a.pause(attempt, err)
 		a.cfg.Log.Debug("not connected", "err", err, "retry_in", wait)
@@ -67,7 +74,7 @@ func (a *Agent) Run(ctx context.Context, dial Dialer) error {
 // connected dials and lives on the connection until it ends. worked tells whether
 // anything was granted on it, or it lasted: a broker that lets a device in and drops
 // it at once is not to be dialled as if all were well.
-func (a *Agent) connected(ctx context.Context, dial Dialer) (worked bool, err error) {
+func (a *Agent) connected(ctx context.Context, dial Dialer, h *hints) (worked bool, err error) {
 	cred := a.Credential()
 	conn, err := a.dial(ctx, dial, cred)
 	if errors.Is(err, ErrCredential) && cred != nil {
@@ -80,14 +87,14 @@ func (a *Agent) connected(ctx context.Context, dial Dialer) (worked bool, err er
 	}
 	defer conn.Close() //nolint:errcheck // it is over either way
 	if cred == nil {
-		if err := a.renewOn(ctx, conn); err != nil {
+		if err := a.renewOn(ctx, conn, h); err != nil {
 			return false, err
 		}
 	} else {
 		a.note(a.Current(), nil)
 	}
 	began := a.cfg.Clock()
-	granted, err := a.stay(ctx, conn)
+	granted, err := a.stay(ctx, conn, h)
 	return granted || cred == nil || a.cfg.Clock().Sub(began) >= steady, err
 }
 
@@ -97,44 +104,79 @@ func (a *Agent) dial(ctx context.Context, dial Dialer, c *Credential) (Connectio
 	return dial(ctx, c)
 }
 
-func (a *Agent) renewOn(ctx context.Context, link Link) error {
+func (a *Agent) renewOn(ctx context.Context, link Link, h *hints) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	_, err := a.Renew(ctx, link, Ask{})
+	if err == nil {
+		h.waiting = false
+	}
 	return err
 }
 
 // stay renews in time and whenever the broker hints that something has changed.
 // granted tells whether it got anything.
-func (a *Agent) stay(ctx context.Context, conn Connection) (granted bool, err error) {
+func (a *Agent) stay(ctx context.Context, conn Connection, h *hints) (granted bool, err error) {
 	for {
 		g := a.Current()
 		if g == nil {
 			return granted, ErrNoSession
 		}
 		due := time.NewTimer(a.renewIn(g))
-		select {
-		case <-ctx.Done():
-			due.Stop()
-			return granted, ctx.Err()
-		case <-conn.Done():
-			due.Stop()
-			err := errors.New("connection lost")
-			a.note(nil, err)
-			return granted, err
-		case ev, ok := <-conn.Events():
-			due.Stop()
-			if !ok {
-				return granted, errors.New("connection lost")
-			}
-			a.cfg.Log.Debug("broker hints", "event", ev.Name)
-		case <-due.C:
+		err := a.await(ctx, conn, due.C, h)
+		due.Stop()
+		if err == nil {
+			err = a.renewOn(ctx, conn, h)
 		}
-		if err := a.renewOn(ctx, conn); err != nil {
+		if err != nil {
 			return granted, err
 		}
 		granted = true
 	}
+}
+
+// await returns when it is time to renew: due, or a hint's turn. It is an error
+// that the connection is over.
+func (a *Agent) await(ctx context.Context, conn Connection, due <-chan time.Time, h *hints) error {
+	var turn <-chan time.Time
+	for {
+		if h.waiting && turn == nil {
+			t := time.NewTimer(h.left(a.cfg.Clock()))
+			defer t.Stop() // one at most
+			turn = t.C
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-conn.Done():
+			err := errors.New("connection lost")
+			a.note(nil, err)
+			return err
+		case ev, ok := <-conn.Events():
+			if !ok {
+				return errors.New("connection lost")
+			}
+			a.cfg.Log.Debug("broker hints", "event", ev.Name)
+			h.waiting = true
+		case <-turn:
+			h.next = a.cfg.Clock().Add(hintGap + time.Duration(a.fraction()*float64(hintGap/5)))
+			return nil
+		case <-due:
+			return nil
+		}
+	}
+}
+
+// hints are what the broker, or anybody in between, says of changes. They outlive
+// the connection, so that dropping it does not earn another renewal.
+type hints struct {
+	waiting bool      // one came, and nothing was granted since
+	next    time.Time // when one may be acted on, by the agent's clock
+}
+
+// left is how long a hint must wait, however the clock was set meanwhile.
+func (h *hints) left(now time.Time) time.Duration {
+	return max(0, min(h.next.Sub(now), hintGap+hintGap/5))
 }
 
 // renewIn is the time until half of g's life has passed, 10% more or less.
