@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/signetd/signet/broker/intake"
 )
 
 // Bounds on requests with bad tokens from one address. Guessing 256 bits is
@@ -29,7 +31,7 @@ func newThrottle() *throttle { return &throttle{buckets: map[netip.Prefix]*rate.
 // bad counts one bad token from remote (host:port) and gives how long it is to
 // wait; zero if it is not too many.
 func (t *throttle) bad(remote string, now time.Time) time.Duration {
-	r := t.bucket(network(remote), now).ReserveN(now, 1)
+	r := t.bucket(intake.Source(remote), now).ReserveN(now, 1)
 	wait := r.DelayFrom(now)
 	if wait > 0 {
 		r.CancelAt(now)
@@ -56,21 +58,4 @@ func (t *throttle) bucket(from netip.Prefix, now time.Time) *rate.Limiter {
 		t.buckets[from] = b
 	}
 	return b
-}
-
-// network gives what is counted as one address; the zero prefix if there is none.
-func network(remote string) netip.Prefix {
-	at, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	addr, bits := at.Addr().Unmap().WithZone(""), 64
-	if addr.Is4() {
-		bits = 32
-	}
-	p, err := addr.Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return p
 }

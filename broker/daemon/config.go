@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Config is signetd's configuration. Each key is also an environment variable:
@@ -33,7 +34,8 @@ type Config struct {
 	// Version is the program's, for the API document.
 	Version string `yaml:"-"`
 
-	credential bool // KeyFile is systemd's
+	credential  bool          // KeyFile is systemd's
+	httpTimeout time.Duration // for a request to come; 30 s
 }
 
 // Listen says where signetd listens.
@@ -43,8 +45,8 @@ type Listen struct {
 	Health string `yaml:"health" env:"HEALTH"` // health and metrics: plain HTTP
 }
 
-// Limits bound MQTT connections; 0 means the default that mqttd.Limits states,
-// negative none where that is possible. A source is an IPv4 address or an IPv6 /64.
+// Limits bound connections, MQTT's and HTTPS's each; 0 means the default that
+// intake.Limits states, negative none where that is possible. A source is an IPv4 address or an IPv6 /64.
 type Limits struct {
 	Connections int     `yaml:"connections" env:"CONNECTIONS"` // at once
 	Strangers   int     `yaml:"strangers" env:"STRANGERS"`     // at once, of those not authenticated
@@ -95,6 +97,8 @@ func Default() Config {
 		Issuer: "https://localhost:8443",
 		Listen: Listen{MQTT: ":8883", HTTPS: ":8443", Health: "127.0.0.1:9464"},
 		Log:    Log{Level: "info", Format: "json"},
+
+		httpTimeout: 30 * time.Second,
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,6 +30,7 @@ import (
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/hook"
 	"github.com/signetd/signet/broker/hook/target"
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
@@ -178,7 +180,7 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 		return err
 	}
 	responder := exchange.New(authenticator, minter, d.store, d.log)
-	front, server, err := mqttfront.New(mqttd.Config{Log: d.log, Limits: d.cfg.Limits.mqttd()}, responder, d.store, d.keys, time.Now)
+	front, server, err := mqttfront.New(mqttd.Config{Log: d.log, Limits: d.cfg.Limits.intake()}, responder, d.store, d.keys, time.Now)
 	if err != nil {
 		return err
 	}
@@ -190,8 +192,8 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 	return err
 }
 
-func (l Limits) mqttd() mqttd.Limits {
-	return mqttd.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst}
+func (l Limits) intake() intake.Limits {
+	return intake.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst}
 }
 
 // clusterSecret gives 32 random bytes that every replica shares, made once.
@@ -229,12 +231,27 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	d.mqttLn = tls.NewListener(d.mqttLn, conf)
 	web := conf.Clone()
 	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
-	d.httpLn = tls.NewListener(d.httpLn, web)
+	in, err := intake.New(d.cfg.Limits.intake())
+	if err != nil {
+		return err
+	}
+	d.httpLn = tls.NewListener(&door{Listener: d.httpLn, log: d.log, in: in}, web)
 	errLog := slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
-	d.https = &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 32 << 10, ErrorLog: errLog}
+	d.https = d.bounded(mux, errLog)
+	d.https.ConnState = letThrough
 	d.ctl = &http.Server{Handler: d.controlHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errLog}
-	d.health = &http.Server{Handler: d.healthHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errLog}
+	d.health = d.bounded(d.healthHandler(), errLog)
 	return nil
+}
+
+// bounded makes a server whose clients may be strangers: none holds a connection that
+// it does nothing with.
+func (d *Daemon) bounded(h http.Handler, errLog *log.Logger) *http.Server {
+	t := d.cfg.httpTimeout
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: min(t, 10*time.Second), ReadTimeout: t, WriteTimeout: 2 * t, // from the request's first byte to the answer's last
+		IdleTimeout: 2 * t, MaxHeaderBytes: 32 << 10, ErrorLog: errLog,
+	}
 }
 
 // Run serves until ctx ends, then closes.

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/signetd/signet/broker/mqttd"
+	"github.com/signetd/signet/broker/intake"
 )
 
 func TestLimitsConfig(t *testing.T) {
@@ -22,7 +22,7 @@ func TestLimitsConfig(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.Limits.mqttd(), (mqttd.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7}); got != want {
+	if got, want := c.Limits.intake(), (intake.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	write("limits:\n  connections: -1\n")

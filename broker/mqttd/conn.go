@@ -2,13 +2,11 @@ package mqttd
 
 import (
 	"bufio"
-	"container/list"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/netip"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -16,6 +14,7 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/topic"
 )
@@ -27,11 +26,7 @@ var errEnding = errors.New("mqttd: the connection was ended")
 type conn struct {
 	net.Conn // raw or TLS
 	srv      *Server
-	source   netip.Prefix
-
-	// Guarded by the Server's mutex: what the intake counts.
-	counted  bool
-	stranger *list.Element // nil once it is a device's
+	entry    *intake.Entry // guarded by the Server's mutex
 
 	in       framer // of the reading goroutine
 	retained bool   // of the reading goroutine: its PUBLISH in hand asks to be retained
@@ -62,15 +57,19 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	return &conn{
+	c := &conn{
 		Conn:     nc,
 		srv:      s,
-		source:   sourceOf(nc.RemoteAddr()),
 		in:       framer{r: bufio.NewReaderSize(nc, 512)},
 		pushed:   make(chan struct{}, 1),
 		hungUp:   make(chan struct{}),
 		released: make(chan struct{}),
 	}
+	c.entry = intake.NewEntry(nc.RemoteAddr().String(), func() {
+		s.cfg.Log.Debug("mqtt connection dropped to make room", "remote", c.RemoteAddr().String())
+		c.drop(ReasonBusy)
+	})
+	return c
 }
 
 // isDirect reports whether the client's TLS ends in this process.

@@ -3,8 +3,8 @@
 // every packet's frame before mochi does, decides alone who may connect, publish
 // and subscribe, and ends connections when their time or their device does.
 //
-// It may import mochi-mqtt (its only importer), coder/websocket, protocol/topic
-// and protocol/channel. It knows nothing of tokens, exchanges or stores: a Gate admits,
+// It may import mochi-mqtt (its only importer), coder/websocket, protocol/topic,
+// protocol/channel and broker/intake. It knows nothing of tokens, exchanges or stores: a Gate admits,
 // a Responder answers. It keeps no session beyond its connection, stores
 // nothing, and never logs a packet.
 package mqttd
@@ -22,6 +22,7 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/topic"
 )
@@ -114,7 +115,7 @@ type Config struct {
 	Respond Responder // required
 	Log     *slog.Logger
 
-	Limits         Limits        // on connections
+	Limits         intake.Limits // on connections
 	MaxPacket      int           // bytes of an authenticated client's packet; 64 KiB, at least 16 KiB
 	ConnectTimeout time.Duration // from accept to an admitted CONNECT, TLS handshake included; 10 s
 	PacketTimeout  time.Duration // from a packet's first byte to its last; 30 s
@@ -130,10 +131,6 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	}
-	var err error
-	if c.Limits, err = c.Limits.withDefaults(); err != nil {
-		return c, err
 	}
 	for _, d := range []struct {
 		v    *int
@@ -174,7 +171,7 @@ type Server struct {
 
 	mu        sync.Mutex // guards the rest: nothing is added once closed
 	closed    bool
-	intake    intake
+	intake    *intake.Intake
 	open      map[*conn]struct{} // being served, on their way out included
 	listeners map[net.Listener]struct{}
 }
@@ -186,9 +183,13 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	in, err := intake.New(cfg.Limits)
+	if err != nil {
+		return nil, fmt.Errorf("mqttd: limits: %w", err)
+	}
 	s := &Server{
 		cfg:       cfg,
-		intake:    intake{Limits: cfg.Limits},
+		intake:    in,
 		clients:   newRegistry(),
 		deadlines: newDeadlines((*conn).expire),
 		open:      map[*conn]struct{}{},

@@ -112,14 +112,13 @@ func (s *Server) admitConn(nc net.Conn) *conn {
 	if s.closed {
 		return nil
 	}
-	out, err := s.intake.enter(c, time.Now())
+	out, err := s.intake.Enter(c.entry, time.Now())
 	if err != nil {
 		s.cfg.Log.Debug("mqtt connection refused", "remote", c.RemoteAddr().String(), "error", err)
 		return nil
 	}
 	if out != nil {
-		s.cfg.Log.Debug("mqtt connection dropped to make room", "remote", out.RemoteAddr().String())
-		s.wg.Go(func() { out.drop(ReasonBusy) })
+		s.wg.Go(out.Drop)
 	}
 	s.open[c] = struct{}{}
 	s.wg.Add(1)
@@ -130,7 +129,7 @@ func (s *Server) admitConn(nc net.Conn) *conn {
 func (s *Server) isDevice(c *conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.intake.admitted(c)
+	s.intake.Admitted(c.entry)
 }
 
 // serve has mochi read a connection to its end and leaves nothing of it behind,
@@ -157,7 +156,7 @@ func (s *Server) forget(c *conn) {
 	c.linger()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.intake.leave(c)
+	s.intake.Leave(c.entry)
 	delete(s.open, c)
 }
 

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
+
+	"github.com/signetd/signet/broker/intake"
 )
 
 // Each version over each transport: TLS, and WebSocket on an HTTPS server, whose
@@ -100,7 +102,7 @@ func (f *fixture) throughLife(t *testing.T, version byte, dial func(*testing.T) 
 // TLS and WebSocket connections are strangers too, from their first byte on.
 func TestTransportsAreLimited(t *testing.T) {
 	server, client := selfSigned(t)
-	f := startOn(t, func(c *Config, _ *fixture) { c.Limits = Limits{Strangers: 1, PerSource: 2} },
+	f := startOn(t, func(c *Config, _ *fixture) { c.Limits = intake.Limits{Strangers: 1, PerSource: 2} },
 		func(ln net.Listener) net.Listener { return tls.NewListener(ln, server) })
 	silent, err := net.Dial("tcp", f.addr) // no handshake
 	if err != nil {
