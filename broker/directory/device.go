@@ -203,12 +203,21 @@ func (d *Directory) change(ctx context.Context, what string, id ident.Device, f 
 	return dev, nil
 }
 
-// ListSessions gives a device's sessions, newest first, at most 100.
+// ListSessions gives a device's sessions, newest first, at most 100. Those that ended
+// with all of the device's are Revoked too.
 func (d *Directory) ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error) {
-	if _, err := d.Device(ctx, id); err != nil {
+	dev, err := d.Device(ctx, id)
+	if err != nil {
 		return nil, err
 	}
-	return d.Store.ListSessions(ctx, id)
+	all, err := d.Store.ListSessions(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	for i := range all {
+		all[i].Revoked = all[i].Ended(&dev)
+	}
+	return all, nil
 }
 
 // RevokeSession ends one session of a device. Access tokens it gave live until

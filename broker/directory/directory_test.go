@@ -240,12 +240,21 @@ func TestSessions(t *testing.T) {
 		_, err := w.CreateDevice(t.Context(), directory.NewDevice{ID: d})
 		want(t, err, nil)
 	}
-	want(t, w.Store.AddSession(broker.Session{ID: ident.UUID{1}, Device: id}), nil)
+	began := w.Clock.Now()
+	want(t, w.Store.AddSession(broker.Session{ID: ident.UUID{1}, Device: id, Created: began}), nil)
 	want(t, w.RevokeSession(t.Context(), other, ident.UUID{1}), broker.ErrNotFound)
 	want(t, w.RevokeSession(t.Context(), id, ident.UUID{1}), nil)
 	got, err := w.ListSessions(t.Context(), id)
 	if err != nil || len(got) != 1 || !got[0].Revoked {
 		t.Errorf("got %v, %v", got, err)
+	}
+	want(t, w.Store.AddSession(broker.Session{ID: ident.UUID{2}, Device: other, Created: began}), nil)
+	for _, revoked := range []bool{false, true} {
+		if got, err := w.ListSessions(t.Context(), other); err != nil || len(got) != 1 || got[0].Revoked != revoked {
+			t.Errorf("got %v, %v, want it revoked: %v", got, err, revoked)
+		}
+		_, err := w.RevokeSessions(t.Context(), other)
+		want(t, err, nil)
 	}
 }
 
