@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -63,7 +64,8 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Session, erro
 	if c.UserName == "" && len(c.Password) == 0 {
 		return mqttd.Session{}, nil
 	}
-	id, err := ident.ParseDevice(c.UserName)
+	name, _, _ := strings.Cut(c.UserName, "/") // it may be the client id, whose suffix mqttd compares
+	id, err := ident.ParseDevice(name)
 	if err != nil {
 		return mqttd.Session{}, fmt.Errorf("%w: user name: %w", errRefused, err)
 	}

@@ -216,6 +216,28 @@ func TestRevokeSessions(t *testing.T) {
 	}
 }
 
+// The user name is the device's or the client id, whatever suffix that has.
+func TestUserName(t *testing.T) {
+	f := start(t, nil)
+	a, _ := f.enrolled("lamp", false)
+	access := f.login(a, f, protocol.FormatCWT)
+	for _, v := range versions {
+		for names, good := range map[[2]string]bool{
+			{"demo:lamp/z", "demo:lamp/z"}: true, {"demo:lamp/z", "demo:lamp"}: true, {"demo:lamp", "demo:lamp"}: true,
+			{"demo:lamp/z", "demo:lamp/y"}: false, {"demo:lamp", "demo:lamp/z"}: false, {"demo:lamp/z", "demo:lamp/"}: false,
+			{"demo:other/z", "demo:lamp/z"}: false, {"demo:other/z", "demo:other/z"}: false,
+		} {
+			c, err := f.connectAs(v, names[0], names[1], access)
+			if (err == nil) != good {
+				t.Errorf("version %d, client id %q, user name %q: %v", v, names[0], names[1], err)
+			}
+			if err == nil {
+				c.works()
+			}
+		}
+	}
+}
+
 // A CWT that says neither when it was issued nor for which session is refused as
 // long as it could be from before, and no longer.
 func TestTokenWithoutIssueTime(t *testing.T) {
