@@ -169,7 +169,7 @@ func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *Ring, s bro
 		return nil, fmt.Errorf("token id: %w", err)
 	}
 	return &token.Claims{
-		Issuer: ring.Issuer, Subject: d.Subject, Audience: audience, IssuedAt: p.At(), Expires: p.At().Add(client.AccessLife),
+		Issuer: ring.Issuer, Subject: d.Subject, Audience: audience, IssuedAt: p.At(), NotBefore: p.At(), Expires: p.At().Add(client.AccessLife),
 		ID: id, Confirmation: p.Confirmation(), ClientID: client.ID, OriginID: s.ID, AuthTime: s.Created, Device: d.ID, Groups: d.Groups,
 	}, nil
 }
@@ -206,7 +206,7 @@ func signID(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
 // which the CWT need not tell the device itself.
 func signIDJWT(p *auth.Proven, c *token.Claims, s *token.Signer) (string, error) {
 	return token.SignJWT(token.ID, &token.Claims{
-		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, Expires: c.Expires, Nonce: p.Wish().Nonce,
+		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, NotBefore: c.NotBefore, Expires: c.Expires, Nonce: p.Wish().Nonce,
 		ID: c.ID, AuthTime: c.AuthTime, OriginID: c.OriginID, Device: c.Device, Groups: c.Groups,
 	}, s)
 }

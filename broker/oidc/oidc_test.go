@@ -188,6 +188,12 @@ func TestDiscovery(t *testing.T) {
 			t.Errorf("%s is missing", k)
 		}
 	}
+	claims, _ := d["claims_supported"].([]any)
+	for _, c := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"} {
+		if !slices.Contains(claims, any(c)) {
+			t.Errorf("claims_supported has no %s: %v", c, claims)
+		}
+	}
 }
 
 // TestKeySets: both sets hold the pool's own keys in every phase, public halves only.

@@ -14,6 +14,7 @@ import (
 	"github.com/signetd/signet/broker/directory/directorytest"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/protocol/verify"
 )
 
 func newSigner(t *testing.T) *token.Signer {
@@ -133,6 +134,45 @@ func TestVerify(t *testing.T) {
 				t.Errorf("not one line why: %q", r.err)
 			}
 		})
+	}
+}
+
+// TestVerifyAsTheSDK: at any second, the program accepts what package verify
+// accepts without leeway.
+func TestVerifyAsTheSDK(t *testing.T) {
+	s, signer := offline(t), newSigner(t)
+	now := s.Clock.Now()
+	jwk := s.file(t, "jwk", signer.Key().MarshalJWK())
+	set, err := verify.NewKeySet(signer.Key())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, start := range map[string]struct{ issued, notBefore time.Time }{
+		"iat alone": {issued: now}, "both": {now, now}, "nbf after iat": {now, now.Add(time.Minute)}, "nbf before iat": {now, now.Add(-time.Minute)},
+	} {
+		claims := sampleClaims(s)
+		claims.Confirmation, claims.IssuedAt, claims.NotBefore = token.Confirm(signer.Key()), start.issued, start.notBefore
+		jwt, err := token.SignJWT(token.Access, claims, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cwt, err := token.SignCWT(token.Access, claims, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []time.Time{now.Add(-time.Minute), now.Add(-time.Second), now, now.Add(59 * time.Second), now.Add(time.Minute), claims.Expires.Add(-time.Second), claims.Expires} {
+			v, err := verify.New(verify.Config{Keys: set, Issuer: claims.Issuer, Audience: claims.Audience, Algorithms: []token.Alg{token.ES256}, Leeway: -1, Now: func() time.Time { return at }})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for format, raw := range map[string][]byte{"jws": []byte(jwt), "cwt": cwt} {
+				_, refused := v.Verify(t.Context(), raw)
+				r := s.run(t, string(raw), "token", "verify", "--format", format, "--key", jwk, "--at", at.Format(time.RFC3339))
+				if (refused == nil) != (r.code == 0) {
+					t.Errorf("%s, %s at %v: %+v, but the SDK says %v", name, format, at.Sub(now), r, refused)
+				}
+			}
+		}
 	}
 }
 

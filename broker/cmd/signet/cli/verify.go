@@ -32,8 +32,8 @@ func (a *app) verify() *cobra.Command {
 		})
 	cmd.Long = "Verifies one signed object from standard input: a JWS as text, a CWT or COSE_Sign1 or COSE_Mac0 as hex or raw.\n" +
 		"Says nothing and exits 0 if it is accepted, exits 1 with one line why if it is refused, 2 if the arguments are\n" +
-		"unusable. Signature, header and algorithm are always checked; exp and nbf of a JWS whose payload is a JSON\n" +
-		"object and of every CWT; the audience with --aud. It checks no issuer: the key file says whose tokens they are."
+		"unusable. Signature, header and algorithm are always checked; exp, nbf and iat of a JWS whose payload is a\n" +
+		"JSON object and of every CWT, to the second; the audience with --aud. It checks no issuer: the key file says whose tokens they are."
 	f := cmd.Flags()
 	f.StringVar(&v.format, "format", "", "jws, cwt or cose")
 	complete(cmd, "format", cobra.FixedCompletions([]string{"jws", "cwt", "cose"}, cobra.ShellCompDirectiveNoFileComp))
@@ -149,10 +149,10 @@ func (v verification) checkJWS(raw []byte, keys *keyring, at time.Time) error {
 	return v.judge(c, at)
 }
 
-// claims are those that verify judges.
+// claims are those that verify judges, as package verify does without leeway.
 type claims struct {
-	expires, notBefore *int64 // seconds since 1970
-	audiences          []string
+	expires, notBefore, issuedAt *int64 // seconds since 1970
+	audiences                    []string
 }
 
 func (v verification) judge(c *claims, at time.Time) error {
@@ -161,6 +161,9 @@ func (v verification) judge(c *claims, at time.Time) error {
 	}
 	if c.notBefore != nil && at.Unix() < *c.notBefore {
 		return fmt.Errorf("%w: nbf is %d, it is %d", verify.ErrNotYetValid, *c.notBefore, at.Unix())
+	}
+	if c.issuedAt != nil && at.Unix() < *c.issuedAt {
+		return fmt.Errorf("%w: iat is %d, it is %d", verify.ErrNotYetValid, *c.issuedAt, at.Unix())
 	}
 	if v.audience == "" {
 		return nil
@@ -185,6 +188,8 @@ func jwtClaims(payload []byte) (*claims, error) {
 			c.expires, err = number(m.Value)
 		case "nbf":
 			c.notBefore, err = number(m.Value)
+		case "iat":
+			c.issuedAt, err = number(m.Value)
 		case "aud":
 			if c.audiences, err = m.Value.Texts(); err != nil {
 				var one string
@@ -210,7 +215,7 @@ func cwtClaims(payload []byte) (*claims, error) {
 		return nil, fmt.Errorf("%w: %w", token.ErrClaims, err)
 	}
 	c := &claims{}
-	for label, to := range map[int64]**int64{4: &c.expires, 5: &c.notBefore} {
+	for label, to := range map[int64]**int64{4: &c.expires, 5: &c.notBefore, 6: &c.issuedAt} {
 		if raw, ok := m[label]; ok {
 			*to = new(int64)
 			if err := detcbor.Unmarshal(raw, *to); err != nil {
