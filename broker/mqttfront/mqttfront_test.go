@@ -78,7 +78,7 @@ func TestPasswordsRefused(t *testing.T) {
 			}
 		}
 	}
-	for _, user := range []string{"demo:other", "demo:nobody", "none:lamp", "lamp", "anon-00112233445566778899aabbccddeeff", "demo:lamp/x", "demo:+", ""} {
+	for _, user := range []string{"demo:other", "demo:nobody", "none:lamp", "lamp", "anon-00112233445566778899aabbccddeeff", "demo:other/x", "demo:+", ""} {
 		if _, err := f.connect(5, user, good); err == nil {
 			t.Errorf("the token of demo:lamp admitted %q", user)
 		}
