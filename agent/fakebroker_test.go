@@ -223,7 +223,7 @@ func (b *fakeBroker) right(c *conversation, m *protocol.Answer) bool {
 		plain, err := protocol.OpenAnswer(b.sealKey, c.said, m.Secret)
 		return err == nil && string(plain) == b.secret
 	}
-	purpose := protocol.PurposeKey
+	purpose := protocol.KindKey
 	if c.enrol != nil {
 		purpose = protocol.PurposeEnrol
 		key, err := b.admit.Key()

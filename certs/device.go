@@ -41,6 +41,8 @@ func (a *Authority) IssueDevice(ctx context.Context, key crypto.PublicKey, d ide
 
 // IssueDeviceRequest is IssueDevice for the key of a PKCS #10 request in DER, of
 // which it takes the key alone (see RequestKey). Its errors can wrap ErrRequest too.
+// The broker does not call it yet: device certificates come with the other
+// credentials that a device may be given, beside its tokens.
 func (a *Authority) IssueDeviceRequest(ctx context.Context, csr []byte, d ident.Device, sub ident.UUID, life time.Duration) ([]*x509.Certificate, error) {
 	key, err := RequestKey(csr)
 	if err != nil {

@@ -180,9 +180,6 @@ func (s *ServerCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Cer
 // Leaf is the certificate in use.
 func (s *ServerCertificate) Leaf() *x509.Certificate { return s.current.Load().Leaf }
 
-// RenewsAt is when the certificate in use is due to be replaced.
-func (s *ServerCertificate) RenewsAt() time.Time { return renewAt(s.Leaf()) }
-
 func (s *ServerCertificate) issue(ctx context.Context) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -212,6 +209,7 @@ func helloContext(hello *tls.ClientHelloInfo) context.Context {
 	return context.WithoutCancel(hello.Context())
 }
 
+// renewAt is when a server certificate is due to be replaced.
 func renewAt(c *x509.Certificate) time.Time {
 	return c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) / 3 * 2)
 }

@@ -214,6 +214,5 @@ type Event struct {
 // The events.
 const (
 	EventDisabled = "disabled"
-	EventEnabled  = "enabled"
 	EventRenew    = "reauthenticate"
 )

@@ -31,10 +31,9 @@ func (t Transcript) Add(b []byte) Transcript {
 	return sha256.Sum256(append(buf, b...))
 }
 
-// Purposes keep proofs of one key apart: none can stand for another.
+// Purposes keep proofs of one key apart: none can stand for another. The purpose of
+// a proof that answers a challenge is the challenge's kind, KindKey or KindPSK.
 const (
-	PurposeKey        = "key"
-	PurposePSK        = "psk"
 	PurposeEnrol      = "enrol"
 	PurposeEnrolToken = "enrol-token"
 	PurposeRefresh    = "refresh"

@@ -58,7 +58,7 @@ func everything(t *testing.T, s *token.Signer, secret token.Secret, said protoco
 }
 
 func proofs() []string {
-	return []string{protocol.PurposeKey, protocol.PurposePSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh}
+	return []string{protocol.KindKey, protocol.KindPSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh}
 }
 
 // TestNothingStandsForAnother holds every signed object, and its bare signature,
@@ -140,7 +140,7 @@ func TestTokensAreNoProofs(t *testing.T) {
 		k.start()
 		wantCode(t, k.answer(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Proof: proof})), protocol.CodeDenied, what+" as a proof")
 	}
-	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposePSK} {
+	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.KindPSK} {
 		k := newTalk(t, s.Exchange, id)
 		k.start()
 		k.body.Kind = purpose

@@ -178,7 +178,7 @@ func TestCredentialRefused(t *testing.T) {
 func TestRetainedReplyIsIgnored(t *testing.T) {
 	s := newServer(t, nil)
 	cred := &agent.Credential{Username: "demo:lamp-1", Password: []byte("token")}
-	raw, _ := protocol.Encode(&protocol.Event{Name: protocol.EventEnabled})
+	raw, _ := protocol.Encode(&protocol.Event{Name: protocol.EventRenew})
 	_ = s.Publish("signet/v1/demo:lamp-1/ev", raw, true, 1)
 	l := dial(t, mqttlink.Options{Broker: s.url, Credential: cred})
 	raw, _ = protocol.Encode(&protocol.Event{Name: protocol.EventDisabled})

@@ -121,7 +121,6 @@ type Device struct {
 	agent  *agent.Agent // of this boot; nil while the power is off
 	conn   agent.Connection
 	calls  int
-	good   bool
 }
 
 // New makes a device with a fresh key. Errors wrap ErrKind.
@@ -150,7 +149,6 @@ func (d *Device) Try(ctx context.Context, op Op) (o Outcome) {
 	plan := d.cfg.Faults.Plan(d.cfg.Number, d.calls)
 	d.calls++
 	defer func() {
-		d.good = o.Err == nil
 		if o.Err != nil {
 			d.Hangup()
 		}
@@ -242,9 +240,6 @@ func (d *Device) Hangup() {
 		d.conn = nil
 	}
 }
-
-// Authenticated tells whether the last attempt was granted.
-func (d *Device) Authenticated() bool { return d.good }
 
 // Connected tells whether the device has a connection that has not ended.
 func (d *Device) Connected() bool {

@@ -240,7 +240,7 @@ func (b *Broker) admit(t *talk) error {
 
 func (b *Broker) right(t *talk, m *protocol.Answer) bool {
 	if t.enrol == nil {
-		return t.key != nil && t.key.Verify(protocol.ProofInput(protocol.PurposeKey, t.said), m.Proof) == nil
+		return t.key != nil && t.key.Verify(protocol.ProofInput(protocol.KindKey, t.said), m.Proof) == nil
 	}
 	private, err := b.Token.Key()
 	if err != nil || string(t.enrol.TokenID) != string(b.Token.ID()) {

@@ -53,9 +53,6 @@ func (c ClientID) String() string { return c.s }
 // Device gives the device that the client id names; zero when it is anonymous.
 func (c ClientID) Device() ident.Device { return c.device }
 
-// IsAnonymous reports whether c is the id of a client that has not authenticated.
-func (c ClientID) IsAnonymous() bool { return c.s != "" && c.device.IsZero() }
-
 // Request is the topic that the client publishes its requests to.
 func (c ClientID) Request() Name { return c.name("/rq") }
 
@@ -70,16 +67,6 @@ func (c ClientID) name(kind string) Name {
 		return Name{}
 	}
 	return Name{prefix + c.s + kind}
-}
-
-// ParseRequest gives the client id whose request topic n is.
-func ParseRequest(n Name) (ClientID, error) {
-	rest, ok := strings.CutPrefix(n.s, prefix)
-	id, ok2 := strings.CutSuffix(rest, "/rq")
-	if !ok || !ok2 {
-		return ClientID{}, fmt.Errorf("%w: %q is not a request topic %s{client-id}/rq", ErrInvalid, n.s, prefix)
-	}
-	return ParseClientID(id)
 }
 
 // IsReserved reports whether f names or reaches into the protocol's own topics

@@ -181,8 +181,8 @@ func authenticate(t *testing.T) exchanged {
 	raw := encode(t, &protocol.Start{Head: head(k.call), Wish: w})
 	k.say("device", "start", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
-	p := k.prove(protocol.PurposeKey, k.sign)
-	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.PurposeKey, k.said))})
+	p := k.prove(protocol.KindKey, k.sign)
+	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.KindKey, k.said))})
 	k.say("device", "answer", raw, raw, step{Covers: []proof{p}})
 	answerKey := x25519(t, "answer key")
 	session = k.challenge(protocol.ChallengeBody{Kind: "colour", Nonce: fixed("server nonce 2", 32), Issuer: issuer, Params: map[string]string{"ask": "colour of the lamp"}, SealTo: answerKey.PublicKey().Bytes()}, "session 2")
@@ -227,8 +227,8 @@ func sharedKey(t *testing.T) exchanged {
 	raw := encode(t, &protocol.Start{Head: head(k.call), Wish: wish(t)})
 	k.say("device", "start", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "psk", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
-	p := k.prove(protocol.PurposePSK, k.sign)
-	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.PurposePSK, k.said))})
+	p := k.prove(protocol.KindPSK, k.sign)
+	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.KindPSK, k.said))})
 	k.say("device", "answer", raw, raw, step{Covers: []proof{p}})
 	k.grant(true)
 	return k.out
@@ -261,7 +261,7 @@ func exchanges(t *testing.T) exchangeFile {
 		h.Parts, h.After = append(h.Parts, hexOf(p)), append(h.After, hexOf(said[:]))
 	}
 	f.Transcript = []hashed{h}
-	for _, p := range []string{protocol.PurposeKey, protocol.PurposePSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh} {
+	for _, p := range []string{protocol.KindKey, protocol.KindPSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh} {
 		f.Proofs = append(f.Proofs, proofed{p, hexOf(said[:]), hexOf(protocol.ProofInput(p, said))})
 	}
 	return f
