@@ -7,6 +7,7 @@ package exchange
 import (
 	"context"
 	"crypto/subtle"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,6 +34,8 @@ type Caller struct {
 	// Channel names the message's TLS connection, which ends in this process
 	// (package channel); nil when there is none.
 	Channel []byte
+	// Remote is the address at the connection's other end, for the log; it may be empty.
+	Remote string
 }
 
 // speaks reports whether the connection is the one on which the device says it
@@ -79,11 +82,11 @@ func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Re
 	began := time.Now()
 	m, err := protocol.Decode(request)
 	if err != nil {
-		return r.undecodable(ctx, err)
+		return r.undecodable(ctx, from, err)
 	}
 	answer, admitted, err := r.respond(ctx, from, m)
 	if err != nil {
-		answer, admitted = r.refuse(ctx, m, err), nil
+		answer, admitted = r.refuse(ctx, from, m, err), nil
 		if errors.Is(err, auth.ErrProof) {
 			level(ctx, began)
 		}
@@ -112,13 +115,13 @@ func level(ctx context.Context, began time.Time) {
 }
 
 // undecodable answers only bytes that say which call to answer.
-func (r *Responder) undecodable(ctx context.Context, err error) Reply {
+func (r *Responder) undecodable(ctx context.Context, from Caller, err error) Reply {
 	var d *protocol.DecodeError
 	if !errors.As(err, &d) || d.ID == (protocol.CallID{}) {
-		r.log.DebugContext(ctx, "undecodable message", "err", err)
+		r.log.DebugContext(ctx, "undecodable message", "remote", from.Remote, "err", err)
 		return Reply{}
 	}
-	r.log.DebugContext(ctx, "message refused", "err", err)
+	r.log.DebugContext(ctx, "message refused", "remote", from.Remote, "call", hex.EncodeToString(d.ID[:]), "err", err)
 	raw, err := protocol.Encode(protocol.Refuse(d.ID, protocol.ProblemDetail{Code: d.Code}))
 	if err != nil {
 		return Reply{}
@@ -181,7 +184,8 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 	if d.Subject != minted.Session.Subject {
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
-	r.log.InfoContext(ctx, "authenticated", "device", d.ID.String(), "sub", d.Subject.String(), "session", minted.Session.ID.String(), "enrolled", p.Enrolment() != nil)
+	r.log.InfoContext(ctx, "authenticated", "device", d.ID.String(), "sub", d.Subject.String(), "session", minted.Session.ID.String(),
+		"enrolled", p.Enrolment() != nil, "remote", from.Remote)
 	g, admitted, err := deliver(from, p, minted)
 	if err == nil && p.Enrolment() != nil {
 		// The store ends the old key's sessions just before the new one's first.
@@ -267,8 +271,9 @@ const (
 	retryFull = 60 // somebody has to make room first
 )
 
-// refuse logs the cause and gives the device its code: the one place where the two meet.
-func (r *Responder) refuse(ctx context.Context, m protocol.Message, err error) protocol.Message {
+// refuse logs the cause, and who claims to be concerned, and gives the device its code:
+// the one place where these meet.
+func (r *Responder) refuse(ctx context.Context, from Caller, m protocol.Message, err error) protocol.Message {
 	var code protocol.Code // zero: internal
 	known := errors.As(err, &code)
 	d := protocol.ProblemDetail{Code: code}
@@ -285,6 +290,11 @@ func (r *Responder) refuse(ctx context.Context, m protocol.Message, err error) p
 	case !known, code == protocol.CodeInternal:
 		level = slog.LevelError
 	}
-	r.log.Log(ctx, level, "refused", "code", d.Code.String(), "err", err, "type", int(m.Type()))
+	call, who := m.Call(), ""
+	if claimed := r.auth.Claimed(m); !claimed.IsZero() {
+		who = claimed.String()
+	}
+	r.log.Log(ctx, level, "refused", "device", who, "code", d.Code.String(), "err", err,
+		"type", int(m.Type()), "call", hex.EncodeToString(call[:]), "remote", from.Remote)
 	return protocol.Refuse(m.Call(), d)
 }

@@ -29,7 +29,7 @@ func TestRefuseWhenFull(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var log bytes.Buffer
 			r := New(nil, nil, nil, slog.New(slog.NewTextHandler(&log, nil)))
-			m, ok := r.refuse(t.Context(), &protocol.Start{}, c.err).(*protocol.Refusal)
+			m, ok := r.refuse(t.Context(), Caller{}, &protocol.Start{}, c.err).(*protocol.Refusal)
 			if !ok || m.Problem.Signet.Code != c.code || uint32(m.Problem.Signet.RetryAfter) != c.retry {
 				t.Errorf("refused with %+v", m)
 			}

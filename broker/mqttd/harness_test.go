@@ -108,8 +108,8 @@ func startOn(t *testing.T, change func(*Config, *fixture), wrap func(net.Listene
 	f := &fixture{t: t, gate: &testGate{grants: map[ident.Device]topic.Grant{}, expires: map[ident.Device]time.Time{}}, logs: &logBuffer{}}
 	cfg := Config{
 		Gate: f.gate,
-		Respond: func(_ context.Context, _ string, _, req []byte) ([]byte, func()) {
-			return append([]byte("re:"), req...), nil
+		Respond: func(_ context.Context, q Request) ([]byte, func()) {
+			return append([]byte("re:"), q.Payload...), nil
 		},
 		Log: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

@@ -267,7 +267,7 @@ func TestTooManyFilters(t *testing.T) {
 
 // What mochi would allow itself, and what an idle connection costs because of it.
 func TestCapabilities(t *testing.T) {
-	c, err := (Config{Gate: &testGate{}, Respond: func(context.Context, string, []byte, []byte) ([]byte, func()) { return nil, nil }}).withDefaults()
+	c, err := (Config{Gate: &testGate{}, Respond: func(context.Context, Request) ([]byte, func()) { return nil, nil }}).withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -126,10 +126,10 @@ func TestEndDuringAdmission(t *testing.T) {
 func TestEndDuringUpgrade(t *testing.T) {
 	upgraded := make(chan error, 1)
 	f := start(t, func(c *Config, fx *fixture) {
-		c.Respond = func(_ context.Context, id string, _, _ []byte) ([]byte, func()) {
+		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
 			d := device(t, "p:n")
 			fx.End(d, ReasonAdministrative)
-			return []byte("granted"), func() { upgraded <- fx.Upgrade(id, Session{Device: d}) }
+			return []byte("granted"), func() { upgraded <- fx.Upgrade(q.ClientID, Session{Device: d}) }
 		}
 	})
 	c := f.mustConnect(connectPacket{version: 5, id: anonA})
@@ -182,9 +182,9 @@ func TestUpgrade(t *testing.T) {
 	var f *fixture
 	named, upgraded := make(chan []byte, 9), make(chan error, 9)
 	f = start(t, func(c *Config, fx *fixture) {
-		c.Respond = func(_ context.Context, id string, name, req []byte) ([]byte, func()) {
-			named <- name
-			return []byte("granted"), func() { upgraded <- fx.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
+		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
+			named <- q.Channel
+			return []byte("granted"), func() { upgraded <- fx.Upgrade(q.ClientID, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
 		}
 	})
 	own := "signet/v1/" + anonA
@@ -257,7 +257,7 @@ func (f *fixture) isNowTheDevices(c *raw, d ident.Device) {
 func TestAnonymousComesBack(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
-		c.Respond = func(context.Context, string, []byte, []byte) ([]byte, func()) {
+		c.Respond = func(context.Context, Request) ([]byte, func()) {
 			close(asked)
 			<-answer
 			return nil, nil
@@ -288,13 +288,13 @@ func TestRequestsAreBounded(t *testing.T) {
 	answer := make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
 		c.Workers, c.Queue = 1, 2
-		c.Respond = func(_ context.Context, _ string, _, req []byte) ([]byte, func()) {
+		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
 			calls.Add(1)
 			<-answer
-			if string(req) == "panic" {
+			if string(q.Payload) == "panic" {
 				panic("as asked")
 			}
-			return req, nil
+			return q.Payload, nil
 		}
 	})
 	own := "signet/v1/" + anonA
@@ -334,7 +334,7 @@ func TestRequestsOfOneClient(t *testing.T) {
 	answer := make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
 		c.Workers = 1
-		c.Respond = func(context.Context, string, []byte, []byte) ([]byte, func()) {
+		c.Respond = func(context.Context, Request) ([]byte, func()) {
 			calls.Add(1)
 			<-answer
 			return nil, nil
@@ -387,7 +387,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	ok := Config{Gate: &testGate{}, Respond: func(context.Context, string, []byte, []byte) ([]byte, func()) { return nil, nil }}
+	ok := Config{Gate: &testGate{}, Respond: func(context.Context, Request) ([]byte, func()) { return nil, nil }}
 	for name, change := range map[string]func(*Config){
 		"no gate":      func(c *Config) { c.Gate = nil },
 		"no responder": func(c *Config) { c.Respond = nil },

@@ -83,12 +83,18 @@ type Gate interface {
 	Admit(ctx context.Context, c Connect) (Session, error)
 }
 
-// A Responder answers one request that a client published on its own request
-// topic, by many goroutines at once; it must return when ctx ends. A nil reply is
-// not sent. after, unless nil, is called once the reply is
-// on its way: the place for Upgrade. channel names the client's TLS connection
-// (package channel), nil unless it ends in this process.
-type Responder func(ctx context.Context, clientID string, channel, request []byte) (reply []byte, after func())
+// A Request is what a client published on its own request topic.
+type Request struct {
+	ClientID string
+	Remote   net.Addr
+	Channel  []byte // names its TLS connection (package channel); nil unless that ends in this process
+	Payload  []byte
+}
+
+// A Responder answers requests, by many goroutines at once; it must return when ctx
+// ends. A nil reply is not sent. after, unless nil, is called once the reply is on
+// its way: the place for Upgrade.
+type Responder func(ctx context.Context, r Request) (reply []byte, after func())
 
 // A Reason is the MQTT 5 reason code with which the server ends a connection
 // (section 3.14.2.1). An MQTT 3.1.1 client sees a closed connection.

@@ -68,7 +68,9 @@ func (q *requests) next() (request, bool) {
 func (s *Server) answer(r request) {
 	defer s.clients.finishJob(r.conn)
 	defer recovered(s.cfg.Log, "answering a request")
-	reply, after := s.cfg.Respond(s.ctx, r.conn.id.String(), r.conn.channel(), r.payload)
+	reply, after := s.cfg.Respond(s.ctx, Request{
+		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Channel: r.conn.channel(), Payload: r.payload,
+	})
 	if reply != nil {
 		if err := r.conn.push(r.conn.id.Reply(), reply); err != nil {
 			s.cfg.Log.Debug("mqtt reply dropped", "client", r.conn.id.String(), "error", err)

@@ -82,10 +82,10 @@ func TestReviewDuringUpgrade(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		upgraded := make(chan error, 1)
 		f := start(t, func(c *Config, fx *fixture) {
-			c.Respond = func(_ context.Context, id string, _, _ []byte) ([]byte, func()) {
+			c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
 				d := device(t, "p:n")
 				fx.Review(d, func(s Session) (Session, bool) { return s, keep }, ReasonAdministrative, nil)
-				return nil, func() { upgraded <- fx.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
+				return nil, func() { upgraded <- fx.Upgrade(q.ClientID, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
 			}
 		})
 		c := f.mustConnect(connectPacket{version: 5, id: anonA})

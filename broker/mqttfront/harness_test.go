@@ -57,8 +57,10 @@ func start(t *testing.T, wrap func(mqttfront.Directory) mqttfront.Directory) *fi
 
 func startWith(t *testing.T, cfg mqttd.Config, wrap func(mqttfront.Directory) mqttfront.Directory) *fixture {
 	t.Helper()
-	cfg.Log = slog.New(slog.DiscardHandler)
-	f := &fixture{Signet: harness.New(t), t: t}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	f := &fixture{Signet: harness.NewLogging(t, cfg.Log.Handler()), t: t}
 	var dir mqttfront.Directory = f.Store
 	if wrap != nil {
 		dir = wrap(dir)

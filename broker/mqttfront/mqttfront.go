@@ -142,14 +142,14 @@ func (f *Front) verify(ctx context.Context, pool ident.Pool, password []byte) (*
 // respond answers one request and, when it was granted and the device itself is at
 // the connection's other end, makes the connection the device's before the device
 // hears of it: what it sends next may count on it.
-func (f *Front) respond(ctx context.Context, clientID string, channel, request []byte) ([]byte, func()) {
-	r := f.exchange.Respond(ctx, exchange.Caller{Channel: channel}, request)
+func (f *Front) respond(ctx context.Context, q mqttd.Request) ([]byte, func()) {
+	r := f.exchange.Respond(ctx, exchange.Caller{Channel: q.Channel, Remote: q.Remote.String()}, q.Payload)
 	if a := r.Admitted; a != nil {
 		if a.KeyReplaced {
 			f.DeviceChanged(ctx, a.Device, broker.StatusActive)
 		}
 		if a.Here {
-			f.upgrade(ctx, clientID, a)
+			f.upgrade(ctx, q.ClientID, a)
 		} else {
 			f.log.DebugContext(ctx, "connection not upgraded: not the one that the device named", "device", a.Device.String())
 		}

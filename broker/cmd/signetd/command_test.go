@@ -78,6 +78,15 @@ func TestFlagsBeforeEnvironmentBeforeFile(t *testing.T) {
 }
 
 // TestEveryCommandHelpsItself: each command has an example.
+// Devices are told that the broker's log says why they were refused: in development,
+// too, it does.
+func TestDevelopmentLogsRefusals(t *testing.T) {
+	cfg, err := (&options{}).devConfig()
+	if err != nil || cfg.Log.Level != "info" {
+		t.Errorf("level %q, %v", cfg.Log.Level, err)
+	}
+}
+
 func TestEveryCommandHelpsItself(t *testing.T) {
 	for _, line := range []string{"serve", "init", "check-config", "backup", "restore", "operator create", "operator list", "operator delete", "version"} {
 		if code, out, _ := signetd(t, nil, line+" --help"); code != 0 || !strings.Contains(out, "Examples:\n  signetd "+line) {

@@ -50,7 +50,7 @@ func (o *options) serveDev(ctx context.Context) error {
 // flags like any other.
 func (o *options) devConfig() (broker.Config, error) {
 	defaults := broker.Default()
-	defaults.Data, defaults.Log.Format, defaults.Log.Level = "signet-dev", "text", "warn"
+	defaults.Data, defaults.Log.Format, defaults.Log.Level = "signet-dev", "text", "info"
 	defaults.Listen = broker.Listen{MQTT: "127.0.0.1:8883", HTTPS: "127.0.0.1:8443", Health: "127.0.0.1:9464"}
 	defaults.Hooks.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	cfg, err := o.config(defaults)
