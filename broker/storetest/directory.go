@@ -198,6 +198,41 @@ func deviceTests() []test {
 			again := e.stored(d.ID)
 			e.same([]any{"north", "pumps", byte('k')}, []any{again.Attributes["site"], again.Groups[0], again.Authenticators[0].Key[0]})
 		}},
+		{"invalid", func(e *env) {
+			e.addPool("a")
+			d := e.device("a", "one")
+			d.Status = "sleepy"
+			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, d))
+			d = e.device("a", "one")
+			d.Subject = ident.UUID{}
+			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, d))
+		}},
+		{"missing", func(e *env) {
+			e.addPool("a")
+			_, err := e.Device(e.ctx, e.id("a", "one"))
+			e.wants(broker.ErrNotFound, err)
+			_, err = e.UpdateDevice(e.ctx, e.id("a", "one"), func(*broker.Device) error { return nil })
+			e.wants(broker.ErrNotFound, err)
+			e.wants(broker.ErrNotFound, e.DeleteDevice(e.ctx, e.id("a", "one")))
+		}},
+		{"pages", pages},
+		{"pools are apart", func(e *env) {
+			e.addPool("a")
+			e.addPool("a-b")
+			d := e.addDevice("a", "one")
+			_, err := e.Device(e.ctx, e.id("a-b", "one"))
+			e.wants(broker.ErrNotFound, err)
+			all, err := e.ListDevices(e.ctx, e.pool("a-b"), "", 1000)
+			e.ok(err)
+			e.same(0, len(all))
+			e.stored(d.ID)
+		}},
+	}
+}
+
+// deviceKeyTests: what keeps devices apart.
+func deviceKeyTests() []test {
+	return []test{
 		{"exists by name", func(e *env) {
 			e.addPool("a")
 			e.addDevice("a", "one")
@@ -228,15 +263,12 @@ func deviceTests() []test {
 				e.ok(e.CreateDevice(e.ctx, d))
 			}
 		}},
-		{"invalid", func(e *env) {
-			e.addPool("a")
-			d := e.device("a", "one")
-			d.Status = "sleepy"
-			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, d))
-			d = e.device("a", "one")
-			d.Subject = ident.UUID{}
-			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, d))
-		}},
+		{"update frees and takes keys", updateKeys},
+	}
+}
+
+func deviceChangeTests() []test {
+	return []test{
 		{"update", updateDevice},
 		{"update may fail", func(e *env) {
 			e.addPool("a")
@@ -245,7 +277,6 @@ func deviceTests() []test {
 			e.wants(errStop, err)
 			e.same(d, e.stored(d.ID))
 		}},
-		{"update frees and takes keys", updateKeys},
 		{"update keeps name and subject", func(e *env) {
 			e.addPool("a")
 			d := e.addDevice("a", "one")
@@ -270,26 +301,6 @@ func deviceTests() []test {
 			e.addDevice("a", "one") // name and key are free; the sessions were another's
 			_, err = e.Session(e.ctx, l.Session.ID)
 			e.wants(broker.ErrNotFound, err)
-		}},
-		{"missing", func(e *env) {
-			e.addPool("a")
-			_, err := e.Device(e.ctx, e.id("a", "one"))
-			e.wants(broker.ErrNotFound, err)
-			_, err = e.UpdateDevice(e.ctx, e.id("a", "one"), func(*broker.Device) error { return nil })
-			e.wants(broker.ErrNotFound, err)
-			e.wants(broker.ErrNotFound, e.DeleteDevice(e.ctx, e.id("a", "one")))
-		}},
-		{"pages", pages},
-		{"pools are apart", func(e *env) {
-			e.addPool("a")
-			e.addPool("a-b")
-			d := e.addDevice("a", "one")
-			_, err := e.Device(e.ctx, e.id("a-b", "one"))
-			e.wants(broker.ErrNotFound, err)
-			all, err := e.ListDevices(e.ctx, e.pool("a-b"), "", 1000)
-			e.ok(err)
-			e.same(0, len(all))
-			e.stored(d.ID)
 		}},
 	}
 }

@@ -83,6 +83,7 @@ func loginTests() []test {
 	}
 }
 
+// enrolTests: what an enrolment token lets in.
 func enrolTests() []test {
 	return []test{
 		{"a token brings a device in", func(e *env) {
@@ -139,6 +140,12 @@ func enrolTests() []test {
 			_, err := e.Device(e.ctx, e.id("b", "one"))
 			e.wants(broker.ErrNotFound, err)
 		}},
+	}
+}
+
+// enrolKeyTests: which key a name may come with.
+func enrolKeyTests() []test {
+	return []test{
 		{"the same key: fine, and no use of the token", func(e *env) {
 			e.addPool("a")
 			tok := e.addToken("a", 1, nil)
@@ -192,6 +199,12 @@ func enrolTests() []test {
 			_, err = e.RecordLogin(e.ctx, e.enrolment(e.device("a", "two"), ""))
 			e.wants(broker.ErrNotFound, err)
 		}},
+	}
+}
+
+// enrolStatusTests: who must wait, and who stays out.
+func enrolStatusTests() []test {
+	return []test{
 		{"a pending device comes in without a session, once", pending},
 		{"a disabled device stays out, whatever the token", func(e *env) {
 			e.addPool("a")

@@ -41,7 +41,8 @@ func (e *env) tally(errs []error, want error) int {
 	return good
 }
 
-func raceTests() []test {
+// oneWinsTests: of many that want the same, one gets it.
+func oneWinsTests() []test {
 	return []test{
 		{"100 uses of a one-use token", func(e *env) {
 			e.addPool("a")
@@ -61,6 +62,35 @@ func raceTests() []test {
 			l := e.login(e.addDevice("a", "one"))
 			e.same(1, e.tally(together(100, func(int) error { _, err := e.RecordLogin(e.ctx, l); return err }), broker.ErrUsed))
 		}},
+		{"one key, 50 devices", func(e *env) {
+			e.addPool("a")
+			var devices []broker.Device
+			for i := range 50 {
+				d := e.device("a", fmt.Sprint("d", i))
+				d.Authenticators[0].Key = []byte("the one key")
+				devices = append(devices, d)
+			}
+			e.same(1, e.tally(together(50, func(i int) error { return e.CreateDevice(e.ctx, devices[i]) }), broker.ErrKeyBound))
+		}},
+		{"one secret", func(e *env) {
+			var made atomic.Int32
+			var got sync.Map
+			e.tally(together(50, func(i int) error {
+				b, err := e.SecretOnce(e.ctx, "s", func() ([]byte, error) { made.Add(1); return []byte{byte(i)}, nil })
+				got.Store(string(b), true)
+				return err
+			}), nil)
+			n := 0
+			got.Range(func(any, any) bool { n++; return true })
+			e.same(1, n)
+			e.same(int32(1), made.Load())
+		}},
+	}
+}
+
+// nothingLostTests: of many that write the same, none undoes what another did.
+func nothingLostTests() []test {
+	return []test{
 		{"nothing is granted after a disable returned", disableRace},
 		{"nothing is refreshed after a disable returned", refreshRace},
 		{"no update is lost", func(e *env) {
@@ -97,29 +127,6 @@ func raceTests() []test {
 			for n := 1; n <= 100; n++ {
 				e.same(int32(1), seen[n].Load())
 			}
-		}},
-		{"one key, 50 devices", func(e *env) {
-			e.addPool("a")
-			var devices []broker.Device
-			for i := range 50 {
-				d := e.device("a", fmt.Sprint("d", i))
-				d.Authenticators[0].Key = []byte("the one key")
-				devices = append(devices, d)
-			}
-			e.same(1, e.tally(together(50, func(i int) error { return e.CreateDevice(e.ctx, devices[i]) }), broker.ErrKeyBound))
-		}},
-		{"one secret", func(e *env) {
-			var made atomic.Int32
-			var got sync.Map
-			e.tally(together(50, func(i int) error {
-				b, err := e.SecretOnce(e.ctx, "s", func() ([]byte, error) { made.Add(1); return []byte{byte(i)}, nil })
-				got.Store(string(b), true)
-				return err
-			}), nil)
-			n := 0
-			got.Range(func(any, any) bool { n++; return true })
-			e.same(1, n)
-			e.same(int32(1), made.Load())
 		}},
 		{"one failure spoils no other", func(e *env) {
 			e.addPool("a")

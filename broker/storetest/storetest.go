@@ -11,6 +11,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -28,10 +29,14 @@ func Run(t *testing.T, open func(t *testing.T) broker.Store) {
 		name  string
 		tests []test
 	}{
-		{"pools", poolTests()}, {"devices", deviceTests()}, {"settings", settingTests()}, {"signing keys", keyTests()},
-		{"logins", loginTests()}, {"enrolments", enrolTests()}, {"sessions", sessionTests()},
+		{"pools", poolTests()},
+		{"devices", slices.Concat(deviceTests(), deviceKeyTests(), deviceChangeTests())},
+		{"settings", settingTests()}, {"signing keys", keyTests()},
+		{"logins", loginTests()},
+		{"enrolments", slices.Concat(enrolTests(), enrolKeyTests(), enrolStatusTests())},
+		{"sessions", sessionTests()},
 		{"tries", tryTests()}, {"operators", operatorTests()}, {"secrets", secretTests()},
-		{"races", raceTests()}, {"contexts", contextTests()},
+		{"races", slices.Concat(oneWinsTests(), nothingLostTests())}, {"contexts", contextTests()},
 	} {
 		t.Run(group.name, func(t *testing.T) {
 			for _, tt := range group.tests {
