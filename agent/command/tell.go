@@ -8,13 +8,13 @@ import (
 	"net"
 	"net/url"
 	"runtime"
-	"runtime/debug"
 	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/version"
 )
 
 // A Status is what status -o json prints. Durations are in seconds.
@@ -366,7 +366,7 @@ func (s *session) bugreport(ctx context.Context, args []string) error {
 	if err := s.parse(f, args); err != nil {
 		return err
 	}
-	out := map[string]any{"version": version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": s.now().UTC()}
+	out := map[string]any{"version": version.String(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": s.now().UTC()}
 	path, socket, err := s.find(w)
 	if err == nil {
 		var st Status
@@ -392,13 +392,6 @@ func (s *session) version(_ context.Context, args []string) error {
 	if err := s.parse(s.flags("version"), args); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "signet-agent %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	fmt.Fprintln(s.out, version.Line("signet-agent"))
 	return nil
-}
-
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

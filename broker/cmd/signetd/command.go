@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,10 +12,8 @@ import (
 	domain "github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
 	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/version"
 )
-
-// version is set at build time.
-var version = "0.1.0-dev"
 
 // Exit codes: done; refused or failed; a command line or configuration that is not
 // understood.
@@ -77,10 +74,10 @@ func (o *options) root() *cobra.Command {
 			"Settings come from flags, then the environment (SIGNET_ and the key in capitals, such as SIGNET_LISTEN_MQTT),\n" +
 			"then the file that --config names.",
 		Example:      "  signetd serve --dev\n  signetd init --data /var/lib/signet\n  signetd check-config --config /etc/signet/signetd.yaml",
-		SilenceUsage: true, SilenceErrors: true, Version: version,
+		SilenceUsage: true, SilenceErrors: true, Version: version.String(),
 		Args: knownCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate("signetd {{.Version}}\n")
+	root.SetVersionTemplate(version.Line("signetd") + "\n")
 	root.SetOut(o.stdout)
 	root.SetErr(o.stderr)
 	root.PersistentFlags().StringVar(&o.file, "config", "", "configuration `file` (YAML)")
@@ -139,7 +136,7 @@ func (o *options) config(defaults broker.Config) (broker.Config, error) {
 			*f.to = *f.flag
 		}
 	}
-	cfg.Version = version
+	cfg.Version = version.String()
 	return cfg, cfg.Check()
 }
 
@@ -156,11 +153,7 @@ func (o *options) checkCommand() *cobra.Command {
 
 func (o *options) versionCommand() *cobra.Command {
 	return o.leaf("version", "Print the version", "signetd version", func(context.Context, []string) error {
-		goVersion := "unknown"
-		if info, ok := debug.ReadBuildInfo(); ok {
-			goVersion = info.GoVersion
-		}
-		fmt.Fprintf(o.stdout, "signetd %s  %s  store format %d\n", version, goVersion, boltstore.FormatVersion)
+		fmt.Fprintf(o.stdout, "%s  store format %d\n", version.Line("signetd"), boltstore.FormatVersion)
 		return nil
 	})
 }

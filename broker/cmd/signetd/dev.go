@@ -18,6 +18,7 @@ import (
 	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/version"
 )
 
 const devPool = "demo"
@@ -124,7 +125,7 @@ Try, in another terminal:
   3  signet device list --pool %s --server %s --ca %s --token %s
 For a shell that knows server, CA and token:  set -a; . %s; set +a
 Stop with Ctrl-C.
-`, version, cfg.Data, devPool, mqtt, d.Issuer(), root, ca.Fingerprint(), v.anchor, devPool,
+`, version.String(), cfg.Data, devPool, mqtt, d.Issuer(), root, ca.Fingerprint(), v.anchor, devPool,
 		mqtt, root, devPool, v.enrolment, devPool, d.Issuer(), root, v.operator, quoted(env))
 	return err
 }

@@ -1,7 +1,7 @@
 // Package cli is the command signet without its main: commands, flags, profiles,
 // output. Tests run it in process.
 //
-// It imports the operators' API's client and, for tokens, protocol/token and
+// It imports the operators' API's client, version and, for tokens, protocol/token and
 // protocol/verify; never the broker's core, a store or an MQTT library.
 //
 // Its voice: standard output has data and nothing else; errors and hints go to
@@ -21,10 +21,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/version"
 )
-
-// version is set at build time.
-var version = "0.1.0-dev"
 
 // Exit codes.
 const (
@@ -90,7 +88,7 @@ func (a *app) root() *cobra.Command {
 		Short:         "Manage pools and devices of a Signet broker, read and verify tokens",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       version,
+		Version:       version.String(),
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Example: "  signet login --server https://localhost:8443 --ca signet-dev/ca/root.pem\n" +
@@ -98,7 +96,7 @@ func (a *app) root() *cobra.Command {
 			"  signet device list --pool demo -o json",
 		PersistentPreRunE: func(*cobra.Command, []string) error { return checkFormat(a.format) },
 	}
-	root.SetVersionTemplate("signet {{.Version}}\n")
+	root.SetVersionTemplate(version.Line("signet") + "\n")
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.Server, "server", "", "the broker's `URL` ($SIGNET_SERVER)")
@@ -167,7 +165,11 @@ func (a *app) status() *cobra.Command {
 }
 
 func (a *app) version() *cobra.Command {
-	return a.leaf("version", "Print the version of this program", "signet version -o json", func(*cobra.Command, []string) error {
-		return a.show(map[string]string{"version": version}, []string{"VERSION"}, []string{version})
+	return a.leaf("version", "Print the version of this program", "signet version -o json", func(cmd *cobra.Command, _ []string) error {
+		if !cmd.Flag("output").Changed {
+			fmt.Fprintln(a.Out, version.Line("signet"))
+			return nil
+		}
+		return a.show(map[string]string{"version": version.String()}, []string{"VERSION"}, []string{version.String()})
 	})
 }
