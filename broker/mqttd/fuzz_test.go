@@ -120,7 +120,7 @@ func feed(s *Server, stream []byte) (out []byte) {
 	toServer, serverIn := net.Pipe()
 	fromServer, serverOut := net.Pipe()
 	served, read := make(chan struct{}), make(chan struct{})
-	go func() { defer close(served); s.ServeConn(context.Background(), duplex{serverIn, serverOut}) }()
+	go func() { defer close(served); s.serveConn(duplex{serverIn, serverOut}) }()
 	go func() { defer close(read); out, _ = io.ReadAll(fromServer) }()
 	_, _ = toServer.Write(stream) // fails when the server has heard enough
 	toServer.Close()

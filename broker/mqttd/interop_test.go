@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -266,29 +265,6 @@ func TestHostileWebSocket(t *testing.T) {
 	r.next()
 	f.End(device(t, "p:n"), ReasonAdministrative)
 	r.ended(ReasonAdministrative)
-}
-
-func TestServeConn(t *testing.T) {
-	f := start(t, nil)
-	ctx, cancel := context.WithCancel(t.Context())
-	here, there := net.Pipe()
-	ended := make(chan struct{})
-	go func() { f.ServeConn(ctx, there); close(ended) }()
-	c := newRaw(t, here)
-	c.v = 5
-	c.send(as("p:n", 5).bytes())
-	if kind, body := c.next(); kind != 0x20 || body[1] != 0 {
-		t.Fatalf("packet %#x %x", kind, body)
-	}
-	if f.Count() != 1 {
-		t.Error("it doesn't count")
-	}
-	cancel()
-	c.ended(ReasonShutdown)
-	<-ended
-	if err := f.Push("p:n", nil); !errors.Is(err, ErrNotConnected) {
-		t.Errorf("pushing after the end: %v", err)
-	}
 }
 
 // Debian's clients, with nothing but a user name and a token. In CI they must be there.

@@ -94,8 +94,8 @@ func TestEndWhileSending(t *testing.T) {
 				}
 			}
 		}()
-		f.End(device(t, "p:n"), ReasonNotAuthorized)
-		c.ended(ReasonNotAuthorized)
+		f.End(device(t, "p:n"), ReasonAdministrative)
+		c.ended(ReasonAdministrative)
 		if n, got := watcher.message(); n != "devices/p/n/gone" || got != "last words" {
 			t.Errorf("the will: %q %q", n, got)
 		}
@@ -383,7 +383,7 @@ func TestClose(t *testing.T) {
 		nc.Close()
 		t.Error("still listening")
 	}
-	f.ServeConn(ctx, c.nc) // closes it
+	f.serveConn(c.nc) // closes it
 }
 
 func TestConfig(t *testing.T) {

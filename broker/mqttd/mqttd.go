@@ -104,7 +104,6 @@ type Reason byte
 const (
 	ReasonMalformed      Reason = 0x81
 	ReasonProtocol       Reason = 0x82
-	ReasonNotAuthorized  Reason = 0x87
 	ReasonBusy           Reason = 0x89 // it made room for others
 	ReasonShutdown       Reason = 0x8b
 	ReasonKeepAlive      Reason = 0x8d // nothing came in time, or only a part

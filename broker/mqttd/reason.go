@@ -10,8 +10,6 @@ func (r Reason) text() string {
 		return "a packet that is none"
 	case ReasonProtocol:
 		return "a packet that was out of place"
-	case ReasonNotAuthorized:
-		return "not allowed"
 	case ReasonBusy:
 		return "room was needed for others: try again later"
 	case ReasonShutdown:

@@ -61,7 +61,7 @@ func TestFarewell(t *testing.T) {
 		}
 	}
 	for _, r := range []Reason{
-		ReasonMalformed, ReasonProtocol, ReasonNotAuthorized, ReasonBusy, ReasonShutdown, ReasonKeepAlive, ReasonTakenOver, ReasonTooLarge,
+		ReasonMalformed, ReasonProtocol, ReasonBusy, ReasonShutdown, ReasonKeepAlive, ReasonTakenOver, ReasonTooLarge,
 		ReasonQuota, ReasonAdministrative, ReasonExpired,
 	} {
 		if r.text() == "" || len(farewell(r, 0)) == 4 {

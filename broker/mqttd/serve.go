@@ -49,16 +49,13 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	}
 }
 
-// ServeConn serves one connection that was accepted elsewhere, until it ends.
-// When ctx ends the client is told that the server is shutting down. It closes nc.
-func (s *Server) ServeConn(ctx context.Context, nc net.Conn) {
-	c := s.admitConn(nc)
-	if c == nil {
+// serveConn serves one connection until it ends, and closes it.
+func (s *Server) serveConn(nc net.Conn) {
+	if c := s.admitConn(nc); c != nil {
+		s.serve(c)
+	} else {
 		cut(nc)
-		return
 	}
-	defer context.AfterFunc(ctx, func() { c.drop(ReasonShutdown) })()
-	s.serve(c)
 }
 
 // Handler serves MQTT over WebSocket (subprotocol "mqtt", binary messages; MQTT
@@ -74,13 +71,7 @@ func (s *Server) Handler() http.Handler {
 			return
 		}
 		// The request's context ends with this function, no sooner.
-		nc := webConn{websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), ws, r.TLS}
-		c := s.admitConn(nc)
-		if c == nil {
-			cut(nc)
-			return
-		}
-		s.serve(c)
+		s.serveConn(webConn{websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), ws, r.TLS})
 	})
 }
 
