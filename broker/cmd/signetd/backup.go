@@ -7,17 +7,17 @@ import (
 
 	"github.com/spf13/cobra"
 
-	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/daemon"
 )
 
 func (o *options) backupCommand() *cobra.Command {
 	return o.leaf("backup FILE", "Copy everything into one new file, while signetd runs or not",
 		"signetd backup --data /var/lib/signet signet-$(date +%F).tar", func(ctx context.Context, args []string) error {
-			cfg, err := o.config(broker.Default())
+			cfg, err := o.config(daemon.Default())
 			if err != nil {
 				return err
 			}
-			b, err := broker.Backup(ctx, cfg, args[0])
+			b, err := daemon.Backup(ctx, cfg, args[0])
 			if err != nil {
 				return err
 			}
@@ -32,12 +32,12 @@ func (o *options) backupCommand() *cobra.Command {
 func (o *options) restoreCommand() *cobra.Command {
 	return o.leaf("restore FILE", "Make a data folder of a backup; the folder is empty or not there yet",
 		"signetd restore --data /var/lib/signet signet-2026-11-23.tar", func(ctx context.Context, args []string) error {
-			cfg, err := o.config(broker.Default())
+			cfg, err := o.config(daemon.Default())
 			if err != nil {
 				return err
 			}
-			err = broker.Restore(ctx, cfg, args[0])
-			if errors.Is(err, broker.ErrBackup) {
+			err = daemon.Restore(ctx, cfg, args[0])
+			if errors.Is(err, daemon.ErrBackup) {
 				return &nextError{err, "nothing was restored; try another backup"}
 			}
 			if err != nil {

@@ -9,9 +9,9 @@ import (
 
 	"github.com/spf13/cobra"
 
-	domain "github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
-	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/version"
 )
 
@@ -45,7 +45,7 @@ func run(ctx context.Context, environ, args []string, stdout, stderr io.Writer) 
 	if err == nil {
 		return exitDone
 	}
-	fmt.Fprintln(stderr, "signetd:", strings.TrimPrefix(err.Error(), domain.ErrInvalid.Error()+": "))
+	fmt.Fprintln(stderr, "signetd:", strings.TrimPrefix(err.Error(), broker.ErrInvalid.Error()+": "))
 	var next *nextError
 	switch {
 	case errors.As(err, &next):
@@ -53,7 +53,7 @@ func run(ctx context.Context, environ, args []string, stdout, stderr io.Writer) 
 	case !o.started:
 		fmt.Fprintf(stderr, "  see %s --help\n", cmd.CommandPath())
 	}
-	if !o.started || errors.Is(err, broker.ErrConfig) {
+	if !o.started || errors.Is(err, daemon.ErrConfig) {
 		return exitUsage
 	}
 	return exitNo
@@ -126,7 +126,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 }
 
 // config puts flags over environment over file over the defaults.
-func (o *options) config(defaults broker.Config) (broker.Config, error) {
+func (o *options) config(defaults daemon.Config) (daemon.Config, error) {
 	cfg, err := defaults.Load(o.file, o.environ)
 	if err != nil {
 		return cfg, err
@@ -143,7 +143,7 @@ func (o *options) config(defaults broker.Config) (broker.Config, error) {
 func (o *options) checkCommand() *cobra.Command {
 	return o.leaf("check-config", "Say whether the configuration is understood, without starting",
 		"signetd check-config --config /etc/signet/signetd.yaml", func(context.Context, []string) error {
-			if _, err := o.config(broker.Default()); err != nil {
+			if _, err := o.config(daemon.Default()); err != nil {
 				return err
 			}
 			fmt.Fprintln(o.stdout, "configuration ok")

@@ -13,8 +13,8 @@ import (
 	"strings"
 	"time"
 
-	domain "github.com/signetd/signet/broker"
-	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/ident"
@@ -49,10 +49,10 @@ func (o *options) serveDev(ctx context.Context) error {
 
 // devConfig is the configuration of development mode, under file, environment and
 // flags like any other.
-func (o *options) devConfig() (broker.Config, error) {
-	defaults := broker.Default()
+func (o *options) devConfig() (daemon.Config, error) {
+	defaults := daemon.Default()
 	defaults.Data, defaults.Log.Format, defaults.Log.Level = "signet-dev", "text", "info"
-	defaults.Listen = broker.Listen{MQTT: "127.0.0.1:8883", HTTPS: "127.0.0.1:8443", Health: "127.0.0.1:9464"}
+	defaults.Listen = daemon.Listen{MQTT: "127.0.0.1:8883", HTTPS: "127.0.0.1:8443", Health: "127.0.0.1:9464"}
 	defaults.Hooks.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	cfg, err := o.config(defaults)
 	if err != nil {
@@ -61,7 +61,7 @@ func (o *options) devConfig() (broker.Config, error) {
 	if cfg.Issuer == defaults.Issuer { // nobody chose one
 		_, port, err := net.SplitHostPort(cfg.Listen.HTTPS)
 		if err != nil {
-			return cfg, fmt.Errorf("%w: listen.https %q: want host:port", broker.ErrConfig, cfg.Listen.HTTPS)
+			return cfg, fmt.Errorf("%w: listen.https %q: want host:port", daemon.ErrConfig, cfg.Listen.HTTPS)
 		}
 		cfg.Issuer = "https://localhost:" + port
 	}
@@ -72,13 +72,13 @@ func (o *options) devConfig() (broker.Config, error) {
 type devValues struct{ operator, enrolment, anchor string }
 
 // devSetup makes the pool, once, and an operator and an enrolment token at each start.
-func devSetup(ctx context.Context, d *broker.Daemon) (v devValues, err error) {
+func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 	name, err := ident.ParsePool(devPool)
 	if err != nil {
 		return v, err
 	}
 	pool, err := d.Directory.CreatePool(ctx, name)
-	if errors.Is(err, domain.ErrExists) {
+	if errors.Is(err, broker.ErrExists) {
 		pool, err = d.Directory.Pool(ctx, name)
 	}
 	if err != nil {
@@ -90,7 +90,7 @@ func devSetup(ctx context.Context, d *broker.Daemon) (v devValues, err error) {
 	}
 	thumb := anchor.Thumbprint()
 	v.anchor = hex.EncodeToString(thumb[:])
-	if err := d.Directory.DeleteOperator(ctx, "dev"); err != nil && !errors.Is(err, domain.ErrNotFound) {
+	if err := d.Directory.DeleteOperator(ctx, "dev"); err != nil && !errors.Is(err, broker.ErrNotFound) {
 		return v, err
 	}
 	if _, v.operator, err = d.Directory.CreateOperator(ctx, "dev", 24*time.Hour); err != nil {
@@ -101,15 +101,15 @@ func devSetup(ctx context.Context, d *broker.Daemon) (v devValues, err error) {
 }
 
 // banner says where everything is and what to try, and leaves the same for scripts.
-func (o *options) banner(cfg broker.Config, ca *certs.Authority, d *broker.Daemon, v devValues) error {
+func (o *options) banner(cfg daemon.Config, ca *certs.Authority, d *daemon.Daemon, v devValues) error {
 	data, err := filepath.Abs(cfg.Data)
 	if err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	root := filepath.Join(cfg.Data, broker.CAFolder, certs.RootFile)
+	root := filepath.Join(cfg.Data, daemon.CAFolder, certs.RootFile)
 	mqtt, env := "mqtts://localhost:"+portOf(d.Addrs.MQTT), filepath.Join(data, "dev.env")
 	text := fmt.Sprintf("SIGNET_SERVER=%s\nSIGNET_TOKEN=%s\nSIGNET_CA=%s\nSIGNET_BROKER=%s\nSIGNET_ENROLMENT=%s\n",
-		d.Issuer(), v.operator, quoted(filepath.Join(data, broker.CAFolder, certs.RootFile)), mqtt, v.enrolment)
+		d.Issuer(), v.operator, quoted(filepath.Join(data, daemon.CAFolder, certs.RootFile)), mqtt, v.enrolment)
 	if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("leave %s: %w", env, err)
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
-	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
 )
 
@@ -31,7 +31,7 @@ func (o *options) initCommand() *cobra.Command {
 }
 
 func (o *options) init(ctx context.Context, b bringing) error {
-	cfg, err := o.config(broker.Default())
+	cfg, err := o.config(daemon.Default())
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (o *options) init(ctx context.Context, b bringing) error {
 	if len(kept) > 0 {
 		made = "completed " + cfg.Data + ", and kept what was there: " + strings.Join(kept, ", ")
 	}
-	folder := filepath.Join(cfg.Data, broker.CAFolder)
+	folder := filepath.Join(cfg.Data, daemon.CAFolder)
 	fmt.Fprintf(o.stdout, `%s
   root certificate  %s
   its SHA-256       %s
@@ -82,7 +82,7 @@ Next:
 }
 
 // where gives the flags that name this configuration again.
-func (o *options) where(cfg broker.Config) string {
+func (o *options) where(cfg daemon.Config) string {
 	switch {
 	case o.file == "":
 		return "--data " + quoted(cfg.Data)
@@ -93,19 +93,19 @@ func (o *options) where(cfg broker.Config) string {
 }
 
 // makeData makes the data folder and certificate authority.
-func makeData(cfg broker.Config, authority certs.Options) error {
+func makeData(cfg daemon.Config, authority certs.Options) error {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
-	if err := certs.Create(filepath.Join(cfg.Data, broker.CAFolder), authority); err != nil {
+	if err := certs.Create(filepath.Join(cfg.Data, daemon.CAFolder), authority); err != nil {
 		return fmt.Errorf("make certificate authority: %w", err)
 	}
 	return nil
 }
 
 // present names what an earlier run that was cut off has left.
-func present(cfg broker.Config) (names []string) {
-	for _, f := range []struct{ path, name string }{{broker.CAFolder, "certificate authority"}, {broker.StoreFile, "store"}} {
+func present(cfg daemon.Config) (names []string) {
+	for _, f := range []struct{ path, name string }{{daemon.CAFolder, "certificate authority"}, {daemon.StoreFile, "store"}} {
 		if exists(filepath.Join(cfg.Data, f.path)) {
 			names = append(names, f.name)
 		}
@@ -130,18 +130,18 @@ var errMade = errors.New("made already")
 
 // firstOperator makes the store, if it is not there, with the first operator's
 // access. If there is an operator it fails with errMade.
-func firstOperator(ctx context.Context, cfg broker.Config) (adminapi.Operator, error) {
-	if exists(filepath.Join(cfg.Data, broker.StoreFile)) {
-		all, err := broker.Operators(ctx, cfg)
+func firstOperator(ctx context.Context, cfg daemon.Config) (adminapi.Operator, error) {
+	if exists(filepath.Join(cfg.Data, daemon.StoreFile)) {
+		all, err := daemon.Operators(ctx, cfg)
 		if err != nil {
 			return adminapi.Operator{}, err
 		}
 		if len(all) > 0 {
 			return adminapi.Operator{}, errMade
 		}
-		return broker.CreateOperator(ctx, cfg, adminapi.NewOperator{Name: "admin"})
+		return daemon.CreateOperator(ctx, cfg, adminapi.NewOperator{Name: "admin"})
 	}
-	d, err := broker.OpenDirectory(ctx, cfg)
+	d, err := daemon.OpenDirectory(ctx, cfg)
 	if err != nil {
 		return adminapi.Operator{}, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
-	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/daemon"
 )
 
 const day = "2006-01-02T15:04:05Z"
@@ -35,11 +35,11 @@ func (o *options) createOperator() *cobra.Command {
 	var expires *adminapi.Duration
 	c := o.leaf("create NAME", "Make an operator's token and print it, once", "signetd operator create ada --expires 30d --data /var/lib/signet",
 		func(ctx context.Context, args []string) error {
-			cfg, err := o.config(broker.Default())
+			cfg, err := o.config(daemon.Default())
 			if err != nil {
 				return err
 			}
-			made, err := broker.CreateOperator(ctx, cfg, adminapi.NewOperator{Name: args[0], Expires: expires})
+			made, err := daemon.CreateOperator(ctx, cfg, adminapi.NewOperator{Name: args[0], Expires: expires})
 			if err != nil {
 				return err
 			}
@@ -59,11 +59,11 @@ func (o *options) createOperator() *cobra.Command {
 
 func (o *options) listOperators() *cobra.Command {
 	return o.leaf("list", "List operators", "signetd operator list", func(ctx context.Context, _ []string) error {
-		cfg, err := o.config(broker.Default())
+		cfg, err := o.config(daemon.Default())
 		if err != nil {
 			return err
 		}
-		all, err := broker.Operators(ctx, cfg)
+		all, err := daemon.Operators(ctx, cfg)
 		if err != nil {
 			return err
 		}
@@ -78,11 +78,11 @@ func (o *options) listOperators() *cobra.Command {
 
 func (o *options) deleteOperator() *cobra.Command {
 	return o.leaf("delete NAME", "End an operator's access at once", "signetd operator delete ada", func(ctx context.Context, args []string) error {
-		cfg, err := o.config(broker.Default())
+		cfg, err := o.config(daemon.Default())
 		if err != nil {
 			return err
 		}
-		if err := broker.DeleteOperator(ctx, cfg, args[0]); err != nil {
+		if err := daemon.DeleteOperator(ctx, cfg, args[0]); err != nil {
 			return err
 		}
 		fmt.Fprintf(o.stderr, "operator %s has no access any more\n", args[0])

@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/coreos/go-systemd/v22/daemon"
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
-	broker "github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
 )
 
@@ -33,7 +33,7 @@ func (o *options) serveCommand() *cobra.Command {
 }
 
 func (o *options) serve(ctx context.Context) error {
-	cfg, err := o.config(broker.Default())
+	cfg, err := o.config(daemon.Default())
 	if err != nil {
 		return err
 	}
@@ -42,15 +42,15 @@ func (o *options) serve(ctx context.Context) error {
 		return err
 	}
 	defer ca.Close()
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
+	if _, err := systemd.SdNotify(false, systemd.SdNotifyReady); err != nil {
 		return errors.Join(fmt.Errorf("tell systemd: %w", err), d.Close())
 	}
-	context.AfterFunc(ctx, func() { _, _ = daemon.SdNotify(false, daemon.SdNotifyStopping) }) // it finds out itself
+	context.AfterFunc(ctx, func() { _, _ = systemd.SdNotify(false, systemd.SdNotifyStopping) }) // it finds out itself
 	return d.Run(ctx)
 }
 
 // open opens the broker with its certificate authority; both are to be closed.
-func (o *options) open(ctx context.Context, cfg broker.Config) (*broker.Daemon, *certs.Authority, error) {
+func (o *options) open(ctx context.Context, cfg daemon.Config) (*daemon.Daemon, *certs.Authority, error) {
 	log, err := cfg.Log.Logger(o.stderr)
 	if err != nil {
 		return nil, nil, err
@@ -63,7 +63,7 @@ func (o *options) open(ctx context.Context, cfg broker.Config) (*broker.Daemon, 
 	if err != nil {
 		return nil, nil, errors.Join(err, ca.Close())
 	}
-	d, err := broker.Open(ctx, cfg, own, log)
+	d, err := daemon.Open(ctx, cfg, own, log)
 	if err != nil {
 		return nil, nil, errors.Join(err, ca.Close())
 	}
@@ -78,7 +78,7 @@ type serverCertificate struct {
 
 func (s serverCertificate) Roots() []byte { return s.ca.Roots() }
 
-func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg broker.Config) (serverCertificate, error) {
+func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg daemon.Config) (serverCertificate, error) {
 	var names certs.ServerNames
 	for _, n := range cfg.ServerNames() {
 		if ip, err := netip.ParseAddr(n); err == nil {
@@ -94,8 +94,8 @@ func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg broker.C
 	return serverCertificate{own, ca}, nil
 }
 
-func openCA(cfg broker.Config, where string) (*certs.Authority, error) {
-	folder := filepath.Join(cfg.Data, broker.CAFolder)
+func openCA(cfg daemon.Config, where string) (*certs.Authority, error) {
+	folder := filepath.Join(cfg.Data, daemon.CAFolder)
 	ca, err := certs.Open(folder, certs.Config{TrustDomain: trustDomain(cfg)})
 	if errors.Is(err, os.ErrNotExist) && !exists(folder) {
 		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init " + where}
@@ -107,7 +107,7 @@ func openCA(cfg broker.Config, where string) (*certs.Authority, error) {
 }
 
 // trustDomain is the issuer's host: stable for as long as the issuer is.
-func trustDomain(cfg broker.Config) string {
+func trustDomain(cfg daemon.Config) string {
 	host := strings.TrimPrefix(cfg.Issuer, "https://")
 	host, _, _ = strings.Cut(host, "/")
 	if h, _, err := net.SplitHostPort(host); err == nil {
