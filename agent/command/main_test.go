@@ -80,6 +80,27 @@ func TestArguments(t *testing.T) {
 	}
 }
 
+// Who has several devices is told how to name one.
+func TestSeveralDevices(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("XDG_STATE_HOME", home)
+	t.Setenv("STATE_DIRECTORY", "")
+	for _, name := range []string{"a", "b"} {
+		if err := os.MkdirAll(filepath.Join(home, "signet", name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(home, "signet", name, settingsName), []byte("{}"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range []string{"run", "status", "check", "token", "unenroll"} {
+		code, _, errs := run(t, command)
+		if want := "2 devices in " + filepath.Join(home, "signet") + ": name one with --name\n"; code != 1 || !strings.HasSuffix(errs, want) {
+			t.Errorf("%s: %d %q, want %q", command, code, errs, want)
+		}
+	}
+}
+
 // Help that was asked for goes to standard output, and nothing else happens; a
 // flag that does not exist costs one line and a hint.
 func TestHelp(t *testing.T) {

@@ -131,7 +131,7 @@ func (s *session) folder(state, name string) (string, error) {
 		return "", fmt.Errorf("%w in %s", errNoDevice, s.home())
 	}
 	if len(found) > 1 {
-		return "", fmt.Errorf("%w: %d devices in %s", errNoDevice, len(found), s.home())
+		return "", fmt.Errorf("%d devices in %s: name one with --name", len(found), s.home())
 	}
 	return filepath.Dir(found[0]), nil
 }

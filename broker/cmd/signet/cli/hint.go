@@ -61,7 +61,7 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 	case errors.As(err, &hinted):
 		return hinted.next
 	case errors.As(err, &problem):
-		return problemHint(problem)
+		return a.problemHint(cmd, problem)
 	case errors.As(err, &authority):
 		return "give the broker's root certificate: --ca FILE or --ca-fingerprint HEX (signetd serve --dev and signetd init print both)"
 	case errors.As(err, &host):
@@ -76,14 +76,44 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 	return ""
 }
 
-func problemHint(p *adminapi.Problem) string {
+func (a *app) problemHint(cmd *cobra.Command, p *adminapi.Problem) string {
 	switch {
+	case p.Status == http.StatusNotFound && (strings.HasPrefix(p.Detail, "pool ") || cmd.Flag("pool") == nil && cmd.Parent().Name() == "pool"):
+		return "signet pool list shows the pools there are, signet pool create NAME makes one"
+	case p.Status == http.StatusNotFound:
+		if list := a.lister(cmd); list != "" {
+			return list + " shows what there is"
+		}
+	case p.Status == http.StatusConflict && strings.HasSuffix(p.Detail, "already exists"):
+		if list := a.lister(cmd); list != "" {
+			return "choose another name; " + list + " shows those that are taken"
+		}
 	case p.Status == http.StatusUnauthorized:
 		return "the operator's token is wrong or has expired: signet login --server URL"
 	case p.Status == http.StatusTooManyRequests:
 		return "wait a moment, and log in anew if your token has expired: signet login --server URL"
 	case p.Status >= http.StatusInternalServerError:
 		return "look for request " + p.RequestID + " in the broker's log"
+	}
+	return ""
+}
+
+// lister is the nearest command that lists what cmd is about, as it is to be typed.
+func (a *app) lister(cmd *cobra.Command) string {
+	for group := cmd.Parent(); group != nil; group = group.Parent() {
+		for _, list := range group.Commands() {
+			if list.Name() != "list" || list == cmd {
+				continue
+			}
+			line := list.CommandPath()
+			if args := cmd.Flags().Args(); len(strings.Fields(list.Use)) > 1 && len(args) > 0 {
+				line += " " + args[0] // the sessions of a device
+			}
+			if a.pool != "" {
+				line += " --pool " + a.pool
+			}
+			return line
+		}
 	}
 	return ""
 }

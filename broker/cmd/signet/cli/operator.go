@@ -29,7 +29,7 @@ func (a *app) operators() *cobra.Command {
 				return a.detail(o, header, row(o))
 			}
 		}
-		return fmt.Errorf("operator %s: not found", args[0])
+		return &hintedError{fmt.Errorf("operator %s: not found", args[0]), a.lister(cmd) + " shows what there is"}
 	})
 	remove := a.leaf("delete NAME", "End an operator's access at once", "signet operator delete ada", func(cmd *cobra.Command, args []string) error {
 		c, err := a.connect()
