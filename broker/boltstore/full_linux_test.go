@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/test/kernel"
 )
 
 // A narrow is a place where a store finds no room for a while.
@@ -148,14 +149,7 @@ func sizeLimit(t *testing.T) narrow {
 // smallDisk mounts a disk of 2 MiB.
 func smallDisk(t *testing.T) narrow {
 	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=2m,mode=700"); err != nil {
-		t.Skipf("no disk can be mounted here: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	kernel.SmallDisk(t, dir, "2m")
 	ballast := filepath.Join(dir, "ballast")
 	return narrow{
 		dir: dir,

@@ -6,24 +6,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-)
 
-// smallDisk mounts a disk of a few pages.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := filepath.Dir(folder(t))
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k,mode=700"); err != nil {
-		t.Skipf("no disk can be mounted here: %v", err)
-	}
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
-	return dir
-}
+	"github.com/signetd/signet/test/kernel"
+)
 
 // A device cannot enrol without room to remember it, says so, and can when there
 // is room. Once enrolled it gets tokens also from a full disk; from one that it
 // cannot write at all it says what is wrong.
 func TestFullAndReadOnlyDisk(t *testing.T) {
-	b, m, disk := newBroker(t), &machine{t: t}, smallDisk(t)
+	b, m, disk := newBroker(t), &machine{t: t}, filepath.Dir(folder(t))
+	kernel.SmallDisk(t, disk, "64k")
 	dir, fill, ca := filepath.Join(disk, "d"), filepath.Join(disk, "fill"), b.ca(t)
 	fillDisk(t, fill)
 	m.fails(1, "no space left", "make room", enrollArgs(b, dir, "--ca", ca)...)
