@@ -85,6 +85,14 @@ type Login struct {
 	Enrol *Enrolment
 }
 
+// Recorded is what RecordLogin found a device to be. It is no more than that: reading
+// the whole device once more would cost every login its decoding.
+type Recorded struct {
+	Status      Status // "" when the device was not reached
+	Subject     ident.UUID
+	KeyReplaced bool // the enrolment gave the device another key, and what the old one began is over
+}
+
 // An Enrolment is the part of a Login that brings a device into its pool.
 type Enrolment struct {
 	Device  Device // as it is to be created; with Subject set
@@ -103,8 +111,8 @@ type Sessions interface {
 	// token (ErrUsed, ErrExpired, ErrNotFound; none for a device that is in with this
 	// key already: its answer was lost), all in the same transaction. A device
 	// that comes in pending is written, without a session, and reported by ErrInactive.
-	// It returns the device as it is then.
-	RecordLogin(ctx context.Context, l Login) (Device, error)
+	// It returns what the device is then, with ErrInactive too.
+	RecordLogin(ctx context.Context, l Login) (Recorded, error)
 	Session(ctx context.Context, id ident.UUID) (Session, error)
 	// UpdateSession applies change to the stored session, with its device as it is in
 	// the same transaction.

@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -15,33 +14,26 @@ import (
 // A login is a broker.Login on its way through the writer.
 type login struct {
 	broker.Login
-	row    []byte // the session, encoded ahead; nil when its subject is yet to be found
-	rev    uint64 // of the device that an enrolment brings in
-	device []byte // the device's row as the transaction left it
+	row   []byte          // the session, encoded ahead; nil when its subject is yet to be found
+	rev   uint64          // of the device that an enrolment brings in
+	found broker.Recorded // the device as the transaction left it
 	// pending: the device was written, to wait for approval, without a session.
 	pending bool
 }
 
 // RecordLogin implements broker.Sessions. A session without a subject gets its
-// device's; with Enrol it always does. The device comes back with ErrInactive, too.
-func (s *Store) RecordLogin(ctx context.Context, l broker.Login) (broker.Device, error) {
+// device's; with Enrol it always does.
+func (s *Store) RecordLogin(ctx context.Context, l broker.Login) (broker.Recorded, error) {
 	w := &login{Login: l}
 	what := "record login of " + l.Session.Device.String()
 	if err := w.check(); err != nil {
-		return broker.Device{}, fmt.Errorf("%s: %w", what, err)
+		return broker.Recorded{}, fmt.Errorf("%s: %w", what, err)
 	}
 	err := s.updateTraffic(ctx, what, w.record)
 	if err == nil && w.pending {
 		err = fmt.Errorf("%s: waits for approval: %w", what, broker.ErrInactive)
 	}
-	if w.device == nil {
-		return broker.Device{}, err
-	}
-	d, decodeErr := decodeDevice(w.device)
-	if err == nil {
-		err = decodeErr
-	}
-	return d, err
+	return w.found, err
 }
 
 // check finds what is wrong before the writer is bothered, and encodes the session if it can.
@@ -71,7 +63,7 @@ func (l *login) check() error {
 
 // record is the transaction. Every check comes before the first write.
 func (l *login) record(c *change) error {
-	l.device, l.pending = nil, false
+	l.found, l.pending = broker.Recorded{}, false
 	x := &l.Session
 	if c.tx.Bucket([]byte(bucketSessions)).Get(x.ID[:]) != nil || c.tx.Bucket([]byte(bucketSpent)).Get(x.ID[:]) != nil {
 		return fmt.Errorf("exchange %s: %w", x.ID, broker.ErrUsed)
@@ -93,10 +85,10 @@ func (l *login) record(c *change) error {
 	if err != nil {
 		return err
 	}
+	l.found.Status, l.found.Subject = status, subject
 	row := l.row
 	switch {
 	case status != broker.StatusActive && !bugDisabled:
-		l.device = bytes.Clone(v)
 		return fmt.Errorf("device is %s: %w", status, broker.ErrInactive)
 	case row != nil && subject != x.Subject:
 		return fmt.Errorf("device with subject %s: %w", x.Subject, broker.ErrNotFound)
@@ -110,7 +102,6 @@ func (l *login) record(c *change) error {
 			return err
 		}
 	}
-	l.device = bytes.Clone(v)
 	return addSession(c, x.ID, subject, row)
 }
 
@@ -142,10 +133,8 @@ func (l *login) enrol(c *change, pool *bolt.Bucket) error {
 		return err
 	}
 	l.rev = d.Rev
+	l.found = broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: changed && old != nil && len(old.Authenticators) > 0}
 	if d.Status != broker.StatusActive && !changed {
-		if l.device, err = encodeDevice(d); err != nil {
-			return err
-		}
 		return fmt.Errorf("device is %s: %w", d.Status, broker.ErrInactive)
 	}
 	if changed {
@@ -163,9 +152,6 @@ func (l *login) enrol(c *change, pool *bolt.Bucket) error {
 		return nil
 	}
 	l.pending = true
-	if l.device, err = encodeDevice(d); err != nil {
-		return err
-	}
 	return c.put(c.tx.Bucket([]byte(bucketSpent)), l.Session.ID[:], untilRow(l.Enrol.Now.Add(keepCreated)))
 }
 

@@ -23,7 +23,7 @@ import (
 
 // Sessions is what the exchange writes: one call for each authentication.
 type Sessions interface {
-	RecordLogin(ctx context.Context, l broker.Login) (broker.Device, error)
+	RecordLogin(ctx context.Context, l broker.Login) (broker.Recorded, error)
 	UpdateSession(ctx context.Context, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
 	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
 }
@@ -174,31 +174,30 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 	if err != nil {
 		return nil, nil, err
 	}
-	d, err := r.store.RecordLogin(ctx, broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
+	found, err := r.store.RecordLogin(ctx, broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
 	if bugReplay && errors.Is(err, broker.ErrUsed) {
-		d, err = *p.Device(), nil
+		found, err = broker.Recorded{Status: p.Device().Status, Subject: p.Device().Subject}, nil
 	}
 	if err != nil {
-		return nil, nil, recordError(err, &d)
+		return nil, nil, recordError(err, found.Status)
 	}
-	if d.Subject != minted.Session.Subject {
+	if found.Subject != minted.Session.Subject {
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
-	r.log.InfoContext(ctx, "authenticated", "device", d.ID.String(), "sub", d.Subject.String(), "session", minted.Session.ID.String(),
+	r.log.InfoContext(ctx, "authenticated", "device", minted.Session.Device.String(), "sub", found.Subject.String(), "session", minted.Session.ID.String(),
 		"enrolled", p.Enrolment() != nil, "remote", from.Remote)
 	g, admitted, err := deliver(from, p, minted)
 	if err == nil && p.Enrolment() != nil {
-		// The store ends the old key's sessions just before the new one's first.
-		admitted.KeyReplaced = !d.SessionsAfter.Before(minted.Session.Created.Add(-1))
+		admitted.KeyReplaced = found.KeyReplaced
 	}
 	return g, admitted, err
 }
 
 // recordError gives the device the code that fits what the store found.
-func recordError(err error, d *broker.Device) error {
+func recordError(err error, found broker.Status) error {
 	code := protocol.CodeInternal
 	switch {
-	case errors.Is(err, broker.ErrInactive) && d.Status == broker.StatusPending:
+	case errors.Is(err, broker.ErrInactive) && found == broker.StatusPending:
 		code = protocol.CodePending
 	case errors.Is(err, broker.ErrInactive):
 		code = protocol.CodeDisabled

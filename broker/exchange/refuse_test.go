@@ -21,7 +21,7 @@ func TestRefuseWhenFull(t *testing.T) {
 		retry uint32
 		level string
 	}{
-		"login":   {recordError(full, &broker.Device{}), protocol.CodeBusy, 60, "ERROR"},
+		"login":   {recordError(full, ""), protocol.CodeBusy, 60, "ERROR"},
 		"refresh": {fmt.Errorf("refresh: %w", full), protocol.CodeBusy, 60, "ERROR"},
 		"busy":    {fmt.Errorf("made again meanwhile: %w", protocol.CodeBusy), protocol.CodeBusy, 1, "INFO"},
 		"unknown": {fmt.Errorf("disk on fire"), protocol.CodeInternal, 0, "ERROR"},

@@ -237,7 +237,10 @@ func replaced(e *env) {
 	e.record(old)
 	l := e.enrolment(otherKey(d), tok.ID)
 	l.Session.Created = start().Add(time.Minute)
-	got := e.record(l)
+	found, err := e.RecordLogin(e.ctx, l)
+	e.ok(err)
+	e.same(broker.Recorded{Status: broker.StatusActive, Subject: d.Subject, KeyReplaced: true}, found)
+	got := e.stored(d.ID)
 	e.same([]byte("another key"), got.Authenticators[0].Key)
 	e.same(d.Subject, got.Subject)
 	e.same(1, e.used(tok))
@@ -250,7 +253,10 @@ func replaced(e *env) {
 		s.Created = got.SessionsAfter.Add(time.Hour) // by whatever clock
 		e.same(want, s.Ended(&got))
 	}
-	two := e.device("a", "two") // the old key is free
+	found, err = e.RecordLogin(e.ctx, e.enrolment(otherKey(d), tok.ID))
+	e.ok(err)
+	e.same(false, found.KeyReplaced) // it was, the first time
+	two := e.device("a", "two")      // the old key is free
 	two.Authenticators = d.Authenticators
 	e.ok(e.CreateDevice(e.ctx, two))
 }

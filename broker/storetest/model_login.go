@@ -71,12 +71,14 @@ func (m *model) enrolOnce() (want, got error) {
 		}
 	}
 	x := m.session(come.ID)
+	old := m.devices[come.ID]
+	replaces := len(old.Authenticators) > 0 && !sameKey(old, come)
 	d, want := m.admit(x, e)
 	returned, got := m.RecordLogin(m.ctx, broker.Login{Session: x, Enrol: e})
 	if want == nil {
 		x.Subject, x.DeviceRev = d.Subject, d.Rev
 		m.keep(x)
-		m.same(d, returned)
+		m.same(broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: replaces}, returned)
 	}
 	return want, got
 }

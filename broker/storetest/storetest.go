@@ -167,10 +167,13 @@ func (e *env) login(d broker.Device) broker.Login {
 	}}
 }
 
+// record records l and gives the device, which it must have told rightly.
 func (e *env) record(l broker.Login) broker.Device {
 	e.Helper()
-	d, err := e.RecordLogin(e.ctx, l)
+	found, err := e.RecordLogin(e.ctx, l)
 	e.ok(err)
+	d := e.stored(l.Session.Device)
+	e.same(broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: found.KeyReplaced}, found)
 	return d
 }
 

@@ -203,20 +203,20 @@ func (g *gate) Device(ctx context.Context, id ident.Device) (broker.Device, erro
 }
 
 // RecordLogin commits and tells facts in one step.
-func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Device, error) {
+func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Recorded, error) {
 	g.ambush(ctx, l.Session.Device)
 	if err := g.pause(ctx); err != nil {
 		g.w.facts.count("crash before a commit")
-		return broker.Device{}, err
+		return broker.Recorded{}, err
 	}
 	f := g.w.facts
 	f.mu.Lock()
-	d, err := g.Store.RecordLogin(ctx, l)
+	found, err := g.Store.RecordLogin(ctx, l)
 	if err == nil {
 		f.loggedIn(requestOf(ctx), &l.Session)
 	}
 	f.mu.Unlock()
-	return d, g.after(ctx, err)
+	return found, g.after(ctx, err)
 }
 
 // ambush lets the device be disabled, or the replica crash, at about the time of a
