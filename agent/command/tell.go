@@ -14,7 +14,7 @@ import (
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/protocol/token/strictjson"
-	"github.com/signetd/signet/version"
+	"github.com/signetd/signet/protocol/version"
 )
 
 // A Status is what status -o json prints. Durations are in seconds.

@@ -18,7 +18,7 @@ import (
 	"github.com/signetd/signet/firmware-sim/fault"
 	"github.com/signetd/signet/firmware-sim/fleet"
 	"github.com/signetd/signet/protocol"
-	"github.com/signetd/signet/version"
+	"github.com/signetd/signet/protocol/version"
 )
 
 // Exit codes.

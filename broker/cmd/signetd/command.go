@@ -12,7 +12,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/daemon"
-	"github.com/signetd/signet/version"
+	"github.com/signetd/signet/protocol/version"
 )
 
 // Exit codes: done; refused or failed; a command line or configuration that is not

@@ -18,7 +18,7 @@ import (
 	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/ident"
-	"github.com/signetd/signet/version"
+	"github.com/signetd/signet/protocol/version"
 )
 
 const devPool = "demo"

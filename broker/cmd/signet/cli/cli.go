@@ -21,7 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
-	"github.com/signetd/signet/version"
+	"github.com/signetd/signet/protocol/version"
 )
 
 // Exit codes.
