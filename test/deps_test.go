@@ -3,7 +3,9 @@
 package test
 
 import (
+	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -127,6 +129,20 @@ func TestPackagesSayWhatTheyAre(t *testing.T) {
 		name, doc, _ := strings.Cut(strings.TrimSpace(line), "|")
 		if doc == "" && !strings.HasPrefix(name, module+"test") {
 			t.Errorf("%s has no package comment", name)
+		}
+	}
+}
+
+// TestTopLevel: the folders at the top are the ones agreed on, and no others.
+func TestTopLevel(t *testing.T) {
+	entries, err := os.ReadDir("..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	agreed := []string{"agent", "broker", "certs", "docs", "firmware-sim", "protocol", "test", "bin"} // bin is made by make
+	for _, e := range entries {
+		if name := e.Name(); e.IsDir() && !strings.HasPrefix(name, ".") && !slices.Contains(agreed, name) {
+			t.Errorf("folder %s at the top level", name)
 		}
 	}
 }
