@@ -99,21 +99,6 @@ func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Re
 	return Reply{Message: raw, Admitted: admitted}
 }
 
-// proofTime is how long it takes to refuse a proof: far longer than to check it.
-const proofTime = 2 * time.Millisecond
-
-// level waits until proofTime has passed. Whose proof was refused shows in the work
-// that was done, in microseconds: a known device has a record to read, of some size,
-// and a key of some kind. It must not show in the answer's time.
-func level(ctx context.Context, began time.Time) {
-	t := time.NewTimer(time.Until(began.Add(proofTime)))
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
-
 // undecodable answers only bytes that say which call to answer.
 func (r *Responder) undecodable(ctx context.Context, from Caller, err error) Reply {
 	var d *protocol.DecodeError

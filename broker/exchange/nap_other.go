@@ -1,0 +1,8 @@
+//go:build !linux
+
+package exchange
+
+import "time"
+
+// nap sleeps for d, as exactly as the system's timers are.
+func nap(d time.Duration) { time.Sleep(d) }
