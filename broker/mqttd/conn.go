@@ -38,6 +38,9 @@ type conn struct {
 	id         topic.ClientID
 	asksExpiry bool // its CONNECT asked for a session that outlives it
 
+	naming sync.Once // for name
+	name   []byte    // of the TLS connection, see channel
+
 	session atomic.Pointer[Session] // nil until admitted; changed by Upgrade
 	pushes  atomic.Int32            // messages of ours on their way to it
 	pushed  chan struct{}           // signalled when pushes falls to zero
@@ -83,16 +86,19 @@ func (c *conn) isDirect() bool {
 	return false
 }
 
-// channel names the client's TLS connection, nil without one.
+// channel names the client's TLS connection, nil without one. Not before the
+// handshake: the name is derived once.
 func (c *conn) channel() []byte {
-	switch nc := c.Conn.(type) {
-	case *tls.Conn:
-		state := nc.ConnectionState()
-		return channel.Name(&state)
-	case webConn:
-		return channel.Name(nc.tls)
-	}
-	return nil
+	c.naming.Do(func() {
+		switch nc := c.Conn.(type) {
+		case *tls.Conn:
+			state := nc.ConnectionState()
+			c.name = channel.Name(&state)
+		case webConn:
+			c.name = channel.Name(nc.tls)
+		}
+	})
+	return c.name
 }
 
 // limit is the most bytes that a packet of the client may have now.

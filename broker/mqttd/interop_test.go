@@ -101,8 +101,14 @@ func TestPaho311(t *testing.T) {
 	if got := receive(t, "the reply", replies); got != "signet/v1/"+anonA+"/rs "+anonA+" hello" {
 		t.Errorf("got %q", got)
 	}
-	if state := own.ConnectionState(); !bytes.Equal(<-named, channel.Name(&state)) {
+	first := <-named
+	if state := own.ConnectionState(); !bytes.Equal(first, channel.Name(&state)) {
 		t.Error("the connection has another name at its other end")
+	}
+	must(t, anon.Publish("signet/v1/"+anonA+"/rq", 1, false, "again"))
+	receive(t, "the second reply", replies)
+	if second := <-named; &second[0] != &first[0] {
+		t.Error("the connection's name was derived anew")
 	}
 
 	watcher := old(t, broker, "w:w", withTLS)
