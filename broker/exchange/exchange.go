@@ -169,13 +169,26 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 	if found.Subject != minted.Session.Subject {
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
-	r.log.InfoContext(ctx, "authenticated", "device", minted.Session.Device.String(), "sub", found.Subject.String(), "session", minted.Session.ID.String(),
-		"enrolled", p.Enrolment() != nil, "remote", from.Remote)
+	r.logLogin(ctx, from, p, minted)
 	g, admitted, err := deliver(from, p, minted)
 	if err == nil && p.Enrolment() != nil {
 		admitted.KeyReplaced = found.KeyReplaced
 	}
 	return g, admitted, err
+}
+
+// logLogin tells of an enrolment always, of a device's daily login on request only:
+// a fleet of millions would log nothing else.
+func (r *Responder) logLogin(ctx context.Context, from Caller, p *auth.Proven, m *mint.Minted) {
+	level, did := slog.LevelDebug, "authenticated"
+	if p.Enrolment() != nil {
+		level, did = slog.LevelInfo, "enrolled"
+	}
+	if !r.log.Enabled(ctx, level) {
+		return
+	}
+	s := &m.Session
+	r.log.Log(ctx, level, did, "device", s.Device.String(), "sub", s.Subject.String(), "session", s.ID.String(), "remote", from.Remote)
 }
 
 // recordError gives the device the code that fits what the store found.
