@@ -117,7 +117,7 @@ func (o *options) banner(cfg daemon.Config, ca *certs.Authority, d *daemon.Daemo
   MQTT    %s
   API     %s/api/docs
   CA      %s
-          sha256 %s
+          sha256 %s  (pins it without the file: --ca-fingerprint)
   anchor  %s  (of pool %s)
 Try, in another terminal:
   1  signet-agent enroll --broker %s --ca %s --pool %s --name lamp-1 --token %s
