@@ -12,7 +12,11 @@ for dir in $(go list -f '{{.Dir}}' ./...); do
 done >"$list"
 echo "$(wc -l <"$list") fuzz targets, $time each"
 # Minimising is cut short: with its default of a minute it eats the whole budget.
+# On a busy machine go test may take the end of its time for a failure: it then says
+# "context deadline exceeded" and names no input that fails. That is no finding.
 xargs -P "$(($(nproc) + 1))" -L 1 sh -c '
-	out=$(go test -run "^$" -fuzz "^$2\$" -fuzztime "$0" -fuzzminimizetime 20x -parallel 1 "$1" 2>&1) || { echo "$out"; echo "FAIL $2"; exit 255; }
+	out=$(go test -run "^$" -fuzz "^$2\$" -fuzztime "$0" -fuzzminimizetime 20x -parallel 1 "$1" 2>&1) ||
+		{ echo "$out" | grep -q "^ *context deadline exceeded$" && ! echo "$out" | grep -qE "Failing input|panic|_test.go:"; } ||
+		{ echo "$out"; echo "FAIL $2"; exit 255; }
 	echo "ok   $2 $(echo "$out" | grep -oE "execs: [0-9]+" | tail -1)"
 ' "$time" <"$list"
