@@ -94,24 +94,9 @@ func (s *service) clientRoutes(api huma.API) {
 	}
 	lister(s, api, route(http.MethodGet, path, "list-clients", "List clients", tag),
 		s.dir.ListClients, func(c broker.Client) string { return c.ID }, wireClient)
-	handle(s, api, route(http.MethodPost, path, "create-client", "Create a client", tag),
-		func(ctx context.Context, in *struct {
-			PoolPath
-			Body ClientSettings
-		}) (ClientSettings, error) {
-			return write(ctx, in.PoolPath, in.Body, true)
-		})
 	getter(s, api, route(http.MethodGet, path+"/{id}", "get-client", "Show a client", tag), s.dir.Client, wireClient)
-	handle(s, api, route(http.MethodPut, path+"/{id}", "replace-client", "Replace a client's settings", tag),
-		func(ctx context.Context, in *struct {
-			LabelPath
-			Body ClientSettings
-		}) (ClientSettings, error) {
-			if in.Body.ID != in.ID {
-				return ClientSettings{}, sameName(in.Body.ID, in.ID)
-			}
-			return write(ctx, in.PoolPath, in.Body, false)
-		})
+	writer(s, api, route(http.MethodPost, path, "create-client", "Create a client", tag), route(http.MethodPut, path+"/{id}", "replace-client", "Replace a client's settings", tag),
+		func(b ClientSettings) string { return b.ID }, write)
 	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-client", "Delete a client", tag), s.dir.DeleteClient)
 }
 
@@ -127,25 +112,31 @@ func (s *service) flowRoutes(api huma.API) {
 	}
 	lister(s, api, route(http.MethodGet, path, "list-flows", "List flows", tag),
 		s.dir.ListFlows, func(f broker.Flow) string { return f.Name }, wireFlow)
-	handle(s, api, route(http.MethodPost, path, "create-flow", "Create a flow", tag),
-		func(ctx context.Context, in *struct {
-			PoolPath
-			Body Flow
-		}) (Flow, error) {
-			return write(ctx, in.PoolPath, in.Body, true)
-		})
 	getter(s, api, route(http.MethodGet, path+"/{id}", "get-flow", "Show a flow", tag), s.dir.Flow, wireFlow)
-	handle(s, api, route(http.MethodPut, path+"/{id}", "replace-flow", "Replace a flow", tag),
-		func(ctx context.Context, in *struct {
-			LabelPath
-			Body Flow
-		}) (Flow, error) {
-			if in.Body.Name != in.ID {
-				return Flow{}, sameName(in.Body.Name, in.ID)
-			}
-			return write(ctx, in.PoolPath, in.Body, false)
-		})
+	writer(s, api, route(http.MethodPost, path, "create-flow", "Create a flow", tag), route(http.MethodPut, path+"/{id}", "replace-flow", "Replace a flow", tag),
+		func(b Flow) string { return b.Name }, write)
 	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-flow", "Delete a flow", tag), s.dir.DeleteFlow)
+}
+
+// writer serves the creation of a setting, and its replacement, under the name that
+// key finds in the body.
+func writer[B any](s *service, api huma.API, create, replace huma.Operation, key func(B) string, write func(context.Context, PoolPath, B, bool) (B, error)) {
+	handle(s, api, create, func(ctx context.Context, in *struct {
+		PoolPath
+		Body B
+	}) (B, error) {
+		return write(ctx, in.PoolPath, in.Body, true)
+	})
+	handle(s, api, replace, func(ctx context.Context, in *struct {
+		LabelPath
+		Body B
+	}) (B, error) {
+		if name := key(in.Body); name != in.ID {
+			var none B
+			return none, sameName(name, in.ID)
+		}
+		return write(ctx, in.PoolPath, in.Body, false)
+	})
 }
 
 // sameName is the error of a body that names something else than its path.
