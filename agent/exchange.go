@@ -254,7 +254,7 @@ func (c *call) exchange(ctx context.Context, link Link, raw []byte) (protocol.Me
 		if m.Call() != c.id {
 			return nil, fmt.Errorf("%w: it answers another call", ErrUnexpected)
 		}
-		if bugLate || !c.late(b, m) {
+		if !c.late(b, m) {
 			return m, nil
 		}
 	}

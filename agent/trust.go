@@ -131,7 +131,7 @@ func (c *call) checkID(s *statement, body *protocol.GrantBody) (time.Time, error
 		return time.Time{}, fmt.Errorf("%w: ID token: %w", ErrGrant, err)
 	}
 	switch {
-	case !bugNonce && !bytes.Equal(claims.Nonce, c.nonce):
+	case !bytes.Equal(claims.Nonce, c.nonce):
 		err = errors.New("it is not for this call")
 	case claims.Issuer != body.Issuer:
 		err = fmt.Errorf("issuer is %q, want %q", claims.Issuer, body.Issuer)

@@ -215,7 +215,7 @@ const (
 
 // Ended reports whether s was ended, by itself or with all of its device d's.
 func (s *Session) Ended(d *Device) bool {
-	return s.Revoked || s.DeviceRev < d.SessionsRev && !bugSkew || !s.Created.After(d.SessionsAfter)
+	return s.Revoked || s.DeviceRev < d.SessionsRev || !s.Created.After(d.SessionsAfter)
 }
 
 // An Operator is somebody's or some program's access to the operators' API.

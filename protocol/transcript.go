@@ -21,9 +21,6 @@ type Transcript [sha256.Size]byte
 func (t Transcript) Add(b []byte) Transcript {
 	if t == (Transcript{}) {
 		t = sha256.Sum256([]byte("signet-v1"))
-		if bugTranscript {
-			return t
-		}
 	}
 	buf := make([]byte, 0, 512)
 	buf = append(buf, t[:]...)

@@ -287,9 +287,6 @@ func (a *Authenticator) try(ctx context.Context, s *session, m *protocol.Answer,
 	if err != nil {
 		return false, fmt.Errorf("count try: %w", err)
 	}
-	if bugTries {
-		n = 1
-	}
 	allowed := MaxTries + right(s.Results)
 	if n > allowed {
 		return false, fmt.Errorf("try %d of %d: %w", n, allowed, protocol.CodeDenied)

@@ -135,7 +135,7 @@ func (s *sealer) open(b []byte, now time.Time) (*session, error) {
 	if err := detcbor.Unmarshal(plain, &v); err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
-	if age := now.Sub(time.UnixMilli(v.Issued)); !bugExpiry && (age > SessionLife || age < -SessionLife) {
+	if age := now.Sub(time.UnixMilli(v.Issued)); age > SessionLife || age < -SessionLife {
 		return nil, fmt.Errorf("session is %v old: %w", age, protocol.CodeExpired)
 	}
 	return &v, nil

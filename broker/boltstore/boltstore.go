@@ -169,7 +169,7 @@ const mapAhead = 1 << 34
 // openFile opens the file and checks all that can be checked before anything is written.
 func openFile(path string, opts Options) (db *bolt.DB, err error) {
 	o := &bolt.Options{
-		Timeout: opts.LockWait, FreelistType: bolt.FreelistMapType, NoSync: opts.UnsafeNoSync || syncSkipped, NoStatistics: true,
+		Timeout: opts.LockWait, FreelistType: bolt.FreelistMapType, NoSync: opts.UnsafeNoSync, NoStatistics: true,
 	}
 	if strconv.IntSize == 64 {
 		o.InitialMmapSize = mapAhead

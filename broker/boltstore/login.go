@@ -88,7 +88,7 @@ func (l *login) record(c *change) error {
 	l.found.Status, l.found.Subject = status, subject
 	row := l.row
 	switch {
-	case status != broker.StatusActive && !bugDisabled:
+	case status != broker.StatusActive:
 		return fmt.Errorf("device is %s: %w", status, broker.ErrInactive)
 	case row != nil && subject != x.Subject:
 		return fmt.Errorf("device with subject %s: %w", x.Subject, broker.ErrNotFound)
@@ -193,7 +193,7 @@ func hasKeys(old, come *broker.Device) bool {
 	}
 	has := keyHashes(old)
 	for h := range keyHashes(come) {
-		if !has[h] && !bugRebind {
+		if !has[h] {
 			return false
 		}
 	}

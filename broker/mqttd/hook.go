@@ -154,9 +154,6 @@ func (c *conn) identify(cl *mqtt.Client, pk packets.Packet, sess Session) error 
 // mayLeave is the only permission for a last will, asked when it is left and
 // again when it is sent. mochi asks for none.
 func mayLeave(w mqtt.Will, sess Session) bool {
-	if bugWill {
-		return true
-	}
 	n, err := topic.ParseName(w.TopicName)
 	if err != nil || sess.Device.IsZero() || topic.IsReserved(n.Filter()) || w.Retain {
 		return false

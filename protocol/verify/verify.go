@@ -159,7 +159,7 @@ func (v *Verifier) check(c *token.Claims) error {
 	if c.Issuer != v.config.Issuer {
 		return fmt.Errorf("%w: %q, want %q", ErrIssuer, c.Issuer, v.config.Issuer)
 	}
-	if c.Audience != v.config.Audience && !bugAudience {
+	if c.Audience != v.config.Audience {
 		return fmt.Errorf("%w: %q, want %q", ErrAudience, c.Audience, v.config.Audience)
 	}
 	now, leeway := v.config.Now(), v.config.Leeway

@@ -1,5 +1,0 @@
-//go:build bug_nonce
-
-package agent
-
-const bugNonce = true

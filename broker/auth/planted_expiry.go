@@ -1,5 +1,0 @@
-//go:build bug_expiry
-
-package auth
-
-const bugExpiry = true

@@ -1,5 +1,0 @@
-//go:build bug_tries
-
-package auth
-
-const bugTries = true

@@ -1,5 +1,0 @@
-//go:build bug_disabled
-
-package boltstore
-
-const bugDisabled = true

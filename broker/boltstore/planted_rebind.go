@@ -1,5 +1,0 @@
-//go:build bug_rebind
-
-package boltstore
-
-const bugRebind = true

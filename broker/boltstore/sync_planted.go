@@ -1,5 +1,0 @@
-//go:build planted_fsync_skipped
-
-package boltstore
-
-const syncSkipped = true

@@ -1,5 +1,0 @@
-//go:build bug_relay
-
-package exchange
-
-const bugRelay = true

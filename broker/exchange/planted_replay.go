@@ -1,5 +1,0 @@
-//go:build bug_replay
-
-package exchange
-
-const bugReplay = true

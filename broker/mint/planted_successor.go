@@ -1,5 +1,0 @@
-//go:build bug_successor
-
-package mint
-
-const bugSuccessor = true

@@ -1,5 +1,0 @@
-//go:build bug_will
-
-package mqttd
-
-const bugWill = true

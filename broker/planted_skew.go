@@ -1,5 +1,0 @@
-//go:build bug_skew
-
-package broker
-
-const bugSkew = true

@@ -1,5 +1,0 @@
-//go:build bug_transcript
-
-package protocol
-
-const bugTranscript = true

@@ -1,5 +1,0 @@
-//go:build bug_type
-
-package token
-
-const bugType = true

@@ -1,5 +1,0 @@
-//go:build bug_audience
-
-package verify
-
-const bugAudience = true

@@ -1,0 +1,181 @@
+// Command planted plants bugs, one at a time, and wants the tests to find every one,
+// each for the reason that is its own.
+//
+// A bug is a patch, NAME.patch in this folder, whose first lines say after a # what
+// is wrong with it. It is applied to copies of the files that it names, and go test
+// is told by -overlay to compile those instead: the tree is never touched, and
+// no build of a program can contain a bug.
+//
+// A patch fits where the lines that it removes and keeps stand, once, wherever in the
+// file that is; the line numbers in it mean nothing. One that no longer fits
+// fails this program, and TestPatchesFit. To make it again, put the bug into the code, then
+//
+//	git diff -U1 FILE... >>test/planted/NAME.patch
+//	git checkout FILE...
+//
+// and remove the patch's old hunks. To add a bug, add a row to plants, too.
+//
+// Usage, from the repository's root: go run ./test/planted [NAME...]
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// folder holds the patches, as seen from the repository's root.
+const folder = "test/planted"
+
+// A plant is a test that must find a bug: it passes without it, and fails
+// with it in words of which one line fits the reason, a regular expression.
+type plant struct{ bug, pkg, test, reason string }
+
+var plants = []plant{
+	{"replay", "./test", `^TestAnswerIsGoodOnce$`, `a replayed answer was granted`},
+	{"replay", "./test/sim", `^TestSimulation$`, `.* was granted what was never committed`},
+	{"fsync-skipped", "./broker/boltstore", `^TestSynced$`, `was acknowledged with .* not yet on the disk`},
+	{"will", "./broker/mqttd", `^TestWillIsChecked(Again)?$`, `will .*: code 0x0, want`},
+	{"type", "./protocol/token", `^TestTypes$`, `CWT access read as CWT ID: <nil>`},
+	{"transcript", "./test/sim", `^TestSimulation$`, `the network opened a grant`},
+	{"successor", "./test/sim", `^TestSimulation$`, `a refresh token of .* has two successors`},
+	{"tries", "./test", `^TestSecondChallengeByHook$`, `always wrong: .* after .* tries`},
+	{"disabled", "./test/sim", `^TestSimulation$`, `a login of .* was committed after its disabling`},
+	{"rebind", "./test", `^TestReenrolment$`, `other key: <nil>, want exists`},
+	{"expiry", "./test", `^TestChallengeExpires$`, `too late: <nil>, want expired`},
+	{"nonce", "./agent", `^TestGrantRefused$`, `FAIL: TestGrantRefused/old_nonce`},
+	{"nonce", "./test/sim", `^TestSimulation$`, `.* accepted a grant that no replica made`},
+	{"skew", "./test/sim", `^TestSimulation$`, `a family of .* was refreshed after its end \(disabling\)`},
+	{"late", "./agent", `^TestLateMessages$`, `FAIL: TestLateMessages/challenge_comes_twice`},
+	{"late", "./test/sim", `^TestDoubled$`, `times: refused: denied`},
+	{"audience", "./protocol/verify", `^TestVerifyRefuses$`, `FAIL: TestVerifyRefuses/audience `},
+	{"relay", "./broker/mqttfront", `^TestRelay$`, `pushed to the device's own connection: true, want false`},
+	{"relay", "./test/sim", `^TestSimulation$`, `a connection of .* became`},
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "planted:", err)
+		os.Exit(1)
+	}
+}
+
+// run plants the bugs that are named, or all, and tells how each fared.
+func run(ctx context.Context, out io.Writer, names []string) error {
+	for _, name := range names {
+		if !slices.ContainsFunc(plants, func(p plant) bool { return p.bug == name }) {
+			return fmt.Errorf("there is no bug %q", name)
+		}
+	}
+	dir, err := os.MkdirTemp("", "planted-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	g := garden{out: out, dir: dir, overlays: map[string]string{}, sound: map[plant]bool{}}
+	for _, p := range plants {
+		if len(names) > 0 && !slices.Contains(names, p.bug) {
+			continue
+		}
+		if err := g.try(ctx, p); err != nil {
+			return err
+		}
+	}
+	if g.missed > 0 {
+		return fmt.Errorf("%d missed", g.missed)
+	}
+	return nil
+}
+
+// A garden is where bugs are planted: a temporary folder and what is known so far.
+type garden struct {
+	out      io.Writer
+	dir      string
+	overlays map[string]string // bug to file; an empty one does not fit
+	sound    map[plant]bool    // package and test alone: passes without a bug
+	missed   int
+}
+
+func (g *garden) miss(format string, args ...any) {
+	fmt.Fprintf(g.out, format+"\n", args...)
+	g.missed++
+}
+
+// try plants one bug before one test. Its error is an end to all, such as an
+// interrupt; a bug that is not found is counted.
+func (g *garden) try(ctx context.Context, p plant) error {
+	if _, known := g.overlays[p.bug]; !known {
+		file, err := overlay(".", p.bug, filepath.Join(g.dir, p.bug))
+		if err != nil {
+			g.miss("BROKEN  %s: %v; see the comment in %s/main.go", p.bug, err, folder)
+		}
+		g.overlays[p.bug] = file
+	}
+	if g.overlays[p.bug] == "" {
+		return nil
+	}
+	test := plant{pkg: p.pkg, test: p.test}
+	if !g.sound[test] {
+		said, passed, err := goTest(ctx, p, "-v")
+		switch {
+		case err != nil:
+			return err
+		case !passed:
+			g.miss("%sBROKEN  %s in %s fails without %s", last(said, 20), p.test, p.pkg, p.bug)
+			return nil
+		case !regexp.MustCompile(`(?m)^--- PASS`).Match(said):
+			g.miss("BROKEN  %s in %s does not run", p.test, p.pkg)
+			return nil
+		}
+		g.sound[test] = true
+	}
+	said, passed, err := goTest(ctx, p, "-overlay", g.overlays[p.bug])
+	if err != nil {
+		return err
+	}
+	why := regexp.MustCompile(`(?m)^.*` + p.reason + `.*$`).Find(said)
+	switch {
+	case passed:
+		g.miss("MISSED  %s by %s in %s", p.bug, p.test, p.pkg)
+	case why == nil:
+		g.miss("%sBROKEN  %s in %s fails with %s, but not because of it", last(said, 20), p.test, p.pkg, p.bug)
+	default:
+		fmt.Fprintf(g.out, "caught  %s by %s in %s: %.120s\n", p.bug, p.test, p.pkg, strings.TrimSpace(string(why)))
+	}
+	return nil
+}
+
+// goTest runs one test, with some flags, and tells what it said and whether it passed.
+func goTest(ctx context.Context, p plant, flags ...string) (said []byte, passed bool, err error) {
+	args := append(append([]string{"test", "-count=1"}, flags...), "-run", p.test, p.pkg)
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Env = os.Environ()
+	if os.Getenv("SIGNET_SIM_SEEDS") == "" {
+		cmd.Env = append(cmd.Env, "SIGNET_SIM_SEEDS=40")
+	}
+	said, err = cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return nil, false, ctx.Err()
+	}
+	var failed *exec.ExitError
+	if err != nil && !errors.As(err, &failed) {
+		return nil, false, fmt.Errorf("run go test: %w", err)
+	}
+	return said, err == nil, nil
+}
+
+// last gives the last n lines of what a test said.
+func last(said []byte, n int) string {
+	lines := slices.Collect(strings.Lines(string(said)))
+	return strings.Join(lines[max(0, len(lines)-n):], "")
+}
