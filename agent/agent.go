@@ -118,7 +118,7 @@ type Agent struct {
 
 	mu      sync.Mutex // protects the fields below
 	record  Record
-	current *Grant // the last grant that was asked for without special wishes
+	current *Grant // the last grant that was asked for without special demands
 	signed  signedTime
 	status  Status
 }

@@ -66,7 +66,7 @@ func TestEnrolAuthenticateRefresh(t *testing.T) {
 		t.Errorf("credential %v", got)
 	}
 	if _, err := again.Renew(t.Context(), b, agent.Ask{Audience: "else"}); err != nil || again.Current() != second {
-		t.Errorf("a special wish replaced the usual grant (%v)", err)
+		t.Errorf("a special demand replaced the usual grant (%v)", err)
 	}
 	if _, err := again.Enrol(t.Context(), b, agent.Voucher{Token: b.admit}); err != nil {
 		t.Errorf("enrol again with the same key: %v", err)

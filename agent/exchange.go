@@ -58,24 +58,24 @@ type call struct {
 	proofs    int                 // challenges for the device's own secret, late ones too
 }
 
-func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Wish, error) {
+func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 	c := &call{nonce: make([]byte, protocol.NonceLen), format: a.cfg.Format, record: a.snapshot(), usual: ask.usual()}
 	if ask.Format != nil {
 		c.format = *ask.Format
 	}
 	c.pin = c.record.Pin
 	if _, err := io.ReadFull(a.cfg.Random, c.id[:]); err != nil {
-		return nil, protocol.Wish{}, fmt.Errorf("random call id: %w", err)
+		return nil, protocol.Request{}, fmt.Errorf("random call id: %w", err)
 	}
 	if _, err := io.ReadFull(a.cfg.Random, c.nonce); err != nil {
-		return nil, protocol.Wish{}, fmt.Errorf("random nonce: %w", err)
+		return nil, protocol.Request{}, fmt.Errorf("random nonce: %w", err)
 	}
 	key, err := ecdh.X25519().GenerateKey(a.cfg.Random)
 	if err != nil {
-		return nil, protocol.Wish{}, fmt.Errorf("ephemeral key: %w", err)
+		return nil, protocol.Request{}, fmt.Errorf("ephemeral key: %w", err)
 	}
 	c.ephemeral = key
-	w := protocol.Wish{
+	w := protocol.Request{
 		Pool: a.cfg.Device.Pool, Name: a.cfg.Device.Name, Client: a.cfg.Client, Nonce: c.nonce,
 		SealTo: key.PublicKey().Bytes(), Format: c.format, Audience: ask.Audience, Scope: ask.Scope, Metadata: ask.Metadata,
 	}
@@ -108,7 +108,7 @@ func (a *Agent) enrol(ctx context.Context, link Link, v Voucher) (*Grant, error)
 	if err != nil {
 		return nil, err
 	}
-	m := &protocol.Enrol{Wish: w, Key: a.cfg.Prover.PublicKey(), Attributes: v.Attributes}
+	m := &protocol.Enrol{Request: w, Key: a.cfg.Prover.PublicKey(), Attributes: v.Attributes}
 	m.Statement = nil // ask for everything anew
 	c.record.Statement, c.enrolling = nil, &v
 	if v.Token != nil {
@@ -137,7 +137,7 @@ func (a *Agent) authenticate(ctx context.Context, link Link, ask Ask) (*Grant, e
 	if err != nil {
 		return nil, err
 	}
-	return a.converse(ctx, link, c, &protocol.Start{Head: protocol.Head{ID: c.id}, Wish: w})
+	return a.converse(ctx, link, c, &protocol.Start{Head: protocol.Head{ID: c.id}, Request: w})
 }
 
 // again repeats whole calls that failed only because a message was late or doubled.

@@ -54,13 +54,13 @@ type fakeBroker struct {
 }
 
 type conversation struct {
-	said  protocol.Transcript
-	wish  protocol.Wish
-	key   *token.Key
-	enrol *protocol.Enrol
-	step  int
-	left  uint8
-	id    protocol.CallID
+	said    protocol.Transcript
+	request protocol.Request
+	key     *token.Key
+	enrol   *protocol.Enrol
+	step    int
+	left    uint8
+	id      protocol.CallID
 }
 
 func newSigner(t *testing.T) *token.Signer {
@@ -145,11 +145,11 @@ func (b *fakeBroker) respond(m protocol.Message) (protocol.Message, error) {
 		if err != nil {
 			return nil, protocol.CodeMalformed
 		}
-		c := &conversation{wish: m.Wish, key: key, enrol: m, left: b.tries, id: m.ID}
+		c := &conversation{request: m.Request, key: key, enrol: m, left: b.tries, id: m.ID}
 		c.said = c.said.Add(m.Bytes())
 		return b.challenge(c)
 	case *protocol.Start:
-		c := &conversation{wish: m.Wish, key: b.devices[m.Name], left: b.tries, id: m.ID}
+		c := &conversation{request: m.Request, key: b.devices[m.Name], left: b.tries, id: m.ID}
 		c.said = c.said.Add(m.Bytes())
 		return b.challenge(c)
 	case *protocol.Answer:
@@ -210,9 +210,9 @@ func (b *fakeBroker) answered(m *protocol.Answer) (protocol.Message, error) {
 		return nil, protocol.CodeDisabled
 	}
 	if c.enrol != nil {
-		b.devices[c.wish.Name] = c.key
-		if b.subject[c.wish.Name].IsZero() {
-			b.subject[c.wish.Name] = ident.UUID([]byte(rand.Text())[:16])
+		b.devices[c.request.Name] = c.key
+		if b.subject[c.request.Name].IsZero() {
+			b.subject[c.request.Name] = ident.UUID([]byte(rand.Text())[:16])
 		}
 	}
 	return b.grant(c)
@@ -243,7 +243,7 @@ func (b *fakeBroker) refreshed(m *protocol.Refresh) (protocol.Message, error) {
 	if err != nil {
 		return nil, protocol.CodeMalformed
 	}
-	c := &conversation{wish: body.Wish, key: b.devices[body.Name], id: m.ID}
+	c := &conversation{request: body.Request, key: b.devices[body.Name], id: m.ID}
 	c.said = c.said.Add(m.Body)
 	handle := [32]byte(body.Handle)
 	switch {
@@ -277,12 +277,12 @@ func (b *fakeBroker) statement() []byte {
 }
 
 func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
-	if b.not != "" && c.wish.Audience == b.not {
+	if b.not != "" && c.request.Audience == b.not {
 		return nil, protocol.CodeDenied
 	}
 	claims := token.Claims{
-		Issuer: issuer, Subject: b.subject[c.wish.Name], Audience: "default", IssuedAt: b.now, Expires: b.now.Add(time.Hour),
-		Nonce: c.wish.Nonce, ID: []byte("12345678"), Confirmation: token.Confirm(c.key),
+		Issuer: issuer, Subject: b.subject[c.request.Name], Audience: "default", IssuedAt: b.now, Expires: b.now.Add(time.Hour),
+		Nonce: c.request.Nonce, ID: []byte("12345678"), Confirmation: token.Confirm(c.key),
 	}
 	if b.bendClaims != nil {
 		b.bendClaims(&claims)
@@ -297,10 +297,10 @@ func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
 	}
 	body := protocol.GrantBody{
 		Access: access, ID: id, Refresh: []byte(rand.Text() + rand.Text())[:32], Session: ident.UUID([]byte(rand.Text())[:16]), Life: b.life,
-		Subject: b.subject[c.wish.Name], Issuer: issuer, Publish: []string{"devices/demo/x/#"}, Subscribe: []string{"devices/demo/x/#"},
+		Subject: b.subject[c.request.Name], Issuer: issuer, Publish: []string{"devices/demo/x/#"}, Subscribe: []string{"devices/demo/x/#"},
 	}
 	b.refresh[sha256.Sum256(body.Refresh)] = body.Session
-	if c.wish.Statement == nil {
+	if c.request.Statement == nil {
 		body.Statement = b.statement()
 	}
 	if c.enrol != nil {
@@ -313,7 +313,7 @@ func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealed, err := protocol.SealGrant(c.wish.SealTo, c.said, raw)
+	sealed, err := protocol.SealGrant(c.request.SealTo, c.said, raw)
 	return &protocol.Grant{Head: protocol.Head{ID: c.id}, Sealed: sealed}, err
 }
 

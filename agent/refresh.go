@@ -31,7 +31,7 @@ func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 		return nil, ErrNoSession
 	}
 	handle := sha256.Sum256(c.record.Refresh)
-	body, err := detcbor.Marshal(protocol.RefreshBody{Wish: w, Session: c.record.Session, Handle: handle[:]})
+	body, err := detcbor.Marshal(protocol.RefreshBody{Request: w, Session: c.record.Session, Handle: handle[:]})
 	if err != nil {
 		return nil, err
 	}

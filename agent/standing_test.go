@@ -17,7 +17,7 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// One program's impossible wish is no news of the device.
+// One program's impossible demand is no news of the device.
 func TestRefusedWishKeepsTheStanding(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
 	a := enrol(t, b, cfg)
@@ -32,7 +32,7 @@ func TestRefusedWishKeepsTheStanding(t *testing.T) {
 		t.Fatal("a call on a dead link went well")
 	}
 	if st := a.Status(); st.Phase != agent.PhaseOnline || a.Current() != usual {
-		t.Errorf("standing after a refused wish: %+v", st)
+		t.Errorf("standing after a refused demand: %+v", st)
 	}
 	b.disabled = true
 	if _, err := a.Renew(t.Context(), b, agent.Ask{Audience: "x"}); !errors.Is(err, protocol.CodeDisabled) {

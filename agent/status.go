@@ -39,7 +39,7 @@ func (a *Agent) Status() Status {
 	return a.status
 }
 
-// noteFor remembers how a call for ask went. What fails because of a special wish,
+// noteFor remembers how a call for ask went. What fails because of a special demand,
 // such as an audience that the client may not have, tells nothing of the device's
 // standing: one program's mistake must not keep tokens from the others.
 func (a *Agent) noteFor(ask Ask, g *Grant, err error) {

@@ -176,7 +176,7 @@ func hasCritical(data []byte) bool { return !detcbor.OnlyUnsignedKeys(data) }
 func check(m Message) error {
 	switch m := m.(type) {
 	case *Start:
-		return m.Wish.check()
+		return m.Request.check()
 	case *Enrol:
 		return m.check()
 	case *Challenge:
@@ -212,10 +212,10 @@ func (e *Enrol) check() error {
 	if err := checkPairs("attributes", e.Attributes); err != nil {
 		return err
 	}
-	return e.Wish.check()
+	return e.Request.check()
 }
 
-func (w *Wish) check() error {
+func (w *Request) check() error {
 	switch {
 	case w.Pool.IsZero() || w.Name.IsZero():
 		return errors.New("pool and name are required")
@@ -271,7 +271,7 @@ func DecodeRefreshBody(b []byte) (*RefreshBody, error) {
 	if r.Session.IsZero() || len(r.Handle) != 32 {
 		return nil, errors.New("decode refresh: session and 32-byte handle are required")
 	}
-	return &r, r.Wish.check()
+	return &r, r.Request.check()
 }
 
 // DecodeGrantBody reads an opened grant.

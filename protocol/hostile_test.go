@@ -25,7 +25,7 @@ func TestDecodeAllocatesLittle(t *testing.T) {
 		list[i] = []any{[]any{[]any{}}}
 	}
 	start := func() protocol.Message {
-		return &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Wish: wish(t)}
+		return &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Request: request(t)}
 	}
 	for name, data := range map[string][]byte{
 		"16 KiB of nothing": make([]byte, protocol.MaxEnrol),

@@ -77,8 +77,8 @@ func (h *Head) Bytes() []byte { return h.raw }
 
 func (h *Head) header() *Head { return h }
 
-// Wish is what a device says of itself and asks for, in start, enrol and refresh.
-type Wish struct {
+// Request is what a device says of itself and asks for, in start, enrol and refresh.
+type Request struct {
 	Pool      ident.Pool        `cbor:"3,keyasint"`
 	Name      ident.Name        `cbor:"4,keyasint"`
 	Client    string            `cbor:"5,keyasint,omitempty"`
@@ -93,18 +93,18 @@ type Wish struct {
 }
 
 // Device is the full name that the message claims; the proof binds it.
-func (w *Wish) Device() ident.Device { return ident.Device{Pool: w.Pool, Name: w.Name} }
+func (w *Request) Device() ident.Device { return ident.Device{Pool: w.Pool, Name: w.Name} }
 
 // Start opens an authentication.
 type Start struct {
 	Head
-	Wish
+	Request
 }
 
 // Enrol opens an enrolment: an authentication that brings its own key.
 type Enrol struct {
 	Head
-	Wish
+	Request
 	Key        []byte            `cbor:"13,keyasint"`
 	TokenID    []byte            `cbor:"14,keyasint,omitempty"`
 	Attributes map[string]string `cbor:"15,keyasint,omitempty"`
@@ -152,7 +152,7 @@ type Refresh struct {
 
 // RefreshBody is what the proof of a Refresh covers.
 type RefreshBody struct {
-	Wish
+	Request
 	Session ident.UUID `cbor:"13,keyasint"`
 	Handle  []byte     `cbor:"14,keyasint"` // SHA-256 of the refresh token
 }

@@ -15,20 +15,20 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-func wish(t *testing.T) protocol.Wish {
+func request(t *testing.T) protocol.Request {
 	t.Helper()
 	d, err := ident.ParseDevice("demo:lamp-1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return protocol.Wish{Pool: d.Pool, Name: d.Name, Nonce: bytes.Repeat([]byte{7}, 16), SealTo: bytes.Repeat([]byte{9}, 32)}
+	return protocol.Request{Pool: d.Pool, Name: d.Name, Nonce: bytes.Repeat([]byte{7}, 16), SealTo: bytes.Repeat([]byte{9}, 32)}
 }
 
 func samples(t *testing.T) []protocol.Message {
 	head := protocol.Head{ID: protocol.CallID{1, 2, 3}}
 	return []protocol.Message{
-		&protocol.Start{Head: head, Wish: wish(t)},
-		&protocol.Enrol{Head: head, Wish: wish(t), Key: []byte{1}, TokenID: make([]byte, 8), Attributes: map[string]string{"site": "north"}},
+		&protocol.Start{Head: head, Request: request(t)},
+		&protocol.Enrol{Head: head, Request: request(t), Key: []byte{1}, TokenID: make([]byte, 8), Attributes: map[string]string{"site": "north"}},
 		&protocol.Challenge{Head: head, Session: []byte{1}, Body: []byte{2}},
 		&protocol.Answer{Head: head, Session: []byte{1}, Proof: []byte{2}},
 		&protocol.Grant{Head: head, Sealed: []byte{1}},
@@ -80,7 +80,7 @@ func edit(t *testing.T, m protocol.Message, change func(map[int64]any)) []byte {
 
 func TestDecodeRefuses(t *testing.T) {
 	start := func() protocol.Message {
-		return &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Wish: wish(t)}
+		return &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Request: request(t)}
 	}
 	for _, tt := range []struct {
 		name   string
@@ -129,7 +129,7 @@ func TestDecodeWithoutCall(t *testing.T) {
 		"long":     func(m map[int64]any) { m[2] = make([]byte, 17) },
 		"an array": func(m map[int64]any) { m[2] = []int{1, 2, 3} },
 	} {
-		_, err := protocol.Decode(edit(t, &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Wish: wish(t)}, change))
+		_, err := protocol.Decode(edit(t, &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Request: request(t)}, change))
 		var d *protocol.DecodeError
 		if !errors.As(err, &d) || d.Code != protocol.CodeMalformed || d.ID != (protocol.CallID{}) {
 			t.Errorf("%s: %v", name, err)
@@ -138,7 +138,7 @@ func TestDecodeWithoutCall(t *testing.T) {
 }
 
 func TestDecodePassesOverOptionalFields(t *testing.T) {
-	raw := edit(t, &protocol.Start{Wish: wish(t)}, func(m map[int64]any) { m[99] = "later" })
+	raw := edit(t, &protocol.Start{Request: request(t)}, func(m map[int64]any) { m[99] = "later" })
 	if _, err := protocol.Decode(raw); err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -27,7 +27,7 @@ func TestChallengesAreNotRelayed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Directory.CreatePool(t.Context(), pool); err != nil {
+		if _, err := s.Control.CreatePool(t.Context(), pool); err != nil {
 			t.Fatal(err)
 		}
 		for d := range devices {
@@ -64,7 +64,7 @@ func TestChallengesAreNotRelayed(t *testing.T) {
 					good++
 				}
 				if admitted && i != j {
-					t.Errorf("%s answered the challenge of %s", device.wish.Device(), stranger.wish.Device())
+					t.Errorf("%s answered the challenge of %s", device.request.Device(), stranger.request.Device())
 				}
 			}
 		}
@@ -80,18 +80,18 @@ func TestNothingSaidCanBeChanged(t *testing.T) {
 	s, key := harness.New(t), harness.NewEd25519(t)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	for name, change := range map[string]func(*protocol.Wish){
-		"nonce":     func(w *protocol.Wish) { w.Nonce = append([]byte{w.Nonce[0] ^ 1}, w.Nonce[1:]...) },
-		"seal key":  func(w *protocol.Wish) { w.SealTo = newTalk(t, s.Exchange, id).wish.SealTo },
-		"audience":  func(w *protocol.Wish) { w.Audience = "demo" },
-		"format":    func(w *protocol.Wish) { w.Format = protocol.FormatJWT },
-		"client":    func(w *protocol.Wish) { w.Client = "default" },
-		"metadata":  func(w *protocol.Wish) { w.Metadata = map[string]string{"a": "b"} },
-		"statement": func(w *protocol.Wish) { w.Statement = make([]byte, 8) },
+	for name, change := range map[string]func(*protocol.Request){
+		"nonce":     func(w *protocol.Request) { w.Nonce = append([]byte{w.Nonce[0] ^ 1}, w.Nonce[1:]...) },
+		"seal key":  func(w *protocol.Request) { w.SealTo = newTalk(t, s.Exchange, id).request.SealTo },
+		"audience":  func(w *protocol.Request) { w.Audience = "demo" },
+		"format":    func(w *protocol.Request) { w.Format = protocol.FormatJWT },
+		"client":    func(w *protocol.Request) { w.Client = "default" },
+		"metadata":  func(w *protocol.Request) { w.Metadata = map[string]string{"a": "b"} },
+		"statement": func(w *protocol.Request) { w.Statement = make([]byte, 8) },
 	} {
 		k := newTalk(t, s.Exchange, id)
-		honest := k.encode(&protocol.Start{Head: protocol.Head{ID: k.id}, Wish: k.wish})
-		change(&k.wish)
+		honest := k.encode(&protocol.Start{Head: protocol.Head{ID: k.id}, Request: k.request})
+		change(&k.request)
 		k.start() // what the broker was given
 		k.said = protocol.Transcript{}.Add(honest).Add(k.challenge.Body)
 		wantCode(t, k.answer(k.proof(key)), protocol.CodeDenied, name+" changed on the way")
@@ -111,17 +111,17 @@ func TestAlgorithmIsTheEnrolledOne(t *testing.T) {
 	shared := harness.Shared("0123456789abcdef0123456789abcdef")
 	provers := map[string]agent.Prover{"ES256": harness.NewP256(t), "EdDSA": harness.NewEd25519(t), "HMAC": shared}
 	for alg, client := range map[string]string{"key": "keys", "psk": "shared"} {
-		if _, err := s.Directory.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: client, Steps: []string{alg}}, true); err != nil {
+		if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: client, Steps: []string{alg}}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Directory.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: client, Flow: client, AccessLife: time.Hour}, true); err != nil {
+		if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: client, Flow: client, AccessLife: time.Hour}, true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for enrolled, p := range provers {
 		id := s.Name(t, "lamp-"+enrolled)
 		if enrolled == "HMAC" {
-			if _, err := s.Directory.CreateDevice(t.Context(), directory.NewDevice{ID: id, PSK: hex.EncodeToString(shared)}); err != nil {
+			if _, err := s.Control.CreateDevice(t.Context(), control.NewDevice{ID: id, PSK: hex.EncodeToString(shared)}); err != nil {
 				t.Fatal(err)
 			}
 		} else {
@@ -134,7 +134,7 @@ func TestAlgorithmIsTheEnrolledOne(t *testing.T) {
 		for offered, q := range offers {
 			for _, client := range []string{"keys", "shared"} {
 				k := newTalk(t, s.Exchange, id)
-				k.wish.Client = client
+				k.request.Client = client
 				k.start()
 				_, granted := k.answer(k.proof(q)).(*protocol.Grant)
 				want := enrolled == offered && (client == "shared") == (enrolled == "HMAC")

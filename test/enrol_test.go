@@ -10,16 +10,16 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/test/harness"
 )
 
-func tokenFor(t *testing.T, s *harness.Signet, n directory.NewEnrolToken) *protocol.EnrolToken {
+func tokenFor(t *testing.T, s *harness.Signet, n control.NewEnrolToken) *protocol.EnrolToken {
 	t.Helper()
-	_, text, err := s.Directory.CreateEnrolToken(t.Context(), n)
+	_, text, err := s.Control.CreateEnrolToken(t.Context(), n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func tokenFor(t *testing.T, s *harness.Signet, n directory.NewEnrolToken) *proto
 // TestEnrolmentToken: uses, expiry, preset groups and attributes, and approval.
 func TestEnrolmentToken(t *testing.T) {
 	s := harness.New(t)
-	tok := tokenFor(t, s, directory.NewEnrolToken{
+	tok := tokenFor(t, s, control.NewEnrolToken{
 		Pool: s.Pool, Uses: 2, Life: time.Hour, Groups: []string{"lamps"}, Attributes: map[string]string{"site": "north"},
 	})
 	for _, name := range []string{"lamp-1", "lamp-2"} {
@@ -63,18 +63,18 @@ func TestEnrolmentToken(t *testing.T) {
 		}
 	}
 	refused("a third use of two", "lamp-3", tok, protocol.CodeDenied)
-	refused("approval", "lamp-4", tokenFor(t, s, directory.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Approve: true}), protocol.CodePending)
-	late := tokenFor(t, s, directory.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour})
+	refused("approval", "lamp-4", tokenFor(t, s, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Approve: true}), protocol.CodePending)
+	late := tokenFor(t, s, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour})
 	s.Offset = time.Hour + time.Second
 	refused("an expired token", "lamp-5", late, protocol.CodeDenied)
 	other, err := ident.ParsePool("other")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Directory.CreatePool(t.Context(), other); err != nil {
+	if _, err := s.Control.CreatePool(t.Context(), other); err != nil {
 		t.Fatal(err)
 	}
-	foreign := tokenFor(t, s, directory.NewEnrolToken{Pool: other, Uses: 1, Life: time.Hour})
+	foreign := tokenFor(t, s, control.NewEnrolToken{Pool: other, Uses: 1, Life: time.Hour})
 	refused("another pool's token", "lamp-6", foreign, protocol.CodeDenied)
 }
 
@@ -126,7 +126,7 @@ func TestEnrolmentProvesPossession(t *testing.T) {
 		"of another purpose": nil,
 	} {
 		k := fixed(t, s, id)
-		k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Wish: k.wish, Key: own.PublicKey(), TokenID: tok.ID()})
+		k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Request: k.request, Key: own.PublicKey(), TokenID: tok.ID()})
 		k.said = k.said.Add(k.opening)
 		k.take(ask(t, s.Exchange, k.opening))
 		possession, err := own.Prove(protocol.ProofInput(protocol.PurposeEnrol, k.said))
@@ -149,30 +149,30 @@ func TestFlowOfPoolAndClient(t *testing.T) {
 	s, key := harness.New(t), harness.NewP256(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
 	for _, f := range []string{"key", "psk"} {
-		if _, err := s.Directory.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: f, Steps: []string{f}}, true); err != nil {
+		if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: f, Steps: []string{f}}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Directory.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: f, Flow: f, AccessLife: time.Hour}, true); err != nil {
+		if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: f, Flow: f, AccessLife: time.Hour}, true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	kind := func(client string) string {
 		k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
-		k.wish.Client = client
+		k.request.Client = client
 		k.start()
 		return k.body.Kind
 	}
 	if got := []string{kind(""), kind("key"), kind("psk")}; !cmp.Equal(got, []string{"key", "key", "psk"}) {
 		t.Errorf("challenges %v", got)
 	}
-	if _, err := s.Directory.SetPoolFlow(t.Context(), s.Pool, "psk"); err != nil {
+	if _, err := s.Control.SetPoolFlow(t.Context(), s.Pool, "psk"); err != nil {
 		t.Fatal(err)
 	}
 	if got := []string{kind(""), kind("key"), kind("psk")}; !cmp.Equal(got, []string{"psk", "key", "psk"}) {
 		t.Errorf("challenges with another flow of the pool %v", got)
 	}
 	k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
-	k.wish.Client = "nobody"
+	k.request.Client = "nobody"
 	wantCode(t, k.start(), protocol.CodeDenied, "a client that does not exist")
 }
 
@@ -191,11 +191,11 @@ func TestGrantsAreSealed(t *testing.T) {
 		return m
 	}
 	direct := func(raw []byte) protocol.Message { return over(own, raw) }
-	k.wish.SealTo = nil
+	k.request.SealTo = nil
 	wantCode(t, k.start(), protocol.CodeDenied, "an open grant over somebody's broker")
 	wantCode(t, direct(k.opening), protocol.CodeDenied, "an open grant without naming the connection")
 	k = newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
-	k.wish.SealTo, k.wish.Channel = nil, own
+	k.request.SealTo, k.request.Channel = nil, own
 	wantCode(t, k.start(), protocol.CodeDenied, "an open grant over somebody's broker, to a device with TLS")
 	wantCode(t, over(relays, k.opening), protocol.CodeDenied, "an open grant over a relay")
 	k.take(direct(k.opening))
@@ -211,7 +211,7 @@ func TestGrantsAreSealed(t *testing.T) {
 		t.Errorf("a sealed grant on a direct connection: %+v", g)
 	}
 	k = newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
-	k.wish.SealTo = make([]byte, 32) // of small order: everybody could open it
+	k.request.SealTo = make([]byte, 32) // of small order: everybody could open it
 	k.start()
 	if r := s.Exchange.Respond(t.Context(), exchange.Caller{}, k.proof(key)); r.Admitted != nil {
 		t.Error("a grant was sealed to a key of small order")

@@ -40,7 +40,7 @@ func strangers(t *testing.T, s *harness.Signet) []ident.Device {
 func fixed(t *testing.T, s *harness.Signet, d ident.Device) *talk {
 	t.Helper()
 	k := newTalk(t, s.Exchange, d)
-	k.id, k.wish.Nonce = protocol.CallID{1}, make([]byte, protocol.NonceLen)
+	k.id, k.request.Nonce = protocol.CallID{1}, make([]byte, protocol.NonceLen)
 	return k
 }
 
@@ -98,7 +98,7 @@ func TestNobodyCanListNames(t *testing.T) {
 func enrolment(t *testing.T, s *harness.Signet, d ident.Device, p agent.Prover, tokenID []byte) []byte {
 	t.Helper()
 	k := fixed(t, s, d)
-	k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Wish: k.wish, Key: p.PublicKey(), TokenID: tokenID})
+	k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Request: k.request, Key: p.PublicKey(), TokenID: tokenID})
 	k.said = k.said.Add(k.opening)
 	k.take(ask(t, s.Exchange, k.opening))
 	proof, err := p.Prove(protocol.ProofInput(protocol.PurposeEnrol, k.said))

@@ -119,12 +119,12 @@ func quiz(t *testing.T, s *harness.Signet, h http.Handler, steps ...string) {
 	if len(steps) == 0 {
 		flow.Define = "door"
 	}
-	_, _, err := s.Directory.CreateHook(t.Context(), broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
+	_, _, err := s.Control.CreateHook(t.Context(), broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
 	if err == nil {
-		_, err = s.Directory.PutFlow(t.Context(), flow, true)
+		_, err = s.Control.PutFlow(t.Context(), flow, true)
 	}
 	if err == nil {
-		_, err = s.Directory.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "quiz", Flow: "quiz", AccessLife: time.Hour}, true)
+		_, err = s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "quiz", Flow: "quiz", AccessLife: time.Hour}, true)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +134,6 @@ func quiz(t *testing.T, s *harness.Signet, h http.Handler, steps ...string) {
 func quizzed(t *testing.T, s *harness.Signet, name string) *talk {
 	t.Helper()
 	k := newTalk(t, s.Exchange, s.Name(t, name))
-	k.wish.Client, k.wish.Metadata = "quiz", map[string]string{"site": "north"}
+	k.request.Client, k.request.Metadata = "quiz", map[string]string{"site": "north"}
 	return k
 }

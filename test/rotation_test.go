@@ -25,25 +25,25 @@ func TestDevicesFollowTheirPoolsKeys(t *testing.T) {
 		}
 	}
 	for range 2 {
-		k, err := s.Directory.RotateKey(t.Context(), s.Pool, token.EdDSA, false)
+		k, err := s.Control.RotateKey(t.Context(), s.Pool, token.EdDSA, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		works("announcing a key")
-		if _, err := s.Directory.RetireKey(t.Context(), s.Pool, k.ID, false); err != nil {
+		if _, err := s.Control.RetireKey(t.Context(), s.Pool, k.ID, false); err != nil {
 			t.Fatal(err)
 		}
 		works("taking it back")
 	}
-	keys, err := s.Directory.ListKeys(t.Context(), s.Pool)
+	keys, err := s.Control.ListKeys(t.Context(), s.Pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Directory.RotateKey(t.Context(), s.Pool, token.ES256, true); err != nil {
+	if _, err := s.Control.RotateKey(t.Context(), s.Pool, token.ES256, true); err != nil {
 		t.Fatal(err)
 	}
 	works("rotating at once")
-	if _, err := s.Directory.RetireKey(t.Context(), s.Pool, keys[0].ID, true); err != nil {
+	if _, err := s.Control.RetireKey(t.Context(), s.Pool, keys[0].ID, true); err != nil {
 		t.Fatal(err)
 	}
 	works("retiring by force")

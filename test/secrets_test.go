@@ -19,13 +19,13 @@ import (
 // compared; a new one has to be thought about (T-27).
 func TestSecretsAreComparedInConstantTime(t *testing.T) {
 	public := map[string]string{
-		"broker/auth provedBy":           "names of authenticators, one from our own sealed session",
-		"broker/directory newSigningKey": "ids of public keys",
-		"broker/mint remembered":         "marks of requests whose proof was checked",
-		"broker/mint grant":              "ids of key statements",
+		"broker/auth provedBy":         "names of authenticators, one from our own sealed session",
+		"broker/control newSigningKey": "ids of public keys",
+		"broker/mint remembered":       "marks of requests whose proof was checked",
+		"broker/mint grant":            "ids of key statements",
 	}
 	found := make(map[string]string)
-	for _, dir := range []string{"broker/auth", "broker/mint", "broker/exchange", "broker/hook", "broker/atrest", "broker/directory", "protocol/token", "protocol"} {
+	for _, dir := range []string{"broker/auth", "broker/mint", "broker/exchange", "broker/hook", "broker/atrest", "broker/control", "protocol/token", "protocol"} {
 		files := token.NewFileSet()
 		entries, err := fs.Glob(os.DirFS(".."), path.Join(dir, "*.go"))
 		if err != nil || len(entries) == 0 {

@@ -19,12 +19,12 @@ import (
 // A talk is one call made by hand, message by message, so that tests can send each
 // of them as often, as late and to whom they like.
 type talk struct {
-	t    testing.TB
-	to   *exchange.Responder
-	id   protocol.CallID
-	wish protocol.Wish
-	key  *ecdh.PrivateKey
-	said protocol.Transcript
+	t       testing.TB
+	to      *exchange.Responder
+	id      protocol.CallID
+	request protocol.Request
+	key     *ecdh.PrivateKey
+	said    protocol.Transcript
 
 	opening   []byte // start or enrol
 	challenge *protocol.Challenge
@@ -34,8 +34,8 @@ type talk struct {
 // newTalk prepares a call of the device d.
 func newTalk(t testing.TB, to *exchange.Responder, d ident.Device) *talk {
 	t.Helper()
-	k := &talk{t: t, to: to, wish: protocol.Wish{Pool: d.Pool, Name: d.Name, Nonce: make([]byte, protocol.NonceLen)}}
-	if _, err := rand.Read(k.wish.Nonce); err != nil {
+	k := &talk{t: t, to: to, request: protocol.Request{Pool: d.Pool, Name: d.Name, Nonce: make([]byte, protocol.NonceLen)}}
+	if _, err := rand.Read(k.request.Nonce); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := rand.Read(k.id[:]); err != nil {
@@ -45,7 +45,7 @@ func newTalk(t testing.TB, to *exchange.Responder, d ident.Device) *talk {
 	if k.key, err = ecdh.X25519().GenerateKey(rand.Reader); err != nil {
 		t.Fatal(err)
 	}
-	k.wish.SealTo = k.key.PublicKey().Bytes()
+	k.request.SealTo = k.key.PublicKey().Bytes()
 	return k
 }
 
@@ -72,7 +72,7 @@ func ask(t testing.TB, to *exchange.Responder, raw []byte) protocol.Message {
 // start opens the call and takes the first challenge.
 func (k *talk) start() protocol.Message {
 	k.t.Helper()
-	k.opening = k.encode(&protocol.Start{Head: protocol.Head{ID: k.id}, Wish: k.wish})
+	k.opening = k.encode(&protocol.Start{Head: protocol.Head{ID: k.id}, Request: k.request})
 	k.said = k.said.Add(k.opening)
 	return k.take(ask(k.t, k.to, k.opening))
 }
@@ -146,7 +146,7 @@ func (k *talk) opened(m protocol.Message) *protocol.GrantBody {
 func (k *talk) refresh(p agent.Prover, session ident.UUID, token []byte) []byte {
 	k.t.Helper()
 	handle := sha256.Sum256(token)
-	body, err := detcbor.Marshal(protocol.RefreshBody{Wish: k.wish, Session: session, Handle: handle[:]})
+	body, err := detcbor.Marshal(protocol.RefreshBody{Request: k.request, Session: session, Handle: handle[:]})
 	if err != nil {
 		k.t.Fatal(err)
 	}

@@ -10,7 +10,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
@@ -40,17 +40,17 @@ func TestTokensOfEveryKindOfKey(t *testing.T) {
 	shared := harness.Shared("0123456789abcdef0123456789abcdef")
 	for _, alg := range []token.Alg{token.ES256, token.EdDSA, token.RS256} {
 		s := harness.New(t)
-		if _, err := s.Directory.RotateKey(t.Context(), s.Pool, alg, true); err != nil {
+		if _, err := s.Control.RotateKey(t.Context(), s.Pool, alg, true); err != nil {
 			t.Fatal(err)
 		}
 		s.Keys.Forget(s.Pool)
-		if _, err := s.Directory.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+		if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Directory.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "shared", Flow: "shared", AccessLife: time.Hour, RefreshLife: time.Hour}, true); err != nil {
+		if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "shared", Flow: "shared", AccessLife: time.Hour, RefreshLife: time.Hour}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Directory.CreateDevice(t.Context(), directory.NewDevice{ID: s.Name(t, "lamp-hmac"), PSK: hex.EncodeToString(shared)}); err != nil {
+		if _, err := s.Control.CreateDevice(t.Context(), control.NewDevice{ID: s.Name(t, "lamp-hmac"), PSK: hex.EncodeToString(shared)}); err != nil {
 			t.Fatal(err)
 		}
 		for name, p := range map[string]agent.Prover{"lamp-p256": harness.NewP256(t), "lamp-ed25519": harness.NewEd25519(t), "lamp-hmac": shared} {
@@ -62,12 +62,12 @@ func TestTokensOfEveryKindOfKey(t *testing.T) {
 			}
 			for _, format := range []protocol.Format{protocol.FormatCWT, protocol.FormatJWT} {
 				k := newTalk(t, s.Exchange, s.Name(t, name))
-				k.wish.Client, k.wish.Format = client, format
+				k.request.Client, k.request.Format = client, format
 				k.start()
 				g := k.opened(k.answer(k.proof(p)))
 				tokenSays(t, s, verifier(t, s, "demo", alg), k, p, g)
 				k2 := newTalk(t, s.Exchange, s.Name(t, name))
-				k2.wish.Client, k2.wish.Format = client, format
+				k2.request.Client, k2.request.Format = client, format
 				again := k2.opened(ask(t, s.Exchange, k2.refresh(p, g.Session, g.Refresh)))
 				tokenSays(t, s, verifier(t, s, "demo", alg), k2, p, again)
 			}
@@ -81,7 +81,7 @@ func tokenSays(t *testing.T, s *harness.Signet, v *verify.Verifier, k *talk, p a
 	if err != nil {
 		t.Fatal(err)
 	}
-	d, err := s.Store.Device(t.Context(), k.wish.Device())
+	d, err := s.Store.Device(t.Context(), k.request.Device())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,7 +102,7 @@ func tokenSays(t *testing.T, s *harness.Signet, v *verify.Verifier, k *talk, p a
 	} else if c.Confirmation.IsZero() || slices.Contains(encodings(c.Confirmation.Thumbprint), string(p.(harness.Shared))) {
 		t.Errorf("%s: confirmation %+v", d.ID, c.Confirmation)
 	}
-	if isJWT := strings.HasPrefix(string(g.Access), "ey"); isJWT != (k.wish.Format == protocol.FormatJWT) {
+	if isJWT := strings.HasPrefix(string(g.Access), "ey"); isJWT != (k.request.Format == protocol.FormatJWT) {
 		t.Errorf("%s: the token is in another form", d.ID)
 	} else if isJWT != (!c.NotBefore.IsZero() && c.NotBefore.Equal(c.IssuedAt)) {
 		t.Errorf("%s: not before %v, issued at %v", d.ID, c.NotBefore, c.IssuedAt)
@@ -111,23 +111,23 @@ func tokenSays(t *testing.T, s *harness.Signet, v *verify.Verifier, k *talk, p a
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(id.Nonce) != string(k.wish.Nonce) || id.Subject != d.Subject {
+	if string(id.Nonce) != string(k.request.Nonce) || id.Subject != d.Subject {
 		t.Errorf("%s: ID token %+v", d.ID, id)
 	}
 }
 
 func clientOf(k *talk) string {
-	if k.wish.Client == "" {
+	if k.request.Client == "" {
 		return broker.DefaultClient
 	}
-	return k.wish.Client
+	return k.request.Client
 }
 
 // TestAudiencesAndScopes: only the client's own audiences, and no scope that nobody gave.
 func TestAudiencesAndScopes(t *testing.T) {
 	s, key := harness.New(t), harness.NewP256(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
-	if _, err := s.Directory.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "meters", Audiences: []string{"billing"}, AccessLife: time.Hour}, true); err != nil {
+	if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "meters", Audiences: []string{"billing"}, AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -137,7 +137,7 @@ func TestAudiencesAndScopes(t *testing.T) {
 		{"meters", "", "", "demo"}, {"meters", "billing2", "", ""}, {"default", "", "admin", ""},
 	} {
 		k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
-		k.wish.Client, k.wish.Audience, k.wish.Scope = c.client, c.audience, c.scope
+		k.request.Client, k.request.Audience, k.request.Scope = c.client, c.audience, c.scope
 		k.start()
 		m := k.answer(k.proof(key))
 		if c.want == "" {
@@ -161,18 +161,18 @@ func TestRefreshTokensAreOpaque(t *testing.T) {
 	if len(f.token) != 32 || string(x.Handle) == string(f.token) || len(x.Handle) != 32 {
 		t.Errorf("token %x, handle %x", f.token, x.Handle)
 	}
-	if _, err := f.s.Directory.PutClient(t.Context(), broker.Client{Pool: f.s.Pool, ID: "once", AccessLife: time.Hour}, true); err != nil {
+	if _, err := f.s.Control.PutClient(t.Context(), broker.Client{Pool: f.s.Pool, ID: "once", AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
 	k := newTalk(t, f.s.Exchange, f.id)
-	k.wish.Client = "once"
+	k.request.Client = "once"
 	k.start()
 	g := k.opened(k.answer(k.proof(f.key)))
 	if g.Refresh != nil || g.Refreshes != 0 {
 		t.Errorf("a client without refresh tokens got %s", base64.RawURLEncoding.EncodeToString(g.Refresh))
 	}
 	r := newTalk(t, f.s.Exchange, f.id)
-	r.wish.Client = "once"
+	r.request.Client = "once"
 	for what, guess := range map[string][]byte{"nothing": nil, "zeros": make([]byte, 32), "the handle": x.Handle} {
 		if _, ok := ask(t, f.s.Exchange, r.refresh(f.key, g.Session, guess)).(*protocol.Refusal); !ok {
 			t.Errorf("a session without a refresh token was refreshed with %s", what)

@@ -148,7 +148,7 @@ type watch struct {
 
 	mu      sync.Mutex // protects the fields below
 	link    agent.Connection
-	special map[string]*agent.Grant // tokens with special wishes, by wish
+	special map[string]*agent.Grant // tokens with special demands, by demand
 }
 
 // connect remembers the connection in use, so that programs' calls share it.
@@ -232,7 +232,7 @@ func refused(err error) bool {
 	return errors.As(err, &r) || errors.Is(err, agent.ErrGrant)
 }
 
-// maxSpecial bounds the tokens with special wishes at hand. Chosen arbitrarily.
+// maxSpecial bounds the tokens with special demands at hand. Chosen arbitrarily.
 const maxSpecial = 64
 
 func (w *watch) keep(key string, g *agent.Grant) {
@@ -244,7 +244,7 @@ func (w *watch) keep(key string, g *agent.Grant) {
 	w.special[key] = g
 }
 
-// asked is the wish that r stands for; nil if the usual grant will do.
+// asked is the demand that r stands for; nil if the usual grant will do.
 func asked(r localapi.Request) (*agent.Ask, error) {
 	format := protocol.FormatCWT
 	switch r.Format {

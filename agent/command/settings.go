@@ -24,7 +24,7 @@ import (
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/protocol/ident"
-	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 const settingsName = "agent.json"

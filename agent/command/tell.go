@@ -13,8 +13,8 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
-	"github.com/signetd/signet/protocol/token/strictjson"
-	"github.com/signetd/signet/protocol/version"
+	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // A Status is what status -o json prints. Durations are in seconds.
@@ -366,7 +366,7 @@ func (s *session) bugreport(ctx context.Context, args []string) error {
 	if err := s.parse(f, args); err != nil {
 		return err
 	}
-	out := map[string]any{"version": version.String(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": s.now().UTC()}
+	out := map[string]any{"version": build.Version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": s.now().UTC()}
 	path, socket, err := s.find(w)
 	if err == nil {
 		var st Status
@@ -392,6 +392,6 @@ func (s *session) version(_ context.Context, args []string) error {
 	if err := s.parse(s.flags("version"), args); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, version.Line("signet-agent"))
+	fmt.Fprintln(s.out, build.Line("signet-agent"))
 	return nil
 }

@@ -21,7 +21,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // Limits on one exchange.

@@ -14,7 +14,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -179,7 +179,7 @@ func TestPlainErrorsBecomeProblems(t *testing.T) {
 }
 
 // fullStore has no room for another flow.
-type fullStore struct{ directory.Store }
+type fullStore struct{ control.Store }
 
 func (fullStore) PutFlow(context.Context, broker.Flow) error {
 	return fmt.Errorf("put flow: %w: write signet.db: no space left on device", broker.ErrFull)
@@ -190,7 +190,7 @@ func TestFullDisk(t *testing.T) {
 	if res, body := a.ask(t, "POST", "/api/v1/pools", "Bearer "+a.token, `{"name":"demo"}`); res.StatusCode != http.StatusCreated {
 		t.Fatal(body)
 	}
-	a.Directory.Store = fullStore{a.Directory.Store}
+	a.Plane.Store = fullStore{a.Plane.Store}
 	res, body := a.ask(t, "POST", "/api/v1/pools/demo/flows", "Bearer "+a.token, `{"name":"two","steps":["key"]}`)
 	if res.StatusCode != http.StatusInsufficientStorage || !strings.Contains(body, "make room") || strings.Contains(body, "signet.db") {
 		t.Errorf("%d %s", res.StatusCode, body)

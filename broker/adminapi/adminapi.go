@@ -2,7 +2,7 @@
 // directory, Client speaks it, and both share the bodies in wire.go. The OpenAPI
 // document comes from the handlers' types (huma) and is kept in docs/openapi.json.
 //
-// It imports broker/directory, the domain and huma. It decides nothing: what is
+// It imports broker/control, the domain and huma. It decides nothing: what is
 // allowed is the directory's to say. Every path needs an operator's token except
 // the API's own description. Secrets appear in one answer only, the one that made them.
 package adminapi
@@ -19,8 +19,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
-	"github.com/signetd/signet/broker/directory"
-	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // Paths that need no token.
@@ -33,22 +33,22 @@ const maxBody = 64 << 10 // bytes of a request's body
 
 // Config is what Handler serves.
 type Config struct {
-	Directory *directory.Directory
-	Log       *slog.Logger
-	Version   string           // of the broker
-	Now       func() time.Time // nil: time.Now
+	Control *control.Plane
+	Log     *slog.Logger
+	Version string           // of the broker
+	Now     func() time.Time // nil: time.Now
 }
 
 // Handler serves /api/. The error says what Config lacks.
 func Handler(cfg Config) (http.Handler, error) {
-	if cfg.Directory == nil || cfg.Log == nil {
+	if cfg.Control == nil || cfg.Log == nil {
 		return nil, errors.New("adminapi: directory and log are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
 	mux := http.NewServeMux()
-	spec := register(mux, &service{cfg.Directory, cfg})
+	spec := register(mux, &service{cfg.Control, cfg})
 	document, err := json.MarshalIndent(spec, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("adminapi: OpenAPI document: %w", err)

@@ -18,14 +18,14 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
-	"github.com/signetd/signet/broker/directory/directorytest"
+	"github.com/signetd/signet/broker/control/controltest"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.json anew")
 
 // An api is a served API over an empty world.
 type api struct {
-	*directorytest.World
+	*controltest.World
 	server *httptest.Server
 	token  string
 	log    *bytes.Buffer
@@ -35,7 +35,7 @@ func ptr[T any](v T) *T { return &v }
 
 func serve(t *testing.T) *api {
 	t.Helper()
-	w, err := directorytest.New()
+	w, err := controltest.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +45,7 @@ func serve(t *testing.T) *api {
 	}
 	a := &api{World: w, token: secret, log: &bytes.Buffer{}}
 	h, err := adminapi.Handler(adminapi.Config{
-		Directory: w.Directory, Log: slog.New(slog.NewTextHandler(a.log, nil)), Version: "test", Now: w.Clock.Now,
+		Control: w.Plane, Log: slog.New(slog.NewTextHandler(a.log, nil)), Version: "test", Now: w.Clock.Now,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 )
 
 // requestIDHeader names a request in answers and in the log.
@@ -103,8 +103,8 @@ func (g *guard) admit(r *http.Request, c *call) *Problem {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return newProblem(http.StatusUnauthorized, "the Authorization header is not Bearer")
 	}
-	operator, err := g.cfg.Directory.Authenticate(r.Context(), secret)
-	if errors.Is(err, directory.ErrUnauthorized) {
+	operator, err := g.cfg.Control.Authenticate(r.Context(), secret)
+	if errors.Is(err, control.ErrUnauthorized) {
 		return newProblem(http.StatusUnauthorized, "this token is not valid, or no longer")
 	}
 	if err != nil {

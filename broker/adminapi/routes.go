@@ -6,13 +6,13 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 )
 
 // A service holds the handlers.
 type service struct {
-	dir *directory.Directory
+	dir *control.Plane
 	cfg Config
 }
 

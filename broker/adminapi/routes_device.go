@@ -7,7 +7,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -135,7 +135,7 @@ func (s *service) createDevice(ctx context.Context, in *struct {
 	if err != nil {
 		return Device{}, err
 	}
-	d, err := s.dir.CreateDevice(ctx, directory.NewDevice{
+	d, err := s.dir.CreateDevice(ctx, control.NewDevice{
 		ID: id, Key: in.Body.Key, PSK: in.Body.PSK, Pending: in.Body.Pending,
 		Attributes: in.Body.Attributes, Groups: in.Body.Groups,
 	})

@@ -8,7 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -30,7 +30,7 @@ func (s *service) enrolmentRoutes(api huma.API) {
 			if err != nil {
 				return EnrollmentToken{}, err
 			}
-			t, secret, err := s.dir.CreateEnrolToken(ctx, directory.NewEnrolToken{
+			t, secret, err := s.dir.CreateEnrolToken(ctx, control.NewEnrolToken{
 				Pool: pool, Uses: number(in.Body.Uses), Life: life, Groups: in.Body.Groups,
 				Attributes: in.Body.Attributes, Replace: in.Body.Replace, Approve: in.Body.Approve,
 			})
@@ -73,7 +73,7 @@ func (s *service) clientRoutes(api huma.API) {
 		if err != nil {
 			return ClientSettings{}, err
 		}
-		client := directory.NewClient(pool, c.ID)
+		client := control.NewClient(pool, c.ID)
 		client.Flow = c.Flow
 		if len(c.Audiences) != 0 {
 			client.Audiences = c.Audiences
@@ -180,7 +180,7 @@ func (s *service) hookRoutes(api huma.API) {
 				return Hook{}, err
 			}
 			h, secret, err := s.dir.UpdateHook(ctx, pool, in.ID,
-				directory.HookChange{URL: in.Body.URL, Timeout: timeout, NewSecret: in.Body.NewSecret})
+				control.HookChange{URL: in.Body.URL, Timeout: timeout, NewSecret: in.Body.NewSecret})
 			out := wireHook(h)
 			out.Secret = secret
 			return out, err

@@ -18,8 +18,8 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Directory is what authentication reads and counts.
-type Directory interface {
+// Reads is what authentication reads and counts.
+type Reads interface {
 	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
 	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
 	Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error)
@@ -35,9 +35,9 @@ type Opener interface {
 
 // Config is what New needs. Now and Random default to the real ones.
 type Config struct {
-	Directory Directory
-	Secrets   Opener
-	Hooks     Hooks // may be nil: then flows with hooks are refused
+	Reads   Reads
+	Secrets Opener
+	Hooks   Hooks // may be nil: then flows with hooks are refused
 	// SessionKey is the cluster's secret for sealed sessions, at least 32 bytes.
 	SessionKey []byte
 	Now        func() time.Time
@@ -46,7 +46,7 @@ type Config struct {
 
 // An Authenticator runs exchanges. It is safe for concurrent use.
 type Authenticator struct {
-	dir     Directory
+	dir     Reads
 	secrets Opener
 	hooks   Hooks
 	sealer  *sealer
@@ -59,7 +59,7 @@ type Authenticator struct {
 
 // New checks c.
 func New(c Config) (*Authenticator, error) {
-	if c.Directory == nil || c.Secrets == nil {
+	if c.Reads == nil || c.Secrets == nil {
 		return nil, errors.New("auth: directory and secrets are required")
 	}
 	if len(c.SessionKey) < 32 {
@@ -76,7 +76,7 @@ func New(c Config) (*Authenticator, error) {
 		return nil, err
 	}
 	return &Authenticator{
-		dir: c.Directory, secrets: c.Secrets, hooks: c.Hooks, decoys: d, keys: new(keyCache),
+		dir: c.Reads, secrets: c.Secrets, hooks: c.Hooks, decoys: d, keys: new(keyCache),
 		sealer: newSealer(c.SessionKey, c.Random), now: c.Now, random: c.Random,
 	}, nil
 }
@@ -85,7 +85,7 @@ func New(c Config) (*Authenticator, error) {
 // now. Only this package makes one; its zero value proves nothing.
 type Proven struct {
 	exchange   ident.UUID
-	wish       protocol.Wish
+	request    protocol.Request
 	transcript protocol.Transcript
 	device     broker.Device
 	by         broker.Authenticator
@@ -101,8 +101,8 @@ func (p *Proven) Valid() bool { return p != nil && !p.exchange.IsZero() }
 // Exchange is the exchange's id, which succeeds once.
 func (p *Proven) Exchange() ident.UUID { return p.exchange }
 
-// Wish is what the device asked for.
-func (p *Proven) Wish() *protocol.Wish { return &p.wish }
+// Request is what the device asked for.
+func (p *Proven) Request() *protocol.Request { return &p.request }
 
 // Transcript covers all that was said, the last answer included.
 func (p *Proven) Transcript() protocol.Transcript { return p.transcript }
@@ -125,7 +125,7 @@ func (p *Proven) Enrolment() *broker.Enrolment { return p.enrolment }
 // Start opens an authentication. It does not look the device up: an unknown device
 // gets a challenge like anyone else.
 func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol.Challenge, error) {
-	s, err := a.begin(&m.Wish, m)
+	s, err := a.begin(&m.Request, m)
 	if err != nil {
 		return nil, err
 	}
@@ -140,7 +140,7 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 // token, and stands for the key challenge that the client's flow begins with; the
 // flow's other challenges follow.
 func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol.Challenge, error) {
-	s, err := a.begin(&m.Wish, m)
+	s, err := a.begin(&m.Request, m)
 	if err != nil {
 		return nil, err
 	}
@@ -152,12 +152,12 @@ func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol
 	return a.challenge(s, &protocol.ChallengeBody{Kind: protocol.KindEnrol, Issuer: pool.Issuer})
 }
 
-func (a *Authenticator) begin(w *protocol.Wish, m protocol.Message) (*session, error) {
+func (a *Authenticator) begin(w *protocol.Request, m protocol.Message) (*pending, error) {
 	id, err := newID(a.now(), a.random)
 	if err != nil {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}
-	s := &session{Exchange: id, Wish: *w, Call: m.Call()}
+	s := &pending{Exchange: id, Wish: *w, Call: m.Call()}
 	if s.Wish.Client == "" {
 		s.Wish.Client = broker.DefaultClient
 	}
@@ -166,7 +166,7 @@ func (a *Authenticator) begin(w *protocol.Wish, m protocol.Message) (*session, e
 }
 
 // challenge makes the message that asks body, with the session that waits for its answer.
-func (a *Authenticator) challenge(s *session, body *protocol.ChallengeBody) (*protocol.Challenge, error) {
+func (a *Authenticator) challenge(s *pending, body *protocol.ChallengeBody) (*protocol.Challenge, error) {
 	body.Nonce = make([]byte, protocol.ServerNonce)
 	if _, err := io.ReadFull(a.random, body.Nonce); err != nil {
 		return nil, fmt.Errorf("nonce: %w", err)
@@ -204,7 +204,7 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	if err != nil || next != nil {
 		return nil, next, err
 	}
-	p := &Proven{exchange: s.Exchange, wish: s.Wish, transcript: s.Transcript, at: now, call: s.Call}
+	p := &Proven{exchange: s.Exchange, request: s.Wish, transcript: s.Transcript, at: now, call: s.Call}
 	if s.Enrol != nil {
 		return p, nil, a.enrolment(ctx, s, p)
 	}
@@ -219,7 +219,7 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 
 // provedBy refuses a flow that ended without proof of the device's key, one whose
 // key was replaced meanwhile, and a device that may not get anything.
-func provedBy(s *session, d *broker.Device) (*broker.Authenticator, error) {
+func provedBy(s *pending, d *broker.Device) (*broker.Authenticator, error) {
 	if d == nil || s.Prover == nil {
 		return nil, fmt.Errorf("the flow ended without proof of a known device: %w", protocol.CodeDenied)
 	}

@@ -14,7 +14,7 @@ import (
 
 // checkEnrol checks an enrolment's proofs: possession of the new key, and of the
 // enrolment token or, without one, that an operator registered the key before.
-func (a *Authenticator) checkEnrol(ctx context.Context, s *session, m *protocol.Answer) error {
+func (a *Authenticator) checkEnrol(ctx context.Context, s *pending, m *protocol.Answer) error {
 	key, err := token.ParseCOSEKey(s.Enrol.Key)
 	if err != nil {
 		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
@@ -36,7 +36,7 @@ func (a *Authenticator) checkEnrol(ctx context.Context, s *session, m *protocol.
 
 // registered gives the device whose key an operator registered before. That there
 // is no such device, and that it has another key, is one answer: ErrProof.
-func (a *Authenticator) registered(ctx context.Context, s *session, key *token.Key) (*broker.Device, error) {
+func (a *Authenticator) registered(ctx context.Context, s *pending, key *token.Key) (*broker.Device, error) {
 	d, err := a.known(ctx, s)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (a *Authenticator) registered(ctx context.Context, s *session, key *token.K
 
 // admitted checks the proof of the enrolment token. Whether the token has a use
 // left is the store's to say, in the writing transaction.
-func (a *Authenticator) admitted(ctx context.Context, s *session, m *protocol.Answer) error {
+func (a *Authenticator) admitted(ctx context.Context, s *pending, m *protocol.Answer) error {
 	id := hex.EncodeToString(s.Enrol.TokenID)
 	t, err := a.dir.EnrolToken(ctx, s.Wish.Pool, id)
 	if errors.Is(err, broker.ErrNotFound) {
@@ -73,7 +73,7 @@ func (a *Authenticator) admitted(ctx context.Context, s *session, m *protocol.An
 }
 
 // enrolment completes p with what an enrolment, its flow done, will write.
-func (a *Authenticator) enrolment(ctx context.Context, s *session, p *Proven) error {
+func (a *Authenticator) enrolment(ctx context.Context, s *pending, p *Proven) error {
 	key, err := token.ParseCOSEKey(s.Enrol.Key)
 	if err != nil {
 		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
@@ -94,7 +94,7 @@ func (a *Authenticator) enrolment(ctx context.Context, s *session, p *Proven) er
 }
 
 // admission makes the device that an enrolment token brings in.
-func (a *Authenticator) admission(ctx context.Context, s *session, p *Proven) error {
+func (a *Authenticator) admission(ctx context.Context, s *pending, p *Proven) error {
 	id := hex.EncodeToString(s.Enrol.TokenID)
 	t, err := a.dir.EnrolToken(ctx, s.Wish.Pool, id)
 	if err != nil {

@@ -59,7 +59,7 @@ type Created struct {
 }
 
 // next decides what follows: a challenge, or nil when the flow is done.
-func (a *Authenticator) next(ctx context.Context, s *session) (*protocol.Challenge, error) {
+func (a *Authenticator) next(ctx context.Context, s *pending) (*protocol.Challenge, error) {
 	pool, err := a.dir.Pool(ctx, s.Wish.Pool)
 	if err != nil {
 		return nil, fmt.Errorf("pool %s: %w", s.Wish.Pool, deny(err))
@@ -102,7 +102,7 @@ func (a *Authenticator) flow(ctx context.Context, pool *broker.Pool, client stri
 }
 
 // decide gives the next step's challenge name, and its hook if it is custom; "" when done.
-func (a *Authenticator) decide(ctx context.Context, s *session, flow *broker.Flow) (step, hook string, err error) {
+func (a *Authenticator) decide(ctx context.Context, s *pending, flow *broker.Flow) (step, hook string, err error) {
 	if flow.Define == "" {
 		return nextStep(s, flow)
 	}
@@ -132,7 +132,7 @@ func (a *Authenticator) decide(ctx context.Context, s *session, flow *broker.Flo
 
 // nextStep gives the step that follows the results so far. An operator may have
 // changed the flow since the exchange began: then it begins anew.
-func nextStep(s *session, flow *broker.Flow) (step, hook string, err error) {
+func nextStep(s *pending, flow *broker.Flow) (step, hook string, err error) {
 	if s.Enrol != nil && flow.Steps[0] != protocol.KindKey {
 		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrolment answers: %w", flow.Name, protocol.CodeDenied)
 	}
@@ -168,7 +168,7 @@ func challengeName(s string) bool {
 	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
-func (a *Authenticator) create(ctx context.Context, s *session, pool *broker.Pool, name string, body *protocol.ChallengeBody) error {
+func (a *Authenticator) create(ctx context.Context, s *pending, pool *broker.Pool, name string, body *protocol.ChallengeBody) error {
 	h, err := a.hook(ctx, s, name)
 	if err != nil {
 		return err
@@ -191,7 +191,7 @@ func (a *Authenticator) create(ctx context.Context, s *session, pool *broker.Poo
 	return nil
 }
 
-func (a *Authenticator) hook(ctx context.Context, s *session, name string) (broker.Hook, error) {
+func (a *Authenticator) hook(ctx context.Context, s *pending, name string) (broker.Hook, error) {
 	if a.hooks == nil {
 		return broker.Hook{}, fmt.Errorf("hook %s: no hooks are set up: %w", name, protocol.CodeInternal)
 	}
@@ -203,7 +203,7 @@ func (a *Authenticator) hook(ctx context.Context, s *session, name string) (brok
 }
 
 // call tells a hook what it may know; said is all that led to the call.
-func (a *Authenticator) call(ctx context.Context, s *session, phase string, said protocol.Transcript) (HookCall, error) {
+func (a *Authenticator) call(ctx context.Context, s *pending, phase string, said protocol.Transcript) (HookCall, error) {
 	d, err := a.known(ctx, s)
 	if err != nil {
 		return HookCall{}, err
@@ -223,7 +223,7 @@ func (a *Authenticator) call(ctx context.Context, s *session, phase string, said
 }
 
 // known gives the device, nil if there is none.
-func (a *Authenticator) known(ctx context.Context, s *session) (*broker.Device, error) {
+func (a *Authenticator) known(ctx context.Context, s *pending) (*broker.Device, error) {
 	d, err := a.dir.Device(ctx, s.Wish.Device())
 	if errors.Is(err, broker.ErrNotFound) {
 		return nil, nil
@@ -244,7 +244,7 @@ func (a *Authenticator) answerKey(pool *broker.Pool) (*ecdh.PrivateKey, error) {
 
 // check checks the answer to s's challenge and adds its result. A device that is
 // nil is unknown.
-func (a *Authenticator) check(ctx context.Context, s *session, m *protocol.Answer) (*broker.Device, error) {
+func (a *Authenticator) check(ctx context.Context, s *pending, m *protocol.Answer) (*broker.Device, error) {
 	d, err := a.known(ctx, s)
 	if err != nil {
 		return nil, err
@@ -267,7 +267,7 @@ func (a *Authenticator) check(ctx context.Context, s *session, m *protocol.Answe
 // checkCustom asks the hook, after the try is counted: a session can be sent again.
 // A device that waits long repeats its answer; while the first copy is being looked
 // at, the others wait for the same verdict and are no further tries.
-func (a *Authenticator) checkCustom(ctx context.Context, s *session, m *protocol.Answer) error {
+func (a *Authenticator) checkCustom(ctx context.Context, s *pending, m *protocol.Answer) error {
 	said := s.Transcript.Add(m.Bytes())
 	v, err, _ := a.trying.Do(string(s.Exchange[:])+string(said[:]), func() (any, error) {
 		// The others' answer too: it is not for the first caller to call off. Hooks have deadlines.
@@ -282,7 +282,7 @@ func (a *Authenticator) checkCustom(ctx context.Context, s *session, m *protocol
 
 // try counts one try and gives the hook's verdict. Where the flow is a list, a wrong
 // answer is an error; a define hook decides on it itself.
-func (a *Authenticator) try(ctx context.Context, s *session, m *protocol.Answer, said protocol.Transcript) (bool, error) {
+func (a *Authenticator) try(ctx context.Context, s *pending, m *protocol.Answer, said protocol.Transcript) (bool, error) {
 	n, err := a.dir.CountTry(ctx, s.Exchange, time.UnixMilli(s.Issued).Add(2*SessionLife))
 	if err != nil {
 		return false, fmt.Errorf("count try: %w", err)
@@ -329,7 +329,7 @@ func right(results []Result) int {
 	return n
 }
 
-func (a *Authenticator) verify(ctx context.Context, s *session, name, answer string, said protocol.Transcript) (bool, error) {
+func (a *Authenticator) verify(ctx context.Context, s *pending, name, answer string, said protocol.Transcript) (bool, error) {
 	h, err := a.hook(ctx, s, name)
 	if err != nil {
 		return false, err

@@ -24,11 +24,11 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	}
 	var t protocol.Transcript
 	t = t.Add(m.Body)
-	d, err := a.known(ctx, &session{Wish: body.Wish})
+	d, err := a.known(ctx, &pending{Wish: body.Request})
 	if err != nil {
 		return nil, nil, err
 	}
-	by, err := a.checkAny(d, body.Wish.Device(), protocol.ProofInput(protocol.PurposeRefresh, t), m.Proof)
+	by, err := a.checkAny(d, body.Request.Device(), protocol.ProofInput(protocol.PurposeRefresh, t), m.Proof)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -40,7 +40,7 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 		return nil, nil, err
 	}
 	return &Proven{
-		exchange: body.Session, wish: body.Wish, transcript: t, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(),
+		exchange: body.Session, request: body.Request, transcript: t, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(),
 	}, body, nil
 }
 

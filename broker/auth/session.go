@@ -19,10 +19,10 @@ import (
 // SessionLife is how long a challenge may be answered.
 const SessionLife = 3 * time.Minute
 
-// session is what must survive between a challenge and its answer.
-type session struct {
+// pending is what must survive between a challenge and its answer.
+type pending struct {
 	Exchange   ident.UUID          `cbor:"1,keyasint"`
-	Wish       protocol.Wish       `cbor:"2,keyasint"`
+	Wish       protocol.Request    `cbor:"2,keyasint"`
 	Transcript protocol.Transcript `cbor:"3,keyasint"` // up to and with the challenge
 	Issued     int64               `cbor:"4,keyasint"` // Unix milliseconds
 	Kind       string              `cbor:"5,keyasint"` // of the challenge
@@ -91,7 +91,7 @@ func (s *sealer) aead(hour uint32) (cipher.AEAD, error) {
 	return a, nil
 }
 
-func (s *sealer) seal(v *session) ([]byte, error) {
+func (s *sealer) seal(v *pending) ([]byte, error) {
 	plain, err := detcbor.Marshal(v)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (s *sealer) seal(v *session) ([]byte, error) {
 }
 
 // open refuses every session that is not ours or not of the last SessionLife.
-func (s *sealer) open(b []byte, now time.Time) (*session, error) {
+func (s *sealer) open(b []byte, now time.Time) (*pending, error) {
 	if len(b) < hourLen+nonceLen {
 		return nil, fmt.Errorf("session cut short: %w", protocol.CodeDenied)
 	}
@@ -131,7 +131,7 @@ func (s *sealer) open(b []byte, now time.Time) (*session, error) {
 	if err != nil {
 		return nil, fmt.Errorf("session is not ours or was changed: %w", protocol.CodeDenied)
 	}
-	var v session
+	var v pending
 	if err := detcbor.Unmarshal(plain, &v); err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}

@@ -15,7 +15,7 @@ import (
 
 func noon() time.Time { return time.Date(2026, 5, 4, 11, 59, 0, 0, time.UTC) }
 
-func sealed(t testing.TB, s *sealer, change func(*session)) (*session, []byte) {
+func sealed(t testing.TB, s *sealer, change func(*pending)) (*pending, []byte) {
 	t.Helper()
 	pool, err := ident.ParsePool("demo")
 	if err != nil {
@@ -25,8 +25,8 @@ func sealed(t testing.TB, s *sealer, change func(*session)) (*session, []byte) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &session{
-		Exchange: ident.UUID{1}, Wish: protocol.Wish{Pool: pool, Name: name, Client: "default", Nonce: make([]byte, protocol.NonceLen)},
+	v := &pending{
+		Exchange: ident.UUID{1}, Wish: protocol.Request{Pool: pool, Name: name, Client: "default", Nonce: make([]byte, protocol.NonceLen)},
 		Transcript: protocol.Transcript{2}, Issued: noon().UnixMilli(), Kind: "door", Results: []Result{{Name: "key", OK: true}},
 		Private: map[string]string{"answer": "PRIVATE-CANARY"}, Call: protocol.CallID{3}, Meta: "m",
 	}
@@ -92,7 +92,7 @@ func TestNoBitOfASessionCanBeChanged(t *testing.T) {
 // when it is made, with the code for what the device sent too much of.
 func TestSessionsFitTheirField(t *testing.T) {
 	s := newSealer(bytes.Repeat([]byte{7}, 32), rand.Reader)
-	fits := func(v *session) { v.Wish.Metadata = map[string]string{"a": string(bytes.Repeat([]byte{'x'}, 1000))} }
+	fits := func(v *pending) { v.Wish.Metadata = map[string]string{"a": string(bytes.Repeat([]byte{'x'}, 1000))} }
 	if _, raw := sealed(t, s, fits); len(raw) > protocol.MaxSession {
 		t.Errorf("%d bytes", len(raw))
 	}

@@ -73,7 +73,7 @@ func newTimed(t *testing.T, names int) *timed {
 	if _, err := rand.Read(secret); err != nil {
 		t.Fatal(err)
 	}
-	a, err := auth.New(auth.Config{Directory: s.Store, Secrets: noSecrets{}, SessionKey: secret})
+	a, err := auth.New(auth.Config{Reads: s.Store, Secrets: noSecrets{}, SessionKey: secret})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -126,31 +126,31 @@ func (w *timed) work(t *testing.T, raw []byte) (time.Duration, []byte) {
 	return time.Since(began), []byte(err.Error())
 }
 
-// wish is of a call about d.
-func wish(d ident.Device) (protocol.Head, protocol.Wish) {
-	return protocol.Head{ID: protocol.CallID{1}}, protocol.Wish{Pool: d.Pool, Name: d.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: make([]byte, 32)}
+// request is of a call about d.
+func request(d ident.Device) (protocol.Head, protocol.Request) {
+	return protocol.Head{ID: protocol.CallID{1}}, protocol.Request{Pool: d.Pool, Name: d.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: make([]byte, 32)}
 }
 
 // answer makes d's answer by a key that is not its own.
 func (w *timed) answer(t *testing.T, d ident.Device) []byte {
 	t.Helper()
-	head, wish := wish(d)
-	return w.prove(t, &protocol.Start{Head: head, Wish: wish}, protocol.KindKey)
+	head, request := request(d)
+	return w.prove(t, &protocol.Start{Head: head, Request: request}, protocol.KindKey)
 }
 
 // enrolment makes the answer of an enrolment as d by a key that nobody registered,
 // without a token.
 func (w *timed) enrolment(t *testing.T, d ident.Device) []byte {
 	t.Helper()
-	head, wish := wish(d)
-	return w.prove(t, &protocol.Enrol{Head: head, Wish: wish, Key: w.wrong.PublicKey()}, protocol.PurposeEnrol)
+	head, request := request(d)
+	return w.prove(t, &protocol.Enrol{Head: head, Request: request, Key: w.wrong.PublicKey()}, protocol.PurposeEnrol)
 }
 
 // refresh makes a refresh of d's by a key that is not its own.
 func (w *timed) refresh(t *testing.T, d ident.Device) []byte {
 	t.Helper()
-	head, wish := wish(d)
-	body, err := detcbor.Marshal(&protocol.RefreshBody{Wish: wish, Session: ident.UUID{6: 0x70, 8: 0x80}, Handle: make([]byte, 32)})
+	head, request := request(d)
+	body, err := detcbor.Marshal(&protocol.RefreshBody{Request: request, Session: ident.UUID{6: 0x70, 8: 0x80}, Handle: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}

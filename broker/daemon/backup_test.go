@@ -54,7 +54,7 @@ func TestOperatorsOnTheMachine(t *testing.T) {
 			d, stop := s.serve(t)
 			ready(t, d)
 			secret := use(t)
-			if o, err := d.Directory.Authenticate(t.Context(), secret); err != nil || o.Name != "ada" {
+			if o, err := d.Control.Authenticate(t.Context(), secret); err != nil || o.Name != "ada" {
 				t.Errorf("got %v, %v", o.Name, err)
 			}
 			if info, err := os.Stat(filepath.Join(s.cfg.Data, "control.sock")); err != nil || info.Mode().Perm() != 0o600 {
@@ -95,7 +95,7 @@ func TestBackupAndRestore(t *testing.T) {
 	s, out := newSite(t), t.TempDir()
 	d, stop := s.serve(t)
 	ready(t, d)
-	if _, _, err := d.Directory.CreateOperator(t.Context(), "ada", time.Hour); err != nil {
+	if _, _, err := d.Control.CreateOperator(t.Context(), "ada", time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	running, stopped := filepath.Join(out, "running.tar"), filepath.Join(out, "stopped.tar")
@@ -105,7 +105,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := daemon.Backup(t.Context(), s.cfg, running); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("over a file: got %v", err)
 	}
-	if _, _, err := d.Directory.CreateOperator(t.Context(), "bob", time.Hour); err != nil {
+	if _, _, err := d.Control.CreateOperator(t.Context(), "bob", time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if err := stop(); err != nil {

@@ -18,7 +18,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 )
 
 // controlSocket is where a running signetd serves its own user: a consistent copy
@@ -89,7 +89,7 @@ func (d *Daemon) controlHandler() http.Handler {
 		_ = json.NewEncoder(w).Encode(v) // who asked went away
 	}
 	mux.HandleFunc("GET /operators", func(w http.ResponseWriter, r *http.Request) {
-		all, err := listOperators(r.Context(), d.Directory)
+		all, err := listOperators(r.Context(), d.Control)
 		answer(w, all, err)
 	})
 	mux.HandleFunc("POST /operators", func(w http.ResponseWriter, r *http.Request) {
@@ -98,12 +98,12 @@ func (d *Daemon) controlHandler() http.Handler {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		made, err := createOperator(r.Context(), d.Directory, n)
+		made, err := createOperator(r.Context(), d.Control, n)
 		d.log.InfoContext(r.Context(), "operator made on this machine", "operator", n.Name, "err", err)
 		answer(w, made, err)
 	})
 	mux.HandleFunc("DELETE /operators/{name}", func(w http.ResponseWriter, r *http.Request) {
-		err := d.Directory.DeleteOperator(r.Context(), r.PathValue("name"))
+		err := d.Control.DeleteOperator(r.Context(), r.PathValue("name"))
 		d.log.InfoContext(r.Context(), "operator deleted on this machine", "operator", r.PathValue("name"), "err", err)
 		answer(w, struct{}{}, err)
 	})
@@ -149,7 +149,7 @@ func askRunning(ctx context.Context, cfg Config, method, path string, body any) 
 
 // locally does something with a directory: through the signetd that runs or, if
 // none does, by opening the data folder for as long as it takes.
-func locally[T any](ctx context.Context, cfg Config, method, path string, body any, do func(*directory.Directory) (T, error)) (out T, err error) {
+func locally[T any](ctx context.Context, cfg Config, method, path string, body any, do func(*control.Plane) (T, error)) (out T, err error) {
 	resp, err := askRunning(ctx, cfg, method, path, body)
 	if err == nil {
 		defer resp.Body.Close()
@@ -166,21 +166,21 @@ func locally[T any](ctx context.Context, cfg Config, method, path string, body a
 	if err != nil {
 		return out, err
 	}
-	out, err = do(d.Directory)
+	out, err = do(d.Control)
 	return out, errors.Join(err, d.Close())
 }
 
 // CreateOperator makes an operator on the broker's own machine, where the right to
 // read the data folder is right enough. The answer has its token, once.
 func CreateOperator(ctx context.Context, cfg Config, n adminapi.NewOperator) (adminapi.Operator, error) {
-	return locally(ctx, cfg, http.MethodPost, "/operators", n, func(dir *directory.Directory) (adminapi.Operator, error) {
+	return locally(ctx, cfg, http.MethodPost, "/operators", n, func(dir *control.Plane) (adminapi.Operator, error) {
 		return createOperator(ctx, dir, n)
 	})
 }
 
 // Operators lists operators on the broker's own machine.
 func Operators(ctx context.Context, cfg Config) ([]adminapi.Operator, error) {
-	return locally(ctx, cfg, http.MethodGet, "/operators", nil, func(dir *directory.Directory) ([]adminapi.Operator, error) {
+	return locally(ctx, cfg, http.MethodGet, "/operators", nil, func(dir *control.Plane) ([]adminapi.Operator, error) {
 		return listOperators(ctx, dir)
 	})
 }
@@ -190,13 +190,13 @@ func DeleteOperator(ctx context.Context, cfg Config, name string) error {
 	if err := broker.CheckLabel("operator", name); err != nil {
 		return err
 	}
-	_, err := locally(ctx, cfg, http.MethodDelete, "/operators/"+name, nil, func(dir *directory.Directory) (struct{}, error) {
+	_, err := locally(ctx, cfg, http.MethodDelete, "/operators/"+name, nil, func(dir *control.Plane) (struct{}, error) {
 		return struct{}{}, dir.DeleteOperator(ctx, name)
 	})
 	return err
 }
 
-func createOperator(ctx context.Context, dir *directory.Directory, n adminapi.NewOperator) (adminapi.Operator, error) {
+func createOperator(ctx context.Context, dir *control.Plane, n adminapi.NewOperator) (adminapi.Operator, error) {
 	var life time.Duration
 	if n.Expires != nil {
 		if life = time.Duration(*n.Expires); life == 0 {
@@ -207,7 +207,7 @@ func createOperator(ctx context.Context, dir *directory.Directory, n adminapi.Ne
 	return adminapi.Operator{Name: o.Name, Token: secret, Expires: o.Expires, Created: o.Created}, err
 }
 
-func listOperators(ctx context.Context, dir *directory.Directory) ([]adminapi.Operator, error) {
+func listOperators(ctx context.Context, dir *control.Plane) ([]adminapi.Operator, error) {
 	all, err := dir.ListOperators(ctx)
 	out := make([]adminapi.Operator, 0, len(all))
 	for _, o := range all {

@@ -26,11 +26,12 @@ import (
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/hook"
 	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
@@ -55,14 +56,14 @@ const (
 
 // A Daemon is a broker that is put together and listens. Run serves.
 type Daemon struct {
-	Directory *directory.Directory
-	Addrs     Addrs
+	Control *control.Plane
+	Addrs   Addrs
 
 	cfg    Config
 	log    *slog.Logger
 	store  *boltstore.Store
 	hooks  *hook.Caller
-	keys   *mint.Keys
+	keys   *keyring.Keys
 	mqtt   *mqttd.Server
 	mqttLn net.Listener
 	https  *http.Server
@@ -169,9 +170,9 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 	if err != nil {
 		return err
 	}
-	d.keys = mint.NewKeys(d.store, kek, time.Now)
+	d.keys = keyring.New(d.store, kek, time.Now)
 	d.hooks = hook.New(d.store, kek, d.cfg.Hooks.Allow, time.Now)
-	authenticator, err := auth.New(auth.Config{Directory: d.store, Secrets: kek, Hooks: d.hooks, SessionKey: sessionKey})
+	authenticator, err := auth.New(auth.Config{Reads: d.store, Secrets: kek, Hooks: d.hooks, SessionKey: sessionKey})
 	if err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 		return err
 	}
 	d.mqtt = server
-	d.Directory, err = directory.New(directory.Config{
+	d.Control, err = control.New(control.Config{
 		Store: d.store, Sealer: kek, Notifier: front, Issuer: d.cfg.Issuer, HookTargets: target.New(d.cfg.Hooks.Allow),
 		KeysChanged: d.keys.Forget,
 	})
@@ -213,7 +214,7 @@ func (d *Daemon) clusterSecret(ctx context.Context, kek *atrest.Key, name string
 }
 
 func (d *Daemon) serveHTTP(certs Certificates) error {
-	api, err := adminapi.Handler(adminapi.Config{Directory: d.Directory, Log: d.log, Version: d.cfg.Version})
+	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version})
 	if err != nil {
 		return err
 	}

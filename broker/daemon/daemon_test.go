@@ -172,7 +172,7 @@ func TestServesAndEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := d.Directory.CreatePool(t.Context(), pool)
+	p, err := d.Control.CreatePool(t.Context(), pool)
 	if err != nil || p.Issuer != d.Issuer()+"/pools/demo" {
 		t.Fatalf("got %s, %v", p.Issuer, err)
 	}
@@ -232,7 +232,7 @@ func TestEndsInSpiteOfIdlers(t *testing.T) {
 func TestStartsAgain(t *testing.T) {
 	s := newSite(t)
 	d, stop := s.serve(t)
-	_, secret, err := d.Directory.CreateOperator(t.Context(), "ada", time.Hour)
+	_, secret, err := d.Control.CreateOperator(t.Context(), "ada", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +240,7 @@ func TestStartsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Directory.CreatePool(t.Context(), pool); err != nil {
+	if _, err := d.Control.CreatePool(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
 	if err := stop(); err != nil {
@@ -257,7 +257,7 @@ func TestStartsAgain(t *testing.T) {
 	}
 	s.cfg.Issuer = "https://moved.example"
 	d, _ = s.serve(t)
-	if o, err := d.Directory.Authenticate(t.Context(), secret); err != nil || o.Name != "ada" {
+	if o, err := d.Control.Authenticate(t.Context(), secret); err != nil || o.Name != "ada" {
 		t.Errorf("got %v, %v", o.Name, err)
 	}
 	if !strings.Contains(s.log.String(), "under another issuer") || !strings.Contains(s.log.String(), "https://moved.example") {

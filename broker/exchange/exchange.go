@@ -40,7 +40,7 @@ type Caller struct {
 
 // speaks reports whether the connection is the one on which the device says it
 // said w. Otherwise someone else passes w on: a broker in between, or a thief.
-func (c Caller) speaks(w *protocol.Wish) bool {
+func (c Caller) speaks(w *protocol.Request) bool {
 	return len(c.Channel) == protocol.ChannelLen && subtle.ConstantTimeCompare(c.Channel, w.Channel) == 1
 }
 
@@ -117,13 +117,13 @@ func (r *Responder) undecodable(ctx context.Context, from Caller, err error) Rep
 func (r *Responder) respond(ctx context.Context, from Caller, m protocol.Message) (protocol.Message, *Admission, error) {
 	switch m := m.(type) {
 	case *protocol.Start:
-		if err := mayOpen(from, &m.Wish); err != nil {
+		if err := mayOpen(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
 		c, err := r.auth.Start(ctx, m)
 		return c, nil, err
 	case *protocol.Enrol:
-		if err := mayOpen(from, &m.Wish); err != nil {
+		if err := mayOpen(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
 		c, err := r.auth.Enrol(ctx, m)
@@ -137,7 +137,7 @@ func (r *Responder) respond(ctx context.Context, from Caller, m protocol.Message
 }
 
 // mayOpen refuses an unsealed grant to whoever might be listening in between.
-func mayOpen(from Caller, w *protocol.Wish) error {
+func mayOpen(from Caller, w *protocol.Request) error {
 	if w.SealTo == nil && !from.speaks(w) {
 		return fmt.Errorf("unsealed grant asked for on another connection than the device's own: %w", protocol.CodeDenied)
 	}
@@ -152,7 +152,7 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 	if next != nil {
 		return next, nil, nil
 	}
-	if err := mayOpen(from, p.Wish()); err != nil {
+	if err := mayOpen(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
 	minted, err := r.mint.Login(ctx, p)
@@ -211,7 +211,7 @@ func (r *Responder) refresh(ctx context.Context, from Caller, m *protocol.Refres
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := mayOpen(from, p.Wish()); err != nil {
+	if err := mayOpen(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
 	client, err := r.store.Client(ctx, body.Pool, body.Client)
@@ -248,14 +248,14 @@ func deliver(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message
 		return nil, nil, fmt.Errorf("grant: %w", err)
 	}
 	g := &protocol.Grant{Head: protocol.Head{ID: p.Call()}}
-	if to := p.Wish().SealTo; to == nil {
+	if to := p.Request().SealTo; to == nil {
 		g.Open = body
 	} else if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
 		return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
 	}
 	return g, &Admission{
 		Device: p.Device().ID, Subject: minted.Session.Subject, Began: minted.Session.Created, Expires: minted.Expires,
-		Here: from.speaks(p.Wish()),
+		Here: from.speaks(p.Request()),
 	}, nil
 }
 

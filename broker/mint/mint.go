@@ -20,6 +20,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -34,7 +35,7 @@ type Clients interface {
 // Config is what New needs. Random defaults to the system's.
 type Config struct {
 	Clients Clients
-	Keys    *Keys
+	Keys    *keyring.Keys
 	// RefreshKey is the cluster's secret that refresh tokens are derived from, at least 32 bytes.
 	RefreshKey []byte
 	Random     io.Reader
@@ -43,7 +44,7 @@ type Config struct {
 // A Minter mints. It is safe for concurrent use.
 type Minter struct {
 	clients Clients
-	keys    *Keys
+	keys    *keyring.Keys
 	refresh []byte
 	random  io.Reader
 }
@@ -103,15 +104,15 @@ func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session
 }
 
 func (m *Minter) client(ctx context.Context, p *auth.Proven) (broker.Client, error) {
-	c, err := m.clients.Client(ctx, p.Wish().Pool, p.Wish().Client)
+	c, err := m.clients.Client(ctx, p.Request().Pool, p.Request().Client)
 	if errors.Is(err, broker.ErrNotFound) {
-		return c, fmt.Errorf("client %q: %w: %w", p.Wish().Client, err, protocol.CodeDenied)
+		return c, fmt.Errorf("client %q: %w: %w", p.Request().Client, err, protocol.CodeDenied)
 	}
 	return c, err
 }
 
 func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Client, s broker.Session) (*Minted, error) {
-	ring, err := m.keys.Ring(ctx, p.Wish().Pool)
+	ring, err := m.keys.Ring(ctx, p.Request().Pool)
 	if err != nil {
 		return nil, err
 	}
@@ -133,7 +134,7 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 		Subject: p.Device().Subject, Issuer: ring.Issuer,
 		Publish: filters(own.Publish), Subscribe: filters(own.Subscribe),
 	}
-	if p.Wish().Format == protocol.FormatJWT {
+	if p.Request().Format == protocol.FormatJWT {
 		text, err := signIDJWT(p, claims, ring.Signer)
 		if err != nil {
 			return nil, fmt.Errorf("ID token: %w", err)
@@ -144,17 +145,17 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 		body.Refresh = m.refreshToken(s.ID, s.Generation)
 		body.Refreshes = uint32(s.Expires.Sub(p.At()) / time.Second)
 	}
-	if !slices.Equal(p.Wish().Statement, ring.StatementID) {
+	if !slices.Equal(p.Request().Statement, ring.StatementID) {
 		body.Statement = ring.Statement
 	}
-	if p.Enrolment() != nil || p.Wish().Statement == nil { // it may know nothing of the pool yet
+	if p.Enrolment() != nil || p.Request().Statement == nil { // it may know nothing of the pool yet
 		body.Statement, body.Anchor = ring.Statement, ring.Anchor
 	}
 	return &Minted{Body: body, Session: s, Expires: claims.Expires}, nil
 }
 
-func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *Ring, s broker.Session) (*token.Claims, error) {
-	w, d := p.Wish(), p.Device()
+func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *keyring.Ring, s broker.Session) (*token.Claims, error) {
+	w, d := p.Request(), p.Device()
 	audience := w.Audience
 	if audience == "" {
 		audience = w.Pool.String()
@@ -179,7 +180,7 @@ func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *Ring, s bro
 // has sessions that ended less than the longest life ago, a reader could not tell
 // whether it is one of theirs: then the session goes with it (22 bytes).
 func signAccess(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
-	if p.Wish().Format == protocol.FormatJWT {
+	if p.Request().Format == protocol.FormatJWT {
 		text, err := token.SignJWT(token.Access, c, s)
 		return []byte(text), err
 	}
@@ -198,7 +199,7 @@ func signAccess(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error
 // device's own nonce. Its audience is the client (OpenID Connect Core, 2).
 func signID(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
 	return token.SignCWT(token.ID, &token.Claims{
-		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, Expires: c.Expires, Nonce: p.Wish().Nonce,
+		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, Expires: c.Expires, Nonce: p.Request().Nonce,
 	}, s)
 }
 
@@ -206,7 +207,7 @@ func signID(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
 // which the CWT need not tell the device itself.
 func signIDJWT(p *auth.Proven, c *token.Claims, s *token.Signer) (string, error) {
 	return token.SignJWT(token.ID, &token.Claims{
-		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, NotBefore: c.NotBefore, Expires: c.Expires, Nonce: p.Wish().Nonce,
+		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, NotBefore: c.NotBefore, Expires: c.Expires, Nonce: p.Request().Nonce,
 		ID: c.ID, AuthTime: c.AuthTime, OriginID: c.OriginID, Device: c.Device, Groups: c.Groups,
 	}, s)
 }

@@ -9,15 +9,16 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
-	"github.com/signetd/signet/broker/directory/directorytest"
+	"github.com/signetd/signet/broker/control/controltest"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
 
-func demo(t *testing.T) (*directorytest.World, ident.Pool) {
+func demo(t *testing.T) (*controltest.World, ident.Pool) {
 	t.Helper()
-	w, err := directorytest.New()
+	w, err := controltest.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,7 +35,7 @@ func demo(t *testing.T) (*directorytest.World, ident.Pool) {
 // TestNothingWithoutEvidence: what auth did not make brings no token.
 func TestNothingWithoutEvidence(t *testing.T) {
 	w, _ := demo(t)
-	m, err := mint.New(mint.Config{Clients: w.Store, Keys: mint.NewKeys(w.Store, w.Sealer, w.Clock.Now), RefreshKey: make([]byte, 32)})
+	m, err := mint.New(mint.Config{Clients: w.Store, Keys: keyring.New(w.Store, w.Sealer, w.Clock.Now), RefreshKey: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,7 +47,7 @@ func TestNothingWithoutEvidence(t *testing.T) {
 			t.Errorf("refresh: %v, %v", got, err)
 		}
 	}
-	if _, err := mint.New(mint.Config{Clients: w.Store, Keys: mint.NewKeys(w.Store, w.Sealer, nil), RefreshKey: make([]byte, 31)}); err == nil {
+	if _, err := mint.New(mint.Config{Clients: w.Store, Keys: keyring.New(w.Store, w.Sealer, nil), RefreshKey: make([]byte, 31)}); err == nil {
 		t.Error("a refresh key of 31 bytes was taken")
 	}
 }
@@ -88,14 +89,14 @@ func TestSigningKeysAreSealed(t *testing.T) {
 			}
 		}
 	}
-	if r, err := mint.NewKeys(w.Store, sealed{}, w.Clock.Now).Ring(t.Context(), p); err == nil {
+	if r, err := keyring.New(w.Store, sealed{}, w.Clock.Now).Ring(t.Context(), p); err == nil {
 		t.Errorf("a ring without the sealing key: %+v", r)
 	}
 }
 
 // counting counts how often keys are listed.
 type counting struct {
-	*directorytest.Store
+	*controltest.Store
 	listed int
 	err    error
 }
@@ -113,8 +114,8 @@ func (c *counting) ListSigningKeys(ctx context.Context, p ident.Pool) ([]broker.
 func TestRings(t *testing.T) {
 	w, p := demo(t)
 	store := &counting{Store: w.Store}
-	keys := mint.NewKeys(store, w.Sealer, w.Clock.Now)
-	ring := func() *mint.Ring {
+	keys := keyring.New(store, w.Sealer, w.Clock.Now)
+	ring := func() *keyring.Ring {
 		t.Helper()
 		r, err := keys.Ring(t.Context(), p)
 		if err != nil {
@@ -161,7 +162,7 @@ func TestRings(t *testing.T) {
 	}
 }
 
-func ringFails(t *testing.T, keys *mint.Keys, p ident.Pool) error {
+func ringFails(t *testing.T, keys *keyring.Keys, p ident.Pool) error {
 	t.Helper()
 	_, err := keys.Ring(t.Context(), p)
 	for errors.Unwrap(err) != nil {

@@ -13,7 +13,7 @@ import (
 // withGenerousGate grants anonymous clients everything, which must have no effect.
 func withGenerousGate(_ *Config, fx *fixture) {
 	all := filters(fx.t, "#", "signet/#", "$SYS/#")
-	fx.gate.anonymous.Grant = topic.Grant{Publish: all, Subscribe: all, Retain: true}
+	fx.gate.anonymous.Grant = topic.Permissions{Publish: all, Subscribe: all, Retain: true}
 }
 
 // What an unauthenticated connection may do: publish its rq, subscribe its rs
@@ -100,7 +100,7 @@ func TestAnonymousMayPublish(t *testing.T) {
 // their grant says.
 func TestReservedTopics(t *testing.T) {
 	f := start(t, nil)
-	f.gate.grants[device(t, "p:n")] = topic.Grant{Publish: filters(t, "#", "signet/#"), Subscribe: filters(t, "#", "signet/#", "$SYS/#"), Retain: true}
+	f.gate.grants[device(t, "p:n")] = topic.Permissions{Publish: filters(t, "#", "signet/#"), Subscribe: filters(t, "#", "signet/#", "$SYS/#"), Retain: true}
 	spy := f.mustConnect(as("p:n", 5)).mustSubscribe("#", "+/+/+/+", "$share/g/#")
 	for _, filter := range []string{"signet/#", "signet/v1/" + anonA + "/rs", "signet/v1/" + anonA + "/rq", "signet/v1/p:n/rq", "signet/v1/p:n/2/rs", "$share/g/signet/v1/p:n/rs"} {
 		if code := spy.subscribe(filter); code != 0x87 {
@@ -223,14 +223,14 @@ func TestConnectCodes(t *testing.T) {
 
 type busyGate struct{ Gate }
 
-func (g busyGate) Admit(ctx context.Context, c Connect) (Session, error) {
+func (g busyGate) Admit(ctx context.Context, c Connect) (Standing, error) {
 	if c.UserName == "p:busy" {
-		return Session{}, fmt.Errorf("the store: %w", ErrBusy)
+		return Standing{}, fmt.Errorf("the store: %w", ErrBusy)
 	}
 	return g.Gate.Admit(ctx, c)
 }
 
-func grantAll(t *testing.T) topic.Grant {
+func grantAll(t *testing.T) topic.Permissions {
 	t.Helper()
-	return topic.Grant{Publish: filters(t, "#"), Subscribe: filters(t, "#")}
+	return topic.Permissions{Publish: filters(t, "#"), Subscribe: filters(t, "#")}
 }

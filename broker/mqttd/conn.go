@@ -41,9 +41,9 @@ type conn struct {
 	naming sync.Once // for name
 	name   []byte    // of the TLS connection, see channel
 
-	session atomic.Pointer[Session] // nil until admitted; changed by Upgrade
-	pushes  atomic.Int32            // messages of ours on their way to it
-	pushed  chan struct{}           // signalled when pushes falls to zero
+	session atomic.Pointer[Standing] // nil until admitted; changed by Upgrade
+	pushes  atomic.Int32             // messages of ours on their way to it
+	pushed  chan struct{}            // signalled when pushes falls to zero
 
 	writing   sync.Mutex // guards connected: no DISCONNECT comes before a CONNACK or a CONNACK after the end
 	connected bool       // its CONNACK is out

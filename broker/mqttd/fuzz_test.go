@@ -51,7 +51,7 @@ func FuzzConn(f *testing.F) {
 			f.Add(byte(i), b)
 		}
 	}
-	all := topic.Grant{Retain: true}
+	all := topic.Permissions{Retain: true}
 	for _, s := range []string{"devices/#", "#", "$SYS/#"} {
 		one, err := topic.ParseFilter(s)
 		if err != nil {
@@ -65,7 +65,7 @@ func FuzzConn(f *testing.F) {
 	}
 	logs := &logBuffer{}
 	s, err := New(Config{
-		Gate:    &testGate{grants: map[ident.Device]topic.Grant{r: all}, expires: map[ident.Device]time.Time{}},
+		Gate:    &testGate{grants: map[ident.Device]topic.Permissions{r: all}, expires: map[ident.Device]time.Time{}},
 		Respond: func(_ context.Context, q Request) ([]byte, func()) { return q.Payload, nil },
 		Log:     slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelError})),
 	})

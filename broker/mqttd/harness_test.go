@@ -40,14 +40,14 @@ var (
 // name a client is anonymous.
 type testGate struct {
 	mu        sync.Mutex
-	grants    map[ident.Device]topic.Grant
+	grants    map[ident.Device]topic.Permissions
 	expires   map[ident.Device]time.Time
 	hold      chan struct{} // closed to let Admit go on, when not nil
 	held      chan struct{}
-	anonymous Session
+	anonymous Standing
 }
 
-func (g *testGate) Admit(ctx context.Context, c Connect) (Session, error) {
+func (g *testGate) Admit(ctx context.Context, c Connect) (Standing, error) {
 	g.mu.Lock()
 	hold := g.hold
 	g.mu.Unlock()
@@ -61,7 +61,7 @@ func (g *testGate) Admit(ctx context.Context, c Connect) (Session, error) {
 	name, _, _ := strings.Cut(c.UserName, "/")
 	d, err := ident.ParseDevice(name)
 	if err != nil || string(c.Password) != "token-"+d.String() {
-		return Session{}, errors.New("no such token")
+		return Standing{}, errors.New("no such token")
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -69,7 +69,7 @@ func (g *testGate) Admit(ctx context.Context, c Connect) (Session, error) {
 	if !ok {
 		grant = topic.DefaultGrant(d)
 	}
-	return Session{Device: d, Grant: grant, Expires: g.expires[d]}, nil
+	return Standing{Device: d, Grant: grant, Expires: g.expires[d]}, nil
 }
 
 // A server under test with its address.
@@ -105,7 +105,7 @@ func start(t *testing.T, change func(*Config, *fixture)) *fixture {
 
 func startOn(t *testing.T, change func(*Config, *fixture), wrap func(net.Listener) net.Listener) *fixture {
 	t.Helper()
-	f := &fixture{t: t, gate: &testGate{grants: map[ident.Device]topic.Grant{}, expires: map[ident.Device]time.Time{}}, logs: &logBuffer{}}
+	f := &fixture{t: t, gate: &testGate{grants: map[ident.Device]topic.Permissions{}, expires: map[ident.Device]time.Time{}}, logs: &logBuffer{}}
 	cfg := Config{
 		Gate: f.gate,
 		Respond: func(_ context.Context, q Request) ([]byte, func()) {

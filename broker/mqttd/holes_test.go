@@ -141,7 +141,7 @@ func (p panicky) Handle(ctx context.Context, r slog.Record) error {
 
 type panickyGate struct{ Gate }
 
-func (g panickyGate) Admit(ctx context.Context, c Connect) (Session, error) {
+func (g panickyGate) Admit(ctx context.Context, c Connect) (Standing, error) {
 	if c.UserName == "p:panic" {
 		panic("as asked")
 	}
@@ -169,7 +169,7 @@ func TestWillIsChecked(t *testing.T) {
 	}
 	// The protocol's own topics take no will, whatever the grant says.
 	f.gate.mu.Lock()
-	f.gate.grants[device(t, "p:g")] = topic.Grant{Publish: filters(t, "#", "signet/#"), Retain: true}
+	f.gate.grants[device(t, "p:g")] = topic.Permissions{Publish: filters(t, "#", "signet/#"), Retain: true}
 	f.gate.mu.Unlock()
 	for will, want := range map[string]byte{"signet/v1/p:g/rq": 0x87, "signet/v1/p:m/rs": 0x87, "signet/x": 0x87, "devices/p/m/gone": 0} {
 		p := as("p:g", 5)
@@ -194,7 +194,7 @@ func TestWillIsCheckedAgain(t *testing.T) {
 	p := as("p:n", 5)
 	p.will = "devices/p/n/gone"
 	c := f.mustConnect(p)
-	if err := f.Upgrade("p:n", Session{Device: device(t, "p:n")}); err != nil {
+	if err := f.Upgrade("p:n", Standing{Device: device(t, "p:n")}); err != nil {
 		t.Fatal(err)
 	}
 	c.nc.Close()
@@ -206,7 +206,7 @@ func TestWillIsCheckedAgain(t *testing.T) {
 func (f *fixture) watch(d, filter string) *raw {
 	f.t.Helper()
 	f.gate.mu.Lock()
-	f.gate.grants[device(f.t, d)] = topic.Grant{Subscribe: filters(f.t, filter)}
+	f.gate.grants[device(f.t, d)] = topic.Permissions{Subscribe: filters(f.t, filter)}
 	f.gate.mu.Unlock()
 	return f.mustConnect(as(d, 5)).mustSubscribe(filter)
 }
@@ -315,7 +315,7 @@ func TestUserNameIsTheDevices(t *testing.T) {
 
 type passwordGate struct{ Gate }
 
-func (g passwordGate) Admit(ctx context.Context, c Connect) (Session, error) {
+func (g passwordGate) Admit(ctx context.Context, c Connect) (Standing, error) {
 	c.UserName = strings.TrimPrefix(string(c.Password), "token-")
 	return g.Gate.Admit(ctx, c)
 }
@@ -365,7 +365,7 @@ func TestSharedFiltersAreStripped(t *testing.T) {
 // A literal filter of mochi's own ledger matches what is below it; ours doesn't.
 func TestLiteralGrant(t *testing.T) {
 	f := start(t, nil)
-	f.gate.grants[device(t, "p:n")] = topic.Grant{Publish: filters(t, "allowed"), Subscribe: filters(t, "allowed")}
+	f.gate.grants[device(t, "p:n")] = topic.Permissions{Publish: filters(t, "allowed"), Subscribe: filters(t, "allowed")}
 	c := f.mustConnect(as("p:n", 5))
 	if c.subscribe("allowed") != 0 || c.subscribe("allowed/secret") != 0x87 || c.subscribe("allowed/#") != 0x87 {
 		t.Error("a literal grant is not literal")

@@ -127,7 +127,7 @@ func (s *Server) admit(ctx context.Context, c *conn, cl *mqtt.Client, pk packets
 
 // identify holds the client id and the user name to the session's device. An
 // authenticated client without a client id is given one of its device's.
-func (c *conn) identify(cl *mqtt.Client, pk packets.Packet, sess Session) error {
+func (c *conn) identify(cl *mqtt.Client, pk packets.Packet, sess Standing) error {
 	name := pk.Connect.ClientIdentifier
 	if name == "" && !sess.Device.IsZero() {
 		var b [8]byte
@@ -153,7 +153,7 @@ func (c *conn) identify(cl *mqtt.Client, pk packets.Packet, sess Session) error 
 
 // mayLeave is the only permission for a last will, asked when it is left and
 // again when it is sent. mochi asks for none.
-func mayLeave(w mqtt.Will, sess Session) bool {
+func mayLeave(w mqtt.Will, sess Standing) bool {
 	n, err := topic.ParseName(w.TopicName)
 	if err != nil || sess.Device.IsZero() || topic.IsReserved(n.Filter()) || w.Retain {
 		return false

@@ -91,7 +91,7 @@ func TestWillIsSent(t *testing.T) {
 }
 
 // over is a Judge that gives up every session.
-func over(s Session) (Session, bool) { return s, false }
+func over(s Standing) (Standing, bool) { return s, false }
 
 // M5 with messages in flight: a stranger doesn't get at them, and whoever takes
 // over with the device's own token begins anew.
@@ -155,14 +155,14 @@ func TestTakeoverLoop(t *testing.T) {
 func TestGrantShrinks(t *testing.T) {
 	f := start(t, nil)
 	d := device(t, "p:n")
-	f.gate.grants[d] = topic.Grant{Subscribe: filters(t, "devices/#")}
+	f.gate.grants[d] = topic.Permissions{Subscribe: filters(t, "devices/#")}
 	reader := f.mustConnect(as("p:n", 5))
 	reader.send(packet(0x82, []byte{0, 7, 0}, str("devices/#"), []byte{1}, str("$share/g/devices/p/m/#"), []byte{0}))
 	reader.next()
 	from := f.mustConnect(as("p:m", 5))
 	from.publish(0, "devices/p/m/x", "before")
 	reader.message()
-	ended := f.Review(d, func(s Session) (Session, bool) { s.Grant = topic.DefaultGrant(s.Device); return s, true }, ReasonAdministrative, nil)
+	ended := f.Review(d, func(s Standing) (Standing, bool) { s.Grant = topic.DefaultGrant(s.Device); return s, true }, ReasonAdministrative, nil)
 	if ended != 0 {
 		t.Errorf("%d connections were ended", ended)
 	}

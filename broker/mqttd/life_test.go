@@ -65,7 +65,7 @@ func TestEndAfterPush(t *testing.T) {
 			t.Errorf("still allowed (write %v)", write)
 		}
 	}
-	if err := f.Upgrade("p:n", Session{Device: device(t, "p:n")}); !errors.Is(err, ErrNotConnected) {
+	if err := f.Upgrade("p:n", Standing{Device: device(t, "p:n")}); !errors.Is(err, ErrNotConnected) {
 		t.Errorf("upgrade after the end: %v", err)
 	}
 	time.Sleep(hangUpGrace / 10) // a chance to do it wrongly
@@ -129,7 +129,7 @@ func TestEndDuringUpgrade(t *testing.T) {
 		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
 			d := device(t, "p:n")
 			fx.End(d, ReasonAdministrative)
-			return []byte("granted"), func() { upgraded <- fx.Upgrade(q.ClientID, Session{Device: d}) }
+			return []byte("granted"), func() { upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d}) }
 		}
 	})
 	c := f.mustConnect(connectPacket{version: 5, id: anonA})
@@ -170,7 +170,7 @@ func TestAnonymousExpiry(t *testing.T) {
 	c := f.mustConnect(connectPacket{version: 5, id: anonA})
 	upgraded := f.mustConnect(connectPacket{version: 5, id: anonB})
 	d := device(t, "p:n")
-	if err := f.Upgrade(anonB, Session{Device: d, Grant: topic.DefaultGrant(d)}); err != nil {
+	if err := f.Upgrade(anonB, Standing{Device: d, Grant: topic.DefaultGrant(d)}); err != nil {
 		t.Fatal(err)
 	}
 	c.ended(ReasonExpired)
@@ -184,7 +184,7 @@ func TestUpgrade(t *testing.T) {
 	f = start(t, func(c *Config, fx *fixture) {
 		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
 			named <- q.Channel
-			return []byte("granted"), func() { upgraded <- fx.Upgrade(q.ClientID, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
+			return []byte("granted"), func() { upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d, Grant: topic.DefaultGrant(d)}) }
 		}
 	})
 	own := "signet/v1/" + anonA
@@ -237,13 +237,13 @@ func (f *fixture) isNowTheDevices(c *raw, d ident.Device) {
 	if _, code := f.connect(connectPacket{version: 5, id: anonA}); code != 0x85 {
 		t.Errorf("taking over an upgraded connection: code %#x, want 0x85", code)
 	}
-	if err := f.Upgrade(anonA, Session{Device: device(t, "p:m")}); !errors.Is(err, ErrOtherDevice) {
+	if err := f.Upgrade(anonA, Standing{Device: device(t, "p:m")}); !errors.Is(err, ErrOtherDevice) {
 		t.Errorf("upgrade to another device: %v", err)
 	}
-	if err := f.Upgrade(anonB, Session{Device: d}); !errors.Is(err, ErrNotConnected) {
+	if err := f.Upgrade(anonB, Standing{Device: d}); !errors.Is(err, ErrNotConnected) {
 		t.Errorf("upgrade of nobody: %v", err)
 	}
-	if err := f.Upgrade(anonA, Session{}); err == nil {
+	if err := f.Upgrade(anonA, Standing{}); err == nil {
 		t.Error("upgrade to no device")
 	}
 	f.PushDevice(d, []byte("event"))

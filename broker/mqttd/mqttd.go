@@ -58,11 +58,11 @@ type Connect struct {
 	Direct   bool // its TLS ends in this process
 }
 
-// A Session is what a connection may do, and for how long.
-type Session struct {
-	Device  ident.Device // zero while anonymous
-	Grant   topic.Grant  // of no effect while anonymous; its Retain never: nothing is retained here
-	Expires time.Time    // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
+// A Standing is what a connection may do, and for how long.
+type Standing struct {
+	Device  ident.Device      // zero while anonymous
+	Grant   topic.Permissions // of no effect while anonymous; its Retain never: nothing is retained here
+	Expires time.Time         // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
 	// Subject and Began say what the session rests on: the device's identity at the
 	// time, and when what it showed was given to it. The Server keeps them for Review.
 	Subject ident.UUID
@@ -72,7 +72,7 @@ type Session struct {
 // A Judge says what a device's session comes to after something about the device
 // changed; false ends it. The device stays the same. It is called with locks held:
 // it must be quick, and must not call the Server.
-type Judge func(Session) (Session, bool)
+type Judge func(Standing) (Standing, bool)
 
 // A Gate decides on connections. Admit must not keep c.Password. Any error
 // refuses the connection; the client learns no more than "not authorized", or
@@ -80,7 +80,7 @@ type Judge func(Session) (Session, bool)
 // Session or an error. The client id is checked by the Server, against the
 // Session's device.
 type Gate interface {
-	Admit(ctx context.Context, c Connect) (Session, error)
+	Admit(ctx context.Context, c Connect) (Standing, error)
 }
 
 // A Request is what a client published on its own request topic.
@@ -266,7 +266,7 @@ func (s *Server) PushDevice(d ident.Device, payload []byte) int {
 // then nobody else can have taken the client id, and an End of the device since
 // the request came in is noticed (ErrEnded). Other errors: ErrNotConnected,
 // ErrOtherDevice.
-func (s *Server) Upgrade(clientID string, sess Session) error {
+func (s *Server) Upgrade(clientID string, sess Standing) error {
 	if sess.Device.IsZero() {
 		return fmt.Errorf("upgrading %q: no device", clientID)
 	}

@@ -19,7 +19,7 @@ func TestReasonString(t *testing.T) {
 	}{
 		"disabled": {func(f *fixture) { f.End(device(t, "p:n"), ReasonAdministrative) }, ReasonAdministrative, "disabled"},
 		"expired": {func(f *fixture) {
-			if err := f.Upgrade("p:n", Session{Device: device(t, "p:n"), Expires: time.Now().Add(time.Millisecond)}); err != nil {
+			if err := f.Upgrade("p:n", Standing{Device: device(t, "p:n"), Expires: time.Now().Add(time.Millisecond)}); err != nil {
 				t.Error(err)
 			}
 		}, ReasonExpired, "over"},

@@ -71,7 +71,7 @@ func (r *registry) finishLocked() {
 
 // heedLocked gives what a decision begun at since comes to now, false when it
 // is to be refused.
-func (r *registry) heedLocked(sess Session, since uint64) (Session, bool) {
+func (r *registry) heedLocked(sess Standing, since uint64) (Standing, bool) {
 	m := r.marks[sess.Device]
 	switch {
 	case sess.Device.IsZero():
@@ -133,7 +133,7 @@ func (r *registry) review(d ident.Device, judge Judge) (kept, over []*conn) {
 // connection of the same device, or of an anonymous client that has not
 // authenticated, after that has ended altogether, so that mochi never sees two
 // clients of one id and nothing is inherited.
-func (r *registry) claim(ctx context.Context, c *conn, sess Session, since uint64) error {
+func (r *registry) claim(ctx context.Context, c *conn, sess Standing, since uint64) error {
 	for {
 		old, err := r.tryClaim(c, sess, since)
 		if old == nil {
@@ -149,7 +149,7 @@ func (r *registry) claim(ctx context.Context, c *conn, sess Session, since uint6
 }
 
 // tryClaim gives the connection that is in the way and may be taken over.
-func (r *registry) tryClaim(c *conn, sess Session, since uint64) (old *conn, err error) {
+func (r *registry) tryClaim(c *conn, sess Standing, since uint64) (old *conn, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sess, ok := r.heedLocked(sess, since)
@@ -169,7 +169,7 @@ func (r *registry) tryClaim(c *conn, sess Session, since uint64) (old *conn, err
 }
 
 // bindLocked makes sess the session of c.
-func (r *registry) bindLocked(c *conn, sess Session) {
+func (r *registry) bindLocked(c *conn, sess Standing) {
 	c.session.Store(&sess)
 	if sess.Device.IsZero() {
 		return
@@ -181,7 +181,7 @@ func (r *registry) bindLocked(c *conn, sess Session) {
 }
 
 // upgrade binds a further session to the connection of a client id.
-func (r *registry) upgrade(clientID string, sess Session) (*conn, error) {
+func (r *registry) upgrade(clientID string, sess Standing) (*conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.byID[clientID]

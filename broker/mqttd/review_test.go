@@ -12,15 +12,15 @@ import (
 
 // begunAfter gives a judge for sessions that began after a moment.
 func begunAfter(at time.Time) Judge {
-	return func(s Session) (Session, bool) { return s, s.Began.After(at) }
+	return func(s Standing) (Standing, bool) { return s, s.Began.After(at) }
 }
 
 func TestReview(t *testing.T) {
 	f := start(t, nil)
 	d := device(t, "p:n")
 	cut := time.Unix(1000, 0)
-	session := func(began time.Time) Session {
-		return Session{Device: d, Grant: topic.DefaultGrant(d), Began: began}
+	session := func(began time.Time) Standing {
+		return Standing{Device: d, Grant: topic.DefaultGrant(d), Began: began}
 	}
 	for _, version := range []byte{4, 5} {
 		old := f.mustConnect(connectPacket{version: version, id: anonA}).mustSubscribe("signet/v1/" + anonA + "/ev")
@@ -39,14 +39,14 @@ func TestReview(t *testing.T) {
 		young.ping()
 		bystander.ping()
 		// What the judge gives is what counts, its end included.
-		f.Review(d, func(s Session) (Session, bool) {
-			s.Grant, s.Expires = topic.Grant{}, time.Now().Add(50*time.Millisecond)
+		f.Review(d, func(s Standing) (Standing, bool) {
+			s.Grant, s.Expires = topic.Permissions{}, time.Now().Add(50*time.Millisecond)
 			return s, true
 		}, ReasonAdministrative, nil)
 		young.ended(ReasonExpired)
 		// A judge can't give a connection to another device.
 		f.mustConnect(as("p:n", version))
-		if n := f.Review(d, func(s Session) (Session, bool) { s.Device = device(t, "p:m"); return s, true }, ReasonAdministrative, nil); n != 1 {
+		if n := f.Review(d, func(s Standing) (Standing, bool) { s.Device = device(t, "p:m"); return s, true }, ReasonAdministrative, nil); n != 1 {
 			t.Errorf("%d were ended, want the one that changed its device", n)
 		}
 		bystander.nc.Close()
@@ -62,7 +62,7 @@ func TestReviewDuringAdmission(t *testing.T) {
 		c.v = 5
 		c.send(as("p:n", 5).bytes())
 		<-f.gate.held
-		narrow := func(s Session) (Session, bool) { s.Grant = topic.Grant{}; return s, keep }
+		narrow := func(s Standing) (Standing, bool) { s.Grant = topic.Permissions{}; return s, keep }
 		f.Review(device(t, "p:n"), narrow, ReasonAdministrative, nil)
 		f.Review(device(t, "p:m"), over, ReasonAdministrative, nil)
 		close(f.gate.hold)
@@ -84,8 +84,8 @@ func TestReviewDuringUpgrade(t *testing.T) {
 		f := start(t, func(c *Config, fx *fixture) {
 			c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
 				d := device(t, "p:n")
-				fx.Review(d, func(s Session) (Session, bool) { return s, keep }, ReasonAdministrative, nil)
-				return nil, func() { upgraded <- fx.Upgrade(q.ClientID, Session{Device: d, Grant: topic.DefaultGrant(d)}) }
+				fx.Review(d, func(s Standing) (Standing, bool) { return s, keep }, ReasonAdministrative, nil)
+				return nil, func() { upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d, Grant: topic.DefaultGrant(d)}) }
 			}
 		})
 		c := f.mustConnect(connectPacket{version: 5, id: anonA})
@@ -104,20 +104,20 @@ func TestReviewDuringUpgrade(t *testing.T) {
 func TestMarks(t *testing.T) {
 	r := newRegistry()
 	d := device(t, "p:n")
-	keep := func(s Session) (Session, bool) { return s, true }
+	keep := func(s Standing) (Standing, bool) { return s, true }
 	since := r.begin()
 	r.end(d)
 	r.review(d, keep)
-	if _, ok := r.heedLocked(Session{Device: d}, since); ok {
+	if _, ok := r.heedLocked(Standing{Device: d}, since); ok {
 		t.Error("a Review undid an End")
 	}
-	if _, ok := r.heedLocked(Session{Device: d}, r.begin()); !ok {
+	if _, ok := r.heedLocked(Standing{Device: d}, r.begin()); !ok {
 		t.Error("a decision begun after is refused")
 	}
 	r.finish()
 	r.finish()
 	since = r.begin()
-	other := Session{Device: device(t, "p:other")}
+	other := Standing{Device: device(t, "p:other")}
 	for i := range maxMarks {
 		r.review(device(t, fmt.Sprintf("p:n%d", i)), keep)
 	}
@@ -128,7 +128,7 @@ func TestMarks(t *testing.T) {
 	if _, ok := r.heedLocked(other, since); ok || len(r.marks) != 1 {
 		t.Errorf("%d marks, others admitted: %v, want all refused", len(r.marks), ok)
 	}
-	if _, ok := r.heedLocked(Session{}, since); !ok {
+	if _, ok := r.heedLocked(Standing{}, since); !ok {
 		t.Error("an anonymous client is refused")
 	}
 }
@@ -147,11 +147,11 @@ func TestUpgradeExpires(t *testing.T) {
 	renewed, left := f.mustConnect(connectPacket{version: 5, id: anonA}), f.mustConnect(connectPacket{version: 5, id: anonB})
 	soon := time.Now().Add(150 * time.Millisecond)
 	for id, at := range map[string]time.Time{anonA: soon, anonB: soon.Add(20 * time.Millisecond)} {
-		if err := f.Upgrade(id, Session{Device: d, Grant: topic.DefaultGrant(d), Expires: at}); err != nil {
+		if err := f.Upgrade(id, Standing{Device: d, Grant: topic.DefaultGrant(d), Expires: at}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Upgrade(anonA, Session{Device: d, Grant: topic.DefaultGrant(d), Expires: soon.Add(time.Hour)}); err != nil {
+	if err := f.Upgrade(anonA, Standing{Device: d, Grant: topic.DefaultGrant(d), Expires: soon.Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	left.ended(ReasonExpired)

@@ -24,7 +24,7 @@ func TestManyAtOnce(t *testing.T) {
 	f := start(t, func(c *Config, _ *fixture) { c.WriteTimeout = time.Second })
 	devices := []string{"p:a", "p:b", "p:c"}
 	for _, s := range devices {
-		f.gate.grants[device(t, s)] = topic.Grant{Publish: filters(t, "devices/#"), Subscribe: filters(t, "devices/#"), Retain: true}
+		f.gate.grants[device(t, s)] = topic.Permissions{Publish: filters(t, "devices/#"), Subscribe: filters(t, "devices/#"), Retain: true}
 	}
 	var wg sync.WaitGroup
 	for i := range 12 {
@@ -54,11 +54,11 @@ func TestManyAtOnce(t *testing.T) {
 					f.End(d, ReasonAdministrative)
 				case 1:
 					keep := r.IntN(2) == 0
-					f.Review(d, func(s Session) (Session, bool) { return s, keep }, ReasonAdministrative, []byte("bye"))
+					f.Review(d, func(s Standing) (Standing, bool) { return s, keep }, ReasonAdministrative, []byte("bye"))
 				case 2:
 					f.PushDevice(d, []byte("event"))
 				case 3:
-					_ = f.Upgrade(d.String(), Session{Device: d, Grant: topic.DefaultGrant(d), Expires: time.Now().Add(time.Duration(r.IntN(20)) * time.Millisecond)})
+					_ = f.Upgrade(d.String(), Standing{Device: d, Grant: topic.DefaultGrant(d), Expires: time.Now().Add(time.Duration(r.IntN(20)) * time.Millisecond)})
 				}
 			}
 		})

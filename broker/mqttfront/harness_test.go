@@ -22,7 +22,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/protocol"
@@ -50,18 +50,18 @@ type fixture struct {
 }
 
 // start puts one together; wrap, if not nil, stands between the front and the store.
-func start(t *testing.T, wrap func(mqttfront.Directory) mqttfront.Directory) *fixture {
+func start(t *testing.T, wrap func(mqttfront.Reads) mqttfront.Reads) *fixture {
 	t.Helper()
 	return startWith(t, mqttd.Config{}, wrap)
 }
 
-func startWith(t *testing.T, cfg mqttd.Config, wrap func(mqttfront.Directory) mqttfront.Directory) *fixture {
+func startWith(t *testing.T, cfg mqttd.Config, wrap func(mqttfront.Reads) mqttfront.Reads) *fixture {
 	t.Helper()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &fixture{Signet: harness.NewLogging(t, cfg.Log.Handler()), t: t}
-	var dir mqttfront.Directory = f.Store
+	var dir mqttfront.Reads = f.Store
 	if wrap != nil {
 		dir = wrap(dir)
 	}
@@ -70,7 +70,7 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(mqttfront.Directory) mq
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.Directory.Notifier = f.front
+	f.Control.Notifier = f.front
 	web := httptest.NewTLSServer(f.server.Handler())
 	t.Cleanup(web.Close)
 	f.root, f.web = web.Certificate(), web.Listener.Addr().String()
@@ -114,7 +114,7 @@ func (f *fixture) device(name string, key agent.Prover, client string) *agent.Ag
 // enrolled makes a device's agent and enrols it, and gives what was granted.
 func (f *fixture) enrolled(name string, replace bool) (*agent.Agent, *agent.Grant) {
 	f.t.Helper()
-	_, text, err := f.Directory.CreateEnrolToken(f.t.Context(), directory.NewEnrolToken{Pool: f.Pool, Replace: replace})
+	_, text, err := f.Control.CreateEnrolToken(f.t.Context(), control.NewEnrolToken{Pool: f.Pool, Replace: replace})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func (f *fixture) sign(class token.Class, change func(*token.Claims)) (cwt, jwt 
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	d, err := f.Directory.Device(f.t.Context(), f.Name(f.t, "lamp"))
+	d, err := f.Control.Device(f.t.Context(), f.Name(f.t, "lamp"))
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/exchange"
-	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -26,8 +26,8 @@ import (
 	"github.com/signetd/signet/protocol/verify"
 )
 
-// Directory finds devices and what their logins left behind.
-type Directory interface {
+// Reads finds devices and what their logins left behind.
+type Reads interface {
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
 }
@@ -35,8 +35,8 @@ type Directory interface {
 // A Front is a mqttd.Gate and the Responder behind it.
 type Front struct {
 	exchange *exchange.Responder
-	dir      Directory
-	keys     *mint.Keys
+	dir      Reads
+	keys     *keyring.Keys
 	now      func() time.Time
 	log      *slog.Logger
 	server   *mqttd.Server
@@ -45,7 +45,7 @@ type Front struct {
 }
 
 // New makes a Front and the server it stands behind. cfg's Gate and Respond are the Front's.
-func New(cfg mqttd.Config, x *exchange.Responder, dir Directory, keys *mint.Keys, now func() time.Time) (*Front, *mqttd.Server, error) {
+func New(cfg mqttd.Config, x *exchange.Responder, dir Reads, keys *keyring.Keys, now func() time.Time) (*Front, *mqttd.Server, error) {
 	f := &Front{exchange: x, dir: dir, keys: keys, now: now, log: cfg.Log}
 	cfg.Gate, cfg.Respond = f, f.respond
 	s, err := mqttd.New(cfg)
@@ -60,30 +60,30 @@ var errRefused = errors.New("connection refused")
 
 // Admit lets in the anonymous, who may only talk to the exchange, and devices whose
 // password is a valid access token of theirs.
-func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Session, error) {
+func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, error) {
 	if c.UserName == "" && len(c.Password) == 0 {
-		return mqttd.Session{}, nil
+		return mqttd.Standing{}, nil
 	}
 	name, _, _ := strings.Cut(c.UserName, "/") // it may be the client id, whose suffix mqttd compares
 	id, err := ident.ParseDevice(name)
 	if err != nil {
-		return mqttd.Session{}, fmt.Errorf("%w: user name: %w", errRefused, err)
+		return mqttd.Standing{}, fmt.Errorf("%w: user name: %w", errRefused, err)
 	}
 	claims, err := f.verify(ctx, id.Pool, c.Password)
 	if err != nil {
-		return mqttd.Session{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
+		return mqttd.Standing{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
 	}
 	d, err := f.dir.Device(ctx, id)
 	if err != nil {
-		return mqttd.Session{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
+		return mqttd.Standing{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
 	}
 	began, err := f.began(ctx, id, claims)
 	if err != nil {
-		return mqttd.Session{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
+		return mqttd.Standing{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
 	}
-	sess, ok := judge(&d, mqttd.Session{Device: id, Subject: claims.Subject, Began: began, Expires: claims.Expires})
+	sess, ok := judge(&d, mqttd.Standing{Device: id, Subject: claims.Subject, Began: began, Expires: claims.Expires})
 	if !ok {
-		return mqttd.Session{}, fmt.Errorf("%w: %s is %s, its session was ended, or the token is another device's", errRefused, id, d.Status)
+		return mqttd.Standing{}, fmt.Errorf("%w: %s is %s, its session was ended, or the token is another device's", errRefused, id, d.Status)
 	}
 	return sess, nil
 }
@@ -112,9 +112,9 @@ func (f *Front) began(ctx context.Context, id ident.Device, c *token.Claims) (ti
 
 // judge is the only decision on a device's session: what it comes to while d is
 // what the directory says, and false when it is over.
-func judge(d *broker.Device, s mqttd.Session) (mqttd.Session, bool) {
+func judge(d *broker.Device, s mqttd.Standing) (mqttd.Standing, bool) {
 	if d.Status != broker.StatusActive || d.Subject != s.Subject || !s.Began.After(d.SessionsAfter) {
-		return mqttd.Session{}, false
+		return mqttd.Standing{}, false
 	}
 	s.Grant = topic.DefaultGrant(d.ID)
 	return s, true
@@ -158,7 +158,7 @@ func (f *Front) respond(ctx context.Context, q mqttd.Request) ([]byte, func()) {
 }
 
 func (f *Front) upgrade(ctx context.Context, clientID string, a *exchange.Admission) {
-	s := mqttd.Session{Device: a.Device, Subject: a.Subject, Began: a.Began, Expires: a.Expires, Grant: topic.DefaultGrant(a.Device)}
+	s := mqttd.Standing{Device: a.Device, Subject: a.Subject, Began: a.Began, Expires: a.Expires, Grant: topic.DefaultGrant(a.Device)}
 	if err := f.server.Upgrade(clientID, s); err != nil {
 		f.log.InfoContext(ctx, "connection not upgraded", "device", a.Device.String(), "err", err)
 	}
@@ -180,7 +180,7 @@ func (f *Front) DeviceChanged(ctx context.Context, id ident.Device, status broke
 		f.server.End(id, mqttd.ReasonAdministrative)
 		return
 	}
-	f.server.Review(id, func(s mqttd.Session) (mqttd.Session, bool) { return judge(&d, s) },
+	f.server.Review(id, func(s mqttd.Standing) (mqttd.Standing, bool) { return judge(&d, s) },
 		mqttd.ReasonAdministrative, f.event(ctx, protocol.EventRenew))
 }
 

@@ -14,7 +14,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/protocol"
@@ -134,7 +134,7 @@ func TestDisable(t *testing.T) {
 		if err := c.subscribe("signet/v1/demo:lamp/ev"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Directory.DisableDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+		if _, err := f.Control.DisableDevice(t.Context(), f.Name(t, "lamp")); err != nil {
 			t.Fatal(err)
 		}
 		if n := f.server.PushDevice(f.Name(t, "lamp"), nil); n != 0 {
@@ -149,7 +149,7 @@ func TestDisable(t *testing.T) {
 				t.Error("a disabled device was admitted")
 			}
 		}
-		if _, err := f.Directory.EnableDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+		if _, err := f.Control.EnableDevice(t.Context(), f.Name(t, "lamp")); err != nil {
 			t.Fatal(err)
 		}
 		for _, password := range [][]byte{cwt, jwt} {
@@ -198,7 +198,7 @@ func TestRevokeSessions(t *testing.T) {
 			before := f.login(a, f, format)
 			c := f.mustConnect(v, "demo:lamp", before)
 			c.works()
-			if _, err := f.Directory.RevokeSessions(t.Context(), id); err != nil {
+			if _, err := f.Control.RevokeSessions(t.Context(), id); err != nil {
 				t.Fatal(err)
 			}
 			c.isOver(v, mqttd.ReasonAdministrative)
@@ -208,7 +208,7 @@ func TestRevokeSessions(t *testing.T) {
 			after := f.mustConnect(v, "demo:lamp", f.login(a, f, format))
 			f.changed(id)
 			after.works()
-			if _, err := f.Directory.RevokeSessions(t.Context(), id); err != nil {
+			if _, err := f.Control.RevokeSessions(t.Context(), id); err != nil {
 				t.Fatal(err)
 			}
 			after.isOver(v, mqttd.ReasonAdministrative)
@@ -268,11 +268,11 @@ func TestRevokeOneSession(t *testing.T) {
 	a, _ := f.enrolled("lamp", false)
 	jwt := f.login(a, f, protocol.FormatJWT)
 	f.mustConnect(5, "demo:lamp", jwt)
-	sessions, err := f.Directory.ListSessions(t.Context(), f.Name(t, "lamp"))
+	sessions, err := f.Control.ListSessions(t.Context(), f.Name(t, "lamp"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Directory.RevokeSession(t.Context(), f.Name(t, "lamp"), sessions[0].ID); err != nil {
+	if err := f.Control.RevokeSession(t.Context(), f.Name(t, "lamp"), sessions[0].ID); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.connect(5, "demo:lamp", jwt); err == nil {
@@ -288,7 +288,7 @@ func TestRevokeOneSession(t *testing.T) {
 func (f *fixture) otherSession() ident.UUID {
 	f.t.Helper()
 	_, _ = f.enrolled("other", false)
-	sessions, err := f.Directory.ListSessions(f.t.Context(), f.Name(f.t, "other"))
+	sessions, err := f.Control.ListSessions(f.t.Context(), f.Name(f.t, "other"))
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestUnrelatedChange(t *testing.T) {
 	for _, v := range versions {
 		for _, format := range []protocol.Format{protocol.FormatCWT, protocol.FormatJWT} {
 			c := f.mustConnect(v, "demo:lamp", f.login(a, f, format))
-			if _, err := f.Directory.UpdateDevice(t.Context(), id, []string{"attic"}, map[string]string{"room": "7"}); err != nil {
+			if _, err := f.Control.UpdateDevice(t.Context(), id, []string{"attic"}, map[string]string{"room": "7"}); err != nil {
 				t.Fatal(err)
 			}
 			f.changed(id)
@@ -327,7 +327,7 @@ func TestKeyReplaced(t *testing.T) {
 
 		// The new key's enrolment comes over MQTT, as the broker learns of it.
 		link := f.anonymous()
-		_, text, err := f.Directory.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: f.Pool, Replace: true})
+		_, text, err := f.Control.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: f.Pool, Replace: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,7 +364,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 	a, _ := f.enrolled("lamp", false)
 	cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
 	c := f.mustConnect(5, "demo:lamp", jwt)
-	if err := f.Directory.DeleteDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+	if err := f.Control.DeleteDevice(t.Context(), f.Name(t, "lamp")); err != nil {
 		t.Fatal(err)
 	}
 	c.isOver(5, mqttd.ReasonAdministrative)
@@ -379,7 +379,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 
 // broken is a store that can fail.
 type broken struct {
-	mqttfront.Directory
+	mqttfront.Reads
 	now atomic.Bool
 }
 
@@ -387,13 +387,13 @@ func (b *broken) Device(ctx context.Context, id ident.Device) (broker.Device, er
 	if b.now.Load() {
 		return broker.Device{}, errors.New("the disk is gone")
 	}
-	return b.Directory.Device(ctx, id)
+	return b.Reads.Device(ctx, id)
 }
 
 // A change that can't be looked up is the worst that it could be.
 func TestChangeFailsClosed(t *testing.T) {
 	var store broken
-	f := start(t, func(d mqttfront.Directory) mqttfront.Directory { store.Directory = d; return &store })
+	f := start(t, func(d mqttfront.Reads) mqttfront.Reads { store.Reads = d; return &store })
 	a, _ := f.enrolled("lamp", false)
 	jwt := f.login(a, f, protocol.FormatJWT)
 	c := f.mustConnect(5, "demo:lamp", jwt)

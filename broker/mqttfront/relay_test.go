@@ -18,7 +18,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/channel"
@@ -238,7 +238,7 @@ func TestKeyReplacedOverRelay(t *testing.T) {
 	f := start(t, nil)
 	_, g := f.enrolled("lamp", true)
 	c := f.mustConnect(5, "demo:lamp", g.Access)
-	_, text, err := f.Directory.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: f.Pool, Replace: true})
+	_, text, err := f.Control.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: f.Pool, Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,14 +17,14 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
 
 // Rings gives pools' keys.
 type Rings interface {
-	Ring(ctx context.Context, pool ident.Pool) (*mint.Ring, error)
+	Ring(ctx context.Context, pool ident.Pool) (*keyring.Ring, error)
 }
 
 type discovery struct {
@@ -40,18 +40,18 @@ type discovery struct {
 // Handler serves every pool below /pools/{pool}.
 func Handler(rings Rings) http.Handler {
 	mux := http.NewServeMux()
-	serve := func(path, contentType string, body func(*mint.Ring) ([]byte, error)) {
+	serve := func(path, contentType string, body func(*keyring.Ring) ([]byte, error)) {
 		mux.HandleFunc("GET /pools/{pool}/.well-known/"+path, func(w http.ResponseWriter, r *http.Request) {
 			document(w, r, rings, contentType, body)
 		})
 	}
 	serve("openid-configuration", "application/json", discover)
-	serve("jwks.json", "application/jwk-set+json", func(r *mint.Ring) ([]byte, error) { return token.MarshalJWKS(r.Verifiers), nil })
-	serve("cose-keys", "application/cose-key-set", func(r *mint.Ring) ([]byte, error) { return token.MarshalCOSEKeySet(r.Verifiers), nil })
+	serve("jwks.json", "application/jwk-set+json", func(r *keyring.Ring) ([]byte, error) { return token.MarshalJWKS(r.Verifiers), nil })
+	serve("cose-keys", "application/cose-key-set", func(r *keyring.Ring) ([]byte, error) { return token.MarshalCOSEKeySet(r.Verifiers), nil })
 	return mux
 }
 
-func discover(r *mint.Ring) ([]byte, error) {
+func discover(r *keyring.Ring) ([]byte, error) {
 	var algs []string
 	seen := make(map[string]bool)
 	for _, k := range r.Verifiers {
@@ -67,7 +67,7 @@ func discover(r *mint.Ring) ([]byte, error) {
 	})
 }
 
-func document(w http.ResponseWriter, r *http.Request, rings Rings, contentType string, body func(*mint.Ring) ([]byte, error)) {
+func document(w http.ResponseWriter, r *http.Request, rings Rings, contentType string, body func(*keyring.Ring) ([]byte, error)) {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", "*")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -16,8 +16,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory/directorytest"
-	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/broker/control/controltest"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/oidc"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -41,9 +41,9 @@ func pool(t *testing.T, s string) ident.Pool {
 }
 
 // world has pools demo and other.
-func world(t *testing.T) (*directorytest.World, http.Handler) {
+func world(t *testing.T) (*controltest.World, http.Handler) {
 	t.Helper()
-	w, err := directorytest.New()
+	w, err := controltest.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func world(t *testing.T) (*directorytest.World, http.Handler) {
 			t.Fatal(err)
 		}
 	}
-	return w, oidc.Handler(mint.NewKeys(w.Store, w.Sealer, w.Clock.Now))
+	return w, oidc.Handler(keyring.New(w.Store, w.Sealer, w.Clock.Now))
 }
 
 func get(h http.Handler, method, path string, headers ...string) *http.Response {
@@ -120,7 +120,7 @@ func TestCaching(t *testing.T) {
 
 type brokenRings struct{}
 
-func (brokenRings) Ring(context.Context, ident.Pool) (*mint.Ring, error) {
+func (brokenRings) Ring(context.Context, ident.Pool) (*keyring.Ring, error) {
 	return nil, errors.New("disk on fire at /var/lib")
 }
 

@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory/directorytest"
-	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/broker/control/controltest"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/oidc"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -49,10 +49,10 @@ func (p *patient) at(t *testing.T, now time.Time, h http.Handler) *verify.KeySet
 // A rotating world: replicas that mint, verifiers that remember, tokens that live
 // as long as tokens may.
 type rotating struct {
-	*directorytest.World
+	*controltest.World
 	t         *testing.T
 	pool      ident.Pool
-	replicas  []*mint.Keys
+	replicas  []*keyring.Keys
 	verifiers []*patient
 	tokens    map[string]time.Time // until when each is to be believed
 	checked   int
@@ -63,7 +63,7 @@ func newRotating(t *testing.T) *rotating {
 	w, _ := world(t)
 	r := &rotating{World: w, t: t, pool: pool(t, "demo"), tokens: make(map[string]time.Time)}
 	for range 3 {
-		r.replicas = append(r.replicas, mint.NewKeys(w.Store, w.Sealer, w.Clock.Now))
+		r.replicas = append(r.replicas, keyring.New(w.Store, w.Sealer, w.Clock.Now))
 	}
 	for range 3 {
 		r.verifiers = append(r.verifiers, &patient{path: jwks, parse: verify.ParseJWKS}, &patient{path: coseKeys, parse: verify.ParseCOSEKeySet})

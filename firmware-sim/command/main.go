@@ -18,7 +18,7 @@ import (
 	"github.com/signetd/signet/firmware-sim/fault"
 	"github.com/signetd/signet/firmware-sim/fleet"
 	"github.com/signetd/signet/protocol"
-	"github.com/signetd/signet/protocol/version"
+	"github.com/signetd/signet/protocol/build"
 )
 
 // Exit codes.
@@ -65,7 +65,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	case "report":
 		err = s.report(args[1:])
 	case "version", "--version":
-		fmt.Fprintln(stdout, version.Line("firmware-sim"))
+		fmt.Fprintln(stdout, build.Line("firmware-sim"))
 	case "help", "-h", "--help":
 		fmt.Fprint(stdout, usage)
 	default:

@@ -53,7 +53,7 @@ type device struct {
 
 type talk struct {
 	id    protocol.CallID
-	wish  protocol.Wish
+	wish  protocol.Request
 	enrol *protocol.Enrol // nil for an authentication
 	key   *token.Key
 	said  protocol.Transcript
@@ -179,11 +179,11 @@ func (b *Broker) respond(m protocol.Message) (protocol.Message, error) {
 		if err != nil {
 			return nil, protocol.CodeMalformed
 		}
-		t := &talk{id: m.ID, wish: m.Wish, enrol: m, key: key}
+		t := &talk{id: m.ID, wish: m.Request, enrol: m, key: key}
 		t.said = t.said.Add(m.Bytes())
 		return b.challenge(t, protocol.KindEnrol)
 	case *protocol.Start:
-		t := &talk{id: m.ID, wish: m.Wish}
+		t := &talk{id: m.ID, wish: m.Request}
 		if d := b.devices[m.Name]; d != nil {
 			t.key = d.key
 		}
@@ -257,7 +257,7 @@ func (b *Broker) refreshed(m *protocol.Refresh) (protocol.Message, error) {
 		return nil, protocol.CodeMalformed
 	}
 	d := b.devices[body.Name]
-	t := &talk{id: m.ID, wish: body.Wish}
+	t := &talk{id: m.ID, wish: body.Request}
 	t.said = t.said.Add(m.Body)
 	if d == nil || d.key.Verify(protocol.ProofInput(protocol.PurposeRefresh, t.said), m.Proof) != nil || string(body.Handle) != string(d.refresh) {
 		return nil, protocol.CodeDenied

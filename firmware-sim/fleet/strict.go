@@ -9,7 +9,7 @@ import (
 	"reflect"
 	"strings"
 
-	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // readStrictly reads one JSON object into the struct that v points to. It refuses

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
-	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // jwtClaims is how claims are written in JSON, in this order.

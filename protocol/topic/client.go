@@ -76,8 +76,8 @@ func IsReserved(f Filter) bool {
 	return first == Root
 }
 
-// A Grant is what an authenticated connection may touch. The zero Grant allows nothing.
-type Grant struct {
+// A Permissions is what an authenticated connection may touch. The zero Permissions allows nothing.
+type Permissions struct {
 	Publish   []Filter // may publish to what one of these matches
 	Subscribe []Filter // may subscribe to what one of these covers
 	Retain    bool     // may publish retained messages
@@ -85,20 +85,20 @@ type Grant struct {
 
 // DefaultGrant is what a device may touch while no role says otherwise:
 // everything at and below devices/{pool}/{name}. The zero Device gets nothing.
-func DefaultGrant(d ident.Device) Grant {
+func DefaultGrant(d ident.Device) Permissions {
 	if d.IsZero() {
-		return Grant{}
+		return Permissions{}
 	}
 	own := []Filter{{"devices/" + d.Path() + "/#"}}
-	return Grant{Publish: own, Subscribe: own}
+	return Permissions{Publish: own, Subscribe: own}
 }
 
 // AllowsPublish reports whether a message may be published to n.
-func (g Grant) AllowsPublish(n Name) bool { return anyCovers(g.Publish, n.Filter()) }
+func (g Permissions) AllowsPublish(n Name) bool { return anyCovers(g.Publish, n.Filter()) }
 
 // AllowsSubscribe reports whether one filter of the grant covers f. Two filters
 // that cover it only together don't count: that is stricter, and plain to explain.
-func (g Grant) AllowsSubscribe(f Filter) bool { return anyCovers(g.Subscribe, f) }
+func (g Permissions) AllowsSubscribe(f Filter) bool { return anyCovers(g.Subscribe, f) }
 
 func anyCovers(grant []Filter, f Filter) bool {
 	for _, g := range grant {

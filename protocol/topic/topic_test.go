@@ -231,7 +231,7 @@ func TestGrantAgainstOracle(t *testing.T) {
 	for range pairs {
 		asked, want := randomFilter(r), false
 		union := make(nameSet, len(names)/64+1)
-		var g Grant
+		var g Permissions
 		for range 1 + r.IntN(3) {
 			s := randomFilter(r)
 			g.Subscribe = append(g.Subscribe, mustFilter(t, s))

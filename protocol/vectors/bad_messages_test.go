@@ -25,7 +25,7 @@ func refusedAs(name string, raw []byte, c protocol.Code, call byte) invalidMessa
 // badCBOR is bytes that are not deterministic CBOR: each a good start message
 // with one fault, or shorter.
 func badCBOR(t *testing.T) []invalidMessage {
-	good := encode(t, &protocol.Start{Head: head(2), Wish: wish(t)})
+	good := encode(t, &protocol.Start{Head: head(2), Request: request(t)})
 	swap := func(old, by string) []byte {
 		h := hexOf(good)
 		if !strings.Contains(h, old) {
@@ -99,7 +99,7 @@ func withoutCall(t *testing.T) []invalidMessage {
 		{name: "version is text", do: set(0, "1")}, {name: "version is null", do: set(0, nil)}, {name: "version is negative", do: set(0, -1)},
 		{name: "type is text", do: set(1, "start")}, {name: "type is null", do: set(1, nil)},
 	} {
-		out = append(out, refusedAs(c.name, edited(t, &protocol.Start{Head: head(2), Wish: wish(t)}, c.do), protocol.CodeMalformed, 0))
+		out = append(out, refusedAs(c.name, edited(t, &protocol.Start{Head: head(2), Request: request(t)}, c.do), protocol.CodeMalformed, 0))
 	}
 	return out
 }
@@ -138,7 +138,7 @@ func pairs(n int) map[string]string {
 	return out
 }
 
-func wishChanges() []change {
+func requestChanges() []change {
 	bad := protocol.CodeMalformed
 	return slices.Concat(null(3, 4, 5, 6, 7, 8, 9, 10, 11, 12), ints(6, 7, 12), []change{
 		{"version 2", set(0, 2), protocol.CodeVersion}, {"version 0", set(0, 0), protocol.CodeVersion}, {"no version", drop(0), protocol.CodeVersion},
@@ -184,8 +184,8 @@ func badMessages(t *testing.T) []invalidMessage {
 	bad, body := protocol.CodeMalformed, encode(t, protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer})
 	var out []invalidMessage
 	for _, g := range []spoilt{
-		{"start", &protocol.Start{Head: head(2), Wish: wish(t)}, 2, wishChanges()},
-		{"enrol", &protocol.Enrol{Head: head(4), Wish: wish(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}, 4, slices.Concat(null(13, 14, 15), ints(13, 14), []change{
+		{"start", &protocol.Start{Head: head(2), Request: request(t)}, 2, requestChanges()},
+		{"enrol", &protocol.Enrol{Head: head(4), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}, 4, slices.Concat(null(13, 14, 15), ints(13, 14), []change{
 			{"no key", drop(13), bad}, {"key is empty", set(13, []byte{}), bad}, {"key is a map", set(13, map[int]int{1: 2}), bad}, {"token id of 7 bytes", set(14, make([]byte, 7)), bad},
 			{"17 attributes", set(15, pairs(17)), bad}, {"no nonce", drop(6), bad}, {"critical field", set(-1, 0), protocol.CodeCritical}})},
 		{"challenge", &protocol.Challenge{Head: head(6), Session: fixed("session", 32), Body: body}, 6, slices.Concat(null(3, 4), ints(3, 4), []change{
@@ -203,10 +203,10 @@ func badMessages(t *testing.T) []invalidMessage {
 	} {
 		out = append(out, g.vectors(t, "message")...)
 	}
-	text := append(encode(t, &protocol.Start{Head: head(2), Wish: wish(t)}), 0x61, 'x', 0x01)
+	text := append(encode(t, &protocol.Start{Head: head(2), Request: request(t)}), 0x61, 'x', 0x01)
 	text[0]++ // one pair more
 	out = append(out, refusedAs("text key", text, protocol.CodeCritical, 2))
-	huge := edited(t, &protocol.Enrol{Head: head(4), Wish: wish(t), Key: []byte{1}}, set(100, make([]byte, protocol.MaxEnrol)))
+	huge := edited(t, &protocol.Enrol{Head: head(4), Request: request(t), Key: []byte{1}}, set(100, make([]byte, protocol.MaxEnrol)))
 	out = append(out, refusedAs("not a map", []byte{0x80}, bad, 0), refusedAs("an integer", []byte{0x01}, bad, 0))
 	return append(out, refusedAs("more than 16 KiB", huge, protocol.CodeTooLarge, 0))
 }

@@ -175,10 +175,10 @@ func (k *talk) grant(first bool) {
 func authenticate(t *testing.T) exchanged {
 	key := ed(t, "device ed25519")
 	k := newTalk(t, "authenticate", "key proof, then a custom challenge whose answer is sealed", 20, "EdDSA", key.private, func(in []byte) []byte { return key.sign(t, in) })
-	w := wish(t)
+	w := request(t)
 	sum := sha256.Sum256(statement(t, p256(t, "anchor")))
 	w.Statement = sum[:8]
-	raw := encode(t, &protocol.Start{Head: head(k.call), Wish: w})
+	raw := encode(t, &protocol.Start{Head: head(k.call), Request: w})
 	k.say("device", "start", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
 	p := k.prove(protocol.KindKey, k.sign)
@@ -201,7 +201,7 @@ func enrolling(t *testing.T) exchanged {
 	}
 	k := newTalk(t, "enrol", "with an enrolment token; the token pins the anchor", 21, "ES256", key.private, func(in []byte) []byte { return key.sign(t, in) })
 	k.out.Enrolment = tok.Reveal()
-	raw := encode(t, &protocol.Enrol{Head: head(k.call), Wish: wish(t), Key: key.signer.Key().MarshalCOSE(), TokenID: tok.ID(), Attributes: map[string]string{"serial": "0042"}})
+	raw := encode(t, &protocol.Enrol{Head: head(k.call), Request: request(t), Key: key.signer.Key().MarshalCOSE(), TokenID: tok.ID(), Attributes: map[string]string{"serial": "0042"}})
 	k.say("device", "enrol", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "enrol", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
 	byToken := func(in []byte) []byte { return ed25519.Sign(tokenKey, in) }
@@ -224,7 +224,7 @@ func sharedKey(t *testing.T) exchanged {
 		return h.Sum(nil)
 	}
 	k := newTalk(t, "authenticate with a shared key", "HMAC-SHA-256 in place of a signature", 22, "HMAC", hexOf(psk), mac)
-	raw := encode(t, &protocol.Start{Head: head(k.call), Wish: wish(t)})
+	raw := encode(t, &protocol.Start{Head: head(k.call), Request: request(t)})
 	k.say("device", "start", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "psk", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
 	p := k.prove(protocol.KindPSK, k.sign)
@@ -239,7 +239,7 @@ func refreshing(t *testing.T) exchanged {
 	k := newTalk(t, "refresh", "one round trip", 23, "ES256", key.private, func(in []byte) []byte { return key.sign(t, in) })
 	k.out.Refresh = hexOf(fixed("refresh", 32))
 	handle := sha256.Sum256(fixed("refresh", 32))
-	body := encode(t, protocol.RefreshBody{Wish: wish(t), Session: subject("session"), Handle: handle[:]})
+	body := encode(t, protocol.RefreshBody{Request: request(t), Session: subject("session"), Handle: handle[:]})
 	said := protocol.Transcript{}.Add(body)
 	input := protocol.ProofInput(protocol.PurposeRefresh, said)
 	sig := k.sign(input)

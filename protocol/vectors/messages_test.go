@@ -46,13 +46,13 @@ func head(n byte) protocol.Head {
 	return protocol.Head{ID: protocol.CallID(bytes.Repeat([]byte{n}, protocol.IDLen))}
 }
 
-func wish(t *testing.T) protocol.Wish {
+func request(t *testing.T) protocol.Request {
 	d := device(t)
-	return protocol.Wish{Pool: d.Pool, Name: d.Name, Nonce: fixed("nonce", 16), SealTo: x25519(t, "ephemeral").PublicKey().Bytes()}
+	return protocol.Request{Pool: d.Pool, Name: d.Name, Nonce: fixed("nonce", 16), SealTo: x25519(t, "ephemeral").PublicKey().Bytes()}
 }
 
-func fullWish(t *testing.T) protocol.Wish {
-	w := wish(t)
+func fullWish(t *testing.T) protocol.Request {
+	w := request(t)
 	w.Client, w.Format, w.Audience, w.Scope = "default", protocol.FormatJWT, "telemetry", "read write"
 	w.Metadata, w.Statement = map[string]string{"fw": "1.4.2", "region": "eu"}, fixed("statement", 8)
 	w.Channel = fixed("channel", protocol.ChannelLen)
@@ -75,7 +75,7 @@ type sample struct {
 }
 
 func samples(t *testing.T) []sample {
-	short := wish(t)
+	short := request(t)
 	short.SealTo = nil
 	challenge := protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer}
 	custom := challenge
@@ -87,11 +87,11 @@ func samples(t *testing.T) []sample {
 	jwt.IDJWT = []byte("ID token as JWT")
 	first.Statement, first.Anchor = []byte("key statement"), []byte("anchor")
 	out := []sample{
-		{"start, least", "asks for an open grant without naming the TLS connection: well formed, but denied", "start", &protocol.Start{Head: head(1), Wish: short}},
-		{"start, usual", "", "start", &protocol.Start{Head: head(2), Wish: wish(t)}},
-		{"start, everything", "", "start", &protocol.Start{Head: head(3), Wish: fullWish(t)}},
-		{"enrol, key registered before", "no token", "enrol", &protocol.Enrol{Head: head(4), Wish: wish(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}},
-		{"enrol, with token and attributes", "", "enrol", &protocol.Enrol{Head: head(5), Wish: fullWish(t), Key: ed(t, "device ed25519").signer.Key().MarshalCOSE(), TokenID: fixed("token", 8), Attributes: map[string]string{"site": "north", "serial": "0042"}}},
+		{"start, least", "asks for an open grant without naming the TLS connection: well formed, but denied", "start", &protocol.Start{Head: head(1), Request: short}},
+		{"start, usual", "", "start", &protocol.Start{Head: head(2), Request: request(t)}},
+		{"start, everything", "", "start", &protocol.Start{Head: head(3), Request: fullWish(t)}},
+		{"enrol, key registered before", "no token", "enrol", &protocol.Enrol{Head: head(4), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}},
+		{"enrol, with token and attributes", "", "enrol", &protocol.Enrol{Head: head(5), Request: fullWish(t), Key: ed(t, "device ed25519").signer.Key().MarshalCOSE(), TokenID: fixed("token", 8), Attributes: map[string]string{"site": "north", "serial": "0042"}}},
 		{"challenge", "", "challenge", &protocol.Challenge{Head: head(6), Session: fixed("session", 32), Body: encode(t, challenge)}},
 		{"challenge body, key", "", "challenge-body", challenge},
 		{"challenge body, custom", "", "challenge-body", custom},
@@ -122,7 +122,7 @@ func samples(t *testing.T) []sample {
 }
 
 func refreshBody(t *testing.T) protocol.RefreshBody {
-	return protocol.RefreshBody{Wish: wish(t), Session: subject("session"), Handle: fixed("handle", 32)}
+	return protocol.RefreshBody{Request: request(t), Session: subject("session"), Handle: fixed("handle", 32)}
 }
 
 func encode(t *testing.T, v any) []byte {
@@ -198,7 +198,7 @@ func messages(t *testing.T) messageFile {
 		raw := encode(t, s.value)
 		f.Valid = append(f.Valid, validMessage{s.name, s.comment, s.what, hexOf(raw), fieldsOf(t, raw, shapes()[s.what])})
 	}
-	later := edited(t, &protocol.Start{Head: head(2), Wish: wish(t)}, func(m map[int64]any) { m[99] = "later" })
+	later := edited(t, &protocol.Start{Head: head(2), Request: request(t)}, func(m map[int64]any) { m[99] = "later" })
 	f.Valid = append(f.Valid, validMessage{"start with an unknown optional field", "a positive key that is not known is passed over", "start", hexOf(later), fieldsOf(t, later, shapes()["start"])})
 	f.Invalid = slices.Concat(badCBOR(t), withoutCall(t), badMessages(t), badBodies(t))
 	return f

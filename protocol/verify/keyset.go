@@ -8,8 +8,8 @@ import (
 	"slices"
 
 	"github.com/go-jose/go-jose/v4"
+	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
-	"github.com/signetd/signet/protocol/token/strictjson"
 )
 
 // A KeySet is a KeySource of fixed keys. It finds a key by its JWK thumbprint, by

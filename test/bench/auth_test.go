@@ -12,7 +12,7 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -58,7 +58,7 @@ func (c authCase) String() string {
 
 func (c authCase) bench(b *testing.B) {
 	s := harness.New(b)
-	if _, err := s.Directory.RotateKey(b.Context(), s.Pool, c.pool, true); err != nil {
+	if _, err := s.Control.RotateKey(b.Context(), s.Pool, c.pool, true); err != nil {
 		b.Fatal(err)
 	}
 	s.Keys.Forget(s.Pool)
@@ -124,8 +124,8 @@ func newFleet(b *testing.B, s *harness.Signet, c authCase) []*device {
 			}
 			d.sealTo = key.PublicKey().Bytes()
 		}
-		n := directory.NewDevice{ID: d.name, Key: hex.EncodeToString(d.signer.Key().MarshalCOSE())}
-		if _, err := s.Directory.CreateDevice(b.Context(), n); err != nil {
+		n := control.NewDevice{ID: d.name, Key: hex.EncodeToString(d.signer.Key().MarshalCOSE())}
+		if _, err := s.Control.CreateDevice(b.Context(), n); err != nil {
 			b.Error(err)
 		}
 		devices[i] = d
@@ -166,7 +166,7 @@ func channel() []byte { return make([]byte, protocol.ChannelLen) }
 // start opens an authentication as an enrolled device does, which knows the key statement.
 func (d *device) start(b *testing.B) []byte {
 	b.Helper()
-	m := &protocol.Start{Wish: protocol.Wish{
+	m := &protocol.Start{Request: protocol.Request{
 		Pool: d.name.Pool, Name: d.name.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: d.sealTo, Statement: d.statement, Channel: channel(),
 	}}
 	_, _ = rand.Read(m.ID[:])

@@ -21,7 +21,7 @@ import (
 func tokens(b *testing.B, pool token.Alg, format protocol.Format) (*harness.Signet, *agent.Grant) {
 	b.Helper()
 	s := harness.New(b)
-	if _, err := s.Directory.RotateKey(b.Context(), s.Pool, pool, true); err != nil {
+	if _, err := s.Control.RotateKey(b.Context(), s.Pool, pool, true); err != nil {
 		b.Fatal(err)
 	}
 	s.Keys.Forget(s.Pool)

@@ -26,10 +26,11 @@ import (
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/hook"
 	"github.com/signetd/signet/broker/hook/target"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -38,11 +39,11 @@ import (
 
 // A Signet is a broker in this process.
 type Signet struct {
-	Store     *boltstore.Store
-	Directory *directory.Directory
-	Exchange  *exchange.Responder
-	Keys      *mint.Keys
-	Pool      ident.Pool
+	Store    *boltstore.Store
+	Control  *control.Plane
+	Exchange *exchange.Responder
+	Keys     *keyring.Keys
+	Pool     ident.Pool
 	// Offset is added to the broker's clock.
 	Offset time.Duration
 
@@ -81,11 +82,11 @@ func build(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
 	if s.Store, err = boltstore.Open(ctx, filepath.Join(dir, "signet.db"), boltstore.Options{}); err != nil {
 		return nil, err
 	}
-	s.Keys = mint.NewKeys(s.Store, s.kek, s.now)
+	s.Keys = keyring.New(s.Store, s.kek, s.now)
 	if s.Exchange, err = s.Replica(); err != nil {
 		return nil, err
 	}
-	s.Directory, err = directory.New(directory.Config{
+	s.Control, err = control.New(control.Config{
 		Store: s.Store, Sealer: s.kek, Notifier: nobody{}, Issuer: "https://signet.example", HookTargets: target.New(loopback()), Now: s.now,
 	})
 	if err != nil {
@@ -94,7 +95,7 @@ func build(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
 	if s.Pool, err = ident.ParsePool("demo"); err != nil {
 		return nil, err
 	}
-	_, err = s.Directory.CreatePool(ctx, s.Pool)
+	_, err = s.Control.CreatePool(ctx, s.Pool)
 	return s, err
 }
 
@@ -106,7 +107,7 @@ func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("12
 // cluster's secret with the others, and nothing else but the opened signing keys.
 func (s *Signet) Replica() (*exchange.Responder, error) {
 	hooks := hook.New(s.Store, s.kek, loopback(), s.now)
-	a, err := auth.New(auth.Config{Directory: s.Store, Secrets: s.kek, Hooks: hooks, SessionKey: s.secret, Now: s.now})
+	a, err := auth.New(auth.Config{Reads: s.Store, Secrets: s.kek, Hooks: hooks, SessionKey: s.secret, Now: s.now})
 	if err != nil {
 		return nil, err
 	}
@@ -124,7 +125,7 @@ func (nobody) DeviceChanged(context.Context, ident.Device, broker.Status) {}
 // Token makes an enrolment token.
 func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrolToken {
 	t.Helper()
-	_, text, err := s.Directory.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: s.Pool, Uses: uses, Life: time.Hour})
+	_, text, err := s.Control.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: s.Pool, Uses: uses, Life: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,11 +139,11 @@ func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrolToken {
 // Pin is the thumbprint of the pool's anchor, as a device may have it beforehand.
 func (s *Signet) Pin(t testing.TB) []byte {
 	t.Helper()
-	p, err := s.Directory.Pool(t.Context(), s.Pool)
+	p, err := s.Control.Pool(t.Context(), s.Pool)
 	if err != nil {
 		t.Fatal(err)
 	}
-	anchor, err := directory.Anchor(p)
+	anchor, err := control.Anchor(p)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -135,12 +135,12 @@ def _pairs(v):
 
 
 POOL, NAME = r"[a-z][a-z0-9-]{0,31}", r"[A-Za-z0-9_:-]{1,128}"
-WISH = {3: (True, _text(pattern=POOL)), 4: (True, _text(pattern=NAME)), 5: (False, _text(64)), 6: (True, _bytes(16)), 7: (False, _bytes(32)),
+REQUEST = {3: (True, _text(pattern=POOL)), 4: (True, _text(pattern=NAME)), 5: (False, _text(64)), 6: (True, _bytes(16)), 7: (False, _bytes(32)),
         8: (False, _uint(2)), 9: (False, _text(255)), 10: (False, _text(1024)), 11: (False, _pairs), 12: (False, _bytes(8)),
         16: (False, _bytes(32))}
 BODIES = {
-    "start": WISH,
-    "enrol": WISH | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},
+    "start": REQUEST,
+    "enrol": REQUEST | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},
     "challenge": {3: (True, _bytes(most=1536)), 4: (True, _bytes())},
     "answer": {3: (True, _bytes(most=1536)), 4: (False, _bytes()), 5: (False, _bytes()), 6: (False, _bytes())},
     "refresh": {3: (True, _bytes()), 4: (True, _bytes(most=1 << 14))},
@@ -151,7 +151,7 @@ BODIES = {
     "event": {3: (True, _text())},
     "challenge-body": {1: (True, lambda v: _text(64)(v) and v), 2: (True, _bytes(32)), 3: (True, lambda v: _text()(v) and v),
                        4: (False, _pairs), 5: (False, _bytes(32))},
-    "refresh-body": WISH | {13: (True, _bytes(16)), 14: (True, _bytes(32))},
+    "refresh-body": REQUEST | {13: (True, _bytes(16)), 14: (True, _bytes(32))},
     "grant-body": {1: (True, _bytes(most=1 << 14)), 2: (True, _bytes(most=1 << 14)), 3: (False, _bytes(32)), 4: (True, _bytes(16)), 5: (True, _uint()),
                    6: (False, _uint()), 7: (True, _bytes(16)), 8: (True, lambda v: _text()(v) and v), 9: (True, _texts), 10: (True, _texts),
                    11: (False, _bytes()), 12: (False, _bytes()), 13: (False, _bytes())},

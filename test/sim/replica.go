@@ -11,6 +11,7 @@ import (
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -46,11 +47,11 @@ func (r *replica) start() error {
 	random := r.w.reader("replica %d, start %d", r.number, r.starts)
 	r.mu.Unlock()
 	g := &gate{Store: r.w.store, w: r.w}
-	a, err := auth.New(auth.Config{Directory: g, Secrets: r.w.secrets, SessionKey: r.w.cluster, Now: r.clock, Random: random})
+	a, err := auth.New(auth.Config{Reads: g, Secrets: r.w.secrets, SessionKey: r.w.cluster, Now: r.clock, Random: random})
 	if err != nil {
 		return err
 	}
-	keys := mint.NewKeys(r.w.store, r.w.secrets, r.clock)
+	keys := keyring.New(r.w.store, r.w.secrets, r.clock)
 	m, err := mint.New(mint.Config{Clients: g, Keys: keys, RefreshKey: r.w.cluster, Random: random})
 	if err != nil {
 		return err
@@ -67,7 +68,7 @@ func (r *replica) start() error {
 }
 
 // newVerifier makes what the replica's MQTT front checks credentials with.
-func (r *replica) newVerifier(keys *mint.Keys) (*verify.Verifier, error) {
+func (r *replica) newVerifier(keys *keyring.Keys) (*verify.Verifier, error) {
 	ring, err := keys.Ring(r.w.ctx, r.w.pool)
 	if err != nil {
 		return nil, err

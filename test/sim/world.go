@@ -16,7 +16,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/test/harness"
@@ -43,7 +43,7 @@ type World struct {
 	secrets  *atrest.Key
 	cluster  []byte
 	pool     ident.Pool
-	dir      *directory.Directory
+	dir      *control.Plane
 	stage    *stage
 	actors   int    // so far
 	fate     *actor // misfortune, and the world's own voice
@@ -103,7 +103,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 		return err
 	}
 	g := &gate{Store: w.store, w: w}
-	if w.dir, err = directory.New(directory.Config{Store: g, Sealer: w.secrets, Notifier: w, Issuer: "https://signet.example"}); err != nil {
+	if w.dir, err = control.New(control.Config{Store: g, Sealer: w.secrets, Notifier: w, Issuer: "https://signet.example"}); err != nil {
 		return err
 	}
 	if w.pool, err = ident.ParsePool("demo"); err != nil {
@@ -139,7 +139,7 @@ func (w *World) populate(t *testing.T) error {
 		if err != nil {
 			return err
 		}
-		_, text, err := w.dir.CreateEnrolToken(w.ctx, directory.NewEnrolToken{Pool: w.pool, Uses: 1, Life: 24 * time.Hour})
+		_, text, err := w.dir.CreateEnrolToken(w.ctx, control.NewEnrolToken{Pool: w.pool, Uses: 1, Life: 24 * time.Hour})
 		if err != nil {
 			return err
 		}

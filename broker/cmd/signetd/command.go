@@ -12,7 +12,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/daemon"
-	"github.com/signetd/signet/protocol/version"
+	"github.com/signetd/signet/protocol/build"
 )
 
 // Exit codes: done; refused or failed; a command line or configuration that is not
@@ -74,10 +74,10 @@ func (o *options) root() *cobra.Command {
 			"Settings come from flags, then the environment (SIGNET_ and the key in capitals, such as SIGNET_LISTEN_MQTT),\n" +
 			"then the file that --config names.",
 		Example:      "  signetd serve --dev\n  signetd init --data /var/lib/signet\n  signetd check-config --config /etc/signet/signetd.yaml",
-		SilenceUsage: true, SilenceErrors: true, Version: version.String(),
+		SilenceUsage: true, SilenceErrors: true, Version: build.Version(),
 		Args: knownCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetVersionTemplate(version.Line("signetd") + "\n")
+	root.SetVersionTemplate(build.Line("signetd") + "\n")
 	root.SetOut(o.stdout)
 	root.SetErr(o.stderr)
 	root.PersistentFlags().StringVar(&o.file, "config", "", "configuration `file` (YAML)")
@@ -136,7 +136,7 @@ func (o *options) config(defaults daemon.Config) (daemon.Config, error) {
 			*f.to = *f.flag
 		}
 	}
-	cfg.Version = version.String()
+	cfg.Version = build.Version()
 	return cfg, cfg.Check()
 }
 
@@ -153,7 +153,7 @@ func (o *options) checkCommand() *cobra.Command {
 
 func (o *options) versionCommand() *cobra.Command {
 	return o.leaf("version", "Print the version", "signetd version", func(context.Context, []string) error {
-		fmt.Fprintf(o.stdout, "%s  store format %d\n", version.Line("signetd"), boltstore.FormatVersion)
+		fmt.Fprintf(o.stdout, "%s  store format %d\n", build.Line("signetd"), boltstore.FormatVersion)
 		return nil
 	})
 }

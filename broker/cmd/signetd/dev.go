@@ -14,11 +14,11 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/daemon"
-	"github.com/signetd/signet/broker/directory"
 	"github.com/signetd/signet/certs"
+	"github.com/signetd/signet/protocol/build"
 	"github.com/signetd/signet/protocol/ident"
-	"github.com/signetd/signet/protocol/version"
 )
 
 const devPool = "demo"
@@ -77,26 +77,26 @@ func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 	if err != nil {
 		return v, err
 	}
-	pool, err := d.Directory.CreatePool(ctx, name)
+	pool, err := d.Control.CreatePool(ctx, name)
 	if errors.Is(err, broker.ErrExists) {
-		pool, err = d.Directory.Pool(ctx, name)
+		pool, err = d.Control.Pool(ctx, name)
 	}
 	if err != nil {
 		return v, err
 	}
-	anchor, err := directory.Anchor(pool)
+	anchor, err := control.Anchor(pool)
 	if err != nil {
 		return v, err
 	}
 	thumb := anchor.Thumbprint()
 	v.anchor = hex.EncodeToString(thumb[:])
-	if err := d.Directory.DeleteOperator(ctx, "dev"); err != nil && !errors.Is(err, broker.ErrNotFound) {
+	if err := d.Control.DeleteOperator(ctx, "dev"); err != nil && !errors.Is(err, broker.ErrNotFound) {
 		return v, err
 	}
-	if _, v.operator, err = d.Directory.CreateOperator(ctx, "dev", 24*time.Hour); err != nil {
+	if _, v.operator, err = d.Control.CreateOperator(ctx, "dev", 24*time.Hour); err != nil {
 		return v, err
 	}
-	_, v.enrolment, err = d.Directory.CreateEnrolToken(ctx, directory.NewEnrolToken{Pool: name, Uses: 10, Life: 24 * time.Hour})
+	_, v.enrolment, err = d.Control.CreateEnrolToken(ctx, control.NewEnrolToken{Pool: name, Uses: 10, Life: 24 * time.Hour})
 	return v, err
 }
 
@@ -125,7 +125,7 @@ Try, in another terminal:
   3  signet device list --pool %s --server %s --ca %s --token %s
 For a shell that knows server, CA and token:  set -a; . %s; set +a
 Stop with Ctrl-C.
-`, version.String(), cfg.Data, devPool, mqtt, d.Issuer(), root, ca.Fingerprint(), v.anchor, devPool,
+`, build.Version(), cfg.Data, devPool, mqtt, d.Issuer(), root, ca.Fingerprint(), v.anchor, devPool,
 		mqtt, root, devPool, v.enrolment, devPool, d.Issuer(), root, v.operator, quoted(env))
 	return err
 }

@@ -145,6 +145,6 @@ func firstOperator(ctx context.Context, cfg daemon.Config) (adminapi.Operator, e
 	if err != nil {
 		return adminapi.Operator{}, err
 	}
-	made, secret, err := d.Directory.CreateOperator(ctx, "admin", 0)
+	made, secret, err := d.Control.CreateOperator(ctx, "admin", 0)
 	return adminapi.Operator{Name: made.Name, Token: secret, Expires: made.Expires}, errors.Join(err, d.Close())
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/verify"
 )
 

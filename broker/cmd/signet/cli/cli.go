@@ -21,7 +21,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
-	"github.com/signetd/signet/protocol/version"
+	"github.com/signetd/signet/protocol/build"
 )
 
 // Exit codes.
@@ -88,7 +88,7 @@ func (a *app) root() *cobra.Command {
 		Short:         "Manage pools and devices of a Signet broker, read and verify tokens",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Version:       version.String(),
+		Version:       build.Version(),
 		Args:          knownCommand,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		Example: "  signet login --server https://localhost:8443 --ca signet-dev/ca/root.pem\n" +
@@ -96,7 +96,7 @@ func (a *app) root() *cobra.Command {
 			"  signet device list --pool demo -o json",
 		PersistentPreRunE: func(*cobra.Command, []string) error { return checkFormat(a.format) },
 	}
-	root.SetVersionTemplate(version.Line("signet") + "\n")
+	root.SetVersionTemplate(build.Line("signet") + "\n")
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.StringVar(&a.flags.Server, "server", "", "the broker's `URL` ($SIGNET_SERVER)")
@@ -167,9 +167,9 @@ func (a *app) status() *cobra.Command {
 func (a *app) version() *cobra.Command {
 	return a.leaf("version", "Print the version of this program", "signet version -o json", func(cmd *cobra.Command, _ []string) error {
 		if !cmd.Flag("output").Changed {
-			fmt.Fprintln(a.Out, version.Line("signet"))
+			fmt.Fprintln(a.Out, build.Line("signet"))
 			return nil
 		}
-		return a.show(map[string]string{"version": version.String()}, []string{"VERSION"}, []string{version.String()})
+		return a.show(map[string]string{"version": build.Version()}, []string{"VERSION"}, []string{build.Version()})
 	})
 }

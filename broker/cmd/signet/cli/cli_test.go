@@ -16,12 +16,12 @@ import (
 
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/cmd/signet/cli"
-	"github.com/signetd/signet/broker/directory/directorytest"
+	"github.com/signetd/signet/broker/control/controltest"
 )
 
 // A shell runs signet against a broker's API with a home of its own.
 type shell struct {
-	*directorytest.World
+	*controltest.World
 	url, ca, token, home string
 	env                  map[string]string
 }
@@ -34,7 +34,7 @@ type result struct {
 
 func newShell(t *testing.T) *shell {
 	t.Helper()
-	w, err := directorytest.New()
+	w, err := controltest.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +42,7 @@ func newShell(t *testing.T) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := adminapi.Handler(adminapi.Config{Directory: w.Directory, Log: slog.New(slog.DiscardHandler), Version: "test", Now: w.Clock.Now})
+	h, err := adminapi.Handler(adminapi.Config{Control: w.Plane, Log: slog.New(slog.DiscardHandler), Version: "test", Now: w.Clock.Now})
 	if err != nil {
 		t.Fatal(err)
 	}

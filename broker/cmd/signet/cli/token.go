@@ -17,8 +17,8 @@ import (
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
-	"github.com/signetd/signet/protocol/token/strictjson"
 )
 
 func (a *app) tokens() *cobra.Command {

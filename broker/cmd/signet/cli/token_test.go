@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/signetd/signet/broker/directory/directorytest"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
@@ -33,7 +33,7 @@ func newSigner(t *testing.T) *token.Signer {
 // offline is a shell without a broker.
 func offline(t *testing.T) *shell {
 	t.Helper()
-	w, err := directorytest.New()
+	w, err := controltest.New()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
-	"github.com/signetd/signet/protocol/token/strictjson"
 	"github.com/signetd/signet/protocol/verify"
 )
 

@@ -1,4 +1,4 @@
-package directory
+package control
 
 import (
 	"context"
@@ -33,7 +33,7 @@ type NewEnrolToken struct {
 
 // CreateEnrolToken makes an enrolment token and gives its text, which is shown
 // once and stored nowhere.
-func (d *Directory) CreateEnrolToken(ctx context.Context, n NewEnrolToken) (broker.EnrolToken, string, error) {
+func (d *Plane) CreateEnrolToken(ctx context.Context, n NewEnrolToken) (broker.EnrolToken, string, error) {
 	if n.Uses == 0 {
 		n.Uses = 1
 	}
@@ -87,7 +87,7 @@ func checkEnrolLife(life time.Duration) error {
 
 // UpdateEnrolToken gives an enrolment token another number of uses in all, or
 // another end, life from now; zero leaves as it is. Its text stays what it was.
-func (d *Directory) UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string, uses int, life time.Duration) (broker.EnrolToken, error) {
+func (d *Plane) UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string, uses int, life time.Duration) (broker.EnrolToken, error) {
 	if uses < 0 || uses > MaxEnrolUses {
 		return broker.EnrolToken{}, invalid("an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, uses)
 	}
@@ -111,7 +111,7 @@ func (d *Directory) UpdateEnrolToken(ctx context.Context, pool ident.Pool, id st
 	return t, about(err, "enrolment token %q", id)
 }
 
-func (d *Directory) newEnrolSecret(pool broker.Pool) (protocol.EnrolToken, error) {
+func (d *Plane) newEnrolSecret(pool broker.Pool) (protocol.EnrolToken, error) {
 	anchor, err := Anchor(pool)
 	if err != nil {
 		return protocol.EnrolToken{}, err
@@ -125,7 +125,7 @@ func (d *Directory) newEnrolSecret(pool broker.Pool) (protocol.EnrolToken, error
 }
 
 // EnrolToken finds an enrolment token by its public id.
-func (d *Directory) EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error) {
+func (d *Plane) EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error) {
 	t, err := d.Store.EnrolToken(ctx, pool, id)
 	if err != nil {
 		return t, about(err, "enrolment token %q", id)
@@ -134,7 +134,7 @@ func (d *Directory) EnrolToken(ctx context.Context, pool ident.Pool, id string) 
 }
 
 // ListEnrolTokens gives a pool's enrolment tokens.
-func (d *Directory) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]broker.EnrolToken, error) {
+func (d *Plane) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]broker.EnrolToken, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
@@ -142,7 +142,7 @@ func (d *Directory) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]bro
 }
 
 // DeleteEnrolToken ends an enrolment token. Devices it admitted stay.
-func (d *Directory) DeleteEnrolToken(ctx context.Context, pool ident.Pool, id string) error {
+func (d *Plane) DeleteEnrolToken(ctx context.Context, pool ident.Pool, id string) error {
 	if err := d.Store.DeleteEnrolToken(ctx, pool, id); err != nil {
 		return about(err, "delete enrolment token %q", id)
 	}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 type fields struct {

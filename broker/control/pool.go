@@ -1,4 +1,4 @@
-package directory
+package control
 
 import (
 	"context"
@@ -17,7 +17,7 @@ const defaultFlow = "default"
 
 // CreatePool makes a pool with all it needs to work: anchor, answer key, first
 // signing key, a default client and a default flow of one step, key.
-func (d *Directory) CreatePool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
+func (d *Plane) CreatePool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
 	if name.IsZero() {
 		return broker.Pool{}, invalid("a pool needs a name")
 	}
@@ -41,7 +41,7 @@ func (d *Directory) CreatePool(ctx context.Context, name ident.Pool) (broker.Poo
 }
 
 // newPool makes the pool's own two keys.
-func (d *Directory) newPool(name ident.Pool) (broker.Pool, error) {
+func (d *Plane) newPool(name ident.Pool) (broker.Pool, error) {
 	pool := broker.Pool{Name: name, Issuer: d.Issuer + "/pools/" + name.String(), Flow: defaultFlow, Created: d.Now()}
 	seed, err := d.random(ed25519.SeedSize)
 	if err != nil {
@@ -75,7 +75,7 @@ func (d *Directory) newPool(name ident.Pool) (broker.Pool, error) {
 }
 
 // Pool finds a pool.
-func (d *Directory) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
+func (d *Plane) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
 	p, err := d.Store.Pool(ctx, name)
 	if err != nil {
 		return p, about(err, "pool %s", name)
@@ -84,12 +84,12 @@ func (d *Directory) Pool(ctx context.Context, name ident.Pool) (broker.Pool, err
 }
 
 // ListPools gives all pools, by name.
-func (d *Directory) ListPools(ctx context.Context) ([]broker.Pool, error) {
+func (d *Plane) ListPools(ctx context.Context) ([]broker.Pool, error) {
 	return d.Store.ListPools(ctx)
 }
 
 // SetPoolFlow makes a flow, which must exist, the one of all clients that name none.
-func (d *Directory) SetPoolFlow(ctx context.Context, name ident.Pool, flow string) (broker.Pool, error) {
+func (d *Plane) SetPoolFlow(ctx context.Context, name ident.Pool, flow string) (broker.Pool, error) {
 	if _, err := d.Store.Flow(ctx, name, flow); err != nil {
 		if _, err := d.Pool(ctx, name); err != nil {
 			return broker.Pool{}, err
@@ -104,7 +104,7 @@ func (d *Directory) SetPoolFlow(ctx context.Context, name ident.Pool, flow strin
 }
 
 // DeletePool deletes a pool and all that is in it, then reports each of its devices.
-func (d *Directory) DeletePool(ctx context.Context, name ident.Pool) error {
+func (d *Plane) DeletePool(ctx context.Context, name ident.Pool) error {
 	var gone []ident.Device
 	for after := ""; ; {
 		page, err := d.Store.ListDevices(ctx, name, after, maxPage)

@@ -1,4 +1,4 @@
-// Package directory is what operators do: pools, devices, enrolment tokens,
+// Package control is what operators do: pools, devices, enrolment tokens,
 // clients, flows, hooks, signing keys and operators' own access, each use case a
 // method that checks its input, writes once through the store and then tells who
 // must know.
@@ -6,7 +6,7 @@
 // It imports the domain (broker), hook/target, protocol's names, tokens and enrolment tokens,
 // and the standard library. It knows no transport, and never logs or returns a
 // secret but the once that it is made.
-package directory
+package control
 
 import (
 	"context"
@@ -55,7 +55,7 @@ type Notifier interface {
 	DeviceChanged(ctx context.Context, id ident.Device, status broker.Status)
 }
 
-// Config is what a Directory is made of. Store, Sealer, Notifier and Issuer are required.
+// Config is what a Plane is made of. Store, Sealer, Notifier and Issuer are required.
 type Config struct {
 	Store    Store
 	Sealer   Sealer
@@ -72,13 +72,13 @@ type Config struct {
 	Random      io.Reader        // nil: the system's
 }
 
-// A Directory carries out operators' use cases. It is safe for concurrent use.
-type Directory struct {
+// A Plane carries out operators' use cases. It is safe for concurrent use.
+type Plane struct {
 	Config
 }
 
 // New checks cfg.
-func New(cfg Config) (*Directory, error) {
+func New(cfg Config) (*Plane, error) {
 	if cfg.Store == nil || cfg.Sealer == nil || cfg.Notifier == nil {
 		return nil, errors.New("directory: store, sealer and notifier are required")
 	}
@@ -96,11 +96,11 @@ func New(cfg Config) (*Directory, error) {
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
-	return &Directory{cfg}, nil
+	return &Plane{cfg}, nil
 }
 
 // random reads n bytes.
-func (d *Directory) random(n int) ([]byte, error) {
+func (d *Plane) random(n int) ([]byte, error) {
 	b := make([]byte, n)
 	if _, err := io.ReadFull(d.Random, b); err != nil {
 		return nil, fmt.Errorf("read random bytes: %w", err)
@@ -109,7 +109,7 @@ func (d *Directory) random(n int) ([]byte, error) {
 }
 
 // newUUID makes a version 7 UUID (RFC 9562, 5.7).
-func (d *Directory) newUUID(now time.Time) (ident.UUID, error) {
+func (d *Plane) newUUID(now time.Time) (ident.UUID, error) {
 	b, err := d.random(16)
 	if err != nil {
 		return ident.UUID{}, err

@@ -1,4 +1,4 @@
-package directory
+package control
 
 import (
 	"crypto/ecdsa"
@@ -10,8 +10,8 @@ import (
 	"encoding/pem"
 	"strings"
 
+	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
-	"github.com/signetd/signet/protocol/token/strictjson"
 )
 
 // Bounds on keys that operators bring, in bytes.

@@ -1,4 +1,4 @@
-package directory
+package control
 
 import (
 	"context"
@@ -28,7 +28,7 @@ type NewDevice struct {
 }
 
 // CreateDevice registers a device. One without any key enrols later with a token.
-func (d *Directory) CreateDevice(ctx context.Context, n NewDevice) (broker.Device, error) {
+func (d *Plane) CreateDevice(ctx context.Context, n NewDevice) (broker.Device, error) {
 	if err := CheckLabels(n.Groups, n.Attributes); err != nil {
 		return broker.Device{}, err
 	}
@@ -55,7 +55,7 @@ func (d *Directory) CreateDevice(ctx context.Context, n NewDevice) (broker.Devic
 	return dev, nil
 }
 
-func (d *Directory) authenticators(n NewDevice, now time.Time) ([]broker.Authenticator, error) {
+func (d *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticator, error) {
 	var out []broker.Authenticator
 	if n.Key != "" {
 		key, err := ParseDeviceKey(n.Key)
@@ -109,7 +109,7 @@ func printable(s string, limit int) bool {
 }
 
 // Device finds a device.
-func (d *Directory) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
+func (d *Plane) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
 	dev, err := d.Store.Device(ctx, id)
 	if err != nil {
 		return dev, about(err, "device %s", id)
@@ -118,7 +118,7 @@ func (d *Directory) Device(ctx context.Context, id ident.Device) (broker.Device,
 }
 
 // ListDevices gives up to limit (1 to 1000) devices with names after the one given.
-func (d *Directory) ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]broker.Device, error) {
+func (d *Plane) ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]broker.Device, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (d *Directory) ListDevices(ctx context.Context, pool ident.Pool, after stri
 }
 
 // UpdateDevice replaces groups and attributes; nil leaves as it is.
-func (d *Directory) UpdateDevice(ctx context.Context, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
+func (d *Plane) UpdateDevice(ctx context.Context, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
 	if err := CheckLabels(groups, attributes); err != nil {
 		return broker.Device{}, err
 	}
@@ -143,7 +143,7 @@ func (d *Directory) UpdateDevice(ctx context.Context, id ident.Device, groups []
 
 // DisableDevice takes everything from a device until it is enabled again: nothing
 // is granted after it returns, and its sessions are over.
-func (d *Directory) DisableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
+func (d *Plane) DisableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
 	return d.change(ctx, "disable", id, func(dev *broker.Device) error {
 		dev.Status = broker.StatusDisabled
 		dev.EndSessions(d.Now())
@@ -152,7 +152,7 @@ func (d *Directory) DisableDevice(ctx context.Context, id ident.Device) (broker.
 }
 
 // EnableDevice makes a disabled or quarantined device active.
-func (d *Directory) EnableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
+func (d *Plane) EnableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
 	return d.change(ctx, "enable", id, func(dev *broker.Device) error {
 		if dev.Status == broker.StatusPending {
 			return conflict("the device waits for approval; approve it instead")
@@ -163,7 +163,7 @@ func (d *Directory) EnableDevice(ctx context.Context, id ident.Device) (broker.D
 }
 
 // ApproveDevice makes a pending device active.
-func (d *Directory) ApproveDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
+func (d *Plane) ApproveDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
 	return d.change(ctx, "approve", id, func(dev *broker.Device) error {
 		if dev.Status != broker.StatusPending && dev.Status != broker.StatusActive {
 			return conflict("the device is %s, not pending; enable it instead", dev.Status)
@@ -174,7 +174,7 @@ func (d *Directory) ApproveDevice(ctx context.Context, id ident.Device) (broker.
 }
 
 // RevokeSessions ends every session of a device; it may log in again.
-func (d *Directory) RevokeSessions(ctx context.Context, id ident.Device) (broker.Device, error) {
+func (d *Plane) RevokeSessions(ctx context.Context, id ident.Device) (broker.Device, error) {
 	return d.change(ctx, "revoke sessions of", id, func(dev *broker.Device) error {
 		dev.EndSessions(d.Now())
 		return nil
@@ -182,7 +182,7 @@ func (d *Directory) RevokeSessions(ctx context.Context, id ident.Device) (broker
 }
 
 // DeleteDevice deletes a device. Its name may be used again, its subject never is.
-func (d *Directory) DeleteDevice(ctx context.Context, id ident.Device) error {
+func (d *Plane) DeleteDevice(ctx context.Context, id ident.Device) error {
 	if err := d.Store.DeleteDevice(ctx, id); err != nil {
 		return about(err, "delete device %s", id)
 	}
@@ -191,7 +191,7 @@ func (d *Directory) DeleteDevice(ctx context.Context, id ident.Device) error {
 }
 
 // change updates a device and tells who serves it, who know best what matters to them.
-func (d *Directory) change(ctx context.Context, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
+func (d *Plane) change(ctx context.Context, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
 	dev, err := d.Store.UpdateDevice(ctx, id, func(dev *broker.Device) error {
 		dev.Updated = d.Now()
 		return f(dev)
@@ -205,7 +205,7 @@ func (d *Directory) change(ctx context.Context, what string, id ident.Device, f 
 
 // ListSessions gives a device's sessions, newest first, at most 100. Those that ended
 // with all of the device's are Revoked too.
-func (d *Directory) ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error) {
+func (d *Plane) ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error) {
 	dev, err := d.Device(ctx, id)
 	if err != nil {
 		return nil, err
@@ -222,7 +222,7 @@ func (d *Directory) ListSessions(ctx context.Context, id ident.Device) ([]broker
 
 // RevokeSession ends one session of a device. Access tokens it gave live until
 // they expire; RevokeSessions ends those too.
-func (d *Directory) RevokeSession(ctx context.Context, id ident.Device, session ident.UUID) error {
+func (d *Plane) RevokeSession(ctx context.Context, id ident.Device, session ident.UUID) error {
 	_, err := d.Store.UpdateSession(ctx, session, func(s *broker.Session, _ *broker.Device) error {
 		if s.Device != id {
 			return broker.ErrNotFound // another device's sessions are nobody's business here

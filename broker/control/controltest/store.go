@@ -1,7 +1,7 @@
-// Package directorytest has working stand-ins for what a directory needs: a store
+// Package controltest has working stand-ins for what a directory needs: a store
 // in memory, a sealer with a key of its own and a notifier that remembers. For
 // tests only; it imports the domain and the standard library.
-package directorytest
+package controltest
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ type named struct {
 // A table holds records of one kind.
 type table[T any] map[named]T
 
-// A Store keeps all in memory. It satisfies directory.Store.
+// A Store keeps all in memory. It satisfies control.Store.
 type Store struct {
 	mu        sync.Mutex // guards all below
 	pools     map[ident.Pool]broker.Pool

@@ -1,4 +1,7 @@
-package mint
+// Package keyring opens the keys of pools for those that sign and verify: it reads them
+// from the store, opens what is sealed, and signs each pool's key statement with its
+// anchor. It never writes, and hands no private key out but as a token.Signer.
+package keyring
 
 import (
 	"context"
@@ -12,7 +15,6 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -24,21 +26,26 @@ type KeyStore interface {
 	ListSigningKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error)
 }
 
+// Opener opens secrets that are sealed at rest.
+type Opener interface {
+	Open(purpose string, sealed []byte) ([]byte, error)
+}
+
 // ringLife is how long a pool's opened keys are believed without asking the store.
 const ringLife = time.Second
 
 // Keys opens pools' signing keys and remembers them for a moment.
 type Keys struct {
 	store   KeyStore
-	secrets auth.Opener
+	secrets Opener
 	now     func() time.Time
 
 	mu    sync.Mutex // guards rings
 	rings map[ident.Pool]*Ring
 }
 
-// NewKeys makes a Keys. now defaults to time.Now.
-func NewKeys(store KeyStore, secrets auth.Opener, now func() time.Time) *Keys {
+// New makes a Keys. now defaults to time.Now.
+func New(store KeyStore, secrets Opener, now func() time.Time) *Keys {
 	if now == nil {
 		now = time.Now
 	}

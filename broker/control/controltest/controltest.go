@@ -1,4 +1,4 @@
-package directorytest
+package controltest
 
 import (
 	"context"
@@ -8,11 +8,11 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
-	"github.com/signetd/signet/broker/directory"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 )
 
-var _ directory.Store = (*Store)(nil)
+var _ control.Store = (*Store)(nil)
 
 // A Change is one call of a Notifier.
 type Change struct {
@@ -26,7 +26,7 @@ type Notifier struct {
 	seen []Change
 }
 
-// DeviceChanged implements directory.Notifier.
+// DeviceChanged implements control.Notifier.
 func (n *Notifier) DeviceChanged(_ context.Context, id ident.Device, status broker.Status) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -65,7 +65,7 @@ func (c *Clock) Advance(d time.Duration) {
 
 // A World is a directory over an empty store with all that it stands on.
 type World struct {
-	*directory.Directory
+	*control.Plane
 	Store    *Store
 	Notifier *Notifier
 	Sealer   *atrest.Key
@@ -82,7 +82,7 @@ func New() (*World, error) {
 		Store: NewStore(), Notifier: &Notifier{}, Sealer: sealer,
 		Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
 	}
-	w.Directory, err = directory.New(directory.Config{
+	w.Plane, err = control.New(control.Config{
 		Store: w.Store, Sealer: sealer, Notifier: w.Notifier, Issuer: "https://signet.example:8443", Now: w.Clock.Now,
 	})
 	return w, err

@@ -1,4 +1,4 @@
-package directorytest
+package controltest
 
 import (
 	"bytes"

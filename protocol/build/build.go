@@ -1,8 +1,8 @@
-// Package version says which Signet a program is: all of its programs the same.
+// Package build says which Signet a program is: all of its programs the same.
 //
 // It imports the standard library only, and little of it: the agent carries it. It
 // asks nobody and writes nothing.
-package version
+package build
 
 import (
 	"fmt"
@@ -13,10 +13,10 @@ import (
 // next is the version that the source is on its way to.
 const next = "v0.1.0-dev"
 
-// String is what Go recorded when it built the program: the module's version, or in
+// Version is what Go recorded when it built the program: the module's version, or in
 // a git working tree its tag or commit. Where Go recorded none it is the version that
 // the source is on its way to.
-func String() string {
+func Version() string {
 	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
 		return info.Main.Version
 	}
@@ -25,5 +25,5 @@ func String() string {
 
 // Line is what a program says of itself when asked for its version.
 func Line(program string) string {
-	return fmt.Sprintf("%s %s (%s, %s/%s)", program, String(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	return fmt.Sprintf("%s %s (%s, %s/%s)", program, Version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

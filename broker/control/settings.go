@@ -1,4 +1,4 @@
-package directory
+package control
 
 import (
 	"context"
@@ -31,7 +31,7 @@ func NewClient(pool ident.Pool, id string) broker.Client {
 // PutClient checks and writes a client; create says that it must be new, otherwise
 // it must exist. A zero access life becomes the default, a zero refresh life means
 // no refresh tokens; without audiences the pool's name is one.
-func (d *Directory) PutClient(ctx context.Context, c broker.Client, create bool) (broker.Client, error) {
+func (d *Plane) PutClient(ctx context.Context, c broker.Client, create bool) (broker.Client, error) {
 	if c.AccessLife == 0 {
 		c.AccessLife = broker.DefaultAccessLife
 	}
@@ -97,7 +97,7 @@ func missing(err error, format string, args ...any) error {
 }
 
 // Client finds a client.
-func (d *Directory) Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error) {
+func (d *Plane) Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return broker.Client{}, err
 	}
@@ -109,7 +109,7 @@ func (d *Directory) Client(ctx context.Context, pool ident.Pool, id string) (bro
 }
 
 // ListClients gives a pool's clients.
-func (d *Directory) ListClients(ctx context.Context, pool ident.Pool) ([]broker.Client, error) {
+func (d *Plane) ListClients(ctx context.Context, pool ident.Pool) ([]broker.Client, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (d *Directory) ListClients(ctx context.Context, pool ident.Pool) ([]broker.
 }
 
 // DeleteClient deletes a client; not the default one, which devices use that name none.
-func (d *Directory) DeleteClient(ctx context.Context, pool ident.Pool, id string) error {
+func (d *Plane) DeleteClient(ctx context.Context, pool ident.Pool, id string) error {
 	if id == broker.DefaultClient {
 		return conflict("the default client cannot be deleted; update it instead")
 	}
@@ -128,7 +128,7 @@ func (d *Directory) DeleteClient(ctx context.Context, pool ident.Pool, id string
 }
 
 // PutFlow checks and writes a flow; the hooks it names must exist.
-func (d *Directory) PutFlow(ctx context.Context, f broker.Flow, create bool) (broker.Flow, error) {
+func (d *Plane) PutFlow(ctx context.Context, f broker.Flow, create bool) (broker.Flow, error) {
 	if err := f.Validate(); err != nil {
 		return f, err
 	}
@@ -169,7 +169,7 @@ func hooksOf(f broker.Flow) []string {
 }
 
 // Flow finds a flow.
-func (d *Directory) Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error) {
+func (d *Plane) Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return broker.Flow{}, err
 	}
@@ -181,7 +181,7 @@ func (d *Directory) Flow(ctx context.Context, pool ident.Pool, name string) (bro
 }
 
 // ListFlows gives a pool's flows.
-func (d *Directory) ListFlows(ctx context.Context, pool ident.Pool) ([]broker.Flow, error) {
+func (d *Plane) ListFlows(ctx context.Context, pool ident.Pool) ([]broker.Flow, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (d *Directory) ListFlows(ctx context.Context, pool ident.Pool) ([]broker.Fl
 }
 
 // DeleteFlow deletes a flow that neither the pool nor a client uses.
-func (d *Directory) DeleteFlow(ctx context.Context, pool ident.Pool, name string) error {
+func (d *Plane) DeleteFlow(ctx context.Context, pool ident.Pool, name string) error {
 	p, err := d.Pool(ctx, pool)
 	if err != nil {
 		return err
@@ -214,7 +214,7 @@ func (d *Directory) DeleteFlow(ctx context.Context, pool ident.Pool, name string
 
 // CreateHook registers a webhook and gives its new signing secret (Standard
 // Webhooks, "whsec_" and base64), which is shown once. A zero timeout is the default.
-func (d *Directory) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook, string, error) {
+func (d *Plane) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook, string, error) {
 	if h.Timeout == 0 {
 		h.Timeout = DefaultHookTimeout
 	}
@@ -238,7 +238,7 @@ func (d *Directory) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook,
 	return h, secret, nil
 }
 
-func (d *Directory) checkHook(h broker.Hook) error {
+func (d *Plane) checkHook(h broker.Hook) error {
 	if err := broker.CheckLabel("hook", h.Name); err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ type HookChange struct {
 }
 
 // UpdateHook changes a hook and gives its new signing secret, if one was asked for.
-func (d *Directory) UpdateHook(ctx context.Context, pool ident.Pool, name string, change HookChange) (broker.Hook, string, error) {
+func (d *Plane) UpdateHook(ctx context.Context, pool ident.Pool, name string, change HookChange) (broker.Hook, string, error) {
 	h, err := d.Hook(ctx, pool, name)
 	if err != nil {
 		return h, "", err
@@ -288,7 +288,7 @@ func (d *Directory) UpdateHook(ctx context.Context, pool ident.Pool, name string
 }
 
 // newHookSecret makes a signing secret (Standard Webhooks) and seals it.
-func (d *Directory) newHookSecret(pool ident.Pool, name string) (sealed []byte, secret string, err error) {
+func (d *Plane) newHookSecret(pool ident.Pool, name string) (sealed []byte, secret string, err error) {
 	raw, err := d.random(32)
 	if err != nil {
 		return nil, "", err
@@ -301,7 +301,7 @@ func (d *Directory) newHookSecret(pool ident.Pool, name string) (sealed []byte, 
 }
 
 // Hook finds a hook.
-func (d *Directory) Hook(ctx context.Context, pool ident.Pool, name string) (broker.Hook, error) {
+func (d *Plane) Hook(ctx context.Context, pool ident.Pool, name string) (broker.Hook, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return broker.Hook{}, err
 	}
@@ -313,7 +313,7 @@ func (d *Directory) Hook(ctx context.Context, pool ident.Pool, name string) (bro
 }
 
 // ListHooks gives a pool's hooks.
-func (d *Directory) ListHooks(ctx context.Context, pool ident.Pool) ([]broker.Hook, error) {
+func (d *Plane) ListHooks(ctx context.Context, pool ident.Pool) ([]broker.Hook, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
@@ -321,7 +321,7 @@ func (d *Directory) ListHooks(ctx context.Context, pool ident.Pool) ([]broker.Ho
 }
 
 // DeleteHook deletes a hook that no flow uses.
-func (d *Directory) DeleteHook(ctx context.Context, pool ident.Pool, name string) error {
+func (d *Plane) DeleteHook(ctx context.Context, pool ident.Pool, name string) error {
 	flows, err := d.ListFlows(ctx, pool)
 	if err != nil {
 		return err

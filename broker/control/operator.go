@@ -1,4 +1,4 @@
-package directory
+package control
 
 import (
 	"context"
@@ -29,7 +29,7 @@ var ErrUnauthorized = errors.New("not an operator's valid token")
 
 // CreateOperator makes an operator and gives its bearer token, which is shown once.
 // A zero life is the default.
-func (d *Directory) CreateOperator(ctx context.Context, name string, life time.Duration) (broker.Operator, string, error) {
+func (d *Plane) CreateOperator(ctx context.Context, name string, life time.Duration) (broker.Operator, string, error) {
 	if err := broker.CheckLabel("operator", name); err != nil {
 		return broker.Operator{}, "", err
 	}
@@ -69,7 +69,7 @@ func hashToken(secret string) []byte {
 
 // Authenticate finds the operator of a bearer token: ErrUnauthorized if there is
 // none or it expired. The look-up is by hash, so its time tells nothing of the token.
-func (d *Directory) Authenticate(ctx context.Context, secret string) (broker.Operator, error) {
+func (d *Plane) Authenticate(ctx context.Context, secret string) (broker.Operator, error) {
 	if len(secret) != operatorTokenLen || !strings.HasPrefix(secret, operatorPrefix) {
 		return broker.Operator{}, ErrUnauthorized
 	}
@@ -87,12 +87,12 @@ func (d *Directory) Authenticate(ctx context.Context, secret string) (broker.Ope
 }
 
 // ListOperators gives all operators.
-func (d *Directory) ListOperators(ctx context.Context) ([]broker.Operator, error) {
+func (d *Plane) ListOperators(ctx context.Context) ([]broker.Operator, error) {
 	return d.Store.ListOperators(ctx)
 }
 
 // DeleteOperator ends an operator's access at once.
-func (d *Directory) DeleteOperator(ctx context.Context, name string) error {
+func (d *Plane) DeleteOperator(ctx context.Context, name string) error {
 	if err := d.Store.DeleteOperator(ctx, name); err != nil {
 		return about(err, "delete operator %s", name)
 	}

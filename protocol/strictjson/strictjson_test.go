@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/signetd/signet/protocol/token/strictjson"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 func TestObject(t *testing.T) {

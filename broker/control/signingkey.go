@@ -1,4 +1,4 @@
-package directory
+package control
 
 import (
 	"bytes"
@@ -24,7 +24,7 @@ import (
 const MaxSigningKeys = 16
 
 // ListKeys gives a pool's signing keys by id, in every phase that is left.
-func (d *Directory) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
+func (d *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (d *Directory) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.Sig
 // the pool's key set, so that verifiers know it before it signs. One at a time.
 // With activate it signs at once, and verifiers that cached the key set must ask
 // again. Either way the old key goes on verifying until it is retired.
-func (d *Directory) RotateKey(ctx context.Context, pool ident.Pool, alg token.Alg, activate bool) (broker.SigningKey, error) {
+func (d *Plane) RotateKey(ctx context.Context, pool ident.Pool, alg token.Alg, activate bool) (broker.SigningKey, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return broker.SigningKey{}, err
 	}
@@ -77,13 +77,13 @@ func (d *Directory) RotateKey(ctx context.Context, pool ident.Pool, alg token.Al
 
 // ActivateKey makes an announced key sign, and the one that signed until now a
 // retired one that still verifies.
-func (d *Directory) ActivateKey(ctx context.Context, pool ident.Pool, id string) (broker.SigningKey, error) {
+func (d *Plane) ActivateKey(ctx context.Context, pool ident.Pool, id string) (broker.SigningKey, error) {
 	return d.changeKey(ctx, "activate", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		return d.activate(keys, id)
 	})
 }
 
-func (d *Directory) activate(keys []broker.SigningKey, id string) ([]broker.SigningKey, error) {
+func (d *Plane) activate(keys []broker.SigningKey, id string) ([]broker.SigningKey, error) {
 	now := d.afterChanges(keys)
 	for i := range keys {
 		k := &keys[i]
@@ -104,7 +104,7 @@ func (d *Directory) activate(keys []broker.SigningKey, id string) ([]broker.Sign
 // unless force says that they must end now (the key was stolen). That is the longest
 // life a token may have, for clients change and go, and the key sets' own life, for
 // replicas' and verifiers' clocks. The key that signs cannot be retired.
-func (d *Directory) RetireKey(ctx context.Context, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
+func (d *Plane) RetireKey(ctx context.Context, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
 	return d.changeKey(ctx, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		i := slices.IndexFunc(keys, func(k broker.SigningKey) bool { return k.ID == id })
 		k := keys[i]
@@ -128,7 +128,7 @@ func (d *Directory) RetireKey(ctx context.Context, pool ident.Pool, id string, f
 
 // afterChanges gives the time, but none before the latest change of a key: replicas'
 // clocks differ, and clocks are set back.
-func (d *Directory) afterChanges(keys []broker.SigningKey) time.Time {
+func (d *Plane) afterChanges(keys []broker.SigningKey) time.Time {
 	now := d.Now()
 	for _, k := range keys {
 		if k.Changed.After(now) {
@@ -140,7 +140,7 @@ func (d *Directory) afterChanges(keys []broker.SigningKey) time.Time {
 
 // changeKey applies f to keys among which id is, and gives that key: as it is
 // afterwards or, if f took it away, as it was.
-func (d *Directory) changeKey(ctx context.Context, what string, pool ident.Pool, id string, f func([]broker.SigningKey) ([]broker.SigningKey, error)) (broker.SigningKey, error) {
+func (d *Plane) changeKey(ctx context.Context, what string, pool ident.Pool, id string, f func([]broker.SigningKey) ([]broker.SigningKey, error)) (broker.SigningKey, error) {
 	var found broker.SigningKey
 	err := d.Store.ChangeSigningKeys(ctx, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		pick := func() bool {
@@ -172,7 +172,7 @@ func (d *Directory) changeKey(ctx context.Context, what string, pool ident.Pool,
 // newSigningKey makes an announced key. Its short id in COSE differs from those of
 // known, and its id does not begin with "-": one in 64 thumbprints in base64url
 // does, and would read as a flag where operators type it (signet key activate ID).
-func (d *Directory) newSigningKey(pool ident.Pool, alg token.Alg, known []broker.SigningKey) (broker.SigningKey, error) {
+func (d *Plane) newSigningKey(pool ident.Pool, alg token.Alg, known []broker.SigningKey) (broker.SigningKey, error) {
 	taken, err := publicKeys(known)
 	if err != nil {
 		return broker.SigningKey{}, err
@@ -194,7 +194,7 @@ func (d *Directory) newSigningKey(pool ident.Pool, alg token.Alg, known []broker
 	return broker.SigningKey{}, fmt.Errorf("new signing key: eight in a row have ids that are taken or read as flags")
 }
 
-func (d *Directory) sealSigningKey(pool ident.Pool, private crypto.Signer, key *token.Key) (broker.SigningKey, error) {
+func (d *Plane) sealSigningKey(pool ident.Pool, private crypto.Signer, key *token.Key) (broker.SigningKey, error) {
 	now := d.Now()
 	out := broker.SigningKey{
 		Pool: pool, ID: key.KID(), Alg: key.Alg().String(), State: broker.KeyAnnounced, Created: now, Changed: now,
@@ -230,7 +230,7 @@ func publicKeys(keys []broker.SigningKey) ([]*token.Key, error) {
 }
 
 // newPrivate makes a private key from d.Random; RSA takes the system's randomness.
-func (d *Directory) newPrivate(alg token.Alg) (crypto.Signer, error) {
+func (d *Plane) newPrivate(alg token.Alg) (crypto.Signer, error) {
 	switch alg {
 	case token.ES256:
 		for range 8 { // a random number is above the group's order once in 2^32

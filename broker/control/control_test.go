@@ -1,4 +1,4 @@
-package directory_test
+package control_test
 
 import (
 	"crypto/ecdsa"
@@ -20,8 +20,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/directory"
-	"github.com/signetd/signet/broker/directory/directorytest"
+	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -47,9 +47,9 @@ func device(t *testing.T, s string) ident.Device {
 }
 
 // world has the pool "demo".
-func world(t *testing.T) *directorytest.World {
+func world(t *testing.T) *controltest.World {
 	t.Helper()
-	w, err := directorytest.New()
+	w, err := controltest.New()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -73,7 +73,7 @@ func TestPoolIsBornComplete(t *testing.T) {
 	if p.Issuer != "https://signet.example:8443/pools/demo" || p.Flow != "default" {
 		t.Errorf("got issuer %q, flow %q", p.Issuer, p.Flow)
 	}
-	anchor, err := directory.Anchor(p)
+	anchor, err := control.Anchor(p)
 	want(t, err, nil)
 	der, err := w.Sealer.Open(broker.AnchorPurpose(p.Name), p.AnchorSealed)
 	want(t, err, nil)
@@ -141,7 +141,7 @@ func TestDeviceKeyForms(t *testing.T) {
 		{"text", "hello", nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := directory.ParseDeviceKey(c.text)
+			got, err := control.ParseDeviceKey(c.text)
 			if c.want == nil {
 				want(t, err, broker.ErrInvalid)
 				if strings.Contains(err.Error(), "MC4") || strings.Contains(err.Error(), "AAAA") {
@@ -162,7 +162,7 @@ func FuzzParseDeviceKey(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		k, err := directory.ParseDeviceKey(s)
+		k, err := control.ParseDeviceKey(s)
 		if (k == nil) != errors.Is(err, broker.ErrInvalid) {
 			t.Fatalf("key %v and error %v", k, err)
 		}
@@ -176,16 +176,16 @@ func TestDeviceLife(t *testing.T) {
 	key, err := token.NewKey(pub)
 	want(t, err, nil)
 	text := hex.EncodeToString(key.MarshalCOSE())
-	_, err = w.CreateDevice(ctx, directory.NewDevice{ID: device(t, "none:lamp-1")})
+	_, err = w.CreateDevice(ctx, control.NewDevice{ID: device(t, "none:lamp-1")})
 	want(t, err, broker.ErrNotFound)
-	d, err := w.CreateDevice(ctx, directory.NewDevice{ID: id, Key: text, Pending: true, Groups: []string{"lab"}})
+	d, err := w.CreateDevice(ctx, control.NewDevice{ID: id, Key: text, Pending: true, Groups: []string{"lab"}})
 	want(t, err, nil)
 	if d.Status != broker.StatusPending || d.Subject[6]>>4 != 7 || !cmp.Equal(d.Authenticators[0].Key, key.MarshalCOSE()) {
 		t.Errorf("got %+v", d)
 	}
-	_, err = w.CreateDevice(ctx, directory.NewDevice{ID: id})
+	_, err = w.CreateDevice(ctx, control.NewDevice{ID: id})
 	want(t, err, broker.ErrExists)
-	_, err = w.CreateDevice(ctx, directory.NewDevice{ID: device(t, "demo:lamp-2"), Key: text})
+	_, err = w.CreateDevice(ctx, control.NewDevice{ID: device(t, "demo:lamp-2"), Key: text})
 	want(t, err, broker.ErrKeyBound)
 	_, err = w.EnableDevice(ctx, id)
 	want(t, err, broker.ErrConflict)
@@ -210,9 +210,9 @@ func TestDeviceLife(t *testing.T) {
 	want(t, err, nil)
 	want(t, w.DeleteDevice(ctx, id), nil)
 	want(t, w.DeleteDevice(ctx, id), broker.ErrNotFound)
-	var seen []directorytest.Change // of each change that was made: approve, update, disable, enable, revoke, delete
+	var seen []controltest.Change // of each change that was made: approve, update, disable, enable, revoke, delete
 	for _, s := range []broker.Status{broker.StatusActive, broker.StatusActive, broker.StatusDisabled, broker.StatusActive, broker.StatusActive, broker.StatusDisabled} {
-		seen = append(seen, directorytest.Change{ID: id, Status: s})
+		seen = append(seen, controltest.Change{ID: id, Status: s})
 	}
 	if diff := cmp.Diff(seen, w.Notifier.Seen(), cmp.Comparer(func(a, b ident.Device) bool { return a == b })); diff != "" {
 		t.Errorf("notifications (-want +got):\n%s", diff)
@@ -223,10 +223,10 @@ func TestSharedKey(t *testing.T) {
 	w, id := world(t), device(t, "demo:lamp-1")
 	psk := strings.Repeat("k", 32)
 	for _, bad := range []string{"", "!", hex.EncodeToString([]byte("short"))} {
-		_, err := directory.ParsePSK(bad)
+		_, err := control.ParsePSK(bad)
 		want(t, err, broker.ErrInvalid)
 	}
-	d, err := w.CreateDevice(t.Context(), directory.NewDevice{ID: id, PSK: base64.StdEncoding.EncodeToString([]byte(psk))})
+	d, err := w.CreateDevice(t.Context(), control.NewDevice{ID: id, PSK: base64.StdEncoding.EncodeToString([]byte(psk))})
 	want(t, err, nil)
 	got, err := w.Sealer.Open(broker.PSKPurpose(d.ID), d.Authenticators[0].Sealed)
 	if err != nil || string(got) != psk {
@@ -237,7 +237,7 @@ func TestSharedKey(t *testing.T) {
 func TestSessions(t *testing.T) {
 	w, id, other := world(t), device(t, "demo:lamp-1"), device(t, "demo:lamp-2")
 	for _, d := range []ident.Device{id, other} {
-		_, err := w.CreateDevice(t.Context(), directory.NewDevice{ID: d})
+		_, err := w.CreateDevice(t.Context(), control.NewDevice{ID: d})
 		want(t, err, nil)
 	}
 	began := w.Clock.Now()
@@ -260,7 +260,7 @@ func TestSessions(t *testing.T) {
 
 func TestEnrolToken(t *testing.T) {
 	w, demo := world(t), pool(t, "demo")
-	rec, text, err := w.CreateEnrolToken(t.Context(), directory.NewEnrolToken{Pool: demo, Uses: 3, Groups: []string{"lab"}})
+	rec, text, err := w.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: demo, Uses: 3, Groups: []string{"lab"}})
 	want(t, err, nil)
 	secret, err := protocol.ParseEnrolToken(text)
 	want(t, err, nil)
@@ -268,14 +268,14 @@ func TestEnrolToken(t *testing.T) {
 	want(t, err, nil)
 	p, err := w.Pool(t.Context(), demo)
 	want(t, err, nil)
-	anchor, err := directory.Anchor(p)
+	anchor, err := control.Anchor(p)
 	want(t, err, nil)
 	thumb := anchor.Thumbprint()
 	if rec.ID != hex.EncodeToString(secret.ID()) || !private.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(rec.Key)) ||
-		!cmp.Equal(secret.Pin(), thumb[:protocol.PinLen]) || rec.Uses != 3 || rec.Expires.Sub(rec.Created) != directory.DefaultEnrolLife {
+		!cmp.Equal(secret.Pin(), thumb[:protocol.PinLen]) || rec.Uses != 3 || rec.Expires.Sub(rec.Created) != control.DefaultEnrolLife {
 		t.Errorf("record %+v does not fit its token", rec)
 	}
-	for _, bad := range []directory.NewEnrolToken{
+	for _, bad := range []control.NewEnrolToken{
 		{Pool: demo, Uses: -1}, {Pool: demo, Life: time.Second}, {Pool: demo, Groups: []string{"NO"}},
 		{Pool: demo, Attributes: map[string]string{"a": "\x00"}},
 	} {
@@ -465,16 +465,16 @@ func TestOperators(t *testing.T) {
 	}
 	for _, bad := range []string{"", "sgnt_", secret + "A", "x" + secret[1:], secret[:47] + "*"} {
 		_, err := w.Authenticate(ctx, bad)
-		want(t, err, directory.ErrUnauthorized)
+		want(t, err, control.ErrUnauthorized)
 	}
 	w.Clock.Advance(time.Hour)
 	_, err = w.Authenticate(ctx, secret)
-	want(t, err, directory.ErrUnauthorized)
+	want(t, err, control.ErrUnauthorized)
 }
 
 func TestDeletePoolTellsEveryDevice(t *testing.T) {
 	w := world(t)
-	_, err := w.CreateDevice(t.Context(), directory.NewDevice{ID: device(t, "demo:lamp-1")})
+	_, err := w.CreateDevice(t.Context(), control.NewDevice{ID: device(t, "demo:lamp-1")})
 	want(t, err, nil)
 	want(t, w.DeletePool(t.Context(), pool(t, "demo")), nil)
 	if seen := w.Notifier.Seen(); len(seen) != 1 || seen[0].Status != broker.StatusDisabled {
