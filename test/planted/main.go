@@ -117,7 +117,7 @@ func (g *garden) try(ctx context.Context, p plant) error {
 	if _, known := g.overlays[p.bug]; !known {
 		file, err := overlay(".", p.bug, filepath.Join(g.dir, p.bug))
 		if err != nil {
-			g.miss("BROKEN  %s: %v; see the comment in %s/main.go", p.bug, err, folder)
+			g.miss("BROKEN  %s, see the comment in %s/main.go: %v", p.bug, folder, err)
 		}
 		g.overlays[p.bug] = file
 	}

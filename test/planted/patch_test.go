@@ -1,16 +1,19 @@
 package main
 
 import (
-	"go/parser"
-	"go/token"
+	"context"
+	"fmt"
+	"maps"
+	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// TestPatchesFit: each bug still fits the code and is looked for by a test, so
-// that whoever changes the code learns of it at once.
+// TestPatchesFit: each bug still fits the code, compiles and is looked for by a test,
+// so that whoever changes the code learns of it at once.
 func TestPatchesFit(t *testing.T) {
 	patches, err := filepath.Glob("*.patch")
 	if err != nil {
@@ -27,15 +30,31 @@ func TestPatchesFit(t *testing.T) {
 			t.Errorf("%s: no test looks for it", patch)
 		}
 		files, err := planted("../..", bug)
+		if err == nil {
+			err = compile(t.Context(), t.TempDir(), bug, slices.Collect(maps.Keys(files)))
+		}
 		if err != nil {
 			t.Errorf("%s: %v\nmake it again as the comment in main.go says", patch, err)
 		}
-		for name, text := range files {
-			if _, err := parser.ParseFile(token.NewFileSet(), name, text, parser.SkipObjectResolution); err != nil {
-				t.Errorf("%s is no Go any more: %v", patch, err)
-			}
-		}
 	}
+}
+
+// compile compiles the packages of the files that a bug changes, without a program of them.
+func compile(ctx context.Context, dir, bug string, files []string) error {
+	file, err := overlay("../..", bug, dir)
+	if err != nil {
+		return err
+	}
+	args := []string{"list", "-export", "-overlay", file}
+	for _, name := range files {
+		args = append(args, "./"+path.Dir(name))
+	}
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = "../.."
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("it no longer compiles: %w\n%s", err, out)
+	}
+	return nil
 }
 
 func TestPatch(t *testing.T) {
