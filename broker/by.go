@@ -1,0 +1,29 @@
+package broker
+
+import "github.com/signetd/signet/protocol/ident"
+
+// By says who writes, by which request, and why. Every writing call of a store takes
+// one, and the journal keeps it with the record of what was written.
+type By struct {
+	Actor   Actor
+	Request string // names the request in log and answer: an API request's id, a device's call in hex; may be empty
+	Reason  string // in the actor's words; may be empty
+}
+
+// An Actor is who did something, in one text that sorts by kind: "operator:ada",
+// "device:demo:lamp-1", "local", "signetd".
+type Actor string
+
+// Actors that are nobody in particular.
+const (
+	// ActorBroker is the broker itself: housekeeping, and what it makes at its first start.
+	ActorBroker Actor = "signetd"
+	// ActorLocal is whoever may run commands as the broker's own user on its machine.
+	ActorLocal Actor = "local"
+)
+
+// OperatorActor is the operator of that name.
+func OperatorActor(name string) Actor { return Actor("operator:" + name) }
+
+// DeviceActor is a device that proved itself.
+func DeviceActor(id ident.Device) Actor { return Actor("device:" + id.String()) }

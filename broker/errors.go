@@ -1,0 +1,28 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Errors that every store returns, wrapped with what was being done.
+var (
+	ErrNotFound = errors.New("not found")
+	ErrExists   = errors.New("already exists")
+	ErrConflict = errors.New("changed meanwhile")
+	// ErrUsed: the exchange, or the last use of an enrolment token, is spent.
+	ErrUsed = errors.New("already used")
+	// ErrExhausted is an ErrUsed: the enrolment token has no use left.
+	ErrExhausted = fmt.Errorf("no use left: %w", ErrUsed)
+	// ErrExpired: past its end, by the store's caller's clock.
+	ErrExpired = errors.New("expired")
+	// ErrInactive: the device may not get anything now.
+	ErrInactive = errors.New("device is not active")
+	// ErrKeyBound: the device is enrolled with another key, or the key with another device.
+	ErrKeyBound = errors.New("bound to another key")
+	// ErrInvalid: a value that breaks the domain's rules; the message says which.
+	ErrInvalid = errors.New("invalid")
+	// ErrFull: there is no room to write. Nothing was written; writing goes on when
+	// there is room again.
+	ErrFull = errors.New("no room to write")
+)

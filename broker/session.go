@@ -1,0 +1,77 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// A Session is what a login leaves behind: the family of its refresh tokens.
+type Session struct {
+	ID      ident.UUID // the exchange that began it; UUIDv7
+	Device  ident.Device
+	Subject ident.UUID
+	Client  string
+	Created time.Time
+	Expires time.Time // zero: no refresh token was given
+	Revoked bool
+	// DeviceRev is the Rev of the device when it was proved.
+	DeviceRev uint64
+	// The refresh token now valid is number Generation; Handle is its SHA-256,
+	// Previous that of the one before. Requests are the first RequestMark bytes of the
+	// transcripts of the last MaxRequests refreshes that were granted, newest first.
+	Generation uint32
+	Handle     []byte
+	Previous   []byte
+	Rotated    time.Time
+	Requests   []byte
+}
+
+// What a session remembers of its refreshes: a day of them, if tokens live an hour
+// and are renewed half-way.
+const (
+	RequestMark = 8 // bytes
+	MaxRequests = 48
+)
+
+// Ended reports whether s was ended, by itself or with all of its device d's.
+func (s *Session) Ended(d *Device) bool {
+	return s.Revoked || s.DeviceRev < d.SessionsRev || !s.Created.After(d.SessionsAfter)
+}
+
+// A Login is what a successful authentication writes.
+type Login struct {
+	Session Session
+	// Enrol is set when the exchange was an enrolment.
+	Enrol *Enrolment
+}
+
+// Recorded is what RecordLogin found a device to be. It is no more than that: reading
+// the whole device once more would cost every login its decoding.
+type Recorded struct {
+	Status      Status // "" when the device was not reached
+	Subject     ident.UUID
+	KeyReplaced bool // the enrolment gave the device another key, and what the old one began is over
+}
+
+// Sessions keeps what logins leave behind.
+type Sessions interface {
+	// RecordLogin writes a successful authentication, once: ErrUsed when its
+	// exchange was recorded before; ErrInactive when the device is not active at the
+	// moment of the write. Rows are keyed in time order, so writing them is cheap.
+	//
+	// With Enrol it first creates the device or finds it (same key: fine; other key:
+	// ErrKeyBound unless the token allows replacement) and counts one use of the
+	// token (ErrUsed, ErrExpired, ErrNotFound; none for a device that is in with this
+	// key already: its answer was lost), all in the same transaction. A device
+	// that comes in pending is written, without a session, and reported by ErrInactive.
+	// It returns what the device is then, with ErrInactive too.
+	RecordLogin(ctx context.Context, l Login) (Recorded, error)
+	Session(ctx context.Context, id ident.UUID) (Session, error)
+	// UpdateSession applies change to the stored session, with its device as it is in
+	// the same transaction.
+	UpdateSession(ctx context.Context, id ident.UUID, change func(*Session, *Device) error) (Session, error)
+	// ListSessions gives a device's sessions, newest first, at most 100.
+	ListSessions(ctx context.Context, id ident.Device) ([]Session, error)
+}
