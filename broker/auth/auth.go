@@ -153,7 +153,7 @@ func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol
 }
 
 func (a *Authenticator) begin(w *protocol.Request, m protocol.Message) (*pending, error) {
-	id, err := newID(a.now(), a.random)
+	id, err := ident.NewUUID(a.now(), a.random)
 	if err != nil {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}

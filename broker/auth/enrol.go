@@ -9,6 +9,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -100,7 +101,7 @@ func (a *Authenticator) admission(ctx context.Context, s *pending, p *Proven) er
 	if err != nil {
 		return fmt.Errorf("enrolment token %s: %w", id, deny(err))
 	}
-	sub, err := newID(p.at, a.random)
+	sub, err := ident.NewUUID(p.at, a.random)
 	if err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}

@@ -107,19 +107,3 @@ func (d *Plane) random(n int) ([]byte, error) {
 	}
 	return b, nil
 }
-
-// newUUID makes a version 7 UUID (RFC 9562, 5.7).
-func (d *Plane) newUUID(now time.Time) (ident.UUID, error) {
-	b, err := d.random(16)
-	if err != nil {
-		return ident.UUID{}, err
-	}
-	u := ident.UUID(b)
-	ms := uint64(now.UnixMilli())
-	for i := range 6 {
-		u[i] = byte(ms >> (40 - 8*i))
-	}
-	u[6] = u[6]&0x0f | 0x70
-	u[8] = u[8]&0x3f | 0x80
-	return u, nil
-}

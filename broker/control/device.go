@@ -43,7 +43,7 @@ func (d *Plane) CreateDevice(ctx context.Context, n NewDevice) (broker.Device, e
 	if dev.Authenticators, err = d.authenticators(n, now); err != nil {
 		return broker.Device{}, err
 	}
-	if dev.Subject, err = d.newUUID(now); err != nil {
+	if dev.Subject, err = ident.NewUUID(now, d.Random); err != nil {
 		return broker.Device{}, err
 	}
 	if _, err := d.Pool(ctx, n.ID.Pool); err != nil {

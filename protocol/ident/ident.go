@@ -1,11 +1,11 @@
 // Package ident holds the names of Signet: pools, devices and the identifiers
 // that never change. A name is parsed once, at the edge, and carried parsed.
 //
-// It imports the standard library only, and never touches a network, a clock or a store.
+// It imports the standard library only, and never touches a network, a store or a
+// clock and randomness that its caller did not hand in.
 package ident
 
 import (
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -102,38 +102,3 @@ func (d Device) Path() string { return d.Pool.s + "/" + d.Name.s }
 
 // IsZero reports whether d names nothing.
 func (d Device) IsZero() bool { return d.Pool.IsZero() || d.Name.IsZero() }
-
-// A UUID is a 128-bit identifier in RFC 9562 form: a device's subject, an
-// exchange, a session. Those that the broker makes are version 7, so they sort by time.
-type UUID [16]byte
-
-// ParseUUID reads the 36-character form.
-func ParseUUID(s string) (UUID, error) {
-	var u UUID
-	if len(s) != 36 || s[8] != '-' || s[13] != '-' || s[18] != '-' || s[23] != '-' {
-		return UUID{}, fmt.Errorf("%w: %q is not a UUID", ErrInvalid, s)
-	}
-	raw := s[:8] + s[9:13] + s[14:18] + s[19:23] + s[24:]
-	if _, err := hex.Decode(u[:], []byte(raw)); err != nil {
-		return UUID{}, fmt.Errorf("%w: %q is not a UUID", ErrInvalid, s)
-	}
-	return u, nil
-}
-
-// String gives the 36-character lower-case form.
-func (u UUID) String() string {
-	var b [36]byte
-	hex.Encode(b[:8], u[:4])
-	b[8] = '-'
-	hex.Encode(b[9:13], u[4:6])
-	b[13] = '-'
-	hex.Encode(b[14:18], u[6:8])
-	b[18] = '-'
-	hex.Encode(b[19:23], u[8:10])
-	b[23] = '-'
-	hex.Encode(b[24:], u[10:])
-	return string(b[:])
-}
-
-// IsZero reports whether u identifies nothing.
-func (u UUID) IsZero() bool { return u == UUID{} }
