@@ -59,6 +59,10 @@ planted: ## every planted bug, or BUGS=..., must turn its tests red
 bench: ## the figures, as ratios to floors measured in the same run
 	@sh test/bench/run.sh
 
+.PHONY: bench-pair
+bench-pair: ## an authentication and a verification against those of the commit BASE, in turns
+	@sh test/bench/pair.sh $(or $(BASE),HEAD~1)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME
 	@sh test/fuzz.sh '$(FUZZTIME)'
