@@ -60,8 +60,8 @@ func (c *Client) Validate() error {
 
 // Clients keeps clients.
 type Clients interface {
-	PutClient(ctx context.Context, c Client) error
+	PutClient(ctx context.Context, by By, c Client) error
 	Client(ctx context.Context, pool ident.Pool, id string) (Client, error)
 	ListClients(ctx context.Context, pool ident.Pool) ([]Client, error)
-	DeleteClient(ctx context.Context, pool ident.Pool, id string) error
+	DeleteClient(ctx context.Context, by By, pool ident.Pool, id string) error
 }

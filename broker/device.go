@@ -51,10 +51,10 @@ type Authenticator struct {
 // Devices keeps devices.
 type Devices interface {
 	// CreateDevice: ErrExists by name, ErrKeyBound when another device of the pool has the key.
-	CreateDevice(ctx context.Context, d Device) error
+	CreateDevice(ctx context.Context, by By, d Device) error
 	Device(ctx context.Context, id ident.Device) (Device, error)
 	ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]Device, error)
 	// UpdateDevice applies change to the stored device and writes it, in one transaction; change's error ends it.
-	UpdateDevice(ctx context.Context, id ident.Device, change func(*Device) error) (Device, error)
-	DeleteDevice(ctx context.Context, id ident.Device) error
+	UpdateDevice(ctx context.Context, by By, id ident.Device, change func(*Device) error) (Device, error)
+	DeleteDevice(ctx context.Context, by By, id ident.Device) error
 }

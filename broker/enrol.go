@@ -24,13 +24,13 @@ type EnrolToken struct {
 
 // EnrolTokens keeps enrolment tokens.
 type EnrolTokens interface {
-	CreateEnrolToken(ctx context.Context, t EnrolToken) error
+	CreateEnrolToken(ctx context.Context, by By, t EnrolToken) error
 	EnrolToken(ctx context.Context, pool ident.Pool, id string) (EnrolToken, error)
 	// UpdateEnrolToken applies change to the stored token and writes it, in one
 	// transaction; change's error ends it. Pool, id and key never change: ErrInvalid.
-	UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string, change func(*EnrolToken) error) (EnrolToken, error)
+	UpdateEnrolToken(ctx context.Context, by By, pool ident.Pool, id string, change func(*EnrolToken) error) (EnrolToken, error)
 	ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]EnrolToken, error)
-	DeleteEnrolToken(ctx context.Context, pool ident.Pool, id string) error
+	DeleteEnrolToken(ctx context.Context, by By, pool ident.Pool, id string) error
 }
 
 // An Enrolment is the part of a Login that brings a device into its pool.

@@ -54,8 +54,8 @@ func HookStep(step string) (string, bool) {
 
 // Flows keeps flows.
 type Flows interface {
-	PutFlow(ctx context.Context, f Flow) error
+	PutFlow(ctx context.Context, by By, f Flow) error
 	Flow(ctx context.Context, pool ident.Pool, name string) (Flow, error)
 	ListFlows(ctx context.Context, pool ident.Pool) ([]Flow, error)
-	DeleteFlow(ctx context.Context, pool ident.Pool, name string) error
+	DeleteFlow(ctx context.Context, by By, pool ident.Pool, name string) error
 }

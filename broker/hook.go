@@ -19,8 +19,8 @@ type Hook struct {
 
 // Hooks keeps hooks.
 type Hooks interface {
-	PutHook(ctx context.Context, h Hook) error
+	PutHook(ctx context.Context, by By, h Hook) error
 	Hook(ctx context.Context, pool ident.Pool, name string) (Hook, error)
 	ListHooks(ctx context.Context, pool ident.Pool) ([]Hook, error)
-	DeleteHook(ctx context.Context, pool ident.Pool, name string) error
+	DeleteHook(ctx context.Context, by By, pool ident.Pool, name string) error
 }

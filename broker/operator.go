@@ -15,9 +15,9 @@ type Operator struct {
 
 // Operators keeps operators' access.
 type Operators interface {
-	PutOperator(ctx context.Context, o Operator) error
+	PutOperator(ctx context.Context, by By, o Operator) error
 	// OperatorByHash finds by the SHA-256 of the bearer token.
 	OperatorByHash(ctx context.Context, hash []byte) (Operator, error)
 	ListOperators(ctx context.Context) ([]Operator, error)
-	DeleteOperator(ctx context.Context, name string) error
+	DeleteOperator(ctx context.Context, by By, name string) error
 }

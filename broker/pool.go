@@ -25,14 +25,14 @@ type Pool struct {
 // Pools keeps pools.
 type Pools interface {
 	// CreatePool adds p with its first signing keys and clients and flows; ErrExists if there is one of that name.
-	CreatePool(ctx context.Context, p Pool, keys []SigningKey, clients []Client, flows []Flow) error
+	CreatePool(ctx context.Context, by By, p Pool, keys []SigningKey, clients []Client, flows []Flow) error
 	Pool(ctx context.Context, name ident.Pool) (Pool, error)
 	ListPools(ctx context.Context) ([]Pool, error)
 	// UpdatePool applies change to the stored pool and writes it, in one transaction;
 	// change's error ends it. Name, issuer and keys never change: ErrInvalid.
-	UpdatePool(ctx context.Context, name ident.Pool, change func(*Pool) error) (Pool, error)
+	UpdatePool(ctx context.Context, by By, name ident.Pool, change func(*Pool) error) (Pool, error)
 	// DeletePool deletes p and all that is in it.
-	DeletePool(ctx context.Context, name ident.Pool) error
+	DeletePool(ctx context.Context, by By, name ident.Pool) error
 }
 
 // CheckLabel checks the names of clients, flows and hooks: 1 to 64 of [a-z0-9-].

@@ -67,11 +67,11 @@ type Sessions interface {
 	// key already: its answer was lost), all in the same transaction. A device
 	// that comes in pending is written, without a session, and reported by ErrInactive.
 	// It returns what the device is then, with ErrInactive too.
-	RecordLogin(ctx context.Context, l Login) (Recorded, error)
+	RecordLogin(ctx context.Context, by By, l Login) (Recorded, error)
 	Session(ctx context.Context, id ident.UUID) (Session, error)
 	// UpdateSession applies change to the stored session, with its device as it is in
 	// the same transaction.
-	UpdateSession(ctx context.Context, id ident.UUID, change func(*Session, *Device) error) (Session, error)
+	UpdateSession(ctx context.Context, by By, id ident.UUID, change func(*Session, *Device) error) (Session, error)
 	// ListSessions gives a device's sessions, newest first, at most 100.
 	ListSessions(ctx context.Context, id ident.Device) ([]Session, error)
 }

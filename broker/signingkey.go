@@ -39,5 +39,5 @@ type SigningKey struct {
 type SigningKeys interface {
 	ListSigningKeys(ctx context.Context, pool ident.Pool) ([]SigningKey, error)
 	// ChangeSigningKeys replaces the pool's keys by what change makes of them, in one transaction.
-	ChangeSigningKeys(ctx context.Context, pool ident.Pool, change func([]SigningKey) ([]SigningKey, error)) error
+	ChangeSigningKeys(ctx context.Context, by By, pool ident.Pool, change func([]SigningKey) ([]SigningKey, error)) error
 }

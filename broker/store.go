@@ -12,7 +12,7 @@ import (
 // Secrets keeps the cluster's own sealed secrets, by name.
 type Secrets interface {
 	// SecretOnce gives the secret of that name, made by create if there is none yet.
-	SecretOnce(ctx context.Context, name string, create func() ([]byte, error)) ([]byte, error)
+	SecretOnce(ctx context.Context, by By, name string, create func() ([]byte, error)) ([]byte, error)
 }
 
 // Store is all of it. Only the wiring asks for so much.

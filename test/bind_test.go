@@ -27,7 +27,7 @@ func TestChallengesAreNotRelayed(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Control.CreatePool(t.Context(), pool); err != nil {
+		if _, err := s.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, pool); err != nil {
 			t.Fatal(err)
 		}
 		for d := range devices {
@@ -111,17 +111,17 @@ func TestAlgorithmIsTheEnrolledOne(t *testing.T) {
 	shared := harness.Shared("0123456789abcdef0123456789abcdef")
 	provers := map[string]agent.Prover{"ES256": harness.NewP256(t), "EdDSA": harness.NewEd25519(t), "HMAC": shared}
 	for alg, client := range map[string]string{"key": "keys", "psk": "shared"} {
-		if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: client, Steps: []string{alg}}, true); err != nil {
+		if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: client, Steps: []string{alg}}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: client, Flow: client, AccessLife: time.Hour}, true); err != nil {
+		if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: client, Flow: client, AccessLife: time.Hour}, true); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for enrolled, p := range provers {
 		id := s.Name(t, "lamp-"+enrolled)
 		if enrolled == "HMAC" {
-			if _, err := s.Control.CreateDevice(t.Context(), control.NewDevice{ID: id, PSK: hex.EncodeToString(shared)}); err != nil {
+			if _, err := s.Control.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewDevice{ID: id, PSK: hex.EncodeToString(shared)}); err != nil {
 				t.Fatal(err)
 			}
 		} else {

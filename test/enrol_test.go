@@ -19,7 +19,7 @@ import (
 
 func tokenFor(t *testing.T, s *harness.Signet, n control.NewEnrolToken) *protocol.EnrolToken {
 	t.Helper()
-	_, text, err := s.Control.CreateEnrolToken(t.Context(), n)
+	_, text, err := s.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, n)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +71,7 @@ func TestEnrolmentToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.CreatePool(t.Context(), other); err != nil {
+	if _, err := s.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, other); err != nil {
 		t.Fatal(err)
 	}
 	foreign := tokenFor(t, s, control.NewEnrolToken{Pool: other, Uses: 1, Life: time.Hour})
@@ -149,10 +149,10 @@ func TestFlowOfPoolAndClient(t *testing.T) {
 	s, key := harness.New(t), harness.NewP256(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
 	for _, f := range []string{"key", "psk"} {
-		if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: f, Steps: []string{f}}, true); err != nil {
+		if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: f, Steps: []string{f}}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: f, Flow: f, AccessLife: time.Hour}, true); err != nil {
+		if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: f, Flow: f, AccessLife: time.Hour}, true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -165,7 +165,7 @@ func TestFlowOfPoolAndClient(t *testing.T) {
 	if got := []string{kind(""), kind("key"), kind("psk")}; !cmp.Equal(got, []string{"key", "key", "psk"}) {
 		t.Errorf("challenges %v", got)
 	}
-	if _, err := s.Control.SetPoolFlow(t.Context(), s.Pool, "psk"); err != nil {
+	if _, err := s.Control.SetPoolFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, "psk"); err != nil {
 		t.Fatal(err)
 	}
 	if got := []string{kind(""), kind("key"), kind("psk")}; !cmp.Equal(got, []string{"psk", "key", "psk"}) {

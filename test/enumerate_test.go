@@ -28,7 +28,7 @@ func strangers(t *testing.T, s *harness.Signet) []ident.Device {
 		if d.Authenticators == nil {
 			d.Authenticators = []broker.Authenticator{{Kind: "key", Key: harness.NewP256(t).PublicKey()}}
 		}
-		if err := s.Store.CreateDevice(t.Context(), d); err != nil {
+		if err := s.Store.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, d); err != nil {
 			t.Fatal(err)
 		}
 		names = append(names, d.ID)
@@ -120,7 +120,7 @@ func TestOnlyTheKeyLearnsTheStatus(t *testing.T) {
 	} {
 		key, id := harness.NewEd25519(t), s.Name(t, "lamp-"+string(status))
 		d := broker.Device{ID: id, Subject: ident.UUID(sum16(id.String())), Status: status, Authenticators: []broker.Authenticator{{Kind: "key", Key: key.PublicKey()}}}
-		if err := s.Store.CreateDevice(t.Context(), d); err != nil {
+		if err := s.Store.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, d); err != nil {
 			t.Fatal(err)
 		}
 		k := newTalk(t, s.Exchange, id)

@@ -192,7 +192,7 @@ func TestReenrolment(t *testing.T) {
 	if _, err := other.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeExists) {
 		t.Errorf("other key: %v, want exists", err)
 	}
-	_, text, err := s.Control.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: true})
+	_, text, err := s.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -211,7 +211,7 @@ func TestReenrolment(t *testing.T) {
 func TestDisabledDeviceGetsNothing(t *testing.T) {
 	s := harness.New(t)
 	a := enrolled(t, s, "lamp-1", harness.NewP256(t))
-	if _, err := s.Control.DisableDevice(t.Context(), a.Device()); err != nil {
+	if _, err := s.Control.DisableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, a.Device()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Authenticate(t.Context(), s, agent.Ask{}); !errors.Is(err, protocol.CodeDisabled) {
@@ -225,15 +225,15 @@ func TestDisabledDeviceGetsNothing(t *testing.T) {
 func TestSharedKey(t *testing.T) {
 	s := harness.New(t)
 	psk := harness.Shared("0123456789abcdef0123456789abcdef")
-	if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+	if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 		t.Fatal(err)
 	}
 	client := broker.Client{Pool: s.Pool, ID: "meters", Flow: "shared", AccessLife: time.Hour, RefreshLife: time.Hour}
-	if _, err := s.Control.PutClient(t.Context(), client, true); err != nil {
+	if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, client, true); err != nil {
 		t.Fatal(err)
 	}
 	n := control.NewDevice{ID: s.Name(t, "meter-1"), PSK: hex.EncodeToString(psk)}
-	if _, err := s.Control.CreateDevice(t.Context(), n); err != nil {
+	if _, err := s.Control.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, n); err != nil {
 		t.Fatal(err)
 	}
 	pinned := func(c *agent.Config) { c.Client, c.Pin = "meters", s.Pin(t) }
@@ -251,14 +251,14 @@ func TestSharedKey(t *testing.T) {
 func TestSharedKeyIsNamedByItself(t *testing.T) {
 	s, ctx := harness.New(t), t.Context()
 	psk := harness.Shared("0123456789abcdef0123456789abcdef")
-	if _, err := s.Control.PutFlow(ctx, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+	if _, err := s.Control.PutFlow(ctx, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.SetPoolFlow(ctx, s.Pool, "shared"); err != nil {
+	if _, err := s.Control.SetPoolFlow(ctx, broker.By{Actor: broker.ActorLocal}, s.Pool, "shared"); err != nil {
 		t.Fatal(err)
 	}
 	id := s.Name(t, "meter-1")
-	if _, err := s.Control.CreateDevice(ctx, control.NewDevice{ID: id, PSK: hex.EncodeToString(psk)}); err != nil {
+	if _, err := s.Control.CreateDevice(ctx, broker.By{Actor: broker.ActorLocal}, control.NewDevice{ID: id, PSK: hex.EncodeToString(psk)}); err != nil {
 		t.Fatal(err)
 	}
 	a, v := newAgent(t, s, "meter-1", psk, func(c *agent.Config) { c.Pin = s.Pin(t) }), verifier(t, s, "demo", token.ES256)
@@ -287,7 +287,7 @@ func TestSharedKeyIsNamedByItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Store.UpdateDevice(ctx, id, func(d *broker.Device) error { d.Authenticators[0].Sealed = sealed; return nil }); err != nil {
+	if _, err := s.Store.UpdateDevice(ctx, broker.By{Actor: broker.ActorLocal}, id, func(d *broker.Device) error { d.Authenticators[0].Sealed = sealed; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	named(a.Refresh(ctx, s, agent.Ask{}))
@@ -299,14 +299,14 @@ func TestSecondChallengeByHook(t *testing.T) {
 	s := harness.New(t)
 	web := httptest.NewServer(http.HandlerFunc(doorCode))
 	defer web.Close()
-	if _, _, err := s.Control.CreateHook(t.Context(), broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
+	if _, _, err := s.Control.CreateHook(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
+	if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
 		t.Fatal(err)
 	}
 	client := broker.Client{Pool: s.Pool, ID: "doors", Flow: "two", AccessLife: time.Hour}
-	if _, err := s.Control.PutClient(t.Context(), client, true); err != nil {
+	if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, client, true); err != nil {
 		t.Fatal(err)
 	}
 	key := harness.NewP256(t)
@@ -349,13 +349,13 @@ func TestEnrolmentRunsTheFlow(t *testing.T) {
 	s := harness.New(t)
 	web := httptest.NewServer(http.HandlerFunc(doorCode))
 	defer web.Close()
-	if _, _, err := s.Control.CreateHook(t.Context(), broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
+	if _, _, err := s.Control.CreateHook(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
+	if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "doors", Flow: "two", AccessLife: time.Hour}, true); err != nil {
+	if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "doors", Flow: "two", AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, answer := range []string{"wrong", "42"} {

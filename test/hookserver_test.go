@@ -119,12 +119,12 @@ func quiz(t *testing.T, s *harness.Signet, h http.Handler, steps ...string) {
 	if len(steps) == 0 {
 		flow.Define = "door"
 	}
-	_, _, err := s.Control.CreateHook(t.Context(), broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
+	_, _, err := s.Control.CreateHook(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
 	if err == nil {
-		_, err = s.Control.PutFlow(t.Context(), flow, true)
+		_, err = s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, flow, true)
 	}
 	if err == nil {
-		_, err = s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "quiz", Flow: "quiz", AccessLife: time.Hour}, true)
+		_, err = s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "quiz", Flow: "quiz", AccessLife: time.Hour}, true)
 	}
 	if err != nil {
 		t.Fatal(err)

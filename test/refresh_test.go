@@ -243,12 +243,12 @@ func TestThiefAndOwner(t *testing.T) {
 // TestRefreshOfADisabledDevice: nothing after a disable, and enabling does not revive the session.
 func TestRefreshOfADisabledDevice(t *testing.T) {
 	f := newFamily(t, harness.NewEd25519(t))
-	if _, err := f.s.Control.DisableDevice(t.Context(), f.id); err != nil {
+	if _, err := f.s.Control.DisableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.id); err != nil {
 		t.Fatal(err)
 	}
 	_, raw := f.request(f.token)
 	wantCode(t, ask(t, f.s.Exchange, raw), protocol.CodeDisabled, "disabled")
-	if _, err := f.s.Control.EnableDevice(t.Context(), f.id); err != nil {
+	if _, err := f.s.Control.EnableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.id); err != nil {
 		t.Fatal(err)
 	}
 	if f.s.Exchange.Respond(t.Context(), exchange.Caller{}, raw).Admitted != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
 )
@@ -25,12 +26,12 @@ func TestDevicesFollowTheirPoolsKeys(t *testing.T) {
 		}
 	}
 	for range 2 {
-		k, err := s.Control.RotateKey(t.Context(), s.Pool, token.EdDSA, false)
+		k, err := s.Control.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, token.EdDSA, false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		works("announcing a key")
-		if _, err := s.Control.RetireKey(t.Context(), s.Pool, k.ID, false); err != nil {
+		if _, err := s.Control.RetireKey(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, k.ID, false); err != nil {
 			t.Fatal(err)
 		}
 		works("taking it back")
@@ -39,11 +40,11 @@ func TestDevicesFollowTheirPoolsKeys(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.RotateKey(t.Context(), s.Pool, token.ES256, true); err != nil {
+	if _, err := s.Control.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, token.ES256, true); err != nil {
 		t.Fatal(err)
 	}
 	works("rotating at once")
-	if _, err := s.Control.RetireKey(t.Context(), s.Pool, keys[0].ID, true); err != nil {
+	if _, err := s.Control.RetireKey(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, keys[0].ID, true); err != nil {
 		t.Fatal(err)
 	}
 	works("retiring by force")

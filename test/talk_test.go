@@ -173,7 +173,7 @@ func register(t testing.TB, s *harness.Signet, id ident.Device, p agent.Prover) 
 		ID: id, Subject: ident.UUID(sum16(id.String())), Status: broker.StatusActive,
 		Authenticators: []broker.Authenticator{{Kind: p.Kind(), Key: bytes.Clone(p.PublicKey())}},
 	}
-	if err := s.Store.CreateDevice(t.Context(), d); err != nil {
+	if err := s.Store.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, d); err != nil {
 		t.Fatal(err)
 	}
 	return d

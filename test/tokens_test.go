@@ -40,17 +40,17 @@ func TestTokensOfEveryKindOfKey(t *testing.T) {
 	shared := harness.Shared("0123456789abcdef0123456789abcdef")
 	for _, alg := range []token.Alg{token.ES256, token.EdDSA, token.RS256} {
 		s := harness.New(t)
-		if _, err := s.Control.RotateKey(t.Context(), s.Pool, alg, true); err != nil {
+		if _, err := s.Control.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, alg, true); err != nil {
 			t.Fatal(err)
 		}
 		s.Keys.Forget(s.Pool)
-		if _, err := s.Control.PutFlow(t.Context(), broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+		if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "shared", Flow: "shared", AccessLife: time.Hour, RefreshLife: time.Hour}, true); err != nil {
+		if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "shared", Flow: "shared", AccessLife: time.Hour, RefreshLife: time.Hour}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Control.CreateDevice(t.Context(), control.NewDevice{ID: s.Name(t, "lamp-hmac"), PSK: hex.EncodeToString(shared)}); err != nil {
+		if _, err := s.Control.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewDevice{ID: s.Name(t, "lamp-hmac"), PSK: hex.EncodeToString(shared)}); err != nil {
 			t.Fatal(err)
 		}
 		for name, p := range map[string]agent.Prover{"lamp-p256": harness.NewP256(t), "lamp-ed25519": harness.NewEd25519(t), "lamp-hmac": shared} {
@@ -127,7 +127,7 @@ func clientOf(k *talk) string {
 func TestAudiencesAndScopes(t *testing.T) {
 	s, key := harness.New(t), harness.NewP256(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
-	if _, err := s.Control.PutClient(t.Context(), broker.Client{Pool: s.Pool, ID: "meters", Audiences: []string{"billing"}, AccessLife: time.Hour}, true); err != nil {
+	if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "meters", Audiences: []string{"billing"}, AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -161,7 +161,7 @@ func TestRefreshTokensAreOpaque(t *testing.T) {
 	if len(f.token) != 32 || string(x.Handle) == string(f.token) || len(x.Handle) != 32 {
 		t.Errorf("token %x, handle %x", f.token, x.Handle)
 	}
-	if _, err := f.s.Control.PutClient(t.Context(), broker.Client{Pool: f.s.Pool, ID: "once", AccessLife: time.Hour}, true); err != nil {
+	if _, err := f.s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: f.s.Pool, ID: "once", AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
 	k := newTalk(t, f.s.Exchange, f.id)

@@ -43,15 +43,15 @@ func (a *api) routes(t *testing.T) [][2]string {
 // good says 401, and with a good one anything else.
 func TestEveryRouteNeedsAToken(t *testing.T) {
 	a := serve(t)
-	_, expired, err := a.CreateOperator(t.Context(), "bob", time.Minute)
+	_, expired, err := a.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "bob", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, revoked, err := a.CreateOperator(t.Context(), "eve", time.Hour)
+	_, revoked, err := a.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "eve", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.DeleteOperator(t.Context(), "eve"); err != nil {
+	if err := a.DeleteOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "eve"); err != nil {
 		t.Fatal(err)
 	}
 	a.Clock.Advance(time.Minute)
@@ -181,7 +181,7 @@ func TestPlainErrorsBecomeProblems(t *testing.T) {
 // fullStore has no room for another flow.
 type fullStore struct{ control.Store }
 
-func (fullStore) PutFlow(context.Context, broker.Flow) error {
+func (fullStore) PutFlow(context.Context, broker.By, broker.Flow) error {
 	return fmt.Errorf("put flow: %w: write signet.db: no space left on device", broker.ErrFull)
 }
 

@@ -39,7 +39,7 @@ func serve(t *testing.T) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, secret, err := w.CreateOperator(t.Context(), "ada", time.Hour)
+	_, secret, err := w.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

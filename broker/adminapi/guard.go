@@ -34,6 +34,12 @@ func callOf(ctx context.Context) *call {
 	return &call{}
 }
 
+// byOf says who asked, and by which request, for what the request writes.
+func byOf(ctx context.Context) broker.By {
+	c := callOf(ctx)
+	return broker.By{Actor: broker.OperatorActor(c.operator.Name), Request: c.id}
+}
+
 // A guard stands before every route: it names the request, lets in who has an
 // operator's token, bounds the body, and logs. A route that nobody thought of is
 // refused like all others.

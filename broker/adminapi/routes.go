@@ -6,6 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -152,14 +153,14 @@ func getter[S, T any](s *service, api huma.API, op huma.Operation, get func(cont
 }
 
 // deleter registers the deletion of one thing of a pool.
-func deleter(s *service, api huma.API, op huma.Operation, del func(context.Context, ident.Pool, string) error) {
+func deleter(s *service, api huma.API, op huma.Operation, del func(context.Context, broker.By, ident.Pool, string) error) {
 	op.Method = http.MethodDelete
 	handleEmpty(s, api, op, func(ctx context.Context, in *LabelPath) error {
 		pool, err := in.pool()
 		if err != nil {
 			return err
 		}
-		return del(ctx, pool, in.ID)
+		return del(ctx, byOf(ctx), pool, in.ID)
 	})
 }
 

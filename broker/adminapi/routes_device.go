@@ -25,7 +25,7 @@ func (s *service) poolRoutes(api huma.API) {
 			if err != nil {
 				return Pool{}, err
 			}
-			p, err := s.dir.CreatePool(ctx, name)
+			p, err := s.dir.CreatePool(ctx, byOf(ctx), name)
 			return wirePool(p), err
 		})
 	handle(s, api, route(http.MethodGet, "/pools/{pool}", "get-pool", "Show a pool", tag),
@@ -46,7 +46,7 @@ func (s *service) poolRoutes(api huma.API) {
 			if err != nil {
 				return Pool{}, err
 			}
-			p, err := s.dir.SetPoolFlow(ctx, name, in.Body.Flow)
+			p, err := s.dir.SetPoolFlow(ctx, byOf(ctx), name, in.Body.Flow)
 			return wirePool(p), err
 		})
 	handleEmpty(s, api, route(http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", tag),
@@ -55,7 +55,7 @@ func (s *service) poolRoutes(api huma.API) {
 			if err != nil {
 				return err
 			}
-			return s.dir.DeletePool(ctx, name)
+			return s.dir.DeletePool(ctx, byOf(ctx), name)
 		})
 }
 
@@ -81,7 +81,7 @@ func (s *service) deviceRoutes(api huma.API) {
 			if err != nil {
 				return Device{}, err
 			}
-			d, err := s.dir.UpdateDevice(ctx, id, in.Body.Groups, in.Body.Attributes)
+			d, err := s.dir.UpdateDevice(ctx, byOf(ctx), id, in.Body.Groups, in.Body.Attributes)
 			return wireDevice(d), err
 		})
 	handleEmpty(s, api, route(http.MethodDelete, devicesPath+"/{name}", "delete-device", "Delete a device and end its sessions", tag),
@@ -90,18 +90,18 @@ func (s *service) deviceRoutes(api huma.API) {
 			if err != nil {
 				return err
 			}
-			return s.dir.DeleteDevice(ctx, id)
+			return s.dir.DeleteDevice(ctx, byOf(ctx), id)
 		})
 	for _, a := range []struct {
 		name, summary string
-		do            func(context.Context, ident.Device) (broker.Device, error)
+		do            func(context.Context, broker.By, ident.Device) (broker.Device, error)
 	}{
 		{"disable", "Take everything from a device until it is enabled again", s.dir.DisableDevice},
 		{"enable", "Make a disabled device active", s.dir.EnableDevice},
 		{"approve", "Make a pending device active", s.dir.ApproveDevice},
 		{"revoke", "End all sessions of a device; it may log in again", s.dir.RevokeSessions},
 	} {
-		handle(s, api, action(devicesPath+"/{name}/"+a.name, a.name+"-device", a.summary, tag), onDevice(a.do))
+		handle(s, api, action(devicesPath+"/{name}/"+a.name, a.name+"-device", a.summary, tag), onDevice(func(ctx context.Context, id ident.Device) (broker.Device, error) { return a.do(ctx, byOf(ctx), id) }))
 	}
 }
 
@@ -135,7 +135,7 @@ func (s *service) createDevice(ctx context.Context, in *struct {
 	if err != nil {
 		return Device{}, err
 	}
-	d, err := s.dir.CreateDevice(ctx, control.NewDevice{
+	d, err := s.dir.CreateDevice(ctx, byOf(ctx), control.NewDevice{
 		ID: id, Key: in.Body.Key, PSK: in.Body.PSK, Pending: in.Body.Pending,
 		Attributes: in.Body.Attributes, Groups: in.Body.Groups,
 	})
@@ -170,6 +170,6 @@ func (s *service) sessionRoutes(api huma.API) {
 			if err != nil {
 				return err
 			}
-			return s.dir.RevokeSession(ctx, id, session)
+			return s.dir.RevokeSession(ctx, byOf(ctx), id, session)
 		})
 }

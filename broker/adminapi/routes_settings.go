@@ -30,7 +30,7 @@ func (s *service) enrolmentRoutes(api huma.API) {
 			if err != nil {
 				return EnrollmentToken{}, err
 			}
-			t, secret, err := s.dir.CreateEnrolToken(ctx, control.NewEnrolToken{
+			t, secret, err := s.dir.CreateEnrolToken(ctx, byOf(ctx), control.NewEnrolToken{
 				Pool: pool, Uses: number(in.Body.Uses), Life: life, Groups: in.Body.Groups,
 				Attributes: in.Body.Attributes, Replace: in.Body.Replace, Approve: in.Body.Approve,
 			})
@@ -52,7 +52,7 @@ func (s *service) enrolmentRoutes(api huma.API) {
 			if err != nil {
 				return EnrollmentToken{}, err
 			}
-			t, err := s.dir.UpdateEnrolToken(ctx, pool, in.ID, number(in.Body.Uses), life)
+			t, err := s.dir.UpdateEnrolToken(ctx, byOf(ctx), pool, in.ID, number(in.Body.Uses), life)
 			return wireEnrolToken(t), err
 		})
 	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-enrollment-token", "End an enrolment token", tag), s.dir.DeleteEnrolToken)
@@ -89,7 +89,7 @@ func (s *service) clientRoutes(api huma.API) {
 		if c.Grace != nil {
 			client.Grace = time.Duration(*c.Grace)
 		}
-		out, err := s.dir.PutClient(ctx, client, create)
+		out, err := s.dir.PutClient(ctx, byOf(ctx), client, create)
 		return wireClient(out), err
 	}
 	lister(s, api, route(http.MethodGet, path, "list-clients", "List clients", tag),
@@ -107,7 +107,7 @@ func (s *service) flowRoutes(api huma.API) {
 		if err != nil {
 			return Flow{}, err
 		}
-		out, err := s.dir.PutFlow(ctx, broker.Flow{Pool: pool, Name: f.Name, Steps: f.Steps, Define: f.Define}, create)
+		out, err := s.dir.PutFlow(ctx, byOf(ctx), broker.Flow{Pool: pool, Name: f.Name, Steps: f.Steps, Define: f.Define}, create)
 		return wireFlow(out), err
 	}
 	lister(s, api, route(http.MethodGet, path, "list-flows", "List flows", tag),
@@ -161,7 +161,7 @@ func (s *service) hookRoutes(api huma.API) {
 			if err != nil {
 				return Hook{}, err
 			}
-			h, secret, err := s.dir.CreateHook(ctx, broker.Hook{Pool: pool, Name: in.Body.Name, URL: in.Body.URL, Timeout: timeout})
+			h, secret, err := s.dir.CreateHook(ctx, byOf(ctx), broker.Hook{Pool: pool, Name: in.Body.Name, URL: in.Body.URL, Timeout: timeout})
 			out := wireHook(h)
 			out.Secret = secret
 			return out, err
@@ -179,7 +179,7 @@ func (s *service) hookRoutes(api huma.API) {
 			if err != nil {
 				return Hook{}, err
 			}
-			h, secret, err := s.dir.UpdateHook(ctx, pool, in.ID,
+			h, secret, err := s.dir.UpdateHook(ctx, byOf(ctx), pool, in.ID,
 				control.HookChange{URL: in.Body.URL, Timeout: timeout, NewSecret: in.Body.NewSecret})
 			out := wireHook(h)
 			out.Secret = secret
@@ -202,15 +202,15 @@ func (s *service) keyRoutes(api huma.API) {
 					return broker.SigningKey{}, newProblem(http.StatusUnprocessableEntity, err.Error())
 				}
 			}
-			return s.dir.RotateKey(ctx, pool, alg, in.Activate)
+			return s.dir.RotateKey(ctx, byOf(ctx), pool, alg, in.Activate)
 		}))
 	handle(s, api, action(path+"/activate", "activate-key", "Sign with an announced key from now on", tag),
 		onKey(func(ctx context.Context, pool ident.Pool, in KeyChoice) (broker.SigningKey, error) {
-			return s.dir.ActivateKey(ctx, pool, in.ID)
+			return s.dir.ActivateKey(ctx, byOf(ctx), pool, in.ID)
 		}))
 	handle(s, api, action(path+"/retire", "retire-key", "Take a key out of the key set", tag),
 		onKey(func(ctx context.Context, pool ident.Pool, in KeyRetirement) (broker.SigningKey, error) {
-			return s.dir.RetireKey(ctx, pool, in.ID, in.Force)
+			return s.dir.RetireKey(ctx, byOf(ctx), pool, in.ID, in.Force)
 		}))
 }
 
@@ -244,7 +244,7 @@ func (s *service) operatorRoutes(api huma.API) {
 			if err != nil {
 				return Operator{}, err
 			}
-			o, secret, err := s.dir.CreateOperator(ctx, in.Body.Name, life)
+			o, secret, err := s.dir.CreateOperator(ctx, byOf(ctx), in.Body.Name, life)
 			out := wireOperator(o)
 			out.Token = secret
 			return out, err
@@ -253,6 +253,6 @@ func (s *service) operatorRoutes(api huma.API) {
 		func(ctx context.Context, in *struct {
 			Operator string `path:"operator" maxLength:"64"`
 		}) error {
-			return s.dir.DeleteOperator(ctx, in.Operator)
+			return s.dir.DeleteOperator(ctx, byOf(ctx), in.Operator)
 		})
 }

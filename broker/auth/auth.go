@@ -25,7 +25,7 @@ type Reads interface {
 	Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error)
-	CountTry(ctx context.Context, exchange ident.UUID, until time.Time) (int, error)
+	CountTry(ctx context.Context, by broker.By, exchange ident.UUID, until time.Time) (int, error)
 }
 
 // Opener opens secrets that the directory holds sealed.

@@ -283,7 +283,7 @@ func (a *Authenticator) checkCustom(ctx context.Context, s *pending, m *protocol
 // try counts one try and gives the hook's verdict. Where the flow is a list, a wrong
 // answer is an error; a define hook decides on it itself.
 func (a *Authenticator) try(ctx context.Context, s *pending, m *protocol.Answer, said protocol.Transcript) (bool, error) {
-	n, err := a.dir.CountTry(ctx, s.Exchange, time.UnixMilli(s.Issued).Add(2*SessionLife))
+	n, err := a.dir.CountTry(ctx, broker.By{Actor: broker.ActorBroker}, s.Exchange, time.UnixMilli(s.Issued).Add(2*SessionLife))
 	if err != nil {
 		return false, fmt.Errorf("count try: %w", err)
 	}

@@ -56,7 +56,7 @@ func BenchmarkRecordLogin(b *testing.B) {
 	for left := b.N; left > 0; {
 		n := min(left, 20_000)
 		left -= n
-		ours += spread(b, n, func(int) error { _, err := s.RecordLogin(b.Context(), testLogin(d)); return err })
+		ours += spread(b, n, func(int) error { _, err := s.RecordLogin(b.Context(), by(), testLogin(d)); return err })
 		theirs += spread(b, n, bare.put)
 	}
 	b.StopTimer()
@@ -141,7 +141,7 @@ func BenchmarkOpen(b *testing.B) {
 	}
 	small, _ := seeded(b, Options{SweepEvery: -1})
 	large, d := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
-	spread(b, n, func(int) error { _, err := large.RecordLogin(b.Context(), testLogin(d)); return err })
+	spread(b, n, func(int) error { _, err := large.RecordLogin(b.Context(), by(), testLogin(d)); return err })
 	for _, s := range []*Store{small, large} {
 		if err := s.Close(); err != nil {
 			b.Fatal(err)
@@ -185,7 +185,7 @@ func BenchmarkDevice(b *testing.B) {
 			return err
 		}
 		ids[i-1] = id
-		return s.CreateDevice(b.Context(), broker.Device{ID: id, Subject: newUUID(), Status: first.Status,
+		return s.CreateDevice(b.Context(), by(), broker.Device{ID: id, Subject: newUUID(), Status: first.Status,
 			Authenticators: []broker.Authenticator{{Kind: kindKey, Key: key}}, Created: time.Now(), Updated: time.Now()})
 	})
 	b.ResetTimer()

@@ -49,3 +49,5 @@ func TestModel(t *testing.T) {
 		})
 	}
 }
+
+func by() broker.By { return broker.By{Actor: broker.ActorLocal} }

@@ -21,11 +21,11 @@ func TestLoginsAreCheap(t *testing.T) {
 	s, first := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true, Faults: faults})
 	devices := manyDevices(t, s, first, 20_000)
 	some := func() broker.Device { return devices[rand.IntN(len(devices))] }
-	together(t, s, faults, 4, func() error { _, err := s.RecordLogin(t.Context(), testLogin(some())); return err })
+	together(t, s, faults, 4, func() error { _, err := s.RecordLogin(t.Context(), by(), testLogin(some())); return err })
 	const rounds = 8
-	logins := together(t, s, faults, rounds, func() error { _, err := s.RecordLogin(t.Context(), testLogin(some())); return err })
+	logins := together(t, s, faults, rounds, func() error { _, err := s.RecordLogin(t.Context(), by(), testLogin(some())); return err })
 	rewrites := together(t, s, faults, rounds, func() error {
-		_, err := s.UpdateDevice(t.Context(), some().ID, func(d *broker.Device) error { d.Updated = time.Now(); return nil })
+		_, err := s.UpdateDevice(t.Context(), by(), some().ID, func(d *broker.Device) error { d.Updated = time.Now(); return nil })
 		return err
 	})
 	t.Logf("%d bytes a login, %d a rewritten device", logins/(rounds*callers), rewrites/(rounds*callers))
@@ -50,7 +50,7 @@ func manyDevices(t *testing.T, s *Store, like broker.Device, n int) []broker.Dev
 				d := like
 				d.ID, d.Subject = id, newUUID()
 				d.Authenticators = []broker.Authenticator{{Kind: kindKey, Key: fmt.Appendf(nil, "the key of the device with the number %06d", i)}}
-				if err := s.CreateDevice(t.Context(), d); err != nil {
+				if err := s.CreateDevice(t.Context(), by(), d); err != nil {
 					t.Error(err)
 					return
 				}
@@ -118,7 +118,7 @@ func written(t *testing.T) int {
 func TestFreelistIsInTheFile(t *testing.T) {
 	s, d := seeded(t, Options{SweepEvery: -1})
 	for range 2 { // each of the two heads is written once
-		if _, err := s.RecordLogin(t.Context(), testLogin(d)); err != nil {
+		if _, err := s.RecordLogin(t.Context(), by(), testLogin(d)); err != nil {
 			t.Fatal(err)
 		}
 	}

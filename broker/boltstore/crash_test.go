@@ -77,22 +77,22 @@ func childStep(ctx context.Context, s *Store, p ident.Pool, say func(string, ...
 		Authenticators: []broker.Authenticator{{Kind: "key", Key: []byte(n.String())}}}
 	l := testLogin(d)
 	l.Enrol = &broker.Enrolment{Device: d, TokenID: "many", Now: time.Now()}
-	if _, err := s.RecordLogin(ctx, l); err != nil {
+	if _, err := s.RecordLogin(ctx, by(), l); err != nil {
 		return err
 	}
 	say("enrol %s", n)
 	say("login %s", l.Session.ID)
 	l = testLogin(d)
-	if _, err := s.RecordLogin(ctx, l); err != nil {
+	if _, err := s.RecordLogin(ctx, by(), l); err != nil {
 		return err
 	}
 	say("login %s", l.Session.ID)
-	x, err := s.UpdateSession(ctx, l.Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
+	x, err := s.UpdateSession(ctx, by(), l.Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
 	if err != nil {
 		return err
 	}
 	say("rotate %s %d", x.ID, x.Generation)
-	count, err := s.CountTry(ctx, l.Session.ID, time.Now().Add(time.Hour))
+	count, err := s.CountTry(ctx, by(), l.Session.ID, time.Now().Add(time.Hour))
 	if err != nil {
 		return err
 	}
@@ -187,10 +187,10 @@ func seedCrash(t *testing.T, path string) ident.Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreatePool(t.Context(), broker.Pool{Name: p}, nil, nil, nil); err != nil {
+	if err := s.CreatePool(t.Context(), by(), broker.Pool{Name: p}, nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreateEnrolToken(t.Context(), broker.EnrolToken{Pool: p, ID: "many", Uses: 1 << 30}); err != nil {
+	if err := s.CreateEnrolToken(t.Context(), by(), broker.EnrolToken{Pool: p, ID: "many", Uses: 1 << 30}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -250,7 +250,7 @@ func checkAcknowledged(t *testing.T, path string, pool ident.Pool, acked *acknow
 			t.Errorf("session %s is at generation %d, %d was acknowledged", id, x.Generation, acked.rotated[id])
 		}
 		if want := acked.tries[id]; want > 0 {
-			if n, err := s.CountTry(t.Context(), u, time.Now().Add(time.Hour)); err != nil || n <= want {
+			if n, err := s.CountTry(t.Context(), by(), u, time.Now().Add(time.Hour)); err != nil || n <= want {
 				t.Errorf("try %d of %s after %d were counted: %v", n, id, want, err)
 			}
 			acked.tries[id]++

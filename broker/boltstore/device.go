@@ -87,7 +87,7 @@ func writeDevice(c *change, pool *bolt.Bucket, old, d *broker.Device) error {
 }
 
 // CreateDevice implements broker.Devices. Its first Rev is 1.
-func (s *Store) CreateDevice(ctx context.Context, d broker.Device) error {
+func (s *Store) CreateDevice(ctx context.Context, by broker.By, d broker.Device) error {
 	what := "create device " + d.ID.String()
 	d.Rev = 1
 	if _, err := encodeDevice(&d); err != nil {
@@ -120,7 +120,7 @@ func (s *Store) ListDevices(ctx context.Context, pool ident.Pool, after string, 
 
 // UpdateDevice implements broker.Devices. change may not give the device another
 // name or subject, and must not call the store.
-func (s *Store) UpdateDevice(ctx context.Context, id ident.Device, edit func(*broker.Device) error) (d broker.Device, err error) {
+func (s *Store) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, edit func(*broker.Device) error) (d broker.Device, err error) {
 	err = s.update(ctx, "update device "+id.String(), func(c *change) error {
 		old, err := deviceRows().get(c.tx, id.Pool, id.Name.String())
 		if err != nil {
@@ -160,7 +160,7 @@ func detached(d *broker.Device) (broker.Device, error) {
 
 // DeleteDevice implements broker.Devices. The device's sessions can no longer be
 // read, even if one of that name is made again; their rows go later, by themselves.
-func (s *Store) DeleteDevice(ctx context.Context, id ident.Device) error {
+func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
 	return s.update(ctx, "delete device "+id.String(), func(c *change) error {
 		d, err := deviceRows().get(c.tx, id.Pool, id.Name.String())
 		if err != nil {

@@ -143,7 +143,7 @@ func seeded(t testing.TB, opts Options) (*Store, broker.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreatePool(t.Context(), broker.Pool{Name: p}, nil, nil, nil); err != nil {
+	if err := s.CreatePool(t.Context(), by(), broker.Pool{Name: p}, nil, nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	return s, addDevice(t, s, "one")
@@ -156,7 +156,7 @@ func addDevice(t testing.TB, s *Store, name string) broker.Device {
 		t.Fatal(err)
 	}
 	d := broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive}
-	if err := s.CreateDevice(t.Context(), d); err != nil {
+	if err := s.CreateDevice(t.Context(), by(), d); err != nil {
 		t.Fatal(err)
 	}
 	return d
@@ -167,7 +167,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	var before []ident.UUID
 	for range 200 {
 		l := testLogin(d)
-		if _, err := s.RecordLogin(t.Context(), l); err != nil {
+		if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 			t.Fatal(err)
 		}
 		before = append(before, l.Session.ID)
@@ -177,7 +177,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := s.RecordLogin(ctx, testLogin(d)); err != nil && !errors.Is(err, context.Canceled) {
+				if _, err := s.RecordLogin(ctx, by(), testLogin(d)); err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)
 					return
 				}
@@ -262,14 +262,14 @@ func TestFailedCommitWritesNothing(t *testing.T) {
 	fault := errors.New("disk is on fire")
 	faults.set(fault, nil)
 	l := testLogin(d)
-	if _, err := s.RecordLogin(t.Context(), l); !errors.Is(err, fault) {
+	if _, err := s.RecordLogin(t.Context(), by(), l); !errors.Is(err, fault) {
 		t.Fatalf("got %v", err)
 	}
 	faults.set(nil, nil)
 	if _, err := s.Session(t.Context(), l.Session.ID); !errors.Is(err, broker.ErrNotFound) {
 		t.Errorf("session after the failure: %v", err)
 	}
-	if _, err := s.RecordLogin(t.Context(), l); err != nil {
+	if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 		t.Errorf("after the failure: %v", err)
 	}
 }
@@ -282,7 +282,7 @@ func TestBatch(t *testing.T) {
 	hold := make(chan struct{})
 	faults.set(nil, hold)
 	first := make(chan error, 1)
-	go func() { _, err := s.RecordLogin(t.Context(), testLogin(d)); first <- err }()
+	go func() { _, err := s.RecordLogin(t.Context(), by(), testLogin(d)); first <- err }()
 	for faults.holding() {
 		time.Sleep(time.Millisecond)
 	}
@@ -301,9 +301,9 @@ func TestBatch(t *testing.T) {
 			case 1:
 				errs[i] = s.update(t.Context(), "panic", func(*change) error { panic("on purpose") })
 			case 2:
-				_, errs[i] = s.RecordLogin(ctx, testLogin(d))
+				_, errs[i] = s.RecordLogin(ctx, by(), testLogin(d))
 			default:
-				_, errs[i] = s.RecordLogin(t.Context(), testLogin(d))
+				_, errs[i] = s.RecordLogin(t.Context(), by(), testLogin(d))
 			}
 		})
 	}
@@ -357,7 +357,7 @@ func TestCloseDrains(t *testing.T) {
 	hold := make(chan struct{})
 	faults.set(nil, hold)
 	errs := make(chan error, 50)
-	record := func() { _, err := s.RecordLogin(t.Context(), testLogin(d)); errs <- err }
+	record := func() { _, err := s.RecordLogin(t.Context(), by(), testLogin(d)); errs <- err }
 	go record()
 	for faults.holding() { // until the writer is in its commit
 		time.Sleep(time.Millisecond)
@@ -385,7 +385,7 @@ func TestCloseDrains(t *testing.T) {
 	if _, err := s.Device(t.Context(), d.ID); !errors.Is(err, ErrClosed) {
 		t.Errorf("read after close: %v", err)
 	}
-	if _, err := s.RecordLogin(t.Context(), testLogin(d)); !errors.Is(err, ErrClosed) {
+	if _, err := s.RecordLogin(t.Context(), by(), testLogin(d)); !errors.Is(err, ErrClosed) {
 		t.Errorf("write after close: %v", err)
 	}
 	again := openStore(t, s.path, Options{})

@@ -62,7 +62,7 @@ func holdInNarrow(t *testing.T, p narrow) {
 		holdLogins(t, s, acked, none)
 		p.free(t)
 		for _, l := range none {
-			if _, err := s.RecordLogin(t.Context(), l); err != nil {
+			if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 				t.Fatalf("with room again: %v", err)
 			}
 		}
@@ -80,7 +80,7 @@ func loginsUntil(t *testing.T, s *Store, d broker.Device, n int) (acked, refused
 	var mu sync.Mutex // guards the results
 	step := func() bool {
 		l := testLogin(d)
-		_, err := s.RecordLogin(t.Context(), l)
+		_, err := s.RecordLogin(t.Context(), by(), l)
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil {

@@ -23,7 +23,7 @@ func TestIndexFolds(t *testing.T) {
 		for _, d := range []broker.Device{one, two} {
 			l := testLogin(d)
 			l.Session.ID[0] ^= byte(i % 3) // arrival isn't the ids' order
-			if _, err := s.RecordLogin(t.Context(), l); err != nil {
+			if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 				t.Fatal(err)
 			}
 			want[d.ID] = append(want[d.ID], l.Session.ID.String())
@@ -70,15 +70,15 @@ func TestSweep(t *testing.T) {
 	s, d := seeded(t, Options{Now: clock, SweepEvery: -1, UnsafeNoSync: true})
 	old, kept := testLogin(d), testLogin(d)
 	for _, l := range []broker.Login{old, kept} {
-		if _, err := s.RecordLogin(t.Context(), l); err != nil {
+		if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.CountTry(t.Context(), l.Session.ID, now); err != nil {
+		if _, err := s.CountTry(t.Context(), by(), l.Session.ID, now); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// A refresh makes the second live on.
-	_, err := s.UpdateSession(t.Context(), kept.Session.ID, func(x *broker.Session, _ *broker.Device) error {
+	_, err := s.UpdateSession(t.Context(), by(), kept.Session.ID, func(x *broker.Session, _ *broker.Device) error {
 		x.Expires = now.Add(30 * 24 * time.Hour)
 		return nil
 	})
@@ -97,7 +97,7 @@ func TestSweep(t *testing.T) {
 	if n := countRows(t, s, bucketTries); n != 0 {
 		t.Errorf("%d tries left", n)
 	}
-	if _, err := s.RecordLogin(t.Context(), old); !errors.Is(err, broker.ErrUsed) {
+	if _, err := s.RecordLogin(t.Context(), by(), old); !errors.Is(err, broker.ErrUsed) {
 		t.Errorf("recorded again: %v", err)
 	}
 	sweep(26 * time.Hour)
@@ -118,7 +118,7 @@ func TestCleanRuns(t *testing.T) {
 	var ids []ident.UUID
 	for range 40 {
 		l := testLogin(d)
-		if _, err := s.RecordLogin(t.Context(), l); err != nil {
+		if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 			t.Fatal(err)
 		}
 		ids = append(ids, l.Session.ID)
@@ -166,7 +166,7 @@ func countRows(t *testing.T, s *Store, bucket string) int {
 // TestUnreadableIsRefused: what the CBOR rules could not read again is not written.
 func TestUnreadableIsRefused(t *testing.T) {
 	s, d := seeded(t, Options{})
-	_, err := s.UpdateDevice(t.Context(), d.ID, func(d *broker.Device) error {
+	_, err := s.UpdateDevice(t.Context(), by(), d.ID, func(d *broker.Device) error {
 		for i := range 300 {
 			d.Groups = append(d.Groups, fmt.Sprint(i))
 		}
@@ -177,7 +177,7 @@ func TestUnreadableIsRefused(t *testing.T) {
 	}
 	l := testLogin(d)
 	l.Session.Client = "\xff"
-	if _, err := s.RecordLogin(t.Context(), l); !errors.Is(err, broker.ErrInvalid) {
+	if _, err := s.RecordLogin(t.Context(), by(), l); !errors.Is(err, broker.ErrInvalid) {
 		t.Errorf("text that is not UTF-8: %v", err)
 	}
 }

@@ -23,7 +23,7 @@ type login struct {
 
 // RecordLogin implements broker.Sessions. A session without a subject gets its
 // device's; with Enrol it always does.
-func (s *Store) RecordLogin(ctx context.Context, l broker.Login) (broker.Recorded, error) {
+func (s *Store) RecordLogin(ctx context.Context, by broker.By, l broker.Login) (broker.Recorded, error) {
 	w := &login{Login: l}
 	what := "record login of " + l.Session.Device.String()
 	if err := w.check(); err != nil {

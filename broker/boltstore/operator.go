@@ -15,7 +15,7 @@ import (
 )
 
 // CountTry implements broker.Tries.
-func (s *Store) CountTry(ctx context.Context, exchange ident.UUID, until time.Time) (int, error) {
+func (s *Store) CountTry(ctx context.Context, by broker.By, exchange ident.UUID, until time.Time) (int, error) {
 	var n uint32
 	err := s.updateTraffic(ctx, "count try", func(c *change) error {
 		b := c.tx.Bucket([]byte(bucketTries))
@@ -30,7 +30,7 @@ func (s *Store) CountTry(ctx context.Context, exchange ident.UUID, until time.Ti
 }
 
 // SecretOnce implements broker.Secrets. create must not call the store.
-func (s *Store) SecretOnce(ctx context.Context, name string, create func() ([]byte, error)) (secret []byte, err error) {
+func (s *Store) SecretOnce(ctx context.Context, by broker.By, name string, create func() ([]byte, error)) (secret []byte, err error) {
 	if name == "" || len(name) > 128 {
 		return nil, fmt.Errorf("secret: %w: its name has 1 to 128 bytes, got %d", broker.ErrInvalid, len(name))
 	}
@@ -66,7 +66,7 @@ func decodeOperator(b []byte) (broker.Operator, error) {
 }
 
 // PutOperator implements broker.Operators; ErrExists when another operator has the hash.
-func (s *Store) PutOperator(ctx context.Context, o broker.Operator) error {
+func (s *Store) PutOperator(ctx context.Context, by broker.By, o broker.Operator) error {
 	what := "write operator " + o.Name
 	if o.Name == "" || len(o.Name) > 128 || len(o.Hash) != sha256.Size {
 		return fmt.Errorf("%s: %w: an operator has a name of 1 to 128 bytes and a SHA-256", what, broker.ErrInvalid)
@@ -128,7 +128,7 @@ func (s *Store) ListOperators(ctx context.Context) (all []broker.Operator, err e
 }
 
 // DeleteOperator implements broker.Operators.
-func (s *Store) DeleteOperator(ctx context.Context, name string) error {
+func (s *Store) DeleteOperator(ctx context.Context, by broker.By, name string) error {
 	return s.update(ctx, "delete operator "+name, func(c *change) error {
 		b := c.tx.Bucket([]byte(bucketOperators))
 		row := b.Get([]byte(name))

@@ -40,7 +40,7 @@ func readyIn[D any](t row[D], pool ident.Pool, all []D) ([]keyValue, error) {
 }
 
 // CreatePool implements broker.Pools.
-func (s *Store) CreatePool(ctx context.Context, p broker.Pool, keys []broker.SigningKey, clients []broker.Client, flows []broker.Flow) error {
+func (s *Store) CreatePool(ctx context.Context, by broker.By, p broker.Pool, keys []broker.SigningKey, clients []broker.Client, flows []broker.Flow) error {
 	what := "create pool " + p.Name.String()
 	rows, err := readyIn(signingRows(), p.Name, keys)
 	if err != nil {
@@ -113,7 +113,7 @@ func (s *Store) ListPools(ctx context.Context) (all []broker.Pool, err error) {
 }
 
 // UpdatePool implements broker.Pools.
-func (s *Store) UpdatePool(ctx context.Context, name ident.Pool, edit func(*broker.Pool) error) (p broker.Pool, err error) {
+func (s *Store) UpdatePool(ctx context.Context, by broker.By, name ident.Pool, edit func(*broker.Pool) error) (p broker.Pool, err error) {
 	err = s.update(ctx, "update pool "+name.String(), func(c *change) error {
 		b, err := inPool(c.tx, name)
 		if err != nil {
@@ -147,7 +147,7 @@ func (s *Store) UpdatePool(ctx context.Context, name ident.Pool, edit func(*brok
 
 // DeletePool implements broker.Pools. The rows of the pool's sessions go later,
 // by themselves; they can no longer be read, even if a pool of that name is made again.
-func (s *Store) DeletePool(ctx context.Context, name ident.Pool) error {
+func (s *Store) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
 	return s.update(ctx, "delete pool", func(c *change) error {
 		if _, err := inPool(c.tx, name); err != nil {
 			return err
@@ -191,7 +191,7 @@ func deleteRow[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, 
 }
 
 // PutClient implements broker.Clients.
-func (s *Store) PutClient(ctx context.Context, c broker.Client) error {
+func (s *Store) PutClient(ctx context.Context, by broker.By, c broker.Client) error {
 	return putRow(ctx, s, clientRows(), c, false)
 }
 
@@ -206,12 +206,12 @@ func (s *Store) ListClients(ctx context.Context, pool ident.Pool) ([]broker.Clie
 }
 
 // DeleteClient implements broker.Clients.
-func (s *Store) DeleteClient(ctx context.Context, pool ident.Pool, id string) error {
+func (s *Store) DeleteClient(ctx context.Context, by broker.By, pool ident.Pool, id string) error {
 	return deleteRow(ctx, s, clientRows(), pool, id)
 }
 
 // PutFlow implements broker.Flows.
-func (s *Store) PutFlow(ctx context.Context, f broker.Flow) error {
+func (s *Store) PutFlow(ctx context.Context, by broker.By, f broker.Flow) error {
 	return putRow(ctx, s, flowRows(), f, false)
 }
 
@@ -226,12 +226,12 @@ func (s *Store) ListFlows(ctx context.Context, pool ident.Pool) ([]broker.Flow, 
 }
 
 // DeleteFlow implements broker.Flows.
-func (s *Store) DeleteFlow(ctx context.Context, pool ident.Pool, name string) error {
+func (s *Store) DeleteFlow(ctx context.Context, by broker.By, pool ident.Pool, name string) error {
 	return deleteRow(ctx, s, flowRows(), pool, name)
 }
 
 // PutHook implements broker.Hooks.
-func (s *Store) PutHook(ctx context.Context, h broker.Hook) error {
+func (s *Store) PutHook(ctx context.Context, by broker.By, h broker.Hook) error {
 	return putRow(ctx, s, hookRows(), h, false)
 }
 
@@ -246,12 +246,12 @@ func (s *Store) ListHooks(ctx context.Context, pool ident.Pool) ([]broker.Hook, 
 }
 
 // DeleteHook implements broker.Hooks.
-func (s *Store) DeleteHook(ctx context.Context, pool ident.Pool, name string) error {
+func (s *Store) DeleteHook(ctx context.Context, by broker.By, pool ident.Pool, name string) error {
 	return deleteRow(ctx, s, hookRows(), pool, name)
 }
 
 // CreateEnrolToken implements broker.EnrolTokens.
-func (s *Store) CreateEnrolToken(ctx context.Context, t broker.EnrolToken) error {
+func (s *Store) CreateEnrolToken(ctx context.Context, by broker.By, t broker.EnrolToken) error {
 	return putRow(ctx, s, tokenRows(), t, true)
 }
 
@@ -261,7 +261,7 @@ func (s *Store) EnrolToken(ctx context.Context, pool ident.Pool, id string) (bro
 }
 
 // UpdateEnrolToken implements broker.EnrolTokens.
-func (s *Store) UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string, edit func(*broker.EnrolToken) error) (t broker.EnrolToken, err error) {
+func (s *Store) UpdateEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string, edit func(*broker.EnrolToken) error) (t broker.EnrolToken, err error) {
 	err = s.update(ctx, "update enrolment token "+id, func(c *change) error {
 		old, err := tokenRows().get(c.tx, pool, id)
 		if err != nil {
@@ -290,7 +290,7 @@ func (s *Store) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]broker.
 }
 
 // DeleteEnrolToken implements broker.EnrolTokens.
-func (s *Store) DeleteEnrolToken(ctx context.Context, pool ident.Pool, id string) error {
+func (s *Store) DeleteEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string) error {
 	return deleteRow(ctx, s, tokenRows(), pool, id)
 }
 
@@ -300,7 +300,7 @@ func (s *Store) ListSigningKeys(ctx context.Context, pool ident.Pool) ([]broker.
 }
 
 // ChangeSigningKeys implements broker.SigningKeys.
-func (s *Store) ChangeSigningKeys(ctx context.Context, pool ident.Pool, edit func([]broker.SigningKey) ([]broker.SigningKey, error)) error {
+func (s *Store) ChangeSigningKeys(ctx context.Context, by broker.By, pool ident.Pool, edit func([]broker.SigningKey) ([]broker.SigningKey, error)) error {
 	return s.update(ctx, "change signing keys", func(c *change) error {
 		old, err := signingRows().list(c.tx, pool, "", 0)
 		if err != nil {

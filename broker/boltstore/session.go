@@ -45,7 +45,7 @@ func (s *Store) Session(ctx context.Context, id ident.UUID) (x broker.Session, e
 
 // UpdateSession implements broker.Sessions. What change does to the device is not
 // kept; it may not give the session another id, device or subject, and must not call the store.
-func (s *Store) UpdateSession(ctx context.Context, id ident.UUID, edit func(*broker.Session, *broker.Device) error) (broker.Session, error) {
+func (s *Store) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, edit func(*broker.Session, *broker.Device) error) (broker.Session, error) {
 	var row []byte
 	err := s.updateTraffic(ctx, "update session", func(c *change) error {
 		old, d, err := storedSession(c.tx, id)

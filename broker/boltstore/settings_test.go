@@ -26,7 +26,7 @@ func settingsStore(t *testing.T) (*Store, ident.Pool, broker.Client, broker.Flow
 	c := broker.Client{Pool: name, ID: "default", Audiences: []string{"a", "b"}, AccessLife: time.Hour, RefreshLife: time.Hour}
 	f := broker.Flow{Pool: name, Name: "plain", Steps: []string{"key"}}
 	p := broker.Pool{Name: name, Issuer: "https://example/pools/demo", Flow: "plain", Anchor: []byte{1, 2}}
-	if err := s.CreatePool(t.Context(), p, nil, []broker.Client{c}, []broker.Flow{f}); err != nil {
+	if err := s.CreatePool(t.Context(), by(), p, nil, []broker.Client{c}, []broker.Flow{f}); err != nil {
 		t.Fatal(err)
 	}
 	return s, name, c, f
@@ -48,7 +48,7 @@ func TestSettingsFollowWrites(t *testing.T) {
 	for n := range 3 {
 		c.AccessLife += time.Minute
 		f.Steps = append(f.Steps, "hook:h")
-		if err := errors.Join(s.PutClient(t.Context(), c), s.PutFlow(t.Context(), f)); err != nil {
+		if err := errors.Join(s.PutClient(t.Context(), by(), c), s.PutFlow(t.Context(), by(), f)); err != nil {
 			t.Fatal(err)
 		}
 		gotC, gotF := read()
@@ -56,7 +56,7 @@ func TestSettingsFollowWrites(t *testing.T) {
 			t.Fatalf("after write %d: %+v, %+v", n, gotC, gotF)
 		}
 	}
-	if err := s.DeleteFlow(t.Context(), pool, f.Name); err != nil {
+	if err := s.DeleteFlow(t.Context(), by(), pool, f.Name); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Flow(t.Context(), pool, f.Name); !errors.Is(err, broker.ErrNotFound) {
@@ -65,13 +65,13 @@ func TestSettingsFollowWrites(t *testing.T) {
 	if _, err := s.Pool(t.Context(), pool); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.UpdatePool(t.Context(), pool, func(p *broker.Pool) error { p.Flow = "other"; return nil }); err != nil {
+	if _, err := s.UpdatePool(t.Context(), by(), pool, func(p *broker.Pool) error { p.Flow = "other"; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if p, err := s.Pool(t.Context(), pool); err != nil || p.Flow != "other" {
 		t.Errorf("updated pool: %+v, %v", p, err)
 	}
-	if err := s.DeletePool(t.Context(), pool); err != nil {
+	if err := s.DeletePool(t.Context(), by(), pool); err != nil {
 		t.Fatal(err)
 	}
 	_, errP := s.Pool(t.Context(), pool)
@@ -132,7 +132,7 @@ func TestSettingsBesideAWriter(t *testing.T) {
 	}
 	for range 100 {
 		c.AccessLife += time.Second
-		if err := s.PutClient(t.Context(), c); err != nil {
+		if err := s.PutClient(t.Context(), by(), c); err != nil {
 			t.Fatal(err)
 		}
 		acknowledged.Lock()

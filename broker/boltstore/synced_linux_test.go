@@ -29,7 +29,7 @@ func TestSynced(t *testing.T) {
 	}
 	s := openStore(t, path, Options{SweepEvery: -1})
 	for i := range 20 {
-		if _, err := s.CountTry(t.Context(), newUUID(), time.Now()); err != nil {
+		if _, err := s.CountTry(t.Context(), by(), newUUID(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if n := cachestat(t, f); n != 0 {

@@ -34,7 +34,7 @@ type Store interface {
 	broker.SigningKeys
 	broker.Operators
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
-	UpdateSession(ctx context.Context, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
+	UpdateSession(ctx context.Context, by broker.By, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
 	ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error)
 }
 

@@ -53,7 +53,7 @@ func world(t *testing.T) *controltest.World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.CreatePool(t.Context(), pool(t, "demo")); err != nil {
+	if _, err := w.CreatePool(t.Context(), by(), pool(t, "demo")); err != nil {
 		t.Fatal(err)
 	}
 	return w
@@ -93,7 +93,7 @@ func TestPoolIsBornComplete(t *testing.T) {
 	if f, err := w.Flow(t.Context(), demo, p.Flow); err != nil || !cmp.Equal(f.Steps, []string{"key"}) {
 		t.Errorf("got default flow %v, %v", f, err)
 	}
-	_, err = w.CreatePool(t.Context(), demo)
+	_, err = w.CreatePool(t.Context(), by(), demo)
 	want(t, err, broker.ErrExists)
 }
 
@@ -176,40 +176,40 @@ func TestDeviceLife(t *testing.T) {
 	key, err := token.NewKey(pub)
 	want(t, err, nil)
 	text := hex.EncodeToString(key.MarshalCOSE())
-	_, err = w.CreateDevice(ctx, control.NewDevice{ID: device(t, "none:lamp-1")})
+	_, err = w.CreateDevice(ctx, by(), control.NewDevice{ID: device(t, "none:lamp-1")})
 	want(t, err, broker.ErrNotFound)
-	d, err := w.CreateDevice(ctx, control.NewDevice{ID: id, Key: text, Pending: true, Groups: []string{"lab"}})
+	d, err := w.CreateDevice(ctx, by(), control.NewDevice{ID: id, Key: text, Pending: true, Groups: []string{"lab"}})
 	want(t, err, nil)
 	if d.Status != broker.StatusPending || d.Subject[6]>>4 != 7 || !cmp.Equal(d.Authenticators[0].Key, key.MarshalCOSE()) {
 		t.Errorf("got %+v", d)
 	}
-	_, err = w.CreateDevice(ctx, control.NewDevice{ID: id})
+	_, err = w.CreateDevice(ctx, by(), control.NewDevice{ID: id})
 	want(t, err, broker.ErrExists)
-	_, err = w.CreateDevice(ctx, control.NewDevice{ID: device(t, "demo:lamp-2"), Key: text})
+	_, err = w.CreateDevice(ctx, by(), control.NewDevice{ID: device(t, "demo:lamp-2"), Key: text})
 	want(t, err, broker.ErrKeyBound)
-	_, err = w.EnableDevice(ctx, id)
+	_, err = w.EnableDevice(ctx, by(), id)
 	want(t, err, broker.ErrConflict)
-	d, err = w.ApproveDevice(ctx, id)
+	d, err = w.ApproveDevice(ctx, by(), id)
 	want(t, err, nil)
 	if d.Status != broker.StatusActive {
 		t.Errorf("after approval: %s", d.Status)
 	}
-	_, err = w.UpdateDevice(ctx, id, []string{"hall"}, nil)
+	_, err = w.UpdateDevice(ctx, by(), id, []string{"hall"}, nil)
 	want(t, err, nil)
-	_, err = w.UpdateDevice(ctx, id, []string{"no group"}, nil)
+	_, err = w.UpdateDevice(ctx, by(), id, []string{"no group"}, nil)
 	want(t, err, broker.ErrInvalid)
 	w.Clock.Advance(time.Minute)
-	d, err = w.DisableDevice(ctx, id)
+	d, err = w.DisableDevice(ctx, by(), id)
 	want(t, err, nil)
 	if d.Status != broker.StatusDisabled || !d.SessionsAfter.Equal(w.Clock.Now()) {
 		t.Errorf("after disable: %+v", d)
 	}
-	_, err = w.EnableDevice(ctx, id)
+	_, err = w.EnableDevice(ctx, by(), id)
 	want(t, err, nil)
-	_, err = w.RevokeSessions(ctx, id)
+	_, err = w.RevokeSessions(ctx, by(), id)
 	want(t, err, nil)
-	want(t, w.DeleteDevice(ctx, id), nil)
-	want(t, w.DeleteDevice(ctx, id), broker.ErrNotFound)
+	want(t, w.DeleteDevice(ctx, by(), id), nil)
+	want(t, w.DeleteDevice(ctx, by(), id), broker.ErrNotFound)
 	var seen []controltest.Change // of each change that was made: approve, update, disable, enable, revoke, delete
 	for _, s := range []broker.Status{broker.StatusActive, broker.StatusActive, broker.StatusDisabled, broker.StatusActive, broker.StatusActive, broker.StatusDisabled} {
 		seen = append(seen, controltest.Change{ID: id, Status: s})
@@ -226,7 +226,7 @@ func TestSharedKey(t *testing.T) {
 		_, err := control.ParsePSK(bad)
 		want(t, err, broker.ErrInvalid)
 	}
-	d, err := w.CreateDevice(t.Context(), control.NewDevice{ID: id, PSK: base64.StdEncoding.EncodeToString([]byte(psk))})
+	d, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: id, PSK: base64.StdEncoding.EncodeToString([]byte(psk))})
 	want(t, err, nil)
 	got, err := w.Sealer.Open(broker.PSKPurpose(d.ID), d.Authenticators[0].Sealed)
 	if err != nil || string(got) != psk {
@@ -237,13 +237,13 @@ func TestSharedKey(t *testing.T) {
 func TestSessions(t *testing.T) {
 	w, id, other := world(t), device(t, "demo:lamp-1"), device(t, "demo:lamp-2")
 	for _, d := range []ident.Device{id, other} {
-		_, err := w.CreateDevice(t.Context(), control.NewDevice{ID: d})
+		_, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: d})
 		want(t, err, nil)
 	}
 	began := w.Clock.Now()
 	want(t, w.Store.AddSession(broker.Session{ID: ident.UUID{1}, Device: id, Created: began}), nil)
-	want(t, w.RevokeSession(t.Context(), other, ident.UUID{1}), broker.ErrNotFound)
-	want(t, w.RevokeSession(t.Context(), id, ident.UUID{1}), nil)
+	want(t, w.RevokeSession(t.Context(), by(), other, ident.UUID{1}), broker.ErrNotFound)
+	want(t, w.RevokeSession(t.Context(), by(), id, ident.UUID{1}), nil)
 	got, err := w.ListSessions(t.Context(), id)
 	if err != nil || len(got) != 1 || !got[0].Revoked {
 		t.Errorf("got %v, %v", got, err)
@@ -253,14 +253,14 @@ func TestSessions(t *testing.T) {
 		if got, err := w.ListSessions(t.Context(), other); err != nil || len(got) != 1 || got[0].Revoked != revoked {
 			t.Errorf("got %v, %v, want it revoked: %v", got, err, revoked)
 		}
-		_, err := w.RevokeSessions(t.Context(), other)
+		_, err := w.RevokeSessions(t.Context(), by(), other)
 		want(t, err, nil)
 	}
 }
 
 func TestEnrolToken(t *testing.T) {
 	w, demo := world(t), pool(t, "demo")
-	rec, text, err := w.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: demo, Uses: 3, Groups: []string{"lab"}})
+	rec, text, err := w.CreateEnrolToken(t.Context(), by(), control.NewEnrolToken{Pool: demo, Uses: 3, Groups: []string{"lab"}})
 	want(t, err, nil)
 	secret, err := protocol.ParseEnrolToken(text)
 	want(t, err, nil)
@@ -279,41 +279,41 @@ func TestEnrolToken(t *testing.T) {
 		{Pool: demo, Uses: -1}, {Pool: demo, Life: time.Second}, {Pool: demo, Groups: []string{"NO"}},
 		{Pool: demo, Attributes: map[string]string{"a": "\x00"}},
 	} {
-		_, _, err := w.CreateEnrolToken(t.Context(), bad)
+		_, _, err := w.CreateEnrolToken(t.Context(), by(), bad)
 		want(t, err, broker.ErrInvalid)
 	}
-	want(t, w.DeleteEnrolToken(t.Context(), demo, rec.ID), nil)
+	want(t, w.DeleteEnrolToken(t.Context(), by(), demo, rec.ID), nil)
 }
 
 func TestFlowsNeedTheirHooks(t *testing.T) {
 	w, demo, ctx := world(t), pool(t, "demo"), t.Context()
 	flow := broker.Flow{Pool: demo, Name: "two", Steps: []string{"key", "hook:pin"}}
-	_, err := w.PutFlow(ctx, flow, true)
+	_, err := w.PutFlow(ctx, by(), flow, true)
 	want(t, err, broker.ErrInvalid)
-	h, secret, err := w.CreateHook(ctx, broker.Hook{Pool: demo, Name: "pin", URL: "https://hooks.example/pin"})
+	h, secret, err := w.CreateHook(ctx, by(), broker.Hook{Pool: demo, Name: "pin", URL: "https://hooks.example/pin"})
 	want(t, err, nil)
 	if got, err := w.Sealer.Open(broker.HookPurpose(h.Pool, h.Name), h.Sealed); err != nil || string(got) != secret || !strings.HasPrefix(secret, "whsec_") {
 		t.Errorf("sealed secret: %v", err)
 	}
-	_, err = w.PutFlow(ctx, flow, true)
+	_, err = w.PutFlow(ctx, by(), flow, true)
 	want(t, err, nil)
-	_, err = w.PutFlow(ctx, flow, true)
+	_, err = w.PutFlow(ctx, by(), flow, true)
 	want(t, err, broker.ErrExists)
-	want(t, w.DeleteHook(ctx, demo, "pin"), broker.ErrConflict)
+	want(t, w.DeleteHook(ctx, by(), demo, "pin"), broker.ErrConflict)
 	client := broker.Client{Pool: demo, ID: "app", Flow: "none"}
-	_, err = w.PutClient(ctx, client, true)
+	_, err = w.PutClient(ctx, by(), client, true)
 	want(t, err, broker.ErrInvalid)
 	client.Flow = "two"
-	_, err = w.PutClient(ctx, client, false)
+	_, err = w.PutClient(ctx, by(), client, false)
 	want(t, err, broker.ErrNotFound)
-	_, err = w.PutClient(ctx, client, true)
+	_, err = w.PutClient(ctx, by(), client, true)
 	want(t, err, nil)
-	want(t, w.DeleteFlow(ctx, demo, "two"), broker.ErrConflict)
-	want(t, w.DeleteClient(ctx, demo, "app"), nil)
-	want(t, w.DeleteFlow(ctx, demo, "two"), nil)
-	want(t, w.DeleteHook(ctx, demo, "pin"), nil)
-	want(t, w.DeleteFlow(ctx, demo, "default"), broker.ErrConflict)
-	want(t, w.DeleteClient(ctx, demo, "default"), broker.ErrConflict)
+	want(t, w.DeleteFlow(ctx, by(), demo, "two"), broker.ErrConflict)
+	want(t, w.DeleteClient(ctx, by(), demo, "app"), nil)
+	want(t, w.DeleteFlow(ctx, by(), demo, "two"), nil)
+	want(t, w.DeleteHook(ctx, by(), demo, "pin"), nil)
+	want(t, w.DeleteFlow(ctx, by(), demo, "default"), broker.ErrConflict)
+	want(t, w.DeleteClient(ctx, by(), demo, "default"), broker.ErrConflict)
 }
 
 func TestHookURLs(t *testing.T) {
@@ -323,7 +323,7 @@ func TestHookURLs(t *testing.T) {
 		"https://localhost/", "https://a.localhost./", "https://127.0.0.1/", "https://[::1]/", "https://[::ffff:10.0.0.1]/",
 		"https://169.254.169.254/latest", "https://192.168.1.1/", "https://0.0.0.0/", "https://[fe80::1]/", "https://hooks.example/#x",
 	} {
-		_, _, err := w.CreateHook(t.Context(), broker.Hook{Pool: demo, Name: "h", URL: bad})
+		_, _, err := w.CreateHook(t.Context(), by(), broker.Hook{Pool: demo, Name: "h", URL: bad})
 		if !errors.Is(err, broker.ErrInvalid) {
 			t.Errorf("%s: got %v", bad, err)
 		}
@@ -341,7 +341,7 @@ func TestAllowedHookURLs(t *testing.T) {
 		{"http://10.1.2.3:8080/", nil}, {"https://10.1.2.3/", nil}, {"https://hooks.example/", nil}, {"http://10.2.0.1/", broker.ErrInvalid},
 		{"https://127.0.0.1/", broker.ErrInvalid}, {"http://hooks.example/", broker.ErrInvalid}, {"https://localhost/", broker.ErrInvalid},
 	} {
-		_, _, err := w.CreateHook(t.Context(), broker.Hook{Pool: demo, Name: fmt.Sprint("h", i), URL: c.url})
+		_, _, err := w.CreateHook(t.Context(), by(), broker.Hook{Pool: demo, Name: fmt.Sprint("h", i), URL: c.url})
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.url, err, c.want)
 		}
@@ -353,31 +353,31 @@ func TestKeyPhases(t *testing.T) {
 	keys, err := w.ListKeys(ctx, demo)
 	want(t, err, nil)
 	first := keys[0].ID
-	second, err := w.RotateKey(ctx, demo, token.EdDSA, false)
+	second, err := w.RotateKey(ctx, by(), demo, token.EdDSA, false)
 	want(t, err, nil)
-	_, err = w.RotateKey(ctx, demo, token.ES256, false)
+	_, err = w.RotateKey(ctx, by(), demo, token.ES256, false)
 	want(t, err, broker.ErrConflict)
-	_, err = w.RetireKey(ctx, demo, first, true)
+	_, err = w.RetireKey(ctx, by(), demo, first, true)
 	want(t, err, broker.ErrConflict)
-	got, err := w.ActivateKey(ctx, demo, second.ID)
+	got, err := w.ActivateKey(ctx, by(), demo, second.ID)
 	if err != nil || got.State != broker.KeyActive {
 		t.Fatalf("got %v, %v", got.State, err)
 	}
-	_, err = w.ActivateKey(ctx, demo, first)
+	_, err = w.ActivateKey(ctx, by(), demo, first)
 	want(t, err, broker.ErrConflict)
-	_, err = w.RetireKey(ctx, demo, first, false)
+	_, err = w.RetireKey(ctx, by(), demo, first, false)
 	want(t, err, broker.ErrConflict)
 	w.Clock.Advance(broker.MaxAccessLife + broker.KeySetLife - time.Second)
-	_, err = w.RetireKey(ctx, demo, first, false)
+	_, err = w.RetireKey(ctx, by(), demo, first, false)
 	want(t, err, broker.ErrConflict)
 	w.Clock.Advance(time.Second)
-	_, err = w.RetireKey(ctx, demo, first, false)
+	_, err = w.RetireKey(ctx, by(), demo, first, false)
 	want(t, err, nil)
-	_, err = w.RetireKey(ctx, demo, first, false)
+	_, err = w.RetireKey(ctx, by(), demo, first, false)
 	want(t, err, broker.ErrNotFound)
 	forgotten := 0
 	w.KeysChanged = func(ident.Pool) { forgotten++ }
-	third, err := w.RotateKey(ctx, demo, token.RS256, true)
+	third, err := w.RotateKey(ctx, by(), demo, token.RS256, true)
 	want(t, err, nil)
 	keys, err = w.ListKeys(ctx, demo)
 	want(t, err, nil)
@@ -388,9 +388,9 @@ func TestKeyPhases(t *testing.T) {
 	if diff := cmp.Diff(map[string]broker.KeyState{second.ID: broker.KeyRetired, third.ID: broker.KeyActive}, states); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
-	_, err = w.RetireKey(ctx, demo, second.ID, true)
+	_, err = w.RetireKey(ctx, by(), demo, second.ID, true)
 	want(t, err, nil)
-	want(t, w.DeletePool(ctx, demo), nil)
+	want(t, w.DeletePool(ctx, by(), demo), nil)
 	if forgotten != 3 {
 		t.Errorf("who remembers keys was told %d times of 3 changes", forgotten)
 	}
@@ -418,18 +418,18 @@ func TestKeyChangesAreInOrder(t *testing.T) {
 	}
 	for _, step := range []time.Duration{time.Hour, -24 * time.Hour, 48 * time.Hour, 0} {
 		w.Clock.Advance(step)
-		k, err := w.RotateKey(ctx, demo, token.EdDSA, false)
+		k, err := w.RotateKey(ctx, by(), demo, token.EdDSA, false)
 		want(t, err, nil)
 		latest("announcing")
-		_, err = w.RetireKey(ctx, demo, k.ID, false)
+		_, err = w.RetireKey(ctx, by(), demo, k.ID, false)
 		want(t, err, nil)
 		latest("taking an announced key back")
 		first, err := w.ListKeys(ctx, demo)
 		want(t, err, nil)
-		_, err = w.RotateKey(ctx, demo, token.EdDSA, true)
+		_, err = w.RotateKey(ctx, by(), demo, token.EdDSA, true)
 		want(t, err, nil)
 		latest("rotating at once")
-		_, err = w.RetireKey(ctx, demo, first[0].ID, true)
+		_, err = w.RetireKey(ctx, by(), demo, first[0].ID, true)
 		want(t, err, nil)
 		latest("retiring by force")
 	}
@@ -440,24 +440,24 @@ func TestKeyChangesAreInOrder(t *testing.T) {
 func TestKeyIDsAreNoFlags(t *testing.T) {
 	w, demo := world(t), pool(t, "demo")
 	for range 500 {
-		k, err := w.RotateKey(t.Context(), demo, token.EdDSA, false)
+		k, err := w.RotateKey(t.Context(), by(), demo, token.EdDSA, false)
 		want(t, err, nil)
 		if k.ID[0] == '-' {
 			t.Fatalf("key id %s reads as a flag on a command line", k.ID)
 		}
-		_, err = w.RetireKey(t.Context(), demo, k.ID, false)
+		_, err = w.RetireKey(t.Context(), by(), demo, k.ID, false)
 		want(t, err, nil)
 	}
 }
 
 func TestOperators(t *testing.T) {
 	w, ctx := world(t), t.Context()
-	o, secret, err := w.CreateOperator(ctx, "ada", time.Hour)
+	o, secret, err := w.CreateOperator(ctx, by(), "ada", time.Hour)
 	want(t, err, nil)
 	if strings.Contains(string(o.Hash), secret) || len(secret) != 48 {
 		t.Errorf("token of %d characters", len(secret))
 	}
-	_, _, err = w.CreateOperator(ctx, "ada", 0)
+	_, _, err = w.CreateOperator(ctx, by(), "ada", 0)
 	want(t, err, broker.ErrExists)
 	got, err := w.Authenticate(ctx, secret)
 	if err != nil || got.Name != "ada" {
@@ -474,10 +474,12 @@ func TestOperators(t *testing.T) {
 
 func TestDeletePoolTellsEveryDevice(t *testing.T) {
 	w := world(t)
-	_, err := w.CreateDevice(t.Context(), control.NewDevice{ID: device(t, "demo:lamp-1")})
+	_, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: device(t, "demo:lamp-1")})
 	want(t, err, nil)
-	want(t, w.DeletePool(t.Context(), pool(t, "demo")), nil)
+	want(t, w.DeletePool(t.Context(), by(), pool(t, "demo")), nil)
 	if seen := w.Notifier.Seen(); len(seen) != 1 || seen[0].Status != broker.StatusDisabled {
 		t.Errorf("got %v", seen)
 	}
 }
+
+func by() broker.By { return broker.By{Actor: "operator:ada", Request: "1"} }

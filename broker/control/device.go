@@ -28,7 +28,7 @@ type NewDevice struct {
 }
 
 // CreateDevice registers a device. One without any key enrols later with a token.
-func (d *Plane) CreateDevice(ctx context.Context, n NewDevice) (broker.Device, error) {
+func (d *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (broker.Device, error) {
 	if err := CheckLabels(n.Groups, n.Attributes); err != nil {
 		return broker.Device{}, err
 	}
@@ -49,7 +49,7 @@ func (d *Plane) CreateDevice(ctx context.Context, n NewDevice) (broker.Device, e
 	if _, err := d.Pool(ctx, n.ID.Pool); err != nil {
 		return broker.Device{}, err
 	}
-	if err := d.Store.CreateDevice(ctx, dev); err != nil {
+	if err := d.Store.CreateDevice(ctx, by, dev); err != nil {
 		return broker.Device{}, about(err, "create device %s", n.ID)
 	}
 	return dev, nil
@@ -126,11 +126,11 @@ func (d *Plane) ListDevices(ctx context.Context, pool ident.Pool, after string, 
 }
 
 // UpdateDevice replaces groups and attributes; nil leaves as it is.
-func (d *Plane) UpdateDevice(ctx context.Context, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
+func (d *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
 	if err := CheckLabels(groups, attributes); err != nil {
 		return broker.Device{}, err
 	}
-	return d.change(ctx, "update", id, func(dev *broker.Device) error {
+	return d.change(ctx, by, "update", id, func(dev *broker.Device) error {
 		if groups != nil {
 			dev.Groups = groups
 		}
@@ -143,8 +143,8 @@ func (d *Plane) UpdateDevice(ctx context.Context, id ident.Device, groups []stri
 
 // DisableDevice takes everything from a device until it is enabled again: nothing
 // is granted after it returns, and its sessions are over.
-func (d *Plane) DisableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
-	return d.change(ctx, "disable", id, func(dev *broker.Device) error {
+func (d *Plane) DisableDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
+	return d.change(ctx, by, "disable", id, func(dev *broker.Device) error {
 		dev.Status = broker.StatusDisabled
 		dev.EndSessions(d.Now())
 		return nil
@@ -152,8 +152,8 @@ func (d *Plane) DisableDevice(ctx context.Context, id ident.Device) (broker.Devi
 }
 
 // EnableDevice makes a disabled or quarantined device active.
-func (d *Plane) EnableDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
-	return d.change(ctx, "enable", id, func(dev *broker.Device) error {
+func (d *Plane) EnableDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
+	return d.change(ctx, by, "enable", id, func(dev *broker.Device) error {
 		if dev.Status == broker.StatusPending {
 			return conflict("the device waits for approval; approve it instead")
 		}
@@ -163,8 +163,8 @@ func (d *Plane) EnableDevice(ctx context.Context, id ident.Device) (broker.Devic
 }
 
 // ApproveDevice makes a pending device active.
-func (d *Plane) ApproveDevice(ctx context.Context, id ident.Device) (broker.Device, error) {
-	return d.change(ctx, "approve", id, func(dev *broker.Device) error {
+func (d *Plane) ApproveDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
+	return d.change(ctx, by, "approve", id, func(dev *broker.Device) error {
 		if dev.Status != broker.StatusPending && dev.Status != broker.StatusActive {
 			return conflict("the device is %s, not pending; enable it instead", dev.Status)
 		}
@@ -174,16 +174,16 @@ func (d *Plane) ApproveDevice(ctx context.Context, id ident.Device) (broker.Devi
 }
 
 // RevokeSessions ends every session of a device; it may log in again.
-func (d *Plane) RevokeSessions(ctx context.Context, id ident.Device) (broker.Device, error) {
-	return d.change(ctx, "revoke sessions of", id, func(dev *broker.Device) error {
+func (d *Plane) RevokeSessions(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
+	return d.change(ctx, by, "revoke sessions of", id, func(dev *broker.Device) error {
 		dev.EndSessions(d.Now())
 		return nil
 	})
 }
 
 // DeleteDevice deletes a device. Its name may be used again, its subject never is.
-func (d *Plane) DeleteDevice(ctx context.Context, id ident.Device) error {
-	if err := d.Store.DeleteDevice(ctx, id); err != nil {
+func (d *Plane) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
+	if err := d.Store.DeleteDevice(ctx, by, id); err != nil {
 		return about(err, "delete device %s", id)
 	}
 	d.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
@@ -191,8 +191,8 @@ func (d *Plane) DeleteDevice(ctx context.Context, id ident.Device) error {
 }
 
 // change updates a device and tells who serves it, who know best what matters to them.
-func (d *Plane) change(ctx context.Context, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
-	dev, err := d.Store.UpdateDevice(ctx, id, func(dev *broker.Device) error {
+func (d *Plane) change(ctx context.Context, by broker.By, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
+	dev, err := d.Store.UpdateDevice(ctx, by, id, func(dev *broker.Device) error {
 		dev.Updated = d.Now()
 		return f(dev)
 	})
@@ -222,8 +222,8 @@ func (d *Plane) ListSessions(ctx context.Context, id ident.Device) ([]broker.Ses
 
 // RevokeSession ends one session of a device. Access tokens it gave live until
 // they expire; RevokeSessions ends those too.
-func (d *Plane) RevokeSession(ctx context.Context, id ident.Device, session ident.UUID) error {
-	_, err := d.Store.UpdateSession(ctx, session, func(s *broker.Session, _ *broker.Device) error {
+func (d *Plane) RevokeSession(ctx context.Context, by broker.By, id ident.Device, session ident.UUID) error {
+	_, err := d.Store.UpdateSession(ctx, by, session, func(s *broker.Session, _ *broker.Device) error {
 		if s.Device != id {
 			return broker.ErrNotFound // another device's sessions are nobody's business here
 		}

@@ -33,7 +33,7 @@ type NewEnrolToken struct {
 
 // CreateEnrolToken makes an enrolment token and gives its text, which is shown
 // once and stored nowhere.
-func (d *Plane) CreateEnrolToken(ctx context.Context, n NewEnrolToken) (broker.EnrolToken, string, error) {
+func (d *Plane) CreateEnrolToken(ctx context.Context, by broker.By, n NewEnrolToken) (broker.EnrolToken, string, error) {
 	if n.Uses == 0 {
 		n.Uses = 1
 	}
@@ -61,7 +61,7 @@ func (d *Plane) CreateEnrolToken(ctx context.Context, n NewEnrolToken) (broker.E
 		Uses: n.Uses, Expires: now.Add(n.Life), Groups: n.Groups, Attributes: n.Attributes,
 		Replace: n.Replace, Approve: n.Approve, Created: now,
 	}
-	if err := d.Store.CreateEnrolToken(ctx, t); err != nil {
+	if err := d.Store.CreateEnrolToken(ctx, by, t); err != nil {
 		return broker.EnrolToken{}, "", fmt.Errorf("create enrolment token: %w", err)
 	}
 	return t, secret.Reveal(), nil
@@ -87,7 +87,7 @@ func checkEnrolLife(life time.Duration) error {
 
 // UpdateEnrolToken gives an enrolment token another number of uses in all, or
 // another end, life from now; zero leaves as it is. Its text stays what it was.
-func (d *Plane) UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string, uses int, life time.Duration) (broker.EnrolToken, error) {
+func (d *Plane) UpdateEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string, uses int, life time.Duration) (broker.EnrolToken, error) {
 	if uses < 0 || uses > MaxEnrolUses {
 		return broker.EnrolToken{}, invalid("an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, uses)
 	}
@@ -96,7 +96,7 @@ func (d *Plane) UpdateEnrolToken(ctx context.Context, pool ident.Pool, id string
 			return broker.EnrolToken{}, err
 		}
 	}
-	t, err := d.Store.UpdateEnrolToken(ctx, pool, id, func(t *broker.EnrolToken) error {
+	t, err := d.Store.UpdateEnrolToken(ctx, by, pool, id, func(t *broker.EnrolToken) error {
 		if uses != 0 && uses < t.Used {
 			return conflict("it was used %d times already; delete it to end it", t.Used)
 		}
@@ -142,8 +142,8 @@ func (d *Plane) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]broker.
 }
 
 // DeleteEnrolToken ends an enrolment token. Devices it admitted stay.
-func (d *Plane) DeleteEnrolToken(ctx context.Context, pool ident.Pool, id string) error {
-	if err := d.Store.DeleteEnrolToken(ctx, pool, id); err != nil {
+func (d *Plane) DeleteEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string) error {
+	if err := d.Store.DeleteEnrolToken(ctx, by, pool, id); err != nil {
 		return about(err, "delete enrolment token %q", id)
 	}
 	return nil

@@ -29,7 +29,7 @@ var ErrUnauthorized = errors.New("not an operator's valid token")
 
 // CreateOperator makes an operator and gives its bearer token, which is shown once.
 // A zero life is the default.
-func (d *Plane) CreateOperator(ctx context.Context, name string, life time.Duration) (broker.Operator, string, error) {
+func (d *Plane) CreateOperator(ctx context.Context, by broker.By, name string, life time.Duration) (broker.Operator, string, error) {
 	if err := broker.CheckLabel("operator", name); err != nil {
 		return broker.Operator{}, "", err
 	}
@@ -56,7 +56,7 @@ func (d *Plane) CreateOperator(ctx context.Context, name string, life time.Durat
 	secret := operatorPrefix + base64.RawURLEncoding.EncodeToString(raw)
 	now := d.Now()
 	o := broker.Operator{Name: name, Hash: hashToken(secret), Expires: now.Add(life), Created: now}
-	if err := d.Store.PutOperator(ctx, o); err != nil {
+	if err := d.Store.PutOperator(ctx, by, o); err != nil {
 		return broker.Operator{}, "", about(err, "create operator %s", name)
 	}
 	return o, secret, nil
@@ -92,8 +92,8 @@ func (d *Plane) ListOperators(ctx context.Context) ([]broker.Operator, error) {
 }
 
 // DeleteOperator ends an operator's access at once.
-func (d *Plane) DeleteOperator(ctx context.Context, name string) error {
-	if err := d.Store.DeleteOperator(ctx, name); err != nil {
+func (d *Plane) DeleteOperator(ctx context.Context, by broker.By, name string) error {
+	if err := d.Store.DeleteOperator(ctx, by, name); err != nil {
 		return about(err, "delete operator %s", name)
 	}
 	return nil

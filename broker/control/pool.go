@@ -17,7 +17,7 @@ const defaultFlow = "default"
 
 // CreatePool makes a pool with all it needs to work: anchor, answer key, first
 // signing key, a default client and a default flow of one step, key.
-func (d *Plane) CreatePool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
+func (d *Plane) CreatePool(ctx context.Context, by broker.By, name ident.Pool) (broker.Pool, error) {
 	if name.IsZero() {
 		return broker.Pool{}, invalid("a pool needs a name")
 	}
@@ -33,7 +33,7 @@ func (d *Plane) CreatePool(ctx context.Context, name ident.Pool) (broker.Pool, e
 	client := NewClient(name, broker.DefaultClient)
 	client.Created = pool.Created
 	flow := broker.Flow{Pool: name, Name: defaultFlow, Steps: []string{"key"}, Created: pool.Created}
-	err = d.Store.CreatePool(ctx, pool, []broker.SigningKey{key}, []broker.Client{client}, []broker.Flow{flow})
+	err = d.Store.CreatePool(ctx, by, pool, []broker.SigningKey{key}, []broker.Client{client}, []broker.Flow{flow})
 	if err != nil {
 		return broker.Pool{}, about(err, "create pool %s", name)
 	}
@@ -89,14 +89,14 @@ func (d *Plane) ListPools(ctx context.Context) ([]broker.Pool, error) {
 }
 
 // SetPoolFlow makes a flow, which must exist, the one of all clients that name none.
-func (d *Plane) SetPoolFlow(ctx context.Context, name ident.Pool, flow string) (broker.Pool, error) {
+func (d *Plane) SetPoolFlow(ctx context.Context, by broker.By, name ident.Pool, flow string) (broker.Pool, error) {
 	if _, err := d.Store.Flow(ctx, name, flow); err != nil {
 		if _, err := d.Pool(ctx, name); err != nil {
 			return broker.Pool{}, err
 		}
 		return broker.Pool{}, missing(err, "pool %s: flow %q does not exist; create it first", name, flow)
 	}
-	p, err := d.Store.UpdatePool(ctx, name, func(p *broker.Pool) error {
+	p, err := d.Store.UpdatePool(ctx, by, name, func(p *broker.Pool) error {
 		p.Flow = flow
 		return nil
 	})
@@ -104,7 +104,7 @@ func (d *Plane) SetPoolFlow(ctx context.Context, name ident.Pool, flow string) (
 }
 
 // DeletePool deletes a pool and all that is in it, then reports each of its devices.
-func (d *Plane) DeletePool(ctx context.Context, name ident.Pool) error {
+func (d *Plane) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
 	var gone []ident.Device
 	for after := ""; ; {
 		page, err := d.Store.ListDevices(ctx, name, after, maxPage)
@@ -119,7 +119,7 @@ func (d *Plane) DeletePool(ctx context.Context, name ident.Pool) error {
 		}
 		after = page[len(page)-1].ID.Name.String()
 	}
-	if err := d.Store.DeletePool(ctx, name); err != nil {
+	if err := d.Store.DeletePool(ctx, by, name); err != nil {
 		return about(err, "delete pool %s", name)
 	}
 	d.KeysChanged(name)

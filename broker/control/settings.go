@@ -31,7 +31,7 @@ func NewClient(pool ident.Pool, id string) broker.Client {
 // PutClient checks and writes a client; create says that it must be new, otherwise
 // it must exist. A zero access life becomes the default, a zero refresh life means
 // no refresh tokens; without audiences the pool's name is one.
-func (d *Plane) PutClient(ctx context.Context, c broker.Client, create bool) (broker.Client, error) {
+func (d *Plane) PutClient(ctx context.Context, by broker.By, c broker.Client, create bool) (broker.Client, error) {
 	if c.AccessLife == 0 {
 		c.AccessLife = broker.DefaultAccessLife
 	}
@@ -56,7 +56,7 @@ func (d *Plane) PutClient(ctx context.Context, c broker.Client, create bool) (br
 			return c, missing(err, "client %s: flow %q does not exist; create it first", c.ID, c.Flow)
 		}
 	}
-	if err := d.Store.PutClient(ctx, c); err != nil {
+	if err := d.Store.PutClient(ctx, by, c); err != nil {
 		return c, about(err, "write client %s", c.ID)
 	}
 	return c, nil
@@ -117,18 +117,18 @@ func (d *Plane) ListClients(ctx context.Context, pool ident.Pool) ([]broker.Clie
 }
 
 // DeleteClient deletes a client; not the default one, which devices use that name none.
-func (d *Plane) DeleteClient(ctx context.Context, pool ident.Pool, id string) error {
+func (d *Plane) DeleteClient(ctx context.Context, by broker.By, pool ident.Pool, id string) error {
 	if id == broker.DefaultClient {
 		return conflict("the default client cannot be deleted; update it instead")
 	}
-	if err := d.Store.DeleteClient(ctx, pool, id); err != nil {
+	if err := d.Store.DeleteClient(ctx, by, pool, id); err != nil {
 		return about(err, "delete client %s", id)
 	}
 	return nil
 }
 
 // PutFlow checks and writes a flow; the hooks it names must exist.
-func (d *Plane) PutFlow(ctx context.Context, f broker.Flow, create bool) (broker.Flow, error) {
+func (d *Plane) PutFlow(ctx context.Context, by broker.By, f broker.Flow, create bool) (broker.Flow, error) {
 	if err := f.Validate(); err != nil {
 		return f, err
 	}
@@ -149,7 +149,7 @@ func (d *Plane) PutFlow(ctx context.Context, f broker.Flow, create bool) (broker
 			return f, missing(err, "flow %s: hook %q does not exist; create it first", f.Name, name)
 		}
 	}
-	if err := d.Store.PutFlow(ctx, f); err != nil {
+	if err := d.Store.PutFlow(ctx, by, f); err != nil {
 		return f, about(err, "write flow %s", f.Name)
 	}
 	return f, nil
@@ -189,7 +189,7 @@ func (d *Plane) ListFlows(ctx context.Context, pool ident.Pool) ([]broker.Flow, 
 }
 
 // DeleteFlow deletes a flow that neither the pool nor a client uses.
-func (d *Plane) DeleteFlow(ctx context.Context, pool ident.Pool, name string) error {
+func (d *Plane) DeleteFlow(ctx context.Context, by broker.By, pool ident.Pool, name string) error {
 	p, err := d.Pool(ctx, pool)
 	if err != nil {
 		return err
@@ -206,7 +206,7 @@ func (d *Plane) DeleteFlow(ctx context.Context, pool ident.Pool, name string) er
 			return conflict("flow %s is used by client %s; change that first", name, c.ID)
 		}
 	}
-	if err := d.Store.DeleteFlow(ctx, pool, name); err != nil {
+	if err := d.Store.DeleteFlow(ctx, by, pool, name); err != nil {
 		return about(err, "delete flow %s", name)
 	}
 	return nil
@@ -214,7 +214,7 @@ func (d *Plane) DeleteFlow(ctx context.Context, pool ident.Pool, name string) er
 
 // CreateHook registers a webhook and gives its new signing secret (Standard
 // Webhooks, "whsec_" and base64), which is shown once. A zero timeout is the default.
-func (d *Plane) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook, string, error) {
+func (d *Plane) CreateHook(ctx context.Context, by broker.By, h broker.Hook) (broker.Hook, string, error) {
 	if h.Timeout == 0 {
 		h.Timeout = DefaultHookTimeout
 	}
@@ -232,7 +232,7 @@ func (d *Plane) CreateHook(ctx context.Context, h broker.Hook) (broker.Hook, str
 	if h.Sealed, secret, err = d.newHookSecret(h.Pool, h.Name); err != nil {
 		return h, "", err
 	}
-	if err := d.Store.PutHook(ctx, h); err != nil {
+	if err := d.Store.PutHook(ctx, by, h); err != nil {
 		return h, "", about(err, "write hook %s", h.Name)
 	}
 	return h, secret, nil
@@ -261,7 +261,7 @@ type HookChange struct {
 }
 
 // UpdateHook changes a hook and gives its new signing secret, if one was asked for.
-func (d *Plane) UpdateHook(ctx context.Context, pool ident.Pool, name string, change HookChange) (broker.Hook, string, error) {
+func (d *Plane) UpdateHook(ctx context.Context, by broker.By, pool ident.Pool, name string, change HookChange) (broker.Hook, string, error) {
 	h, err := d.Hook(ctx, pool, name)
 	if err != nil {
 		return h, "", err
@@ -281,7 +281,7 @@ func (d *Plane) UpdateHook(ctx context.Context, pool ident.Pool, name string, ch
 			return h, "", err
 		}
 	}
-	if err := d.Store.PutHook(ctx, h); err != nil {
+	if err := d.Store.PutHook(ctx, by, h); err != nil {
 		return h, "", about(err, "write hook %s", name)
 	}
 	return h, secret, nil
@@ -321,7 +321,7 @@ func (d *Plane) ListHooks(ctx context.Context, pool ident.Pool) ([]broker.Hook, 
 }
 
 // DeleteHook deletes a hook that no flow uses.
-func (d *Plane) DeleteHook(ctx context.Context, pool ident.Pool, name string) error {
+func (d *Plane) DeleteHook(ctx context.Context, by broker.By, pool ident.Pool, name string) error {
 	flows, err := d.ListFlows(ctx, pool)
 	if err != nil {
 		return err
@@ -331,7 +331,7 @@ func (d *Plane) DeleteHook(ctx context.Context, pool ident.Pool, name string) er
 			return conflict("hook %s is used by flow %s; change that first", name, f.Name)
 		}
 	}
-	if err := d.Store.DeleteHook(ctx, pool, name); err != nil {
+	if err := d.Store.DeleteHook(ctx, by, pool, name); err != nil {
 		return about(err, "delete hook %s", name)
 	}
 	return nil

@@ -37,7 +37,7 @@ func (d *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.Signing
 // the pool's key set, so that verifiers know it before it signs. One at a time.
 // With activate it signs at once, and verifiers that cached the key set must ask
 // again. Either way the old key goes on verifying until it is retired.
-func (d *Plane) RotateKey(ctx context.Context, pool ident.Pool, alg token.Alg, activate bool) (broker.SigningKey, error) {
+func (d *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, alg token.Alg, activate bool) (broker.SigningKey, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return broker.SigningKey{}, err
 	}
@@ -49,7 +49,7 @@ func (d *Plane) RotateKey(ctx context.Context, pool ident.Pool, alg token.Alg, a
 	if err != nil {
 		return broker.SigningKey{}, about(err, "rotate key of %s", pool)
 	}
-	err = d.Store.ChangeSigningKeys(ctx, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+	err = d.Store.ChangeSigningKeys(ctx, by, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		if len(keys) >= MaxSigningKeys {
 			return nil, conflict("pool %s has %d keys; retire old ones first", pool, len(keys))
 		}
@@ -77,8 +77,8 @@ func (d *Plane) RotateKey(ctx context.Context, pool ident.Pool, alg token.Alg, a
 
 // ActivateKey makes an announced key sign, and the one that signed until now a
 // retired one that still verifies.
-func (d *Plane) ActivateKey(ctx context.Context, pool ident.Pool, id string) (broker.SigningKey, error) {
-	return d.changeKey(ctx, "activate", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+func (d *Plane) ActivateKey(ctx context.Context, by broker.By, pool ident.Pool, id string) (broker.SigningKey, error) {
+	return d.changeKey(ctx, by, "activate", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		return d.activate(keys, id)
 	})
 }
@@ -104,8 +104,8 @@ func (d *Plane) activate(keys []broker.SigningKey, id string) ([]broker.SigningK
 // unless force says that they must end now (the key was stolen). That is the longest
 // life a token may have, for clients change and go, and the key sets' own life, for
 // replicas' and verifiers' clocks. The key that signs cannot be retired.
-func (d *Plane) RetireKey(ctx context.Context, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
-	return d.changeKey(ctx, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+func (d *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
+	return d.changeKey(ctx, by, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		i := slices.IndexFunc(keys, func(k broker.SigningKey) bool { return k.ID == id })
 		k := keys[i]
 		if k.State == broker.KeyActive {
@@ -140,9 +140,9 @@ func (d *Plane) afterChanges(keys []broker.SigningKey) time.Time {
 
 // changeKey applies f to keys among which id is, and gives that key: as it is
 // afterwards or, if f took it away, as it was.
-func (d *Plane) changeKey(ctx context.Context, what string, pool ident.Pool, id string, f func([]broker.SigningKey) ([]broker.SigningKey, error)) (broker.SigningKey, error) {
+func (d *Plane) changeKey(ctx context.Context, by broker.By, what string, pool ident.Pool, id string, f func([]broker.SigningKey) ([]broker.SigningKey, error)) (broker.SigningKey, error) {
 	var found broker.SigningKey
-	err := d.Store.ChangeSigningKeys(ctx, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+	err := d.Store.ChangeSigningKeys(ctx, by, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		pick := func() bool {
 			for _, k := range keys {
 				if k.ID == id {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/daemon"
 )
@@ -95,7 +96,7 @@ func TestBackupAndRestore(t *testing.T) {
 	s, out := newSite(t), t.TempDir()
 	d, stop := s.serve(t)
 	ready(t, d)
-	if _, _, err := d.Control.CreateOperator(t.Context(), "ada", time.Hour); err != nil {
+	if _, _, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	running, stopped := filepath.Join(out, "running.tar"), filepath.Join(out, "stopped.tar")
@@ -105,7 +106,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := daemon.Backup(t.Context(), s.cfg, running); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("over a file: got %v", err)
 	}
-	if _, _, err := d.Control.CreateOperator(t.Context(), "bob", time.Hour); err != nil {
+	if _, _, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "bob", time.Hour); err != nil {
 		t.Fatal(err)
 	}
 	if err := stop(); err != nil {

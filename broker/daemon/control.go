@@ -103,7 +103,7 @@ func (d *Daemon) controlHandler() http.Handler {
 		answer(w, made, err)
 	})
 	mux.HandleFunc("DELETE /operators/{name}", func(w http.ResponseWriter, r *http.Request) {
-		err := d.Control.DeleteOperator(r.Context(), r.PathValue("name"))
+		err := d.Control.DeleteOperator(r.Context(), broker.By{Actor: broker.ActorLocal}, r.PathValue("name"))
 		d.log.InfoContext(r.Context(), "operator deleted on this machine", "operator", r.PathValue("name"), "err", err)
 		answer(w, struct{}{}, err)
 	})
@@ -191,7 +191,7 @@ func DeleteOperator(ctx context.Context, cfg Config, name string) error {
 		return err
 	}
 	_, err := locally(ctx, cfg, http.MethodDelete, "/operators/"+name, nil, func(dir *control.Plane) (struct{}, error) {
-		return struct{}{}, dir.DeleteOperator(ctx, name)
+		return struct{}{}, dir.DeleteOperator(ctx, broker.By{Actor: broker.ActorLocal}, name)
 	})
 	return err
 }
@@ -203,7 +203,7 @@ func createOperator(ctx context.Context, dir *control.Plane, n adminapi.NewOpera
 			return adminapi.Operator{}, fmt.Errorf("%w: expires is 0s; leave it out for the default", broker.ErrInvalid)
 		}
 	}
-	o, secret, err := dir.CreateOperator(ctx, n.Name, life)
+	o, secret, err := dir.CreateOperator(ctx, broker.By{Actor: broker.ActorLocal}, n.Name, life)
 	return adminapi.Operator{Name: o.Name, Token: secret, Expires: o.Expires, Created: o.Created}, err
 }
 

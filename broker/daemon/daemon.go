@@ -200,7 +200,7 @@ func (l Limits) intake() intake.Limits {
 // clusterSecret gives 32 random bytes that every replica shares, made once.
 func (d *Daemon) clusterSecret(ctx context.Context, kek *atrest.Key, name string) ([]byte, error) {
 	purpose := broker.ClusterPurpose(name)
-	sealed, err := d.store.SecretOnce(ctx, name, func() ([]byte, error) {
+	sealed, err := d.store.SecretOnce(ctx, broker.By{Actor: broker.ActorBroker}, name, func() ([]byte, error) {
 		raw := make([]byte, 32)
 		if _, err := rand.Read(raw); err != nil {
 			return nil, err

@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/daemon"
@@ -172,7 +173,7 @@ func TestServesAndEnds(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := d.Control.CreatePool(t.Context(), pool)
+	p, err := d.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, pool)
 	if err != nil || p.Issuer != d.Issuer()+"/pools/demo" {
 		t.Fatalf("got %s, %v", p.Issuer, err)
 	}
@@ -232,7 +233,7 @@ func TestEndsInSpiteOfIdlers(t *testing.T) {
 func TestStartsAgain(t *testing.T) {
 	s := newSite(t)
 	d, stop := s.serve(t)
-	_, secret, err := d.Control.CreateOperator(t.Context(), "ada", time.Hour)
+	_, secret, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -240,7 +241,7 @@ func TestStartsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Control.CreatePool(t.Context(), pool); err != nil {
+	if _, err := d.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, pool); err != nil {
 		t.Fatal(err)
 	}
 	if err := stop(); err != nil {

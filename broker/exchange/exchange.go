@@ -23,8 +23,8 @@ import (
 
 // Sessions is what the exchange writes: one call for each authentication.
 type Sessions interface {
-	RecordLogin(ctx context.Context, l broker.Login) (broker.Recorded, error)
-	UpdateSession(ctx context.Context, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
+	RecordLogin(ctx context.Context, by broker.By, l broker.Login) (broker.Recorded, error)
+	UpdateSession(ctx context.Context, by broker.By, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
 	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
 }
 
@@ -159,7 +159,7 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := r.store.RecordLogin(ctx, broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
+	found, err := r.store.RecordLogin(ctx, byOf(p), broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
 	if err != nil {
 		return nil, nil, recordError(err, found.Status)
 	}
@@ -172,6 +172,12 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 		admitted.KeyReplaced = found.KeyReplaced
 	}
 	return g, admitted, err
+}
+
+// byOf says who writes when a device proved itself, and by which call.
+func byOf(p *auth.Proven) broker.By {
+	call := p.Call()
+	return broker.By{Actor: broker.DeviceActor(p.Device().ID), Request: hex.EncodeToString(call[:])}
 }
 
 // logLogin tells of an enrolment always, of a device's daily login on request only:
@@ -219,7 +225,7 @@ func (r *Responder) refresh(ctx context.Context, from Caller, m *protocol.Refres
 		return nil, nil, fmt.Errorf("client %q: %w: %w", body.Client, err, protocol.CodeDenied)
 	}
 	var reuse bool
-	s, err := r.store.UpdateSession(ctx, body.Session, func(s *broker.Session, d *broker.Device) error {
+	s, err := r.store.UpdateSession(ctx, byOf(p), body.Session, func(s *broker.Session, d *broker.Device) error {
 		var err error
 		reuse, err = r.mint.Rotate(p, body, &client, s, d)
 		return err

@@ -26,7 +26,7 @@ func demo(t *testing.T) (*controltest.World, ident.Pool) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := w.CreatePool(t.Context(), p); err != nil {
+	if _, err := w.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, p); err != nil {
 		t.Fatal(err)
 	}
 	return w, p
@@ -65,7 +65,7 @@ func (sealed) Open(purpose string, _ []byte) ([]byte, error) {
 func TestSigningKeysAreSealed(t *testing.T) {
 	w, p := demo(t)
 	for _, alg := range []token.Alg{token.EdDSA, token.RS256} {
-		if _, err := w.RotateKey(t.Context(), p, alg, true); err != nil {
+		if _, err := w.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, p, alg, true); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -133,7 +133,7 @@ func TestRings(t *testing.T) {
 		t.Errorf("nothing changed, and the statement did; asked %d times", store.listed)
 	}
 	// Two changes at one instant that leave as many keys as there were.
-	next, err := w.RotateKey(t.Context(), p, token.EdDSA, false)
+	next, err := w.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, p, token.EdDSA, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,10 +142,10 @@ func TestRings(t *testing.T) {
 	if len(announced.Verifiers) != 2 || announced.Signer.Key().KID() != first.Signer.Key().KID() || bytes.Equal(announced.StatementID, first.StatementID) {
 		t.Errorf("after announcing: %d keys, statement %x, was %x", len(announced.Verifiers), announced.StatementID, first.StatementID)
 	}
-	if _, err := w.RetireKey(t.Context(), p, next.ID, false); err != nil {
+	if _, err := w.RetireKey(t.Context(), broker.By{Actor: broker.ActorLocal}, p, next.ID, false); err != nil {
 		t.Fatal(err)
 	}
-	if next, err = w.RotateKey(t.Context(), p, token.EdDSA, false); err != nil {
+	if next, err = w.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, p, token.EdDSA, false); err != nil {
 		t.Fatal(err)
 	}
 	keys.Forget(p)

@@ -134,7 +134,7 @@ func TestDisable(t *testing.T) {
 		if err := c.subscribe("signet/v1/demo:lamp/ev"); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.Control.DisableDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+		if _, err := f.Control.DisableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(t, "lamp")); err != nil {
 			t.Fatal(err)
 		}
 		if n := f.server.PushDevice(f.Name(t, "lamp"), nil); n != 0 {
@@ -149,7 +149,7 @@ func TestDisable(t *testing.T) {
 				t.Error("a disabled device was admitted")
 			}
 		}
-		if _, err := f.Control.EnableDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+		if _, err := f.Control.EnableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(t, "lamp")); err != nil {
 			t.Fatal(err)
 		}
 		for _, password := range [][]byte{cwt, jwt} {
@@ -181,7 +181,7 @@ func TestStatus(t *testing.T) {
 
 func (f *fixture) setStatus(status broker.Status) {
 	f.t.Helper()
-	_, err := f.Store.UpdateDevice(f.t.Context(), f.Name(f.t, "lamp"), func(d *broker.Device) error { d.Status = status; return nil })
+	_, err := f.Store.UpdateDevice(f.t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(f.t, "lamp"), func(d *broker.Device) error { d.Status = status; return nil })
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -198,7 +198,7 @@ func TestRevokeSessions(t *testing.T) {
 			before := f.login(a, f, format)
 			c := f.mustConnect(v, "demo:lamp", before)
 			c.works()
-			if _, err := f.Control.RevokeSessions(t.Context(), id); err != nil {
+			if _, err := f.Control.RevokeSessions(t.Context(), broker.By{Actor: broker.ActorLocal}, id); err != nil {
 				t.Fatal(err)
 			}
 			c.isOver(v, mqttd.ReasonAdministrative)
@@ -208,7 +208,7 @@ func TestRevokeSessions(t *testing.T) {
 			after := f.mustConnect(v, "demo:lamp", f.login(a, f, format))
 			f.changed(id)
 			after.works()
-			if _, err := f.Control.RevokeSessions(t.Context(), id); err != nil {
+			if _, err := f.Control.RevokeSessions(t.Context(), broker.By{Actor: broker.ActorLocal}, id); err != nil {
 				t.Fatal(err)
 			}
 			after.isOver(v, mqttd.ReasonAdministrative)
@@ -244,7 +244,7 @@ func TestTokenWithoutIssueTime(t *testing.T) {
 	f := start(t, nil)
 	f.enrolled("lamp", false)
 	cut := time.Now().Add(-20 * time.Hour)
-	if _, err := f.Store.UpdateDevice(t.Context(), f.Name(t, "lamp"), func(d *broker.Device) error { d.SessionsAfter = cut; return nil }); err != nil {
+	if _, err := f.Store.UpdateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(t, "lamp"), func(d *broker.Device) error { d.SessionsAfter = cut; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	for life, want := range map[time.Duration]bool{time.Hour: false, 3*time.Hour + 59*time.Minute: false, 4*time.Hour + time.Minute: true} {
@@ -272,7 +272,7 @@ func TestRevokeOneSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Control.RevokeSession(t.Context(), f.Name(t, "lamp"), sessions[0].ID); err != nil {
+	if err := f.Control.RevokeSession(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(t, "lamp"), sessions[0].ID); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := f.connect(5, "demo:lamp", jwt); err == nil {
@@ -303,7 +303,7 @@ func TestUnrelatedChange(t *testing.T) {
 	for _, v := range versions {
 		for _, format := range []protocol.Format{protocol.FormatCWT, protocol.FormatJWT} {
 			c := f.mustConnect(v, "demo:lamp", f.login(a, f, format))
-			if _, err := f.Control.UpdateDevice(t.Context(), id, []string{"attic"}, map[string]string{"room": "7"}); err != nil {
+			if _, err := f.Control.UpdateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, id, []string{"attic"}, map[string]string{"room": "7"}); err != nil {
 				t.Fatal(err)
 			}
 			f.changed(id)
@@ -327,7 +327,7 @@ func TestKeyReplaced(t *testing.T) {
 
 		// The new key's enrolment comes over MQTT, as the broker learns of it.
 		link := f.anonymous()
-		_, text, err := f.Control.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: f.Pool, Replace: true})
+		_, text, err := f.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: f.Pool, Replace: true})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -364,7 +364,7 @@ func TestDeletedAndMadeAgain(t *testing.T) {
 	a, _ := f.enrolled("lamp", false)
 	cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
 	c := f.mustConnect(5, "demo:lamp", jwt)
-	if err := f.Control.DeleteDevice(t.Context(), f.Name(t, "lamp")); err != nil {
+	if err := f.Control.DeleteDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(t, "lamp")); err != nil {
 		t.Fatal(err)
 	}
 	c.isOver(5, mqttd.ReasonAdministrative)
@@ -423,7 +423,7 @@ func TestUpgradeInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	short := broker.Client{Pool: f.Pool, ID: "short", AccessLife: broker.MinAccessLife, Created: time.Now()}
-	if err := f.Store.PutClient(t.Context(), short); err != nil {
+	if err := f.Store.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, short); err != nil {
 		t.Fatal(err)
 	}
 	brief := f.device("lamp", key, "short")

@@ -18,6 +18,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
@@ -238,7 +239,7 @@ func TestKeyReplacedOverRelay(t *testing.T) {
 	f := start(t, nil)
 	_, g := f.enrolled("lamp", true)
 	c := f.mustConnect(5, "demo:lamp", g.Access)
-	_, text, err := f.Control.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: f.Pool, Replace: true})
+	_, text, err := f.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: f.Pool, Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}

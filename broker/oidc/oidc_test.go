@@ -48,7 +48,7 @@ func world(t *testing.T) (*controltest.World, http.Handler) {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"demo", "other"} {
-		if _, err := w.CreatePool(t.Context(), pool(t, name)); err != nil {
+		if _, err := w.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, pool(t, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -107,7 +107,7 @@ func TestCaching(t *testing.T) {
 			t.Errorf("POST %s: status %d", path, r.StatusCode)
 		}
 	}
-	if _, err := w.RotateKey(t.Context(), pool(t, "demo"), token.EdDSA, false); err != nil {
+	if _, err := w.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, pool(t, "demo"), token.EdDSA, false); err != nil {
 		t.Fatal(err)
 	}
 	w.Clock.Advance(time.Second)
@@ -162,7 +162,7 @@ func TestProblems(t *testing.T) {
 // TestDiscovery: what backends look for (OpenID Connect Discovery 1.0, 3 and 4.3).
 func TestDiscovery(t *testing.T) {
 	w, h := world(t)
-	if _, err := w.RotateKey(t.Context(), pool(t, "demo"), token.RS256, false); err != nil {
+	if _, err := w.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, pool(t, "demo"), token.RS256, false); err != nil {
 		t.Fatal(err)
 	}
 	p, err := w.Pool(t.Context(), pool(t, "demo"))
@@ -201,7 +201,7 @@ func TestKeySets(t *testing.T) {
 	w, h := world(t)
 	demo := pool(t, "demo")
 	for _, alg := range []token.Alg{token.EdDSA, token.RS256} {
-		if _, err := w.RotateKey(t.Context(), demo, alg, alg == token.EdDSA); err != nil {
+		if _, err := w.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, demo, alg, alg == token.EdDSA); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -149,12 +149,12 @@ func TestRotation(t *testing.T) {
 		if err != nil || len(keys) != 1 {
 			t.Fatalf("round %d begins with %d keys, %v", round, len(keys), err)
 		}
-		next, err := r.RotateKey(t.Context(), r.pool, []token.Alg{token.EdDSA, token.ES256}[round%2], false)
+		next, err := r.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, r.pool, []token.Alg{token.EdDSA, token.ES256}[round%2], false)
 		if err != nil {
 			t.Fatal(err)
 		}
 		r.pass(2*broker.KeySetLife, 2*time.Minute)
-		next, err = r.ActivateKey(t.Context(), r.pool, next.ID)
+		next, err = r.ActivateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, r.pool, next.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func (r *rotating) retire(old string, since time.Time) {
 	r.t.Helper()
 	for at := since.Add(broker.MaxAccessLife - time.Second); ; at = at.Add(300 * time.Millisecond) {
 		r.Clock.Advance(at.Sub(r.Clock.Now()))
-		_, err := r.RetireKey(r.t.Context(), r.pool, old, false)
+		_, err := r.RetireKey(r.t.Context(), broker.By{Actor: broker.ActorLocal}, r.pool, old, false)
 		if err != nil && !errors.Is(err, broker.ErrConflict) {
 			r.t.Fatal(err)
 		}

@@ -18,14 +18,14 @@ func poolTests() []test {
 		{"a pool comes back as it was", func(e *env) {
 			want := broker.Pool{Name: e.pool("a"), Issuer: "https://x/pools/a", Flow: "main", Created: start(),
 				Anchor: []byte{1}, AnchorSealed: []byte{2}, AnswerSealed: []byte{3}}
-			e.ok(e.CreatePool(e.ctx, want, nil, nil, nil))
+			e.ok(e.CreatePool(e.ctx, by(), want, nil, nil, nil))
 			got, err := e.Pool(e.ctx, want.Name)
 			e.ok(err)
 			e.same(want, got)
 		}},
 		{"with its first keys, clients and flows", func(e *env) {
 			k, c, f := signingKey(e, "a", "k1"), client(e, "a", "app"), flow(e, "a", "main")
-			e.ok(e.CreatePool(e.ctx, broker.Pool{Name: e.pool("a")}, []broker.SigningKey{k}, []broker.Client{c}, []broker.Flow{f}))
+			e.ok(e.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a")}, []broker.SigningKey{k}, []broker.Client{c}, []broker.Flow{f}))
 			keys, err := e.ListSigningKeys(e.ctx, e.pool("a"))
 			e.ok(err)
 			e.same([]broker.SigningKey{k}, keys)
@@ -38,7 +38,7 @@ func poolTests() []test {
 		}},
 		{"exists", func(e *env) {
 			e.addPool("a")
-			e.wants(broker.ErrExists, e.CreatePool(e.ctx, broker.Pool{Name: e.pool("a"), Flow: "other"}, nil, nil, nil))
+			e.wants(broker.ErrExists, e.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a"), Flow: "other"}, nil, nil, nil))
 			p, err := e.Pool(e.ctx, e.pool("a"))
 			e.ok(err)
 			e.same("", p.Flow)
@@ -46,16 +46,16 @@ func poolTests() []test {
 		{"invalid parts make no pool", func(e *env) {
 			bad := client(e, "a", "app")
 			bad.AccessLife = time.Second
-			e.wants(broker.ErrInvalid, e.CreatePool(e.ctx, broker.Pool{Name: e.pool("a")}, nil, []broker.Client{bad}, nil))
+			e.wants(broker.ErrInvalid, e.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a")}, nil, []broker.Client{bad}, nil))
 			other := flow(e, "b", "main")
-			e.wants(broker.ErrInvalid, e.CreatePool(e.ctx, broker.Pool{Name: e.pool("a")}, nil, nil, []broker.Flow{other}))
+			e.wants(broker.ErrInvalid, e.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a")}, nil, nil, []broker.Flow{other}))
 			_, err := e.Pool(e.ctx, e.pool("a"))
 			e.wants(broker.ErrNotFound, err)
 		}},
 		{"missing", func(e *env) {
 			_, err := e.Pool(e.ctx, e.pool("a"))
 			e.wants(broker.ErrNotFound, err)
-			e.wants(broker.ErrNotFound, e.DeletePool(e.ctx, e.pool("a")))
+			e.wants(broker.ErrNotFound, e.DeletePool(e.ctx, by(), e.pool("a")))
 		}},
 		{"list in order of names", func(e *env) {
 			for _, n := range []string{"b", "c", "a"} {
@@ -79,7 +79,7 @@ func poolTests() []test {
 func updatedPool(e *env) {
 	e.addPool("a")
 	name := e.pool("a")
-	got, err := e.UpdatePool(e.ctx, name, func(p *broker.Pool) error { p.Flow = "two"; return nil })
+	got, err := e.UpdatePool(e.ctx, by(), name, func(p *broker.Pool) error { p.Flow = "two"; return nil })
 	e.ok(err)
 	e.same("two", got.Flow)
 	stored, err := e.Pool(e.ctx, name)
@@ -89,22 +89,22 @@ func updatedPool(e *env) {
 		func(p *broker.Pool) { p.Name = e.pool("b") }, func(p *broker.Pool) { p.Issuer += "x" },
 		func(p *broker.Pool) { p.Anchor = []byte{1} }, func(p *broker.Pool) { p.AnswerSealed = []byte{1} },
 	} {
-		_, err := e.UpdatePool(e.ctx, name, func(p *broker.Pool) error { change(p); return nil })
+		_, err := e.UpdatePool(e.ctx, by(), name, func(p *broker.Pool) error { change(p); return nil })
 		e.wants(broker.ErrInvalid, err)
 	}
-	_, err = e.UpdatePool(e.ctx, name, func(p *broker.Pool) error { p.Flow = "three"; return broker.ErrConflict })
+	_, err = e.UpdatePool(e.ctx, by(), name, func(p *broker.Pool) error { p.Flow = "three"; return broker.ErrConflict })
 	e.wants(broker.ErrConflict, err)
 	stored, err = e.Pool(e.ctx, name)
 	e.ok(err)
 	e.same("two", stored.Flow)
-	_, err = e.UpdatePool(e.ctx, e.pool("none"), func(*broker.Pool) error { return nil })
+	_, err = e.UpdatePool(e.ctx, by(), e.pool("none"), func(*broker.Pool) error { return nil })
 	e.wants(broker.ErrNotFound, err)
 }
 
 func updatedToken(e *env) {
 	e.addPool("a")
 	tok := e.addToken("a", 1, nil)
-	got, err := e.UpdateEnrolToken(e.ctx, tok.Pool, tok.ID, func(t *broker.EnrolToken) error { t.Uses = 7; return nil })
+	got, err := e.UpdateEnrolToken(e.ctx, by(), tok.Pool, tok.ID, func(t *broker.EnrolToken) error { t.Uses = 7; return nil })
 	e.ok(err)
 	e.same(7, got.Uses)
 	stored, err := e.EnrolToken(e.ctx, tok.Pool, tok.ID)
@@ -113,10 +113,10 @@ func updatedToken(e *env) {
 	for _, change := range []func(*broker.EnrolToken){
 		func(t *broker.EnrolToken) { t.ID = "00" }, func(t *broker.EnrolToken) { t.Key = []byte{9} },
 	} {
-		_, err := e.UpdateEnrolToken(e.ctx, tok.Pool, tok.ID, func(t *broker.EnrolToken) error { change(t); return nil })
+		_, err := e.UpdateEnrolToken(e.ctx, by(), tok.Pool, tok.ID, func(t *broker.EnrolToken) error { change(t); return nil })
 		e.wants(broker.ErrInvalid, err)
 	}
-	_, err = e.UpdateEnrolToken(e.ctx, tok.Pool, "none", func(*broker.EnrolToken) error { return nil })
+	_, err = e.UpdateEnrolToken(e.ctx, by(), tok.Pool, "none", func(*broker.EnrolToken) error { return nil })
 	e.wants(broker.ErrNotFound, err)
 }
 
@@ -128,8 +128,8 @@ func deletedPool(e *env) {
 	l := e.login(d)
 	e.record(l)
 	tok := e.addToken("a", 1, nil)
-	e.ok(e.PutClient(e.ctx, client(e, "a", "app")))
-	e.ok(e.DeletePool(e.ctx, e.pool("a")))
+	e.ok(e.PutClient(e.ctx, by(), client(e, "a", "app")))
+	e.ok(e.DeletePool(e.ctx, by(), e.pool("a")))
 	e.stored(e.id("b", "one"))
 
 	e.addPool("a") // the name may be used again, and inherits nothing
@@ -151,16 +151,16 @@ func deletedPool(e *env) {
 
 func missingPool(e *env) {
 	d := e.device("a", "one")
-	e.wants(broker.ErrNotFound, e.CreateDevice(e.ctx, d))
-	_, err := e.RecordLogin(e.ctx, e.login(d))
+	e.wants(broker.ErrNotFound, e.CreateDevice(e.ctx, by(), d))
+	_, err := e.RecordLogin(e.ctx, by(), e.login(d))
 	e.wants(broker.ErrNotFound, err)
-	_, err = e.RecordLogin(e.ctx, e.enrolment(d, "00"))
+	_, err = e.RecordLogin(e.ctx, by(), e.enrolment(d, "00"))
 	e.wants(broker.ErrNotFound, err)
-	e.wants(broker.ErrNotFound, e.PutClient(e.ctx, client(e, "a", "app")))
-	e.wants(broker.ErrNotFound, e.PutFlow(e.ctx, flow(e, "a", "main")))
-	e.wants(broker.ErrNotFound, e.PutHook(e.ctx, hook(e, "a", "hook")))
-	e.wants(broker.ErrNotFound, e.CreateEnrolToken(e.ctx, broker.EnrolToken{Pool: e.pool("a"), ID: "00", Uses: 1}))
-	e.wants(broker.ErrNotFound, e.ChangeSigningKeys(e.ctx, e.pool("a"), func(k []broker.SigningKey) ([]broker.SigningKey, error) { return k, nil }))
+	e.wants(broker.ErrNotFound, e.PutClient(e.ctx, by(), client(e, "a", "app")))
+	e.wants(broker.ErrNotFound, e.PutFlow(e.ctx, by(), flow(e, "a", "main")))
+	e.wants(broker.ErrNotFound, e.PutHook(e.ctx, by(), hook(e, "a", "hook")))
+	e.wants(broker.ErrNotFound, e.CreateEnrolToken(e.ctx, by(), broker.EnrolToken{Pool: e.pool("a"), ID: "00", Uses: 1}))
+	e.wants(broker.ErrNotFound, e.ChangeSigningKeys(e.ctx, by(), e.pool("a"), func(k []broker.SigningKey) ([]broker.SigningKey, error) { return k, nil }))
 	_, err = e.ListDevices(e.ctx, e.pool("a"), "", 10)
 	e.wants(broker.ErrNotFound, err)
 }
@@ -172,7 +172,7 @@ func deviceTests() []test {
 			want := e.device("a", "one")
 			want.SessionsAfter, want.SessionsRev = start().Add(time.Nanosecond), 3
 			want.Authenticators = append(want.Authenticators, broker.Authenticator{Kind: "psk", Sealed: []byte{4}, Added: start()})
-			e.ok(e.CreateDevice(e.ctx, want))
+			e.ok(e.CreateDevice(e.ctx, by(), want))
 			got := e.stored(want.ID)
 			if got.Rev == 0 {
 				e.Fatal("no revision")
@@ -191,7 +191,7 @@ func deviceTests() []test {
 		{"what goes in and out is the caller's", func(e *env) {
 			e.addPool("a")
 			d := e.device("a", "one")
-			e.ok(e.CreateDevice(e.ctx, d))
+			e.ok(e.CreateDevice(e.ctx, by(), d))
 			d.Attributes["site"], d.Groups[0], d.Authenticators[0].Key[0] = "changed", "changed", 'X'
 			got := e.stored(d.ID)
 			got.Attributes["site"], got.Groups[0], got.Authenticators[0].Key[0] = "changed", "changed", 'X'
@@ -202,18 +202,18 @@ func deviceTests() []test {
 			e.addPool("a")
 			d := e.device("a", "one")
 			d.Status = "sleepy"
-			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, d))
+			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, by(), d))
 			d = e.device("a", "one")
 			d.Subject = ident.UUID{}
-			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, d))
+			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, by(), d))
 		}},
 		{"missing", func(e *env) {
 			e.addPool("a")
 			_, err := e.Device(e.ctx, e.id("a", "one"))
 			e.wants(broker.ErrNotFound, err)
-			_, err = e.UpdateDevice(e.ctx, e.id("a", "one"), func(*broker.Device) error { return nil })
+			_, err = e.UpdateDevice(e.ctx, by(), e.id("a", "one"), func(*broker.Device) error { return nil })
 			e.wants(broker.ErrNotFound, err)
-			e.wants(broker.ErrNotFound, e.DeleteDevice(e.ctx, e.id("a", "one")))
+			e.wants(broker.ErrNotFound, e.DeleteDevice(e.ctx, by(), e.id("a", "one")))
 		}},
 		{"pages", pages},
 		{"pools are apart", func(e *env) {
@@ -238,7 +238,7 @@ func deviceKeyTests() []test {
 			e.addDevice("a", "one")
 			d := e.device("a", "one")
 			d.Authenticators[0].Key = []byte("another")
-			e.wants(broker.ErrExists, e.CreateDevice(e.ctx, d))
+			e.wants(broker.ErrExists, e.CreateDevice(e.ctx, by(), d))
 			e.same([]byte("key of a:one"), e.stored(d.ID).Authenticators[0].Key)
 		}},
 		{"key bound in its pool only", func(e *env) {
@@ -247,12 +247,12 @@ func deviceKeyTests() []test {
 			one := e.addDevice("a", "one")
 			two := e.device("a", "two")
 			two.Authenticators = one.Authenticators
-			e.wants(broker.ErrKeyBound, e.CreateDevice(e.ctx, two))
+			e.wants(broker.ErrKeyBound, e.CreateDevice(e.ctx, by(), two))
 			_, err := e.Device(e.ctx, two.ID)
 			e.wants(broker.ErrNotFound, err)
 			other := e.device("b", "two")
 			other.Authenticators = one.Authenticators
-			e.ok(e.CreateDevice(e.ctx, other))
+			e.ok(e.CreateDevice(e.ctx, by(), other))
 		}},
 		{"a COSE key is the same whatever else comes with it", coseKeyBound},
 		{"two devices may share a sealed psk", func(e *env) {
@@ -260,7 +260,7 @@ func deviceKeyTests() []test {
 			for _, n := range []string{"one", "two"} {
 				d := e.device("a", n)
 				d.Authenticators = []broker.Authenticator{{Kind: "psk", Sealed: []byte("same")}}
-				e.ok(e.CreateDevice(e.ctx, d))
+				e.ok(e.CreateDevice(e.ctx, by(), d))
 			}
 		}},
 		{"update frees and takes keys", updateKeys},
@@ -273,16 +273,16 @@ func deviceChangeTests() []test {
 		{"update may fail", func(e *env) {
 			e.addPool("a")
 			d := e.addDevice("a", "one")
-			_, err := e.UpdateDevice(e.ctx, d.ID, func(d *broker.Device) error { d.Groups = nil; return errStop })
+			_, err := e.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.Groups = nil; return errStop })
 			e.wants(errStop, err)
 			e.same(d, e.stored(d.ID))
 		}},
 		{"update keeps name and subject", func(e *env) {
 			e.addPool("a")
 			d := e.addDevice("a", "one")
-			_, err := e.UpdateDevice(e.ctx, d.ID, func(d *broker.Device) error { d.ID = e.id("a", "two"); return nil })
+			_, err := e.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.ID = e.id("a", "two"); return nil })
 			e.wants(broker.ErrInvalid, err)
-			_, err = e.UpdateDevice(e.ctx, d.ID, func(d *broker.Device) error { d.Subject = e.uuid(); return nil })
+			_, err = e.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.Subject = e.uuid(); return nil })
 			e.wants(broker.ErrInvalid, err)
 			e.same(d, e.stored(d.ID))
 		}},
@@ -291,7 +291,7 @@ func deviceChangeTests() []test {
 			d := e.addDevice("a", "one")
 			l := e.login(d)
 			e.record(l)
-			e.ok(e.DeleteDevice(e.ctx, d.ID))
+			e.ok(e.DeleteDevice(e.ctx, by(), d.ID))
 			_, err := e.Device(e.ctx, d.ID)
 			e.wants(broker.ErrNotFound, err)
 			_, err = e.Session(e.ctx, l.Session.ID)
@@ -308,7 +308,7 @@ func deviceChangeTests() []test {
 func updateDevice(e *env) {
 	e.addPool("a")
 	d := e.addDevice("a", "one")
-	got, err := e.UpdateDevice(e.ctx, d.ID, func(x *broker.Device) error {
+	got, err := e.UpdateDevice(e.ctx, by(), d.ID, func(x *broker.Device) error {
 		e.sees(d, *x)
 		x.Attributes["site"], x.Status, x.Updated = "south", broker.StatusDisabled, start().Add(time.Second)
 		return nil
@@ -325,14 +325,14 @@ func updateDevice(e *env) {
 func updateKeys(e *env) {
 	e.addPool("a")
 	one, two := e.addDevice("a", "one"), e.addDevice("a", "two")
-	_, err := e.UpdateDevice(e.ctx, two.ID, func(d *broker.Device) error { d.Authenticators = one.Authenticators; return nil })
+	_, err := e.UpdateDevice(e.ctx, by(), two.ID, func(d *broker.Device) error { d.Authenticators = one.Authenticators; return nil })
 	e.wants(broker.ErrKeyBound, err)
-	_, err = e.UpdateDevice(e.ctx, one.ID, func(d *broker.Device) error {
+	_, err = e.UpdateDevice(e.ctx, by(), one.ID, func(d *broker.Device) error {
 		d.Authenticators = []broker.Authenticator{{Kind: "key", Key: []byte("new")}}
 		return nil
 	})
 	e.ok(err)
-	_, err = e.UpdateDevice(e.ctx, two.ID, func(d *broker.Device) error { d.Authenticators = one.Authenticators; return nil })
+	_, err = e.UpdateDevice(e.ctx, by(), two.ID, func(d *broker.Device) error { d.Authenticators = one.Authenticators; return nil })
 	e.ok(err)
 }
 
@@ -342,10 +342,10 @@ func coseKeyBound(e *env) {
 	one, two := e.device("a", "one"), e.device("a", "two")
 	one.Authenticators[0].Key = []byte{0xa3, 1, 1, 0x20, 6, 0x21, 0x41, 1}
 	two.Authenticators[0].Key = []byte{0xa5, 1, 1, 2, 0x41, 9, 3, 0x27, 0x20, 6, 0x21, 0x41, 1}
-	e.ok(e.CreateDevice(e.ctx, one))
-	e.wants(broker.ErrKeyBound, e.CreateDevice(e.ctx, two))
+	e.ok(e.CreateDevice(e.ctx, by(), one))
+	e.wants(broker.ErrKeyBound, e.CreateDevice(e.ctx, by(), two))
 	two.Authenticators[0].Key = []byte{0xa3, 1, 1, 0x20, 6, 0x21, 0x41, 2}
-	e.ok(e.CreateDevice(e.ctx, two))
+	e.ok(e.CreateDevice(e.ctx, by(), two))
 }
 
 func pages(e *env) {
@@ -377,7 +377,7 @@ func pages(e *env) {
 	page, err := e.ListDevices(e.ctx, e.pool("a"), "d100", 1) // no device of that name
 	e.ok(err)
 	e.same("d11", page[0].ID.Name.String())
-	e.ok(e.DeleteDevice(e.ctx, e.id("a", "d05"))) // a page goes on behind a device that is gone
+	e.ok(e.DeleteDevice(e.ctx, by(), e.id("a", "d05"))) // a page goes on behind a device that is gone
 	page, err = e.ListDevices(e.ctx, e.pool("a"), "d05", 1)
 	e.ok(err)
 	e.same("d06", page[0].ID.Name.String())

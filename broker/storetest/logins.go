@@ -36,11 +36,11 @@ func loginTests() []test {
 			d, other := e.addDevice("a", "one"), e.addDevice("a", "two")
 			l := e.login(d)
 			e.record(l)
-			_, err := e.RecordLogin(e.ctx, l)
+			_, err := e.RecordLogin(e.ctx, by(), l)
 			e.wants(broker.ErrUsed, err)
 			again := e.login(other) // not for another device either
 			again.Session.ID = l.Session.ID
-			_, err = e.RecordLogin(e.ctx, again)
+			_, err = e.RecordLogin(e.ctx, by(), again)
 			e.wants(broker.ErrUsed, err)
 		}},
 		{"only of an active device", func(e *env) {
@@ -49,7 +49,7 @@ func loginTests() []test {
 			for _, s := range []broker.Status{broker.StatusPending, broker.StatusDisabled, broker.StatusQuarantined} {
 				e.setStatus(d.ID, s)
 				l := e.login(d)
-				got, err := e.RecordLogin(e.ctx, l)
+				got, err := e.RecordLogin(e.ctx, by(), l)
 				e.wants(broker.ErrInactive, err)
 				e.same(s, got.Status)
 				_, err = e.Session(e.ctx, l.Session.ID)
@@ -60,24 +60,24 @@ func loginTests() []test {
 		}},
 		{"not of a missing device", func(e *env) {
 			e.addPool("a")
-			_, err := e.RecordLogin(e.ctx, e.login(e.device("a", "one")))
+			_, err := e.RecordLogin(e.ctx, by(), e.login(e.device("a", "one")))
 			e.wants(broker.ErrNotFound, err)
 		}},
 		{"not of one that was made again", func(e *env) {
 			e.addPool("a")
 			l := e.login(e.addDevice("a", "one"))
-			e.ok(e.DeleteDevice(e.ctx, l.Session.Device))
+			e.ok(e.DeleteDevice(e.ctx, by(), l.Session.Device))
 			e.addDevice("a", "one")
-			_, err := e.RecordLogin(e.ctx, l)
+			_, err := e.RecordLogin(e.ctx, by(), l)
 			e.wants(broker.ErrNotFound, err)
 		}},
 		{"needs an exchange and a device", func(e *env) {
 			e.addPool("a")
 			l := e.login(e.addDevice("a", "one"))
 			l.Session.ID = ident.UUID{}
-			_, err := e.RecordLogin(e.ctx, l)
+			_, err := e.RecordLogin(e.ctx, by(), l)
 			e.wants(broker.ErrInvalid, err)
-			_, err = e.RecordLogin(e.ctx, broker.Login{Session: broker.Session{ID: e.uuid()}})
+			_, err = e.RecordLogin(e.ctx, by(), broker.Login{Session: broker.Session{ID: e.uuid()}})
 			e.wants(broker.ErrInvalid, err)
 		}},
 	}
@@ -104,7 +104,7 @@ func enrolTests() []test {
 			tok := e.addToken("a", 5, nil)
 			l := e.enrolment(e.device("a", "one"), tok.ID)
 			e.record(l)
-			_, err := e.RecordLogin(e.ctx, l)
+			_, err := e.RecordLogin(e.ctx, by(), l)
 			e.wants(broker.ErrUsed, err)
 			e.same(1, e.used(tok))
 		}},
@@ -113,7 +113,7 @@ func enrolTests() []test {
 			tok := e.addToken("a", 1, nil)
 			e.record(e.enrolment(e.device("a", "one"), tok.ID))
 			two := e.device("a", "two")
-			_, err := e.RecordLogin(e.ctx, e.enrolment(two, tok.ID))
+			_, err := e.RecordLogin(e.ctx, by(), e.enrolment(two, tok.ID))
 			e.wants(broker.ErrExhausted, err)
 			_, err = e.Device(e.ctx, two.ID)
 			e.wants(broker.ErrNotFound, err)
@@ -124,7 +124,7 @@ func enrolTests() []test {
 			tok := e.addToken("a", 9, nil)
 			l := e.enrolment(e.device("a", "one"), tok.ID)
 			l.Enrol.Now = tok.Expires
-			_, err := e.RecordLogin(e.ctx, l)
+			_, err := e.RecordLogin(e.ctx, by(), l)
 			e.wants(broker.ErrExpired, err)
 			l.Enrol.Now = tok.Expires.Add(-1)
 			e.record(l)
@@ -134,7 +134,7 @@ func enrolTests() []test {
 			e.addPool("b")
 			tok := e.addToken("a", 9, nil)
 			for _, id := range []string{tok.ID, "ffff"} {
-				_, err := e.RecordLogin(e.ctx, e.enrolment(e.device("b", "one"), id))
+				_, err := e.RecordLogin(e.ctx, by(), e.enrolment(e.device("b", "one"), id))
 				e.wants(broker.ErrNotFound, err)
 			}
 			_, err := e.Device(e.ctx, e.id("b", "one"))
@@ -165,7 +165,7 @@ func enrolKeyTests() []test {
 			e.addPool("a")
 			tok := e.addToken("a", 9, nil)
 			d := e.addDevice("a", "one")
-			_, err := e.RecordLogin(e.ctx, e.enrolment(otherKey(d), tok.ID))
+			_, err := e.RecordLogin(e.ctx, by(), e.enrolment(otherKey(d), tok.ID))
 			e.wants(broker.ErrKeyBound, err)
 			e.same(d, e.stored(d.ID))
 			e.same(0, e.used(tok))
@@ -176,7 +176,7 @@ func enrolKeyTests() []test {
 			tok := e.addToken("a", 9, func(t *broker.EnrolToken) { t.Replace = true })
 			one, two := e.addDevice("a", "one"), e.device("a", "two")
 			two.Authenticators = one.Authenticators
-			_, err := e.RecordLogin(e.ctx, e.enrolment(two, tok.ID))
+			_, err := e.RecordLogin(e.ctx, by(), e.enrolment(two, tok.ID))
 			e.wants(broker.ErrKeyBound, err)
 			e.same(0, e.used(tok))
 		}},
@@ -186,7 +186,7 @@ func enrolKeyTests() []test {
 			d := e.device("a", "one")
 			key := d.Authenticators
 			d.Authenticators = nil
-			e.ok(e.CreateDevice(e.ctx, d))
+			e.ok(e.CreateDevice(e.ctx, by(), d))
 			d.Authenticators = key
 			e.same(key, e.record(e.enrolment(d, tok.ID)).Authenticators)
 		}},
@@ -194,9 +194,9 @@ func enrolKeyTests() []test {
 			e.addPool("a")
 			d := e.addDevice("a", "one")
 			e.same(d, e.record(e.enrolment(d, "")))
-			_, err := e.RecordLogin(e.ctx, e.enrolment(otherKey(d), ""))
+			_, err := e.RecordLogin(e.ctx, by(), e.enrolment(otherKey(d), ""))
 			e.wants(broker.ErrKeyBound, err)
-			_, err = e.RecordLogin(e.ctx, e.enrolment(e.device("a", "two"), ""))
+			_, err = e.RecordLogin(e.ctx, by(), e.enrolment(e.device("a", "two"), ""))
 			e.wants(broker.ErrNotFound, err)
 		}},
 	}
@@ -214,7 +214,7 @@ func enrolStatusTests() []test {
 			d = e.stored(d.ID)
 			for _, come := range []broker.Device{d, otherKey(d)} {
 				come.Status = broker.StatusActive
-				_, err := e.RecordLogin(e.ctx, e.enrolment(come, tok.ID))
+				_, err := e.RecordLogin(e.ctx, by(), e.enrolment(come, tok.ID))
 				e.wants(broker.ErrInactive, err)
 			}
 			e.same(d, e.stored(d.ID))
@@ -237,7 +237,7 @@ func replaced(e *env) {
 	e.record(old)
 	l := e.enrolment(otherKey(d), tok.ID)
 	l.Session.Created = start().Add(time.Minute)
-	found, err := e.RecordLogin(e.ctx, l)
+	found, err := e.RecordLogin(e.ctx, by(), l)
 	e.ok(err)
 	e.same(broker.Recorded{Status: broker.StatusActive, Subject: d.Subject, KeyReplaced: true}, found)
 	got := e.stored(d.ID)
@@ -253,12 +253,12 @@ func replaced(e *env) {
 		s.Created = got.SessionsAfter.Add(time.Hour) // by whatever clock
 		e.same(want, s.Ended(&got))
 	}
-	found, err = e.RecordLogin(e.ctx, e.enrolment(otherKey(d), tok.ID))
+	found, err = e.RecordLogin(e.ctx, by(), e.enrolment(otherKey(d), tok.ID))
 	e.ok(err)
 	e.same(false, found.KeyReplaced) // it was, the first time
 	two := e.device("a", "two")      // the old key is free
 	two.Authenticators = d.Authenticators
-	e.ok(e.CreateDevice(e.ctx, two))
+	e.ok(e.CreateDevice(e.ctx, by(), two))
 }
 
 func pending(e *env) {
@@ -267,22 +267,22 @@ func pending(e *env) {
 	d := e.device("a", "one")
 	d.Status = broker.StatusPending
 	l := e.enrolment(d, tok.ID)
-	got, err := e.RecordLogin(e.ctx, l)
+	got, err := e.RecordLogin(e.ctx, by(), l)
 	e.wants(broker.ErrInactive, err)
 	e.same(broker.StatusPending, got.Status)
 	e.same(broker.StatusPending, e.stored(d.ID).Status)
 	e.same(1, e.used(tok))
 	_, err = e.Session(e.ctx, l.Session.ID)
 	e.wants(broker.ErrNotFound, err)
-	_, err = e.RecordLogin(e.ctx, l)
+	_, err = e.RecordLogin(e.ctx, by(), l)
 	e.wants(broker.ErrUsed, err)
-	again, err := e.RecordLogin(e.ctx, e.enrolment(d, tok.ID)) // still waiting: nothing is written
+	again, err := e.RecordLogin(e.ctx, by(), e.enrolment(d, tok.ID)) // still waiting: nothing is written
 	e.wants(broker.ErrInactive, err)
 	e.same(broker.StatusPending, again.Status)
 	e.same(1, e.used(tok))
 	e.setStatus(d.ID, broker.StatusActive)
 	e.record(e.login(d))
-	_, err = e.RecordLogin(e.ctx, l) // approval doesn't revive the exchange
+	_, err = e.RecordLogin(e.ctx, by(), l) // approval doesn't revive the exchange
 	e.wants(broker.ErrUsed, err)
 }
 
@@ -291,7 +291,7 @@ func sessionTests() []test {
 		{"missing", func(e *env) {
 			_, err := e.Session(e.ctx, e.uuid())
 			e.wants(broker.ErrNotFound, err)
-			_, err = e.UpdateSession(e.ctx, e.uuid(), func(*broker.Session, *broker.Device) error { return nil })
+			_, err = e.UpdateSession(e.ctx, by(), e.uuid(), func(*broker.Session, *broker.Device) error { return nil })
 			e.wants(broker.ErrNotFound, err)
 			e.addPool("a")
 			_, err = e.ListSessions(e.ctx, e.id("a", "one"))
@@ -304,7 +304,7 @@ func sessionTests() []test {
 			e.record(l)
 			want := l.Session
 			want.Generation, want.Handle, want.Previous, want.Rotated, want.Revoked, want.DeviceRev = 2, []byte("h2"), l.Session.Handle, start().Add(time.Second), true, 7
-			got, err := e.UpdateSession(e.ctx, l.Session.ID, func(s *broker.Session, seen *broker.Device) error {
+			got, err := e.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, seen *broker.Device) error {
 				e.sees(l.Session, *s)
 				e.sees(d, *seen)
 				*s = want
@@ -326,7 +326,7 @@ func sessionTests() []test {
 				errStop:           func(s *broker.Session) { s.Revoked = true },
 				broker.ErrInvalid: func(s *broker.Session) { s.Device = e.id("a", "two") },
 			} {
-				_, err := e.UpdateSession(e.ctx, l.Session.ID, func(s *broker.Session, _ *broker.Device) error {
+				_, err := e.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, _ *broker.Device) error {
 					edit(s)
 					if s.Revoked {
 						return errStop

@@ -126,7 +126,7 @@ func (m *model) createDevice() (want, got error) {
 	case m.keyTaken(d):
 		want = broker.ErrKeyBound
 	}
-	got = m.CreateDevice(m.ctx, d)
+	got = m.CreateDevice(m.ctx, by(), d)
 	if want == nil {
 		d.Rev = 1
 		m.devices[d.ID] = d
@@ -155,7 +155,7 @@ func (m *model) updateDevice() (want, got error) {
 	case m.keyTaken(d):
 		want = broker.ErrKeyBound
 	}
-	_, got = m.UpdateDevice(m.ctx, id, func(d *broker.Device) error {
+	_, got = m.UpdateDevice(m.ctx, by(), id, func(d *broker.Device) error {
 		edit(d)
 		if stop {
 			return errStop
@@ -175,7 +175,7 @@ func (m *model) deleteDevice() (want, got error) {
 		want = broker.ErrNotFound
 	}
 	delete(m.devices, id)
-	return want, m.DeleteDevice(m.ctx, id)
+	return want, m.DeleteDevice(m.ctx, by(), id)
 }
 
 func (m *model) createToken() (want, got error) {
@@ -188,7 +188,7 @@ func (m *model) createToken() (want, got error) {
 	} else {
 		m.tokens[t.Pool.String()+t.ID] = t
 	}
-	return want, m.CreateEnrolToken(m.ctx, t)
+	return want, m.CreateEnrolToken(m.ctx, by(), t)
 }
 
 func (m *model) deleteToken() (want, got error) {
@@ -197,7 +197,7 @@ func (m *model) deleteToken() (want, got error) {
 		want = broker.ErrNotFound
 	}
 	delete(m.tokens, pool.String()+id)
-	return want, m.DeleteEnrolToken(m.ctx, pool, id)
+	return want, m.DeleteEnrolToken(m.ctx, by(), pool, id)
 }
 
 func (m *model) countTry() (want, got error) {
@@ -206,7 +206,7 @@ func (m *model) countTry() (want, got error) {
 		id = pick(m.rand, m.recorded)
 	}
 	m.tries[id]++
-	n, got := m.CountTry(m.ctx, id, m.now.Add(time.Hour))
+	n, got := m.CountTry(m.ctx, by(), id, m.now.Add(time.Hour))
 	m.same(m.tries[id], n)
 	return nil, got
 }

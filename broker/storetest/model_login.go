@@ -52,7 +52,7 @@ func (m *model) loginOnce() (want, got error) {
 	case !x.Subject.IsZero() && x.Subject != d.Subject:
 		want = broker.ErrNotFound
 	}
-	_, got = m.RecordLogin(m.ctx, broker.Login{Session: x})
+	_, got = m.RecordLogin(m.ctx, by(), broker.Login{Session: x})
 	if want == nil {
 		x.Subject = d.Subject
 		m.keep(x)
@@ -74,7 +74,7 @@ func (m *model) enrolOnce() (want, got error) {
 	old := m.devices[come.ID]
 	replaces := len(old.Authenticators) > 0 && !sameKey(old, come)
 	d, want := m.admit(x, e)
-	returned, got := m.RecordLogin(m.ctx, broker.Login{Session: x, Enrol: e})
+	returned, got := m.RecordLogin(m.ctx, by(), broker.Login{Session: x, Enrol: e})
 	if want == nil {
 		x.Subject, x.DeviceRev = d.Subject, d.Rev
 		m.keep(x)
@@ -167,7 +167,7 @@ func (m *model) updateSession() (want, got error) {
 		want = errStop
 	}
 	seen := m.devices[x.Device]
-	_, got = m.UpdateSession(m.ctx, id, func(x *broker.Session, d *broker.Device) error {
+	_, got = m.UpdateSession(m.ctx, by(), id, func(x *broker.Session, d *broker.Device) error {
 		m.sees(seen, *d)
 		rotate(x)
 		if stop {

@@ -51,7 +51,7 @@ func oneWinsTests() []test {
 			for i := range 100 {
 				logins = append(logins, e.enrolment(e.device("a", fmt.Sprint("d", i)), tok.ID))
 			}
-			e.same(1, e.tally(together(100, func(i int) error { _, err := e.RecordLogin(e.ctx, logins[i]); return err }), broker.ErrUsed))
+			e.same(1, e.tally(together(100, func(i int) error { _, err := e.RecordLogin(e.ctx, by(), logins[i]); return err }), broker.ErrUsed))
 			e.same(1, e.used(tok))
 			all, err := e.ListDevices(e.ctx, e.pool("a"), "", 1000)
 			e.ok(err)
@@ -60,7 +60,7 @@ func oneWinsTests() []test {
 		{"100 recordings of one exchange", func(e *env) {
 			e.addPool("a")
 			l := e.login(e.addDevice("a", "one"))
-			e.same(1, e.tally(together(100, func(int) error { _, err := e.RecordLogin(e.ctx, l); return err }), broker.ErrUsed))
+			e.same(1, e.tally(together(100, func(int) error { _, err := e.RecordLogin(e.ctx, by(), l); return err }), broker.ErrUsed))
 		}},
 		{"one key, 50 devices", func(e *env) {
 			e.addPool("a")
@@ -70,13 +70,13 @@ func oneWinsTests() []test {
 				d.Authenticators[0].Key = []byte("the one key")
 				devices = append(devices, d)
 			}
-			e.same(1, e.tally(together(50, func(i int) error { return e.CreateDevice(e.ctx, devices[i]) }), broker.ErrKeyBound))
+			e.same(1, e.tally(together(50, func(i int) error { return e.CreateDevice(e.ctx, by(), devices[i]) }), broker.ErrKeyBound))
 		}},
 		{"one secret", func(e *env) {
 			var made atomic.Int32
 			var got sync.Map
 			e.tally(together(50, func(i int) error {
-				b, err := e.SecretOnce(e.ctx, "s", func() ([]byte, error) { made.Add(1); return []byte{byte(i)}, nil })
+				b, err := e.SecretOnce(e.ctx, by(), "s", func() ([]byte, error) { made.Add(1); return []byte{byte(i)}, nil })
 				got.Store(string(b), true)
 				return err
 			}), nil)
@@ -97,7 +97,7 @@ func nothingLostTests() []test {
 			e.addPool("a")
 			d := e.addDevice("a", "one")
 			e.tally(together(100, func(i int) error {
-				_, err := e.UpdateDevice(e.ctx, d.ID, func(d *broker.Device) error { d.Attributes[fmt.Sprint(i)] = "x"; return nil })
+				_, err := e.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.Attributes[fmt.Sprint(i)] = "x"; return nil })
 				return err
 			}), nil)
 			got := e.stored(d.ID)
@@ -109,7 +109,7 @@ func nothingLostTests() []test {
 			l := e.login(e.addDevice("a", "one"))
 			e.record(l)
 			e.tally(together(100, func(int) error {
-				_, err := e.UpdateSession(e.ctx, l.Session.ID, func(s *broker.Session, _ *broker.Device) error { s.Generation++; return nil })
+				_, err := e.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, _ *broker.Device) error { s.Generation++; return nil })
 				return err
 			}), nil)
 			got, err := e.Session(e.ctx, l.Session.ID)
@@ -120,7 +120,7 @@ func nothingLostTests() []test {
 			id := e.uuid()
 			var seen [101]atomic.Int32
 			e.tally(together(100, func(int) error {
-				n, err := e.CountTry(e.ctx, id, start().Add(time.Minute))
+				n, err := e.CountTry(e.ctx, by(), id, start().Add(time.Minute))
 				seen[n].Add(1)
 				return err
 			}), nil)
@@ -134,7 +134,7 @@ func nothingLostTests() []test {
 				e.addDevice("a", fmt.Sprint("d", i))
 			}
 			errs := together(200, func(i int) error {
-				_, err := e.UpdateDevice(e.ctx, e.id("a", fmt.Sprint("d", i%20)), func(d *broker.Device) error {
+				_, err := e.UpdateDevice(e.ctx, by(), e.id("a", fmt.Sprint("d", i%20)), func(d *broker.Device) error {
 					d.Groups = append(d.Groups, fmt.Sprint(i))
 					if i%3 == 0 {
 						return errStop
@@ -166,13 +166,13 @@ func disableRace(e *env) {
 	var late atomic.Int32
 	errs := together(64, func(i int) error {
 		if i == 0 {
-			_, err := e.UpdateDevice(e.ctx, d.ID, func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil })
+			_, err := e.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil })
 			disabled.Store(true)
 			return err
 		}
 		for range 50 {
 			after := disabled.Load()
-			_, err := e.RecordLogin(e.ctx, e.login(d))
+			_, err := e.RecordLogin(e.ctx, by(), e.login(d))
 			if err == nil && after {
 				late.Add(1)
 			}
@@ -197,13 +197,13 @@ func refreshRace(e *env) {
 	var late atomic.Int32
 	errs := together(32, func(i int) error {
 		if i == 0 {
-			_, err := e.UpdateDevice(e.ctx, d.ID, func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil })
+			_, err := e.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil })
 			disabled.Store(true)
 			return err
 		}
 		for range 50 {
 			after := disabled.Load()
-			_, err := e.UpdateSession(e.ctx, l.Session.ID, func(s *broker.Session, d *broker.Device) error {
+			_, err := e.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, d *broker.Device) error {
 				if d.Status != broker.StatusActive {
 					return broker.ErrInactive
 				}
@@ -231,7 +231,7 @@ func contextTests() []test {
 			ctx, cancel := context.WithCancel(e.ctx)
 			cancel()
 			l := e.login(d)
-			_, err := e.RecordLogin(ctx, l)
+			_, err := e.RecordLogin(ctx, by(), l)
 			e.wants(context.Canceled, err)
 			_, err = e.Device(ctx, d.ID)
 			e.wants(context.Canceled, err)
@@ -248,7 +248,7 @@ func contextTests() []test {
 			errs := together(len(logins), func(i int) error {
 				ctx, cancel := context.WithCancel(e.ctx)
 				go cancel()
-				_, err := e.RecordLogin(ctx, logins[i])
+				_, err := e.RecordLogin(ctx, by(), logins[i])
 				return err
 			})
 			for i, err := range errs {

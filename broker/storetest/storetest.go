@@ -49,6 +49,9 @@ func Run(t *testing.T, open func(t *testing.T) broker.Store) {
 	}
 }
 
+// by is who writes where it does not matter who.
+func by() broker.By { return broker.By{Actor: "operator:storetest", Request: "1", Reason: "a test"} }
+
 type test struct {
 	name string
 	run  func(*env)
@@ -123,7 +126,7 @@ func (e *env) sees(want, got any) {
 func (e *env) addPool(name string) ident.Pool {
 	e.Helper()
 	p := e.pool(name)
-	e.ok(e.CreatePool(e.ctx, broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + name, Created: start()}, nil, nil, nil))
+	e.ok(e.CreatePool(e.ctx, by(), broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + name, Created: start()}, nil, nil, nil))
 	return p
 }
 
@@ -142,7 +145,7 @@ func (e *env) device(pool, name string) broker.Device {
 func (e *env) addDevice(pool, name string) broker.Device {
 	e.Helper()
 	d := e.device(pool, name)
-	e.ok(e.CreateDevice(e.ctx, d))
+	e.ok(e.CreateDevice(e.ctx, by(), d))
 	return e.stored(d.ID)
 }
 
@@ -155,7 +158,7 @@ func (e *env) stored(id ident.Device) broker.Device {
 
 func (e *env) setStatus(id ident.Device, s broker.Status) {
 	e.Helper()
-	_, err := e.UpdateDevice(e.ctx, id, func(d *broker.Device) error { d.Status = s; return nil })
+	_, err := e.UpdateDevice(e.ctx, by(), id, func(d *broker.Device) error { d.Status = s; return nil })
 	e.ok(err)
 }
 
@@ -170,7 +173,7 @@ func (e *env) login(d broker.Device) broker.Login {
 // record records l and gives the device, which it must have told rightly.
 func (e *env) record(l broker.Login) broker.Device {
 	e.Helper()
-	found, err := e.RecordLogin(e.ctx, l)
+	found, err := e.RecordLogin(e.ctx, by(), l)
 	e.ok(err)
 	d := e.stored(l.Session.Device)
 	e.same(broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: found.KeyReplaced}, found)
@@ -184,7 +187,7 @@ func (e *env) addToken(pool string, uses int, change func(*broker.EnrolToken)) b
 	if change != nil {
 		change(&t)
 	}
-	e.ok(e.CreateEnrolToken(e.ctx, t))
+	e.ok(e.CreateEnrolToken(e.ctx, by(), t))
 	return t
 }
 

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
@@ -58,7 +59,7 @@ func (c authCase) String() string {
 
 func (c authCase) bench(b *testing.B) {
 	s := harness.New(b)
-	if _, err := s.Control.RotateKey(b.Context(), s.Pool, c.pool, true); err != nil {
+	if _, err := s.Control.RotateKey(b.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, c.pool, true); err != nil {
 		b.Fatal(err)
 	}
 	s.Keys.Forget(s.Pool)
@@ -125,7 +126,7 @@ func newFleet(b *testing.B, s *harness.Signet, c authCase) []*device {
 			d.sealTo = key.PublicKey().Bytes()
 		}
 		n := control.NewDevice{ID: d.name, Key: hex.EncodeToString(d.signer.Key().MarshalCOSE())}
-		if _, err := s.Control.CreateDevice(b.Context(), n); err != nil {
+		if _, err := s.Control.CreateDevice(b.Context(), broker.By{Actor: broker.ActorLocal}, n); err != nil {
 			b.Error(err)
 		}
 		devices[i] = d

@@ -20,8 +20,8 @@ import (
 	"github.com/signetd/signet/test/harness"
 )
 
-// A broker is a signetd of its own process.
-type broker struct {
+// A signetd is a broker in a process of its own.
+type signetd struct {
 	*child
 	url, ca string
 	trust   mqttlink.Trust
@@ -30,10 +30,10 @@ type broker struct {
 }
 
 // newBroker starts signetd serve --dev.
-func newBroker(t testing.TB) *broker {
+func newBroker(t testing.TB) *signetd {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
-	b := &broker{env: map[string]string{}}
+	b := &signetd{env: map[string]string{}}
 	b.child = spawn(t, nil, program(t, "signetd"), "serve", "--dev", "--data", data,
 		"--listen-mqtt", freePort(t), "--listen-https", freePort(t), "--listen-health", freePort(t))
 	file := filepath.Join(data, "dev.env")
@@ -81,7 +81,7 @@ func freePort(t testing.TB) string {
 }
 
 // voucher admits n devices.
-func (b *broker) voucher(t testing.TB, n int) agent.Voucher {
+func (b *signetd) voucher(t testing.TB, n int) agent.Voucher {
 	t.Helper()
 	made, err := b.pool.CreateEnrollmentToken(t.Context(), adminapi.NewEnrollmentToken{Uses: &n})
 	if err != nil {
@@ -101,7 +101,7 @@ type online struct {
 }
 
 // enrol brings n devices of a prefix online, a few at a time.
-func (b *broker) enrol(t testing.TB, prefix string, n int) []online {
+func (b *signetd) enrol(t testing.TB, prefix string, n int) []online {
 	t.Helper()
 	v := b.voucher(t, n)
 	devices := make([]online, n)
@@ -125,7 +125,7 @@ func (b *broker) enrol(t testing.TB, prefix string, n int) []online {
 	return devices
 }
 
-func (b *broker) device(t testing.TB, called string, v agent.Voucher) (online, error) {
+func (b *signetd) device(t testing.TB, called string, v agent.Voucher) (online, error) {
 	pool, err := ident.ParsePool("demo")
 	if err != nil {
 		return online{}, err

@@ -69,7 +69,7 @@ func (c authCase) benchMQTT(b *testing.B) {
 	b.ReportMetric(0, "ns/op")
 }
 
-func (b *broker) dial(a *agent.Agent) agent.Dialer {
+func (b *signetd) dial(a *agent.Agent) agent.Dialer {
 	return func(ctx context.Context, cred *agent.Credential) (agent.Connection, error) {
 		l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: b.url, Trust: mqttlink.Trust{Roots: b.trust.Roots, Floor: a.Floor}, Credential: cred})
 		if err != nil {

@@ -95,7 +95,7 @@ func build(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
 	if s.Pool, err = ident.ParsePool("demo"); err != nil {
 		return nil, err
 	}
-	_, err = s.Control.CreatePool(ctx, s.Pool)
+	_, err = s.Control.CreatePool(ctx, broker.By{Actor: broker.ActorLocal}, s.Pool)
 	return s, err
 }
 
@@ -125,7 +125,7 @@ func (nobody) DeviceChanged(context.Context, ident.Device, broker.Status) {}
 // Token makes an enrolment token.
 func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrolToken {
 	t.Helper()
-	_, text, err := s.Control.CreateEnrolToken(t.Context(), control.NewEnrolToken{Pool: s.Pool, Uses: uses, Life: time.Hour})
+	_, text, err := s.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: s.Pool, Uses: uses, Life: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}

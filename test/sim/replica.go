@@ -204,7 +204,7 @@ func (g *gate) Device(ctx context.Context, id ident.Device) (broker.Device, erro
 }
 
 // RecordLogin commits and tells facts in one step.
-func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Recorded, error) {
+func (g *gate) RecordLogin(ctx context.Context, by broker.By, l broker.Login) (broker.Recorded, error) {
 	g.ambush(ctx, l.Session.Device)
 	if err := g.pause(ctx); err != nil {
 		g.w.facts.count("crash before a commit")
@@ -212,7 +212,7 @@ func (g *gate) RecordLogin(ctx context.Context, l broker.Login) (broker.Recorded
 	}
 	f := g.w.facts
 	f.mu.Lock()
-	found, err := g.Store.RecordLogin(ctx, l)
+	found, err := g.Store.RecordLogin(ctx, by, l)
 	if err == nil {
 		f.loggedIn(requestOf(ctx), &l.Session)
 	}
@@ -230,14 +230,14 @@ func (g *gate) ambush(ctx context.Context, id ident.Device) {
 	switch r.who.dice.roll(40) {
 	case 0, 1:
 		g.w.facts.count("disabling during a commit")
-		g.w.operate(func(ctx context.Context) { _, _ = g.w.dir.DisableDevice(ctx, id) })
+		g.w.operate(func(ctx context.Context) { _, _ = g.w.dir.DisableDevice(ctx, broker.By{Actor: broker.ActorLocal}, id) })
 	case 2:
 		g.w.fail(r.replica, 10*time.Millisecond)
 	}
 }
 
 // UpdateSession commits and tells facts in one step.
-func (g *gate) UpdateSession(ctx context.Context, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error) {
+func (g *gate) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error) {
 	var of ident.Device
 	if s, err := g.Store.Session(ctx, id); err == nil {
 		of = s.Device
@@ -249,7 +249,7 @@ func (g *gate) UpdateSession(ctx context.Context, id ident.UUID, change func(*br
 	}
 	f := g.w.facts
 	f.mu.Lock()
-	s, err := g.Store.UpdateSession(ctx, id, change)
+	s, err := g.Store.UpdateSession(ctx, by, id, change)
 	if err == nil {
 		f.refreshed(requestOf(ctx), &s)
 	} else {
@@ -260,13 +260,13 @@ func (g *gate) UpdateSession(ctx context.Context, id ident.UUID, change func(*br
 }
 
 // UpdateDevice is the operators'.
-func (g *gate) UpdateDevice(ctx context.Context, id ident.Device, change func(*broker.Device) error) (broker.Device, error) {
+func (g *gate) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, change func(*broker.Device) error) (broker.Device, error) {
 	if err := g.pause(ctx); err != nil {
 		return broker.Device{}, err
 	}
 	f := g.w.facts
 	f.mu.Lock()
-	d, err := g.Store.UpdateDevice(ctx, id, change)
+	d, err := g.Store.UpdateDevice(ctx, by, id, change)
 	if err == nil {
 		f.changed(&d)
 	}

@@ -109,11 +109,11 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if w.pool, err = ident.ParsePool("demo"); err != nil {
 		return err
 	}
-	if _, err := w.dir.CreatePool(w.ctx, w.pool); err != nil {
+	if _, err := w.dir.CreatePool(w.ctx, broker.By{Actor: broker.ActorLocal}, w.pool); err != nil {
 		return err
 	}
 	client := broker.Client{Pool: w.pool, ID: broker.DefaultClient, AccessLife: accessLife, RefreshLife: time.Hour, Grace: w.fate.dice.upTo(3 * time.Minute).Round(time.Second)}
-	if err := w.store.PutClient(w.ctx, client); err != nil {
+	if err := w.store.PutClient(w.ctx, broker.By{Actor: broker.ActorLocal}, client); err != nil {
 		return err
 	}
 	mine, err := ecdh.X25519().GenerateKey(rand.Reader)
@@ -139,7 +139,7 @@ func (w *World) populate(t *testing.T) error {
 		if err != nil {
 			return err
 		}
-		_, text, err := w.dir.CreateEnrolToken(w.ctx, control.NewEnrolToken{Pool: w.pool, Uses: 1, Life: 24 * time.Hour})
+		_, text, err := w.dir.CreateEnrolToken(w.ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: w.pool, Uses: 1, Life: 24 * time.Hour})
 		if err != nil {
 			return err
 		}
@@ -174,9 +174,11 @@ func (w *World) misfortune() {
 		d := w.devices[dice.roll(len(w.devices))]
 		switch dice.roll(13) {
 		case 0:
-			w.operate(func(ctx context.Context) { _, _ = w.dir.DisableDevice(ctx, d.id) }) // it may not be enrolled yet
+			w.operate(func(ctx context.Context) { _, _ = w.dir.DisableDevice(ctx, broker.By{Actor: broker.ActorLocal}, d.id) }) // it may not be enrolled yet
 		case 1, 2, 3:
-			w.operate(func(ctx context.Context) { _, _ = w.dir.EnableDevice(ctx, w.disabled(d).id) })
+			w.operate(func(ctx context.Context) {
+				_, _ = w.dir.EnableDevice(ctx, broker.By{Actor: broker.ActorLocal}, w.disabled(d).id)
+			})
 		case 4:
 			w.fail(w.replicas[dice.roll(len(w.replicas))], 0)
 		case 5:
@@ -251,7 +253,7 @@ func (w *World) heal() {
 		w.restart(r)
 	}
 	for _, d := range w.devices {
-		if _, err := w.dir.EnableDevice(w.as(w.fate), d.id); err != nil && !errors.Is(err, broker.ErrNotFound) {
+		if _, err := w.dir.EnableDevice(w.as(w.fate), broker.By{Actor: broker.ActorLocal}, d.id); err != nil && !errors.Is(err, broker.ErrNotFound) {
 			w.facts.violate("enable %s: %v", d.id, err)
 		}
 	}

@@ -77,7 +77,7 @@ func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 	if err != nil {
 		return v, err
 	}
-	pool, err := d.Control.CreatePool(ctx, name)
+	pool, err := d.Control.CreatePool(ctx, broker.By{Actor: broker.ActorLocal}, name)
 	if errors.Is(err, broker.ErrExists) {
 		pool, err = d.Control.Pool(ctx, name)
 	}
@@ -90,13 +90,13 @@ func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 	}
 	thumb := anchor.Thumbprint()
 	v.anchor = hex.EncodeToString(thumb[:])
-	if err := d.Control.DeleteOperator(ctx, "dev"); err != nil && !errors.Is(err, broker.ErrNotFound) {
+	if err := d.Control.DeleteOperator(ctx, broker.By{Actor: broker.ActorLocal}, "dev"); err != nil && !errors.Is(err, broker.ErrNotFound) {
 		return v, err
 	}
-	if _, v.operator, err = d.Control.CreateOperator(ctx, "dev", 24*time.Hour); err != nil {
+	if _, v.operator, err = d.Control.CreateOperator(ctx, broker.By{Actor: broker.ActorLocal}, "dev", 24*time.Hour); err != nil {
 		return v, err
 	}
-	_, v.enrolment, err = d.Control.CreateEnrolToken(ctx, control.NewEnrolToken{Pool: name, Uses: 10, Life: 24 * time.Hour})
+	_, v.enrolment, err = d.Control.CreateEnrolToken(ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: name, Uses: 10, Life: 24 * time.Hour})
 	return v, err
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
@@ -145,6 +146,6 @@ func firstOperator(ctx context.Context, cfg daemon.Config) (adminapi.Operator, e
 	if err != nil {
 		return adminapi.Operator{}, err
 	}
-	made, secret, err := d.Control.CreateOperator(ctx, "admin", 0)
+	made, secret, err := d.Control.CreateOperator(ctx, broker.By{Actor: broker.ActorLocal}, "admin", 0)
 	return adminapi.Operator{Name: made.Name, Token: secret, Expires: made.Expires}, errors.Join(err, d.Close())
 }

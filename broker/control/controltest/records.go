@@ -12,7 +12,7 @@ import (
 )
 
 // PutClient implements broker.Clients.
-func (s *Store) PutClient(_ context.Context, c broker.Client) error {
+func (s *Store) PutClient(_ context.Context, _ broker.By, c broker.Client) error {
 	return put(s, s.clients, named{c.Pool, c.ID}, c)
 }
 
@@ -27,12 +27,12 @@ func (s *Store) ListClients(_ context.Context, pool ident.Pool) ([]broker.Client
 }
 
 // DeleteClient implements broker.Clients.
-func (s *Store) DeleteClient(_ context.Context, pool ident.Pool, id string) error {
+func (s *Store) DeleteClient(_ context.Context, _ broker.By, pool ident.Pool, id string) error {
 	return remove(s, s.clients, named{pool, id})
 }
 
 // PutFlow implements broker.Flows.
-func (s *Store) PutFlow(_ context.Context, f broker.Flow) error {
+func (s *Store) PutFlow(_ context.Context, _ broker.By, f broker.Flow) error {
 	return put(s, s.flows, named{f.Pool, f.Name}, f)
 }
 
@@ -47,12 +47,12 @@ func (s *Store) ListFlows(_ context.Context, pool ident.Pool) ([]broker.Flow, er
 }
 
 // DeleteFlow implements broker.Flows.
-func (s *Store) DeleteFlow(_ context.Context, pool ident.Pool, name string) error {
+func (s *Store) DeleteFlow(_ context.Context, _ broker.By, pool ident.Pool, name string) error {
 	return remove(s, s.flows, named{pool, name})
 }
 
 // PutHook implements broker.Hooks.
-func (s *Store) PutHook(_ context.Context, h broker.Hook) error {
+func (s *Store) PutHook(_ context.Context, _ broker.By, h broker.Hook) error {
 	return put(s, s.hooks, named{h.Pool, h.Name}, h)
 }
 
@@ -67,12 +67,12 @@ func (s *Store) ListHooks(_ context.Context, pool ident.Pool) ([]broker.Hook, er
 }
 
 // DeleteHook implements broker.Hooks.
-func (s *Store) DeleteHook(_ context.Context, pool ident.Pool, name string) error {
+func (s *Store) DeleteHook(_ context.Context, _ broker.By, pool ident.Pool, name string) error {
 	return remove(s, s.hooks, named{pool, name})
 }
 
 // CreateEnrolToken implements broker.EnrolTokens.
-func (s *Store) CreateEnrolToken(_ context.Context, t broker.EnrolToken) error {
+func (s *Store) CreateEnrolToken(_ context.Context, _ broker.By, t broker.EnrolToken) error {
 	return add(s, s.tokens, named{t.Pool, t.ID}, t)
 }
 
@@ -82,7 +82,7 @@ func (s *Store) EnrolToken(_ context.Context, pool ident.Pool, id string) (broke
 }
 
 // UpdateEnrolToken implements broker.EnrolTokens.
-func (s *Store) UpdateEnrolToken(_ context.Context, pool ident.Pool, id string, change func(*broker.EnrolToken) error) (broker.EnrolToken, error) {
+func (s *Store) UpdateEnrolToken(_ context.Context, _ broker.By, pool ident.Pool, id string, change func(*broker.EnrolToken) error) (broker.EnrolToken, error) {
 	return update(s, s.tokens, named{pool, id}, change)
 }
 
@@ -92,7 +92,7 @@ func (s *Store) ListEnrolTokens(_ context.Context, pool ident.Pool) ([]broker.En
 }
 
 // DeleteEnrolToken implements broker.EnrolTokens.
-func (s *Store) DeleteEnrolToken(_ context.Context, pool ident.Pool, id string) error {
+func (s *Store) DeleteEnrolToken(_ context.Context, _ broker.By, pool ident.Pool, id string) error {
 	return remove(s, s.tokens, named{pool, id})
 }
 
@@ -104,7 +104,7 @@ func (s *Store) ListSigningKeys(_ context.Context, pool ident.Pool) ([]broker.Si
 }
 
 // ChangeSigningKeys implements broker.SigningKeys.
-func (s *Store) ChangeSigningKeys(_ context.Context, pool ident.Pool, change func([]broker.SigningKey) ([]broker.SigningKey, error)) error {
+func (s *Store) ChangeSigningKeys(_ context.Context, _ broker.By, pool ident.Pool, change func([]broker.SigningKey) ([]broker.SigningKey, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.pools[pool]; !ok {
@@ -128,7 +128,7 @@ func (s *Store) Session(_ context.Context, id ident.UUID) (broker.Session, error
 }
 
 // UpdateSession is that of broker.Sessions.
-func (s *Store) UpdateSession(_ context.Context, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error) {
+func (s *Store) UpdateSession(_ context.Context, _ broker.By, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	session, ok := s.sessions[id]
@@ -158,7 +158,7 @@ func (s *Store) ListSessions(_ context.Context, id ident.Device) ([]broker.Sessi
 }
 
 // PutOperator implements broker.Operators.
-func (s *Store) PutOperator(_ context.Context, o broker.Operator) error {
+func (s *Store) PutOperator(_ context.Context, _ broker.By, o broker.Operator) error {
 	return put(s, s.operators, o.Name, o)
 }
 
@@ -184,6 +184,6 @@ func (s *Store) ListOperators(context.Context) ([]broker.Operator, error) {
 }
 
 // DeleteOperator implements broker.Operators.
-func (s *Store) DeleteOperator(_ context.Context, name string) error {
+func (s *Store) DeleteOperator(_ context.Context, _ broker.By, name string) error {
 	return remove(s, s.operators, name)
 }

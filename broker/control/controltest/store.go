@@ -119,7 +119,7 @@ func list[T any](s *Store, m table[T], pool ident.Pool) ([]T, error) {
 }
 
 // CreatePool implements broker.Pools.
-func (s *Store) CreatePool(_ context.Context, p broker.Pool, keys []broker.SigningKey, clients []broker.Client, flows []broker.Flow) error {
+func (s *Store) CreatePool(_ context.Context, _ broker.By, p broker.Pool, keys []broker.SigningKey, clients []broker.Client, flows []broker.Flow) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.pools[p.Name]; ok {
@@ -141,7 +141,7 @@ func (s *Store) Pool(_ context.Context, name ident.Pool) (broker.Pool, error) {
 }
 
 // UpdatePool implements broker.Pools.
-func (s *Store) UpdatePool(_ context.Context, name ident.Pool, change func(*broker.Pool) error) (broker.Pool, error) {
+func (s *Store) UpdatePool(_ context.Context, _ broker.By, name ident.Pool, change func(*broker.Pool) error) (broker.Pool, error) {
 	return update(s, s.pools, name, change)
 }
 
@@ -155,7 +155,7 @@ func (s *Store) ListPools(context.Context) ([]broker.Pool, error) {
 }
 
 // DeletePool implements broker.Pools.
-func (s *Store) DeletePool(_ context.Context, name ident.Pool) error {
+func (s *Store) DeletePool(_ context.Context, _ broker.By, name ident.Pool) error {
 	if err := remove(s, s.pools, name); err != nil {
 		return err
 	}
@@ -172,7 +172,7 @@ func (s *Store) DeletePool(_ context.Context, name ident.Pool) error {
 }
 
 // CreateDevice implements broker.Devices.
-func (s *Store) CreateDevice(_ context.Context, d broker.Device) error {
+func (s *Store) CreateDevice(_ context.Context, _ broker.By, d broker.Device) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.devices[d.ID]; ok {
@@ -219,7 +219,7 @@ func (s *Store) ListDevices(_ context.Context, pool ident.Pool, after string, li
 }
 
 // UpdateDevice implements broker.Devices.
-func (s *Store) UpdateDevice(_ context.Context, id ident.Device, change func(*broker.Device) error) (broker.Device, error) {
+func (s *Store) UpdateDevice(_ context.Context, _ broker.By, id ident.Device, change func(*broker.Device) error) (broker.Device, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, ok := s.devices[id]
@@ -235,6 +235,6 @@ func (s *Store) UpdateDevice(_ context.Context, id ident.Device, change func(*br
 }
 
 // DeleteDevice implements broker.Devices.
-func (s *Store) DeleteDevice(_ context.Context, id ident.Device) error {
+func (s *Store) DeleteDevice(_ context.Context, _ broker.By, id ident.Device) error {
 	return remove(s, s.devices, id)
 }

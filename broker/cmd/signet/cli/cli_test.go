@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/cmd/signet/cli"
 	"github.com/signetd/signet/broker/control/controltest"
@@ -38,7 +39,7 @@ func newShell(t *testing.T) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, secret, err := w.CreateOperator(t.Context(), "ada", time.Hour)
+	_, secret, err := w.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}
