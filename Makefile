@@ -10,6 +10,7 @@ AGENT    := ./agent/cmd/signet-agent
 SMALL    := -tags nethttpomithttp2 -gcflags=all=-l -gcflags=runtime= -gcflags='crypto/internal/fips140/...='
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
+TESTTIME ?= 20m
 
 export CGO_ENABLED ?= 0
 
@@ -38,7 +39,7 @@ staticcheck: ## staticcheck, at a pinned version
 .PHONY: test
 test: build ## every test there is; installs what they need and lack
 	@sh test/setup.sh test
-	$(GO) test -timeout 20m ./...
+	$(GO) test -timeout $(TESTTIME) ./...
 
 .PHONY: demo
 demo: ## the five-minute tour, by itself
@@ -64,8 +65,15 @@ bench-pair: ## an authentication and a verification against those of the commit 
 	@sh test/bench/pair.sh $(or $(BASE),HEAD~1)
 
 .PHONY: fuzz
-fuzz: ## each fuzz target for FUZZTIME
+fuzz: ## each fuzz target for FUZZTIME, 30s; 6/ shares six minutes among all
 	@sh test/fuzz.sh '$(FUZZTIME)'
+
+.PHONY: long
+long: ## the long forms, for a night: more kills, more simulated worlds, more fuzzing, the figures
+	SIGNET_KILL_ROUNDS=1000 SIGNET_SIM_SEEDS=20000 $(MAKE) test TESTTIME=3h
+	$(MAKE) planted
+	$(MAKE) fuzz FUZZTIME=5m
+	$(MAKE) bench
 
 .PHONY: cross
 cross: ## the agent for small boards

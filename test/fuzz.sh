@@ -1,6 +1,8 @@
 #!/bin/sh
-# Runs every fuzz target of the module for the given time, one more at a time than
-# there are cores: each begins with a build that does not fill one.
+# Runs every fuzz target of the module, one more at a time than there are cores: each
+# begins with a build that does not fill one.
+# Usage: sh test/fuzz.sh [TIME | TOTAL/]: each target for TIME (30s), or all of them
+# within TOTAL minutes, shared evenly: "6/".
 set -eu
 time=${1:-30s}
 list=$(mktemp)
@@ -10,6 +12,9 @@ for dir in $(go list -f '{{.Dir}}' ./...); do
 		echo "$dir $target"
 	done
 done >"$list"
+case $time in
+*/) time=$((${time%/} * 60 * ($(nproc) + 1) / $(wc -l <"$list")))s ;;
+esac
 echo "$(wc -l <"$list") fuzz targets, $time each"
 # Minimising is cut short: with its default of a minute it eats the whole budget.
 # On a busy machine go test may take the end of its time for a failure: it then says
