@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -139,45 +139,6 @@ func TestThrottleForgets(t *testing.T) {
 	}
 }
 
-func TestPlainErrorsBecomeProblems(t *testing.T) {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /file", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "fine") })
-	mux.HandleFunc("GET /pool", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no such pool", http.StatusNotFound) })
-	mux.HandleFunc("GET /bare", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/problem+json")
-		w.WriteHeader(404)
-		io.WriteString(w, `{"title":"Not Found","status":404,"detail":"no such thing"}`)
-	})
-	mux.HandleFunc("GET /own", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(400)
-		io.WriteString(w, `{"error":"invalid_request"}`)
-	})
-	h := adminapi.Problems(mux)
-	for _, c := range []struct {
-		method, path string
-		status       int
-		says         string
-	}{
-		{"GET", "/nothing", 404, "/api/docs"}, {"POST", "/file", 405, "not with POST"},
-		{"GET", "/pool", 404, "no such pool"}, {"GET", "/bare", 404, "no such thing"}, {"GET", "/own", 400, `{"error":"invalid_request"}`}, {"GET", "/file", 200, "fine"},
-	} {
-		w := httptest.NewRecorder()
-		h.ServeHTTP(w, httptest.NewRequest(c.method, c.path, nil))
-		if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) || w.Header().Get("X-Request-Id") == "" {
-			t.Errorf("%s %s: got %d %s", c.method, c.path, w.Code, w.Body)
-		}
-		if c.path == "/own" || c.status == 200 {
-			continue
-		}
-		var p adminapi.Problem
-		if err := json.Unmarshal(w.Body.Bytes(), &p); err != nil || p.Status != c.status || p.RequestID != w.Header().Get("X-Request-Id") ||
-			w.Header().Get("Content-Type") != "application/problem+json" {
-			t.Errorf("%s %s: no problem document: %s", c.method, c.path, w.Body)
-		}
-	}
-}
-
 // fullStore has no room for another flow.
 type fullStore struct{ control.Store }
 
@@ -229,7 +190,7 @@ func TestErrorsReadWell(t *testing.T) {
 		{"POST", "/operators", `{"name":"x","expires":"3y"}`, 422, "an operator's token lives 1m to 730d, not 1095d"},
 	} {
 		res, body := a.ask(t, c.method, "/api/v1"+c.path, "Bearer "+a.token, c.body)
-		var p adminapi.Problem
+		var p problem.Problem
 		if err := json.Unmarshal([]byte(body), &p); err != nil || res.StatusCode != c.status {
 			t.Errorf("%s %s %s: got %d %s", c.method, c.path, c.body, res.StatusCode, body)
 			continue

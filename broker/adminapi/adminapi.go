@@ -20,13 +20,13 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // Paths that need no token.
 const (
 	specPath = "/api/openapi.json"
-	docsPath = "/api/docs"
 )
 
 const maxBody = 64 << 10 // bytes of a request's body
@@ -61,7 +61,7 @@ func Handler(cfg Config) (http.Handler, error) {
 		w.Header().Set("Content-Type", "application/openapi+json")
 		w.Write(append(document, '\n'))
 	})
-	mux.Handle("GET "+docsPath, page)
+	mux.Handle("GET "+problem.DocsPath, page)
 	mux.HandleFunc("/", unmatched(mux))
 	return &guard{next: mux, cfg: cfg, throttle: newThrottle()}, nil
 }
@@ -79,7 +79,7 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"operator": {Type: "http", Scheme: "bearer", Description: "An operator's token, sgnt_..."},
 	}
-	config.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[Problem]())
+	config.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[problem.Problem]())
 	config.Security = []map[string][]string{{"operator": {}}}
 	api := humago.New(mux, config)
 	s.poolRoutes(api)
@@ -115,12 +115,12 @@ func unmatched(mux *http.ServeMux) http.HandlerFunc {
 			}
 		}
 		if allowed == nil {
-			writeProblem(r.Context(), w, newProblem(http.StatusNotFound, "no such path; see "+docsPath))
+			problem.New(http.StatusNotFound, "no such path; see "+problem.DocsPath).Write(w)
 			return
 		}
 		for _, m := range allowed {
 			w.Header().Add("Allow", m)
 		}
-		writeProblem(r.Context(), w, newProblem(http.StatusMethodNotAllowed, "not with "+r.Method))
+		problem.New(http.StatusMethodNotAllowed, "not with "+r.Method).Write(w)
 	}
 }

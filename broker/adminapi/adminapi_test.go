@@ -19,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/control/controltest"
+	"github.com/signetd/signet/broker/problem"
 )
 
 var update = flag.Bool("update", false, "write docs/openapi.json anew")
@@ -143,7 +144,7 @@ func TestBadBodies(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			res, body := a.ask(t, "POST", devices, "Bearer "+a.token, c.body)
-			var p adminapi.Problem
+			var p problem.Problem
 			if err := json.Unmarshal([]byte(body), &p); err != nil || res.StatusCode != c.status || p.Status != c.status {
 				t.Fatalf("got %d %s, want %d", res.StatusCode, body, c.status)
 			}
@@ -227,8 +228,8 @@ func TestClientAgainstHandler(t *testing.T) {
 		t.Errorf("got %+v", key)
 	}
 	_, err = p.Device(ctx, "nobody")
-	var problem *adminapi.Problem
-	if !errors.As(err, &problem) || problem.Status != 404 {
+	var refused *problem.Problem
+	if !errors.As(err, &refused) || refused.Status != 404 {
 		t.Errorf("got %v", err)
 	}
 	status, err := c.Status(ctx)

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/signetd/signet/broker/problem"
 )
 
 // Bounds on what a Client waits for and reads.
@@ -47,7 +49,7 @@ func NewClient(server, token string, transport http.RoundTripper) (*Client, erro
 	}, nil
 }
 
-// do sends in, if any, and reads the answer into out, if any. An error answer is a *Problem.
+// do sends in, if any, and reads the answer into out, if any. An error answer is a *problem.Problem.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
 	if in != nil {
@@ -86,17 +88,16 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 }
 
 func decode(res *http.Response, raw []byte, out any) error {
-	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if res.StatusCode >= 300 {
-		p := &Problem{}
-		if media != "application/problem+json" || json.Unmarshal(raw, p) != nil || p.Status != res.StatusCode {
-			return fmt.Errorf("%s answered %s and no problem document: is it a Signet broker?", res.Request.URL.Host, res.Status)
+		if p := problem.Parse(res.StatusCode, res.Header.Get("Content-Type"), raw); p != nil {
+			return p
 		}
-		return p
+		return fmt.Errorf("%s answered %s and no problem document: is it a Signet broker?", res.Request.URL.Host, res.Status)
 	}
 	if out == nil {
 		return nil
 	}
+	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type")) // "" is no JSON either
 	if media != "application/json" {
 		return fmt.Errorf("%s answered with %q, not JSON: is it a Signet broker?", res.Request.URL.Host, media)
 	}

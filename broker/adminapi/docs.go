@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/signetd/signet/broker/problem"
 )
 
 //go:embed docs.html
@@ -39,8 +40,8 @@ func newPage(spec *huma.OpenAPI) (http.Handler, error) {
 		return nil, err
 	}
 	var problems []map[string]any
-	for _, k := range kinds() {
-		problems = append(problems, map[string]any{"Name": k.name, "Status": k.status, "About": k.about})
+	for _, k := range problem.Kinds() {
+		problems = append(problems, map[string]any{"Name": k.Name, "Status": k.Status, "About": k.About})
 	}
 	var out bytes.Buffer
 	err = t.Execute(&out, map[string]any{

@@ -2,8 +2,6 @@ package adminapi
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -13,10 +11,8 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/problem"
 )
-
-// requestIDHeader names a request in answers and in the log.
-const requestIDHeader = "X-Request-Id"
 
 // A call is what is known of a request besides its content.
 type call struct {
@@ -49,19 +45,10 @@ type guard struct {
 	throttle *throttle
 }
 
-// identify gives the request an id, and a call to be filled in.
-func identify(r *http.Request) (*http.Request, *call) {
-	var id [8]byte
-	rand.Read(id[:])
-	c := &call{id: hex.EncodeToString(id[:])}
-	return r.WithContext(context.WithValue(r.Context(), callKey{}, c)), c
-}
-
 // ServeHTTP implements http.Handler.
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	r, c := identify(r)
+	r, c := identify(w, r)
 	out := &recorder{ResponseWriter: w}
-	out.Header().Set(requestIDHeader, c.id)
 	out.Header().Set("X-Content-Type-Options", "nosniff")
 	out.Header().Set("Cache-Control", "no-store")
 	defer g.finish(out, r, c)
@@ -71,7 +58,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				g.turnAway(out, r, p)
 				return
 			}
-			writeProblem(r.Context(), out, p)
+			p.Write(out)
 			return
 		}
 	}
@@ -81,41 +68,41 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // turnAway answers a request without a good token: what is wrong or, to an address
 // that sent too many bad ones, when to come again.
-func (g *guard) turnAway(w http.ResponseWriter, r *http.Request, p *Problem) {
+func (g *guard) turnAway(w http.ResponseWriter, r *http.Request, p *problem.Problem) {
 	if r.Header.Get("Authorization") != "" {
 		if wait := g.throttle.bad(r.RemoteAddr, g.cfg.Now()); wait > 0 {
 			seconds := int64((wait + time.Second - 1) / time.Second)
 			w.Header().Set("Retry-After", strconv.FormatInt(seconds, 10))
-			writeProblem(r.Context(), w, newProblem(http.StatusTooManyRequests, "too many requests with bad tokens from this address"))
+			problem.New(http.StatusTooManyRequests, "too many requests with bad tokens from this address").Write(w)
 			return
 		}
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer realm="signet"`)
-	writeProblem(r.Context(), w, p)
+	p.Write(w)
 }
 
 // open reports whether the request needs no token.
 func open(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.URL.Path == specPath || r.URL.Path == docsPath)
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.URL.Path == specPath || r.URL.Path == problem.DocsPath)
 }
 
 // admit checks the token; a problem means no.
-func (g *guard) admit(r *http.Request, c *call) *Problem {
+func (g *guard) admit(r *http.Request, c *call) *problem.Problem {
 	values := r.Header.Values("Authorization")
 	if len(values) != 1 {
-		return newProblem(http.StatusUnauthorized, "send an operator's token: Authorization: Bearer sgnt_...")
+		return problem.New(http.StatusUnauthorized, "send an operator's token: Authorization: Bearer sgnt_...")
 	}
 	scheme, secret, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return newProblem(http.StatusUnauthorized, "the Authorization header is not Bearer")
+		return problem.New(http.StatusUnauthorized, "the Authorization header is not Bearer")
 	}
 	operator, err := g.cfg.Control.Authenticate(r.Context(), secret)
 	if errors.Is(err, control.ErrUnauthorized) {
-		return newProblem(http.StatusUnauthorized, "this token is not valid, or no longer")
+		return problem.New(http.StatusUnauthorized, "this token is not valid, or no longer")
 	}
 	if err != nil {
 		g.cfg.Log.ErrorContext(r.Context(), "operator look-up failed", "request", c.id, "err", err)
-		return newProblem(http.StatusInternalServerError, "the broker failed; its log has the cause")
+		return problem.Internal()
 	}
 	c.operator = operator
 	return nil
@@ -126,7 +113,7 @@ func (g *guard) finish(w *recorder, r *http.Request, c *call) {
 	if v := recover(); v != nil {
 		g.cfg.Log.ErrorContext(r.Context(), "operators' API: handler panicked", "request", c.id, "path", r.URL.Path, "panic", v)
 		if w.status == 0 {
-			writeProblem(r.Context(), w, newProblem(http.StatusInternalServerError, "the broker failed; its log has the cause"))
+			problem.Internal().Write(w)
 		}
 	}
 	level := slog.LevelInfo

@@ -9,6 +9,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -141,7 +142,7 @@ func writer[B any](s *service, api huma.API, create, replace huma.Operation, key
 
 // sameName is the error of a body that names something else than its path.
 func sameName(body, path string) error {
-	return newProblem(http.StatusUnprocessableEntity, "the body is about \""+body+"\", the path about \""+path+"\"")
+	return problem.New(http.StatusUnprocessableEntity, "the body is about \""+body+"\", the path about \""+path+"\"")
 }
 
 func (s *service) hookRoutes(api huma.API) {
@@ -199,7 +200,7 @@ func (s *service) keyRoutes(api huma.API) {
 			if in.Alg != "" {
 				var err error
 				if alg, err = token.ParseAlg(in.Alg); err != nil {
-					return broker.SigningKey{}, newProblem(http.StatusUnprocessableEntity, err.Error())
+					return broker.SigningKey{}, problem.New(http.StatusUnprocessableEntity, err.Error())
 				}
 			}
 			return s.dir.RotateKey(ctx, byOf(ctx), pool, alg, in.Activate)

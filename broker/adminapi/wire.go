@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -275,8 +276,8 @@ func given(where string, d *Duration) (time.Duration, error) {
 		return 0, nil
 	}
 	if *d == 0 {
-		p := newProblem(http.StatusUnprocessableEntity, invalidRequest)
-		p.Errors = []ProblemDetail{{Location: "body." + where, Message: "is 0s; leave it out for the default"}}
+		p := problem.New(http.StatusUnprocessableEntity, problem.Invalid)
+		p.Errors = []problem.Place{{Location: "body." + where, Message: "is 0s; leave it out for the default"}}
 		return 0, p
 	}
 	return time.Duration(*d), nil

@@ -36,6 +36,7 @@ import (
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/broker/oidc"
+	"github.com/signetd/signet/broker/problem"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -227,7 +228,7 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 		w.Header().Set("Content-Type", "application/pem-certificate-chain")
 		_, _ = w.Write(certs.Roots()) // a client that went away
 	})
-	mux.Handle("/", adminapi.Problems(public))
+	mux.Handle("/", problem.Plain(public))
 	conf := &tls.Config{GetCertificate: certs.GetCertificate, MinVersion: tls.VersionTLS12}
 	d.mqttLn = tls.NewListener(d.mqttLn, conf)
 	web := conf.Clone()

@@ -24,9 +24,9 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -190,9 +190,9 @@ func TestServesAndEnds(t *testing.T) {
 		if res.StatusCode != c.status {
 			t.Errorf("%s %s: got %d %s", c.method, c.path, res.StatusCode, body)
 		}
-		var problem adminapi.Problem
-		if c.status >= 400 && (json.Unmarshal([]byte(body), &problem) != nil || problem.Status != c.status ||
-			problem.RequestID == "" || problem.RequestID != res.Header.Get("X-Request-Id")) {
+		var p problem.Problem
+		if c.status >= 400 && (json.Unmarshal([]byte(body), &p) != nil || p.Status != c.status ||
+			p.RequestID == "" || p.RequestID != res.Header.Get("X-Request-Id")) {
 			t.Errorf("%s %s: no problem document: %s", c.method, c.path, body)
 		}
 	}

@@ -2,7 +2,7 @@
 // Connect discovery document (OpenID Connect Discovery 1.0, section 3), the JWK set
 // (RFC 7517) and the COSE key set (RFC 9052, 7).
 //
-// It imports mint's rings, token and net/http. It serves public keys only.
+// It serves public keys only.
 package oidc
 
 import (
@@ -18,6 +18,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/keyring"
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -73,12 +74,12 @@ func document(w http.ResponseWriter, r *http.Request, rings Rings, contentType s
 	h.Set("X-Content-Type-Options", "nosniff")
 	pool, err := ident.ParsePool(r.PathValue("pool"))
 	if err != nil {
-		problem(w, http.StatusNotFound, "no such pool")
+		problem.New(http.StatusNotFound, "no such pool").Write(w)
 		return
 	}
 	ring, err := rings.Ring(r.Context(), pool)
 	if errors.Is(err, broker.ErrNotFound) {
-		problem(w, http.StatusNotFound, "no such pool")
+		problem.New(http.StatusNotFound, "no such pool").Write(w)
 		return
 	}
 	var raw []byte
@@ -86,7 +87,7 @@ func document(w http.ResponseWriter, r *http.Request, rings Rings, contentType s
 		raw, err = body(ring)
 	}
 	if err != nil {
-		problem(w, http.StatusServiceUnavailable, "keys are not available now")
+		problem.New(http.StatusServiceUnavailable, "keys are not available now").Write(w)
 		return
 	}
 	sum := sha256.Sum256(raw)
@@ -94,14 +95,4 @@ func document(w http.ResponseWriter, r *http.Request, rings Rings, contentType s
 	h.Set("Cache-Control", fmt.Sprintf("public, max-age=%d", int(broker.KeySetLife/time.Second)))
 	h.Set("ETag", `"`+base64.RawURLEncoding.EncodeToString(sum[:12])+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(raw))
-}
-
-// problem answers with a problem (RFC 9457) that nobody keeps.
-func problem(w http.ResponseWriter, status int, detail string) {
-	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
-	h.Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	raw, _ := json.Marshal(map[string]any{"title": http.StatusText(status), "status": status, "detail": detail}) // texts and a number
-	_, _ = w.Write(raw)                                                                                          // a client that went away
 }

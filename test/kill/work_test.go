@@ -11,6 +11,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -23,8 +24,8 @@ var errWrong = errors.New("promise broken")
 // connections, it never answers wrongly.
 func excused(err error) bool {
 	var refusal *protocol.Refusal
-	var problem *adminapi.Problem
-	return !errors.Is(err, errWrong) && !errors.As(err, &refusal) && !errors.As(err, &problem)
+	var refused *problem.Problem
+	return !errors.Is(err, errWrong) && !errors.As(err, &refusal) && !errors.As(err, &refused)
 }
 
 // A worker has devices of its own, and does one thing after another with them.

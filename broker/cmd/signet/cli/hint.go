@@ -9,9 +9,8 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/signetd/signet/broker/problem"
 	"github.com/spf13/cobra"
-
-	"github.com/signetd/signet/broker/adminapi"
 )
 
 // A usageError is a command line that was parsed and still makes no sense.
@@ -53,15 +52,15 @@ func flagError(cmd *cobra.Command, err error) error {
 // hint gives the next step after an error of cmd, if there is an obvious one.
 func (a *app) hint(cmd *cobra.Command, err error) string {
 	var hinted *hintedError
-	var problem *adminapi.Problem
+	var refused *problem.Problem
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var dial *net.OpError
 	switch {
 	case errors.As(err, &hinted):
 		return hinted.next
-	case errors.As(err, &problem):
-		return a.problemHint(cmd, problem)
+	case errors.As(err, &refused):
+		return a.problemHint(cmd, refused)
 	case errors.As(err, &authority):
 		return "give the broker's root certificate: --ca FILE or --ca-fingerprint HEX (signetd serve --dev and signetd init print both)"
 	case errors.As(err, &host):
@@ -76,7 +75,7 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 	return ""
 }
 
-func (a *app) problemHint(cmd *cobra.Command, p *adminapi.Problem) string {
+func (a *app) problemHint(cmd *cobra.Command, p *problem.Problem) string {
 	switch {
 	case p.Status == http.StatusNotFound && (strings.HasPrefix(p.Detail, "pool ") || cmd.Flag("pool") == nil && cmd.Parent().Name() == "pool"):
 		return "signet pool list shows the pools there are, signet pool create NAME makes one"

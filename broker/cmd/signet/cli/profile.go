@@ -16,10 +16,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/signetd/signet/broker/problem"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
-
-	"github.com/signetd/signet/broker/adminapi"
 )
 
 // A connection is how to reach a broker.
@@ -279,8 +278,8 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	s, err := client.Status(cmd.Context())
-	var problem *adminapi.Problem
-	if errors.As(err, &problem) && problem.Status == http.StatusUnauthorized {
+	var refused *problem.Problem
+	if errors.As(err, &refused) && refused.Status == http.StatusUnauthorized {
 		return &hintedError{err, "on the broker's machine: signetd operator create NAME"}
 	}
 	if err != nil {

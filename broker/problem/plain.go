@@ -1,21 +1,34 @@
-package adminapi
+package problem
 
 import (
 	"bytes"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
 	"strings"
 )
 
+// RequestID is the header that names a request in answers and in the log.
+const RequestID = "X-Request-Id"
+
+// Name gives a request an id, 16 hexadecimal digits, and says it in its answer.
+func Name(w http.ResponseWriter) string {
+	var id [8]byte
+	rand.Read(id[:])
+	name := hex.EncodeToString(id[:])
+	w.Header().Set(RequestID, name)
+	return name
+}
+
 const maxPlain = 2048 // bytes of a plain error that become a problem
 
-// Problems gives handlers that answer errors in plain text (http.ServeMux,
-// http.Error) or as bare problem documents the same errors as this API: problem
-// documents with a type and the request's id. Errors in any other form pass through.
-func Problems(next http.Handler) http.Handler {
+// Plain gives handlers that answer errors in plain text (http.ServeMux, http.Error)
+// or as bare problem documents the form of all others: problem documents with a type
+// and the request's id. Errors in any other form pass through.
+func Plain(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r, c := identify(r)
-		w.Header().Set(requestIDHeader, c.id)
+		Name(w)
 		out := &plainCatcher{ResponseWriter: w}
 		next.ServeHTTP(out, r)
 		if out.caught == 0 {
@@ -27,12 +40,12 @@ func Problems(next http.Handler) http.Handler {
 			detail = bare.Detail
 		}
 		if detail == http.StatusText(out.caught) || strings.HasPrefix(detail, "404 ") {
-			detail = "no such path; what there is: " + docsPath + " and /pools/{pool}/.well-known/openid-configuration"
+			detail = "no such path; what there is: " + DocsPath + " and /pools/{pool}/.well-known/openid-configuration"
 		}
 		if out.caught == http.StatusMethodNotAllowed {
 			detail = "not with " + r.Method
 		}
-		writeProblem(r.Context(), w, newProblem(out.caught, detail))
+		New(out.caught, detail).Write(w)
 	})
 }
 
@@ -46,7 +59,7 @@ type plainCatcher struct {
 // WriteHeader implements http.ResponseWriter.
 func (p *plainCatcher) WriteHeader(status int) {
 	form, _, _ := strings.Cut(p.Header().Get("Content-Type"), ";")
-	if status >= 400 && (form == "text/plain" || form == "application/problem+json") {
+	if status >= 400 && (form == "text/plain" || form == MediaType) {
 		p.caught = status
 		p.Header().Del("Content-Length")
 		return
