@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -40,12 +42,45 @@ type Device struct {
 // UpdateDevice, which writes the Rev after d's.
 func (d *Device) EndSessions(now time.Time) { d.SessionsAfter, d.SessionsRev = now, d.Rev+1 }
 
-// An Authenticator is what a device proves itself with.
-type Authenticator struct {
-	Kind   string // "key" or "psk"
-	Key    []byte // key: COSE_Key of the public key
-	Sealed []byte // psk: the shared key, sealed
-	Added  time.Time
+// Validate checks what a store needs to hold of d: that it has a name, a subject, one
+// of the statuses, and authenticators with one id each.
+func (d *Device) Validate() error {
+	if d.ID.IsZero() || d.Subject.IsZero() {
+		return fmt.Errorf("%w: a device has a name and a subject", ErrInvalid)
+	}
+	switch d.Status {
+	case StatusPending, StatusActive, StatusDisabled, StatusQuarantined:
+	default:
+		return fmt.Errorf("%w: status %q", ErrInvalid, d.Status)
+	}
+	for i := range d.Authenticators {
+		a := &d.Authenticators[i]
+		if err := a.check(); err != nil {
+			return err
+		}
+		for _, before := range d.Authenticators[:i] {
+			if before.ID == a.ID {
+				return fmt.Errorf("%w: authenticator %s comes twice", ErrInvalid, a.ID)
+			}
+		}
+	}
+	return nil
+}
+
+// PublicKeys gives the ids of d's public keys, which no other device of its pool has.
+func (d *Device) PublicKeys() []KeyID {
+	var ids []KeyID
+	for i := range d.Authenticators {
+		if a := &d.Authenticators[i]; a.Kind == KindKey {
+			ids = append(ids, a.ID)
+		}
+	}
+	return ids
+}
+
+// Has reports whether d has an authenticator with that id.
+func (d *Device) Has(id KeyID) bool {
+	return slices.ContainsFunc(d.Authenticators, func(a Authenticator) bool { return a.ID == id })
 }
 
 // Devices keeps devices.

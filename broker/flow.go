@@ -12,7 +12,7 @@ import (
 type Flow struct {
 	Pool    ident.Pool
 	Name    string
-	Steps   []string // "key", "psk" or "hook:NAME"
+	Steps   []string // KindKey, KindPSK or "hook:NAME"
 	Define  string   // instead of Steps: the hook that decides after each answer
 	Created time.Time
 }
@@ -29,11 +29,11 @@ func (f *Flow) Validate() error {
 		return fmt.Errorf("%w: flow %q has %d steps, at most 8", ErrInvalid, f.Name, len(f.Steps))
 	}
 	for _, s := range f.Steps {
-		if s == "key" || s == "psk" {
+		if s == KindKey || s == KindPSK {
 			continue
 		}
 		name, ok := HookStep(s)
-		if name == "key" || name == "psk" || name == "enrol" {
+		if name == KindKey || name == KindPSK || name == "enrol" {
 			return fmt.Errorf("%w: flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", ErrInvalid, f.Name, name)
 		}
 		if !ok || CheckLabel("hook", name) != nil {

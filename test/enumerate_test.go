@@ -20,13 +20,13 @@ func strangers(t *testing.T, s *harness.Signet) []ident.Device {
 	names := []ident.Device{s.Name(t, "lamp-0")} // nobody
 	for i, d := range []broker.Device{
 		{Status: broker.StatusActive}, {Status: broker.StatusDisabled}, {Status: broker.StatusQuarantined}, {Status: broker.StatusPending},
-		{Status: broker.StatusActive, Authenticators: []broker.Authenticator{{Kind: "psk", Sealed: []byte("x")}}},
+		{Status: broker.StatusActive, Authenticators: []broker.Authenticator{{ID: broker.KeyID{1}, Kind: broker.KindPSK, Sealed: []byte("x")}}},
 		{Status: broker.StatusActive, Authenticators: []broker.Authenticator{}},
 	} {
 		d.ID = s.Name(t, "lamp-"+string(rune('1'+i)))
 		d.Subject = ident.UUID(sum16(d.ID.String()))
 		if d.Authenticators == nil {
-			d.Authenticators = []broker.Authenticator{{Kind: "key", Key: harness.NewP256(t).PublicKey()}}
+			d.Authenticators = []broker.Authenticator{harness.Registered(t, harness.NewP256(t).PublicKey())}
 		}
 		if err := s.Store.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, d); err != nil {
 			t.Fatal(err)
@@ -119,7 +119,7 @@ func TestOnlyTheKeyLearnsTheStatus(t *testing.T) {
 		broker.StatusDisabled: protocol.CodeDisabled, broker.StatusQuarantined: protocol.CodeDisabled, broker.StatusPending: protocol.CodePending,
 	} {
 		key, id := harness.NewEd25519(t), s.Name(t, "lamp-"+string(status))
-		d := broker.Device{ID: id, Subject: ident.UUID(sum16(id.String())), Status: status, Authenticators: []broker.Authenticator{{Kind: "key", Key: key.PublicKey()}}}
+		d := broker.Device{ID: id, Subject: ident.UUID(sum16(id.String())), Status: status, Authenticators: []broker.Authenticator{harness.Registered(t, key.PublicKey())}}
 		if err := s.Store.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, d); err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package test
 
 import (
-	"bytes"
 	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/sha256"
@@ -171,7 +170,7 @@ func register(t testing.TB, s *harness.Signet, id ident.Device, p agent.Prover) 
 	t.Helper()
 	d := broker.Device{
 		ID: id, Subject: ident.UUID(sum16(id.String())), Status: broker.StatusActive,
-		Authenticators: []broker.Authenticator{{Kind: p.Kind(), Key: bytes.Clone(p.PublicKey())}},
+		Authenticators: []broker.Authenticator{harness.Registered(t, p.PublicKey())},
 	}
 	if err := s.Store.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, d); err != nil {
 		t.Fatal(err)

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -227,17 +225,11 @@ func provedBy(s *pending, d *broker.Device) (*broker.Authenticator, error) {
 		return nil, err
 	}
 	for i := range d.Authenticators {
-		if by := &d.Authenticators[i]; bytes.Equal(proverID(by), s.Prover) {
+		if by := &d.Authenticators[i]; bytes.Equal(by.ID[:], s.Prover) {
 			return by, nil
 		}
 	}
 	return nil, fmt.Errorf("the device's key was replaced during its exchange: %w", protocol.CodeDenied)
-}
-
-// proverID names an authenticator within its device.
-func proverID(by *broker.Authenticator) []byte {
-	sum := sha256.Sum256(slices.Concat([]byte(by.Kind), by.Key, by.Sealed))
-	return sum[:16]
 }
 
 func active(d *broker.Device) error {

@@ -42,12 +42,8 @@ func (a *Authenticator) registered(ctx context.Context, s *pending, key *token.K
 	if err != nil {
 		return nil, err
 	}
-	if d != nil {
-		for i := range d.Authenticators {
-			if k, err := a.keyOf(&d.Authenticators[i]); err == nil && k.Equal(key) {
-				return d, active(d)
-			}
-		}
+	if d != nil && d.Has(key.Thumbprint()) {
+		return d, active(d)
 	}
 	return nil, fmt.Errorf("key is not registered and no enrolment token was given: %w", ErrProof)
 }
@@ -79,7 +75,7 @@ func (a *Authenticator) enrolment(ctx context.Context, s *pending, p *Proven) er
 	if err != nil {
 		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
 	}
-	p.by, p.confirms = broker.Authenticator{Kind: protocol.KindKey, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
+	p.by, p.confirms = broker.Authenticator{ID: key.Thumbprint(), Kind: broker.KindKey, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
 	p.enrolment = &broker.Enrolment{Now: p.at}
 	if s.Enrol.TokenID == nil {
 		d, err := a.registered(ctx, s, key)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"errors"
@@ -257,7 +258,7 @@ func (a *Authenticator) check(ctx context.Context, s *pending, m *protocol.Answe
 		if err != nil {
 			return nil, err
 		}
-		s.Prover = proverID(by)
+		s.Prover = bytes.Clone(by.ID[:])
 		s.Results = append(s.Results, Result{Name: s.Kind, OK: true})
 		return d, nil
 	}

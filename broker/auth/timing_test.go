@@ -89,7 +89,7 @@ func newTimed(t *testing.T, names int) *timed {
 			sub[15], sub[14], sub[6] = byte(i), byte(i>>8), 0x70
 			err := s.Store.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Device{
 				ID: id, Subject: sub, Status: broker.StatusActive, Created: time.Now(), Updated: time.Now(),
-				Authenticators: []broker.Authenticator{{Kind: protocol.KindKey, Key: harness.NewP256(t).PublicKey(), Added: time.Now()}},
+				Authenticators: []broker.Authenticator{harness.Registered(t, harness.NewP256(t).PublicKey())},
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -186,7 +186,7 @@ func BenchmarkDevice(b *testing.B) {
 		}
 		ids[i-1] = id
 		return s.CreateDevice(b.Context(), by(), broker.Device{ID: id, Subject: newUUID(), Status: first.Status,
-			Authenticators: []broker.Authenticator{{Kind: kindKey, Key: key}}, Created: time.Now(), Updated: time.Now()})
+			Authenticators: []broker.Authenticator{testKey(string(key))}, Created: time.Now(), Updated: time.Now()})
 	})
 	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {

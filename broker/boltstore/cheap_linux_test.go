@@ -49,7 +49,7 @@ func manyDevices(t *testing.T, s *Store, like broker.Device, n int) []broker.Dev
 				}
 				d := like
 				d.ID, d.Subject = id, newUUID()
-				d.Authenticators = []broker.Authenticator{{Kind: kindKey, Key: fmt.Appendf(nil, "the key of the device with the number %06d", i)}}
+				d.Authenticators = []broker.Authenticator{testKey(fmt.Sprintf("the key of the device with the number %06d", i))}
 				if err := s.CreateDevice(t.Context(), by(), d); err != nil {
 					t.Error(err)
 					return

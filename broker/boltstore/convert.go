@@ -20,17 +20,18 @@ func decodePool(b []byte) (broker.Pool, error) {
 }
 
 func encodeDevice(d *broker.Device) ([]byte, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
 	status, err := statusByte(d.Status)
 	if err != nil {
 		return nil, err
 	}
-	if d.ID.IsZero() || d.Subject.IsZero() {
-		return nil, fmt.Errorf("%w: a device has a name and a subject", broker.ErrInvalid)
-	}
 	r := deviceRecord{Pool: d.ID.Pool, Name: d.ID.Name, Attributes: d.Attributes, Groups: d.Groups,
 		Created: nanos(d.Created), Updated: nanos(d.Updated), SessionsAfter: nanos(d.SessionsAfter), SessionsRev: d.SessionsRev, Rev: d.Rev}
-	for _, a := range d.Authenticators {
-		r.Authenticators = append(r.Authenticators, authenticatorRecord{a.Kind, a.Key, a.Sealed, nanos(a.Added)})
+	for i := range d.Authenticators {
+		a := &d.Authenticators[i]
+		r.Authenticators = append(r.Authenticators, authenticatorRecord{a.Kind, a.Key, a.Sealed, nanos(a.Added), a.ID[:]})
 	}
 	return encodeAfter(append([]byte{status}, d.Subject[:]...), r)
 }
@@ -48,7 +49,10 @@ func decodeDevice(b []byte) (broker.Device, error) {
 		Attributes: r.Attributes, Groups: r.Groups, Created: fromNanos(r.Created), Updated: fromNanos(r.Updated),
 		SessionsAfter: fromNanos(r.SessionsAfter), SessionsRev: r.SessionsRev, Rev: r.Rev}
 	for _, a := range r.Authenticators {
-		d.Authenticators = append(d.Authenticators, broker.Authenticator{Kind: a.Kind, Key: a.Key, Sealed: a.Sealed, Added: fromNanos(a.Added)})
+		if len(a.ID) != len(broker.KeyID{}) {
+			return broker.Device{}, fmt.Errorf("%w: authenticator's id has %d bytes", ErrDamaged, len(a.ID))
+		}
+		d.Authenticators = append(d.Authenticators, broker.Authenticator{ID: broker.KeyID(a.ID), Kind: a.Kind, Key: a.Key, Sealed: a.Sealed, Added: fromNanos(a.Added)})
 	}
 	return d, nil
 }

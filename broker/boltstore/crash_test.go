@@ -3,6 +3,8 @@ package boltstore
 import (
 	"bufio"
 	"context"
+	cryptorand "crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -74,7 +76,7 @@ func childStep(ctx context.Context, s *Store, p ident.Pool, say func(string, ...
 		return err
 	}
 	d := broker.Device{ID: ident.Device{Pool: p, Name: n}, Subject: newUUID(), Status: broker.StatusActive,
-		Authenticators: []broker.Authenticator{{Kind: "key", Key: []byte(n.String())}}}
+		Authenticators: []broker.Authenticator{testKey(n.String())}}
 	l := testLogin(d)
 	l.Enrol = &broker.Enrolment{Device: d, TokenID: "many", Now: time.Now()}
 	if _, err := s.RecordLogin(ctx, by(), l); err != nil {
@@ -102,20 +104,16 @@ func childStep(ctx context.Context, s *Store, p ident.Pool, say func(string, ...
 
 // newUUID gives a random UUIDv7 of now.
 func newUUID() ident.UUID {
-	var u ident.UUID
-	ms := uint64(time.Now().UnixMilli())
-	for i := range 6 {
-		u[i] = byte(ms >> (40 - 8*i))
+	u, err := ident.NewUUID(time.Now(), cryptorand.Reader)
+	if err != nil {
+		panic(err) // the system has no randomness, or a clock before 1970
 	}
-	a, b := rand.Uint64(), rand.Uint64()
-	for i := 6; i < 8; i++ {
-		u[i] = byte(a >> (8 * i))
-	}
-	for i := range 8 {
-		u[8+i] = byte(b >> (8 * i))
-	}
-	u[6], u[8] = u[6]&0x0f|0x70, u[8]&0x3f|0x80
 	return u
+}
+
+// testKey is an authenticator whose key is text.
+func testKey(text string) broker.Authenticator {
+	return broker.Authenticator{ID: sha256.Sum256([]byte(text)), Kind: broker.KindKey, Key: []byte(text)}
 }
 
 func testLogin(d broker.Device) broker.Login {

@@ -1,52 +1,16 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 )
-
-// kindKey is the kind of the authenticators that no two devices of a pool share.
-const kindKey = "key"
-
-// keyHash identifies a public key by the COSE_Key members that make it (kty, crv,
-// x, y; RFC 9679, 4), whatever else came with it. What isn't a map of at least kty
-// and crv is taken as it is.
-func keyHash(key []byte) []byte {
-	var all, core map[int64]detcbor.RawMessage
-	if detcbor.UnmarshalExtensible(key, &all) == nil {
-		core = map[int64]detcbor.RawMessage{}
-		for _, label := range []int64{1, -1, -2, -3} {
-			if v, ok := all[label]; ok {
-				core[label] = v
-			}
-		}
-	}
-	if len(core) >= 2 {
-		if b, err := detcbor.Marshal(core); err == nil {
-			key = b
-		}
-	}
-	h := sha256.Sum256(key)
-	return h[:]
-}
-
-// keyHashes gives the identities of d's keys.
-func keyHashes(d *broker.Device) map[string]bool {
-	all := map[string]bool{}
-	for _, a := range d.Authenticators {
-		if a.Kind == kindKey {
-			all[string(keyHash(a.Key))] = true
-		}
-	}
-	return all
-}
 
 // writeDevice writes d in the place of old (nil: there was none) and keeps the
 // key index; broker.ErrKeyBound when another device has one of its keys.
@@ -57,28 +21,29 @@ func writeDevice(c *change, pool *bolt.Bucket, old, d *broker.Device) error {
 	}
 	name := []byte(d.ID.Name.String())
 	index := pool.Bucket([]byte(poolKeys))
-	now, before := keyHashes(d), map[string]bool{}
-	for h := range now {
-		if owner := index.Get([]byte(h)); owner != nil && string(owner) != string(name) {
+	var before []broker.KeyID
+	if old != nil {
+		before = old.PublicKeys()
+	}
+	now := d.PublicKeys()
+	for _, id := range now {
+		if owner := index.Get(id[:]); owner != nil && string(owner) != string(name) {
 			return fmt.Errorf("key is device %s's: %w", owner, broker.ErrKeyBound)
 		}
-	}
-	if old != nil {
-		before = keyHashes(old)
 	}
 	if err := c.put(pool.Bucket([]byte(poolDevices)), name, value); err != nil {
 		return err
 	}
-	for h := range before {
-		if !now[h] {
-			if err := c.delete(index, []byte(h)); err != nil {
+	for _, id := range before {
+		if !slices.Contains(now, id) {
+			if err := c.delete(index, id[:]); err != nil {
 				return err
 			}
 		}
 	}
-	for h := range now {
-		if !before[h] {
-			if err := c.put(index, []byte(h), name); err != nil {
+	for _, id := range now {
+		if !slices.Contains(before, id) {
+			if err := c.put(index, bytes.Clone(id[:]), name); err != nil {
 				return err
 			}
 		}
@@ -170,8 +135,8 @@ func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 		if err != nil {
 			return err
 		}
-		for h := range keyHashes(&d) {
-			if err := c.delete(pool.Bucket([]byte(poolKeys)), []byte(h)); err != nil {
+		for _, id := range d.PublicKeys() {
+			if err := c.delete(pool.Bucket([]byte(poolKeys)), id[:]); err != nil {
 				return err
 			}
 		}

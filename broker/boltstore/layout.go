@@ -27,7 +27,7 @@ const (
 // The buckets and the record inside a pool's bucket.
 const (
 	poolDevices = "devices"
-	poolKeys    = "keys" // SHA-256 of a key to the name of its device
+	poolKeys    = "keys" // a public key's id to the name of its device
 	poolClients = "clients"
 	poolFlows   = "flows"
 	poolHooks   = "hooks"

@@ -47,7 +47,7 @@ func (l *login) check() error {
 		if e.ID != x.Device {
 			return fmt.Errorf("%w: login of %s enrols %s", broker.ErrInvalid, x.Device, e.ID)
 		}
-		if len(keyHashes(e)) == 0 {
+		if len(e.PublicKeys()) == 0 {
 			return fmt.Errorf("%w: an enrolment brings a key", broker.ErrInvalid)
 		}
 		if _, err := encodeDevice(e); err != nil {
@@ -191,9 +191,8 @@ func hasKeys(old, come *broker.Device) bool {
 	if old == nil {
 		return false
 	}
-	has := keyHashes(old)
-	for h := range keyHashes(come) {
-		if !has[h] {
+	for _, id := range come.PublicKeys() {
+		if !old.Has(id) {
 			return false
 		}
 	}

@@ -30,6 +30,7 @@ type authenticatorRecord struct {
 	Key    []byte `cbor:"2,keyasint,omitempty"`
 	Sealed []byte `cbor:"3,keyasint,omitempty"`
 	Added  int64  `cbor:"4,keyasint,omitempty"`
+	ID     []byte `cbor:"5,keyasint"`
 }
 
 // A device's status and subject are in its row's header.

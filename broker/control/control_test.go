@@ -232,6 +232,41 @@ func TestSharedKey(t *testing.T) {
 	if err != nil || string(got) != psk {
 		t.Errorf("got %q, %v", got, err)
 	}
+	again, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: device(t, "demo:lamp-2"), PSK: hex.EncodeToString([]byte(psk))})
+	want(t, err, nil)
+	if a, b := d.Authenticators[0].ID, again.Authenticators[0].ID; a.IsZero() || a == b {
+		t.Errorf("two devices' ids of one shared key: %v, %v; want two, which nobody can compare", a, b)
+	}
+	want(t, w.DeleteDevice(t.Context(), by(), id), nil)
+	same, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: id, PSK: hex.EncodeToString([]byte(psk))})
+	want(t, err, nil)
+	if a, b := d.Authenticators[0].ID, same.Authenticators[0].ID; a != b {
+		t.Errorf("the same shared key has the ids %v, %v", a, b)
+	}
+}
+
+// TestKeyIsKnownInAnyForm: a key has one id, whichever way an operator writes it.
+func TestKeyIsKnownInAnyForm(t *testing.T) {
+	w := world(t)
+	pub, _, err := ed25519.GenerateKey(rand.Reader)
+	want(t, err, nil)
+	key, err := token.NewKey(pub)
+	want(t, err, nil)
+	der, err := x509.MarshalPKIXPublicKey(pub)
+	want(t, err, nil)
+	d, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: device(t, "demo:lamp-1"), Key: hex.EncodeToString(key.MarshalCOSE())})
+	want(t, err, nil)
+	if d.Authenticators[0].ID != key.Thumbprint() {
+		t.Errorf("id %v, want the key's thumbprint %x", d.Authenticators[0].ID, key.Thumbprint())
+	}
+	for i, text := range []string{
+		hex.EncodeToString(append([]byte{0xa5, 1, 1, 2, 0x41, 9, 3, 0x27, 0x20, 6, 0x21, 0x58, 32}, pub...)), // with kid and alg
+		`{"kid":"mine","kty":"OKP","crv":"Ed25519","x":"` + base64.RawURLEncoding.EncodeToString(pub) + `"}`,
+		string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})),
+	} {
+		_, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: device(t, fmt.Sprintf("demo:other-%d", i)), Key: text})
+		want(t, err, broker.ErrKeyBound)
+	}
 }
 
 func TestSessions(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
 )
 
 // Limits on what operators say about a device, chosen to keep a record small.
@@ -62,18 +63,22 @@ func (d *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticat
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, broker.Authenticator{Kind: "key", Key: key.MarshalCOSE(), Added: now})
+		out = append(out, broker.Authenticator{ID: key.Thumbprint(), Kind: broker.KindKey, Key: key.MarshalCOSE(), Added: now})
 	}
 	if n.PSK != "" {
 		psk, err := ParsePSK(n.PSK)
 		if err != nil {
 			return nil, err
 		}
+		secret, err := token.NewSecret(psk)
+		if err != nil {
+			return nil, invalid("shared key: %v", err)
+		}
 		sealed, err := d.Sealer.Seal(broker.PSKPurpose(n.ID), psk)
 		if err != nil {
 			return nil, fmt.Errorf("seal shared key of %s: %w", n.ID, err)
 		}
-		out = append(out, broker.Authenticator{Kind: "psk", Sealed: sealed, Added: now})
+		out = append(out, broker.Authenticator{ID: secret.ID(n.ID.String()), Kind: broker.KindPSK, Sealed: sealed, Added: now})
 	}
 	return out, nil
 }

@@ -32,7 +32,7 @@ func (d *Plane) CreatePool(ctx context.Context, by broker.By, name ident.Pool) (
 	key.State = broker.KeyActive
 	client := NewClient(name, broker.DefaultClient)
 	client.Created = pool.Created
-	flow := broker.Flow{Pool: name, Name: defaultFlow, Steps: []string{"key"}, Created: pool.Created}
+	flow := broker.Flow{Pool: name, Name: defaultFlow, Steps: []string{broker.KindKey}, Created: pool.Created}
 	err = d.Store.CreatePool(ctx, by, pool, []broker.SigningKey{key}, []broker.Client{client}, []broker.Flow{flow})
 	if err != nil {
 		return broker.Pool{}, about(err, "create pool %s", name)

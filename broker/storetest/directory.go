@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
@@ -171,7 +172,7 @@ func deviceTests() []test {
 			e.addPool("a")
 			want := e.device("a", "one")
 			want.SessionsAfter, want.SessionsRev = start().Add(time.Nanosecond), 3
-			want.Authenticators = append(want.Authenticators, broker.Authenticator{Kind: "psk", Sealed: []byte{4}, Added: start()})
+			want.Authenticators = append(want.Authenticators, sharedKey([]byte{4}))
 			e.ok(e.CreateDevice(e.ctx, by(), want))
 			got := e.stored(want.ID)
 			if got.Rev == 0 {
@@ -206,6 +207,12 @@ func deviceTests() []test {
 			d = e.device("a", "one")
 			d.Subject = ident.UUID{}
 			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, by(), d))
+			d = e.device("a", "one")
+			d.Authenticators[0].ID = broker.KeyID{}
+			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, by(), d))
+			d = e.device("a", "one")
+			d.Authenticators = append(d.Authenticators, d.Authenticators[0])
+			e.wants(broker.ErrInvalid, e.CreateDevice(e.ctx, by(), d))
 		}},
 		{"missing", func(e *env) {
 			e.addPool("a")
@@ -237,7 +244,7 @@ func deviceKeyTests() []test {
 			e.addPool("a")
 			e.addDevice("a", "one")
 			d := e.device("a", "one")
-			d.Authenticators[0].Key = []byte("another")
+			d.Authenticators[0] = publicKey("another", start())
 			e.wants(broker.ErrExists, e.CreateDevice(e.ctx, by(), d))
 			e.same([]byte("key of a:one"), e.stored(d.ID).Authenticators[0].Key)
 		}},
@@ -254,15 +261,16 @@ func deviceKeyTests() []test {
 			other.Authenticators = one.Authenticators
 			e.ok(e.CreateDevice(e.ctx, by(), other))
 		}},
-		{"a COSE key is the same whatever else comes with it", coseKeyBound},
+		{"a key is told by its id, whatever else is kept of it", keyBoundByID},
 		{"two devices may share a sealed psk", func(e *env) {
 			e.addPool("a")
 			for _, n := range []string{"one", "two"} {
 				d := e.device("a", n)
-				d.Authenticators = []broker.Authenticator{{Kind: "psk", Sealed: []byte("same")}}
+				d.Authenticators = []broker.Authenticator{sharedKey([]byte("same"))}
 				e.ok(e.CreateDevice(e.ctx, by(), d))
 			}
 		}},
+		{"several keys, each bound", severalKeys},
 		{"update frees and takes keys", updateKeys},
 	}
 }
@@ -328,7 +336,7 @@ func updateKeys(e *env) {
 	_, err := e.UpdateDevice(e.ctx, by(), two.ID, func(d *broker.Device) error { d.Authenticators = one.Authenticators; return nil })
 	e.wants(broker.ErrKeyBound, err)
 	_, err = e.UpdateDevice(e.ctx, by(), one.ID, func(d *broker.Device) error {
-		d.Authenticators = []broker.Authenticator{{Kind: "key", Key: []byte("new")}}
+		d.Authenticators = []broker.Authenticator{publicKey("new", start())}
 		return nil
 	})
 	e.ok(err)
@@ -336,16 +344,36 @@ func updateKeys(e *env) {
 	e.ok(err)
 }
 
-// coseKeyBound: {1: 1, -1: 6, -2: h'01'} with and without a key id (2) and algorithm (3).
-func coseKeyBound(e *env) {
+func keyBoundByID(e *env) {
 	e.addPool("a")
 	one, two := e.device("a", "one"), e.device("a", "two")
-	one.Authenticators[0].Key = []byte{0xa3, 1, 1, 0x20, 6, 0x21, 0x41, 1}
-	two.Authenticators[0].Key = []byte{0xa5, 1, 1, 2, 0x41, 9, 3, 0x27, 0x20, 6, 0x21, 0x41, 1}
+	two.Authenticators[0].ID = one.Authenticators[0].ID
 	e.ok(e.CreateDevice(e.ctx, by(), one))
 	e.wants(broker.ErrKeyBound, e.CreateDevice(e.ctx, by(), two))
-	two.Authenticators[0].Key = []byte{0xa3, 1, 1, 0x20, 6, 0x21, 0x41, 2}
+	two.Authenticators[0].ID, two.Authenticators[0].Key = broker.KeyID{9}, one.Authenticators[0].Key
 	e.ok(e.CreateDevice(e.ctx, by(), two))
+}
+
+func severalKeys(e *env) {
+	e.addPool("a")
+	one := e.device("a", "one")
+	one.Authenticators = append(one.Authenticators, publicKey("second", start()), sharedKey([]byte("third")))
+	e.ok(e.CreateDevice(e.ctx, by(), one))
+	e.same(one.Authenticators, e.stored(one.ID).Authenticators)
+	two := e.device("a", "two")
+	two.Authenticators = append(two.Authenticators, publicKey("second", start()))
+	e.wants(broker.ErrKeyBound, e.CreateDevice(e.ctx, by(), two))
+	_, err := e.UpdateDevice(e.ctx, by(), one.ID, func(d *broker.Device) error { d.Authenticators = d.Authenticators[:1]; return nil })
+	e.ok(err)
+	e.ok(e.CreateDevice(e.ctx, by(), two))
+	e.ok(e.DeleteDevice(e.ctx, by(), two.ID)) // and frees both
+	two.ID = e.id("a", "three")
+	e.ok(e.CreateDevice(e.ctx, by(), two))
+}
+
+// sharedKey is an authenticator whose sealed shared key is sealed.
+func sharedKey(sealed []byte) broker.Authenticator {
+	return broker.Authenticator{ID: sha256.Sum256(sealed), Kind: broker.KindPSK, Sealed: sealed, Added: start()}
 }
 
 func pages(e *env) {

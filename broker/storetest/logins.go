@@ -225,7 +225,7 @@ func enrolStatusTests() []test {
 
 // otherKey is d as it would enrol with another key.
 func otherKey(d broker.Device) broker.Device {
-	d.Authenticators = []broker.Authenticator{{Kind: "key", Key: []byte("another key"), Added: start()}}
+	d.Authenticators = []broker.Authenticator{publicKey("another key", start())}
 	return d
 }
 

@@ -90,13 +90,13 @@ func (m *model) name() ident.Device {
 
 // someKey gives one of four keys.
 func (m *model) someKey() []broker.Authenticator {
-	return []broker.Authenticator{{Kind: "key", Key: fmt.Appendf(nil, "key %d", m.rand.IntN(4)), Added: m.now}}
+	return []broker.Authenticator{publicKey(fmt.Sprintf("key %d", m.rand.IntN(4)), m.now)}
 }
 
 func pick[T any](r *rand.Rand, from []T) T { return from[r.IntN(len(from))] }
 
 func sameKey(a, b broker.Device) bool {
-	return len(a.Authenticators) > 0 && len(b.Authenticators) > 0 && string(a.Authenticators[0].Key) == string(b.Authenticators[0].Key)
+	return len(a.Authenticators) > 0 && len(b.Authenticators) > 0 && a.Authenticators[0].ID == b.Authenticators[0].ID
 }
 
 // keyTaken: another device of the pool has d's key.

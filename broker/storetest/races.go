@@ -67,7 +67,7 @@ func oneWinsTests() []test {
 			var devices []broker.Device
 			for i := range 50 {
 				d := e.device("a", fmt.Sprint("d", i))
-				d.Authenticators[0].Key = []byte("the one key")
+				d.Authenticators[0] = publicKey("the one key", start())
 				devices = append(devices, d)
 			}
 			e.same(1, e.tally(together(50, func(i int) error { return e.CreateDevice(e.ctx, by(), devices[i]) }), broker.ErrKeyBound))

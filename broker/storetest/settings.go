@@ -14,7 +14,7 @@ func client(e *env, pool, id string) broker.Client {
 }
 
 func flow(e *env, pool, name string) broker.Flow {
-	return broker.Flow{Pool: e.pool(pool), Name: name, Steps: []string{"key", "hook:check"}, Created: start()}
+	return broker.Flow{Pool: e.pool(pool), Name: name, Steps: []string{broker.KindKey, "hook:check"}, Created: start()}
 }
 
 func hook(e *env, pool, name string) broker.Hook {

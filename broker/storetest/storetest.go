@@ -8,6 +8,7 @@ package storetest
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -135,10 +136,15 @@ func (e *env) device(pool, name string) broker.Device {
 	e.Helper()
 	return broker.Device{
 		ID: e.id(pool, name), Subject: e.uuid(), Status: broker.StatusActive,
-		Authenticators: []broker.Authenticator{{Kind: "key", Key: []byte("key of " + pool + ":" + name), Added: start()}},
+		Authenticators: []broker.Authenticator{publicKey("key of "+pool+":"+name, start())},
 		Attributes:     map[string]string{"site": "north"}, Groups: []string{"pumps", "valves"},
 		Created: start(), Updated: start(),
 	}
+}
+
+// publicKey is an authenticator whose key is text: to a store, one is as good as another.
+func publicKey(text string, added time.Time) broker.Authenticator {
+	return broker.Authenticator{ID: sha256.Sum256([]byte(text)), Kind: broker.KindKey, Key: []byte(text), Added: added}
 }
 
 // addDevice stores one.

@@ -41,6 +41,14 @@ func (s Secret) Sum(msg []byte) []byte {
 	return h.Sum(nil)
 }
 
+// ID gives the id of a key that owner ("{pool}:{name}" of a device) shares: the
+// 32-byte tag of "signet key id v1", a NUL and owner, which no proof's input
+// equals. It stays the same as long as both do; nothing of the key can be learnt
+// from it, not even that another has the same.
+func (s Secret) ID(owner string) [32]byte {
+	return [32]byte(s.Sum([]byte("signet key id v1\x00" + owner)))
+}
+
 // Verify checks a tag in constant time. Errors wrap ErrSignature, or ErrKey for a
 // secret that NewSecret did not make.
 func (s Secret) Verify(msg, tag []byte) error {

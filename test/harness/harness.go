@@ -222,6 +222,16 @@ func NewEd25519(t testing.TB) Key {
 	return Key{s}
 }
 
+// Registered is the authenticator of a device with that COSE_Key.
+func Registered(t testing.TB, cose []byte) broker.Authenticator {
+	t.Helper()
+	k, err := token.ParseCOSEKey(cose)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return broker.Authenticator{ID: k.Thumbprint(), Kind: broker.KindKey, Key: k.MarshalCOSE(), Added: time.Now()}
+}
+
 // Kind is "key".
 func (k Key) Kind() string { return protocol.KindKey }
 

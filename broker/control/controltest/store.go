@@ -4,7 +4,6 @@
 package controltest
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"maps"
@@ -191,7 +190,7 @@ func (s *Store) CreateDevice(_ context.Context, _ broker.By, d broker.Device) er
 func sharesKey(a, b broker.Device) bool {
 	for _, x := range a.Authenticators {
 		for _, y := range b.Authenticators {
-			if x.Key != nil && bytes.Equal(x.Key, y.Key) {
+			if x.Kind == broker.KindKey && x.ID == y.ID {
 				return true
 			}
 		}

@@ -1,0 +1,46 @@
+package broker
+
+import (
+	"encoding/base64"
+	"fmt"
+	"time"
+)
+
+// The kinds of authenticators. A challenge that one answers has the same name.
+const (
+	KindKey = "key" // a key pair: the device signs
+	KindPSK = "psk" // a shared key: the device MACs
+)
+
+// An Authenticator is what a device proves itself with. A device may have several,
+// each with an ID of its own.
+type Authenticator struct {
+	ID     KeyID
+	Kind   string // KindKey or KindPSK
+	Key    []byte // KindKey: COSE_Key of the public key
+	Sealed []byte // KindPSK: the shared key, sealed
+	Added  time.Time
+}
+
+// A KeyID is the one id of a key, made where the key is parsed: of a public key
+// its COSE key thumbprint (RFC 9679, SHA-256: token.Key.Thumbprint), so that it
+// does not depend on what else a COSE_Key says; of a device's shared key
+// token.Secret.ID. No two keys share one, and none tells anything of a secret.
+type KeyID [32]byte
+
+// IsZero reports whether id names no key.
+func (id KeyID) IsZero() bool { return id == KeyID{} }
+
+// String gives id in base64url.
+func (id KeyID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// check finds what is missing in a.
+func (a *Authenticator) check() error {
+	switch {
+	case a.ID.IsZero():
+		return fmt.Errorf("%w: an authenticator has an id", ErrInvalid)
+	case a.Kind == KindKey && len(a.Key) > 0 && a.Sealed == nil, a.Kind == KindPSK && len(a.Sealed) > 0 && a.Key == nil:
+		return nil
+	}
+	return fmt.Errorf("%w: authenticator %s is neither a key nor a sealed shared key", ErrInvalid, a.ID)
+}

@@ -1,0 +1,77 @@
+package broker_test
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// sound gives a device that is as it should be, with a key and a shared key.
+func sound(t *testing.T) broker.Device {
+	t.Helper()
+	id, err := ident.ParseDevice("demo:lamp-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return broker.Device{ID: id, Subject: ident.UUID{1}, Status: broker.StatusActive, Authenticators: []broker.Authenticator{key(1), shared(2)}}
+}
+
+func key(n byte) broker.Authenticator {
+	return broker.Authenticator{ID: broker.KeyID{n}, Kind: broker.KindKey, Key: []byte{n}}
+}
+
+func shared(n byte) broker.Authenticator {
+	return broker.Authenticator{ID: broker.KeyID{n}, Kind: broker.KindPSK, Sealed: []byte{n}}
+}
+
+// TestKinds: an authenticator's kind is the name of the challenge that it answers.
+func TestKinds(t *testing.T) {
+	if broker.KindKey != protocol.KindKey || broker.KindPSK != protocol.KindPSK {
+		t.Errorf("%q and %q, want %q and %q", broker.KindKey, broker.KindPSK, protocol.KindKey, protocol.KindPSK)
+	}
+}
+
+func TestDeviceValidate(t *testing.T) {
+	for what, c := range map[string]struct {
+		spoil func(*broker.Device)
+		ok    bool
+	}{
+		"as it should be":        {func(*broker.Device) {}, true},
+		"no authenticator":       {func(d *broker.Device) { d.Authenticators = nil }, true},
+		"several of a kind":      {func(d *broker.Device) { d.Authenticators = append(d.Authenticators, key(3), shared(4)) }, true},
+		"no name":                {func(d *broker.Device) { d.ID = ident.Device{} }, false},
+		"no subject":             {func(d *broker.Device) { d.Subject = ident.UUID{} }, false},
+		"no status":              {func(d *broker.Device) { d.Status = "" }, false},
+		"unknown status":         {func(d *broker.Device) { d.Status = "Active" }, false},
+		"authenticator sans id":  {func(d *broker.Device) { d.Authenticators[1].ID = broker.KeyID{} }, false},
+		"two of one id":          {func(d *broker.Device) { d.Authenticators[1].ID = broker.KeyID{1} }, false},
+		"unknown kind":           {func(d *broker.Device) { d.Authenticators[0].Kind = "KEY" }, false},
+		"key without key":        {func(d *broker.Device) { d.Authenticators[0].Key = nil }, false},
+		"key with a secret":      {func(d *broker.Device) { d.Authenticators[0].Sealed = []byte{1} }, false},
+		"psk without secret":     {func(d *broker.Device) { d.Authenticators[1].Sealed = nil }, false},
+		"psk with a public half": {func(d *broker.Device) { d.Authenticators[1].Key = []byte{1} }, false},
+	} {
+		d := sound(t)
+		c.spoil(&d)
+		if err := d.Validate(); (err == nil) != c.ok || err != nil && !errors.Is(err, broker.ErrInvalid) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestDeviceKeys(t *testing.T) {
+	d := sound(t)
+	d.Authenticators = append(d.Authenticators, key(3))
+	if got, want := d.PublicKeys(), []broker.KeyID{{1}, {3}}; !slices.Equal(got, want) {
+		t.Errorf("public keys %v, want %v", got, want)
+	}
+	for n := range byte(5) {
+		if got, want := d.Has(broker.KeyID{n}), n >= 1 && n <= 3; got != want {
+			t.Errorf("has %d: %v", n, got)
+		}
+	}
+}
