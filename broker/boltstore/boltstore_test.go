@@ -11,8 +11,13 @@ import (
 )
 
 func TestStore(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) broker.Store { return openStore(t, filepath.Join(t.TempDir(), "store"), Options{}) })
+	storetest.Run(t, func(t *testing.T) func() broker.Store {
+		return handles(openStore(t, filepath.Join(t.TempDir(), "store"), Options{}))
+	})
 }
+
+// handles gives handles on s, the first of which is s itself.
+func handles(s *Store) func() broker.Store { return func() broker.Store { return s } }
 
 // openStore opens a store for the test, and closes it at its end.
 func openStore(t testing.TB, path string, opts Options) *Store {
@@ -43,8 +48,8 @@ func TestModel(t *testing.T) {
 	for _, seed := range seeds {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "store")
-			storetest.Model(t, seed, 500, func(t *testing.T) broker.Store {
-				return openStore(t, path, Options{SweepEvery: -1, UnsafeNoSync: true})
+			storetest.Model(t, seed, 500, func(t *testing.T) func() broker.Store {
+				return handles(openStore(t, path, Options{SweepEvery: -1, UnsafeNoSync: true}))
 			})
 		})
 	}

@@ -14,14 +14,15 @@ import (
 // Model does random things with a store and with a model of it made of maps, and
 // wants both to say the same of each, also after the store was opened again. open
 // opens the same store each time, empty the first time; the seed repeats a run.
-func Model(t *testing.T, seed uint64, steps int, open func(t *testing.T) broker.Store) {
+func Model(t *testing.T, seed uint64, steps int, open Open[broker.Store]) {
 	m := &model{
-		env: &env{T: t, Store: open(t), ctx: t.Context()}, rand: rand.New(rand.NewPCG(seed, 0)), now: start(),
+		e: newEnv(t, handle{}, handle{}), rand: rand.New(rand.NewPCG(seed, 0)), now: start(),
 		devices: map[ident.Device]broker.Device{}, tokens: map[string]broker.EnrolToken{},
 		sessions: map[ident.UUID]broker.Session{}, spent: map[ident.UUID]bool{}, tries: map[ident.UUID]int{},
 	}
+	m.open(open)
 	for _, pool := range modelPools() {
-		m.addPool(pool)
+		m.e.addPool(pool)
 	}
 	for step := range steps {
 		m.now = m.now.Add(time.Second)
@@ -33,10 +34,17 @@ func Model(t *testing.T, seed uint64, steps int, open func(t *testing.T) broker.
 			m.compare(fmt.Sprintf("seed %d, step %d", seed, step))
 		}
 		if m.rand.IntN(60) == 0 {
-			m.ok(m.Close())
-			m.Store = open(t)
+			m.e.ok(m.store.Close())
+			m.open(open)
 		}
 	}
+}
+
+// open takes new handles on the store; what is done to one is looked at through the other.
+func (m *model) open(open Open[broker.Store]) {
+	next := open(m.e.t)
+	m.store = next()
+	m.e.handle, m.e.other = whole(m.store), whole(next())
 }
 
 // sameError: both fine, or the store's error is the model's.
@@ -51,7 +59,8 @@ func modelPools() []string { return []string{"a", "b"} }
 
 // A model is what a store should hold. Few names and keys make for many collisions.
 type model struct {
-	*env
+	e        *env
+	store    broker.Store
 	rand     *rand.Rand
 	now      time.Time
 	devices  map[ident.Device]broker.Device
@@ -85,7 +94,7 @@ func (m *model) step() (what string, want, got error) {
 func (m *model) poolName() string { return pick(m.rand, modelPools()) }
 
 func (m *model) name() ident.Device {
-	return m.id(m.poolName(), fmt.Sprintf("d%d", m.rand.IntN(5)))
+	return m.e.id(m.poolName(), fmt.Sprintf("d%d", m.rand.IntN(5)))
 }
 
 // someKey gives one of four keys.
@@ -110,7 +119,7 @@ func (m *model) keyTaken(d broker.Device) bool {
 }
 
 func (m *model) newDevice() broker.Device {
-	d := broker.Device{ID: m.name(), Subject: m.uuid(), Status: broker.StatusActive, Created: m.now, Updated: m.now}
+	d := broker.Device{ID: m.name(), Subject: m.e.uuid(), Status: broker.StatusActive, Created: m.now, Updated: m.now}
 	if m.rand.IntN(4) > 0 {
 		d.Authenticators = m.someKey()
 	}
@@ -126,7 +135,7 @@ func (m *model) createDevice() (want, got error) {
 	case m.keyTaken(d):
 		want = broker.ErrKeyBound
 	}
-	got = m.CreateDevice(m.ctx, by(), d)
+	got = m.e.devices.CreateDevice(m.e.ctx, by(), d)
 	if want == nil {
 		d.Rev = 1
 		m.devices[d.ID] = d
@@ -155,7 +164,7 @@ func (m *model) updateDevice() (want, got error) {
 	case m.keyTaken(d):
 		want = broker.ErrKeyBound
 	}
-	_, got = m.UpdateDevice(m.ctx, by(), id, func(d *broker.Device) error {
+	_, got = m.e.devices.UpdateDevice(m.e.ctx, by(), id, func(d *broker.Device) error {
 		edit(d)
 		if stop {
 			return errStop
@@ -175,12 +184,12 @@ func (m *model) deleteDevice() (want, got error) {
 		want = broker.ErrNotFound
 	}
 	delete(m.devices, id)
-	return want, m.DeleteDevice(m.ctx, by(), id)
+	return want, m.e.devices.DeleteDevice(m.e.ctx, by(), id)
 }
 
 func (m *model) createToken() (want, got error) {
 	t := broker.EnrolToken{
-		Pool: m.pool(m.poolName()), ID: fmt.Sprintf("t%d", m.rand.IntN(6)), Key: []byte("token key"), Uses: 1 + m.rand.IntN(3),
+		Pool: m.e.pool(m.poolName()), ID: fmt.Sprintf("t%d", m.rand.IntN(6)), Key: []byte("token key"), Uses: 1 + m.rand.IntN(3),
 		Expires: m.now.Add(time.Duration(m.rand.IntN(200)) * time.Second), Replace: m.rand.IntN(2) == 0, Approve: m.rand.IntN(4) == 0, Created: m.now,
 	}
 	if _, exists := m.tokens[t.Pool.String()+t.ID]; exists {
@@ -188,25 +197,25 @@ func (m *model) createToken() (want, got error) {
 	} else {
 		m.tokens[t.Pool.String()+t.ID] = t
 	}
-	return want, m.CreateEnrolToken(m.ctx, by(), t)
+	return want, m.e.tokens.CreateEnrolToken(m.e.ctx, by(), t)
 }
 
 func (m *model) deleteToken() (want, got error) {
-	pool, id := m.pool(m.poolName()), fmt.Sprintf("t%d", m.rand.IntN(6))
+	pool, id := m.e.pool(m.poolName()), fmt.Sprintf("t%d", m.rand.IntN(6))
 	if _, exists := m.tokens[pool.String()+id]; !exists {
 		want = broker.ErrNotFound
 	}
 	delete(m.tokens, pool.String()+id)
-	return want, m.DeleteEnrolToken(m.ctx, by(), pool, id)
+	return want, m.e.tokens.DeleteEnrolToken(m.e.ctx, by(), pool, id)
 }
 
 func (m *model) countTry() (want, got error) {
-	id := m.uuid()
+	id := m.e.uuid()
 	if len(m.recorded) > 0 {
 		id = pick(m.rand, m.recorded)
 	}
 	m.tries[id]++
-	n, got := m.CountTry(m.ctx, by(), id, m.now.Add(time.Hour))
-	m.same(m.tries[id], n)
+	n, got := m.e.tries.CountTry(m.e.ctx, by(), id, m.now.Add(time.Hour))
+	m.e.same(m.tries[id], n)
 	return nil, got
 }

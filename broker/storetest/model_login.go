@@ -14,7 +14,7 @@ func (m *model) exchange() ident.UUID {
 	if len(m.recorded) > 0 && m.rand.IntN(8) == 0 {
 		return pick(m.rand, m.recorded)
 	}
-	return m.uuid()
+	return m.e.uuid()
 }
 
 func (m *model) used(id ident.UUID) bool {
@@ -39,7 +39,7 @@ func (m *model) loginOnce() (want, got error) {
 	if m.rand.IntN(2) == 0 {
 		x.Subject, x.DeviceRev = d.Subject, d.Rev
 		if m.rand.IntN(6) == 0 {
-			x.Subject = m.uuid() // of a device that was there before
+			x.Subject = m.e.uuid() // of a device that was there before
 		}
 	}
 	switch {
@@ -52,7 +52,7 @@ func (m *model) loginOnce() (want, got error) {
 	case !x.Subject.IsZero() && x.Subject != d.Subject:
 		want = broker.ErrNotFound
 	}
-	_, got = m.RecordLogin(m.ctx, by(), broker.Login{Session: x})
+	_, got = m.e.sessions.RecordLogin(m.e.ctx, by(), broker.Login{Session: x})
 	if want == nil {
 		x.Subject = d.Subject
 		m.keep(x)
@@ -74,11 +74,11 @@ func (m *model) enrolOnce() (want, got error) {
 	old := m.devices[come.ID]
 	replaces := len(old.Authenticators) > 0 && !sameKey(old, come)
 	d, want := m.admit(x, e)
-	returned, got := m.RecordLogin(m.ctx, by(), broker.Login{Session: x, Enrol: e})
+	returned, got := m.e.sessions.RecordLogin(m.e.ctx, by(), broker.Login{Session: x, Enrol: e})
 	if want == nil {
 		x.Subject, x.DeviceRev = d.Subject, d.Rev
 		m.keep(x)
-		m.same(broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: replaces}, returned)
+		m.e.same(broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: replaces}, returned)
 	}
 	return want, got
 }
@@ -150,7 +150,7 @@ func (m *model) alive(x broker.Session) bool {
 }
 
 func (m *model) updateSession() (want, got error) {
-	id := m.uuid()
+	id := m.e.uuid()
 	if len(m.recorded) > 0 {
 		id = pick(m.rand, m.recorded)
 	}
@@ -167,8 +167,8 @@ func (m *model) updateSession() (want, got error) {
 		want = errStop
 	}
 	seen := m.devices[x.Device]
-	_, got = m.UpdateSession(m.ctx, by(), id, func(x *broker.Session, d *broker.Device) error {
-		m.sees(seen, *d)
+	_, got = m.e.sessions.UpdateSession(m.e.ctx, by(), id, func(x *broker.Session, d *broker.Device) error {
+		m.e.sees(seen, *d)
 		rotate(x)
 		if stop {
 			return errStop
@@ -184,40 +184,40 @@ func (m *model) updateSession() (want, got error) {
 
 // compare reads all that the store has and wants the model's.
 func (m *model) compare(when string) {
-	m.Helper()
-	if m.Failed() {
-		m.Fatal(when)
+	m.e.t.Helper()
+	if m.e.t.Failed() {
+		m.e.t.Fatal(when)
 	}
 	for _, pool := range modelPools() {
-		p := m.pool(pool)
-		devices, err := m.ListDevices(m.ctx, p, "", 1000)
-		m.ok(err)
-		m.same(sorted(m.devices, func(d broker.Device) bool { return d.ID.Pool == p }, func(a, b broker.Device) int {
+		p := m.e.pool(pool)
+		devices, err := m.e.devices.ListDevices(m.e.ctx, p, "", 1000)
+		m.e.ok(err)
+		m.e.same(sorted(m.devices, func(d broker.Device) bool { return d.ID.Pool == p }, func(a, b broker.Device) int {
 			return bytes.Compare([]byte(a.ID.Name.String()), []byte(b.ID.Name.String()))
 		}), devices)
-		tokens, err := m.ListEnrolTokens(m.ctx, p)
-		m.ok(err)
-		m.same(sorted(m.tokens, func(t broker.EnrolToken) bool { return t.Pool == p }, func(a, b broker.EnrolToken) int {
+		tokens, err := m.e.tokens.ListEnrolTokens(m.e.ctx, p)
+		m.e.ok(err)
+		m.e.same(sorted(m.tokens, func(t broker.EnrolToken) bool { return t.Pool == p }, func(a, b broker.EnrolToken) int {
 			return bytes.Compare([]byte(a.ID), []byte(b.ID))
 		}), tokens)
 	}
 	for id, d := range m.devices {
-		m.same(d, m.stored(id))
-		got, err := m.ListSessions(m.ctx, id)
-		m.ok(err)
+		m.e.same(d, m.e.stored(id))
+		got, err := m.e.sessions.ListSessions(m.e.ctx, id)
+		m.e.ok(err)
 		all := sorted(m.sessions, func(x broker.Session) bool { return x.Subject == d.Subject }, func(a, b broker.Session) int {
 			return bytes.Compare(b.ID[:], a.ID[:])
 		})
-		m.same(all[:min(len(all), 100)], got)
+		m.e.same(all[:min(len(all), 100)], got)
 	}
 	for id, x := range m.sessions {
-		got, err := m.Session(m.ctx, id)
+		got, err := m.e.sessions.Session(m.e.ctx, id)
 		if !m.alive(x) {
-			m.wants(broker.ErrNotFound, err)
+			m.e.wants(broker.ErrNotFound, err)
 			continue
 		}
-		m.ok(err)
-		m.same(x, got)
+		m.e.ok(err)
+		m.e.same(x, got)
 	}
 }
 

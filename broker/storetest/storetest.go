@@ -1,6 +1,7 @@
 // Package storetest is what every broker.Store must do: each sentence of the
-// interfaces' comments as a named subtest, and a model to compare a store with. A
-// store's own tests call Run and Model.
+// interfaces' comments as a named subtest, by concept, so that a store of a part can
+// be held to its part; and a model to compare a whole store with. A store's own
+// tests call Run and Model.
 //
 // It imports broker, protocol's names, testing and go-cmp only, and never looks
 // inside a store.
@@ -13,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,61 +25,215 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Run holds the stores that open makes against the contract. open gives a new
-// empty store, closed by its own Cleanup.
-func Run(t *testing.T, open func(t *testing.T) broker.Store) {
+// Open makes a new empty store, closed by the test's Cleanup, and gives a function
+// that gives handles on it: each is what one of several brokers has of the store
+// that they share. Races run across two, and what one has written the other reads.
+type Open[S any] func(t *testing.T) (handle func() S)
+
+// Run holds the stores that open makes against the whole contract: each concept's,
+// and what reaches across them.
+func Run(t *testing.T, open Open[broker.Store]) {
 	for _, group := range []struct {
-		name  string
-		tests []test
+		name string
+		run  func(*testing.T, Open[broker.Store])
 	}{
-		{"pools", poolTests()},
-		{"devices", slices.Concat(deviceTests(), deviceKeyTests(), deviceChangeTests())},
-		{"settings", settingTests()}, {"signing keys", keyTests()},
-		{"logins", loginTests()},
-		{"enrolments", slices.Concat(enrolTests(), enrolKeyTests(), enrolStatusTests())},
-		{"sessions", sessionTests()},
-		{"tries", tryTests()}, {"operators", operatorTests()}, {"secrets", secretTests()},
-		{"races", slices.Concat(oneWinsTests(), nothingLostTests())}, {"contexts", contextTests()},
+		{"pools", Pools[broker.Store]}, {"devices", Devices[broker.Store]}, {"settings", Settings[broker.Store]},
+		{"signing keys", SigningKeys[broker.Store]}, {"logins", Logins[broker.Store]}, {"enrolments", Enrolments[broker.Store]},
+		{"sessions", Sessions[broker.Store]}, {"tries", Tries[broker.Store]}, {"operators", Operators[broker.Store]},
+		{"secrets", Secrets[broker.Store]}, {"across", across},
 	} {
-		t.Run(group.name, func(t *testing.T) {
-			for _, tt := range group.tests {
-				t.Run(tt.name, func(t *testing.T) {
-					t.Parallel()
-					tt.run(&env{T: t, Store: open(t), ctx: t.Context()})
-				})
-			}
-		})
+		t.Run(group.name, func(t *testing.T) { group.run(t, open) })
 	}
 }
 
-// by is who writes where it does not matter who.
-func by() broker.By { return broker.By{Actor: "operator:storetest", Request: "1", Reason: "a test"} }
+// Pools holds a store to what broker.Pools says. The keys and settings that a pool
+// begins with are read, so the store has those too.
+func Pools[S interface {
+	broker.Pools
+	broker.SigningKeys
+	broker.Clients
+	broker.Flows
+}](t *testing.T, open Open[S]) {
+	run(t, open, poolTests(), func(s S) handle { return handle{pools: s, keys: s, clients: s, flows: s} })
+}
+
+// Devices holds a store to what broker.Devices says.
+func Devices[S interface {
+	broker.Pools
+	broker.Devices
+}](t *testing.T, open Open[S]) {
+	run(t, open, slices.Concat(deviceTests(), deviceKeyTests(), deviceChangeTests(), deviceRaceTests()),
+		func(s S) handle { return handle{pools: s, devices: s} })
+}
+
+// Settings holds a store to what is said of what operators set.
+func Settings[S interface {
+	broker.Pools
+	broker.Clients
+	broker.Flows
+	broker.Hooks
+	broker.EnrolTokens
+}](t *testing.T, open Open[S]) {
+	run(t, open, settingTests(), func(s S) handle {
+		return handle{pools: s, clients: s, flows: s, hooks: s, tokens: s}
+	})
+}
+
+// SigningKeys holds a store to what broker.SigningKeys says.
+func SigningKeys[S interface {
+	broker.Pools
+	broker.SigningKeys
+}](t *testing.T, open Open[S]) {
+	run(t, open, keyTests(), func(s S) handle { return handle{pools: s, keys: s} })
+}
+
+// Logins holds a store to what RecordLogin says of devices that are known.
+func Logins[S interface {
+	broker.Pools
+	broker.Devices
+	broker.Sessions
+}](t *testing.T, open Open[S]) {
+	run(t, open, slices.Concat(loginTests(), loginRaceTests()), func(s S) handle {
+		return handle{pools: s, devices: s, sessions: s}
+	})
+}
+
+// Enrolments holds a store to what RecordLogin says of devices that come in.
+func Enrolments[S interface {
+	broker.Pools
+	broker.Devices
+	broker.EnrolTokens
+	broker.Sessions
+}](t *testing.T, open Open[S]) {
+	run(t, open, slices.Concat(enrolTests(), enrolKeyTests(), enrolStatusTests(), enrolRaceTests()), func(s S) handle {
+		return handle{pools: s, devices: s, tokens: s, sessions: s}
+	})
+}
+
+// Sessions holds a store to what broker.Sessions says of sessions that are there.
+func Sessions[S interface {
+	broker.Pools
+	broker.Devices
+	broker.Sessions
+}](t *testing.T, open Open[S]) {
+	run(t, open, slices.Concat(sessionTests(), sessionRaceTests()), func(s S) handle {
+		return handle{pools: s, devices: s, sessions: s}
+	})
+}
+
+// Tries holds a store to what broker.Tries says.
+func Tries[S broker.Tries](t *testing.T, open Open[S]) {
+	run(t, open, tryTests(), func(s S) handle { return handle{tries: s} })
+}
+
+// Operators holds a store to what broker.Operators says.
+func Operators[S broker.Operators](t *testing.T, open Open[S]) {
+	run(t, open, operatorTests(), func(s S) handle { return handle{operators: s} })
+}
+
+// Secrets holds a store to what broker.Secrets says.
+func Secrets[S broker.Secrets](t *testing.T, open Open[S]) {
+	run(t, open, secretTests(), func(s S) handle { return handle{secrets: s} })
+}
+
+// across is what several concepts together say.
+func across(t *testing.T, open Open[broker.Store]) { run(t, open, acrossTests(), whole) }
+
+func run[S any](t *testing.T, open Open[S], tests []test, part func(S) handle) {
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			next := open(t)
+			tt.run(newEnv(t, part(next()), part(next())))
+		})
+	}
+}
 
 type test struct {
 	name string
 	run  func(*env)
 }
 
+// A handle is one broker's hold on a store: the parts that a group of tests is
+// about. The others are nil.
+type handle struct {
+	pools     broker.Pools
+	devices   broker.Devices
+	clients   broker.Clients
+	flows     broker.Flows
+	hooks     broker.Hooks
+	tokens    broker.EnrolTokens
+	keys      broker.SigningKeys
+	sessions  broker.Sessions
+	tries     broker.Tries
+	operators broker.Operators
+	secrets   broker.Secrets
+}
+
+func whole(s broker.Store) handle { return handle{s, s, s, s, s, s, s, s, s, s, s} }
+
 // env is one subtest's store, and words to speak about it.
 type env struct {
-	*testing.T
-	broker.Store
-	ctx context.Context
-	ids atomic.Uint64
+	t      *testing.T
+	handle        // of the broker that the test is about
+	other  handle // another's, on the same store
+	ctx    context.Context
+	ids    atomic.Uint64
 }
+
+func newEnv(t *testing.T, one, other handle) *env {
+	return &env{t: t, handle: one, other: other, ctx: t.Context()}
+}
+
+// together calls f n times at once, in turns with either handle, and gives the errors.
+func (e *env) together(n int, f func(i int, h *handle) error) []error {
+	errs := make([]error, n)
+	gate := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range n {
+		h := &e.handle
+		if i%2 == 1 {
+			h = &e.other
+		}
+		wg.Go(func() {
+			<-gate
+			errs[i] = f(i, h)
+		})
+	}
+	close(gate)
+	wg.Wait()
+	return errs
+}
+
+// tally counts how many went well; every other error must be want.
+func (e *env) tally(errs []error, want error) int {
+	e.t.Helper()
+	good := 0
+	for _, err := range errs {
+		if err == nil {
+			good++
+		} else if !errors.Is(err, want) {
+			e.t.Fatalf("error %v, want none or %v", err, want)
+		}
+	}
+	return good
+}
+
+// by is who writes where it does not matter who.
+func by() broker.By { return broker.By{Actor: "operator:storetest", Request: "1", Reason: "a test"} }
 
 // start is the tests' time: whole nanoseconds, UTC.
 func start() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 89, time.UTC) }
 
 func (e *env) pool(name string) ident.Pool {
-	e.Helper()
+	e.t.Helper()
 	p, err := ident.ParsePool(name)
 	e.ok(err)
 	return p
 }
 
 func (e *env) id(pool, name string) ident.Device {
-	e.Helper()
+	e.t.Helper()
 	d, err := ident.ParseDevice(pool + ":" + name)
 	e.ok(err)
 	return d
@@ -94,46 +250,46 @@ func (e *env) uuid() ident.UUID {
 }
 
 func (e *env) ok(err error) {
-	e.Helper()
+	e.t.Helper()
 	if err != nil {
-		e.Fatal(err)
+		e.t.Fatal(err)
 	}
 }
 
 func (e *env) wants(want, err error) {
-	e.Helper()
+	e.t.Helper()
 	if !errors.Is(err, want) {
-		e.Fatalf("error %v, want %v", err, want)
+		e.t.Fatalf("error %v, want %v", err, want)
 	}
 }
 
 func (e *env) same(want, got any) {
-	e.Helper()
+	e.t.Helper()
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(ident.Pool{}, ident.Name{})); d != "" {
-		e.Fatalf("-want +got:\n%s", d)
+		e.t.Fatalf("-want +got:\n%s", d)
 	}
 }
 
 // sees is same for use inside a function handed to the store, which may run on a
 // goroutine that a failing test must not end.
 func (e *env) sees(want, got any) {
-	e.Helper()
+	e.t.Helper()
 	if d := cmp.Diff(want, got, cmp.AllowUnexported(ident.Pool{}, ident.Name{})); d != "" {
-		e.Errorf("-want +got:\n%s", d)
+		e.t.Errorf("-want +got:\n%s", d)
 	}
 }
 
 // addPool makes an empty pool.
 func (e *env) addPool(name string) ident.Pool {
-	e.Helper()
+	e.t.Helper()
 	p := e.pool(name)
-	e.ok(e.CreatePool(e.ctx, by(), broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + name, Created: start()}, nil, nil, nil))
+	e.ok(e.pools.CreatePool(e.ctx, by(), broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + name, Created: start()}, nil, nil, nil))
 	return p
 }
 
 // device gives an active device, not stored, with a key of its own.
 func (e *env) device(pool, name string) broker.Device {
-	e.Helper()
+	e.t.Helper()
 	return broker.Device{
 		ID: e.id(pool, name), Subject: e.uuid(), Status: broker.StatusActive,
 		Authenticators: []broker.Authenticator{publicKey("key of "+pool+":"+name, start())},
@@ -149,22 +305,23 @@ func publicKey(text string, added time.Time) broker.Authenticator {
 
 // addDevice stores one.
 func (e *env) addDevice(pool, name string) broker.Device {
-	e.Helper()
+	e.t.Helper()
 	d := e.device(pool, name)
-	e.ok(e.CreateDevice(e.ctx, by(), d))
+	e.ok(e.devices.CreateDevice(e.ctx, by(), d))
 	return e.stored(d.ID)
 }
 
+// stored is the device as every broker reads it.
 func (e *env) stored(id ident.Device) broker.Device {
-	e.Helper()
-	d, err := e.Device(e.ctx, id)
+	e.t.Helper()
+	d, err := e.other.devices.Device(e.ctx, id)
 	e.ok(err)
 	return d
 }
 
 func (e *env) setStatus(id ident.Device, s broker.Status) {
-	e.Helper()
-	_, err := e.UpdateDevice(e.ctx, by(), id, func(d *broker.Device) error { d.Status = s; return nil })
+	e.t.Helper()
+	_, err := e.devices.UpdateDevice(e.ctx, by(), id, func(d *broker.Device) error { d.Status = s; return nil })
 	e.ok(err)
 }
 
@@ -178,8 +335,8 @@ func (e *env) login(d broker.Device) broker.Login {
 
 // record records l and gives the device, which it must have told rightly.
 func (e *env) record(l broker.Login) broker.Device {
-	e.Helper()
-	found, err := e.RecordLogin(e.ctx, by(), l)
+	e.t.Helper()
+	found, err := e.sessions.RecordLogin(e.ctx, by(), l)
 	e.ok(err)
 	d := e.stored(l.Session.Device)
 	e.same(broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: found.KeyReplaced}, found)
@@ -187,13 +344,13 @@ func (e *env) record(l broker.Login) broker.Device {
 }
 
 func (e *env) addToken(pool string, uses int, change func(*broker.EnrolToken)) broker.EnrolToken {
-	e.Helper()
+	e.t.Helper()
 	t := broker.EnrolToken{Pool: e.pool(pool), ID: fmt.Sprintf("%032x", e.ids.Add(1)), Key: []byte("token key"), Uses: uses,
 		Expires: start().Add(time.Hour), Groups: []string{"pumps"}, Attributes: map[string]string{"a": "b"}, Created: start()}
 	if change != nil {
 		change(&t)
 	}
-	e.ok(e.CreateEnrolToken(e.ctx, by(), t))
+	e.ok(e.tokens.CreateEnrolToken(e.ctx, by(), t))
 	return t
 }
 
@@ -205,8 +362,8 @@ func (e *env) enrolment(d broker.Device, tokenID string) broker.Login {
 }
 
 func (e *env) used(t broker.EnrolToken) int {
-	e.Helper()
-	got, err := e.EnrolToken(e.ctx, t.Pool, t.ID)
+	e.t.Helper()
+	got, err := e.other.tokens.EnrolToken(e.ctx, t.Pool, t.ID)
 	e.ok(err)
 	return got.Used
 }

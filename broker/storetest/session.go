@@ -1,0 +1,156 @@
+package storetest
+
+import (
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/signetd/signet/broker"
+)
+
+func sessionTests() []test {
+	return []test{
+		{"missing", func(e *env) {
+			_, err := e.sessions.Session(e.ctx, e.uuid())
+			e.wants(broker.ErrNotFound, err)
+			_, err = e.sessions.UpdateSession(e.ctx, by(), e.uuid(), func(*broker.Session, *broker.Device) error { return nil })
+			e.wants(broker.ErrNotFound, err)
+			e.addPool("a")
+			_, err = e.sessions.ListSessions(e.ctx, e.id("a", "one"))
+			e.wants(broker.ErrNotFound, err)
+		}},
+		{"update sees the device and writes the session only", func(e *env) {
+			e.addPool("a")
+			d := e.addDevice("a", "one")
+			l := e.login(d)
+			e.record(l)
+			want := l.Session
+			want.Generation, want.Handle, want.Previous, want.Rotated, want.Revoked, want.DeviceRev = 2, []byte("h2"), l.Session.Handle, start().Add(time.Second), true, 7
+			got, err := e.sessions.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, seen *broker.Device) error {
+				e.sees(l.Session, *s)
+				e.sees(d, *seen)
+				*s = want
+				seen.Groups = nil
+				return nil
+			})
+			e.ok(err)
+			e.same(want, got)
+			got, err = e.sessions.Session(e.ctx, l.Session.ID)
+			e.ok(err)
+			e.same(want, got)
+			e.same(d, e.stored(d.ID))
+		}},
+		{"update may fail, and keeps who it is of", func(e *env) {
+			e.addPool("a")
+			l := e.login(e.addDevice("a", "one"))
+			e.record(l)
+			for want, edit := range map[error]func(*broker.Session){
+				errStop:           func(s *broker.Session) { s.Revoked = true },
+				broker.ErrInvalid: func(s *broker.Session) { s.Device = e.id("a", "two") },
+			} {
+				_, err := e.sessions.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, _ *broker.Device) error {
+					edit(s)
+					if s.Revoked {
+						return errStop
+					}
+					return nil
+				})
+				e.wants(want, err)
+			}
+			got, err := e.sessions.Session(e.ctx, l.Session.ID)
+			e.ok(err)
+			e.same(l.Session, got)
+		}},
+		{"end with their device", func(e *env) {
+			e.addPool("a")
+			d := e.addDevice("a", "one")
+			l := e.login(d)
+			e.record(l)
+			e.ok(e.devices.DeleteDevice(e.ctx, by(), d.ID))
+			_, err := e.other.sessions.Session(e.ctx, l.Session.ID)
+			e.wants(broker.ErrNotFound, err)
+			_, err = e.other.sessions.ListSessions(e.ctx, d.ID)
+			e.wants(broker.ErrNotFound, err)
+			e.addDevice("a", "one") // the sessions were another's
+			_, err = e.sessions.Session(e.ctx, l.Session.ID)
+			e.wants(broker.ErrNotFound, err)
+			all, err := e.sessions.ListSessions(e.ctx, d.ID)
+			e.ok(err)
+			e.same(0, len(all))
+		}},
+		{"list newest first, at most 100, the device's own", func(e *env) {
+			e.addPool("a")
+			e.addPool("b")
+			d, others := e.addDevice("a", "one"), []broker.Device{e.addDevice("a", "two"), e.addDevice("b", "one")}
+			var want []string
+			for range 103 {
+				l := e.login(d)
+				e.record(l)
+				want = append(want, l.Session.ID.String())
+				e.record(e.login(others[len(want)%2]))
+			}
+			slices.Reverse(want)
+			all, err := e.sessions.ListSessions(e.ctx, d.ID)
+			e.ok(err)
+			var got []string
+			for _, s := range all {
+				got = append(got, s.ID.String())
+			}
+			e.same(want[:100], got)
+		}},
+	}
+}
+
+func sessionRaceTests() []test {
+	return []test{
+		{"nothing is refreshed after a disable returned", refreshRace},
+		{"no rotation is lost", func(e *env) {
+			e.addPool("a")
+			l := e.login(e.addDevice("a", "one"))
+			e.record(l)
+			e.tally(e.together(100, func(_ int, h *handle) error {
+				_, err := h.sessions.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, _ *broker.Device) error { s.Generation++; return nil })
+				return err
+			}), nil)
+			got, err := e.other.sessions.Session(e.ctx, l.Session.ID)
+			e.ok(err)
+			e.same(uint32(101), got.Generation)
+		}},
+	}
+}
+
+// refreshRace is the same for refreshes, which see the device in their transaction.
+func refreshRace(e *env) {
+	e.addPool("a")
+	d := e.addDevice("a", "one")
+	l := e.login(d)
+	e.record(l)
+	var disabled atomic.Bool
+	var late atomic.Int32
+	errs := e.together(32, func(i int, h *handle) error {
+		if i == 0 {
+			_, err := h.devices.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil })
+			disabled.Store(true)
+			return err
+		}
+		for range 50 {
+			after := disabled.Load()
+			_, err := h.sessions.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, d *broker.Device) error {
+				if d.Status != broker.StatusActive {
+					return broker.ErrInactive
+				}
+				s.Generation++
+				return nil
+			})
+			if err == nil && after {
+				late.Add(1)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	e.tally(errs, broker.ErrInactive)
+	e.same(int32(0), late.Load())
+}

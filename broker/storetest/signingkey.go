@@ -1,0 +1,45 @@
+package storetest
+
+import "github.com/signetd/signet/broker"
+
+func signingKey(e *env, pool, id string) broker.SigningKey {
+	return broker.SigningKey{Pool: e.pool(pool), ID: id, Alg: "ES256", State: broker.KeyActive, Public: []byte{1}, Sealed: []byte{2}, Created: start(), Changed: start()}
+}
+
+func keyTests() []test {
+	return []test{
+		{"change replaces all", func(e *env) {
+			p := e.addPool("a")
+			e.addPool("b")
+			k1, k2, k3 := signingKey(e, "a", "k1"), signingKey(e, "a", "k2"), signingKey(e, "a", "k3")
+			e.ok(e.keys.ChangeSigningKeys(e.ctx, by(), p, func(k []broker.SigningKey) ([]broker.SigningKey, error) {
+				e.sees(0, len(k))
+				return []broker.SigningKey{k2, k1}, nil
+			}))
+			e.ok(e.keys.ChangeSigningKeys(e.ctx, by(), p, func(k []broker.SigningKey) ([]broker.SigningKey, error) {
+				e.sees([]broker.SigningKey{k1, k2}, k)
+				k[1].State = broker.KeyRetired
+				return []broker.SigningKey{k[1], k3}, nil
+			}))
+			k2.State = broker.KeyRetired
+			got, err := e.keys.ListSigningKeys(e.ctx, p)
+			e.ok(err)
+			e.same([]broker.SigningKey{k2, k3}, got)
+			none, err := e.keys.ListSigningKeys(e.ctx, e.pool("b"))
+			e.ok(err)
+			e.same(0, len(none))
+		}},
+		{"an error or a foreign key changes nothing", func(e *env) {
+			p := e.addPool("a")
+			k1 := signingKey(e, "a", "k1")
+			e.ok(e.keys.ChangeSigningKeys(e.ctx, by(), p, func([]broker.SigningKey) ([]broker.SigningKey, error) { return []broker.SigningKey{k1}, nil }))
+			e.wants(errStop, e.keys.ChangeSigningKeys(e.ctx, by(), p, func([]broker.SigningKey) ([]broker.SigningKey, error) { return nil, errStop }))
+			for _, bad := range [][]broker.SigningKey{{signingKey(e, "b", "k2")}, {k1, k1}, {signingKey(e, "a", "")}} {
+				e.wants(broker.ErrInvalid, e.keys.ChangeSigningKeys(e.ctx, by(), p, func([]broker.SigningKey) ([]broker.SigningKey, error) { return bad, nil }))
+			}
+			got, err := e.keys.ListSigningKeys(e.ctx, p)
+			e.ok(err)
+			e.same([]broker.SigningKey{k1}, got)
+		}},
+	}
+}
