@@ -52,6 +52,7 @@ type call struct {
 	issuer    string // as the challenges name it; "" before the first
 	pin       []byte // which anchor to believe
 	enrolling *Voucher
+	opening   []byte // what answers repeat of the opening message
 	record    Record
 	usual     bool
 	heard     [][sha256.Size]byte // replies
@@ -165,6 +166,9 @@ func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protoc
 	}
 	raw, err := protocol.Encode(opening)
 	if err != nil {
+		return nil, err
+	}
+	if c.opening, err = protocol.Repeated(opening); err != nil {
 		return nil, err
 	}
 	c.said = c.said.Add(raw)
@@ -295,7 +299,7 @@ func (a *Agent) answer(ctx context.Context, c *call, ch *protocol.Challenge, t p
 		return nil, false, fmt.Errorf("%w: the issuer changed from %q to %q", ErrUnexpected, c.issuer, body.Issuer)
 	}
 	c.issuer = body.Issuer
-	m := &protocol.Answer{Head: protocol.Head{ID: c.id}, Session: ch.Session}
+	m := &protocol.Answer{Head: protocol.Head{ID: c.id}, Session: ch.Session, Opening: c.opening}
 	switch body.Kind {
 	case protocol.KindKey, protocol.KindPSK, protocol.KindEnrol:
 		err = a.prove(c, body.Kind, t, m)
@@ -356,6 +360,11 @@ func (a *Agent) solve(ctx context.Context, c *call, body *protocol.ChallengeBody
 	if err != nil {
 		return fmt.Errorf("answer challenge %q: %w", body.Kind, err)
 	}
-	m.Secret, err = protocol.SealAnswer(body.SealTo, t, answer)
-	return err
+	if m.Secret, err = protocol.SealAnswer(body.SealTo, t, answer); err != nil {
+		return err
+	}
+	if m.Proof, err = a.cfg.Prover.Prove(protocol.SecretInput(t, m.Secret)); err != nil {
+		return fmt.Errorf("prove possession of the key: %w", err)
+	}
+	return nil
 }

@@ -17,6 +17,10 @@ type Flow struct {
 	Created time.Time
 }
 
+// MaxChallengeName is the longest name of a custom challenge, in bytes: results are
+// told by it, and travel with the exchange.
+const MaxChallengeName = 32
+
 // Validate checks that the flow has steps or a define hook, and no unknown step.
 func (f *Flow) Validate() error {
 	if err := CheckLabel("flow", f.Name); err != nil {
@@ -35,6 +39,9 @@ func (f *Flow) Validate() error {
 		name, ok := HookStep(s)
 		if name == KindKey || name == KindPSK || name == "enrol" {
 			return fmt.Errorf("%w: flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", ErrInvalid, f.Name, name)
+		}
+		if len(name) > MaxChallengeName {
+			return fmt.Errorf("%w: flow %q: %q is too long to name a challenge, at most %d characters", ErrInvalid, f.Name, name, MaxChallengeName)
 		}
 		if !ok || CheckLabel("hook", name) != nil {
 			return fmt.Errorf("%w: flow %q: unknown step %q, want key, psk or hook:NAME", ErrInvalid, f.Name, s)

@@ -21,6 +21,7 @@ const (
 	CodeBusy        Code = 10
 	CodeTooLarge    Code = 11
 	CodeExists      Code = 12
+	CodeTries       Code = 13
 )
 
 type codeText struct {
@@ -54,6 +55,8 @@ func (c Code) text() codeText {
 		return codeText{"message too large", 0x8d}
 	case CodeExists:
 		return codeText{"enrolled with another key", 0x89}
+	case CodeTries:
+		return codeText{"too many wrong answers", 0x9d}
 	}
 	return codeText{"internal error", 0xa0}
 }

@@ -82,8 +82,11 @@ func newMessage(t Type) Message {
 }
 
 func limitOf(t Type) int {
-	if t == TypeEnrol {
+	switch t {
+	case TypeEnrol:
 		return MaxEnrol
+	case TypeAnswer:
+		return MaxAnswer
 	}
 	return MaxMessage
 }
@@ -91,8 +94,8 @@ func limitOf(t Type) int {
 // Decode reads one message, strictly: deterministic, within its limits, every
 // required field there, no unknown critical field. Errors are *DecodeError.
 func Decode(data []byte) (Message, error) {
-	if len(data) > MaxEnrol {
-		return nil, &DecodeError{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes, at most %d", len(data), MaxEnrol)}
+	if most := max(MaxEnrol, MaxAnswer); len(data) > most {
+		return nil, &DecodeError{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes, at most %d", len(data), most)}
 	}
 	if err := detcbor.Check(data); err != nil {
 		return nil, &DecodeError{Code: CodeMalformed, Err: err}
@@ -184,12 +187,7 @@ func check(m Message) error {
 			return fmt.Errorf("session of %d bytes, want 1 to %d", len(m.Session), MaxSession)
 		}
 	case *Answer:
-		if len(m.Session) == 0 || len(m.Session) > MaxSession {
-			return fmt.Errorf("session of %d bytes, want 1 to %d", len(m.Session), MaxSession)
-		}
-		if m.Proof == nil && m.Secret == nil {
-			return errors.New("answer has neither proof nor secret")
-		}
+		return m.check()
 	case *Grant:
 		if (m.Sealed == nil) == (m.Open == nil) {
 			return errors.New("a grant is either sealed or open")
@@ -200,6 +198,38 @@ func check(m Message) error {
 		}
 	}
 	return nil
+}
+
+// check reads the opening message, too.
+func (m *Answer) check() error {
+	switch {
+	case len(m.Session) == 0 || len(m.Session) > MaxSession:
+		return fmt.Errorf("session of %d bytes, want 1 to %d", len(m.Session), MaxSession)
+	case m.Proof == nil && m.Secret == nil:
+		return errors.New("answer has neither proof nor secret")
+	case len(m.Opening) > MaxOpening:
+		return fmt.Errorf("opening of %d bytes, at most %d", len(m.Opening), MaxOpening)
+	case typeIn(m.Opening) != TypeStart && typeIn(m.Opening) != TypeEnrol: // no answer holds another answer
+		return errors.New("answer repeats something else than an opening message")
+	}
+	opening, err := Decode(m.Opening)
+	if err != nil {
+		return fmt.Errorf("repeated opening: %w", err)
+	}
+	if opening.Call() != m.ID {
+		return errors.New("answer repeats the opening message of another call")
+	}
+	m.opened = opening
+	return nil
+}
+
+// typeIn gives the type that an encoded message begins with, 0 if it cannot: in
+// deterministic CBOR keys 0 and 1 are a map's first.
+func typeIn(raw []byte) Type {
+	if len(raw) < 5 || raw[1] != 0 || raw[2] != Version || raw[3] != 1 || raw[4] > 23 {
+		return 0
+	}
+	return Type(raw[4])
 }
 
 func (e *Enrol) check() error {

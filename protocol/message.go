@@ -1,6 +1,10 @@
 package protocol
 
-import "github.com/signetd/signet/protocol/ident"
+import (
+	"fmt"
+
+	"github.com/signetd/signet/protocol/ident"
+)
 
 // Version is the protocol version this package speaks, and the only one so far.
 const Version = 1
@@ -9,9 +13,11 @@ const Version = 1
 const (
 	MaxMessage  = 8 << 10
 	MaxEnrol    = 16 << 10
-	MaxSession  = 1536 // 2,048 characters of base64url
-	MaxMetadata = 16   // pairs
-	NonceLen    = 16   // the device's
+	MaxAnswer   = 16 << 10 // the opening that it repeats included
+	MaxOpening  = 8 << 10  // of what answers repeat of the opening message
+	MaxSession  = 1536     // 2,048 characters of base64url
+	MaxMetadata = 16       // pairs
+	NonceLen    = 16       // the device's
 	ServerNonce = 32
 	IDLen       = 16
 	ChannelLen  = 32
@@ -134,13 +140,33 @@ type ChallengeBody struct {
 	SealTo []byte            `cbor:"5,keyasint,omitempty"`
 }
 
-// Answer answers a challenge.
+// Answer answers a challenge. It repeats the call's opening message, so that a
+// broker keeps nothing between two messages and the session stays small: that has the
+// opening's hash only.
 type Answer struct {
 	Head
 	Session    []byte `cbor:"3,keyasint"`
 	Proof      []byte `cbor:"4,keyasint,omitempty"`
 	Secret     []byte `cbor:"5,keyasint,omitempty"`
 	TokenProof []byte `cbor:"6,keyasint,omitempty"`
+	Opening    []byte `cbor:"7,keyasint"` // what Repeated gave of it
+
+	opened Message
+}
+
+// Opened is the opening message that the answer repeats, a *Start or *Enrol. It is
+// nil unless Decode made the answer.
+func (m *Answer) Opened() Message { return m.opened }
+
+// Repeated is the form in which a call's answers repeat the opening message m, a
+// *Start or *Enrol that was encoded or received: so far all of it. A member that is
+// judged when the call opens and never again, as a certificate chain will be, is left
+// out of it, and for its sake an enrol may be longer. The error is CodeTooLarge.
+func Repeated(m Message) ([]byte, error) {
+	if n := len(m.Bytes()); n > MaxOpening {
+		return nil, fmt.Errorf("opening message of %d bytes to repeat, at most %d: %w", n, MaxOpening, CodeTooLarge)
+	}
+	return m.Bytes(), nil
 }
 
 // Refresh asks for new tokens for a session, in one round trip.

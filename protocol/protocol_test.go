@@ -26,11 +26,15 @@ func request(t *testing.T) protocol.Request {
 
 func samples(t *testing.T) []protocol.Message {
 	head := protocol.Head{ID: protocol.CallID{1, 2, 3}}
+	opening, err := protocol.Encode(&protocol.Start{Head: head, Request: request(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
 	return []protocol.Message{
 		&protocol.Start{Head: head, Request: request(t)},
 		&protocol.Enrol{Head: head, Request: request(t), Key: []byte{1}, TokenID: make([]byte, 8), Attributes: map[string]string{"site": "north"}},
 		&protocol.Challenge{Head: head, Session: []byte{1}, Body: []byte{2}},
-		&protocol.Answer{Head: head, Session: []byte{1}, Proof: []byte{2}},
+		&protocol.Answer{Head: head, Session: []byte{1}, Proof: []byte{2}, Opening: opening},
 		&protocol.Grant{Head: head, Sealed: []byte{1}},
 		&protocol.Refresh{Head: head, Body: []byte{1}, Proof: []byte{1}},
 		&protocol.Event{Head: head, Name: protocol.EventDisabled},
@@ -50,7 +54,7 @@ func TestRoundTrip(t *testing.T) {
 		}
 		same := cmp.Comparer(func(a, b ident.Pool) bool { return a == b })
 		names := cmp.Comparer(func(a, b ident.Name) bool { return a == b })
-		if d := cmp.Diff(m, got, same, names, cmpopts.IgnoreUnexported(protocol.Head{})); d != "" {
+		if d := cmp.Diff(m, got, same, names, cmpopts.IgnoreUnexported(protocol.Head{}, protocol.Answer{})); d != "" {
 			t.Errorf("type %d (-sent +received):\n%s", m.Type(), d)
 		}
 		if !bytes.Equal(got.Bytes(), raw) {

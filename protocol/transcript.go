@@ -34,7 +34,12 @@ const (
 	PurposeEnrol      = "enrol"
 	PurposeEnrolToken = "enrol-token"
 	PurposeRefresh    = "refresh"
+	PurposeAnswer     = "answer" // of a secret answer: see SecretInput
 )
+
+// SecretInput is what the proof of a sealed answer covers: that the holder of the
+// device's key gave it, and nobody who stands in between. t ends with the challenge.
+func SecretInput(t Transcript, sealed []byte) []byte { return ProofInput(PurposeAnswer, t.Add(sealed)) }
 
 // ProofInput is what a proof signs or MACs: the CBOR array
 // ["signet-proof-v1", purpose, transcript]. Both sides call it.

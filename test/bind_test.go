@@ -57,8 +57,8 @@ func TestChallengesAreNotRelayed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, id := range []protocol.CallID{device.id, stranger.id} {
-				raw := shown.encode(&protocol.Answer{Head: protocol.Head{ID: id}, Session: stranger.challenge.Session, Proof: proof})
+			for _, call := range []*talk{device, stranger} {
+				raw := shown.encode(&protocol.Answer{Head: protocol.Head{ID: call.id}, Session: stranger.challenge.Session, Proof: proof, Opening: call.opening})
 				admitted := s.Exchange.Respond(t.Context(), exchange.Caller{}, raw).Admitted != nil
 				if admitted {
 					good++

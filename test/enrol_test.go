@@ -133,7 +133,7 @@ func TestEnrolmentProvesPossession(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := &protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Proof: possession, TokenProof: possession}
+		a := &protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: possession, TokenProof: possession}
 		if proof != nil {
 			a.TokenProof = proof(protocol.ProofInput(protocol.PurposeEnrolToken, k.said))
 		}

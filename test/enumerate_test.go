@@ -67,8 +67,8 @@ func TestNobodyCanListNames(t *testing.T) {
 			return hex.EncodeToString(s.Exchange.Respond(t.Context(), exchange.Caller{}, raw).Message)
 		}
 		out.Answer = reply(k.proof(p))
-		out.Junk = reply(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Proof: []byte("junk")}))
-		out.AnswerToAnothers = reply(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Secret: make([]byte, 64)}))
+		out.Junk = reply(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: []byte("junk")}))
+		out.AnswerToAnothers = reply(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Secret: make([]byte, 64)}))
 		out.Refresh = reply(fixed(t, s, d).refresh(p, ident.UUID{1}, []byte("x")))
 		out.Enrol = reply(enrolment(t, s, d, p, nil))
 		out.TokenOfNobody = reply(enrolment(t, s, d, p, make([]byte, protocol.TokenIDLen)))
@@ -105,7 +105,7 @@ func enrolment(t *testing.T, s *harness.Signet, d ident.Device, p agent.Prover, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Proof: proof}
+	a := &protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: proof}
 	if tokenID != nil {
 		a.TokenProof = make([]byte, 64)
 	}

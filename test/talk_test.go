@@ -99,7 +99,7 @@ func (k *talk) proof(p agent.Prover) []byte {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	return k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Proof: proof})
+	return k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: proof})
 }
 
 // secret makes the answer to a custom challenge.
@@ -109,7 +109,7 @@ func (k *talk) secret(answer string) []byte {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	return k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Secret: sealed})
+	return k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Secret: sealed})
 }
 
 // answer sends an answer, notes that it was said, and takes what follows.

@@ -138,7 +138,7 @@ func TestTokensAreNoProofs(t *testing.T) {
 	for what, proof := range map[string][]byte{"access token": g.Access, "ID token": g.ID, "its signature": g.ID[len(g.ID)-64:], "key statement": g.Statement, "refresh token": g.Refresh} {
 		k := newTalk(t, s.Exchange, id)
 		k.start()
-		wantCode(t, k.answer(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Proof: proof})), protocol.CodeDenied, what+" as a proof")
+		wantCode(t, k.answer(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: proof})), protocol.CodeDenied, what+" as a proof")
 	}
 	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.KindPSK} {
 		k := newTalk(t, s.Exchange, id)

@@ -78,7 +78,7 @@ func FuzzCapped(f *testing.F) {
 
 // FuzzCallOf holds the quick look at a message's call id against the decoder.
 func FuzzCallOf(f *testing.F) {
-	raw, err := protocol.Encode(&protocol.Answer{Head: protocol.Head{ID: protocol.CallID{7}}, Session: []byte{1}, Proof: []byte{1}})
+	raw, err := protocol.Encode(&protocol.Refresh{Head: protocol.Head{ID: protocol.CallID{7}}, Body: []byte{1}, Proof: []byte{1}})
 	if err != nil {
 		f.Fatal(err)
 	}

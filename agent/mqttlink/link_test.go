@@ -97,7 +97,7 @@ func (s *server) answer(_ *mochi.Client, _ packets.Subscription, p packets.Packe
 
 func request(t *testing.T, id byte) []byte {
 	t.Helper()
-	raw, err := protocol.Encode(&protocol.Answer{Head: protocol.Head{ID: protocol.CallID{id}}, Session: []byte{1}, Proof: []byte{1}})
+	raw, err := protocol.Encode(&protocol.Refresh{Head: protocol.Head{ID: protocol.CallID{id}}, Body: []byte{1}, Proof: []byte{1}})
 	if err != nil {
 		t.Fatal(err)
 	}

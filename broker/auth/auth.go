@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -123,7 +124,7 @@ func (p *Proven) Enrolment() *broker.Enrolment { return p.enrolment }
 // Start opens an authentication. It does not look the device up: an unknown device
 // gets a challenge like anyone else.
 func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol.Challenge, error) {
-	s, err := a.begin(&m.Request, m)
+	s, err := a.begin(m)
 	if err != nil {
 		return nil, err
 	}
@@ -138,11 +139,10 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 // token, and stands for the key challenge that the client's flow begins with; the
 // flow's other challenges follow.
 func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol.Challenge, error) {
-	s, err := a.begin(&m.Request, m)
+	s, err := a.begin(m)
 	if err != nil {
 		return nil, err
 	}
-	s.Enrol = &enrolling{Key: m.Key, TokenID: m.TokenID, Attributes: m.Attributes}
 	pool, err := a.dir.Pool(ctx, m.Pool)
 	if err != nil {
 		return nil, fmt.Errorf("pool %s: %w", m.Pool, deny(err))
@@ -150,17 +150,18 @@ func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol
 	return a.challenge(s, &protocol.ChallengeBody{Kind: protocol.KindEnrol, Issuer: pool.Issuer})
 }
 
-func (a *Authenticator) begin(w *protocol.Request, m protocol.Message) (*pending, error) {
+func (a *Authenticator) begin(m protocol.Message) (*pending, error) {
+	repeated, err := protocol.Repeated(m)
+	if err != nil {
+		return nil, err
+	}
 	id, err := ident.NewUUID(a.now(), a.random)
 	if err != nil {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}
-	s := &pending{Exchange: id, Wish: *w, Call: m.Call()}
-	if s.Wish.Client == "" {
-		s.Wish.Client = broker.DefaultClient
-	}
+	s := &pending{Exchange: id, Opening: sha256.Sum256(repeated), Call: m.Call()}
 	s.Transcript = s.Transcript.Add(m.Bytes())
-	return s, nil
+	return s, s.repeat(m)
 }
 
 // challenge makes the message that asks body, with the session that waits for its answer.
@@ -193,6 +194,12 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	if s.Call != m.Call() {
 		return nil, nil, fmt.Errorf("session of another call: %w", protocol.CodeDenied)
 	}
+	if s.Opening != sha256.Sum256(m.Opening) {
+		return nil, nil, fmt.Errorf("answer repeats another opening message than the session's: %w", protocol.CodeDenied)
+	}
+	if err := s.repeat(m.Opened()); err != nil {
+		return nil, nil, err
+	}
 	device, err := a.check(ctx, s, m)
 	if err != nil {
 		return nil, nil, err
@@ -202,8 +209,8 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	if err != nil || next != nil {
 		return nil, next, err
 	}
-	p := &Proven{exchange: s.Exchange, request: s.Wish, transcript: s.Transcript, at: now, call: s.Call}
-	if s.Enrol != nil {
+	p := &Proven{exchange: s.Exchange, request: *s.request, transcript: s.Transcript, at: now, call: s.Call}
+	if s.enrol != nil {
 		return p, nil, a.enrolment(ctx, s, p)
 	}
 	by, err := provedBy(s, device)

@@ -6,8 +6,7 @@ import (
 )
 
 // Claimed is the device that a message says it is from, for the log alone: nothing
-// of it is proven. It is the zero Device if the message doesn't say, or says it by a
-// session that is another cluster's or too old.
+// of it is proven. It is the zero Device if the message doesn't say.
 func (a *Authenticator) Claimed(m protocol.Message) ident.Device {
 	switch m := m.(type) {
 	case *protocol.Start:
@@ -19,8 +18,11 @@ func (a *Authenticator) Claimed(m protocol.Message) ident.Device {
 			return body.Device()
 		}
 	case *protocol.Answer:
-		if s, err := a.sealer.open(m.Session, a.now()); err == nil {
-			return s.Wish.Device()
+		switch opened := m.Opened().(type) {
+		case *protocol.Start:
+			return opened.Device()
+		case *protocol.Enrol:
+			return opened.Device()
 		}
 	}
 	return ident.Device{}

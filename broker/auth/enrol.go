@@ -16,14 +16,14 @@ import (
 // checkEnrol checks an enrolment's proofs: possession of the new key, and of the
 // enrolment token or, without one, that an operator registered the key before.
 func (a *Authenticator) checkEnrol(ctx context.Context, s *pending, m *protocol.Answer) error {
-	key, err := token.ParseCOSEKey(s.Enrol.Key)
+	key, err := token.ParseCOSEKey(s.enrol.Key)
 	if err != nil {
 		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
 	}
 	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrol, s.Transcript), m.Proof); err != nil {
 		return fmt.Errorf("proof of possession: %w: %w", err, protocol.CodeDenied)
 	}
-	if s.Enrol.TokenID == nil {
+	if s.enrol.TokenID == nil {
 		_, err = a.registered(ctx, s, key)
 	} else {
 		err = a.admitted(ctx, s, m)
@@ -51,8 +51,8 @@ func (a *Authenticator) registered(ctx context.Context, s *pending, key *token.K
 // admitted checks the proof of the enrolment token. Whether the token has a use
 // left is the store's to say, in the writing transaction.
 func (a *Authenticator) admitted(ctx context.Context, s *pending, m *protocol.Answer) error {
-	id := hex.EncodeToString(s.Enrol.TokenID)
-	t, err := a.dir.EnrolToken(ctx, s.Wish.Pool, id)
+	id := hex.EncodeToString(s.enrol.TokenID)
+	t, err := a.dir.EnrolToken(ctx, s.request.Pool, id)
 	if errors.Is(err, broker.ErrNotFound) {
 		return fmt.Errorf("enrolment token %s: %w: %w", id, err, ErrProof)
 	}
@@ -71,13 +71,13 @@ func (a *Authenticator) admitted(ctx context.Context, s *pending, m *protocol.An
 
 // enrolment completes p with what an enrolment, its flow done, will write.
 func (a *Authenticator) enrolment(ctx context.Context, s *pending, p *Proven) error {
-	key, err := token.ParseCOSEKey(s.Enrol.Key)
+	key, err := token.ParseCOSEKey(s.enrol.Key)
 	if err != nil {
 		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
 	}
 	p.by, p.confirms = broker.Authenticator{ID: key.Thumbprint(), Kind: broker.KindKey, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
 	p.enrolment = &broker.Enrolment{Now: p.at}
-	if s.Enrol.TokenID == nil {
+	if s.enrol.TokenID == nil {
 		d, err := a.registered(ctx, s, key)
 		if err != nil {
 			return err
@@ -92,8 +92,8 @@ func (a *Authenticator) enrolment(ctx context.Context, s *pending, p *Proven) er
 
 // admission makes the device that an enrolment token brings in.
 func (a *Authenticator) admission(ctx context.Context, s *pending, p *Proven) error {
-	id := hex.EncodeToString(s.Enrol.TokenID)
-	t, err := a.dir.EnrolToken(ctx, s.Wish.Pool, id)
+	id := hex.EncodeToString(s.enrol.TokenID)
+	t, err := a.dir.EnrolToken(ctx, s.request.Pool, id)
 	if err != nil {
 		return fmt.Errorf("enrolment token %s: %w", id, deny(err))
 	}
@@ -102,8 +102,8 @@ func (a *Authenticator) admission(ctx context.Context, s *pending, p *Proven) er
 		return fmt.Errorf("subject: %w", err)
 	}
 	p.device = broker.Device{
-		ID: s.Wish.Device(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
-		Attributes: merge(s.Enrol.Attributes, t.Attributes), Groups: t.Groups, Created: p.at, Updated: p.at,
+		ID: s.request.Device(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
+		Attributes: merge(s.enrol.Attributes, t.Attributes), Groups: t.Groups, Created: p.at, Updated: p.at,
 	}
 	if t.Approve {
 		p.device.Status = broker.StatusPending

@@ -61,11 +61,11 @@ type Created struct {
 
 // next decides what follows: a challenge, or nil when the flow is done.
 func (a *Authenticator) next(ctx context.Context, s *pending) (*protocol.Challenge, error) {
-	pool, err := a.dir.Pool(ctx, s.Wish.Pool)
+	pool, err := a.dir.Pool(ctx, s.request.Pool)
 	if err != nil {
-		return nil, fmt.Errorf("pool %s: %w", s.Wish.Pool, deny(err))
+		return nil, fmt.Errorf("pool %s: %w", s.request.Pool, deny(err))
 	}
-	flow, err := a.flow(ctx, &pool, s.Wish.Client)
+	flow, err := a.flow(ctx, &pool, s.request.Client)
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func (a *Authenticator) next(ctx context.Context, s *pending) (*protocol.Challen
 		return nil, err
 	}
 	body := &protocol.ChallengeBody{Kind: step, Issuer: pool.Issuer}
-	s.Private, s.Meta = nil, ""
+	s.Private, s.Meta, s.Hook = nil, "", hook
 	if hook != "" {
 		if err := a.create(ctx, s, &pool, hook, body); err != nil {
 			return nil, err
@@ -134,7 +134,7 @@ func (a *Authenticator) decide(ctx context.Context, s *pending, flow *broker.Flo
 // nextStep gives the step that follows the results so far. An operator may have
 // changed the flow since the exchange began: then it begins anew.
 func nextStep(s *pending, flow *broker.Flow) (step, hook string, err error) {
-	if s.Enrol != nil && flow.Steps[0] != protocol.KindKey {
+	if s.enrol != nil && flow.Steps[0] != protocol.KindKey {
 		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrolment answers: %w", flow.Name, protocol.CodeDenied)
 	}
 	for i, r := range s.Results {
@@ -164,9 +164,9 @@ func stepName(step string) string {
 	return step
 }
 
-// challengeName tells what may name a custom challenge: 1 to 64 printable ASCII characters.
+// challengeName tells what may name a custom challenge: 1 to broker.MaxChallengeName printable ASCII characters.
 func challengeName(s string) bool {
-	return s != "" && len(s) <= 64 && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+	return s != "" && len(s) <= broker.MaxChallengeName && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 func (a *Authenticator) create(ctx context.Context, s *pending, pool *broker.Pool, name string, body *protocol.ChallengeBody) error {
@@ -183,6 +183,9 @@ func (a *Authenticator) create(ctx context.Context, s *pending, pool *broker.Poo
 	if err != nil {
 		return fmt.Errorf("create hook %s: %w: %w", h.Name, err, protocol.CodeDenied)
 	}
+	if err := made.fits(s.Results); err != nil {
+		return fmt.Errorf("create hook %s: %w: %w", h.Name, err, protocol.CodeDenied)
+	}
 	key, err := a.answerKey(pool)
 	if err != nil {
 		return err
@@ -196,7 +199,7 @@ func (a *Authenticator) hook(ctx context.Context, s *pending, name string) (brok
 	if a.hooks == nil {
 		return broker.Hook{}, fmt.Errorf("hook %s: no hooks are set up: %w", name, protocol.CodeInternal)
 	}
-	h, err := a.hooks.Hook(ctx, s.Wish.Pool.String(), name)
+	h, err := a.hooks.Hook(ctx, s.request.Pool.String(), name)
 	if err != nil {
 		return broker.Hook{}, fmt.Errorf("hook %s: %w", name, err)
 	}
@@ -211,8 +214,8 @@ func (a *Authenticator) call(ctx context.Context, s *pending, phase string, said
 	}
 	c := HookCall{
 		ID:   fmt.Sprintf("%x-%d-%s", said[:16], len(s.Results), phase),
-		Pool: s.Wish.Pool.String(), Name: s.Wish.Name.String(), Client: s.Wish.Client,
-		Results: s.Results, Metadata: s.Wish.Metadata, Device: d,
+		Pool: s.request.Pool.String(), Name: s.request.Name.String(), Client: s.request.Client,
+		Results: s.Results, Metadata: s.request.Metadata, Device: d,
 	}
 	if phase != "define" {
 		c.Challenge = s.Kind
@@ -225,12 +228,12 @@ func (a *Authenticator) call(ctx context.Context, s *pending, phase string, said
 
 // known gives the device, nil if there is none.
 func (a *Authenticator) known(ctx context.Context, s *pending) (*broker.Device, error) {
-	d, err := a.dir.Device(ctx, s.Wish.Device())
+	d, err := a.dir.Device(ctx, s.request.Device())
 	if errors.Is(err, broker.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("device %s: %w", s.Wish.Device(), err)
+		return nil, fmt.Errorf("device %s: %w", s.request.Device(), err)
 	}
 	return &d, nil
 }
@@ -254,12 +257,12 @@ func (a *Authenticator) check(ctx context.Context, s *pending, m *protocol.Answe
 		return d, a.checkEnrol(ctx, s, m)
 	}
 	if s.Kind == protocol.KindKey || s.Kind == protocol.KindPSK {
-		by, err := a.checkProof(d, s.Wish.Device(), s.Kind, protocol.ProofInput(s.Kind, s.Transcript), m.Proof)
+		by, err := a.checkProof(d, s.request.Device(), s.Kind, protocol.ProofInput(s.Kind, s.Transcript), m.Proof)
 		if err != nil {
 			return nil, err
 		}
 		s.Prover = bytes.Clone(by.ID[:])
-		s.Results = append(s.Results, Result{Name: s.Kind, OK: true})
+		s.Results = append(s.Results, Result{Name: s.Kind, OK: true, AMR: "pop"})
 		return d, nil
 	}
 	return d, a.checkCustom(ctx, s, m)
@@ -292,9 +295,9 @@ func (a *Authenticator) try(ctx context.Context, s *pending, m *protocol.Answer,
 	if n > allowed {
 		return false, fmt.Errorf("try %d of %d: %w", n, allowed, protocol.CodeDenied)
 	}
-	pool, err := a.dir.Pool(ctx, s.Wish.Pool)
+	pool, err := a.dir.Pool(ctx, s.request.Pool)
 	if err != nil {
-		return false, fmt.Errorf("pool %s: %w", s.Wish.Pool, deny(err))
+		return false, fmt.Errorf("pool %s: %w", s.request.Pool, deny(err))
 	}
 	key, err := a.answerKey(&pool)
 	if err != nil {
@@ -304,15 +307,11 @@ func (a *Authenticator) try(ctx context.Context, s *pending, m *protocol.Answer,
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
 	}
-	flow, err := a.flow(ctx, &pool, s.Wish.Client)
+	flow, err := a.flow(ctx, &pool, s.request.Client)
 	if err != nil {
 		return false, err
 	}
-	name := s.Kind
-	if flow.Define != "" {
-		name = flow.Define
-	}
-	ok, err := a.verify(ctx, s, name, string(answer), said)
+	ok, err := a.verify(ctx, s, s.Hook, string(answer), said)
 	if err == nil && !ok && flow.Define == "" {
 		err = &WrongAnswer{TriesLeft: allowed - n}
 	}

@@ -24,7 +24,7 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	}
 	var t protocol.Transcript
 	t = t.Add(m.Body)
-	d, err := a.known(ctx, &pending{Wish: body.Request})
+	d, err := a.known(ctx, &pending{request: &body.Request})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
@@ -22,23 +23,74 @@ const SessionLife = 3 * time.Minute
 // pending is what must survive between a challenge and its answer.
 type pending struct {
 	Exchange   ident.UUID          `cbor:"1,keyasint"`
-	Wish       protocol.Request    `cbor:"2,keyasint"`
+	Opening    [sha256.Size]byte   `cbor:"2,keyasint"` // hash of the opening message, which the answer repeats
 	Transcript protocol.Transcript `cbor:"3,keyasint"` // up to and with the challenge
 	Issued     int64               `cbor:"4,keyasint"` // Unix milliseconds
 	Kind       string              `cbor:"5,keyasint"` // of the challenge
 	Results    []Result            `cbor:"6,keyasint,omitempty"`
 	Private    map[string]string   `cbor:"7,keyasint,omitempty"` // a custom challenge's private parameters
-	Enrol      *enrolling          `cbor:"8,keyasint,omitempty"`
+	Hook       string              `cbor:"8,keyasint,omitempty"` // which asks it, whatever the flow says meanwhile
 	Prover     []byte              `cbor:"9,keyasint,omitempty"` // the authenticator that proved the device, once one did
 	Call       protocol.CallID     `cbor:"10,keyasint"`
 	Meta       string              `cbor:"11,keyasint,omitempty"` // a custom challenge's metadata, for its result
+
+	// What the opening message says: never sealed, said again with each answer.
+	request *protocol.Request
+	enrol   *protocol.Enrol // nil for an authentication
 }
 
-// enrolling is what an enrolment brings along.
-type enrolling struct {
-	Key        []byte            `cbor:"1,keyasint"`
-	TokenID    []byte            `cbor:"2,keyasint,omitempty"`
-	Attributes map[string]string `cbor:"3,keyasint,omitempty"`
+// repeat takes an opening message, a *Start or *Enrol.
+func (s *pending) repeat(m protocol.Message) error {
+	switch m := m.(type) {
+	case *protocol.Start:
+		r := m.Request
+		s.request = &r
+	case *protocol.Enrol:
+		r := m.Request
+		s.request, s.enrol = &r, m
+	default:
+		return fmt.Errorf("message type %d opens nothing: %w", m.Type(), protocol.CodeMalformed)
+	}
+	if s.request.Client == "" {
+		s.request.Client = broker.DefaultClient
+	}
+	return nil
+}
+
+// What an exchange may have to remember between two messages, chosen so that all of
+// it together always fits protocol.MaxSession.
+const (
+	MaxPairs   = 16  // private parameters of a custom challenge
+	MaxPrivate = 512 // bytes of their names and values
+	MaxDetail  = 224 // bytes of all challenges' metadata
+
+	maxAMR = 4 // bytes
+)
+
+// detailOf counts what results take of MaxDetail.
+func detailOf(results []Result) (n int) {
+	for i := range results {
+		n += len(results[i].Meta)
+	}
+	return n
+}
+
+func pairsLen(m map[string]string) (n int) {
+	for k, v := range m {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+// fits refuses what a hook made if there is no room for it in the session.
+func (c *Created) fits(results []Result) error {
+	if len(c.Private) > MaxPairs || pairsLen(c.Private) > MaxPrivate {
+		return fmt.Errorf("%d private parameters of %d bytes, at most %d of %d", len(c.Private), pairsLen(c.Private), MaxPairs, MaxPrivate)
+	}
+	if n := detailOf(results) + len(c.Meta); n > MaxDetail {
+		return fmt.Errorf("metadata of %d bytes with the challenges before, at most %d", n, MaxDetail)
+	}
+	return nil
 }
 
 // A Result is the outcome of one challenge, as hooks see it.
@@ -46,6 +98,7 @@ type Result struct {
 	Name string `cbor:"1,keyasint" json:"challengeName"`
 	OK   bool   `cbor:"2,keyasint" json:"challengeResult"`
 	Meta string `cbor:"3,keyasint,omitempty" json:"challengeMetadata,omitempty"`
+	AMR  string `cbor:"4,keyasint,omitempty" json:"-"` // how it was shown, an Authentication Method Reference (RFC 8176)
 }
 
 // sealer seals sessions under a key that changes every hour, derived from the

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -17,16 +20,8 @@ func noon() time.Time { return time.Date(2026, 5, 4, 11, 59, 0, 0, time.UTC) }
 
 func sealed(t testing.TB, s *sealer, change func(*pending)) (*pending, []byte) {
 	t.Helper()
-	pool, err := ident.ParsePool("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	name, err := ident.ParseName("lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
 	v := &pending{
-		Exchange: ident.UUID{1}, Wish: protocol.Request{Pool: pool, Name: name, Client: "default", Nonce: make([]byte, protocol.NonceLen)},
+		Exchange: ident.UUID{1}, Opening: [32]byte{4},
 		Transcript: protocol.Transcript{2}, Issued: noon().UnixMilli(), Kind: "door", Results: []Result{{Name: "key", OK: true}},
 		Private: map[string]string{"answer": "PRIVATE-CANARY"}, Call: protocol.CallID{3}, Meta: "m",
 	}
@@ -46,7 +41,7 @@ func TestSessions(t *testing.T) {
 	secret := bytes.Repeat([]byte{7}, 32)
 	one, other := newSealer(secret, rand.Reader), newSealer(secret, rand.Reader)
 	want, raw := sealed(t, one, nil)
-	if bytes.Contains(raw, []byte("CANARY")) || bytes.Contains(raw, []byte("lamp-1")) {
+	if bytes.Contains(raw, []byte("CANARY")) {
 		t.Error("a session can be read")
 	}
 	for _, after := range []time.Duration{-SessionLife, 0, 2 * time.Minute, SessionLife} {
@@ -88,19 +83,32 @@ func TestNoBitOfASessionCanBeChanged(t *testing.T) {
 	}
 }
 
-// TestSessionsFitTheirField: a session that would not fit its message is refused
-// when it is made, with the code for what the device sent too much of.
-func TestSessionsFitTheirField(t *testing.T) {
+// TestTheLargestSessionFitsItsField seals all that an exchange may have to remember:
+// whatever devices, flows and hooks may legally say fits.
+func TestTheLargestSessionFitsItsField(t *testing.T) {
 	s := newSealer(bytes.Repeat([]byte{7}, 32), rand.Reader)
-	fits := func(v *pending) { v.Wish.Metadata = map[string]string{"a": string(bytes.Repeat([]byte{'x'}, 1000))} }
-	if _, raw := sealed(t, s, fits); len(raw) > protocol.MaxSession {
-		t.Errorf("%d bytes", len(raw))
+	name := strings.Repeat("n", broker.MaxChallengeName)
+	largest := func(v *pending) {
+		*v = pending{
+			Exchange: ident.UUID{1}, Opening: [32]byte{4}, Transcript: protocol.Transcript{2}, Issued: noon().UnixMilli(),
+			Kind: name, Hook: strings.Repeat("h", 64), Prover: bytes.Repeat([]byte{5}, 32), Call: protocol.CallID{3}, Private: map[string]string{},
+		}
+		for i := range MaxRounds - 1 { // the last challenge's result is never sealed
+			v.Results = append(v.Results, Result{Name: name, OK: true, AMR: strings.Repeat("a", maxAMR), Meta: strings.Repeat("m", MaxDetail/MaxRounds+i%2)})
+		}
+		v.Meta = strings.Repeat("m", MaxDetail-detailOf(v.Results))
+		for i := range MaxPairs {
+			v.Private[fmt.Sprintf("%02d", i)] = strings.Repeat("p", MaxPrivate/MaxPairs-2)
+		}
 	}
-	v, _ := sealed(t, s, nil)
-	v.Wish.Metadata = map[string]string{"a": string(bytes.Repeat([]byte{'x'}, 1024)), "b": string(bytes.Repeat([]byte{'x'}, 1024))}
-	if _, err := s.seal(v); !errors.Is(err, protocol.CodeTooLarge) {
-		t.Errorf("2 KiB of metadata: %v, want too large", err)
+	v, raw := sealed(t, s, largest)
+	if n := detailOf(v.Results) + len(v.Meta); n != MaxDetail {
+		t.Errorf("%d bytes of metadata, want the most, %d", n, MaxDetail)
 	}
+	if n := pairsLen(v.Private); n != MaxPrivate {
+		t.Errorf("%d bytes of private parameters, want the most, %d", n, MaxPrivate)
+	}
+	t.Logf("%d of %d bytes", len(raw), protocol.MaxSession)
 }
 
 func FuzzOpenSession(f *testing.F) {

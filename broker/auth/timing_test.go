@@ -185,7 +185,7 @@ func (w *timed) prove(t *testing.T, opening protocol.Message, purpose string) []
 	if err != nil {
 		t.Fatal(err)
 	}
-	if raw, err = protocol.Encode(&protocol.Answer{Head: protocol.Head{ID: opening.Call()}, Session: c.Session, Proof: proof}); err != nil {
+	if raw, err = protocol.Encode(&protocol.Answer{Head: protocol.Head{ID: opening.Call()}, Session: c.Session, Proof: proof, Opening: opening.Bytes()}); err != nil {
 		t.Fatal(err)
 	}
 	return raw

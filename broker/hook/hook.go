@@ -34,10 +34,10 @@ import (
 const (
 	DefaultTimeout = 5 * time.Second
 	MaxTimeout     = 30 * time.Second
-	MaxResponse    = 64 << 10 // bytes
-	MaxParameters  = 16       // of a challenge, public and private each
-	MaxPublic      = 4 << 10  // bytes of all public parameters, which fit one message
-	MaxPrivate     = 512      // bytes of all private ones, which travel in the sealed session
+	MaxResponse    = 64 << 10        // bytes
+	MaxParameters  = auth.MaxPairs   // of a challenge, public and private each
+	MaxPublic      = 4 << 10         // bytes of all public parameters, which fit one message
+	MaxPrivate     = auth.MaxPrivate // bytes of all private ones, which travel in the sealed session
 
 	maxName, maxValue = 64, 1024 // of one parameter: devices refuse more
 )
@@ -155,7 +155,7 @@ func (c *Caller) Create(ctx context.Context, h broker.Hook, call auth.HookCall) 
 	if err := bound("public", out.Public, MaxPublic); err != nil {
 		return auth.Created{}, err
 	}
-	if err := bound("private", out.Private, MaxPrivate-len(out.Meta)); err != nil {
+	if err := bound("private", out.Private, MaxPrivate); err != nil {
 		return auth.Created{}, err
 	}
 	return auth.Created{Public: out.Public, Private: out.Private, Meta: out.Meta}, nil

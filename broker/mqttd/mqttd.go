@@ -29,13 +29,13 @@ import (
 
 // Limits that are not worth a setting; the figures are chosen, not derived.
 const (
-	maxAnonymousPacket = 16 << 10 // bytes after the fixed header, before authentication, and of any SUBSCRIBE
-	maxRequest         = 16 << 10 // bytes of a request to the Responder
-	maxJobsPerConn     = 4        // requests of one connection queued or in work
-	maxSubscriptions   = 128      // filters of one connection
-	maxFilters         = 32       // of one SUBSCRIBE or UNSUBSCRIBE
-	maxWritesPending   = 64       // messages waiting for one connection
-	maxInflight        = 64       // unacknowledged messages to one connection
+	maxAnonymousPacket = maxRequest + 512 // bytes after the fixed header, before authentication, and of any SUBSCRIBE: a request and its topic
+	maxRequest         = 16 << 10         // bytes of a request to the Responder
+	maxJobsPerConn     = 4                // requests of one connection queued or in work
+	maxSubscriptions   = 128              // filters of one connection
+	maxFilters         = 32               // of one SUBSCRIBE or UNSUBSCRIBE
+	maxWritesPending   = 64               // messages waiting for one connection
+	maxInflight        = 64               // unacknowledged messages to one connection
 	hangUpGrace        = 300 * time.Millisecond
 )
 
@@ -121,7 +121,7 @@ type Config struct {
 	Log     *slog.Logger
 
 	Limits         intake.Limits // on connections
-	MaxPacket      int           // bytes of an authenticated client's packet; 64 KiB, at least 16 KiB
+	MaxPacket      int           // bytes of an authenticated client's packet; 64 KiB, at least 16.5 KiB
 	ConnectTimeout time.Duration // from accept to an admitted CONNECT, TLS handshake included; 10 s
 	PacketTimeout  time.Duration // from a packet's first byte to its last; 30 s
 	WriteTimeout   time.Duration // for a client that doesn't read; 10 s

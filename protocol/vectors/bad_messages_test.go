@@ -191,7 +191,11 @@ func badMessages(t *testing.T) []invalidMessage {
 		{"challenge", &protocol.Challenge{Head: head(6), Session: fixed("session", 32), Body: body}, 6, slices.Concat(null(3, 4), ints(3, 4), []change{
 			{"no session", drop(3), bad}, {"session is empty", set(3, []byte{}), bad}, {"session of 1537 bytes", set(3, make([]byte, 1537)), bad}, {"no body", drop(4), bad},
 			{"body is a map", set(4, map[int]int{1: 2}), bad}, {"critical field", set(-1, 0), protocol.CodeCritical}})},
-		{"answer", &protocol.Answer{Head: head(7), Session: fixed("session", 32), Proof: make([]byte, 64)}, 7, slices.Concat(null(3, 4, 5, 6), ints(3, 4, 5, 6), []change{
+		{"answer", &protocol.Answer{Head: head(7), Session: fixed("session", 32), Proof: make([]byte, 64), Opening: opening(t, 7)}, 7, slices.Concat(null(3, 4, 5, 6, 7), ints(3, 4, 5, 6, 7), []change{
+			{"no opening", drop(7), bad}, {"opening is empty", set(7, []byte{}), bad}, {"opening of another call", set(7, opening(t, 8)), bad}, {"opening cut short", set(7, opening(t, 7)[:40]), bad},
+			{"opening is a refresh", set(7, encode(t, &protocol.Refresh{Head: head(7), Body: encode(t, refreshBody(t)), Proof: make([]byte, 64)})), bad},
+			{"opening of version 2", set(7, edited(t, &protocol.Start{Head: head(7), Request: request(t)}, set(0, 2))), bad},
+			{"opening of more than 8 KiB", set(7, edited(t, &protocol.Enrol{Head: head(7), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}, set(100, make([]byte, protocol.MaxOpening)))), bad},
 			{"no session", drop(3), bad}, {"session is empty", set(3, []byte{}), bad}, {"session of 1537 bytes", set(3, make([]byte, 1537)), bad},
 			{"neither proof nor secret", drop(4), bad}, {"proof is empty", set(4, []byte{}), bad}, {"critical field", set(-70000, 1), protocol.CodeCritical}})},
 		{"refresh", &protocol.Refresh{Head: head(10), Body: encode(t, refreshBody(t)), Proof: make([]byte, 64)}, 10, slices.Concat(null(3, 4), ints(3, 4), []change{

@@ -127,6 +127,7 @@ type talk struct {
 	t    *testing.T
 	call byte
 	said protocol.Transcript
+	open []byte // the opening message
 	out  exchanged
 	sign func(input []byte) []byte
 }
@@ -141,6 +142,9 @@ func newTalk(t *testing.T, name, comment string, call byte, alg, private string,
 }
 
 func (k *talk) say(from, message string, raw, added []byte, s step) {
+	if k.open == nil {
+		k.open = raw
+	}
 	k.said = k.said.Add(added)
 	s.From, s.Message, s.Hex, s.Added, s.Transcript = from, message, hexOf(raw), hexOf(added), hexOf(k.said[:])
 	k.out.Steps = append(k.out.Steps, s)
@@ -182,13 +186,15 @@ func authenticate(t *testing.T) exchanged {
 	k.say("device", "start", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
 	p := k.prove(protocol.KindKey, k.sign)
-	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.KindKey, k.said))})
+	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.KindKey, k.said)), Opening: k.open})
 	k.say("device", "answer", raw, raw, step{Covers: []proof{p}})
 	answerKey := x25519(t, "answer key")
 	session = k.challenge(protocol.ChallengeBody{Kind: "colour", Nonce: fixed("server nonce 2", 32), Issuer: issuer, Params: map[string]string{"ask": "colour of the lamp"}, SealTo: answerKey.PublicKey().Bytes()}, "session 2")
 	secret, how := sealFixed(t, answerKey, x25519(t, "device's ephemeral for the answer"), "signet answer v1", k.said[:], []byte("amber"))
-	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Secret: secret})
-	k.say("device", "answer", raw, raw, step{Secret: &how})
+	input := protocol.SecretInput(k.said, secret)
+	p = proof{protocol.PurposeAnswer, hexOf(input), hexOf(k.sign(input))}
+	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(input), Secret: secret, Opening: k.open})
+	k.say("device", "answer", raw, raw, step{Covers: []proof{p}, Secret: &how})
 	k.grant(false)
 	return k.out
 }
@@ -210,6 +216,7 @@ func enrolling(t *testing.T) exchanged {
 		Head: head(k.call), Session: session,
 		Proof:      k.sign(protocol.ProofInput(protocol.PurposeEnrol, k.said)),
 		TokenProof: byToken(protocol.ProofInput(protocol.PurposeEnrolToken, k.said)),
+		Opening:    k.open,
 	})
 	k.say("device", "answer", raw, raw, step{Covers: both})
 	k.grant(true)
@@ -228,7 +235,7 @@ func sharedKey(t *testing.T) exchanged {
 	k.say("device", "start", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "psk", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
 	p := k.prove(protocol.KindPSK, k.sign)
-	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.KindPSK, k.said))})
+	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.KindPSK, k.said)), Opening: k.open})
 	k.say("device", "answer", raw, raw, step{Covers: []proof{p}})
 	k.grant(true)
 	return k.out
@@ -261,7 +268,7 @@ func exchanges(t *testing.T) exchangeFile {
 		h.Parts, h.After = append(h.Parts, hexOf(p)), append(h.After, hexOf(said[:]))
 	}
 	f.Transcript = []hashed{h}
-	for _, p := range []string{protocol.KindKey, protocol.KindPSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh} {
+	for _, p := range []string{protocol.KindKey, protocol.KindPSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh, protocol.PurposeAnswer} {
 		f.Proofs = append(f.Proofs, proofed{p, hexOf(said[:]), hexOf(protocol.ProofInput(p, said))})
 	}
 	return f

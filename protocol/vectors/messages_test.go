@@ -95,9 +95,9 @@ func samples(t *testing.T) []sample {
 		{"challenge", "", "challenge", &protocol.Challenge{Head: head(6), Session: fixed("session", 32), Body: encode(t, challenge)}},
 		{"challenge body, key", "", "challenge-body", challenge},
 		{"challenge body, custom", "", "challenge-body", custom},
-		{"answer, proof", "", "answer", &protocol.Answer{Head: head(7), Session: fixed("session", 32), Proof: make([]byte, 64)}},
-		{"answer, enrolment", "", "answer", &protocol.Answer{Head: head(8), Session: fixed("session", 32), Proof: make([]byte, 64), TokenProof: make([]byte, 64)}},
-		{"answer, secret", "", "answer", &protocol.Answer{Head: head(9), Session: fixed("session", 32), Secret: make([]byte, 53)}},
+		{"answer, proof", "", "answer", &protocol.Answer{Head: head(7), Session: fixed("session", 32), Proof: make([]byte, 64), Opening: opening(t, 7)}},
+		{"answer, enrolment", "", "answer", &protocol.Answer{Head: head(8), Session: fixed("session", 32), Proof: make([]byte, 64), TokenProof: make([]byte, 64), Opening: enrolOpening(t, 8)}},
+		{"answer, secret", "", "answer", &protocol.Answer{Head: head(9), Session: fixed("session", 32), Proof: make([]byte, 64), Secret: make([]byte, 53), Opening: opening(t, 9)}},
 		{"refresh", "", "refresh", &protocol.Refresh{Head: head(10), Body: encode(t, refreshBody(t)), Proof: make([]byte, 64)}},
 		{"refresh body", "", "refresh-body", refreshBody(t)},
 		{"grant, sealed", "", "grant", &protocol.Grant{Head: head(11), Sealed: make([]byte, 64)}},
@@ -113,12 +113,24 @@ func samples(t *testing.T) []sample {
 		switch d.Code {
 		case protocol.CodeBusy:
 			d.RetryAfter = 1
+		case protocol.CodeTries:
+			d.RetryAfter = 30
 		case protocol.CodeWrongAnswer:
 			d.TriesLeft = 2
 		}
 		out = append(out, sample{"refusal, " + name, "", "refusal", protocol.Refuse(head(13).ID, d)})
 	}
 	return out
+}
+
+// opening is the usual start of a call, as its answers repeat it.
+func opening(t *testing.T, call byte) []byte {
+	return encode(t, &protocol.Start{Head: head(call), Request: request(t)})
+}
+
+// enrolOpening is that of an enrolment.
+func enrolOpening(t *testing.T, call byte) []byte {
+	return encode(t, &protocol.Enrol{Head: head(call), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE(), TokenID: fixed("token", 8)})
 }
 
 func refreshBody(t *testing.T) protocol.RefreshBody {

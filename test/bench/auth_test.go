@@ -197,7 +197,7 @@ func (d *device) answer(b *testing.B, start, reply []byte) []byte {
 		b.Error(err)
 		return nil
 	}
-	raw, err := protocol.Encode(&protocol.Answer{Head: protocol.Head{ID: c.ID}, Session: c.Session, Proof: proof})
+	raw, err := protocol.Encode(&protocol.Answer{Head: protocol.Head{ID: c.ID}, Session: c.Session, Proof: proof, Opening: start})
 	if err != nil {
 		b.Error(err)
 	}

@@ -243,6 +243,7 @@ def replay(device, link, meet):
     raw = wire.write_message("start", device.call_id, fields)
     challenges = [link.call(device.call_id, raw)[1] for _ in range(2)]
     want(challenges[0][4] != challenges[1][4], "one nonce twice")
+    device.opened = raw
     device.said.add(raw)
     device.said.add(challenges[0][4])
     answer = device.answer(challenges[0], None, False)

@@ -122,6 +122,14 @@ class Device:
     def kind(self):
         return "psk" if isinstance(self.private, bytes) else "key"
 
+    def prove_secret(self, sealed):
+        """Proves that the device itself gave an answer: the transcript goes on with what is sealed."""
+        value = self.said.value
+        self.said.add(sealed)
+        proof = self.prove("answer")
+        self.said.value = value
+        return proof
+
     def prove(self, purpose):
         data = self.said.proof_input(purpose)
         return hmac.new(self.private, data, hashlib.sha256).digest() if self.kind == "psk" else tok.sign(self.private, data)
@@ -144,6 +152,7 @@ class Device:
         return self.converse(link, wire.write_message("start", self.call_id, fields))
 
     def converse(self, link, raw, token=None, first=False):
+        self.opened = raw
         self.said.add(raw)
         asked, heard, proofs = None, set(), 0
 
@@ -190,10 +199,11 @@ class Device:
             raise ValueError("issuer changed")
         self.issuer = body[3]
         if body[1] not in ("key", "psk", "enrol"):
-            return wire.write_message("answer", self.call_id, {3: m[3], 5: self.secret(body)})
+            secret = self.secret(body)
+            return wire.write_message("answer", self.call_id, {3: m[3], 4: self.prove_secret(secret), 5: secret, 7: self.opened})
         if body[1] == "enrol" and not first or body[1] != "enrol" and body[1] != self.kind:
             raise ValueError(f"challenge {body[1]}")
-        fields = {3: m[3], 4: self.prove(body[1])}
+        fields = {3: m[3], 4: self.prove(body[1]), 7: self.opened}
         if body[1] == "enrol" and token:
             fields[6] = token.key.sign(self.said.proof_input("enrol-token"))
         return wire.write_message("answer", self.call_id, fields)

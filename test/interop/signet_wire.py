@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 CODES = {0: "internal", 1: "malformed", 2: "version", 3: "critical", 4: "denied", 5: "wrong-answer", 6: "expired",
-         7: "replayed", 8: "disabled", 9: "pending", 10: "busy", 11: "too-large", 12: "exists"}
+         7: "replayed", 8: "disabled", 9: "pending", 10: "busy", 11: "too-large", 12: "exists", 13: "tries"}
 TYPES = {1: "start", 2: "challenge", 3: "answer", 4: "grant", 5: "refusal", 6: "refresh", 7: "enrol", 8: "event"}
 NUMBERS = {name: number for number, name in TYPES.items()}
 
@@ -134,6 +134,10 @@ def _pairs(v):
         isinstance(k, str) and 1 <= len(k.encode()) <= 64 and isinstance(x, str) and len(x.encode()) <= 1024 for k, x in v.items())
 
 
+def _opening(v):
+    return isinstance(v, bytes) and len(v) <= 8 << 10 and read_message(v)[0] in ("start", "enrol")
+
+
 POOL, NAME = r"[a-z][a-z0-9-]{0,31}", r"[A-Za-z0-9_:-]{1,128}"
 REQUEST = {3: (True, _text(pattern=POOL)), 4: (True, _text(pattern=NAME)), 5: (False, _text(64)), 6: (True, _bytes(16)), 7: (False, _bytes(32)),
         8: (False, _uint(2)), 9: (False, _text(255)), 10: (False, _text(1024)), 11: (False, _pairs), 12: (False, _bytes(8)),
@@ -142,7 +146,7 @@ BODIES = {
     "start": REQUEST,
     "enrol": REQUEST | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},
     "challenge": {3: (True, _bytes(most=1536)), 4: (True, _bytes())},
-    "answer": {3: (True, _bytes(most=1536)), 4: (False, _bytes()), 5: (False, _bytes()), 6: (False, _bytes())},
+    "answer": {3: (True, _bytes(most=1536)), 4: (False, _bytes()), 5: (False, _bytes()), 6: (False, _bytes()), 7: (True, _opening)},
     "refresh": {3: (True, _bytes()), 4: (True, _bytes(most=1 << 14))},
     "grant": {3: (False, _bytes()), 4: (False, _bytes())},
     "refusal": {3: (True, lambda v: isinstance(v, dict) and _fits("problem", v))},
@@ -169,6 +173,8 @@ def _check(rule, fields):
             raise ValueError(f"{rule}: key {key} does not fit")
     if rule == "answer" and 4 not in fields and 5 not in fields:
         raise ValueError("answer with neither proof nor secret")
+    if rule == "answer" and read_message(fields[7])[1][2] != fields[2]:
+        raise ValueError("answer repeats another call's opening message")
     if rule == "grant" and (3 in fields) == (4 in fields):
         raise ValueError("grant neither or both sealed and open")
 
@@ -208,13 +214,13 @@ def read_message(data):
     kind = TYPES.get(m.get(1))
     if kind is None:
         raise Refused("malformed", "unknown type", call)
-    if kind != "enrol" and len(data) > 8 << 10:
+    if kind not in ("enrol", "answer") and len(data) > 8 << 10:
         raise Refused("too-large", len(data), call)
     if any(not isinstance(k, int) or k < 0 for k in m):
         raise Refused("critical", "unknown critical key", call)
     try:
         _check(kind, m)
-    except ValueError as e:
+    except (ValueError, Refused) as e:
         raise Refused("malformed", e, call) from None
     return kind, m
 
