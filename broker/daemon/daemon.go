@@ -237,7 +237,7 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	if err != nil {
 		return err
 	}
-	d.httpLn = tls.NewListener(&door{Listener: d.httpLn, log: d.log, in: in}, web)
+	d.httpLn = tls.NewListener(in.Listen(d.httpLn, d.log.With("door", "https")), web)
 	errLog := slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
 	d.https = d.bounded(mux, errLog)
 	d.https.ConnState = letThrough

@@ -1,7 +1,6 @@
-// Package intake counts connections in and out of a listener, so that strangers
-// keep nobody out: in all, by source and by how fast they come.
-//
-// It imports the standard library only. It opens, reads and closes no connection.
+// Package intake counts connections in and out of listeners, so that strangers keep
+// nobody out: in all, by source and by how fast they come. It reads nothing of a
+// connection, and ends only one that has to make room or may not come in.
 package intake
 
 import (
@@ -9,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync"
 	"time"
 )
 
@@ -72,10 +72,13 @@ func (l Limits) withDefaults() (Limits, error) {
 // maxSources bounds the memory of sources without connections.
 const maxSources = 1 << 16
 
-// An Intake counts connections in and out. It holds no lock and reads no clock:
-// whoever owns it does.
+// An Intake counts connections in and out. It is safe for concurrent use, and serves
+// as many listeners as shall share its limits.
 type Intake struct {
-	limits    Limits
+	limits Limits
+	now    func() time.Time
+
+	mu        sync.Mutex // guards the rest, and what entries hold
 	open      int
 	strangers list.List // of *Entry, the oldest first
 	sources   map[netip.Prefix]*source
@@ -87,27 +90,24 @@ func New(l Limits) (*Intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Intake{limits: l}, nil
+	return &Intake{limits: l, now: time.Now}, nil
 }
 
 // Strangers is how many connections are counted in that are no device's.
-func (in *Intake) Strangers() int { return in.strangers.Len() }
+func (in *Intake) Strangers() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.strangers.Len()
+}
 
-// An Entry is what an Intake knows of one connection. The Intake's owner guards it.
+// An Entry is one connection that an Intake has counted in.
 type Entry struct {
+	in       *Intake
 	drop     func()
 	source   netip.Prefix
 	counted  bool
 	stranger *list.Element // nil once it is a device's
 }
-
-// NewEntry makes the Entry of a connection from remote (host:port), which drop ends.
-func NewEntry(remote string, drop func()) *Entry {
-	return &Entry{drop: drop, source: Source(remote)}
-}
-
-// Drop ends the connection that has to make room.
-func (e *Entry) Drop() { e.drop() }
 
 // A source is where connections come from.
 type source struct {
@@ -134,12 +134,29 @@ func Source(remote string) netip.Prefix {
 	return p
 }
 
-// Enter counts e in, or says why not; out is the one that has to make room for it,
-// counted out already, and is to be dropped.
-func (in *Intake) Enter(e *Entry, now time.Time) (out *Entry, err error) {
+// Enter counts in a connection from remote (host:port), as a stranger's, or says why
+// not. Should another have to make room for it, Enter ends that one by its drop, which
+// is called once at most, from any goroutine, and may be called before Enter has
+// returned to who counts the dropped one in.
+func (in *Intake) Enter(remote string, drop func()) (*Entry, error) {
+	e := &Entry{in: in, drop: drop, source: Source(remote)}
+	out, err := in.count(e)
+	if err != nil {
+		return nil, err
+	}
+	if out != nil {
+		out.drop()
+	}
+	return e, nil
+}
+
+// count counts e in; out is the one that has to make room, counted out already.
+func (in *Intake) count(e *Entry) (out *Entry, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
 	var src *source
 	if e.source.IsValid() {
-		src = in.sourceAt(e.source, now)
+		src = in.sourceAt(e.source, in.now())
 		switch {
 		case in.limits.Rate > 0 && src.tokens < 1:
 			return nil, ErrTooFast
@@ -153,7 +170,7 @@ func (in *Intake) Enter(e *Entry, now time.Time) (out *Entry, err error) {
 			return nil, ErrFull
 		}
 		out = oldest.Value.(*Entry)
-		in.Leave(out)
+		out.leave()
 	}
 	if src != nil {
 		src.tokens--
@@ -165,23 +182,35 @@ func (in *Intake) Enter(e *Entry, now time.Time) (out *Entry, err error) {
 	return out, nil
 }
 
-// Admitted notes that e is a device's now.
-func (in *Intake) Admitted(e *Entry) {
+// Admitted notes that the connection is a device's now.
+func (e *Entry) Admitted() {
+	e.in.mu.Lock()
+	defer e.in.mu.Unlock()
+	e.admitted()
+}
+
+// Leave counts the connection out; more than once does no harm.
+func (e *Entry) Leave() {
+	e.in.mu.Lock()
+	defer e.in.mu.Unlock()
+	e.leave()
+}
+
+func (e *Entry) admitted() {
 	if e.stranger != nil {
-		in.strangers.Remove(e.stranger)
+		e.in.strangers.Remove(e.stranger)
 		e.stranger = nil
 	}
 }
 
-// Leave counts e out, once.
-func (in *Intake) Leave(e *Entry) {
-	in.Admitted(e)
+func (e *Entry) leave() {
+	e.admitted()
 	if !e.counted {
 		return
 	}
 	e.counted = false
-	in.open--
-	if src := in.sources[e.source]; src != nil {
+	e.in.open--
+	if src := e.in.sources[e.source]; src != nil {
 		src.open--
 	}
 }

@@ -1,7 +1,10 @@
 package intake
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -38,7 +41,8 @@ func TestLimits(t *testing.T) {
 type gates struct {
 	t *testing.T
 	*Intake
-	now time.Time
+	at  time.Time
+	out *Entry // the last that had to make room
 }
 
 func newGates(t *testing.T, l Limits) *gates {
@@ -47,13 +51,16 @@ func newGates(t *testing.T, l Limits) *gates {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &gates{t, in, time.Unix(1_000_000, 0)}
+	g := &gates{t: t, Intake: in, at: time.Unix(1_000_000, 0)}
+	in.now = func() time.Time { return g.at }
+	return g
 }
 
+// from counts one in, and gives who had to make room for it.
 func (g *gates) from(addr string) (c, out *Entry, err error) {
-	c = NewEntry(addr+":1", nil)
-	out, err = g.Enter(c, g.now)
-	return c, out, err
+	g.out = nil
+	c, err = g.Enter(addr+":1", func() { g.out = c })
+	return c, g.out, err
 }
 
 func (g *gates) must(addr string) *Entry {
@@ -74,16 +81,16 @@ func TestRatePerSource(t *testing.T) {
 		}
 	}
 	for range 3 {
-		g.Leave(g.must("192.0.2.1")) // gone again: it counts nevertheless
+		g.must("192.0.2.1").Leave() // gone again: it counts nevertheless
 	}
 	refused("192.0.2.1")
 	g.must("192.0.2.2")
-	g.now = g.now.Add(500 * time.Millisecond)
+	g.at = g.at.Add(500 * time.Millisecond)
 	g.must("192.0.2.1")
 	refused("192.0.2.1")
-	g.now = g.now.Add(-time.Hour) // the clock is set back
+	g.at = g.at.Add(-time.Hour) // the clock is set back
 	refused("192.0.2.1")
-	g.now = g.now.Add(24 * time.Hour)
+	g.at = g.at.Add(24 * time.Hour)
 	for i := range 3 {
 		g.must(fmt.Sprintf("[2001:db8::%x]", i)) // one line's addresses
 		g.must("192.0.2.1")
@@ -96,13 +103,13 @@ func TestRatePerSource(t *testing.T) {
 func TestPerSource(t *testing.T) {
 	g := newGates(t, Limits{PerSource: 2})
 	first := g.must("192.0.2.1")
-	g.Admitted(g.must("192.0.2.1")) // a device's counts too
+	g.must("192.0.2.1").Admitted() // a device's counts too
 	if _, _, err := g.from("192.0.2.1"); err != ErrFullSource {
 		t.Errorf("the third: %v", err)
 	}
 	g.must("192.0.2.2")
-	g.Leave(first)
-	g.Leave(first) // once
+	first.Leave()
+	first.Leave() // once
 	g.must("192.0.2.1")
 	if _, _, err := g.from("192.0.2.1"); err != ErrFullSource {
 		t.Errorf("the third again: %v", err)
@@ -118,16 +125,16 @@ func TestPerSource(t *testing.T) {
 func TestOldestStrangerMakesRoom(t *testing.T) {
 	g := newGates(t, Limits{Conns: 4, Strangers: 2, PerSource: -1})
 	dev, a, b := g.must("192.0.2.1"), g.must("192.0.2.1"), (*Entry)(nil)
-	g.Admitted(dev)
+	dev.Admitted()
 	b = g.must("192.0.2.2")
 	c, out, err := g.from("192.0.2.3")
 	if err != nil || out != a {
 		t.Fatalf("dropped %p, %v, want the oldest stranger", out, err)
 	}
-	g.Admitted(a) // too late: it is on its way out
-	g.Leave(a)
-	g.Admitted(b)
-	g.Admitted(c)
+	a.Admitted() // too late: it is on its way out
+	a.Leave()
+	b.Admitted()
+	c.Admitted()
 	d := g.must("192.0.2.4")
 	if _, out, err = g.from("192.0.2.5"); err != nil || out != d {
 		t.Errorf("full with one stranger: dropped %p, %v, want it", out, err)
@@ -135,7 +142,7 @@ func TestOldestStrangerMakesRoom(t *testing.T) {
 	if g.open != 4 || g.strangers.Len() != 1 {
 		t.Errorf("%d open, %d strangers", g.open, g.strangers.Len())
 	}
-	g.Admitted(g.strangers.Front().Value.(*Entry))
+	g.strangers.Front().Value.(*Entry).Admitted()
 	if _, _, err = g.from("192.0.2.6"); err != ErrFull {
 		t.Errorf("full of devices: %v", err)
 	}
@@ -147,16 +154,104 @@ func TestSourcesAreBounded(t *testing.T) {
 	g := newGates(t, Limits{Burst: 2})
 	g.must("192.0.2.1")
 	for i := range 3 * maxSources {
-		c := &Entry{source: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 32)}
-		if _, err := g.Enter(c, g.now); err != nil {
-			t.Fatal(err)
-		}
-		g.Leave(c)
+		c := g.must(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}).String())
+		c.Leave()
 	}
 	if n := len(g.sources); n > maxSources {
 		t.Errorf("%d sources are remembered", n)
 	}
 	if s := g.sources[Source("192.0.2.1:1")]; s == nil || s.open != 1 {
 		t.Errorf("the one with a connection: %+v", s)
+	}
+}
+
+// TestListener: the limits hold for who comes, who goes makes room once, and one that
+// another counts from now on no longer counts here although it is open.
+func TestListener(t *testing.T) {
+	in, err := New(Limits{Conns: 2, Strangers: -1, PerSource: -1, Rate: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := in.Listen(tcp, slog.New(slog.DiscardHandler))
+	defer ln.Close()
+	accept := func() (net.Conn, *Conn) {
+		t.Helper()
+		client, err := net.Dial("tcp", tcp.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close() })
+		server, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { server.Close() })
+		return client, server.(*Conn)
+	}
+	first, a := accept()
+	_, b := accept()
+	_, _ = accept()
+	if n, err := first.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("the oldest is still open: %d, %v", n, err)
+	}
+	if err := errors.Join(b.Close(), b.Conn.Close()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("closed, and its own connection is not: %v", err)
+	}
+	a.Close() // counted out already
+	last, d := accept()
+	if in.open != 2 || in.Strangers() != 2 {
+		t.Errorf("%d open, %d strangers, want two of each", in.open, in.Strangers())
+	}
+	d.Leave()
+	accept()
+	if in.open != 2 {
+		t.Errorf("%d open, want 2", in.open)
+	}
+	if _, err := d.Write([]byte{1}); err != nil {
+		t.Error(err)
+	}
+	if _, err := last.Read(make([]byte, 1)); err != nil {
+		t.Errorf("it left and was ended: %v", err)
+	}
+}
+
+// TestRefusedAreClosed: who may not come in is closed without a word, and the
+// Listener goes on.
+func TestRefusedAreClosed(t *testing.T) {
+	in, err := New(Limits{PerSource: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tcp, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln := in.Listen(tcp, slog.New(slog.DiscardHandler))
+	var clients []net.Conn
+	for range 2 {
+		nc, err := net.Dial("tcp", tcp.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer nc.Close()
+		clients = append(clients, nc)
+	}
+	server, err := ln.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	done := make(chan error, 1)
+	go func() { _, err := ln.Accept(); done <- err }()
+	if n, err := clients[1].Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("the second of one source: %d, %v", n, err)
+	}
+	ln.Close()
+	if err := <-done; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the end: %v", err)
 	}
 }

@@ -26,7 +26,7 @@ var errEnding = errors.New("mqttd: the connection was ended")
 type conn struct {
 	net.Conn // raw or TLS
 	srv      *Server
-	entry    *intake.Entry // guarded by the Server's mutex
+	entry    *intake.Entry // set before it is served, never changed after
 
 	in       framer // of the reading goroutine
 	retained bool   // of the reading goroutine: its PUBLISH in hand asks to be retained
@@ -60,7 +60,7 @@ type conn struct {
 }
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{
+	return &conn{
 		Conn:     nc,
 		srv:      s,
 		in:       framer{r: bufio.NewReaderSize(nc, 512)},
@@ -68,11 +68,6 @@ func newConn(s *Server, nc net.Conn) *conn {
 		hungUp:   make(chan struct{}),
 		released: make(chan struct{}),
 	}
-	c.entry = intake.NewEntry(nc.RemoteAddr().String(), func() {
-		s.cfg.Log.Debug("mqtt connection dropped to make room", "remote", c.RemoteAddr().String())
-		c.drop(ReasonBusy)
-	})
-	return c
 }
 
 // isDirect reports whether the client's TLS ends in this process.

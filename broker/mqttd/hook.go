@@ -120,7 +120,7 @@ func (s *Server) admit(ctx context.Context, c *conn, cl *mqtt.Client, pk packets
 	}
 	s.deadlines.set(c, sess.Expires)
 	if !sess.Device.IsZero() {
-		s.isDevice(c)
+		c.entry.Admitted()
 	}
 	return nil
 }

@@ -172,11 +172,11 @@ type Server struct {
 	deadlines *deadlines[*conn]
 	ctx       context.Context // ends when Close gives up waiting
 	cancel    context.CancelFunc
+	intake    *intake.Intake
 	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups
 
 	mu        sync.Mutex // guards the rest: nothing is added once closed
 	closed    bool
-	intake    *intake.Intake
 	open      map[*conn]struct{} // being served, on their way out included
 	listeners map[net.Listener]struct{}
 }
@@ -274,7 +274,7 @@ func (s *Server) Upgrade(clientID string, sess Standing) error {
 	if err != nil {
 		return fmt.Errorf("upgrading %q to %v: %w", clientID, sess.Device, err)
 	}
-	s.isDevice(c)
+	c.entry.Admitted()
 	s.deadlines.set(c, c.session.Load().Expires)
 	return nil
 }

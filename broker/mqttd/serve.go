@@ -98,29 +98,31 @@ func cut(nc net.Conn) {
 // no. Every connection that it gives must be served.
 func (s *Server) admitConn(nc net.Conn) *conn {
 	c := newConn(s, nc)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
-	out, err := s.intake.Enter(c.entry, time.Now())
+	entry, err := s.intake.Enter(nc.RemoteAddr().String(), c.makeRoom)
 	if err != nil {
 		s.cfg.Log.Debug("mqtt connection refused", "remote", c.RemoteAddr().String(), "error", err)
 		return nil
 	}
-	if out != nil {
-		s.wg.Go(out.Drop)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		entry.Leave()
+		return nil
 	}
+	c.entry = entry
 	s.open[c] = struct{}{}
 	s.wg.Add(1)
 	return c
 }
 
-// isDevice notes that c is a device's now.
-func (s *Server) isDevice(c *conn) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.intake.Admitted(c.entry)
+// makeRoom ends the connection for a newer one, which does not wait for it.
+func (c *conn) makeRoom() {
+	c.srv.cfg.Log.Debug("mqtt connection dropped to make room", "remote", c.RemoteAddr().String())
+	c.srv.mu.Lock()
+	defer c.srv.mu.Unlock()
+	if !c.srv.closed {
+		c.srv.wg.Go(func() { c.drop(ReasonBusy) })
+	}
 }
 
 // serve has mochi read a connection to its end and leaves nothing of it behind,
@@ -147,7 +149,7 @@ func (s *Server) forget(c *conn) {
 	c.linger()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.intake.Leave(c.entry)
+	c.entry.Leave()
 	delete(s.open, c)
 }
 
