@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/signetd/signet/protocol/token"
 	"github.com/smallstep/certificates/authority"
 	"github.com/smallstep/certificates/authority/config"
 	"github.com/smallstep/certificates/authority/provisioner"
@@ -131,7 +132,7 @@ func embed(m material, ledger Ledger) (*authority.Authority, error) {
 // one. The library checks its signature twice per certificate; RSA because that
 // is the cheapest to check, by half of P-256.
 func newCarrier() (*x509.CertificateRequest, error) {
-	key, err := rsa.GenerateKey(rand.Reader, minRSABits)
+	key, err := rsa.GenerateKey(rand.Reader, token.MinRSABits)
 	if err != nil {
 		return nil, fmt.Errorf("making the carrier request: %w", err)
 	}

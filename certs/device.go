@@ -52,7 +52,7 @@ func (a *Authority) IssueDeviceRequest(ctx context.Context, csr []byte, d ident.
 }
 
 func (a *Authority) deviceLeaf(key crypto.PublicKey, d ident.Device, sub ident.UUID, life time.Duration) (x509.Certificate, error) {
-	if err := checkPublicKey(key); err != nil {
+	if err := checkDeviceKey(key); err != nil {
 		return x509.Certificate{}, err
 	}
 	if sub.IsZero() {

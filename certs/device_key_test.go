@@ -1,6 +1,7 @@
 package certs
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -8,12 +9,18 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/protocol/verify"
 )
 
 func TestRequestKeyRefuses(t *testing.T) {
@@ -115,7 +122,7 @@ func TestIssueDeviceTakesKindsOfKeys(t *testing.T) {
 		want error
 	}{
 		"P-256":            {newKey(t).Public(), nil},
-		"P-384":            {p384.Public(), nil},
+		"P-384":            {p384.Public(), ErrWeakKey},
 		"Ed25519":          {edKey, nil},
 		"RSA 2048":         {rsaKey.Public(), nil},
 		"P-224":            {p224.Public(), ErrWeakKey},
@@ -138,8 +145,136 @@ func TestIssueDeviceTakesKindsOfKeys(t *testing.T) {
 	}
 }
 
-// Each refused Ed25519 point is refused for cause: it accepts a signature made
-// of nothing (R the identity, S zero) over one message in eight or more.
+// TestDoorsAgree: what no token accepts gets no certificate, by whichever door it
+// comes: as a key, in a request, as PEM, JWK or COSE key.
+func TestDoorsAgree(t *testing.T) {
+	a := newTestAuthority(t, newClock())
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, newKey(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, key := range hostileKeys(t) {
+		t.Run(name, func(t *testing.T) {
+			refused := func(door string, err error) {
+				if err == nil {
+					t.Errorf("%s let it pass", door)
+				}
+			}
+			_, err := token.NewKey(key)
+			refused("token.NewKey", err)
+			_, err = a.IssueDevice(t.Context(), key, device(t, "lab:pump-1"), subject(t), time.Hour)
+			refused("IssueDevice", err)
+			if !errors.Is(err, ErrWeakKey) {
+				t.Errorf("IssueDevice: %v, want ErrWeakKey", err)
+			}
+			if ed, ok := key.(ed25519.PublicKey); ok && len(ed) == 32 {
+				_, err = token.ParseCOSEKey(append([]byte{0xa3, 1, 1, 0x20, 6, 0x21, 0x58, 32}, ed...))
+				refused("token.ParseCOSEKey", err)
+				_, err = verify.ParseJWKS(fmt.Appendf(nil, `{"keys":[{"kty":"OKP","crv":"Ed25519","x":%q}]}`, base64.RawURLEncoding.EncodeToString(ed)))
+				refused("verify.ParseJWKS", err)
+			}
+			if spki := marshalPKIX(key); spki != nil {
+				_, err = verify.ParsePEM(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: spki}))
+				refused("verify.ParsePEM", err)
+				_, err = RequestKey(withKey(t, csr, spki))
+				refused("RequestKey", err)
+			}
+		})
+	}
+}
+
+// hostileKeys are keys that say who they are, and prove nothing, or too little.
+func hostileKeys(t *testing.T) map[string]crypto.PublicKey {
+	t.Helper()
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bits := func(n uint) *big.Int { return new(big.Int).Lsh(big.NewInt(1), n) }
+	odd := func(n *big.Int) *big.Int { return new(big.Int).SetBit(n, 0, 1) }
+	primes := big.NewInt(1)
+	for p := int64(2); p <= 167; p++ {
+		if big.NewInt(p).ProbablyPrime(10) {
+			primes.Mul(primes, big.NewInt(p))
+		}
+	}
+	roca := new(big.Int).Mul(primes, new(big.Int).Div(bits(2048), primes))
+	keys := map[string]crypto.PublicKey{
+		"P-384":               &p384.PublicKey, // sound, but no token is bound to one
+		"RSA of 1024 bits":    &rsa.PublicKey{N: odd(bits(1023)), E: 65537},
+		"RSA of 4097 bits":    &rsa.PublicKey{N: odd(bits(4096)), E: 65537},
+		"RSA with exponent 3": &rsa.PublicKey{N: odd(bits(2047)), E: 3},
+		"RSA, even exponent":  &rsa.PublicKey{N: odd(bits(2047)), E: 65538},
+		"RSA, even modulus":   &rsa.PublicKey{N: bits(2047), E: 65537},
+		"RSA as Infineon's":   &rsa.PublicKey{N: roca.Add(roca, big.NewInt(1)), E: 65537},
+		"Ed25519, 31 bytes":   ed25519.PublicKey(make([]byte, 31)),
+		"Ed25519, off curve":  ed25519.PublicKey(append([]byte{2}, make([]byte, 31)...)),
+		"Ed25519, y over p":   ed25519.PublicKey(append([]byte{0xf0}, append(bytes.Repeat([]byte{0xff}, 30), 0x7f)...)),
+		"P-256 without point": &ecdsa.PublicKey{Curve: elliptic.P256()},
+		"Ed25519, no bytes":   ed25519.PublicKey(nil),
+		"P-256 nil":           (*ecdsa.PublicKey)(nil),
+		"RSA nil":             (*rsa.PublicKey)(nil),
+		"P-256 off the curve": offCurve(),
+		"a symmetric secret":  []byte("secret"),
+	}
+	for _, y := range smallOrderPoints(t) {
+		for _, sign := range []byte{0, 0x80} {
+			key := append(ed25519.PublicKey(nil), y...)
+			key[31] |= sign
+			keys[fmt.Sprintf("Ed25519 small order %x", []byte(key))] = key
+		}
+	}
+	return keys
+}
+
+func offCurve() *ecdsa.PublicKey {
+	pub := &ecdsa.PublicKey{Curve: elliptic.P256()}
+	//lint:ignore SA1019 a caller can do this, so the test does
+	pub.X, pub.Y = big.NewInt(1), big.NewInt(1)
+	return pub
+}
+
+// marshalPKIX gives nil for keys that the library cannot write.
+func marshalPKIX(key crypto.PublicKey) []byte {
+	if ec, ok := key.(*ecdsa.PublicKey); ok && (ec == nil || ec.X == nil) { //lint:ignore SA1019 would panic
+		return nil
+	}
+	if r, ok := key.(*rsa.PublicKey); ok && r == nil {
+		return nil
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil
+	}
+	return der
+}
+
+// withKey puts a public key in the place of a request's own.
+func withKey(t *testing.T, der, spki []byte) []byte {
+	t.Helper()
+	var csr struct {
+		Info struct {
+			Version    int
+			Subject    asn1.RawValue
+			Key        asn1.RawValue
+			Attributes asn1.RawValue `asn1:"optional,tag:0"`
+		}
+		Algorithm asn1.RawValue
+		Signature asn1.BitString
+	}
+	if _, err := asn1.Unmarshal(der, &csr); err != nil {
+		t.Fatal(err)
+	}
+	csr.Info.Key = asn1.RawValue{FullBytes: spki}
+	out, err := asn1.Marshal(csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// Each Ed25519 point of small order is refused for cause: it accepts a signature
+// made of nothing (R the identity, S zero) over one message in eight or more.
 func TestSmallOrderPointsForge(t *testing.T) {
 	identity := append([]byte{1}, make([]byte, 63)...)
 	count := 0
@@ -147,7 +282,7 @@ func TestSmallOrderPointsForge(t *testing.T) {
 		for _, sign := range []byte{0, 0x80} {
 			key := append(ed25519.PublicKey(nil), y...)
 			key[31] |= sign
-			if !smallOrder(key) {
+			if checkPublicKey(key) == nil {
 				t.Errorf("%x passes", key)
 			}
 			for i := range 1000 {

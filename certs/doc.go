@@ -8,7 +8,7 @@
 //	conf := &tls.Config{GetCertificate: srv.GetCertificate, MinVersion: tls.VersionTLS12}
 //
 // It signs with github.com/smallstep/certificates and is the only importer of
-// it; of Signet's own packages it imports protocol/ident alone.
+// it. Which keys are sound is protocol/token's to say.
 //
 // What it never does: it takes nothing from a certificate request but the public
 // key, and it renews no certificate that is handed to it. A renewal is a new

@@ -2,6 +2,8 @@ package test
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/hex"
 	"errors"
 	"testing"
@@ -14,6 +16,7 @@ import (
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
 )
 
@@ -141,6 +144,38 @@ func TestEnrolmentProvesPossession(t *testing.T) {
 	}
 	if x, err := s.Store.EnrolToken(t.Context(), s.Pool, hexID(tok)); err != nil || x.Used != 0 {
 		t.Errorf("the token has %d uses, %v", x.Used, err)
+	}
+}
+
+// an rsaProver proves possession of an RSA key, as no agent of ours does.
+type rsaProver struct{ *token.Signer }
+
+func (rsaProver) Kind() string                         { return protocol.KindKey }
+func (p rsaProver) PublicKey() []byte                  { return p.Key().MarshalCOSE() }
+func (p rsaProver) Prove(input []byte) ([]byte, error) { return p.Sign(input) }
+
+// TestEnrolmentWithRSA: neither a device with its token nor an operator brings in
+// a key of a kind that devices may not have.
+func TestEnrolmentWithRSA(t *testing.T) {
+	s := harness.New(t)
+	private, err := rsa.GenerateKey(rand.Reader, token.MinRSABits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signer, err := token.NewSigner(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := newAgent(t, s, "lamp-1", rsaProver{signer}, nil)
+	if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeMalformed) {
+		t.Errorf("enrolment: %v, want malformed", err)
+	}
+	if _, err := s.Store.Device(t.Context(), a.Device()); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("the device in the directory: %v", err)
+	}
+	_, err = control.ParseDeviceKey(hex.EncodeToString(signer.Key().MarshalCOSE()))
+	if !errors.Is(err, broker.ErrInvalid) {
+		t.Errorf("by an operator: %v, want invalid", err)
 	}
 }
 

@@ -134,8 +134,8 @@ func newKey(private crypto.Signer) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the device's key: %w", err)
 	}
-	if s.Key().Alg() == token.RS256 {
-		return nil, fmt.Errorf("the device's key: %w: RSA is not for devices", token.ErrKey)
+	if err := s.Key().CheckDevice(); err != nil {
+		return nil, fmt.Errorf("the device's key: %w", err)
 	}
 	return &Key{s}, nil
 }

@@ -17,6 +17,9 @@ import (
 // enrolment token or, without one, that an operator registered the key before.
 func (a *Authenticator) checkEnrol(ctx context.Context, s *pending, m *protocol.Answer) error {
 	key, err := token.ParseCOSEKey(s.enrol.Key)
+	if err == nil {
+		err = key.CheckDevice()
+	}
 	if err != nil {
 		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
 	}

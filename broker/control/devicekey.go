@@ -44,8 +44,8 @@ func ParseDeviceKey(text string) (*token.Key, error) {
 	if err != nil {
 		return nil, err
 	}
-	if key.Alg() == token.RS256 {
-		return nil, invalid("devices prove themselves with Ed25519 or ECDSA P-256, not with RSA")
+	if err := key.CheckDevice(); err != nil {
+		return nil, invalid("device key: %v", err)
 	}
 	return key, nil
 }

@@ -9,12 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
-)
-
-// Bounds on RSA keys, in bits.
-const (
-	MinRSABits = 2048
-	MaxRSABits = 4096
+	"math/big"
 )
 
 // A Key checks signatures of one algorithm. NewKey and the parsers that end in
@@ -33,23 +28,22 @@ type Key struct {
 	kid   string   // jkt in base64url
 }
 
-// NewKey checks pub, an *ecdsa.PublicKey on P-256, an ed25519.PublicKey or an
-// *rsa.PublicKey, and copies it. Errors wrap ErrKey.
+// NewKey takes pub, an *ecdsa.PublicKey on P-256, an ed25519.PublicKey or an
+// *rsa.PublicKey, and copies it, once CheckSound has passed it. Errors wrap ErrKey.
 func NewKey(pub crypto.PublicKey) (*Key, error) {
-	var k *Key
-	var err error
+	if err := CheckSound(pub); err != nil {
+		return nil, err
+	}
+	k := new(Key)
 	switch pub := pub.(type) {
 	case *ecdsa.PublicKey:
-		k, err = newECKey(pub)
+		if err := k.setEC(pub); err != nil {
+			return nil, err
+		}
 	case ed25519.PublicKey:
-		k, err = newEdKey(pub)
+		k.alg, k.ed = EdDSA, append(ed25519.PublicKey(nil), pub...)
 	case *rsa.PublicKey:
-		k, err = newRSAKey(pub)
-	default:
-		return nil, fmt.Errorf("%w: a %T is none of ECDSA P-256, Ed25519, RSA", ErrKey, pub)
-	}
-	if err != nil {
-		return nil, err
+		k.alg, k.rsa = RS256, &rsa.PublicKey{N: new(big.Int).Set(pub.N), E: pub.E}
 	}
 	k.cose = k.appendCOSE(nil, nil)
 	k.thumb = sha256.Sum256(k.cose)
@@ -58,51 +52,30 @@ func NewKey(pub crypto.PublicKey) (*Key, error) {
 	return k, nil
 }
 
-func newECKey(pub *ecdsa.PublicKey) (*Key, error) {
-	if pub == nil || pub.Curve != elliptic.P256() {
-		return nil, fmt.Errorf("%w: ECDSA key is not on P-256", ErrKey)
-	}
-	//lint:ignore SA1019 only compared with nil, on which Bytes would panic
-	if pub.X == nil || pub.Y == nil {
-		return nil, fmt.Errorf("%w: P-256 key without point", ErrKey)
+func (k *Key) setEC(pub *ecdsa.PublicKey) error {
+	if pub.Curve != elliptic.P256() {
+		return fmt.Errorf("%w: ECDSA key is not on P-256", ErrKey)
 	}
 	point, err := pub.Bytes()
 	if err != nil {
-		return nil, fmt.Errorf("%w: P-256 point: %w", ErrKey, err)
+		return fmt.Errorf("%w: P-256 point: %w", ErrKey, err)
 	}
 	own, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), point)
 	if err != nil {
-		return nil, fmt.Errorf("%w: P-256 point: %w", ErrKey, err)
+		return fmt.Errorf("%w: P-256 point: %w", ErrKey, err)
 	}
-	return &Key{alg: ES256, ec: own, point: point}, nil
+	k.alg, k.ec, k.point = ES256, own, point
+	return nil
 }
 
-func newEdKey(pub ed25519.PublicKey) (*Key, error) {
-	if err := checkEdwardsPoint(pub); err != nil {
-		return nil, err
+// CheckDevice refuses keys with which no device may prove itself: RSA, which signs
+// slowly on small boards and makes every message of an exchange larger. Errors
+// wrap ErrKey.
+func (k *Key) CheckDevice() error {
+	if k == nil || k.alg != EdDSA && k.alg != ES256 {
+		return fmt.Errorf("%w: devices prove themselves with Ed25519 or ECDSA P-256", ErrKey)
 	}
-	return &Key{alg: EdDSA, ed: append(ed25519.PublicKey(nil), pub...)}, nil
-}
-
-func newRSAKey(pub *rsa.PublicKey) (*Key, error) {
-	if pub == nil || pub.N == nil {
-		return nil, fmt.Errorf("%w: RSA key without modulus", ErrKey)
-	}
-	if bits := pub.N.BitLen(); pub.N.Sign() <= 0 || bits < MinRSABits || bits > MaxRSABits {
-		return nil, fmt.Errorf("%w: RSA modulus has %d bits, want %d to %d", ErrKey, bits, MinRSABits, MaxRSABits)
-	}
-	if pub.N.Bit(0) == 0 {
-		return nil, fmt.Errorf("%w: RSA modulus is even", ErrKey)
-	}
-	if pub.E < 65537 || pub.E > 1<<31-1 || pub.E&1 == 0 {
-		return nil, fmt.Errorf("%w: RSA exponent %d, want an odd one from 65537 to 2^31-1", ErrKey, pub.E)
-	}
-	if hasROCAFingerprint(pub.N) {
-		return nil, fmt.Errorf("%w: RSA modulus shows the ROCA weakness (CVE-2017-15361)", ErrKey)
-	}
-	own := *pub
-	own.N = cloneInt(pub.N)
-	return &Key{alg: RS256, rsa: &own}, nil
+	return nil
 }
 
 // Alg gives the one algorithm that the key verifies.

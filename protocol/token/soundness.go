@@ -1,44 +1,97 @@
 package token
 
 import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"fmt"
 	"math/big"
+
+	"filippo.io/edwards25519"
 )
 
-func cloneInt(n *big.Int) *big.Int { return new(big.Int).Set(n) }
+// Bounds on RSA keys, in bits. Below, they are weak; above, each verification
+// costs more than it is worth.
+const (
+	MinRSABits = 2048
+	MaxRSABits = 4096
+)
+
+// CheckSound refuses public keys under which a signature proves nothing, or less
+// than it seems to: ECDSA points off P-256, P-384 or P-521, Ed25519 points that
+// checkEdwardsPoint refuses, RSA of a size, exponent or make that is weak. It is
+// the one place that decides this, for tokens and for certificates. Not every
+// sound key makes a Key: see NewKey. Errors wrap ErrKey.
+func CheckSound(pub crypto.PublicKey) error {
+	switch pub := pub.(type) {
+	case *ecdsa.PublicKey:
+		return checkECDSAPoint(pub)
+	case ed25519.PublicKey:
+		return checkEdwardsPoint(pub)
+	case *rsa.PublicKey:
+		return checkRSA(pub)
+	}
+	return fmt.Errorf("%w: a %T is none of ECDSA, Ed25519, RSA", ErrKey, pub)
+}
+
+func checkECDSAPoint(pub *ecdsa.PublicKey) error {
+	if pub == nil {
+		return fmt.Errorf("%w: no ECDSA key", ErrKey)
+	}
+	//lint:ignore SA1019 only compared with nil, on which ECDH would panic
+	if pub.X == nil || pub.Y == nil {
+		return fmt.Errorf("%w: ECDSA key without point", ErrKey)
+	}
+	switch pub.Curve {
+	case elliptic.P256(), elliptic.P384(), elliptic.P521():
+	default:
+		return fmt.Errorf("%w: ECDSA key is not on P-256, P-384 or P-521", ErrKey)
+	}
+	if _, err := pub.ECDH(); err != nil { // refuses points off the curve, and infinity
+		return fmt.Errorf("%w: ECDSA point: %w", ErrKey, err)
+	}
+	return nil
+}
 
 // checkEdwardsPoint refuses what crypto/ed25519 would panic on (a wrong length),
-// points that are not on the curve or not canonically encoded, and the eight
-// points of small order, under which one signature fits many messages.
+// points that are not on the curve or not canonically encoded (RFC 8032, 5.1.3),
+// and the eight points of small order, under which one signature fits many
+// messages and none needs a private key.
 func checkEdwardsPoint(pub []byte) error {
 	if len(pub) != ed25519.PublicKeySize {
 		return fmt.Errorf("%w: Ed25519 key has %d bytes, want %d", ErrKey, len(pub), ed25519.PublicKeySize)
 	}
-	big25519 := new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 255), big.NewInt(19))
-	le := make([]byte, len(pub))
-	for i, b := range pub {
-		le[len(pub)-1-i] = b
-	}
-	le[0] &= 0x7f // the sign of x
-	y := new(big.Int).SetBytes(le)
-	if y.Cmp(big25519) >= 0 {
-		return fmt.Errorf("%w: Ed25519 key is not canonically encoded", ErrKey)
-	}
-	// -x² + y² = 1 + d x² y²: x² = u/v with u = y²-1, v = d y²+1 (RFC 8032, 5.1.3).
-	mod := func(n *big.Int) *big.Int { return n.Mod(n, big25519) }
-	one := big.NewInt(1)
-	d := mod(new(big.Int).Mul(big.NewInt(-121665), new(big.Int).ModInverse(big.NewInt(121666), big25519)))
-	yy := mod(new(big.Int).Mul(y, y))
-	u := mod(new(big.Int).Sub(yy, one))
-	v := mod(new(big.Int).Add(new(big.Int).Mul(d, yy), one))
-	if big.Jacobi(mod(new(big.Int).Mul(u, v)), big25519) < 0 {
+	point, err := new(edwards25519.Point).SetBytes(pub)
+	if err != nil {
 		return fmt.Errorf("%w: Ed25519 point is not on the curve", ErrKey)
 	}
-	// Order 1 and 2: x = 0. Order 4: y = 0. Order 8: doubling gives y = 0, that is
-	// x² + y² = 0, so u + v y² = 0.
-	if u.Sign() == 0 || y.Sign() == 0 || mod(new(big.Int).Add(u, new(big.Int).Mul(v, yy))).Sign() == 0 {
+	if !bytes.Equal(point.Bytes(), pub) { // SetBytes takes y from p upwards, and -0
+		return fmt.Errorf("%w: Ed25519 key is not canonically encoded", ErrKey)
+	}
+	if point.MultByCofactor(point).Equal(edwards25519.NewIdentityPoint()) == 1 {
 		return fmt.Errorf("%w: Ed25519 point has small order", ErrKey)
+	}
+	return nil
+}
+
+func checkRSA(pub *rsa.PublicKey) error {
+	if pub == nil || pub.N == nil {
+		return fmt.Errorf("%w: RSA key without modulus", ErrKey)
+	}
+	if bits := pub.N.BitLen(); pub.N.Sign() <= 0 || bits < MinRSABits || bits > MaxRSABits {
+		return fmt.Errorf("%w: RSA modulus has %d bits, want %d to %d", ErrKey, bits, MinRSABits, MaxRSABits)
+	}
+	if pub.N.Bit(0) == 0 {
+		return fmt.Errorf("%w: RSA modulus is even", ErrKey)
+	}
+	if pub.E < 65537 || pub.E > 1<<31-1 || pub.E&1 == 0 {
+		return fmt.Errorf("%w: RSA exponent %d, want an odd one from 65537 to 2^31-1", ErrKey, pub.E)
+	}
+	if hasROCAFingerprint(pub.N) {
+		return fmt.Errorf("%w: RSA modulus shows the ROCA weakness (CVE-2017-15361)", ErrKey)
 	}
 	return nil
 }
