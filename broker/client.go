@@ -35,12 +35,6 @@ const (
 	MaxGrace           = time.Hour
 )
 
-// EarliestIssue is the earliest that an access token with this expiry can have been
-// issued, whatever its client's life is or was. A token counts whole seconds.
-func EarliestIssue(expires time.Time) time.Time {
-	return expires.Truncate(time.Second).Add(-MaxAccessLife)
-}
-
 // Validate checks a client's bounds.
 func (c *Client) Validate() error {
 	if err := CheckLabel("client", c.ID); err != nil {

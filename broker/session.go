@@ -52,7 +52,8 @@ type Login struct {
 type Recorded struct {
 	Status      Status // "" when the device was not reached
 	Subject     ident.UUID
-	KeyReplaced bool // the enrolment gave the device another key, and what the old one began is over
+	DeviceRev   uint64 // of the session as it was written: an enrolment's rests on what it made of the device
+	KeyReplaced bool   // the enrolment gave the device another key, and what the old one began is over
 }
 
 // Sessions keeps what logins leave behind.
@@ -67,6 +68,8 @@ type Sessions interface {
 	// key already: its answer was lost), all in the same transaction. A device
 	// that comes in pending is written, without a session, and reported by ErrInactive.
 	// It returns what the device is then, with ErrInactive too.
+	//
+	// A session is kept until no access token of it can be valid any more.
 	RecordLogin(ctx context.Context, by By, l Login) (Recorded, error)
 	Session(ctx context.Context, id ident.UUID) (Session, error)
 	// UpdateSession applies change to the stored session, with its device as it is in

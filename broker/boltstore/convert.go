@@ -58,10 +58,11 @@ func decodeDevice(b []byte) (broker.Device, error) {
 }
 
 // Rows outlive their use: an exchange must not be usable again while its sealed
-// state could still be sent, and operators look back a day.
+// state could still be sent, operators look back a day, and an access token counts as
+// long as its session is there: the last may be given when the refresh token expires.
 const (
-	keepCreated = 24 * time.Hour
-	keepExpired = time.Hour
+	keepCreated = broker.MaxAccessLife + time.Hour
+	keepExpired = broker.MaxAccessLife + time.Hour
 )
 
 // keepUntil is when a session's row may go.

@@ -86,6 +86,7 @@ func (l *login) record(c *change) error {
 		return err
 	}
 	l.found.Status, l.found.Subject = status, subject
+	l.found.DeviceRev = x.DeviceRev
 	row := l.row
 	switch {
 	case status != broker.StatusActive:
@@ -96,7 +97,7 @@ func (l *login) record(c *change) error {
 		bound := *x
 		bound.Subject = subject
 		if l.Enrol != nil {
-			bound.DeviceRev = l.rev
+			bound.DeviceRev, l.found.DeviceRev = l.rev, l.rev
 		}
 		if row, err = encodeSession(&bound); err != nil {
 			return err

@@ -53,6 +53,8 @@ type Notifier interface {
 	// disabled. Active may mean that its sessions were ended: whatever it was given
 	// at or before Device.SessionsAfter is over.
 	DeviceChanged(ctx context.Context, id ident.Device, status broker.Status)
+	// SessionEnded: this session of the device was ended alone.
+	SessionEnded(ctx context.Context, id ident.Device, session ident.UUID)
 }
 
 // Config is what a Plane is made of. Store, Sealer, Notifier and Issuer are required.

@@ -225,8 +225,8 @@ func (d *Plane) ListSessions(ctx context.Context, id ident.Device) ([]broker.Ses
 	return all, nil
 }
 
-// RevokeSession ends one session of a device. Access tokens it gave live until
-// they expire; RevokeSessions ends those too.
+// RevokeSession ends one session of a device, and its connections with it. Backends
+// that check tokens offline take those that it gave until they expire.
 func (d *Plane) RevokeSession(ctx context.Context, by broker.By, id ident.Device, session ident.UUID) error {
 	_, err := d.Store.UpdateSession(ctx, by, session, func(s *broker.Session, _ *broker.Device) error {
 		if s.Device != id {
@@ -238,5 +238,6 @@ func (d *Plane) RevokeSession(ctx context.Context, by broker.By, id ident.Device
 	if err != nil {
 		return about(err, "revoke session %s of %s", session, id)
 	}
+	d.Notifier.SessionEnded(ctx, id, session)
 	return nil
 }

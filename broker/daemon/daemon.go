@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/auth"
@@ -32,6 +33,7 @@ import (
 	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/keyring"
+	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
@@ -182,11 +184,11 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 		return err
 	}
 	responder := exchange.New(authenticator, minter, d.store, d.log)
-	front, server, err := mqttfront.New(mqttd.Config{Log: d.log, Limits: d.cfg.Limits.intake()}, responder, d.store, d.keys, time.Now)
-	if err != nil {
+	front := mqttfront.New(responder, access.New(d.store, verifier.New(d.keys, time.Now)), d.log)
+	if d.mqtt, err = mqttd.New(mqttd.Config{Gate: front, Respond: front.Respond, Log: d.log, Limits: d.cfg.Limits.intake()}); err != nil {
 		return err
 	}
-	d.mqtt = server
+	front.Attach(d.mqtt)
 	d.Control, err = control.New(control.Config{
 		Store: d.store, Sealer: kek, Notifier: front, Issuer: d.cfg.Issuer, HookTargets: target.New(d.cfg.Hooks.Allow),
 		KeysChanged: d.keys.Forget,

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
@@ -52,12 +53,9 @@ type Reply struct {
 
 // An Admission is the outcome of a successful authentication.
 type Admission struct {
-	Device  ident.Device
-	Subject ident.UUID
-	Began   time.Time // when the session began: what Device.SessionsAfter is compared with
-	Expires time.Time // of the access token
+	Standing access.Standing
 	// Here: the device itself is at the other end of the connection that asked, which
-	// may go on as the device's until Expires. Not so when its messages were passed on.
+	// may go on with that standing. Not so when its messages were passed on.
 	Here bool
 	// KeyReplaced: this enrolment gave a known device another key, and what the old
 	// one began is over.
@@ -166,6 +164,7 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 	if found.Subject != minted.Session.Subject {
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
+	minted.Session.DeviceRev = found.DeviceRev
 	r.logLogin(ctx, from, p, minted)
 	g, admitted, err := deliver(from, p, minted)
 	if err == nil && p.Enrolment() != nil {
@@ -259,10 +258,7 @@ func deliver(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message
 	} else if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
 		return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
 	}
-	return g, &Admission{
-		Device: p.Device().ID, Subject: minted.Session.Subject, Began: minted.Session.Created, Expires: minted.Expires,
-		Here: from.speaks(p.Request()),
-	}, nil
+	return g, &Admission{Standing: access.Of(&minted.Session, minted.Expires), Here: from.speaks(p.Request())}, nil
 }
 
 // Seconds after which a device may ask again.

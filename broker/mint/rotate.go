@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/protocol"
 )
@@ -27,13 +28,14 @@ var ErrReuse = errors.New("refresh token used again after it was replaced")
 // A request that was held back on its first way and comes when its token is long
 // replaced looks like a thief's, and ends the family: the device authenticates anew.
 func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Client, s *broker.Session, d *broker.Device) (reuse bool, err error) {
+	over := access.Check(d, s)
 	switch {
 	case s.Device != p.Device().ID || s.Client != body.Client:
 		return false, fmt.Errorf("session of another device or client: %w", protocol.CodeDenied)
-	case d.Status != broker.StatusActive:
-		return false, fmt.Errorf("device is %s: %w", d.Status, protocol.CodeDisabled)
-	case s.Ended(d):
-		return false, fmt.Errorf("session was ended: %w", protocol.CodeDenied)
+	case errors.Is(over, broker.ErrInactive):
+		return false, fmt.Errorf("%w: %w", over, protocol.CodeDisabled)
+	case over != nil:
+		return false, fmt.Errorf("%w: %w", over, protocol.CodeDenied)
 	case s.Expires.IsZero() || !p.At().Before(s.Expires):
 		return false, fmt.Errorf("refresh token: %w", protocol.CodeExpired)
 	}

@@ -13,7 +13,7 @@ import (
 // withGenerousGate grants anonymous clients everything, which must have no effect.
 func withGenerousGate(_ *Config, fx *fixture) {
 	all := filters(fx.t, "#", "signet/#", "$SYS/#")
-	fx.gate.anonymous.Grant = topic.Permissions{Publish: all, Subscribe: all, Retain: true}
+	fx.gate.anonymous.Permissions = topic.Permissions{Publish: all, Subscribe: all, Retain: true}
 }
 
 // What an unauthenticated connection may do: publish its rq, subscribe its rs
@@ -154,7 +154,7 @@ func TestDeviceACL(t *testing.T) {
 // unbounded and races with subscribers.
 func TestNothingIsRetained(t *testing.T) {
 	f := start(t, nil)
-	g := topic.DefaultGrant(device(t, "p:n"))
+	g := topic.Own(device(t, "p:n"))
 	g.Retain = true
 	f.gate.grants[device(t, "p:n")] = g
 	p := as("p:n", 5)

@@ -70,17 +70,6 @@ func newConn(s *Server, nc net.Conn) *conn {
 	}
 }
 
-// isDirect reports whether the client's TLS ends in this process.
-func (c *conn) isDirect() bool {
-	switch nc := c.Conn.(type) {
-	case *tls.Conn:
-		return true
-	case webConn:
-		return nc.tls != nil
-	}
-	return false
-}
-
 // channel names the client's TLS connection, nil without one. Not before the
 // handshake: the name is derived once.
 func (c *conn) channel() []byte {
@@ -298,7 +287,7 @@ func (c *conn) mayPublish(name string, retain bool) bool {
 	case sess.Device.IsZero(), topic.IsReserved(n.Filter()):
 		return false
 	}
-	return sess.Grant.AllowsPublish(n)
+	return sess.Permissions.AllowsPublish(n)
 }
 
 // mayRead is the only permission to subscribe to a filter or to be delivered a
@@ -315,5 +304,5 @@ func (c *conn) mayRead(filter string) bool {
 	if err != nil || sess.Device.IsZero() || topic.IsReserved(s.Filter) {
 		return false
 	}
-	return sess.Grant.AllowsSubscribe(s.Filter)
+	return sess.Permissions.AllowsSubscribe(s.Filter)
 }

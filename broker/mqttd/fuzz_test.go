@@ -66,7 +66,7 @@ func FuzzConn(f *testing.F) {
 	logs := &logBuffer{}
 	s, err := New(Config{
 		Gate:    &testGate{grants: map[ident.Device]topic.Permissions{r: all}, expires: map[ident.Device]time.Time{}},
-		Respond: func(_ context.Context, q Request) ([]byte, func()) { return q.Payload, nil },
+		Respond: func(_ context.Context, q Request) []byte { return q.Payload },
 		Log:     slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {

@@ -67,9 +67,9 @@ func (g *testGate) Admit(ctx context.Context, c Connect) (Standing, error) {
 	defer g.mu.Unlock()
 	grant, ok := g.grants[d]
 	if !ok {
-		grant = topic.DefaultGrant(d)
+		grant = topic.Own(d)
 	}
-	return Standing{Device: d, Grant: grant, Expires: g.expires[d]}, nil
+	return Standing{Device: d, Permissions: grant, Expires: g.expires[d]}, nil
 }
 
 // A server under test with its address.
@@ -108,8 +108,8 @@ func startOn(t *testing.T, change func(*Config, *fixture), wrap func(net.Listene
 	f := &fixture{t: t, gate: &testGate{grants: map[ident.Device]topic.Permissions{}, expires: map[ident.Device]time.Time{}}, logs: &logBuffer{}}
 	cfg := Config{
 		Gate: f.gate,
-		Respond: func(_ context.Context, q Request) ([]byte, func()) {
-			return append([]byte("re:"), q.Payload...), nil
+		Respond: func(_ context.Context, q Request) []byte {
+			return append([]byte("re:"), q.Payload...)
 		},
 		Log: slog.New(slog.NewTextHandler(f.logs, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}

@@ -87,7 +87,6 @@ func (s *Server) admit(ctx context.Context, c *conn, cl *mqtt.Client, pk packets
 		Password: pk.Connect.Password,
 		Will:     pk.Connect.WillTopic,
 		Remote:   c.RemoteAddr(),
-		Direct:   c.isDirect(),
 	})
 	if err != nil {
 		return fmt.Errorf("asking the gate: %w", err)
@@ -158,7 +157,7 @@ func mayLeave(w mqtt.Will, sess Standing) bool {
 	if err != nil || sess.Device.IsZero() || topic.IsReserved(n.Filter()) || w.Retain {
 		return false
 	}
-	return sess.Grant.AllowsPublish(n)
+	return sess.Permissions.AllowsPublish(n)
 }
 
 // OnConnectAuthenticate repeats what OnConnect decided.

@@ -162,7 +162,7 @@ func TestGrantShrinks(t *testing.T) {
 	from := f.mustConnect(as("p:m", 5))
 	from.publish(0, "devices/p/m/x", "before")
 	reader.message()
-	ended := f.Review(d, func(s Standing) (Standing, bool) { s.Grant = topic.DefaultGrant(s.Device); return s, true }, ReasonAdministrative, nil)
+	ended := f.Review(d, func(s Standing) (Standing, bool) { s.Permissions = topic.Own(s.Device); return s, true }, ReasonAdministrative, nil)
 	if ended != 0 {
 		t.Errorf("%d connections were ended", ended)
 	}
@@ -185,7 +185,7 @@ func TestGrantShrinks(t *testing.T) {
 // T-10: nothing poisonous waits for those who come later.
 func TestRetainedPoisoning(t *testing.T) {
 	f := start(t, nil)
-	g := topic.DefaultGrant(device(t, "p:n"))
+	g := topic.Own(device(t, "p:n"))
 	g.Retain = true
 	f.gate.grants[device(t, "p:n")] = g
 	may := f.mustConnect(as("p:n", 5))
@@ -267,7 +267,7 @@ func TestTooManyFilters(t *testing.T) {
 
 // What mochi would allow itself, and what an idle connection costs because of it.
 func TestCapabilities(t *testing.T) {
-	c, err := (Config{Gate: &testGate{}, Respond: func(context.Context, Request) ([]byte, func()) { return nil, nil }}).withDefaults()
+	c, err := (Config{Gate: &testGate{}, Respond: func(context.Context, Request) []byte { return nil }}).withDefaults()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,7 +57,7 @@ func TestAnonymousMakesRoom(t *testing.T) {
 	f := start(t, func(c *Config, _ *fixture) { c.Limits.Strangers = 2 })
 	own := f.mustConnect(connectPacket{version: 5, id: anonA})
 	d := device(t, "p:n")
-	if err := f.Upgrade(anonA, Standing{Device: d, Grant: topic.DefaultGrant(d)}); err != nil {
+	if err := f.Upgrade(anonA, Standing{Device: d, Permissions: topic.Own(d)}); err != nil {
 		t.Fatal(err)
 	}
 	oldest := f.mustConnect(connectPacket{version: 5, id: anonB})

@@ -73,9 +73,9 @@ func TestPaho311(t *testing.T) {
 	server, client := selfSigned(t)
 	named := make(chan []byte, 1)
 	f := startOn(t, func(c *Config, _ *fixture) {
-		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
+		c.Respond = func(_ context.Context, q Request) []byte {
 			named <- q.Channel
-			return append([]byte(q.ClientID+" "), q.Payload...), nil
+			return append([]byte(q.ClientID+" "), q.Payload...)
 		}
 	}, func(ln net.Listener) net.Listener { return tls.NewListener(ln, server) })
 	broker := "ssl://" + f.addr
@@ -201,7 +201,7 @@ func TestPaho5(t *testing.T) {
 func TestWebSocket(t *testing.T) {
 	named := make(chan []byte, 4)
 	f := start(t, func(c *Config, _ *fixture) {
-		c.Respond = func(_ context.Context, q Request) ([]byte, func()) { named <- q.Channel; return q.Payload, nil }
+		c.Respond = func(_ context.Context, q Request) []byte { named <- q.Channel; return q.Payload }
 	})
 	web := serveWeb(t, f)
 	u, err := url.Parse(web.URL)

@@ -126,10 +126,11 @@ func TestEndDuringAdmission(t *testing.T) {
 func TestEndDuringUpgrade(t *testing.T) {
 	upgraded := make(chan error, 1)
 	f := start(t, func(c *Config, fx *fixture) {
-		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
+		c.Respond = func(_ context.Context, q Request) []byte {
 			d := device(t, "p:n")
 			fx.End(d, ReasonAdministrative)
-			return []byte("granted"), func() { upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d}) }
+			upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d})
+			return []byte("granted")
 		}
 	})
 	c := f.mustConnect(connectPacket{version: 5, id: anonA})
@@ -170,7 +171,7 @@ func TestAnonymousExpiry(t *testing.T) {
 	c := f.mustConnect(connectPacket{version: 5, id: anonA})
 	upgraded := f.mustConnect(connectPacket{version: 5, id: anonB})
 	d := device(t, "p:n")
-	if err := f.Upgrade(anonB, Standing{Device: d, Grant: topic.DefaultGrant(d)}); err != nil {
+	if err := f.Upgrade(anonB, Standing{Device: d, Permissions: topic.Own(d)}); err != nil {
 		t.Fatal(err)
 	}
 	c.ended(ReasonExpired)
@@ -182,9 +183,10 @@ func TestUpgrade(t *testing.T) {
 	var f *fixture
 	named, upgraded := make(chan []byte, 9), make(chan error, 9)
 	f = start(t, func(c *Config, fx *fixture) {
-		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
+		c.Respond = func(_ context.Context, q Request) []byte {
 			named <- q.Channel
-			return []byte("granted"), func() { upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d, Grant: topic.DefaultGrant(d)}) }
+			upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d, Permissions: topic.Own(d)})
+			return []byte("granted")
 		}
 	})
 	own := "signet/v1/" + anonA
@@ -257,10 +259,10 @@ func (f *fixture) isNowTheDevices(c *raw, d ident.Device) {
 func TestAnonymousComesBack(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
-		c.Respond = func(context.Context, Request) ([]byte, func()) {
+		c.Respond = func(context.Context, Request) []byte {
 			close(asked)
 			<-answer
-			return nil, nil
+			return nil
 		}
 	})
 	first := f.mustConnect(connectPacket{version: 5, id: anonA})
@@ -288,13 +290,13 @@ func TestRequestsAreBounded(t *testing.T) {
 	answer := make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
 		c.Workers, c.Queue = 1, 2
-		c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
+		c.Respond = func(_ context.Context, q Request) []byte {
 			calls.Add(1)
 			<-answer
 			if string(q.Payload) == "panic" {
 				panic("as asked")
 			}
-			return q.Payload, nil
+			return q.Payload
 		}
 	})
 	own := "signet/v1/" + anonA
@@ -334,10 +336,10 @@ func TestRequestsOfOneClient(t *testing.T) {
 	answer := make(chan struct{})
 	f := start(t, func(c *Config, _ *fixture) {
 		c.Workers = 1
-		c.Respond = func(context.Context, Request) ([]byte, func()) {
+		c.Respond = func(context.Context, Request) []byte {
 			calls.Add(1)
 			<-answer
-			return nil, nil
+			return nil
 		}
 	})
 	greedy := f.mustConnect(connectPacket{version: 5, id: anonA})
@@ -387,7 +389,7 @@ func TestClose(t *testing.T) {
 }
 
 func TestConfig(t *testing.T) {
-	ok := Config{Gate: &testGate{}, Respond: func(context.Context, Request) ([]byte, func()) { return nil, nil }}
+	ok := Config{Gate: &testGate{}, Respond: func(context.Context, Request) []byte { return nil }}
 	for name, change := range map[string]func(*Config){
 		"no gate":      func(c *Config) { c.Gate = nil },
 		"no responder": func(c *Config) { c.Respond = nil },

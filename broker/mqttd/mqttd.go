@@ -55,18 +55,18 @@ type Connect struct {
 	Password []byte // a secret
 	Will     string // topic of its last will, empty without one
 	Remote   net.Addr
-	Direct   bool // its TLS ends in this process
 }
 
 // A Standing is what a connection may do, and for how long.
 type Standing struct {
-	Device  ident.Device      // zero while anonymous
-	Grant   topic.Permissions // of no effect while anonymous; its Retain never: nothing is retained here
-	Expires time.Time         // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
-	// Subject and Began say what the session rests on: the device's identity at the
-	// time, and when what it showed was given to it. The Server keeps them for Review.
-	Subject ident.UUID
-	Began   time.Time
+	Device      ident.Device      // zero while anonymous
+	Permissions topic.Permissions // of no effect while anonymous; its Retain never: nothing is retained here
+	Expires     time.Time         // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
+	// What this rests on. The Server makes nothing of it, and keeps it for Review.
+	Subject   ident.UUID
+	Session   ident.UUID
+	DeviceRev uint64
+	Began     time.Time
 }
 
 // A Judge says what a device's session comes to after something about the device
@@ -92,9 +92,8 @@ type Request struct {
 }
 
 // A Responder answers requests, by many goroutines at once; it must return when ctx
-// ends. A nil reply is not sent. after, unless nil, is called once the reply is on
-// its way: the place for Upgrade.
-type Responder func(ctx context.Context, r Request) (reply []byte, after func())
+// ends. A nil reply is not sent. It may call Upgrade: the reply is on its way after that.
+type Responder func(ctx context.Context, r Request) (reply []byte)
 
 // A Reason is the MQTT 5 reason code with which the server ends a connection
 // (section 3.14.2.1). An MQTT 3.1.1 client sees a closed connection.
@@ -262,9 +261,8 @@ func (s *Server) PushDevice(d ident.Device, payload []byte) int {
 }
 
 // Upgrade makes the connection of clientID the device's own, in place, or
-// renews it. Call it from a Responder or what that returns as after: until
-// then nobody else can have taken the client id, and an End of the device since
-// the request came in is noticed (ErrEnded). Other errors: ErrNotConnected,
+// renews it. Call it from a Responder: nobody else can have taken the client id, and
+// an End or a Review of the device since the request came in is heeded (ErrEnded). Other errors: ErrNotConnected,
 // ErrOtherDevice.
 func (s *Server) Upgrade(clientID string, sess Standing) error {
 	if sess.Device.IsZero() {

@@ -11,6 +11,10 @@ import (
 // maxMarks bounds the memory of devices ended or reviewed while others were being admitted.
 const maxMarks = 4096
 
+// maxReviews bounds what a mark keeps of one device's reviews; with more, its decisions
+// under way are refused.
+const maxReviews = 16
+
 // errInUse refuses a client id that belongs to somebody else.
 var errInUse = fmt.Errorf("mqttd: the client id is in use")
 
@@ -21,7 +25,8 @@ var errInUse = fmt.Errorf("mqttd: the client id is in use")
 // decision must not take effect, after a Review it must pass the same judge as
 // the connections that were there. So decisions begin with the registry's epoch,
 // each End and Review moves it on and leaves a mark on its device, and a decision
-// older than its device's mark heeds it.
+// older than its device's mark heeds it. A judge may know of one session only, so
+// that a later one does not stand for it: a decision passes them all.
 type registry struct {
 	mu       sync.Mutex // guards the rest: End must see every connection that isn't refused
 	byID     map[string]*conn
@@ -36,9 +41,13 @@ type registry struct {
 
 // A mark is what decisions under way about a device have to heed.
 type mark struct {
-	ended    uint64 // epoch of its last End; 0: none
-	reviewed uint64 // epoch of its last Review; 0: none
-	judge    Judge  // of that Review
+	ended   uint64   // epoch of its last End; 0: none
+	reviews []review // in order
+}
+
+type review struct {
+	at    uint64 // epoch
+	judge Judge
 }
 
 func newRegistry() registry {
@@ -78,9 +87,16 @@ func (r *registry) heedLocked(sess Standing, since uint64) (Standing, bool) {
 		return sess, true
 	case since < r.floor, m.ended > since:
 		return sess, false
-	case m.reviewed > since:
-		now, ok := m.judge(sess)
-		return now, ok && now.Device == sess.Device
+	}
+	for _, v := range m.reviews {
+		if v.at <= since {
+			continue
+		}
+		now, ok := v.judge(sess)
+		if !ok || now.Device != sess.Device {
+			return sess, false
+		}
+		sess = now
 	}
 	return sess, true
 }
@@ -114,7 +130,12 @@ func (r *registry) end(d ident.Device) []*conn {
 func (r *registry) review(d ident.Device, judge Judge) (kept, over []*conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.markLocked(d, func(m *mark) { m.reviewed, m.judge = r.epoch, judge })
+	r.markLocked(d, func(m *mark) {
+		if len(m.reviews) == maxReviews {
+			m.reviews, m.ended = nil, r.epoch
+		}
+		m.reviews = append(m.reviews, review{r.epoch, judge})
+	})
 	for _, c := range r.ofDeviceLocked(d) {
 		sess, ok := judge(*c.session.Load())
 		switch {

@@ -64,20 +64,17 @@ func (q *requests) next() (request, bool) {
 	return r, true
 }
 
-// answer calls the Responder, sends its reply and then calls its after.
+// answer calls the Responder and sends its reply.
 func (s *Server) answer(r request) {
 	defer s.clients.finishJob(r.conn)
 	defer recovered(s.cfg.Log, "answering a request")
-	reply, after := s.cfg.Respond(s.ctx, Request{
+	reply := s.cfg.Respond(s.ctx, Request{
 		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Channel: r.conn.channel(), Payload: r.payload,
 	})
 	if reply != nil {
 		if err := r.conn.push(r.conn.id.Reply(), reply); err != nil {
 			s.cfg.Log.Debug("mqtt reply dropped", "client", r.conn.id.String(), "error", err)
 		}
-	}
-	if after != nil {
-		after()
 	}
 }
 

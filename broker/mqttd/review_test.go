@@ -20,7 +20,7 @@ func TestReview(t *testing.T) {
 	d := device(t, "p:n")
 	cut := time.Unix(1000, 0)
 	session := func(began time.Time) Standing {
-		return Standing{Device: d, Grant: topic.DefaultGrant(d), Began: began}
+		return Standing{Device: d, Permissions: topic.Own(d), Began: began}
 	}
 	for _, version := range []byte{4, 5} {
 		old := f.mustConnect(connectPacket{version: version, id: anonA}).mustSubscribe("signet/v1/" + anonA + "/ev")
@@ -40,7 +40,7 @@ func TestReview(t *testing.T) {
 		bystander.ping()
 		// What the judge gives is what counts, its end included.
 		f.Review(d, func(s Standing) (Standing, bool) {
-			s.Grant, s.Expires = topic.Permissions{}, time.Now().Add(50*time.Millisecond)
+			s.Permissions, s.Expires = topic.Permissions{}, time.Now().Add(50*time.Millisecond)
 			return s, true
 		}, ReasonAdministrative, nil)
 		young.ended(ReasonExpired)
@@ -62,7 +62,7 @@ func TestReviewDuringAdmission(t *testing.T) {
 		c.v = 5
 		c.send(as("p:n", 5).bytes())
 		<-f.gate.held
-		narrow := func(s Standing) (Standing, bool) { s.Grant = topic.Permissions{}; return s, keep }
+		narrow := func(s Standing) (Standing, bool) { s.Permissions = topic.Permissions{}; return s, keep }
 		f.Review(device(t, "p:n"), narrow, ReasonAdministrative, nil)
 		f.Review(device(t, "p:m"), over, ReasonAdministrative, nil)
 		close(f.gate.hold)
@@ -82,10 +82,11 @@ func TestReviewDuringUpgrade(t *testing.T) {
 	for _, keep := range []bool{true, false} {
 		upgraded := make(chan error, 1)
 		f := start(t, func(c *Config, fx *fixture) {
-			c.Respond = func(_ context.Context, q Request) ([]byte, func()) {
+			c.Respond = func(_ context.Context, q Request) []byte {
 				d := device(t, "p:n")
 				fx.Review(d, func(s Standing) (Standing, bool) { return s, keep }, ReasonAdministrative, nil)
-				return nil, func() { upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d, Grant: topic.DefaultGrant(d)}) }
+				upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d, Permissions: topic.Own(d)})
+				return nil
 			}
 		})
 		c := f.mustConnect(connectPacket{version: 5, id: anonA})
@@ -147,11 +148,11 @@ func TestUpgradeExpires(t *testing.T) {
 	renewed, left := f.mustConnect(connectPacket{version: 5, id: anonA}), f.mustConnect(connectPacket{version: 5, id: anonB})
 	soon := time.Now().Add(150 * time.Millisecond)
 	for id, at := range map[string]time.Time{anonA: soon, anonB: soon.Add(20 * time.Millisecond)} {
-		if err := f.Upgrade(id, Standing{Device: d, Grant: topic.DefaultGrant(d), Expires: at}); err != nil {
+		if err := f.Upgrade(id, Standing{Device: d, Permissions: topic.Own(d), Expires: at}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.Upgrade(anonA, Standing{Device: d, Grant: topic.DefaultGrant(d), Expires: soon.Add(time.Hour)}); err != nil {
+	if err := f.Upgrade(anonA, Standing{Device: d, Permissions: topic.Own(d), Expires: soon.Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	left.ended(ReasonExpired)

@@ -58,7 +58,7 @@ func TestManyAtOnce(t *testing.T) {
 				case 2:
 					f.PushDevice(d, []byte("event"))
 				case 3:
-					_ = f.Upgrade(d.String(), Standing{Device: d, Grant: topic.DefaultGrant(d), Expires: time.Now().Add(time.Duration(r.IntN(20)) * time.Millisecond)})
+					_ = f.Upgrade(d.String(), Standing{Device: d, Permissions: topic.Own(d), Expires: time.Now().Add(time.Duration(r.IntN(20)) * time.Millisecond)})
 				}
 			}
 		})

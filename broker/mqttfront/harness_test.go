@@ -22,7 +22,9 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/protocol"
@@ -50,26 +52,28 @@ type fixture struct {
 }
 
 // start puts one together; wrap, if not nil, stands between the front and the store.
-func start(t *testing.T, wrap func(mqttfront.Reads) mqttfront.Reads) *fixture {
+func start(t *testing.T, wrap func(access.Reads) access.Reads) *fixture {
 	t.Helper()
 	return startWith(t, mqttd.Config{}, wrap)
 }
 
-func startWith(t *testing.T, cfg mqttd.Config, wrap func(mqttfront.Reads) mqttfront.Reads) *fixture {
+func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Reads) *fixture {
 	t.Helper()
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &fixture{Signet: harness.NewLogging(t, cfg.Log.Handler()), t: t}
-	var dir mqttfront.Reads = f.Store
+	var dir access.Reads = f.Store
 	if wrap != nil {
 		dir = wrap(dir)
 	}
 	var err error
-	f.front, f.server, err = mqttfront.New(cfg, f.Exchange, dir, f.Keys, time.Now)
-	if err != nil {
+	f.front = mqttfront.New(f.Exchange, access.New(dir, verifier.New(f.Keys, time.Now)), cfg.Log)
+	cfg.Gate, cfg.Respond = f.front, f.front.Respond
+	if f.server, err = mqttd.New(cfg); err != nil {
 		t.Fatal(err)
 	}
+	f.front.Attach(f.server)
 	f.Control.Notifier = f.front
 	web := httptest.NewTLSServer(f.server.Handler())
 	t.Cleanup(web.Close)
@@ -170,11 +174,13 @@ func (f *fixture) sign(class token.Class, change func(*token.Claims)) (cwt, jwt 
 		f.t.Fatal(err)
 	}
 	c := token.Claims{
-		Issuer: ring.Issuer, Subject: d.Subject, Audience: f.Pool.String(), IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour),
+		Issuer: ring.Issuer, Subject: d.Subject, OriginID: f.lastSession(d.ID), Audience: f.Pool.String(), IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour),
 		ID: []byte("12345678"), Confirmation: token.Confirm(key), ClientID: broker.DefaultClient, Nonce: []byte("a nonce of it"),
 	}
 	if class == token.Access {
 		c.Nonce = nil
+	} else {
+		c.OriginID = ident.UUID{}
 	}
 	change(&c)
 	text, err := token.SignJWT(class, &c, ring.Signer)
@@ -188,6 +194,16 @@ func (f *fixture) sign(class token.Class, change func(*token.Claims)) (cwt, jwt 
 		f.t.Fatal(err)
 	}
 	return cwt, []byte(text)
+}
+
+// lastSession is that of the device's newest login.
+func (f *fixture) lastSession(id ident.Device) ident.UUID {
+	f.t.Helper()
+	all, err := f.Control.ListSessions(f.t.Context(), id)
+	if err != nil || len(all) == 0 {
+		f.t.Fatalf("%d sessions of %s: %v", len(all), id, err)
+	}
+	return all[0].ID
 }
 
 func base64url(b []byte) []byte { return base64.RawURLEncoding.AppendEncode(nil, b) }

@@ -148,6 +148,20 @@ func enrolStatusTests() []test {
 	}
 }
 
+// endedByRev: what RecordLogin told of a session is enough to know that it was ended
+// later, though by a replica whose clock is far behind.
+func endedByRev(e *env, d broker.Device, s broker.Session, found broker.Recorded) {
+	stored, err := e.sessions.Session(e.ctx, s.ID)
+	e.ok(err)
+	e.same(stored.DeviceRev, found.DeviceRev)
+	s.DeviceRev = found.DeviceRev
+	e.same(false, s.Ended(&d))
+	d, err = e.devices.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.EndSessions(s.Created.Add(-time.Hour)); return nil })
+	e.ok(err)
+	e.same(true, s.Ended(&d))
+	e.same(true, stored.Ended(&d))
+}
+
 // otherKey is d as it would enrol with another key.
 func otherKey(d broker.Device) broker.Device {
 	d.Authenticators = []broker.Authenticator{publicKey("another key", start())}
@@ -164,8 +178,8 @@ func replaced(e *env) {
 	l.Session.Created = start().Add(time.Minute)
 	found, err := e.sessions.RecordLogin(e.ctx, by(), l)
 	e.ok(err)
-	e.same(broker.Recorded{Status: broker.StatusActive, Subject: d.Subject, KeyReplaced: true}, found)
 	got := e.stored(d.ID)
+	e.same(broker.Recorded{Status: broker.StatusActive, Subject: d.Subject, DeviceRev: got.Rev, KeyReplaced: true}, found)
 	e.same([]byte("another key"), got.Authenticators[0].Key)
 	e.same(d.Subject, got.Subject)
 	e.same(1, e.used(tok))
@@ -178,6 +192,7 @@ func replaced(e *env) {
 		s.Created = got.SessionsAfter.Add(time.Hour) // by whatever clock
 		e.same(want, s.Ended(&got))
 	}
+	endedByRev(e, got, l.Session, found)
 	found, err = e.sessions.RecordLogin(e.ctx, by(), e.enrolment(otherKey(d), tok.ID))
 	e.ok(err)
 	e.same(false, found.KeyReplaced) // it was, the first time

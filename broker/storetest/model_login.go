@@ -78,7 +78,7 @@ func (m *model) enrolOnce() (want, got error) {
 	if want == nil {
 		x.Subject, x.DeviceRev = d.Subject, d.Rev
 		m.keep(x)
-		m.e.same(broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: replaces}, returned)
+		m.e.same(broker.Recorded{Status: d.Status, Subject: d.Subject, DeviceRev: d.Rev, KeyReplaced: replaces}, returned)
 	}
 	return want, got
 }

@@ -339,7 +339,9 @@ func (e *env) record(l broker.Login) broker.Device {
 	found, err := e.sessions.RecordLogin(e.ctx, by(), l)
 	e.ok(err)
 	d := e.stored(l.Session.Device)
-	e.same(broker.Recorded{Status: d.Status, Subject: d.Subject, KeyReplaced: found.KeyReplaced}, found)
+	s, err := e.sessions.Session(e.ctx, l.Session.ID)
+	e.ok(err)
+	e.same(broker.Recorded{Status: d.Status, Subject: d.Subject, DeviceRev: s.DeviceRev, KeyReplaced: found.KeyReplaced}, found)
 	return d
 }
 

@@ -90,13 +90,12 @@ func (c Confirmation) Matches(key *Key) bool {
 
 // Compact gives the claims of a compact access CWT: without those that the pool's
 // key set, the token's type or the broker's directory imply (issuer, times but
-// the expiry, use, session, device name, nonce, acr), and with a token id of
-// eight bytes.
+// the expiry, use, device name, nonce, acr), and with a token id of eight bytes.
 func (c Claims) Compact() *Claims {
 	out := c
 	out.Issuer, out.Use, out.ACR = "", "", ""
 	out.NotBefore, out.IssuedAt, out.AuthTime = time.Time{}, time.Time{}, time.Time{}
-	out.Nonce, out.OriginID, out.Device = nil, ident.UUID{}, ident.Device{}
+	out.Nonce, out.Device = nil, ident.Device{}
 	if len(out.ID) > compactID {
 		out.ID = out.ID[len(out.ID)-compactID:] // a version 7 UUID starts with the time and ends in chance
 	}

@@ -131,7 +131,7 @@ func TestSizes(t *testing.T) {
 		claims *token.Claims
 		most   int
 	}{
-		{"compact access", token.Access, access.Compact(), 150},
+		{"compact access", token.Access, access.Compact(), 170},
 		{"full access", token.Access, access, 330},
 		{"ID with nonce and name", token.ID, &id, 220},
 	} {

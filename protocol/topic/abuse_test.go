@@ -15,7 +15,7 @@ func TestWildcardAbuse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grant := DefaultGrant(d)
+	grant := Own(d)
 	deep := strings.Repeat("/x", MaxDepth-3)
 	for _, c := range []struct {
 		ask  string

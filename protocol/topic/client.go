@@ -83,9 +83,9 @@ type Permissions struct {
 	Retain    bool     // may publish retained messages
 }
 
-// DefaultGrant is what a device may touch while no role says otherwise:
+// Own is what a device may touch while no role says otherwise:
 // everything at and below devices/{pool}/{name}. The zero Device gets nothing.
-func DefaultGrant(d ident.Device) Permissions {
+func Own(d ident.Device) Permissions {
 	if d.IsZero() {
 		return Permissions{}
 	}

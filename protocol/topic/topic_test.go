@@ -125,14 +125,14 @@ func TestDefaultGrant(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := DefaultGrant(d)
+	g := Own(d)
 	if g.Retain || !g.AllowsPublish(Name{"devices/p/n/up"}) || g.AllowsPublish(Name{"devices/p/m/up"}) {
 		t.Errorf("publish: %+v", g)
 	}
 	if !g.AllowsSubscribe(Filter{"devices/p/n/#"}) || g.AllowsSubscribe(Filter{"devices/p/#"}) || g.AllowsSubscribe(Filter{"#"}) {
 		t.Errorf("subscribe: %+v", g)
 	}
-	if z := DefaultGrant(ident.Device{}); z.AllowsPublish(Name{"devices//"}) || len(z.Subscribe) != 0 {
+	if z := Own(ident.Device{}); z.AllowsPublish(Name{"devices//"}) || len(z.Subscribe) != 0 {
 		t.Errorf("zero device: %+v", z)
 	}
 }

@@ -23,6 +23,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
@@ -31,6 +32,7 @@ import (
 	"github.com/signetd/signet/broker/hook"
 	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/broker/keyring"
+	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -43,6 +45,7 @@ type Signet struct {
 	Control  *control.Plane
 	Exchange *exchange.Responder
 	Keys     *keyring.Keys
+	Access   *access.Rule
 	Pool     ident.Pool
 	// Offset is added to the broker's clock.
 	Offset time.Duration
@@ -83,6 +86,7 @@ func build(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
 		return nil, err
 	}
 	s.Keys = keyring.New(s.Store, s.kek, s.now)
+	s.Access = access.New(s.Store, verifier.New(s.Keys, s.now))
 	if s.Exchange, err = s.Replica(); err != nil {
 		return nil, err
 	}
@@ -121,6 +125,8 @@ func (s *Signet) Replica() (*exchange.Responder, error) {
 type nobody struct{}
 
 func (nobody) DeviceChanged(context.Context, ident.Device, broker.Status) {}
+
+func (nobody) SessionEnded(context.Context, ident.Device, ident.UUID) {}
 
 // Token makes an enrolment token.
 func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrolToken {

@@ -9,10 +9,9 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent"
-	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
-	"github.com/signetd/signet/protocol/verify"
 )
 
 // A device is honest: a real agent that enrols with a token and then runs for ever,
@@ -125,33 +124,34 @@ func (d *device) connect(until time.Time) *conn {
 	return d.link
 }
 
-// dial connects to some replica as its MQTT front would allow it: a credential
-// must be alive, by that replica's clock, and its device active.
+// dial connects to some replica as its MQTT front would allow it.
 func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connection, error) {
 	d.actor.turn()
 	r := d.w.replicas[d.actor.dice.roll(len(d.w.replicas))]
 	if !r.up() {
 		return nil, errDown
 	}
-	until := time.Now().Add(anonymousLife)
-	if cred != nil {
-		claims, err := r.verifier.Verify(ctx, cred.Password)
-		if err == nil && !r.clock().Before(claims.Expires) {
-			err = verify.ErrExpired // no leeway: the connection would end at once
-		}
-		if err != nil {
-			d.w.facts.count("credential refused")
-			return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)
-		}
-		stored, err := d.w.store.Device(ctx, d.id)
-		if err != nil || stored.Status != broker.StatusActive {
-			d.w.facts.count("credential of a disabled device refused")
-			return nil, fmt.Errorf("%w: not active: %w", agent.ErrCredential, err)
-		}
-		d.w.facts.count("credential taken")
-		until = r.when(claims.Expires)
+	if cred == nil {
+		return d.connect(time.Now().Add(anonymousLife)), nil
 	}
-	return d.connect(until), nil
+	st, err := r.admit(ctx, d.id, cred.Password)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)
+	}
+	c := d.connect(r.when(st.Expires))
+	c.stands(st, r.when(st.Expires))
+	return c, nil
+}
+
+// review ends the device's connection if the judge gives it up, and says what it stood on.
+func (d *device) review(judge access.Judge) (st access.Standing, ended bool) {
+	d.mu.Lock()
+	link := d.link
+	d.mu.Unlock()
+	if link == nil {
+		return st, false
+	}
+	return link.review(judge)
 }
 
 // cut ends the device's connection.

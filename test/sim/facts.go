@@ -184,15 +184,50 @@ func (f *facts) notRefreshed(id ident.UUID, of ident.Device) {
 func (f *facts) changed(d *broker.Device) {
 	f.disabled[d.ID] = d.Status != broker.StatusActive
 	f.sayLocked("%s is %s", d.ID, d.Status)
-	if d.Status == broker.StatusActive {
-		return
+	if d.SessionsRev != d.Rev {
+		return // it ended no sessions
 	}
-	f.counts["disabling"]++
+	why := "revocation"
+	if d.Status != broker.StatusActive {
+		why = "disabling"
+	}
+	f.counts[why]++
 	for _, fam := range f.families {
 		if fam.device == d.ID && fam.ended == "" {
-			f.counts["family ended by disabling"]++
-			fam.ended = "disabling"
+			f.counts["family ended by "+why]++
+			fam.ended = why
 		}
+	}
+}
+
+// admitted notes that a replica took a credential of a family.
+func (f *facts) admitted(id ident.Device, session ident.UUID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts["credential taken"]++
+	f.stands(id, session, "a credential of %s was taken after the end of its family (%s)")
+}
+
+// goesOn notes that a connection was left alone after a change of its device.
+func (f *facts) goesOn(id ident.Device, session ident.UUID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts["connection goes on after a change"]++
+	if fam := f.families[session]; fam != nil && fam.ended == "reuse" {
+		return // that is no change of the device
+	}
+	f.stands(id, session, "a connection of %s goes on after the end of its family (%s)")
+}
+
+// stands wants a standing to rest on a family that lives. The caller holds mu.
+func (f *facts) stands(id ident.Device, session ident.UUID, format string) {
+	switch fam := f.families[session]; {
+	case fam == nil || fam.device != id:
+		f.violateLocked("%s stands on a family that is not its own", id)
+	case fam.ended != "":
+		f.violateLocked(format, id, fam.ended)
+	case f.disabled[id]:
+		f.violateLocked(format, id, "it is disabled")
 	}
 }
 
@@ -211,11 +246,11 @@ func (f *facts) replied(r *request, reply *exchange.Reply) {
 			f.violate("a grant that admits nobody")
 			return
 		}
-		f.grant(r, reply.Admitted.Device, m)
+		f.grant(r, reply.Admitted.Standing.Device, m)
 		return
 	}
 	if reply.Admitted != nil {
-		f.violate("%s was admitted without a grant", reply.Admitted.Device)
+		f.violate("%s was admitted without a grant", reply.Admitted.Standing.Device)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
@@ -42,6 +43,7 @@ type conn struct {
 	call     protocol.CallID // of the last request
 	last     []byte          // the last reply handed to the device
 	deadline time.Time
+	standing access.Standing // zero while anonymous
 	expiry   *time.Timer
 	ended    bool
 
@@ -62,14 +64,33 @@ func (w *World) connect(who *actor, owner string, number int, until time.Time) *
 	return c
 }
 
-// until sets when the replica ends the connection.
-func (c *conn) until(t time.Time) {
+// stands makes the connection one of that standing, which the replica ends at t.
+func (c *conn) stands(st access.Standing, t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
-		c.deadline = t
+		c.standing, c.deadline = st, t
 		c.expiry.Reset(time.Until(t))
 	}
+}
+
+// review ends the connection if it is a device's and the judge gives it up. It gives
+// what the connection stands on, nothing if it has ended or is nobody's.
+func (c *conn) review(judge access.Judge) (st access.Standing, ended bool) {
+	c.mu.Lock()
+	live := !c.ended && !c.standing.Device.IsZero()
+	if live {
+		st = c.standing
+	}
+	c.mu.Unlock()
+	if !live {
+		return st, false
+	}
+	if _, ok := judge(st); ok {
+		return st, false
+	}
+	c.end()
+	return st, true
 }
 
 // expire ends the connection if its time has come.

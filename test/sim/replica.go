@@ -8,15 +8,15 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/keyring"
+	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
-	"github.com/signetd/signet/protocol/token"
-	"github.com/signetd/signet/protocol/verify"
 )
 
 var errCrashed = errors.New("sim: the replica crashed")
@@ -32,13 +32,13 @@ type replica struct {
 	number int
 	dice   *dice
 
-	mu       sync.Mutex // guards the fields below
-	off      time.Duration
-	starts   int
-	core     *exchange.Responder // nil: it is down
-	verifier *verify.Verifier
-	ctx      context.Context
-	kill     context.CancelFunc
+	mu     sync.Mutex // guards the fields below
+	off    time.Duration
+	starts int
+	core   *exchange.Responder // nil: it is down
+	access *access.Rule
+	ctx    context.Context
+	kill   context.CancelFunc
 }
 
 func (r *replica) start() error {
@@ -56,28 +56,11 @@ func (r *replica) start() error {
 	if err != nil {
 		return err
 	}
-	v, err := r.newVerifier(keys)
-	if err != nil {
-		return err
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.core, r.verifier = exchange.New(a, m, g, slog.New(slog.DiscardHandler)), v
+	r.core, r.access = exchange.New(a, m, g, slog.New(slog.DiscardHandler)), access.New(r.w.store, verifier.New(keys, r.clock))
 	r.ctx, r.kill = context.WithCancel(r.w.ctx)
 	return nil
-}
-
-// newVerifier makes what the replica's MQTT front checks credentials with.
-func (r *replica) newVerifier(keys *keyring.Keys) (*verify.Verifier, error) {
-	ring, err := keys.Ring(r.w.ctx, r.w.pool)
-	if err != nil {
-		return nil, err
-	}
-	set, err := verify.NewKeySet(ring.Verifiers...)
-	if err != nil {
-		return nil, err
-	}
-	return verify.New(verify.Config{Issuer: ring.Issuer, Audience: r.w.pool.String(), Algorithms: []token.Alg{token.ES256}, Keys: set, Now: r.clock})
 }
 
 // clock is the replica's own time.
@@ -120,7 +103,7 @@ func (r *replica) crash() {
 // handle answers one message and gives the reply to the network, unless it crashes first.
 func (r *replica) handle(from *conn, raw []byte, who *actor) {
 	r.mu.Lock()
-	core, ctx := r.core, r.ctx
+	core, rule, ctx := r.core, r.access, r.ctx
 	r.mu.Unlock()
 	if core == nil {
 		r.w.facts.count("message to a replica that is down")
@@ -138,14 +121,48 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 		return
 	}
 	if a := reply.Admitted; a != nil && a.Here {
-		if a.Device != from.key {
-			r.w.facts.violate("a connection of %s became %s's", from.owner, a.Device)
+		if a.Standing.Device != from.key {
+			r.w.facts.violate("a connection of %s became %s's", from.owner, a.Standing.Device)
 		}
-		from.until(r.when(a.Expires))
+		r.upgrade(rule, from, a.Standing)
 	} else if a != nil {
 		r.w.facts.count("grant on a connection that the device did not name")
 	}
 	r.w.net.reply(from, reply.Message)
+}
+
+// admit decides on a credential.
+func (r *replica) admit(ctx context.Context, id ident.Device, password []byte) (access.Standing, error) {
+	r.mu.Lock()
+	rule := r.access
+	r.mu.Unlock()
+	st, err := rule.Admit(ctx, id, password)
+	switch f := r.w.facts; {
+	case err == nil:
+		f.admitted(id, st.Session)
+	case errors.Is(err, broker.ErrInactive):
+		f.count("credential of a disabled device refused")
+	case errors.Is(err, access.ErrEnded):
+		f.count("credential of an ended session refused")
+	default:
+		f.count("credential refused")
+	}
+	return st, err
+}
+
+// upgrade makes the connection the device's, as an MQTT front does, unless something
+// has changed since the request came in.
+func (r *replica) upgrade(rule *access.Rule, c *conn, st access.Standing) {
+	judge, _, err := rule.Review(r.w.ctx, st.Device, st.Session)
+	if err != nil {
+		r.w.facts.count("connection not upgraded")
+		return
+	}
+	if st, ok := judge(st); ok {
+		c.stands(st, r.when(st.Expires))
+	} else {
+		r.w.facts.count("connection not upgraded after a change")
+	}
 }
 
 // handleIn gives the refresh token's handle that a message presents, "" if none.

@@ -78,7 +78,8 @@ var mustHappen = []string{
 	"replica crashes", "crash before a commit", "crash between a commit and its acknowledgement", "reply lost in a crash",
 	"message to a replica that is down", "clock of a replica set", "replicas further apart than a challenge lives",
 	// operators
-	"disabling", "disabling during a commit", "connection of a disabled device ended", "credential of a disabled device refused",
+	"disabling", "disabling during a commit", "revocation", "connection ended after a change", "connection goes on after a change",
+	"credential of a disabled device refused", "credential of an ended session refused", "family ended by revocation",
 	// what the rules are about: no exchange twice
 	"login", "grant made", "commit of a used exchange refused", "refused: already used",
 	// one successor, one live refresh token

@@ -14,6 +14,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
@@ -44,6 +45,7 @@ type World struct {
 	cluster  []byte
 	pool     ident.Pool
 	dir      *control.Plane
+	access   *access.Rule // for what happens after a change; it sees no token
 	stage    *stage
 	actors   int    // so far
 	fate     *actor // misfortune, and the world's own voice
@@ -102,6 +104,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if _, err := w.reader("cluster").Read(w.cluster); err != nil {
 		return err
 	}
+	w.access = access.New(w.store, nil)
 	g := &gate{Store: w.store, w: w}
 	if w.dir, err = control.New(control.Config{Store: g, Sealer: w.secrets, Notifier: w, Issuer: "https://signet.example"}); err != nil {
 		return err
@@ -156,12 +159,31 @@ func (w *World) populate(t *testing.T) error {
 	return nil
 }
 
-// DeviceChanged ends the connection of a device that may no longer have one.
-func (w *World) DeviceChanged(_ context.Context, id ident.Device, s broker.Status) {
+// DeviceChanged reviews the device's connection.
+func (w *World) DeviceChanged(ctx context.Context, id ident.Device, _ broker.Status) {
+	w.review(ctx, id, ident.UUID{})
+}
+
+// SessionEnded reviews the device's connection.
+func (w *World) SessionEnded(ctx context.Context, id ident.Device, session ident.UUID) {
+	w.review(ctx, id, session)
+}
+
+// review ends the connection of a device that may no longer have it.
+func (w *World) review(ctx context.Context, id ident.Device, session ident.UUID) {
+	judge, _, err := w.access.Review(ctx, id, session)
+	if err != nil {
+		w.facts.violate("review of %s: %v", id, err)
+		return
+	}
 	for _, d := range w.devices {
-		if d.id == id && s != broker.StatusActive {
-			w.facts.count("connection of a disabled device ended")
-			d.cut()
+		if d.id != id {
+			continue
+		}
+		if st, ended := d.review(judge); ended {
+			w.facts.count("connection ended after a change")
+		} else if !st.Device.IsZero() {
+			w.facts.goesOn(id, st.Session)
 		}
 	}
 }
@@ -172,7 +194,7 @@ func (w *World) misfortune() {
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
 		w.fate.rest(dice.upTo(6 * time.Second))
 		d := w.devices[dice.roll(len(w.devices))]
-		switch dice.roll(13) {
+		switch dice.roll(15) {
 		case 0:
 			w.operate(func(ctx context.Context) { _, _ = w.dir.DisableDevice(ctx, broker.By{Actor: broker.ActorLocal}, d.id) }) // it may not be enrolled yet
 		case 1, 2, 3:
@@ -193,6 +215,8 @@ func (w *World) misfortune() {
 			d.cut()
 		case 8, 9:
 			d.hint() // not signed: anyone can make a device renew
+		case 11, 12:
+			w.operate(func(ctx context.Context) { _, _ = w.dir.RevokeSessions(ctx, broker.By{Actor: broker.ActorLocal}, d.id) })
 		case 10:
 			w.replicas[dice.roll(len(w.replicas))].skew()
 		default:

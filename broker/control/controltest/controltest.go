@@ -16,8 +16,9 @@ var _ control.Store = (*Store)(nil)
 
 // A Change is one call of a Notifier.
 type Change struct {
-	ID     ident.Device
-	Status broker.Status
+	ID      ident.Device
+	Status  broker.Status
+	Session ident.UUID // of SessionEnded
 }
 
 // A Notifier remembers what it was told.
@@ -30,7 +31,14 @@ type Notifier struct {
 func (n *Notifier) DeviceChanged(_ context.Context, id ident.Device, status broker.Status) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.seen = append(n.seen, Change{id, status})
+	n.seen = append(n.seen, Change{ID: id, Status: status})
+}
+
+// SessionEnded implements control.Notifier.
+func (n *Notifier) SessionEnded(_ context.Context, id ident.Device, session ident.UUID) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.seen = append(n.seen, Change{ID: id, Session: session})
 }
 
 // Seen gives all changes so far.

@@ -167,7 +167,7 @@ func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
 				if err := p.RevokeSession(cmd.Context(), args[0], args[1]); err != nil {
 					return err
 				}
-				a.note("ended session %s of %s; access tokens that it gave live until they expire", args[1], args[0])
+				a.note("ended session %s of %s; backends that verify offline take its access tokens until they expire", args[1], args[0])
 				return nil
 			}
 			if _, err = p.RevokeSessions(cmd.Context(), args[0]); err != nil {
