@@ -67,6 +67,14 @@ func (d *Device) Validate() error {
 	return nil
 }
 
+// Becomes refuses a change of what never changes: a device's name and subject.
+func (d *Device) Becomes(next *Device) error {
+	if next.ID != d.ID || next.Subject != d.Subject {
+		return fmt.Errorf("%w: a device's name and subject never change", ErrInvalid)
+	}
+	return nil
+}
+
 // PublicKeys gives the ids of d's public keys, which no other device of its pool has.
 func (d *Device) PublicKeys() []KeyID {
 	var ids []KeyID
@@ -89,7 +97,8 @@ type Devices interface {
 	CreateDevice(ctx context.Context, by By, d Device) error
 	Device(ctx context.Context, id ident.Device) (Device, error)
 	ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]Device, error)
-	// UpdateDevice applies change to the stored device and writes it, in one transaction; change's error ends it.
+	// UpdateDevice applies change to the stored device and writes it with the next Rev,
+	// in one transaction; change's error ends it, and so does what Becomes says.
 	UpdateDevice(ctx context.Context, by By, id ident.Device, change func(*Device) error) (Device, error)
 	DeleteDevice(ctx context.Context, by By, id ident.Device) error
 }

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -22,12 +24,20 @@ type EnrolToken struct {
 	Created    time.Time
 }
 
+// Becomes refuses a change of what never changes: an enrolment token's pool, id and key.
+func (t *EnrolToken) Becomes(next *EnrolToken) error {
+	if next.Pool != t.Pool || next.ID != t.ID || !bytes.Equal(next.Key, t.Key) {
+		return fmt.Errorf("%w: an enrolment token's pool, id and key never change", ErrInvalid)
+	}
+	return nil
+}
+
 // EnrolTokens keeps enrolment tokens.
 type EnrolTokens interface {
 	CreateEnrolToken(ctx context.Context, by By, t EnrolToken) error
 	EnrolToken(ctx context.Context, pool ident.Pool, id string) (EnrolToken, error)
 	// UpdateEnrolToken applies change to the stored token and writes it, in one
-	// transaction; change's error ends it. Pool, id and key never change: ErrInvalid.
+	// transaction; change's error ends it, and so does what Becomes says.
 	UpdateEnrolToken(ctx context.Context, by By, pool ident.Pool, id string, change func(*EnrolToken) error) (EnrolToken, error)
 	ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]EnrolToken, error)
 	DeleteEnrolToken(ctx context.Context, by By, pool ident.Pool, id string) error
@@ -38,4 +48,106 @@ type Enrolment struct {
 	Device  Device // as it is to be created; with Subject set
 	TokenID string // empty: the key was registered before
 	Now     time.Time
+}
+
+// An Admission is what an enrolment comes to.
+type Admission struct {
+	Device      Device // as the enrolment leaves it
+	Changed     bool   // Device is new or has other keys now: it is to be written, in the place of the one that was there
+	CostsUse    bool   // it takes one use of the token
+	KeyReplaced bool   // there were keys before, and what they began is over
+}
+
+// Pending reports whether the device is written to wait for an operator's approval:
+// no session of it begins.
+func (a *Admission) Pending() bool { return a.Changed && a.Device.Status != StatusActive }
+
+// Admit decides what the enrolment of l may do, by the device that is there (nil:
+// none), the token that it names (nil: there is none, or none of that id) and how
+// often that was used. It changes nothing itself.
+//
+//   - A device that is in with the keys it brings may have lost the answer: it stays
+//     as it is, and that costs no use, whatever became of the token.
+//   - A token that is named must be there (ErrNotFound), not past its end (ErrExpired)
+//     and have a use left (ErrExhausted).
+//   - Without a token nobody new comes in: ErrNotFound.
+//   - A disabled or quarantined device stays out, whatever it brings: ErrInactive.
+//   - Other keys than those that are there need a token that may replace: ErrKeyBound.
+//     With one, what the old keys began is over. A device without any gets its first.
+//   - Whoever is not active in the end gets no session: ErrInactive if there is nothing
+//     to write; otherwise the admission is Pending.
+//
+// With ErrInactive the admission's Device is the one that is there.
+func Admit(old *Device, l *Login, t *EnrolToken, used int) (Admission, error) {
+	e := l.Enrol
+	if old != nil && old.hasKeysOf(&e.Device) {
+		return stays(old)
+	}
+	if e.TokenID != "" {
+		if err := e.may(t, used); err != nil {
+			return Admission{}, err
+		}
+	}
+	switch {
+	case old == nil && t == nil:
+		return Admission{}, fmt.Errorf("device: %w", ErrNotFound)
+	case old == nil:
+		a := Admission{Device: e.Device, Changed: true, CostsUse: true}
+		a.Device.Rev = 1
+		return a, nil
+	case old.Status == StatusDisabled || old.Status == StatusQuarantined:
+		return stays(old)
+	case t == nil || len(old.Authenticators) > 0 && !t.Replace:
+		return Admission{}, fmt.Errorf("device %s: %w", old.ID, ErrKeyBound)
+	}
+	return Admission{Device: old.enrolled(l), Changed: true, CostsUse: true, KeyReplaced: len(old.Authenticators) > 0}, nil
+}
+
+// stays admits a device as it is, if it is active.
+func stays(d *Device) (Admission, error) {
+	a := Admission{Device: *d}
+	if d.Status != StatusActive {
+		return a, fmt.Errorf("device is %s: %w", d.Status, ErrInactive)
+	}
+	return a, nil
+}
+
+// may reports why the token that e names, nil if there is none, admits nobody now.
+func (e *Enrolment) may(t *EnrolToken, used int) error {
+	switch {
+	case t == nil:
+		return fmt.Errorf("enrolment token %s: %w", e.TokenID, ErrNotFound)
+	case !t.Expires.IsZero() && !e.Now.Before(t.Expires):
+		return fmt.Errorf("enrolment token %s: %w", t.ID, ErrExpired)
+	case used >= t.Uses:
+		return fmt.Errorf("enrolment token %s: all %d uses: %w", t.ID, t.Uses, ErrExhausted)
+	}
+	return nil
+}
+
+// hasKeysOf reports whether d has every public key of come.
+func (d *Device) hasKeysOf(come *Device) bool {
+	for _, id := range come.PublicKeys() {
+		if !d.Has(id) {
+			return false
+		}
+	}
+	return true
+}
+
+// enrolled is d with the authenticators that l brings in the place of its own.
+func (d *Device) enrolled(l *Login) Device {
+	out := *d
+	out.Authenticators, out.Updated = l.Enrol.Device.Authenticators, l.Enrol.Now
+	out.Rev++
+	if l.Enrol.Device.Status == StatusPending {
+		out.Status = StatusPending
+	}
+	if len(d.Authenticators) > 0 { // what the old keys began ends, and the new session, of this Rev, does not
+		out.SessionsRev = out.Rev
+		if end := l.Session.Created.Add(-1); end.After(out.SessionsAfter) {
+			out.SessionsAfter = end
+		}
+	}
+	return out
 }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -22,6 +23,15 @@ type Pool struct {
 	AnswerSealed []byte
 }
 
+// Becomes refuses a change of what never changes: a pool's name, issuer and keys.
+func (p *Pool) Becomes(next *Pool) error {
+	if next.Name != p.Name || next.Issuer != p.Issuer || !bytes.Equal(next.Anchor, p.Anchor) ||
+		!bytes.Equal(next.AnchorSealed, p.AnchorSealed) || !bytes.Equal(next.AnswerSealed, p.AnswerSealed) {
+		return fmt.Errorf("%w: a pool's name, issuer and keys never change", ErrInvalid)
+	}
+	return nil
+}
+
 // Pools keeps pools.
 type Pools interface {
 	// CreatePool adds p with its first signing keys and clients and flows; ErrExists if there is one of that name.
@@ -29,7 +39,7 @@ type Pools interface {
 	Pool(ctx context.Context, name ident.Pool) (Pool, error)
 	ListPools(ctx context.Context) ([]Pool, error)
 	// UpdatePool applies change to the stored pool and writes it, in one transaction;
-	// change's error ends it. Name, issuer and keys never change: ErrInvalid.
+	// change's error ends it, and so does what Becomes says.
 	UpdatePool(ctx context.Context, by By, name ident.Pool, change func(*Pool) error) (Pool, error)
 	// DeletePool deletes p and all that is in it.
 	DeletePool(ctx context.Context, by By, name ident.Pool) error

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -40,11 +41,37 @@ func (s *Session) Ended(d *Device) bool {
 	return s.Revoked || s.DeviceRev < d.SessionsRev || !s.Created.After(d.SessionsAfter)
 }
 
+// Becomes refuses a change of what never changes: a session's id, device and subject.
+func (s *Session) Becomes(next *Session) error {
+	if next.ID != s.ID || next.Device != s.Device || next.Subject != s.Subject {
+		return fmt.Errorf("%w: a session's id, device and subject never change", ErrInvalid)
+	}
+	return nil
+}
+
 // A Login is what a successful authentication writes.
 type Login struct {
 	Session Session
 	// Enrol is set when the exchange was an enrolment.
 	Enrol *Enrolment
+}
+
+// Validate checks what a store needs to hold of l before it looks at what it has.
+func (l *Login) Validate() error {
+	if l.Session.ID.IsZero() || l.Session.Device.IsZero() {
+		return fmt.Errorf("%w: a login names its exchange and its device", ErrInvalid)
+	}
+	if l.Enrol == nil {
+		return nil
+	}
+	come := &l.Enrol.Device
+	if come.ID != l.Session.Device {
+		return fmt.Errorf("%w: login of %s enrols %s", ErrInvalid, l.Session.Device, come.ID)
+	}
+	if len(come.PublicKeys()) == 0 {
+		return fmt.Errorf("%w: an enrolment brings a key", ErrInvalid)
+	}
+	return come.Validate()
 }
 
 // Recorded is what RecordLogin found a device to be. It is no more than that: reading
@@ -56,24 +83,35 @@ type Recorded struct {
 	KeyReplaced bool   // the enrolment gave the device another key, and what the old one began is over
 }
 
+// Allows reports why no session x may begin of the device that was found: ErrInactive
+// unless it is active; ErrNotFound when x is of another that had its name before.
+func (r *Recorded) Allows(x *Session) error {
+	switch {
+	case r.Status != StatusActive:
+		return fmt.Errorf("device is %s: %w", r.Status, ErrInactive)
+	case !x.Subject.IsZero() && x.Subject != r.Subject:
+		return fmt.Errorf("device with subject %s: %w", x.Subject, ErrNotFound)
+	}
+	return nil
+}
+
 // Sessions keeps what logins leave behind.
 type Sessions interface {
 	// RecordLogin writes a successful authentication, once: ErrUsed when its
 	// exchange was recorded before; ErrInactive when the device is not active at the
 	// moment of the write. Rows are keyed in time order, so writing them is cheap.
 	//
-	// With Enrol it first creates the device or finds it (same key: fine; other key:
-	// ErrKeyBound unless the token allows replacement) and counts one use of the
-	// token (ErrUsed, ErrExpired, ErrNotFound; none for a device that is in with this
-	// key already: its answer was lost), all in the same transaction. A device
-	// that comes in pending is written, without a session, and reported by ErrInactive.
+	// With Enrol it first does to the device and to the token's uses what Admit says,
+	// all in the same transaction. A device that comes in pending is written, without a
+	// session, and reported by ErrInactive. A session's subject is then its device's,
+	// whatever it says itself; and so it is when it says none.
 	// It returns what the device is then, with ErrInactive too.
 	//
 	// A session is kept until no access token of it can be valid any more.
 	RecordLogin(ctx context.Context, by By, l Login) (Recorded, error)
 	Session(ctx context.Context, id ident.UUID) (Session, error)
 	// UpdateSession applies change to the stored session, with its device as it is in
-	// the same transaction.
+	// the same transaction; change's error ends it, and so does what Becomes says.
 	UpdateSession(ctx context.Context, by By, id ident.UUID, change func(*Session, *Device) error) (Session, error)
 	// ListSessions gives a device's sessions, newest first, at most 100.
 	ListSessions(ctx context.Context, id ident.Device) ([]Session, error)

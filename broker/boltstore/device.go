@@ -97,8 +97,8 @@ func (s *Store) UpdateDevice(ctx context.Context, by broker.By, id ident.Device,
 		if err := edit(&d); err != nil {
 			return err
 		}
-		if d.ID != old.ID || d.Subject != old.Subject {
-			return fmt.Errorf("%w: a device's name and subject never change", broker.ErrInvalid)
+		if err := old.Becomes(&d); err != nil {
+			return err
 		}
 		d.Rev = old.Rev + 1
 		pool, err := inPool(c.tx, id.Pool)

@@ -1,7 +1,6 @@
 package boltstore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -129,9 +128,8 @@ func (s *Store) UpdatePool(ctx context.Context, by broker.By, name ident.Pool, e
 		if err := edit(&p); err != nil {
 			return err
 		}
-		if p.Name != old.Name || p.Issuer != old.Issuer || !bytes.Equal(p.Anchor, old.Anchor) ||
-			!bytes.Equal(p.AnchorSealed, old.AnchorSealed) || !bytes.Equal(p.AnswerSealed, old.AnswerSealed) {
-			return fmt.Errorf("%w: a pool's name, issuer and keys never change", broker.ErrInvalid)
+		if err := old.Becomes(&p); err != nil {
+			return err
 		}
 		value, err := encodePool(&p)
 		if err != nil {
@@ -273,8 +271,8 @@ func (s *Store) UpdateEnrolToken(ctx context.Context, by broker.By, pool ident.P
 		if err := edit(&t); err != nil {
 			return err
 		}
-		if t.Pool != old.Pool || t.ID != old.ID || !bytes.Equal(t.Key, old.Key) {
-			return fmt.Errorf("%w: an enrolment token's pool, id and key never change", broker.ErrInvalid)
+		if err := old.Becomes(&t); err != nil {
+			return err
 		}
 		return putToken(c, &t)
 	})

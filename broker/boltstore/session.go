@@ -56,8 +56,8 @@ func (s *Store) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, 
 		if err := edit(&x, &d); err != nil {
 			return err
 		}
-		if x.ID != old.ID || x.Device != old.Device || x.Subject != old.Subject {
-			return fmt.Errorf("%w: a session's id, device and subject never change", broker.ErrInvalid)
+		if err := old.Becomes(&x); err != nil {
+			return err
 		}
 		if row, err = encodeSession(&x); err != nil {
 			return err
