@@ -48,33 +48,9 @@ type Prover interface {
 	Prove(input []byte) ([]byte, error)
 }
 
-// State keeps a device's Record over restarts and power cuts.
-type State interface {
-	// Load gives the record last saved; the zero Record and no error if there is none.
-	Load(ctx context.Context) (Record, error)
-	// Save returns when r is durable. Whatever happens, Load finds either r or what was before.
-	Save(ctx context.Context, r Record) error
-}
-
 // A Solver answers a custom challenge: kind is its name, params are its public
 // parameters. The answer is sent sealed to the broker.
 type Solver func(ctx context.Context, kind string, params map[string]string) (answer []byte, err error)
-
-// A Record is what the device must not forget. Encoded as a CBOR map; new keys may follow.
-type Record struct {
-	Device    ident.Device `cbor:"-"`
-	Pool      ident.Pool   `cbor:"1,keyasint"`
-	Name      ident.Name   `cbor:"2,keyasint"`
-	Enrolled  bool         `cbor:"3,keyasint,omitempty"`
-	Subject   ident.UUID   `cbor:"4,keyasint"`
-	Issuer    string       `cbor:"5,keyasint,omitempty"`
-	Pin       []byte       `cbor:"6,keyasint,omitempty"`  // start of the anchor's thumbprint
-	Anchor    []byte       `cbor:"7,keyasint,omitempty"`  // COSE_Key, fits the pin
-	Statement []byte       `cbor:"8,keyasint,omitempty"`  // COSE_Sign1 by the anchor, verified
-	Floor     int64        `cbor:"9,keyasint,omitempty"`  // Unix seconds: it is not earlier than this
-	Session   ident.UUID   `cbor:"10,keyasint"`           // of the refresh token
-	Refresh   []byte       `cbor:"11,keyasint,omitempty"` // refresh token, a secret
-}
 
 // Errors of this package. Refusals by the broker are *protocol.Refusal.
 var (
@@ -189,11 +165,4 @@ func (a *Agent) Current() *Grant {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.current
-}
-
-// snapshot copies the record; slices in it are never changed in place.
-func (a *Agent) snapshot() Record {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.record
 }

@@ -84,8 +84,7 @@ func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 		w.Channel = b.Channel()
 	}
 	if s := c.record.Statement; s != nil {
-		sum := sha256.Sum256(s)
-		w.Statement = sum[:8]
+		w.Statement = protocol.StatementID(s)
 	}
 	return c, w, nil
 }

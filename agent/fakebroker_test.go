@@ -259,17 +259,13 @@ func (b *fakeBroker) refreshed(m *protocol.Refresh) (protocol.Message, error) {
 }
 
 func (b *fakeBroker) statement() []byte {
-	payload, err := detcbor.Marshal(map[int64]any{
-		1: issuer, 2: detcbor.RawMessage(token.MarshalCOSEKeySet([]*token.Key{b.signer.Key()})), 3: b.sealKey.PublicKey().Bytes(), 4: 1_780_000_000,
-	})
-	if err != nil {
-		b.t.Fatal(err)
-	}
 	by := b.anchor
 	if b.statementBy != nil {
 		by = b.statementBy
 	}
-	raw, err := token.Sign1(token.KeyStatement, payload, nil, by)
+	raw, err := protocol.EncodeStatement(&protocol.Statement{
+		Issuer: issuer, Keys: []*token.Key{b.signer.Key()}, SealTo: b.sealKey.PublicKey().Bytes(), Issued: time.Unix(1_780_000_000, 0),
+	}, by)
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -317,27 +313,17 @@ func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
 	return &protocol.Grant{Head: protocol.Head{ID: c.id}, Sealed: sealed}, err
 }
 
-// memoryState and memoryKey are a device's disk.
+// memoryState is a disk that may be full.
 type memoryState struct {
-	mu   sync.Mutex
-	r    agent.Record
+	agent.Memory
 	full error // of each Save
 }
 
-func (m *memoryState) Load(context.Context) (agent.Record, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.r, nil
-}
-
-func (m *memoryState) Save(_ context.Context, r agent.Record) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+func (m *memoryState) Save(ctx context.Context, r agent.Record) error {
 	if m.full != nil {
 		return m.full
 	}
-	m.r = r
-	return nil
+	return m.Memory.Save(ctx, r)
 }
 
 type memoryKey struct{ s *token.Signer }

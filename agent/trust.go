@@ -8,49 +8,20 @@ import (
 	"time"
 
 	"github.com/signetd/signet/protocol"
-	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/token"
 )
 
-// A statement is a pool's word about its keys, signed by its anchor. Later
-// versions may add keys to the map.
-type statement struct {
-	Issuer string             `cbor:"1,keyasint"`
-	Keys   detcbor.RawMessage `cbor:"2,keyasint"` // COSE_KeySet: what tokens are signed with
-	SealTo []byte             `cbor:"3,keyasint,omitempty"`
-	Issued int64              `cbor:"4,keyasint"` // Unix seconds
-
-	keys []*token.Key
-}
-
 // readStatement checks raw with the anchor, a COSE_Key that is believed already.
-func readStatement(anchor, raw []byte) (*statement, error) {
+func readStatement(anchor, raw []byte) (*protocol.Statement, error) {
 	key, err := token.ParseCOSEKey(anchor)
 	if err != nil {
 		return nil, fmt.Errorf("%w: anchor: %w", ErrGrant, err)
 	}
-	payload, err := token.OpenSign1(raw, token.KeyStatement, key, nil)
+	s, err := protocol.DecodeStatement(raw, key)
 	if err != nil {
-		return nil, fmt.Errorf("%w: key statement: %w", ErrGrant, err)
+		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
 	}
-	var s statement
-	if err := detcbor.UnmarshalExtensible(payload, &s); err != nil {
-		return nil, fmt.Errorf("%w: key statement: %w", ErrGrant, err)
-	}
-	if s.keys, err = token.ParseCOSEKeySet(s.Keys); err != nil {
-		return nil, fmt.Errorf("%w: key statement: %w", ErrGrant, err)
-	}
-	return &s, nil
-}
-
-// find gives the pool's key that kid names.
-func (s *statement) find(kid []byte) (*token.Key, error) {
-	for _, k := range s.keys {
-		if bytes.Equal(k.COSEKID(), kid) {
-			return k, nil
-		}
-	}
-	return nil, fmt.Errorf("%w: the key statement does not have it", token.ErrUnknownKey)
+	return s, nil
 }
 
 // accept opens a grant, checks that the pool made it for this very call, makes
@@ -84,7 +55,7 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Grant,
 }
 
 // believe finds the anchor and the key statement to use, and puts them into the call's record.
-func (c *call) believe(body *protocol.GrantBody) (*statement, error) {
+func (c *call) believe(body *protocol.GrantBody) (*protocol.Statement, error) {
 	if body.Anchor != nil && (c.record.Anchor == nil || c.enrolling != nil) {
 		c.record.Anchor = body.Anchor
 	}
@@ -112,7 +83,7 @@ func (c *call) believe(body *protocol.GrantBody) (*statement, error) {
 	}
 	if old := c.record.Statement; old != nil && body.Statement != nil {
 		before, err := readStatement(c.record.Anchor, old)
-		if err == nil && before.Issued > s.Issued {
+		if err == nil && before.Issued.After(s.Issued) {
 			return nil, fmt.Errorf("%w: its key statement is older than the one stored", ErrGrant)
 		}
 	}
@@ -125,8 +96,8 @@ func (c *call) believe(body *protocol.GrantBody) (*statement, error) {
 
 // checkID checks the ID token, the broker's own proof that it is there and now:
 // it carries this call's nonce. It gives the time at which it was made.
-func (c *call) checkID(s *statement, body *protocol.GrantBody) (time.Time, error) {
-	claims, err := token.ParseCWT(body.ID, token.ID, s.find)
+func (c *call) checkID(s *protocol.Statement, body *protocol.GrantBody) (time.Time, error) {
+	claims, err := token.ParseCWT(body.ID, token.ID, s.Key)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("%w: ID token: %w", ErrGrant, err)
 	}
@@ -146,35 +117,4 @@ func (c *call) checkID(s *statement, body *protocol.GrantBody) (time.Time, error
 		return time.Time{}, fmt.Errorf("%w: ID token: %w", ErrGrant, err)
 	}
 	return claims.IssuedAt, nil
-}
-
-// keep saves the record that follows from the grant and then adopts both. A device
-// whose disk is full goes on in memory: after a restart its old refresh token may be
-// of no use, but its key is. Only an enrolment must be durable before it counts.
-func (a *Agent) keep(ctx context.Context, c *call, body *protocol.GrantBody, g *Grant) error {
-	r := c.record
-	r.Enrolled, r.Subject, r.Issuer = true, body.Subject, body.Issuer
-	if iat := g.Signed.Unix(); iat > r.Floor {
-		r.Floor = iat
-	}
-	if body.Refresh != nil {
-		r.Session, r.Refresh = body.Session, body.Refresh
-	}
-	unsaved := a.cfg.State.Save(ctx, r)
-	if unsaved != nil {
-		unsaved = fmt.Errorf("save state: %w", unsaved)
-		if c.enrolling != nil || !c.record.Enrolled {
-			return unsaved
-		}
-		a.cfg.Log.Warn("going on without", "err", unsaved)
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.status.Unsaved = unsaved
-	a.record = r
-	a.signed = signedTime{at: g.Signed, heard: g.Arrived}
-	if c.usual {
-		a.current = g
-	}
-	return nil
 }

@@ -148,13 +148,14 @@ func decodeBody(data []byte, h envelope) (Message, error) {
 // shapes is what the library's decoder does not look at: which fields must be
 // there, and that each is what it should be and not null.
 var shapes = struct {
-	head, challenge, refresh, grant *detcbor.Shape
-	of                              map[Type]*detcbor.Shape
+	head, challenge, refresh, grant, statement *detcbor.Shape
+	of                                         map[Type]*detcbor.Shape
 }{
 	head:      detcbor.ShapeOf(envelope{}),
 	challenge: detcbor.ShapeOf(ChallengeBody{}),
 	refresh:   detcbor.ShapeOf(RefreshBody{}),
 	grant:     detcbor.ShapeOf(GrantBody{}),
+	statement: detcbor.ShapeOf(statementMap{}),
 	of: map[Type]*detcbor.Shape{
 		TypeStart: detcbor.ShapeOf(Start{}), TypeChallenge: detcbor.ShapeOf(Challenge{}), TypeAnswer: detcbor.ShapeOf(Answer{}),
 		TypeGrant: detcbor.ShapeOf(Grant{}), TypeRefusal: detcbor.ShapeOf(Refusal{}), TypeRefresh: detcbor.ShapeOf(Refresh{}),
@@ -257,8 +258,8 @@ func (w *Request) check() error {
 		return fmt.Errorf("unknown token format %d", w.Format)
 	case len(w.Client) > 64, len(w.Audience) > 255, len(w.Scope) > 1024:
 		return errors.New("client, audience or scope is too long")
-	case w.Statement != nil && len(w.Statement) != 8:
-		return fmt.Errorf("statement id of %d bytes, want 8", len(w.Statement))
+	case w.Statement != nil && len(w.Statement) != StatementIDLen:
+		return fmt.Errorf("statement id of %d bytes, want %d", len(w.Statement), StatementIDLen)
 	case w.Channel != nil && len(w.Channel) != ChannelLen:
 		return fmt.Errorf("channel of %d bytes, want %d", len(w.Channel), ChannelLen)
 	}

@@ -25,7 +25,7 @@ import (
 
 func newAgent(t *testing.T, s *harness.Signet, name string, p agent.Prover, change func(*agent.Config)) *agent.Agent {
 	t.Helper()
-	cfg := agent.Config{Device: s.Name(t, name), Prover: p, State: &harness.Memory{}}
+	cfg := agent.Config{Device: s.Name(t, name), Prover: p, State: &agent.Memory{}}
 	if change != nil {
 		change(&cfg)
 	}
@@ -314,7 +314,7 @@ func TestSecondChallengeByHook(t *testing.T) {
 	tries := 0
 	answering := func(right int) *agent.Agent {
 		tries = 0
-		state := &harness.Memory{}
+		state := &agent.Memory{}
 		a := newAgent(t, s, "lock-1", key, func(c *agent.Config) { c.State = state })
 		if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); err != nil {
 			t.Fatal(err)
@@ -406,7 +406,7 @@ func doorCode(w http.ResponseWriter, r *http.Request) {
 func TestRefreshRotation(t *testing.T) {
 	s := harness.New(t)
 	key := harness.NewP256(t)
-	state := &harness.Memory{}
+	state := &agent.Memory{}
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) { c.State = state })
 	if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); err != nil {
 		t.Fatal(err)
@@ -416,7 +416,7 @@ func TestRefreshRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 	copyOf := func() *agent.Agent {
-		m := &harness.Memory{}
+		m := &agent.Memory{}
 		if err := m.Save(t.Context(), old); err != nil {
 			t.Fatal(err)
 		}

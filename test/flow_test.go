@@ -348,7 +348,7 @@ func TestSecretsStayIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := &harness.Memory{}
+	state := &agent.Memory{}
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) { c.State = state })
 	g, err := a.Enrol(t.Context(), s, agent.Voucher{Token: &tok})
 	if err != nil {

@@ -42,7 +42,7 @@ func TestAsMuchAsAMessageHolds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			id, key := s.Name(t, strings.NewReplacer(" ", "-", ",", "").Replace(name)), harness.NewP256(t)
 			of := func(client string) *agent.Agent {
-				a, err := agent.New(t.Context(), agent.Config{Device: id, Client: client, Prover: key, State: &harness.Memory{}, Pin: s.Pin(t), Solver: solve})
+				a, err := agent.New(t.Context(), agent.Config{Device: id, Client: client, Prover: key, State: &agent.Memory{}, Pin: s.Pin(t), Solver: solve})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto"
 	"crypto/ecdh"
-	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -15,7 +14,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -58,19 +57,11 @@ type Ring struct {
 	Signer      *token.Signer
 	Verifiers   []*token.Key // every key that may have signed a token still alive, and the next one
 	Statement   []byte       // COSE_Sign1 by the anchor over all of them
-	StatementID []byte       // first 8 bytes of its SHA-256
-	Anchor      []byte       // COSE_Key
+	StatementID []byte
+	Anchor      []byte // COSE_Key
 
 	read time.Time
 	made string // what it was made of
-}
-
-// statement is what the anchor signs (protocol/signet.cddl, key-statement).
-type statement struct {
-	Issuer string               `cbor:"1,keyasint"`
-	Keys   []detcbor.RawMessage `cbor:"2,keyasint"`
-	Answer []byte               `cbor:"3,keyasint"`
-	At     int64                `cbor:"4,keyasint"`
 }
 
 // Ring gives the pool's keys, at most ringLife old.
@@ -182,18 +173,12 @@ func (k *Keys) state(r *Ring, p *broker.Pool, at time.Time) error {
 	if err != nil {
 		return fmt.Errorf("answer key: %w", err)
 	}
-	s := statement{Issuer: r.Issuer, Answer: answer.PublicKey().Bytes(), At: at.Unix()}
-	for _, v := range r.Verifiers {
-		s.Keys = append(s.Keys, v.MarshalCOSE())
-	}
-	payload, err := detcbor.Marshal(s)
+	r.Statement, err = protocol.EncodeStatement(&protocol.Statement{
+		Issuer: r.Issuer, Keys: r.Verifiers, SealTo: answer.PublicKey().Bytes(), Issued: at,
+	}, anchor)
 	if err != nil {
 		return err
 	}
-	if r.Statement, err = token.Sign1(token.KeyStatement, payload, nil, anchor); err != nil {
-		return fmt.Errorf("key statement: %w", err)
-	}
-	sum := sha256.Sum256(r.Statement)
-	r.StatementID = sum[:8]
+	r.StatementID = protocol.StatementID(r.Statement)
 	return nil
 }

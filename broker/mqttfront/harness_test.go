@@ -107,7 +107,7 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Re
 func (f *fixture) device(name string, key agent.Prover, client string) *agent.Agent {
 	f.t.Helper()
 	a, err := agent.New(f.t.Context(), agent.Config{
-		Device: f.Name(f.t, name), Prover: key, State: &harness.Memory{}, Client: client, Pin: f.Pin(f.t),
+		Device: f.Name(f.t, name), Prover: key, State: &agent.Memory{}, Client: client, Pin: f.Pin(f.t),
 	})
 	if err != nil {
 		f.t.Fatal(err)

@@ -200,7 +200,7 @@ func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
 // for want of TLS, is a stranger until that ends; then it logs in with its token.
 func TestAgentComesBackItself(t *testing.T) {
 	f := startWith(t, mqttd.Config{AnonymousFor: 500 * time.Millisecond}, nil)
-	a, err := agent.New(t.Context(), agent.Config{Device: f.Name(t, "lamp"), Prover: harness.NewP256(t), State: &harness.Memory{}})
+	a, err := agent.New(t.Context(), agent.Config{Device: f.Name(t, "lamp"), Prover: harness.NewP256(t), State: &agent.Memory{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,7 +15,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/signetd/signet/agent"
@@ -69,27 +68,6 @@ func newKey(kind Kind) (agent.Prover, error) {
 	return key{s}, nil
 }
 
-// memory is a device's disk; it outlives reboots.
-type memory struct {
-	mu sync.Mutex // protects r
-	r  agent.Record
-}
-
-var _ agent.State = (*memory)(nil)
-
-func (m *memory) Load(context.Context) (agent.Record, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.r, nil
-}
-
-func (m *memory) Save(_ context.Context, r agent.Record) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.r = r
-	return nil
-}
-
 // A Dial makes the dialer of a device that has just booted.
 type Dial func(a *agent.Agent) agent.Dialer
 
@@ -117,7 +95,7 @@ const (
 type Device struct {
 	cfg    Config
 	prover agent.Prover
-	state  memory
+	state  agent.Memory // its disk, which outlives reboots
 	agent  *agent.Agent // of this boot; nil while the power is off
 	conn   agent.Connection
 	calls  int

@@ -134,7 +134,7 @@ func (b *signetd) device(t testing.TB, called string, v agent.Voucher) (online, 
 	if err != nil {
 		return online{}, err
 	}
-	a, err := agent.New(t.Context(), agent.Config{Device: ident.Device{Pool: pool, Name: name}, Prover: harness.NewEd25519(t), State: &harness.Memory{}})
+	a, err := agent.New(t.Context(), agent.Config{Device: ident.Device{Pool: pool, Name: name}, Prover: harness.NewEd25519(t), State: &agent.Memory{}})
 	if err != nil {
 		return online{}, err
 	}

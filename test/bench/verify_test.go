@@ -26,7 +26,7 @@ func tokens(b *testing.B, pool token.Alg, format protocol.Format) (*harness.Sign
 		b.Fatal(err)
 	}
 	s.Keys.Forget(s.Pool)
-	a, err := agent.New(b.Context(), agent.Config{Device: s.Name(b, "lamp-1"), Prover: harness.NewEd25519(b), State: &harness.Memory{}})
+	a, err := agent.New(b.Context(), agent.Config{Device: s.Name(b, "lamp-1"), Prover: harness.NewEd25519(b), State: &agent.Memory{}})
 	if err != nil {
 		b.Fatal(err)
 	}

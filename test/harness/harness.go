@@ -17,11 +17,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/atrest"
@@ -174,27 +172,6 @@ func (s *Signet) RoundTrip(ctx context.Context, request []byte) ([]byte, error) 
 		return nil, fmt.Errorf("no answer: %w", io.ErrUnexpectedEOF)
 	}
 	return r.Message, nil
-}
-
-// Memory is an agent.State that forgets when the process ends.
-type Memory struct {
-	mu     sync.Mutex // guards record
-	record agent.Record
-}
-
-// Load gives the record last saved.
-func (m *Memory) Load(context.Context) (agent.Record, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.record, nil
-}
-
-// Save keeps r.
-func (m *Memory) Save(_ context.Context, r agent.Record) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.record = r
-	return nil
 }
 
 // Key is an agent.Prover with a key in memory.

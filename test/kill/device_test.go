@@ -58,7 +58,7 @@ func (f *facts) newDevice(t *testing.T, v *voucher) (*device, error) {
 		return nil, err
 	}
 	d := &device{name: name, key: harness.NewEd25519(t), voucher: v, status: "active"}
-	cfg := agent.Config{Device: name, Prover: d.key, State: &harness.Memory{}, Format: protocol.FormatCWT}
+	cfg := agent.Config{Device: name, Prover: d.key, State: &agent.Memory{}, Format: protocol.FormatCWT}
 	if v == nil {
 		cfg.Pin = f.pin
 	}

@@ -1,0 +1,98 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// State keeps a device's Record over restarts and power cuts.
+type State interface {
+	// Load gives the record last saved; the zero Record and no error if there is none.
+	Load(ctx context.Context) (Record, error)
+	// Save returns when r is durable. Whatever happens, Load finds either r or what was before.
+	Save(ctx context.Context, r Record) error
+}
+
+// A Record is what the device must not forget. Encoded as a CBOR map; new keys may follow.
+type Record struct {
+	Device    ident.Device `cbor:"-"`
+	Pool      ident.Pool   `cbor:"1,keyasint"`
+	Name      ident.Name   `cbor:"2,keyasint"`
+	Enrolled  bool         `cbor:"3,keyasint,omitempty"`
+	Subject   ident.UUID   `cbor:"4,keyasint"`
+	Issuer    string       `cbor:"5,keyasint,omitempty"`
+	Pin       []byte       `cbor:"6,keyasint,omitempty"`  // start of the anchor's thumbprint
+	Anchor    []byte       `cbor:"7,keyasint,omitempty"`  // COSE_Key, fits the pin
+	Statement []byte       `cbor:"8,keyasint,omitempty"`  // COSE_Sign1 by the anchor, verified
+	Floor     int64        `cbor:"9,keyasint,omitempty"`  // Unix seconds: it is not earlier than this
+	Session   ident.UUID   `cbor:"10,keyasint"`           // of the refresh token
+	Refresh   []byte       `cbor:"11,keyasint,omitempty"` // refresh token, a secret
+}
+
+// Memory is a State that is gone when the program ends: for tests, simulations, and
+// devices that keep their key only and log in anew after each start. Of such a
+// device Config.Pin must be set, for it forgets the pool's anchor too. The zero
+// Memory is empty and ready. It is safe for concurrent use.
+type Memory struct {
+	mu     sync.Mutex // guards record
+	record Record
+}
+
+var _ State = (*Memory)(nil)
+
+// Load gives the record last saved. It never fails.
+func (m *Memory) Load(context.Context) (Record, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.record, nil
+}
+
+// Save keeps r. It never fails.
+func (m *Memory) Save(_ context.Context, r Record) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.record = r
+	return nil
+}
+
+// snapshot copies the record; slices in it are never changed in place.
+func (a *Agent) snapshot() Record {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.record
+}
+
+// keep saves the record that follows from the grant and then adopts both. A device
+// whose disk is full goes on in memory: after a restart its old refresh token may be
+// of no use, but its key is. Only an enrolment must be durable before it counts.
+func (a *Agent) keep(ctx context.Context, c *call, body *protocol.GrantBody, g *Grant) error {
+	r := c.record
+	r.Enrolled, r.Subject, r.Issuer = true, body.Subject, body.Issuer
+	if iat := g.Signed.Unix(); iat > r.Floor {
+		r.Floor = iat
+	}
+	if body.Refresh != nil {
+		r.Session, r.Refresh = body.Session, body.Refresh
+	}
+	unsaved := a.cfg.State.Save(ctx, r)
+	if unsaved != nil {
+		unsaved = fmt.Errorf("save state: %w", unsaved)
+		if c.enrolling != nil || !c.record.Enrolled {
+			return unsaved
+		}
+		a.cfg.Log.Warn("going on without", "err", unsaved)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.status.Unsaved = unsaved
+	a.record = r
+	a.signed = signedTime{at: g.Signed, heard: g.Arrived}
+	if c.usual {
+		a.current = g
+	}
+	return nil
+}
