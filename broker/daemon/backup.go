@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/config"
 )
 
 // maxBackupFile bounds one restored file: 1 TiB.
@@ -34,11 +35,11 @@ type Backed struct {
 // Backup writes everything in the data folder to a new tar file: the store as one
 // consistent copy, whether signetd runs or not, its key and the certificate
 // authority. The file appears whole or not at all.
-func Backup(ctx context.Context, cfg Config, path string) (b Backed, err error) {
+func Backup(ctx context.Context, cfg config.Config, path string) (b Backed, err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return b, fmt.Errorf("backup: %s exists; name a new file", path)
 	}
-	if !exists(filepath.Join(cfg.Data, StoreFile)) {
+	if !fileExists(filepath.Join(cfg.Data, config.StoreFile)) {
 		return b, fmt.Errorf("backup: there is no store in %s; say where it is with --data", cfg.Data)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*") // mode 0600
@@ -63,23 +64,23 @@ func Backup(ctx context.Context, cfg Config, path string) (b Backed, err error) 
 	return b, os.Remove(f.Name())
 }
 
-func pack(ctx context.Context, w *summedTar, cfg Config) (b Backed, err error) {
+func pack(ctx context.Context, w *summedTar, cfg config.Config) (b Backed, err error) {
 	if err := addStore(ctx, w, cfg); err != nil {
 		return b, err
 	}
-	if own := filepath.Join(cfg.Data, KeyFile); cfg.keyPath() == own {
-		if err := addFile(w, cfg.Data, KeyFile); err != nil {
+	if own := filepath.Join(cfg.Data, config.KeyFile); cfg.KeyPath() == own {
+		if err := addFile(w, cfg.Data, config.KeyFile); err != nil {
 			return b, err
 		}
 	} else {
-		b.KeyFile = cfg.keyPath()
+		b.KeyFile = cfg.KeyPath()
 	}
-	entries, err := os.ReadDir(filepath.Join(cfg.Data, CAFolder))
+	entries, err := os.ReadDir(filepath.Join(cfg.Data, config.CAFolder))
 	if err != nil {
 		return b, err
 	}
 	for _, e := range entries {
-		if err := addFile(w, cfg.Data, filepath.Join(CAFolder, e.Name())); err != nil {
+		if err := addFile(w, cfg.Data, filepath.Join(config.CAFolder, e.Name())); err != nil {
 			return b, err
 		}
 	}
@@ -110,7 +111,7 @@ func (w *summedTar) end() error {
 }
 
 // addStore takes the copy from a running signetd, or else opens the store itself.
-func addStore(ctx context.Context, w *summedTar, cfg Config) error {
+func addStore(ctx context.Context, w *summedTar, cfg config.Config) error {
 	tmp, err := os.CreateTemp(cfg.Data, "backup-*")
 	if err != nil {
 		return err
@@ -131,11 +132,11 @@ func addStore(ctx context.Context, w *summedTar, cfg Config) error {
 	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	return w.add(StoreFile, info.Size(), tmp)
+	return w.add(config.StoreFile, info.Size(), tmp)
 }
 
 // fromRunning asks a running signetd for its store; false if none runs.
-func fromRunning(ctx context.Context, cfg Config, w io.Writer) (bool, error) {
+func fromRunning(ctx context.Context, cfg config.Config, w io.Writer) (bool, error) {
 	resp, err := askRunning(ctx, cfg, http.MethodGet, "/store", nil)
 	if errors.Is(err, errNotRunning) {
 		return false, nil
@@ -148,8 +149,8 @@ func fromRunning(ctx context.Context, cfg Config, w io.Writer) (bool, error) {
 	return true, err
 }
 
-func fromFile(ctx context.Context, cfg Config, w io.Writer) error {
-	path := filepath.Join(cfg.Data, StoreFile)
+func fromFile(ctx context.Context, cfg config.Config, w io.Writer) error {
+	path := filepath.Join(cfg.Data, config.StoreFile)
 	if _, err := os.Stat(path); err != nil {
 		return err
 	}
@@ -185,7 +186,7 @@ var ErrBackup = errors.New("not a sound backup")
 
 // Restore makes the data folder of a backup. The folder must not exist or be empty.
 // Nothing is in it unless the whole backup is sound and this version can open it.
-func Restore(ctx context.Context, cfg Config, path string) (err error) {
+func Restore(ctx context.Context, cfg config.Config, path string) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
@@ -200,7 +201,7 @@ func Restore(ctx context.Context, cfg Config, path string) (err error) {
 		return fmt.Errorf("restore: %s: %w: name an empty or a new one with --data", cfg.Data, ErrNotEmpty)
 	}
 	tmp := filepath.Join(cfg.Data, ".restoring")
-	if err := os.MkdirAll(filepath.Join(tmp, CAFolder), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(tmp, config.CAFolder), 0o700); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	defer func() {
@@ -219,10 +220,10 @@ func Restore(ctx context.Context, cfg Config, path string) (err error) {
 }
 
 // tryOut opens what was unpacked, its secrets included.
-func tryOut(ctx context.Context, cfg Config, dir string) error {
+func tryOut(ctx context.Context, cfg config.Config, dir string) error {
 	cfg.Data = dir
-	if !exists(cfg.keyPath()) {
-		return fmt.Errorf("%w: it was left out of the backup, because it lay outside of the data folder: say where it is with key_file or SIGNET_KEY_FILE", ErrKeyMissing)
+	if !fileExists(cfg.KeyPath()) {
+		return fmt.Errorf("%w: it was left out of the backup, because it lay outside of the data folder: say where it is with key_file or SIGNET_KEY_FILE", config.ErrKeyMissing)
 	}
 	d, err := OpenDirectory(ctx, cfg)
 	if err != nil {
@@ -239,11 +240,11 @@ func moveIn(from, to string) error {
 	}
 	var names []string
 	for _, e := range entries {
-		if e.Name() != StoreFile {
+		if e.Name() != config.StoreFile {
 			names = append(names, e.Name())
 		}
 	}
-	for _, name := range append(names, StoreFile) {
+	for _, name := range append(names, config.StoreFile) {
 		if err := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
 			return fmt.Errorf("restore: %w", err)
 		}
@@ -269,7 +270,7 @@ func unpack(ctx context.Context, tr *tar.Reader, dir string) error {
 			return fmt.Errorf("%w: unexpected entry %q", ErrBackup, h.Name)
 		}
 		sum := sha256.New()
-		if err := unpackFile(ctx, filepath.Join(dir, h.Name), io.TeeReader(tr, sum), h.Name == StoreFile); err != nil {
+		if err := unpackFile(ctx, filepath.Join(dir, h.Name), io.TeeReader(tr, sum), h.Name == config.StoreFile); err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrBackup, h.Name, err)
 		}
 		fmt.Fprintf(&sums, "%x  %s\n", sum.Sum(nil), h.Name)
@@ -297,4 +298,9 @@ func unpackFile(ctx context.Context, path string, r io.Reader, store bool) error
 	}
 	_, err = io.Copy(out, r)
 	return errors.Join(err, out.Sync(), out.Close())
+}
+
+func fileExists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }

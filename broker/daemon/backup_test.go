@@ -10,11 +10,12 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 )
 
 // operatorsOf lists the names of who has access by a data folder.
-func operatorsOf(t *testing.T, cfg daemon.Config) string {
+func operatorsOf(t *testing.T, cfg config.Config) string {
 	t.Helper()
 	all, err := daemon.Operators(t.Context(), cfg)
 	if err != nil {
@@ -87,7 +88,7 @@ func TestOperatorsOnTheMachine(t *testing.T) {
 			}
 		})
 	}
-	if _, err := daemon.Operators(t.Context(), daemon.Config{Data: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "--data") {
+	if _, err := daemon.Operators(t.Context(), config.Config{Data: t.TempDir()}); err == nil || !strings.Contains(err.Error(), "--data") {
 		t.Errorf("no store: got %v", err)
 	}
 }
@@ -130,14 +131,14 @@ func TestBackupAndRestore(t *testing.T) {
 		if got := operatorsOf(t, cfg); got != c.operators {
 			t.Errorf("%s: got %s", c.from, got)
 		}
-		if raw, err := os.ReadFile(filepath.Join(dir, daemon.CAFolder, "root.pem")); err != nil || string(raw) != "a root" {
+		if raw, err := os.ReadFile(filepath.Join(dir, config.CAFolder, "root.pem")); err != nil || string(raw) != "a root" {
 			t.Errorf("got %q, %v", raw, err)
 		}
 		if err := daemon.Restore(t.Context(), cfg, c.from); !errors.Is(err, daemon.ErrNotEmpty) {
 			t.Errorf("over a data folder: got %v", err)
 		}
 	}
-	if _, err := daemon.Backup(t.Context(), daemon.Config{Data: t.TempDir()}, filepath.Join(out, "x")); err == nil || !strings.Contains(err.Error(), "no store") {
+	if _, err := daemon.Backup(t.Context(), config.Config{Data: t.TempDir()}, filepath.Join(out, "x")); err == nil || !strings.Contains(err.Error(), "no store") {
 		t.Errorf("of nothing: got %v", err)
 	}
 }
@@ -211,7 +212,7 @@ func TestBackupWithoutItsKey(t *testing.T) {
 	}
 	cfg := s.cfg
 	cfg.Data, cfg.KeyFile = filepath.Join(t.TempDir(), "restored"), ""
-	if err := daemon.Restore(t.Context(), cfg, path); !errors.Is(err, daemon.ErrKeyMissing) {
+	if err := daemon.Restore(t.Context(), cfg, path); !errors.Is(err, config.ErrKeyMissing) {
 		t.Errorf("without the key: got %v", err)
 	}
 	cfg.KeyFile = s.cfg.KeyFile

@@ -18,6 +18,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/control"
 )
 
@@ -112,7 +113,7 @@ func (d *Daemon) controlHandler() http.Handler {
 
 // askRunning asks the signetd that has the data folder open: errNotRunning if there
 // is none. The answer is 200.
-func askRunning(ctx context.Context, cfg Config, method, path string, body any) (*http.Response, error) {
+func askRunning(ctx context.Context, cfg config.Config, method, path string, body any) (*http.Response, error) {
 	socket, done, err := socketPath(cfg.Data)
 	if err != nil {
 		return nil, errNotRunning
@@ -149,7 +150,7 @@ func askRunning(ctx context.Context, cfg Config, method, path string, body any) 
 
 // locally does something with a directory: through the signetd that runs or, if
 // none does, by opening the data folder for as long as it takes.
-func locally[T any](ctx context.Context, cfg Config, method, path string, body any, do func(*control.Plane) (T, error)) (out T, err error) {
+func locally[T any](ctx context.Context, cfg config.Config, method, path string, body any, do func(*control.Plane) (T, error)) (out T, err error) {
 	resp, err := askRunning(ctx, cfg, method, path, body)
 	if err == nil {
 		defer resp.Body.Close()
@@ -159,7 +160,7 @@ func locally[T any](ctx context.Context, cfg Config, method, path string, body a
 	if !errors.Is(err, errNotRunning) {
 		return out, err
 	}
-	if !exists(filepath.Join(cfg.Data, StoreFile)) {
+	if !fileExists(cfg.StorePath()) {
 		return out, fmt.Errorf("there is no store in %s; say where it is with --data", cfg.Data)
 	}
 	d, err := OpenDirectory(ctx, cfg)
@@ -172,21 +173,21 @@ func locally[T any](ctx context.Context, cfg Config, method, path string, body a
 
 // CreateOperator makes an operator on the broker's own machine, where the right to
 // read the data folder is right enough. The answer has its token, once.
-func CreateOperator(ctx context.Context, cfg Config, n adminapi.NewOperator) (adminapi.Operator, error) {
+func CreateOperator(ctx context.Context, cfg config.Config, n adminapi.NewOperator) (adminapi.Operator, error) {
 	return locally(ctx, cfg, http.MethodPost, "/operators", n, func(dir *control.Plane) (adminapi.Operator, error) {
 		return createOperator(ctx, dir, n)
 	})
 }
 
 // Operators lists operators on the broker's own machine.
-func Operators(ctx context.Context, cfg Config) ([]adminapi.Operator, error) {
+func Operators(ctx context.Context, cfg config.Config) ([]adminapi.Operator, error) {
 	return locally(ctx, cfg, http.MethodGet, "/operators", nil, func(dir *control.Plane) ([]adminapi.Operator, error) {
 		return listOperators(ctx, dir)
 	})
 }
 
 // DeleteOperator ends an operator's access on the broker's own machine.
-func DeleteOperator(ctx context.Context, cfg Config, name string) error {
+func DeleteOperator(ctx context.Context, cfg config.Config, name string) error {
 	if err := broker.CheckLabel("operator", name); err != nil {
 		return err
 	}

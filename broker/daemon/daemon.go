@@ -15,7 +15,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -27,6 +26,7 @@ import (
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/hook"
@@ -50,19 +50,12 @@ type Certificates interface {
 	Roots() []byte
 }
 
-// The files in the data folder.
-const (
-	StoreFile = "signet.db"
-	KeyFile   = "signet.key" // key-encryption key
-	CAFolder  = "ca"
-)
-
 // A Daemon is a broker that is put together and listens. Run serves.
 type Daemon struct {
 	Control *control.Plane
 	Addrs   Addrs
 
-	cfg    Config
+	cfg    config.Config
 	log    *slog.Logger
 	store  *boltstore.Store
 	hooks  *hook.Caller
@@ -82,18 +75,18 @@ type Daemon struct {
 type Addrs struct{ MQTT, HTTPS, Health net.Addr }
 
 // Open opens the data folder and the listeners. Close or Run must follow.
-func Open(ctx context.Context, cfg Config, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
+func Open(ctx context.Context, cfg config.Config, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
 	d := &Daemon{cfg: cfg, log: log}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	kek, err := openKey(cfg)
+	kek, err := cfg.OpenKey()
 	if err != nil {
 		return nil, err
 	}
-	if d.store, err = boltstore.Open(ctx, filepath.Join(cfg.Data, StoreFile), boltstore.Options{}); err != nil {
+	if d.store, err = boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{}); err != nil {
 		return nil, err
 	}
 	if err := d.listen(); err != nil {
@@ -126,13 +119,13 @@ func (d *Daemon) warnOfIssuers(ctx context.Context) {
 }
 
 // OpenDirectory opens the data folder for operators' work alone: nobody is served.
-func OpenDirectory(ctx context.Context, cfg Config) (*Daemon, error) {
+func OpenDirectory(ctx context.Context, cfg config.Config) (*Daemon, error) {
 	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler)}
-	kek, err := openKey(cfg)
+	kek, err := cfg.OpenKey()
 	if err != nil {
 		return nil, err
 	}
-	if d.store, err = boltstore.Open(ctx, filepath.Join(cfg.Data, StoreFile), boltstore.Options{}); err != nil {
+	if d.store, err = boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{}); err != nil {
 		return nil, err
 	}
 	if err := d.assemble(ctx, kek); err != nil {
@@ -143,15 +136,15 @@ func OpenDirectory(ctx context.Context, cfg Config) (*Daemon, error) {
 
 func (d *Daemon) listen() (err error) {
 	to := []*net.Listener{&d.mqttLn, &d.httpLn, &d.healLn}
-	for i, l := range d.cfg.Listen.all() {
-		*to[i], err = net.Listen("tcp", l.addr)
+	for i, l := range d.cfg.Listen.All() {
+		*to[i], err = net.Listen("tcp", l.Addr)
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
-			return fmt.Errorf("%s: another program listens on %s: end it, or choose another address with %s, %s or %s", l.key, l.addr, l.flag, l.variable, l.key)
+			return fmt.Errorf("%s: another program listens on %s: end it, or choose another address with %s, %s or %s", l.Key, l.Addr, l.Flag, l.Variable, l.Key)
 		case errors.Is(err, syscall.EACCES):
-			return fmt.Errorf("%s: not allowed to listen on %s: choose a port above 1023 with %s, or give signetd CAP_NET_BIND_SERVICE", l.key, l.addr, l.flag)
+			return fmt.Errorf("%s: not allowed to listen on %s: choose a port above 1023 with %s, or give signetd CAP_NET_BIND_SERVICE", l.Key, l.Addr, l.Flag)
 		case err != nil:
-			return fmt.Errorf("%s: %w", l.key, err)
+			return fmt.Errorf("%s: %w", l.Key, err)
 		}
 	}
 	if d.ctlLn, err = d.listenControl(); err != nil {
@@ -185,7 +178,7 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 	}
 	responder := exchange.New(authenticator, minter, d.store, d.log)
 	front := mqttfront.New(responder, access.New(d.store, verifier.New(d.keys, time.Now)), d.log)
-	if d.mqtt, err = mqttd.New(mqttd.Config{Gate: front, Respond: front.Respond, Log: d.log, Limits: d.cfg.Limits.intake()}); err != nil {
+	if d.mqtt, err = mqttd.New(mqttd.Config{Gate: front, Respond: front.Respond, Log: d.log, Limits: d.cfg.Limits.Intake()}); err != nil {
 		return err
 	}
 	front.Attach(d.mqtt)
@@ -194,10 +187,6 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
 		KeysChanged: d.keys.Forget,
 	})
 	return err
-}
-
-func (l Limits) intake() intake.Limits {
-	return intake.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst}
 }
 
 // clusterSecret gives 32 random bytes that every replica shares, made once.
@@ -235,7 +224,7 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	d.mqttLn = tls.NewListener(d.mqttLn, conf)
 	web := conf.Clone()
 	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
-	in, err := intake.New(d.cfg.Limits.intake())
+	in, err := intake.New(d.cfg.Limits.Intake())
 	if err != nil {
 		return err
 	}
@@ -251,7 +240,7 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 // bounded makes a server whose clients may be strangers: none holds a connection that
 // it does nothing with.
 func (d *Daemon) bounded(h http.Handler, errLog *log.Logger) *http.Server {
-	t := d.cfg.httpTimeout
+	t := d.cfg.HTTPTimeout
 	return &http.Server{
 		Handler: h, ReadHeaderTimeout: min(t, 10*time.Second), ReadTimeout: t, WriteTimeout: 2 * t, // from the request's first byte to the answer's last
 		IdleTimeout: 2 * t, MaxHeaderBytes: 32 << 10, ErrorLog: errLog,

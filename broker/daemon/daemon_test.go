@@ -25,6 +25,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/ident"
@@ -78,20 +79,20 @@ func (l *lines) String() string {
 
 // A site is a data folder with who serves it.
 type site struct {
-	cfg   daemon.Config
+	cfg   config.Config
 	certs *selfSigned
 	log   *lines
 }
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	cfg := daemon.Default()
+	cfg := config.Default()
 	cfg.Data, cfg.Issuer, cfg.Version = t.TempDir(), "https://localhost:0", "test"
-	cfg.Listen = daemon.Listen{MQTT: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Health: "127.0.0.1:0"}
-	if err := os.Mkdir(filepath.Join(cfg.Data, daemon.CAFolder), 0o700); err != nil {
+	cfg.Listen = config.Listen{MQTT: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Health: "127.0.0.1:0"}
+	if err := os.Mkdir(filepath.Join(cfg.Data, config.CAFolder), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(cfg.Data, daemon.CAFolder, "root.pem"), []byte("a root"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(cfg.Data, config.CAFolder, "root.pem"), []byte("a root"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return &site{cfg, newSelfSigned(t), &lines{}}
@@ -283,10 +284,10 @@ func TestAddressInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	for key, set := range map[string]func(*daemon.Listen){
-		"listen.mqtt":   func(l *daemon.Listen) { l.MQTT = taken.Addr().String() },
-		"listen.https":  func(l *daemon.Listen) { l.HTTPS = taken.Addr().String() },
-		"listen.health": func(l *daemon.Listen) { l.Health = taken.Addr().String() },
+	for key, set := range map[string]func(*config.Listen){
+		"listen.mqtt":   func(l *config.Listen) { l.MQTT = taken.Addr().String() },
+		"listen.https":  func(l *config.Listen) { l.HTTPS = taken.Addr().String() },
+		"listen.health": func(l *config.Listen) { l.Health = taken.Addr().String() },
 	} {
 		s := newSite(t)
 		free := s.cfg.Listen
@@ -325,12 +326,12 @@ func TestKeyFile(t *testing.T) {
 	if err := d.Close(); err != nil {
 		t.Fatal(err)
 	}
-	inside := filepath.Join(s.cfg.Data, daemon.KeyFile)
+	inside := filepath.Join(s.cfg.Data, config.KeyFile)
 	raw, err := os.ReadFile(inside)
 	if err != nil {
 		t.Fatal(err)
 	}
-	outside := filepath.Join(t.TempDir(), daemon.KeyFile)
+	outside := filepath.Join(t.TempDir(), config.KeyFile)
 	if err := os.Rename(inside, outside); err != nil {
 		t.Fatal(err)
 	}
@@ -347,7 +348,7 @@ func TestKeyFile(t *testing.T) {
 			t.Errorf("%s: a new key was made beside an old store", what)
 		}
 	}
-	try("key gone", daemon.ErrKeyMissing.Error())
+	try("key gone", config.ErrKeyMissing.Error())
 	s.cfg.KeyFile = outside
 	try("key elsewhere", "")
 	if err := os.Chmod(outside, 0o640); err != nil {
@@ -365,7 +366,7 @@ func TestKeyFile(t *testing.T) {
 	try("short key", "5 bytes, want 32")
 
 	t.Run("systemd credential", func(t *testing.T) {
-		c, err := daemon.Load("", map[string]string{
+		c, err := config.Default().Load("", map[string]string{
 			"CREDENTIALS_DIRECTORY": filepath.Dir(outside), "SIGNET_DATA": s.cfg.Data, "SIGNET_ISSUER": "https://localhost:0",
 			"SIGNET_LISTEN_MQTT": "127.0.0.1:0", "SIGNET_LISTEN_HTTPS": "127.0.0.1:0", "SIGNET_LISTEN_HEALTH": "127.0.0.1:0",
 		})

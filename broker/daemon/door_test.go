@@ -14,8 +14,7 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-
-	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/config"
 )
 
 // patience bounds every wait of these tests; none measures time.
@@ -35,7 +34,7 @@ func closes(t *testing.T, nc net.Conn) {
 // A request whose rest never comes holds no connection: neither one that needs an
 // operator nor one that anyone may make, nor at the health port.
 func TestRequestThatNeverComes(t *testing.T) {
-	d, trust := serve(t, func(c *daemon.Config) { c.SetHTTPTimeout(100 * time.Millisecond) })
+	d, trust := serve(t, func(c *config.Config) { c.HTTPTimeout = 100 * time.Millisecond })
 	for name, head := range map[string]string{
 		"operators' API": "POST /api/v1/pools HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n",
 		"public":         "GET /pools/demo/jwks.json HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n\r\n",
@@ -80,7 +79,7 @@ func dialWeb(t *testing.T, https string, trust *x509.CertPool) *websocket.Conn {
 // One source holds no more HTTPS connections than the limit, handshake or not. A
 // WebSocket counts with MQTT's.
 func TestHTTPSLimits(t *testing.T) {
-	d, trust := serve(t, func(c *daemon.Config) { c.Limits.PerSource = 2 })
+	d, trust := serve(t, func(c *config.Config) { c.Limits.PerSource = 2 })
 	https := d.Addrs.HTTPS.String()
 	for range 2 {
 		dialWeb(t, https, trust)
@@ -114,7 +113,7 @@ func dialEventually(t *testing.T, https string, trust *x509.CertPool) net.Conn {
 
 // When there are too many, the oldest makes room, so that nobody is kept out.
 func TestHTTPSOldestMakesRoom(t *testing.T) {
-	d, trust := serve(t, func(c *daemon.Config) { c.Limits.Strangers, c.Limits.PerSource = 2, -1 })
+	d, trust := serve(t, func(c *config.Config) { c.Limits.Strangers, c.Limits.PerSource = 2, -1 })
 	first, err := net.Dial("tcp", d.Addrs.HTTPS.String())
 	if err != nil {
 		t.Fatal(err)

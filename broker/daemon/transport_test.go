@@ -15,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 	paho "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 )
 
@@ -28,12 +29,12 @@ func (c certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, er
 func (certificates) Roots() []byte { return nil }
 
 // serve runs a daemon and gives it with what trusts it.
-func serve(t *testing.T, change func(*daemon.Config)) (*daemon.Daemon, *x509.CertPool) {
+func serve(t *testing.T, change func(*config.Config)) (*daemon.Daemon, *x509.CertPool) {
 	t.Helper()
 	web := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(web.Close)
-	cfg := daemon.Default()
-	cfg.Data, cfg.Listen = t.TempDir(), daemon.Listen{MQTT: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Health: "127.0.0.1:0"}
+	cfg := config.Default()
+	cfg.Data, cfg.Listen = t.TempDir(), config.Listen{MQTT: "127.0.0.1:0", HTTPS: "127.0.0.1:0", Health: "127.0.0.1:0"}
 	if change != nil {
 		change(&cfg)
 	}
@@ -65,7 +66,7 @@ func connect(broker string, trust *x509.CertPool) error {
 
 // The configured limits are the listener's.
 func TestLimits(t *testing.T) {
-	d, trust := serve(t, func(c *daemon.Config) { c.Limits = daemon.Limits{Rate: 1e-6, Burst: 2} })
+	d, trust := serve(t, func(c *config.Config) { c.Limits = config.Limits{Rate: 1e-6, Burst: 2} })
 	mqtt, web := "ssl://"+d.Addrs.MQTT.String(), "wss://"+d.Addrs.HTTPS.String()+"/mqtt"
 	if err := errors.Join(connect(mqtt, trust), connect(web, trust)); err != nil {
 		t.Fatal(err)

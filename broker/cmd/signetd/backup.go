@@ -7,13 +7,14 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 )
 
 func (o *options) backupCommand() *cobra.Command {
 	return o.leaf("backup FILE", "Copy everything into one new file, while signetd runs or not",
 		"signetd backup --data /var/lib/signet signet-$(date +%F).tar", func(ctx context.Context, args []string) error {
-			cfg, err := o.config(daemon.Default())
+			cfg, err := o.config(config.Default())
 			if err != nil {
 				return err
 			}
@@ -32,7 +33,7 @@ func (o *options) backupCommand() *cobra.Command {
 func (o *options) restoreCommand() *cobra.Command {
 	return o.leaf("restore FILE", "Make a data folder of a backup; the folder is empty or not there yet",
 		"signetd restore --data /var/lib/signet signet-2026-11-23.tar", func(ctx context.Context, args []string) error {
-			cfg, err := o.config(daemon.Default())
+			cfg, err := o.config(config.Default())
 			if err != nil {
 				return err
 			}

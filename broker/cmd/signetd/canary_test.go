@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent/keyfile"
-	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/config"
 )
 
 // A fleet is the real programs around one broker that logs all it can, and all
@@ -128,7 +128,7 @@ func TestNoSecretIsTold(t *testing.T) {
 	if err := f.broker.Wait(); err != nil {
 		t.Errorf("signetd ended with %v", err)
 	}
-	for who, name := range map[string]string{"the log": "log", "the store": "data/" + daemon.StoreFile} {
+	for who, name := range map[string]string{"the log": "log", "the store": "data/" + config.StoreFile} {
 		raw, err := os.ReadFile(filepath.Join(f.dir, name))
 		if err != nil {
 			t.Fatal(err)
@@ -157,13 +157,13 @@ func TestNoSecretIsTold(t *testing.T) {
 
 // plantBroker reads the broker's own secrets from its folder.
 func (f *fleet) plantBroker(t *testing.T) {
-	kek, err := os.ReadFile(filepath.Join(f.dir, "data", daemon.KeyFile))
+	kek, err := os.ReadFile(filepath.Join(f.dir, "data", config.KeyFile))
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.plant("key-encryption key", "", kek)
 	for _, name := range []string{"root.key", "intermediate.key"} {
-		f.plantKey(t, name, filepath.Join(f.dir, "data", daemon.CAFolder, name))
+		f.plantKey(t, name, filepath.Join(f.dir, "data", config.CAFolder, name))
 	}
 	f.plant("development operator's token", f.env["SIGNET_TOKEN"], nil)
 	f.plant("development enrolment token", f.env["SIGNET_ENROLMENT"], nil)

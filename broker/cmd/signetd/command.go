@@ -11,7 +11,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
-	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/protocol/build"
 )
 
@@ -53,7 +53,7 @@ func run(ctx context.Context, environ, args []string, stdout, stderr io.Writer) 
 	case !o.started:
 		fmt.Fprintf(stderr, "  see %s --help\n", cmd.CommandPath())
 	}
-	if !o.started || errors.Is(err, daemon.ErrConfig) {
+	if !o.started || errors.Is(err, config.ErrConfig) {
 		return exitUsage
 	}
 	return exitNo
@@ -126,7 +126,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 }
 
 // config puts flags over environment over file over the defaults.
-func (o *options) config(defaults daemon.Config) (daemon.Config, error) {
+func (o *options) config(defaults config.Config) (config.Config, error) {
 	cfg, err := defaults.Load(o.file, o.environ)
 	if err != nil {
 		return cfg, err
@@ -143,7 +143,7 @@ func (o *options) config(defaults daemon.Config) (daemon.Config, error) {
 func (o *options) checkCommand() *cobra.Command {
 	return o.leaf("check-config", "Say whether the configuration is understood, without starting",
 		"signetd check-config --config /etc/signet/signetd.yaml", func(context.Context, []string) error {
-			if _, err := o.config(daemon.Default()); err != nil {
+			if _, err := o.config(config.Default()); err != nil {
 				return err
 			}
 			fmt.Fprintln(o.stdout, "configuration ok")

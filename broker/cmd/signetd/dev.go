@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
@@ -49,10 +50,10 @@ func (o *options) serveDev(ctx context.Context) error {
 
 // devConfig is the configuration of development mode, under file, environment and
 // flags like any other.
-func (o *options) devConfig() (daemon.Config, error) {
-	defaults := daemon.Default()
+func (o *options) devConfig() (config.Config, error) {
+	defaults := config.Default()
 	defaults.Data, defaults.Log.Format, defaults.Log.Level = "signet-dev", "text", "info"
-	defaults.Listen = daemon.Listen{MQTT: "127.0.0.1:8883", HTTPS: "127.0.0.1:8443", Health: "127.0.0.1:9464"}
+	defaults.Listen = config.Listen{MQTT: "127.0.0.1:8883", HTTPS: "127.0.0.1:8443", Health: "127.0.0.1:9464"}
 	defaults.Hooks.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128")}
 	cfg, err := o.config(defaults)
 	if err != nil {
@@ -61,7 +62,7 @@ func (o *options) devConfig() (daemon.Config, error) {
 	if cfg.Issuer == defaults.Issuer { // nobody chose one
 		_, port, err := net.SplitHostPort(cfg.Listen.HTTPS)
 		if err != nil {
-			return cfg, fmt.Errorf("%w: listen.https %q: want host:port", daemon.ErrConfig, cfg.Listen.HTTPS)
+			return cfg, fmt.Errorf("%w: listen.https %q: want host:port", config.ErrConfig, cfg.Listen.HTTPS)
 		}
 		cfg.Issuer = "https://localhost:" + port
 	}
@@ -101,15 +102,15 @@ func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 }
 
 // banner says where everything is and what to try, and leaves the same for scripts.
-func (o *options) banner(cfg daemon.Config, ca *certs.Authority, d *daemon.Daemon, v devValues) error {
+func (o *options) banner(cfg config.Config, ca *certs.Authority, d *daemon.Daemon, v devValues) error {
 	data, err := filepath.Abs(cfg.Data)
 	if err != nil {
 		return fmt.Errorf("data folder: %w", err)
 	}
-	root := filepath.Join(cfg.Data, daemon.CAFolder, certs.RootFile)
+	root := filepath.Join(cfg.Data, config.CAFolder, certs.RootFile)
 	mqtt, env := "mqtts://localhost:"+portOf(d.Addrs.MQTT), filepath.Join(data, "dev.env")
 	text := fmt.Sprintf("SIGNET_SERVER=%s\nSIGNET_TOKEN=%s\nSIGNET_CA=%s\nSIGNET_BROKER=%s\nSIGNET_ENROLMENT=%s\n",
-		d.Issuer(), v.operator, quoted(filepath.Join(data, daemon.CAFolder, certs.RootFile)), mqtt, v.enrolment)
+		d.Issuer(), v.operator, quoted(filepath.Join(data, config.CAFolder, certs.RootFile)), mqtt, v.enrolment)
 	if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("leave %s: %w", env, err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
 )
@@ -32,7 +33,7 @@ func (o *options) initCommand() *cobra.Command {
 }
 
 func (o *options) init(ctx context.Context, b bringing) error {
-	cfg, err := o.config(daemon.Default())
+	cfg, err := o.config(config.Default())
 	if err != nil {
 		return err
 	}
@@ -64,7 +65,7 @@ func (o *options) init(ctx context.Context, b bringing) error {
 	if len(kept) > 0 {
 		made = "completed " + cfg.Data + ", and kept what was there: " + strings.Join(kept, ", ")
 	}
-	folder := filepath.Join(cfg.Data, daemon.CAFolder)
+	folder := filepath.Join(cfg.Data, config.CAFolder)
 	fmt.Fprintf(o.stdout, `%s
   root certificate  %s
   its SHA-256       %s
@@ -83,7 +84,7 @@ Next:
 }
 
 // where gives the flags that name this configuration again.
-func (o *options) where(cfg daemon.Config) string {
+func (o *options) where(cfg config.Config) string {
 	switch {
 	case o.file == "":
 		return "--data " + quoted(cfg.Data)
@@ -94,19 +95,19 @@ func (o *options) where(cfg daemon.Config) string {
 }
 
 // makeData makes the data folder and certificate authority.
-func makeData(cfg daemon.Config, authority certs.Options) error {
+func makeData(cfg config.Config, authority certs.Options) error {
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return fmt.Errorf("make data folder: %w", err)
 	}
-	if err := certs.Create(filepath.Join(cfg.Data, daemon.CAFolder), authority); err != nil {
+	if err := certs.Create(filepath.Join(cfg.Data, config.CAFolder), authority); err != nil {
 		return fmt.Errorf("make certificate authority: %w", err)
 	}
 	return nil
 }
 
 // present names what an earlier run that was cut off has left.
-func present(cfg daemon.Config) (names []string) {
-	for _, f := range []struct{ path, name string }{{daemon.CAFolder, "certificate authority"}, {daemon.StoreFile, "store"}} {
+func present(cfg config.Config) (names []string) {
+	for _, f := range []struct{ path, name string }{{config.CAFolder, "certificate authority"}, {config.StoreFile, "store"}} {
 		if exists(filepath.Join(cfg.Data, f.path)) {
 			names = append(names, f.name)
 		}
@@ -131,8 +132,8 @@ var errMade = errors.New("made already")
 
 // firstOperator makes the store, if it is not there, with the first operator's
 // access. If there is an operator it fails with errMade.
-func firstOperator(ctx context.Context, cfg daemon.Config) (adminapi.Operator, error) {
-	if exists(filepath.Join(cfg.Data, daemon.StoreFile)) {
+func firstOperator(ctx context.Context, cfg config.Config) (adminapi.Operator, error) {
+	if exists(filepath.Join(cfg.Data, config.StoreFile)) {
 		all, err := daemon.Operators(ctx, cfg)
 		if err != nil {
 			return adminapi.Operator{}, err

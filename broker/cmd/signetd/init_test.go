@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/certs"
 )
 
@@ -19,35 +19,35 @@ func TestInitGoesOn(t *testing.T) {
 		says string
 	}{
 		"before the authority": {func(t *testing.T, data string) {
-			remove(t, data, daemon.CAFolder, daemon.StoreFile, daemon.KeyFile)
+			remove(t, data, config.CAFolder, config.StoreFile, config.KeyFile)
 		}, "made "},
-		"before the key":   {func(t *testing.T, data string) { remove(t, data, daemon.StoreFile, daemon.KeyFile) }, "kept what was there: certificate authority\n"},
-		"before the store": {func(t *testing.T, data string) { remove(t, data, daemon.StoreFile) }, "kept what was there: certificate authority\n"},
+		"before the key":   {func(t *testing.T, data string) { remove(t, data, config.StoreFile, config.KeyFile) }, "kept what was there: certificate authority\n"},
+		"before the store": {func(t *testing.T, data string) { remove(t, data, config.StoreFile) }, "kept what was there: certificate authority\n"},
 		"before the operator": {func(t *testing.T, data string) {
 			if code, _, errs := signetd(t, nil, "operator delete admin --data "+data); code != 0 {
 				t.Fatal(errs)
 			}
 		}, "kept what was there: certificate authority, store\n"},
 		"while the authority was written": {func(t *testing.T, data string) {
-			remove(t, data, daemon.StoreFile, daemon.KeyFile)
-			if err := os.Rename(filepath.Join(data, daemon.CAFolder), filepath.Join(data, "."+daemon.CAFolder+"-new-1")); err != nil {
+			remove(t, data, config.StoreFile, config.KeyFile)
+			if err := os.Rename(filepath.Join(data, config.CAFolder), filepath.Join(data, "."+config.CAFolder+"-new-1")); err != nil {
 				t.Fatal(err)
 			}
 		}, "made "},
 		"and the root's key is in a safe": {func(t *testing.T, data string) {
-			remove(t, data, daemon.StoreFile, filepath.Join(daemon.CAFolder, certs.RootKeyFile))
+			remove(t, data, config.StoreFile, filepath.Join(config.CAFolder, certs.RootKeyFile))
 		}, "kept what was there: certificate authority\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			data := filepath.Join(t.TempDir(), "data")
 			initData(t, data, "")
 			c.cut(t, data)
-			before := contents(t, data, daemon.CAFolder)
+			before := contents(t, data, config.CAFolder)
 			out := initData(t, data, "")
 			if !strings.Contains(out, c.says) {
 				t.Errorf("it says %q, want %q", out, c.says)
 			}
-			if after := contents(t, data, daemon.CAFolder); len(before) > 0 && !maps.Equal(before, after) {
+			if after := contents(t, data, config.CAFolder); len(before) > 0 && !maps.Equal(before, after) {
 				t.Error("what was there was changed")
 			}
 			if strings.Contains(out, "to a safe") == strings.Contains(name, "safe") {
@@ -71,11 +71,11 @@ func TestInitKeepsNothingUnsound(t *testing.T) {
 		says  string
 	}{
 		"half an authority": {func(t *testing.T, data string) {
-			remove(t, data, daemon.StoreFile, filepath.Join(daemon.CAFolder, certs.IntermediateKeyFile))
+			remove(t, data, config.StoreFile, filepath.Join(config.CAFolder, certs.IntermediateKeyFile))
 		}, "", certs.IntermediateKeyFile},
-		"a store without its key": {func(t *testing.T, data string) { remove(t, data, daemon.KeyFile) }, "", "put it back from a backup"},
+		"a store without its key": {func(t *testing.T, data string) { remove(t, data, config.KeyFile) }, "", "put it back from a backup"},
 		"another authority than the one brought": {func(t *testing.T, data string) {
-			remove(t, data, daemon.StoreFile)
+			remove(t, data, config.StoreFile)
 			if err := certs.Create(filepath.Join(dir, "company"), certs.Options{Name: "Company"}); err != nil {
 				t.Fatal(err)
 			}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 )
 
@@ -35,7 +36,7 @@ func (o *options) createOperator() *cobra.Command {
 	var expires *adminapi.Duration
 	c := o.leaf("create NAME", "Make an operator's token and print it, once", "signetd operator create ada --expires 30d --data /var/lib/signet",
 		func(ctx context.Context, args []string) error {
-			cfg, err := o.config(daemon.Default())
+			cfg, err := o.config(config.Default())
 			if err != nil {
 				return err
 			}
@@ -59,7 +60,7 @@ func (o *options) createOperator() *cobra.Command {
 
 func (o *options) listOperators() *cobra.Command {
 	return o.leaf("list", "List operators", "signetd operator list", func(ctx context.Context, _ []string) error {
-		cfg, err := o.config(daemon.Default())
+		cfg, err := o.config(config.Default())
 		if err != nil {
 			return err
 		}
@@ -78,7 +79,7 @@ func (o *options) listOperators() *cobra.Command {
 
 func (o *options) deleteOperator() *cobra.Command {
 	return o.leaf("delete NAME", "End an operator's access at once", "signetd operator delete ada", func(ctx context.Context, args []string) error {
-		cfg, err := o.config(daemon.Default())
+		cfg, err := o.config(config.Default())
 		if err != nil {
 			return err
 		}

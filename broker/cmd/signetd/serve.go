@@ -13,6 +13,7 @@ import (
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
 )
@@ -33,7 +34,7 @@ func (o *options) serveCommand() *cobra.Command {
 }
 
 func (o *options) serve(ctx context.Context) error {
-	cfg, err := o.config(daemon.Default())
+	cfg, err := o.config(config.Default())
 	if err != nil {
 		return err
 	}
@@ -50,7 +51,7 @@ func (o *options) serve(ctx context.Context) error {
 }
 
 // open opens the broker with its certificate authority; both are to be closed.
-func (o *options) open(ctx context.Context, cfg daemon.Config) (*daemon.Daemon, *certs.Authority, error) {
+func (o *options) open(ctx context.Context, cfg config.Config) (*daemon.Daemon, *certs.Authority, error) {
 	log, err := cfg.Log.Logger(o.stderr)
 	if err != nil {
 		return nil, nil, err
@@ -78,7 +79,7 @@ type serverCertificate struct {
 
 func (s serverCertificate) Roots() []byte { return s.ca.Roots() }
 
-func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg daemon.Config) (serverCertificate, error) {
+func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg config.Config) (serverCertificate, error) {
 	var names certs.ServerNames
 	for _, n := range cfg.ServerNames() {
 		if ip, err := netip.ParseAddr(n); err == nil {
@@ -94,8 +95,8 @@ func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg daemon.C
 	return serverCertificate{own, ca}, nil
 }
 
-func openCA(cfg daemon.Config, where string) (*certs.Authority, error) {
-	folder := filepath.Join(cfg.Data, daemon.CAFolder)
+func openCA(cfg config.Config, where string) (*certs.Authority, error) {
+	folder := filepath.Join(cfg.Data, config.CAFolder)
 	ca, err := certs.Open(folder, certs.Config{TrustDomain: trustDomain(cfg)})
 	if errors.Is(err, os.ErrNotExist) && !exists(folder) {
 		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init " + where}
@@ -107,7 +108,7 @@ func openCA(cfg daemon.Config, where string) (*certs.Authority, error) {
 }
 
 // trustDomain is the issuer's host: stable for as long as the issuer is.
-func trustDomain(cfg daemon.Config) string {
+func trustDomain(cfg config.Config) string {
 	host := strings.TrimPrefix(cfg.Issuer, "https://")
 	host, _, _ = strings.Cut(host, "/")
 	if h, _, err := net.SplitHostPort(host); err == nil {

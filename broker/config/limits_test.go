@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"errors"
@@ -18,15 +18,15 @@ func TestLimitsConfig(t *testing.T) {
 		}
 	}
 	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n")
-	c, err := Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7"})
+	c, err := Default().Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.Limits.intake(), (intake.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7}); got != want {
+	if got, want := c.Limits.Intake(), (intake.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	write("limits:\n  connections: -1\n")
-	if _, err := Load(file, nil); !errors.Is(err, ErrConfig) {
+	if _, err := Default().Load(file, nil); !errors.Is(err, ErrConfig) {
 		t.Errorf("no connections at all: %v", err)
 	}
 }

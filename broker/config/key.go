@@ -1,4 +1,4 @@
-package daemon
+package config
 
 import (
 	"errors"
@@ -6,26 +6,17 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/signetd/signet/broker/atrest"
 )
 
-// keyPath gives where the key-encryption key is.
-func (c *Config) keyPath() string {
-	if c.KeyFile != "" {
-		return c.KeyFile
-	}
-	return filepath.Join(c.Data, KeyFile)
-}
-
 // ErrKeyMissing: there is a store and not the key that opens its secrets.
 var ErrKeyMissing = errors.New("key-encryption key is missing")
 
-// openKey reads the key-encryption key, or makes it for a store that is not there
+// OpenKey reads the key-encryption key, or makes it for a store that is not there
 // yet. A new key beside an old store would open nothing of it.
-func openKey(c Config) (*atrest.Key, error) {
-	path := c.keyPath()
+func (c *Config) OpenKey() (*atrest.Key, error) {
+	path := c.KeyPath()
 	if c.credential {
 		return loadCredential(path)
 	}
@@ -33,9 +24,9 @@ func openKey(c Config) (*atrest.Key, error) {
 	if !errors.Is(err, fs.ErrNotExist) {
 		return atrest.Load(path)
 	}
-	if _, err := os.Stat(filepath.Join(c.Data, StoreFile)); err == nil {
+	if _, err := os.Stat(c.StorePath()); err == nil {
 		return nil, fmt.Errorf("%w: the secrets in %s open with %s alone, which is not there: put it back from a backup, or say where it is with key_file or SIGNET_KEY_FILE",
-			ErrKeyMissing, filepath.Join(c.Data, StoreFile), path)
+			ErrKeyMissing, c.StorePath(), path)
 	}
 	return atrest.LoadOrCreate(path)
 }

@@ -1,4 +1,4 @@
-package daemon_test
+package config_test
 
 import (
 	"errors"
@@ -8,8 +8,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-
-	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/config"
 )
 
 func TestConfigSaysWhereItIsNotUnderstood(t *testing.T) {
@@ -44,20 +43,20 @@ func TestConfigSaysWhereItIsNotUnderstood(t *testing.T) {
 		{"binary", "\x00\x01\x02", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			_, err := daemon.Load(file(t, c.text), nil)
-			if !errors.Is(err, daemon.ErrConfig) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
+			_, err := config.Default().Load(file(t, c.text), nil)
+			if !errors.Is(err, config.ErrConfig) || !strings.Contains(err.Error(), c.says) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("got %v, want %s", err, c.says)
 			}
 		})
 	}
-	if _, err := daemon.Load(filepath.Join(t.TempDir(), "none.yaml"), nil); !errors.Is(err, os.ErrNotExist) {
+	if _, err := config.Default().Load(filepath.Join(t.TempDir(), "none.yaml"), nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("missing file: got %v", err)
 	}
 }
 
 func TestEnvironmentIsOverTheFile(t *testing.T) {
 	path := file(t, "# ours\ndata: file\nlog: {level: warn}\nlisten: {mqtt: ':1', https: ':2'}\n")
-	got, err := daemon.Load(path, map[string]string{
+	got, err := config.Default().Load(path, map[string]string{
 		"SIGNET_DATA": "env", "SIGNET_LISTEN_HTTPS": ":3", "SIGNET_NAMES": "a.example,b.example", "SIGNET_HOOKS_ALLOW": "10.0.0.0/8,fd00::/8",
 		"SIGNET_KEY_FILE": "/k", "SIGNET_TOKEN": "another program's", "SIGNET_CA": "too", "SIGNET_BROKER": "too", "HOME": "/root",
 	})
@@ -74,17 +73,17 @@ func TestEnvironmentIsOverTheFile(t *testing.T) {
 		"SIGNET_LISTEN_MQT": "did you mean SIGNET_LISTEN_MQTT?", "SIGNET_ISSUR": "did you mean SIGNET_ISSUER?",
 		"SIGNET_LOG_COLOUR": "is not a setting",
 	} {
-		if _, err := daemon.Load("", map[string]string{name: "x"}); !errors.Is(err, daemon.ErrConfig) || !strings.Contains(err.Error(), name+" is not a setting") || !strings.Contains(err.Error(), says) {
+		if _, err := config.Default().Load("", map[string]string{name: "x"}); !errors.Is(err, config.ErrConfig) || !strings.Contains(err.Error(), name+" is not a setting") || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: got %v", name, err)
 		}
 	}
-	if _, err := daemon.Load("", map[string]string{"SIGNET_HOOKS_ALLOW": "x"}); err == nil || !strings.Contains(err.Error(), "SIGNET_HOOKS_ALLOW: ") {
+	if _, err := config.Default().Load("", map[string]string{"SIGNET_HOOKS_ALLOW": "x"}); err == nil || !strings.Contains(err.Error(), "SIGNET_HOOKS_ALLOW: ") {
 		t.Errorf("bad value: got %v", err)
 	}
 }
 
 func TestServerNamesFollowTheIssuer(t *testing.T) {
-	c := daemon.Default()
+	c := config.Default()
 	c.Issuer = "https://signet.example:8443"
 	if diff := cmp.Diff([]string{"signet.example", "localhost", "127.0.0.1"}, c.ServerNames()); diff != "" {
 		t.Error(diff)
@@ -101,7 +100,7 @@ func FuzzConfig(f *testing.F) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := daemon.Load(path, nil); err != nil && !errors.Is(err, daemon.ErrConfig) {
+		if _, err := config.Default().Load(path, nil); err != nil && !errors.Is(err, config.ErrConfig) {
 			t.Errorf("untyped error %v", err)
 		}
 	})

@@ -1,4 +1,7 @@
-package daemon
+// Package config is what signetd is told: signetd.yaml, the variables SIGNET_..., the
+// log's settings, the names of the files in its data folder and the key-encryption
+// key that is one of them. It opens no store and listens nowhere.
+package config
 
 import (
 	"errors"
@@ -12,6 +15,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/signetd/signet/broker/intake"
 )
 
 // Config is signetd's configuration. Each key is also an environment variable:
@@ -33,9 +38,10 @@ type Config struct {
 	Log     Log    `yaml:"log" envPrefix:"LOG_"`
 	// Version is the program's, for the API document.
 	Version string `yaml:"-"`
+	// HTTPTimeout is how long a request may take to come; 30 s. Nobody sets it but tests.
+	HTTPTimeout time.Duration `yaml:"-"`
 
-	credential  bool          // KeyFile is systemd's
-	httpTimeout time.Duration // for a request to come; 30 s
+	credential bool // KeyFile is systemd's
 }
 
 // Listen says where signetd listens.
@@ -55,11 +61,17 @@ type Limits struct {
 	Burst       int     `yaml:"burst" env:"BURST"`             // new ones at once from one source
 }
 
-// A listener is one address to listen on, with how to set it.
-type listener struct{ key, flag, variable, addr string }
+// Intake gives them as the listeners' counter reads them.
+func (l Limits) Intake() intake.Limits {
+	return intake.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst}
+}
 
-func (l Listen) all() []listener {
-	return []listener{
+// An Address is one address to listen on, with how to set it.
+type Address struct{ Key, Flag, Variable, Addr string }
+
+// All gives the addresses: MQTT's, HTTPS's and health's.
+func (l Listen) All() []Address {
+	return []Address{
 		{"listen.mqtt", "--listen-mqtt", "SIGNET_LISTEN_MQTT", l.MQTT},
 		{"listen.https", "--listen-https", "SIGNET_LISTEN_HTTPS", l.HTTPS},
 		{"listen.health", "--listen-health", "SIGNET_LISTEN_HEALTH", l.Health},
@@ -98,8 +110,26 @@ func Default() Config {
 		Listen: Listen{MQTT: ":8883", HTTPS: ":8443", Health: "127.0.0.1:9464"},
 		Log:    Log{Level: "info", Format: "json"},
 
-		httpTimeout: 30 * time.Second,
+		HTTPTimeout: 30 * time.Second,
 	}
+}
+
+// The files in the data folder.
+const (
+	StoreFile = "signet.db"
+	KeyFile   = "signet.key" // key-encryption key
+	CAFolder  = "ca"
+)
+
+// StorePath is where the store is.
+func (c *Config) StorePath() string { return filepath.Join(c.Data, StoreFile) }
+
+// KeyPath is where the key-encryption key is.
+func (c *Config) KeyPath() string {
+	if c.KeyFile != "" {
+		return c.KeyFile
+	}
+	return filepath.Join(c.Data, KeyFile)
 }
 
 // ErrConfig is wrapped by every complaint about configuration.
@@ -107,15 +137,10 @@ var ErrConfig = errors.New("configuration")
 
 const maxConfig = 64 << 10 // bytes of a configuration file
 
-// Load reads the file, if path is not empty, then the environment, and checks the
-// whole. environ has the variables SIGNET_... and systemd's CREDENTIALS_DIRECTORY. A
-// key or variable that it does not understand is an error that names its
-// place and the nearest one that it does.
-func Load(path string, environ map[string]string) (Config, error) {
-	return Default().Load(path, environ)
-}
-
-// Load is like the function Load, over c instead of Default.
+// Load lays the file, if path is not empty, and then the environment over c, and
+// checks the whole. environ has the variables SIGNET_... and systemd's
+// CREDENTIALS_DIRECTORY. A key or variable that it does not understand is an error
+// that names its place and the nearest one that it does.
 func (c Config) Load(path string, environ map[string]string) (Config, error) {
 	if path != "" {
 		raw, err := readConfig(path)
@@ -164,13 +189,13 @@ func (c *Config) Check() error {
 	if err != nil || u.Scheme != "https" || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.User != nil {
 		return fmt.Errorf("%w: issuer %q: want https://host or https://host:port", ErrConfig, c.Issuer)
 	}
-	for _, l := range c.Listen.all() {
-		_, port, err := net.SplitHostPort(l.addr)
+	for _, l := range c.Listen.All() {
+		_, port, err := net.SplitHostPort(l.Addr)
 		if err != nil {
-			return fmt.Errorf("%w: %s %q: want host:port or :port", ErrConfig, l.key, l.addr)
+			return fmt.Errorf("%w: %s %q: want host:port or :port", ErrConfig, l.Key, l.Addr)
 		}
 		if _, err := net.LookupPort("tcp", port); err != nil {
-			return fmt.Errorf("%w: %s %q: port %q is not a number up to 65535", ErrConfig, l.key, l.addr, port)
+			return fmt.Errorf("%w: %s %q: port %q is not a number up to 65535", ErrConfig, l.Key, l.Addr, port)
 		}
 	}
 	if c.Data == "" {
