@@ -28,5 +28,6 @@ type Store interface {
 	Tries
 	Operators
 	Secrets
+	Journal
 	Close() error
 }

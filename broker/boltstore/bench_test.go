@@ -46,7 +46,7 @@ func spread(b *testing.B, n int, f func(i int) error) time.Duration {
 func BenchmarkRecordLogin(b *testing.B) {
 	s, d := seeded(b, Options{})
 	sample := testLogin(d).Session
-	row, err := encodeSession(&sample)
+	row, err := encodeSession(&sample, 0)
 	if err != nil {
 		b.Fatal(err)
 	}

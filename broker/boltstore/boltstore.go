@@ -14,7 +14,8 @@
 //	           key index, clients, flows, hooks, enrolment tokens and signing keys
 //	sessions   by exchange id (UUIDv7: in time order)
 //	spent      exchanges that ended without a session, by id
-//	tail, runs sessions by device: see index.go
+//	journal    what was written, in order: see journalrow.go
+//	runs       sessions by device: see index.go
 //	tries      counts by exchange id
 //	operators, operator-hashes, secrets
 package boltstore
@@ -95,8 +96,20 @@ type Options struct {
 	Faults Faults
 }
 
-// A Store is a broker.Store in one file.
+// A Store is a broker.Store in one file: a handle on it. Further handles on the same
+// file share its writer and keep house with it (Handle).
 type Store struct {
+	*file
+	second   bool          // it is not the handle that Open gave
+	over     chan struct{} // closed with this handle
+	close    sync.Once     // guards closing over
+	settings settings
+}
+
+var _ broker.Store = (*Store)(nil)
+
+// A file is what all handles share.
+type file struct {
 	db   *bolt.DB
 	path string
 	opts Options
@@ -106,17 +119,16 @@ type Store struct {
 	// in, that the queue is closed only when nobody sends.
 	closing sync.RWMutex
 	closed  bool
+	ended   chan struct{} // closed when closed is set
 
-	stop    context.CancelFunc
 	workers sync.WaitGroup
-	fold    chan struct{} // asks housekeeping to fold the tail
+	fold    chan struct{} // asks housekeeping to fold the journal's logins
 	stats   counters
+	growth  growth
+	first   *Store     // the handle that Open gave
+	follow  sync.Once  // guards that the first handle follows others' writes
 	sweep   sweepState // housekeeping's goroutine only
-
-	settings settings
 }
-
-var _ broker.Store = (*Store)(nil)
 
 type counters struct{ commits, changes, tail atomic.Int64 }
 
@@ -150,15 +162,14 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: db, path: path, opts: opts, queue: make(chan *request, maxBatch), fold: make(chan struct{}, 1)}
+	s := newHandle(&file{db: db, path: path, opts: opts, queue: make(chan *request, maxBatch), fold: make(chan struct{}, 1), ended: make(chan struct{})})
+	s.first = s
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
-	work, stop := context.WithCancel(context.Background())
-	s.stop = stop
 	s.workers.Add(2)
 	go s.write()
-	go s.keepHouse(work)
+	go s.keepHouse(context.Background())
 	return s, nil
 }
 
@@ -223,14 +234,17 @@ func checkFormat(db *bolt.DB, path string) error {
 	})
 }
 
-// prepare makes the buckets of a new file, counts the index's tail and leaves our process id.
+// prepare makes the buckets of a new file, counts the logins that are in no run and leaves our process id.
 func (s *Store) prepare() error {
 	missing, tail := false, 0
 	err := s.db.View(func(tx *bolt.Tx) error {
-		if missing = tx.Bucket([]byte(bucketMeta)) == nil; !missing {
-			tail = tailEntries(tx)
+		if missing = tx.Bucket([]byte(bucketMeta)) == nil; missing {
+			return nil
 		}
-		return nil
+		s.growth.reached(tx.Bucket([]byte(bucketJournal)).Sequence())
+		var err error
+		tail, err = tailEntries(tx)
+		return err
 	})
 	if err == nil && missing {
 		err = s.db.Update(makeBuckets)
@@ -254,15 +268,20 @@ func makeBuckets(tx *bolt.Tx) error {
 	return tx.Bucket([]byte(bucketMeta)).Put([]byte(keyFormat), []byte(strconv.Itoa(FormatVersion)))
 }
 
-// Close lets the waiting writes end, then closes the file. Later calls get ErrClosed.
+// Close ends the handle. Of the one that Open gave it lets the waiting writes end, then
+// closes the file, for all handles. Later calls get ErrClosed.
 func (s *Store) Close() error {
+	s.close.Do(func() { close(s.over) })
+	if s.second {
+		return nil
+	}
 	s.closing.Lock()
 	if s.closed {
 		s.closing.Unlock()
 		return nil
 	}
 	s.closed = true
-	s.stop()
+	close(s.ended)
 	close(s.queue)
 	s.closing.Unlock()
 	s.workers.Wait()
@@ -276,9 +295,22 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// isOver reports whether the handle was closed.
+func (s *Store) isOver() bool {
+	select {
+	case <-s.over:
+		return true
+	default:
+		return false
+	}
+}
+
 // view runs f on a consistent state of the file. What f keeps it must copy.
 func (s *Store) view(ctx context.Context, what string, f func(*bolt.Tx) error) error {
 	err := ctx.Err()
+	if err == nil && s.isOver() {
+		err = ErrClosed
+	}
 	if err == nil {
 		err = s.db.View(f)
 	}

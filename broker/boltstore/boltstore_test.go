@@ -12,12 +12,27 @@ import (
 
 func TestStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) func() broker.Store {
-		return handles(openStore(t, filepath.Join(t.TempDir(), "store"), Options{}))
+		return handles(t, openStore(t, filepath.Join(t.TempDir(), "store"), Options{}))
 	})
 }
 
 // handles gives handles on s, the first of which is s itself.
-func handles(s *Store) func() broker.Store { return func() broker.Store { return s } }
+func handles(t *testing.T, s *Store) func() broker.Store {
+	first := true
+	return func() broker.Store {
+		t.Helper()
+		if first {
+			first = false
+			return s
+		}
+		h, err := s.Handle(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = h.Close() })
+		return h
+	}
+}
 
 // openStore opens a store for the test, and closes it at its end.
 func openStore(t testing.TB, path string, opts Options) *Store {
@@ -49,7 +64,7 @@ func TestModel(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "store")
 			storetest.Model(t, seed, 500, func(t *testing.T) func() broker.Store {
-				return handles(openStore(t, path, Options{SweepEvery: -1, UnsafeNoSync: true}))
+				return handles(t, openStore(t, path, Options{SweepEvery: -1, UnsafeNoSync: true}))
 			})
 		})
 	}

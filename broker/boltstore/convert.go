@@ -33,7 +33,7 @@ func encodeDevice(d *broker.Device) ([]byte, error) {
 		a := &d.Authenticators[i]
 		r.Authenticators = append(r.Authenticators, authenticatorRecord{a.Kind, a.Key, a.Sealed, nanos(a.Added), a.ID[:]})
 	}
-	return encodeAfter(append([]byte{status}, d.Subject[:]...), r)
+	return encodeAfter(append(append([]byte{status}, d.Subject[:]...), make([]byte, 8)...), r)
 }
 
 func decodeDevice(b []byte) (broker.Device, error) {
@@ -70,8 +70,13 @@ func keepUntil(x *broker.Session) int64 {
 	return max(x.Created.Add(keepCreated).Unix(), x.Expires.Add(keepExpired).Unix(), 0)
 }
 
-func encodeSession(x *broker.Session) ([]byte, error) {
-	return encodeAfter(binary.BigEndian.AppendUint64(nil, uint64(keepUntil(x))), sessionRecord{
+// sessionHead makes the header of a session whose login's record has that Seq.
+func sessionHead(x *broker.Session, seq uint64) []byte {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(keepUntil(x))), seq)
+}
+
+func encodeSession(x *broker.Session, seq uint64) ([]byte, error) {
+	return encodeAfter(sessionHead(x, seq), sessionRecord{
 		Pool: x.Device.Pool, Name: x.Device.Name, Subject: x.Subject[:], Client: x.Client,
 		Created: nanos(x.Created), Expires: nanos(x.Expires), Revoked: x.Revoked, Generation: x.Generation,
 		Handle: x.Handle, Previous: x.Previous, Rotated: nanos(x.Rotated), Requests: x.Requests, DeviceRev: x.DeviceRev})
@@ -95,13 +100,13 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 }
 
 func deviceRows() row[broker.Device] {
-	return row[broker.Device]{bucket: poolDevices, what: "device",
+	return row[broker.Device]{kind: broker.RecordDevice, bucket: poolDevices, what: "device",
 		key:    func(d *broker.Device) (ident.Pool, string) { return d.ID.Pool, d.ID.Name.String() },
 		encode: encodeDevice, decode: decodeDevice}
 }
 
 func clientRows() row[broker.Client] {
-	return row[broker.Client]{bucket: poolClients, what: "client", check: (*broker.Client).Validate,
+	return row[broker.Client]{kind: broker.RecordClient, bucket: poolClients, what: "client", check: (*broker.Client).Validate,
 		key: func(c *broker.Client) (ident.Pool, string) { return c.Pool, c.ID },
 		encode: func(c *broker.Client) ([]byte, error) {
 			return encode(clientRecord{c.Pool, c.ID, c.Flow, c.Audiences, int64(c.AccessLife), int64(c.RefreshLife), int64(c.Grace), nanos(c.Created)})
@@ -114,7 +119,7 @@ func clientRows() row[broker.Client] {
 }
 
 func flowRows() row[broker.Flow] {
-	return row[broker.Flow]{bucket: poolFlows, what: "flow", check: (*broker.Flow).Validate,
+	return row[broker.Flow]{kind: broker.RecordFlow, bucket: poolFlows, what: "flow", check: (*broker.Flow).Validate,
 		key: func(f *broker.Flow) (ident.Pool, string) { return f.Pool, f.Name },
 		encode: func(f *broker.Flow) ([]byte, error) {
 			return encode(flowRecord{f.Pool, f.Name, f.Steps, f.Define, nanos(f.Created)})
@@ -126,7 +131,7 @@ func flowRows() row[broker.Flow] {
 }
 
 func hookRows() row[broker.Hook] {
-	return row[broker.Hook]{bucket: poolHooks, what: "hook",
+	return row[broker.Hook]{kind: broker.RecordHook, bucket: poolHooks, what: "hook",
 		check: func(h *broker.Hook) error { return broker.CheckLabel("hook", h.Name) },
 		key:   func(h *broker.Hook) (ident.Pool, string) { return h.Pool, h.Name },
 		encode: func(h *broker.Hook) ([]byte, error) {
@@ -139,7 +144,7 @@ func hookRows() row[broker.Hook] {
 }
 
 func tokenRows() row[broker.EnrolToken] {
-	return row[broker.EnrolToken]{bucket: poolTokens, what: "enrolment token",
+	return row[broker.EnrolToken]{kind: broker.RecordEnrol, bucket: poolTokens, what: "enrolment token",
 		key: func(t *broker.EnrolToken) (ident.Pool, string) { return t.Pool, t.ID },
 		encode: func(t *broker.EnrolToken) ([]byte, error) {
 			return encode(tokenRecord{t.Pool, t.ID, t.Key, t.Uses, t.Used, nanos(t.Expires), t.Groups, t.Attributes, t.Replace, t.Approve, nanos(t.Created)})
@@ -152,7 +157,7 @@ func tokenRows() row[broker.EnrolToken] {
 }
 
 func signingRows() row[broker.SigningKey] {
-	return row[broker.SigningKey]{bucket: poolSigning, what: "signing key",
+	return row[broker.SigningKey]{kind: broker.RecordKey, bucket: poolSigning, what: "signing key",
 		key: func(k *broker.SigningKey) (ident.Pool, string) { return k.Pool, k.ID },
 		encode: func(k *broker.SigningKey) ([]byte, error) {
 			return encode(signingRecord{k.Pool, k.ID, k.Alg, string(k.State), k.Public, k.Sealed, nanos(k.Created), nanos(k.Changed)})

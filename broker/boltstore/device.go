@@ -31,7 +31,9 @@ func writeDevice(c *change, pool *bolt.Bucket, old, d *broker.Device) error {
 			return fmt.Errorf("key is device %s's: %w", owner, broker.ErrKeyBound)
 		}
 	}
-	if err := c.put(pool.Bucket([]byte(poolDevices)), name, value); err != nil {
+	devices := pool.Bucket([]byte(poolDevices))
+	recordDevice(c, pool, d.ID, devices.Get(name), value)
+	if err := c.put(devices, name, value); err != nil {
 		return err
 	}
 	for _, id := range before {
@@ -51,6 +53,19 @@ func writeDevice(c *change, pool *bolt.Bucket, old, d *broker.Device) error {
 	return nil
 }
 
+// recordDevice records what becomes of a device's row, and makes that the newest of its
+// history: in the row or, of a deleted device, beside it, so that a device that is made
+// again goes on with it.
+func recordDevice(c *change, pool *bolt.Bucket, id ident.Device, before, after []byte) uint64 {
+	prev, _ := headOf(pool, []byte(id.Name.String()))
+	seq := c.recordRow(broker.RecordDevice, id.Pool, id.Name.String(), before, after)
+	c.records[len(c.records)-1].Prev = prev
+	if after != nil {
+		setHead(after, seq)
+	}
+	return seq
+}
+
 // CreateDevice implements broker.Devices. Its first Rev is 1.
 func (s *Store) CreateDevice(ctx context.Context, by broker.By, d broker.Device) error {
 	what := "create device " + d.ID.String()
@@ -58,7 +73,7 @@ func (s *Store) CreateDevice(ctx context.Context, by broker.By, d broker.Device)
 	if _, err := encodeDevice(&d); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	return s.update(ctx, what, func(c *change) error {
+	return s.update(ctx, by, what, func(c *change) error {
 		pool, err := inPool(c.tx, d.ID.Pool)
 		if err != nil {
 			return err
@@ -86,7 +101,7 @@ func (s *Store) ListDevices(ctx context.Context, pool ident.Pool, after string, 
 // UpdateDevice implements broker.Devices. change may not give the device another
 // name or subject, and must not call the store.
 func (s *Store) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, edit func(*broker.Device) error) (d broker.Device, err error) {
-	err = s.update(ctx, "update device "+id.String(), func(c *change) error {
+	err = s.update(ctx, by, "update device "+id.String(), func(c *change) error {
 		old, err := deviceRows().get(c.tx, id.Pool, id.Name.String())
 		if err != nil {
 			return err
@@ -126,7 +141,7 @@ func detached(d *broker.Device) (broker.Device, error) {
 // DeleteDevice implements broker.Devices. The device's sessions can no longer be
 // read, even if one of that name is made again; their rows go later, by themselves.
 func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
-	return s.update(ctx, "delete device "+id.String(), func(c *change) error {
+	return s.update(ctx, by, "delete device "+id.String(), func(c *change) error {
 		d, err := deviceRows().get(c.tx, id.Pool, id.Name.String())
 		if err != nil {
 			return err
@@ -140,6 +155,11 @@ func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 				return err
 			}
 		}
-		return deviceRows().delete(c, id.Pool, id.Name.String())
+		devices, name := pool.Bucket([]byte(poolDevices)), []byte(id.Name.String())
+		last := recordDevice(c, pool, id, devices.Get(name), nil)
+		if err := c.put(pool.Bucket([]byte(poolGone)), name, seqKey(last)); err != nil {
+			return err
+		}
+		return c.delete(devices, name)
 	})
 }

@@ -295,11 +295,11 @@ func TestBatch(t *testing.T) {
 		wg.Go(func() {
 			switch i % 10 {
 			case 0:
-				errs[i] = s.update(t.Context(), "fail", func(c *change) error {
+				errs[i] = s.update(t.Context(), by(), "fail", func(c *change) error {
 					return errors.Join(c.put(c.tx.Bucket([]byte(bucketSecrets)), fmt.Appendf(nil, "bad %d", i), nil), stop)
 				})
 			case 1:
-				errs[i] = s.update(t.Context(), "panic", func(*change) error { panic("on purpose") })
+				errs[i] = s.update(t.Context(), by(), "panic", func(*change) error { panic("on purpose") })
 			case 2:
 				_, errs[i] = s.RecordLogin(ctx, by(), testLogin(d))
 			default:

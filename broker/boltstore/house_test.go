@@ -131,7 +131,7 @@ func TestCleanRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	clean := func(gone []ident.UUID) {
-		err := s.update(t.Context(), "test", func(c *change) error {
+		err := s.tidy(t.Context(), "test", func(c *change) error {
 			for _, id := range gone {
 				if err := c.delete(c.tx.Bucket([]byte(bucketSessions)), id[:]); err != nil {
 					return err

@@ -16,26 +16,58 @@ import (
 // The index of sessions by device is made so that a login doesn't pay for it: a
 // row keyed by device would rewrite a random page each time. Instead:
 //
-//   - tail: each batch of logins adds one row with its (subject, session) pairs,
-//     in arrival order, in the same transaction; so nothing is to be rebuilt after a crash.
-//   - runs: when the tail holds foldAt pairs, housekeeping sorts them into the
-//     newest run, one value of sorted pairs; a full run is left alone and a new one begun.
+//   - the journal: each batch's rows name the sessions and subjects of its logins, in
+//     arrival order, in the same transaction; so nothing is to be rebuilt after a crash.
+//   - runs: when the journal has foldAt logins that are in no run, housekeeping sorts
+//     them into the newest run, one value of sorted pairs; a full run is left alone and a
+//     new one begun. keyFolded says how far that has come.
 //
-// A lookup reads the tail and searches each run. Pairs of purged sessions are
-// harmless, because the session's row has the last word; housekeeping drops them later.
+// A lookup reads the journal's newest part and searches each run. Pairs of purged
+// sessions are harmless, because the session's row has the last word; housekeeping
+// drops them later.
 const (
 	entrySize = 2 * len(ident.UUID{})
 	foldAt    = 8192
 	fullRun   = 65536 // entries: 2 MiB
 )
 
-// tailEntries counts the pairs in the tail.
-func tailEntries(tx *bolt.Tx) int {
-	n := 0
-	for cur, k, v := firstOf(tx, bucketTail); k != nil; k, v = cur.Next() {
-		n += len(v) / entrySize
+// marked gives the Seq that a key of bucketMeta holds, 0 if none.
+func marked(tx *bolt.Tx, key string) uint64 {
+	if v := tx.Bucket([]byte(bucketMeta)).Get([]byte(key)); len(v) == 8 {
+		return binary.BigEndian.Uint64(v)
 	}
-	return n
+	return 0
+}
+
+// unfolded calls f with each login of the journal that is in no run yet.
+func unfolded(tx *bolt.Tx, f func(session, subject []byte)) error {
+	folded := marked(tx, keyFolded)
+	cur := tx.Bucket([]byte(bucketJournal)).Cursor()
+	for k, v := cur.Seek(seqKey(folded + 1)); k != nil; k, v = cur.Next() {
+		r, err := readRow(k, v)
+		if err != nil {
+			return err
+		}
+		for {
+			more, err := r.more()
+			if err != nil {
+				return err
+			}
+			if !more {
+				break
+			}
+			if session, subject, ok := r.login(); ok {
+				f(session, subject)
+			}
+		}
+	}
+	return nil
+}
+
+// tailEntries counts the logins that are in no run yet.
+func tailEntries(tx *bolt.Tx) (n int, err error) {
+	err = unfolded(tx, func(_, _ []byte) { n++ })
+	return n, err
 }
 
 func firstOf(tx *bolt.Tx, bucket string) (cur *bolt.Cursor, k, v []byte) {
@@ -45,19 +77,20 @@ func firstOf(tx *bolt.Tx, bucket string) (cur *bolt.Cursor, k, v []byte) {
 }
 
 // sessionsOf gives the ids of a device's sessions, newest first; some may be gone.
-func sessionsOf(tx *bolt.Tx, subject ident.UUID) []ident.UUID {
+func sessionsOf(tx *bolt.Tx, subject ident.UUID) ([]ident.UUID, error) {
 	var ids []ident.UUID
-	for cur, k, v := firstOf(tx, bucketTail); k != nil; k, v = cur.Next() {
-		for i := 0; i+entrySize <= len(v); i += entrySize {
-			if bytes.Equal(v[i:i+len(subject)], subject[:]) {
-				ids = append(ids, ident.UUID(v[i+len(subject):i+entrySize]))
-			}
+	err := unfolded(tx, func(session, of []byte) {
+		if bytes.Equal(of, subject[:]) {
+			ids = append(ids, ident.UUID(session))
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	for cur, k, v := firstOf(tx, bucketRuns); k != nil; k, v = cur.Next() {
 		n := len(v) / entrySize
-		for i := sort.Search(n, func(i int) bool { return bytes.Compare(entry(v, i)[:len(subject)], subject[:]) >= 0 }); i < n; i++ {
-			if e := entry(v, i); bytes.Equal(e[:len(subject)], subject[:]) {
+		for i := sort.Search(n, func(i int) bool { return bytes.Compare(pair(v, i)[:len(subject)], subject[:]) >= 0 }); i < n; i++ {
+			if e := pair(v, i); bytes.Equal(e[:len(subject)], subject[:]) {
 				ids = append(ids, ident.UUID(e[len(subject):]))
 				continue
 			}
@@ -65,47 +98,38 @@ func sessionsOf(tx *bolt.Tx, subject ident.UUID) []ident.UUID {
 		}
 	}
 	slices.SortFunc(ids, func(a, b ident.UUID) int { return bytes.Compare(b[:], a[:]) })
-	return slices.Compact(ids)
+	return slices.Compact(ids), nil
 }
 
-func entry(v []byte, i int) []byte { return v[i*entrySize : (i+1)*entrySize] }
+func pair(v []byte, i int) []byte { return v[i*entrySize : (i+1)*entrySize] }
 
-// foldTail moves the tail into the newest run.
+// foldTail sorts the journal's logins that are in no run into the newest one.
 func (s *Store) foldTail(c *change) error {
-	var rows [][]byte
 	var pairs [][]byte
-	for cur, k, v := firstOf(c.tx, bucketTail); k != nil; k, v = cur.Next() {
-		rows = append(rows, bytes.Clone(k))
-		pairs = appendPairs(pairs, v)
+	err := unfolded(c.tx, func(session, subject []byte) { pairs = append(pairs, slices.Concat(subject, session)) })
+	if err != nil {
+		return err
 	}
-	if len(pairs) == 0 {
-		return nil
+	folded := seqKey(c.tx.Bucket([]byte(bucketJournal)).Sequence())
+	if err := c.put(c.tx.Bucket([]byte(bucketMeta)), []byte(keyFolded), folded); err != nil || len(pairs) == 0 {
+		return err
 	}
 	runs := c.tx.Bucket([]byte(bucketRuns))
 	key, last := runs.Cursor().Last()
 	if key == nil || len(last)/entrySize >= fullRun {
-		key = rows[0]
+		key = folded
 	} else {
 		key = bytes.Clone(key)
 		pairs = appendPairs(pairs, last)
 	}
-	if err := putRun(c, runs, key, pairs); err != nil {
-		return err
-	}
-	tail := c.tx.Bucket([]byte(bucketTail))
-	for _, k := range rows {
-		if err := c.delete(tail, k); err != nil {
-			return err
-		}
-	}
-	return nil
+	return putRun(c, runs, key, pairs)
 }
 
 // appendPairs copies the entries of a row.
 func appendPairs(pairs [][]byte, v []byte) [][]byte {
 	v = bytes.Clone(v)
 	for i := range len(v) / entrySize {
-		pairs = append(pairs, entry(v, i))
+		pairs = append(pairs, pair(v, i))
 	}
 	return pairs
 }

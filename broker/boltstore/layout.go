@@ -16,7 +16,7 @@ const (
 	bucketPools          = "pools"
 	bucketSessions       = "sessions"
 	bucketSpent          = "spent"
-	bucketTail           = "tail"
+	bucketJournal        = "journal"
 	bucketRuns           = "runs"
 	bucketTries          = "tries"
 	bucketOperators      = "operators"
@@ -33,21 +33,28 @@ const (
 	poolHooks   = "hooks"
 	poolTokens  = "enrol-tokens"
 	poolSigning = "signing-keys"
+	poolGone    = "gone" // the last record's Seq of a deleted device, by name
 	poolRow     = "record"
 )
 
-const keyFormat = "format"
+// The keys of bucketMeta: the format's version, and the last Seqs up to which the
+// journal's logins are in the runs and its old traffic is gone.
+const (
+	keyFormat  = "format"
+	keyFolded  = "folded"
+	keyTrimmed = "trimmed"
+)
 
 // appendFill is how full pages are left where keys come in ascending order.
 const appendFill = 0.95
 
 func topBuckets() []string {
-	return []string{bucketMeta, bucketPools, bucketSessions, bucketSpent, bucketTail, bucketRuns,
+	return []string{bucketMeta, bucketPools, bucketSessions, bucketSpent, bucketJournal, bucketRuns,
 		bucketTries, bucketOperators, bucketOperatorHashes, bucketSecrets}
 }
 
 func poolBuckets() []string {
-	return []string{poolDevices, poolKeys, poolClients, poolFlows, poolHooks, poolTokens, poolSigning}
+	return []string{poolDevices, poolKeys, poolClients, poolFlows, poolHooks, poolTokens, poolSigning, poolGone}
 }
 
 // inPool gives the pool's bucket; broker.ErrNotFound if there is no such pool.
@@ -64,6 +71,7 @@ func inPool(tx *bolt.Tx, pool ident.Pool) (*bolt.Bucket, error) {
 
 // A row is the record type of a domain type D: R encodes it, and back.
 type row[D any] struct {
+	kind   broker.RecordKind
 	bucket string // in the pool's bucket
 	what   string // for errors
 	key    func(*D) (ident.Pool, string)
@@ -79,9 +87,12 @@ func (t row[D]) put(c *change, d *D, value []byte, fresh bool) error {
 	if err != nil {
 		return err
 	}
-	if b = b.Bucket([]byte(t.bucket)); fresh && b.Get([]byte(key)) != nil {
+	b = b.Bucket([]byte(t.bucket))
+	old := b.Get([]byte(key))
+	if fresh && old != nil {
 		return fmt.Errorf("%s %s: %w", t.what, key, broker.ErrExists)
 	}
+	c.recordRow(t.kind, pool, key, old, value)
 	return c.put(b, []byte(key), value)
 }
 
@@ -134,9 +145,12 @@ func (t row[D]) delete(c *change, pool ident.Pool, key string) error {
 	if err != nil {
 		return err
 	}
-	if b = b.Bucket([]byte(t.bucket)); b.Get([]byte(key)) == nil {
+	b = b.Bucket([]byte(t.bucket))
+	old := b.Get([]byte(key))
+	if old == nil {
 		return fmt.Errorf("%s %s: %w", t.what, key, broker.ErrNotFound)
 	}
+	c.recordRow(t.kind, pool, key, old, nil)
 	return c.delete(b, []byte(key))
 }
 

@@ -2,6 +2,7 @@ package boltstore
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -27,7 +28,7 @@ func (s *Store) RecordLogin(ctx context.Context, by broker.By, l broker.Login) (
 	if err := w.check(); err != nil {
 		return broker.Recorded{}, fmt.Errorf("%s: %w", what, err)
 	}
-	err := s.updateTraffic(ctx, what, w.record)
+	err := s.update(ctx, by, what, w.record)
 	if err == nil && w.pending {
 		err = fmt.Errorf("%s: waits for approval: %w", what, broker.ErrInactive)
 	}
@@ -44,7 +45,7 @@ func (l *login) check() error {
 			return err
 		}
 	}
-	row, err := encodeSession(&l.Session)
+	row, err := encodeSession(&l.Session, 0)
 	if l.Enrol == nil && !l.Session.Subject.IsZero() {
 		l.row = row
 	}
@@ -82,18 +83,21 @@ func (l *login) record(c *change) error {
 	row := l.row
 	if row == nil {
 		x.Subject = l.found.Subject
-		if row, err = encodeSession(&x); err != nil {
+		if row, err = encodeSession(&x, 0); err != nil {
 			return err
 		}
 	}
-	return addSession(c, x.ID, l.found.Subject, row)
+	return addSession(c, &x, l.found.Subject, row)
 }
 
-func addSession(c *change, id, subject ident.UUID, row []byte) error {
+func addSession(c *change, x *broker.Session, subject ident.UUID, row []byte) error {
 	b := c.tx.Bucket([]byte(bucketSessions))
 	b.FillPercent = appendFill
-	c.fresh = append(append(c.fresh, subject[:]...), id[:]...)
-	return c.put(b, id[:], row)
+	seq := c.record(entry{subject: subject, Record: broker.Record{Kind: broker.RecordSession, Pool: x.Device.Pool,
+		Subject: x.Device.Name.String(), What: broker.WhatLogin, Session: x.ID}})
+	c.logins++
+	binary.BigEndian.PutUint64(row[sessionHeader-8:], seq)
+	return c.put(b, x.ID[:], row)
 }
 
 // enrol does what broker.Admit decides of the device and the token that are there.

@@ -17,10 +17,12 @@ import (
 // CountTry implements broker.Tries.
 func (s *Store) CountTry(ctx context.Context, by broker.By, exchange ident.UUID, until time.Time) (int, error) {
 	var n uint32
-	err := s.updateTraffic(ctx, "count try", func(c *change) error {
+	err := s.update(ctx, by, "count try", func(c *change) error {
 		b := c.tx.Bucket([]byte(bucketTries))
 		n = 1
-		if v := b.Get(exchange[:]); len(v) == 12 {
+		v := b.Get(exchange[:])
+		c.record(entry{Record: broker.Record{Kind: broker.RecordTry, Subject: exchange.String(), What: broker.WhatCount, Before: digest(v)}})
+		if len(v) == 12 {
 			n += binary.BigEndian.Uint32(v[8:])
 		}
 		b.FillPercent = appendFill
@@ -42,7 +44,7 @@ func (s *Store) SecretOnce(ctx context.Context, by broker.By, name string, creat
 	if err != nil || secret != nil {
 		return secret, err
 	}
-	err = s.update(ctx, what, func(c *change) error {
+	err = s.update(ctx, by, what, func(c *change) error {
 		b := c.tx.Bucket([]byte(bucketSecrets))
 		if secret = bytes.Clone(b.Get([]byte(name))); secret != nil {
 			return nil
@@ -52,6 +54,7 @@ func (s *Store) SecretOnce(ctx context.Context, by broker.By, name string, creat
 			return err
 		}
 		secret = append([]byte{}, made...)
+		c.recordRow(broker.RecordSecret, ident.Pool{}, name, nil, secret)
 		return c.put(b, []byte(name), bytes.Clone(secret))
 	})
 	if err != nil {
@@ -75,12 +78,14 @@ func (s *Store) PutOperator(ctx context.Context, by broker.By, o broker.Operator
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	return s.update(ctx, what, func(c *change) error {
+	return s.update(ctx, by, what, func(c *change) error {
 		all, hashes := c.tx.Bucket([]byte(bucketOperators)), c.tx.Bucket([]byte(bucketOperatorHashes))
 		if owner := hashes.Get(o.Hash); owner != nil && string(owner) != o.Name {
 			return broker.ErrExists
 		}
-		if err := dropHash(c, all.Get([]byte(o.Name))); err != nil {
+		old := all.Get([]byte(o.Name))
+		c.recordRow(broker.RecordOperator, ident.Pool{}, o.Name, old, value)
+		if err := dropHash(c, old); err != nil {
 			return err
 		}
 		if err := c.put(hashes, o.Hash, []byte(o.Name)); err != nil {
@@ -129,12 +134,13 @@ func (s *Store) ListOperators(ctx context.Context) (all []broker.Operator, err e
 
 // DeleteOperator implements broker.Operators.
 func (s *Store) DeleteOperator(ctx context.Context, by broker.By, name string) error {
-	return s.update(ctx, "delete operator "+name, func(c *change) error {
+	return s.update(ctx, by, "delete operator "+name, func(c *change) error {
 		b := c.tx.Bucket([]byte(bucketOperators))
 		row := b.Get([]byte(name))
 		if row == nil {
 			return broker.ErrNotFound
 		}
+		c.recordRow(broker.RecordOperator, ident.Pool{}, name, row, nil)
 		if err := dropHash(c, row); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 )
 
 type keyValue struct {
+	kind       broker.RecordKind
 	bucket     string
 	key, value []byte
 }
@@ -33,7 +35,7 @@ func readyIn[D any](t row[D], pool ident.Pool, all []D) ([]keyValue, error) {
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, keyValue{t.bucket, []byte(key), value})
+		out = append(out, keyValue{t.kind, t.bucket, []byte(key), value})
 	}
 	return out, nil
 }
@@ -61,7 +63,7 @@ func (s *Store) CreatePool(ctx context.Context, by broker.By, p broker.Pool, key
 		return fmt.Errorf("%s: %w: a pool has a name", what, broker.ErrInvalid)
 	}
 	rows = append(append(rows, clientKVs...), flowKVs...)
-	return s.update(ctx, what, func(c *change) error { return createPool(c, p.Name, record, rows) })
+	return s.update(ctx, by, what, func(c *change) error { return createPool(c, p.Name, record, rows) })
 }
 
 func createPool(c *change, name ident.Pool, record []byte, rows []keyValue) error {
@@ -69,6 +71,7 @@ func createPool(c *change, name ident.Pool, record []byte, rows []keyValue) erro
 	if pools.Bucket([]byte(name.String())) != nil {
 		return broker.ErrExists
 	}
+	c.recordRow(broker.RecordPool, name, "", nil, record)
 	c.wrote = true
 	b, err := pools.CreateBucket([]byte(name.String()))
 	if err != nil {
@@ -80,6 +83,7 @@ func createPool(c *change, name ident.Pool, record []byte, rows []keyValue) erro
 		}
 	}
 	for _, kv := range rows {
+		c.recordRow(kv.kind, name, string(kv.key), nil, kv.value)
 		if err := b.Bucket([]byte(kv.bucket)).Put(kv.key, kv.value); err != nil {
 			return err
 		}
@@ -89,7 +93,7 @@ func createPool(c *change, name ident.Pool, record []byte, rows []keyValue) erro
 
 // Pool implements broker.Pools.
 func (s *Store) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
-	return remembered(ctx, s, settingKey{pool: name}, ownPool, "read pool", func(tx *bolt.Tx) (broker.Pool, error) {
+	return remembered(ctx, s, settingKey{kind: broker.RecordPool, pool: name}, ownPool, "read pool", func(tx *bolt.Tx) (broker.Pool, error) {
 		b, err := inPool(tx, name)
 		if err != nil {
 			return broker.Pool{}, err
@@ -113,7 +117,7 @@ func (s *Store) ListPools(ctx context.Context) (all []broker.Pool, err error) {
 
 // UpdatePool implements broker.Pools.
 func (s *Store) UpdatePool(ctx context.Context, by broker.By, name ident.Pool, edit func(*broker.Pool) error) (p broker.Pool, err error) {
-	err = s.update(ctx, "update pool "+name.String(), func(c *change) error {
+	err = s.update(ctx, by, "update pool "+name.String(), func(c *change) error {
 		b, err := inPool(c.tx, name)
 		if err != nil {
 			return err
@@ -135,6 +139,7 @@ func (s *Store) UpdatePool(ctx context.Context, by broker.By, name ident.Pool, e
 		if err != nil {
 			return err
 		}
+		c.recordRow(broker.RecordPool, name, "", b.Get([]byte(poolRow)), value)
 		return c.put(b, []byte(poolRow), value)
 	})
 	if err != nil {
@@ -146,21 +151,23 @@ func (s *Store) UpdatePool(ctx context.Context, by broker.By, name ident.Pool, e
 // DeletePool implements broker.Pools. The rows of the pool's sessions go later,
 // by themselves; they can no longer be read, even if a pool of that name is made again.
 func (s *Store) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
-	return s.update(ctx, "delete pool", func(c *change) error {
-		if _, err := inPool(c.tx, name); err != nil {
+	return s.update(ctx, by, "delete pool", func(c *change) error {
+		b, err := inPool(c.tx, name)
+		if err != nil {
 			return err
 		}
+		c.recordRow(broker.RecordPool, name, "", b.Get([]byte(poolRow)), nil)
 		c.wrote = true
 		return c.tx.Bucket([]byte(bucketPools)).DeleteBucket([]byte(name.String()))
 	})
 }
 
-func putRow[D any](ctx context.Context, s *Store, t row[D], d D, fresh bool) error {
+func putRow[D any](ctx context.Context, by broker.By, s *Store, t row[D], d D, fresh bool) error {
 	value, err := t.ready(&d)
 	if err != nil {
 		return fmt.Errorf("write %s: %w", t.what, err)
 	}
-	return s.update(ctx, "write "+t.what, func(c *change) error { return t.put(c, &d, value, fresh) })
+	return s.update(ctx, by, "write "+t.what, func(c *change) error { return t.put(c, &d, value, fresh) })
 }
 
 func getRow[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, key string) (d D, err error) {
@@ -173,7 +180,7 @@ func getRow[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, key
 
 // getSetting is getRow for rows that are kept decoded.
 func getSetting[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, key string, own func(D) D) (D, error) {
-	return remembered(ctx, s, settingKey{t.bucket, pool, key}, own, "read "+t.what, func(tx *bolt.Tx) (D, error) { return t.get(tx, pool, key) })
+	return remembered(ctx, s, settingKey{t.kind, pool, key}, own, "read "+t.what, func(tx *bolt.Tx) (D, error) { return t.get(tx, pool, key) })
 }
 
 func listRows[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, after string, limit int) (all []D, err error) {
@@ -184,13 +191,13 @@ func listRows[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, a
 	return all, err
 }
 
-func deleteRow[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, key string) error {
-	return s.update(ctx, "delete "+t.what, func(c *change) error { return t.delete(c, pool, key) })
+func deleteRow[D any](ctx context.Context, by broker.By, s *Store, t row[D], pool ident.Pool, key string) error {
+	return s.update(ctx, by, "delete "+t.what, func(c *change) error { return t.delete(c, pool, key) })
 }
 
 // PutClient implements broker.Clients.
 func (s *Store) PutClient(ctx context.Context, by broker.By, c broker.Client) error {
-	return putRow(ctx, s, clientRows(), c, false)
+	return putRow(ctx, by, s, clientRows(), c, false)
 }
 
 // Client implements broker.Clients.
@@ -205,12 +212,12 @@ func (s *Store) ListClients(ctx context.Context, pool ident.Pool) ([]broker.Clie
 
 // DeleteClient implements broker.Clients.
 func (s *Store) DeleteClient(ctx context.Context, by broker.By, pool ident.Pool, id string) error {
-	return deleteRow(ctx, s, clientRows(), pool, id)
+	return deleteRow(ctx, by, s, clientRows(), pool, id)
 }
 
 // PutFlow implements broker.Flows.
 func (s *Store) PutFlow(ctx context.Context, by broker.By, f broker.Flow) error {
-	return putRow(ctx, s, flowRows(), f, false)
+	return putRow(ctx, by, s, flowRows(), f, false)
 }
 
 // Flow implements broker.Flows.
@@ -225,12 +232,12 @@ func (s *Store) ListFlows(ctx context.Context, pool ident.Pool) ([]broker.Flow, 
 
 // DeleteFlow implements broker.Flows.
 func (s *Store) DeleteFlow(ctx context.Context, by broker.By, pool ident.Pool, name string) error {
-	return deleteRow(ctx, s, flowRows(), pool, name)
+	return deleteRow(ctx, by, s, flowRows(), pool, name)
 }
 
 // PutHook implements broker.Hooks.
 func (s *Store) PutHook(ctx context.Context, by broker.By, h broker.Hook) error {
-	return putRow(ctx, s, hookRows(), h, false)
+	return putRow(ctx, by, s, hookRows(), h, false)
 }
 
 // Hook implements broker.Hooks.
@@ -245,12 +252,12 @@ func (s *Store) ListHooks(ctx context.Context, pool ident.Pool) ([]broker.Hook, 
 
 // DeleteHook implements broker.Hooks.
 func (s *Store) DeleteHook(ctx context.Context, by broker.By, pool ident.Pool, name string) error {
-	return deleteRow(ctx, s, hookRows(), pool, name)
+	return deleteRow(ctx, by, s, hookRows(), pool, name)
 }
 
 // CreateEnrolToken implements broker.EnrolTokens.
 func (s *Store) CreateEnrolToken(ctx context.Context, by broker.By, t broker.EnrolToken) error {
-	return putRow(ctx, s, tokenRows(), t, true)
+	return putRow(ctx, by, s, tokenRows(), t, true)
 }
 
 // EnrolToken implements broker.EnrolTokens.
@@ -260,7 +267,7 @@ func (s *Store) EnrolToken(ctx context.Context, pool ident.Pool, id string) (bro
 
 // UpdateEnrolToken implements broker.EnrolTokens.
 func (s *Store) UpdateEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string, edit func(*broker.EnrolToken) error) (t broker.EnrolToken, err error) {
-	err = s.update(ctx, "update enrolment token "+id, func(c *change) error {
+	err = s.update(ctx, by, "update enrolment token "+id, func(c *change) error {
 		old, err := tokenRows().get(c.tx, pool, id)
 		if err != nil {
 			return err
@@ -289,7 +296,7 @@ func (s *Store) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]broker.
 
 // DeleteEnrolToken implements broker.EnrolTokens.
 func (s *Store) DeleteEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string) error {
-	return deleteRow(ctx, s, tokenRows(), pool, id)
+	return deleteRow(ctx, by, s, tokenRows(), pool, id)
 }
 
 // ListSigningKeys implements broker.SigningKeys.
@@ -299,7 +306,7 @@ func (s *Store) ListSigningKeys(ctx context.Context, pool ident.Pool) ([]broker.
 
 // ChangeSigningKeys implements broker.SigningKeys.
 func (s *Store) ChangeSigningKeys(ctx context.Context, by broker.By, pool ident.Pool, edit func([]broker.SigningKey) ([]broker.SigningKey, error)) error {
-	return s.update(ctx, "change signing keys", func(c *change) error {
+	return s.update(ctx, by, "change signing keys", func(c *change) error {
 		old, err := signingRows().list(c.tx, pool, "", 0)
 		if err != nil {
 			return err
@@ -316,19 +323,31 @@ func (s *Store) ChangeSigningKeys(ctx context.Context, by broker.By, pool ident.
 	})
 }
 
+// replaceKeys writes rows in the place of the old keys, and records which of them changed.
 func replaceKeys(c *change, pool ident.Pool, old []broker.SigningKey, rows []keyValue) error {
 	b, err := inPool(c.tx, pool)
 	if err != nil {
 		return err
 	}
 	b = b.Bucket([]byte(poolSigning))
-	for _, k := range old {
-		if err := c.delete(b, []byte(k.ID)); err != nil {
+	stays := map[string]bool{}
+	for _, kv := range rows {
+		stays[string(kv.key)] = true
+		was := b.Get(kv.key)
+		if bytes.Equal(was, kv.value) {
+			continue
+		}
+		c.recordRow(kv.kind, pool, string(kv.key), was, kv.value)
+		if err := c.put(b, kv.key, kv.value); err != nil {
 			return err
 		}
 	}
-	for _, kv := range rows {
-		if err := c.put(b, kv.key, kv.value); err != nil {
+	for _, k := range old {
+		if stays[k.ID] {
+			continue
+		}
+		c.recordRow(broker.RecordKey, pool, k.ID, b.Get([]byte(k.ID)), nil)
+		if err := c.delete(b, []byte(k.ID)); err != nil {
 			return err
 		}
 	}

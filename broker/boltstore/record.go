@@ -1,10 +1,13 @@
 package boltstore
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/detcbor"
@@ -172,8 +175,8 @@ func decode[R any](b []byte) (R, error) {
 
 // Both kinds of header are read without decoding the rest.
 const (
-	deviceHeader  = 1 + len(ident.UUID{}) // status, subject
-	sessionHeader = 8                     // when the row may go, Unix seconds, big-endian
+	deviceHeader  = 1 + len(ident.UUID{}) + 8 // status, subject, Seq of the last record of it
+	sessionHeader = 8 + 8                     // when the row may go, Unix seconds; Seq of the login's record
 )
 
 var errNoHeader = errors.New("row is shorter than its header")
@@ -197,7 +200,7 @@ func deviceHead(v []byte) (broker.Status, ident.UUID, error) {
 	if len(v) < deviceHeader {
 		return "", ident.UUID{}, fmt.Errorf("%w: device: %w", ErrDamaged, errNoHeader)
 	}
-	subject := ident.UUID(v[1:deviceHeader])
+	subject := ident.UUID(v[1 : 1+len(ident.UUID{})])
 	switch v[0] {
 	case 1:
 		return broker.StatusPending, subject, nil
@@ -209,4 +212,26 @@ func deviceHead(v []byte) (broker.Status, ident.UUID, error) {
 		return broker.StatusQuarantined, subject, nil
 	}
 	return "", ident.UUID{}, fmt.Errorf("%w: device has status byte %d", ErrDamaged, v[0])
+}
+
+// setHead writes into a device's row which record is its last.
+func setHead(row []byte, seq uint64) { binary.BigEndian.PutUint64(row[deviceHeader-8:], seq) }
+
+// headOf gives the Seq of the last record of a device that is, or was, in the pool.
+func headOf(pool *bolt.Bucket, name []byte) (seq uint64, found bool) {
+	if v := pool.Bucket([]byte(poolDevices)).Get(name); len(v) >= deviceHeader {
+		return binary.BigEndian.Uint64(v[deviceHeader-8:]), true
+	}
+	if v := pool.Bucket([]byte(poolGone)).Get(name); len(v) == 8 {
+		return binary.BigEndian.Uint64(v), true
+	}
+	return 0, false
+}
+
+// sessionSeq gives the Seq of the record of the login that wrote a session's row.
+func sessionSeq(row []byte) (uint64, error) {
+	if len(row) < sessionHeader {
+		return 0, fmt.Errorf("%w: session: %w", ErrDamaged, errNoHeader)
+	}
+	return binary.BigEndian.Uint64(row[sessionHeader-8:]), nil
 }

@@ -47,7 +47,7 @@ func (s *Store) Session(ctx context.Context, id ident.UUID) (x broker.Session, e
 // kept; it may not give the session another id, device or subject, and must not call the store.
 func (s *Store) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, edit func(*broker.Session, *broker.Device) error) (broker.Session, error) {
 	var row []byte
-	err := s.updateTraffic(ctx, "update session", func(c *change) error {
+	err := s.update(ctx, by, "update session", func(c *change) error {
 		old, d, err := storedSession(c.tx, id)
 		if err != nil {
 			return err
@@ -59,15 +59,52 @@ func (s *Store) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, 
 		if err := old.Becomes(&x); err != nil {
 			return err
 		}
-		if row, err = encodeSession(&x); err != nil {
-			return err
-		}
-		return c.put(c.tx.Bucket([]byte(bucketSessions)), id[:], bytes.Clone(row))
+		row, err = changeSession(c, &old, &x)
+		return err
 	})
 	if err != nil {
 		return broker.Session{}, err
 	}
 	return decodeSession(id, row)
+}
+
+// changeSession writes x in the place of old and gives its row. That a session was
+// ended is of its device's history.
+func changeSession(c *change, old, x *broker.Session) ([]byte, error) {
+	b := c.tx.Bucket([]byte(bucketSessions))
+	was := b.Get(x.ID[:])
+	seq, err := sessionSeq(was)
+	if err != nil {
+		return nil, err
+	}
+	row, err := encodeSession(x, seq)
+	if err != nil {
+		return nil, err
+	}
+	e := entry{Record: broker.Record{Kind: broker.RecordSession, Pool: x.Device.Pool, Subject: x.Device.Name.String(),
+		What: broker.WhatRefresh, Before: digest(was), Session: x.ID}}
+	if x.Revoked && !old.Revoked {
+		e.What = broker.WhatRevoke
+		if err := recordInHistory(c, e); err != nil {
+			return nil, err
+		}
+	} else {
+		c.record(e)
+	}
+	return row, c.put(b, x.ID[:], bytes.Clone(row))
+}
+
+// recordInHistory records e as the newest of its device's history.
+func recordInHistory(c *change, e entry) error {
+	pool, err := inPool(c.tx, e.Pool)
+	if err != nil {
+		return err
+	}
+	devices, name := pool.Bucket([]byte(poolDevices)), []byte(e.Subject)
+	e.Prev, _ = headOf(pool, name)
+	device := bytes.Clone(devices.Get(name))
+	setHead(device, c.record(e))
+	return c.put(devices, name, device)
 }
 
 // ListSessions implements broker.Sessions.
@@ -77,7 +114,11 @@ func (s *Store) ListSessions(ctx context.Context, id ident.Device) (all []broker
 		if err != nil {
 			return err
 		}
-		for _, sid := range sessionsOf(tx, d.Subject) {
+		ids, err := sessionsOf(tx, d.Subject)
+		if err != nil {
+			return err
+		}
+		for _, sid := range ids {
 			x, _, err := storedSession(tx, sid)
 			if errors.Is(err, broker.ErrNotFound) {
 				continue // purged; the index lags

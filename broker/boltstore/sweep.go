@@ -3,9 +3,13 @@ package boltstore
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
+	"math"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
 )
 
 // Housekeeping goes round each bucket of rows with an end, a piece at a time, and
@@ -35,7 +39,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 	}
 	for {
 		select {
-		case <-ctx.Done():
+		case <-s.ended:
 			return
 		case <-s.fold:
 			// A failure is the next caller's to hear: the writer is broken then.
@@ -55,12 +59,13 @@ func (s *Store) foldNow(ctx context.Context) error {
 }
 
 func (s *Store) foldAll(ctx context.Context) error {
-	if err := s.update(ctx, "fold the session index", s.foldTail); err != nil {
+	if err := s.tidy(ctx, "fold the session index", s.foldTail); err != nil {
 		return err
 	}
 	return s.view(ctx, "count the session index", func(tx *bolt.Tx) error {
-		s.stats.tail.Store(int64(tailEntries(tx)))
-		return nil
+		n, err := tailEntries(tx)
+		s.stats.tail.Store(int64(n))
+		return err
 	})
 }
 
@@ -76,11 +81,14 @@ func (s *Store) sweepNow(ctx context.Context) error {
 			s.sweep.deleted += n
 		}
 	}
+	if err := s.trimJournal(ctx); err != nil {
+		return err
+	}
 	if s.sweep.deleted < cleanAfter {
 		return nil
 	}
 	s.sweep.deleted -= cleanAfter
-	return s.update(ctx, "clean the session index", func(c *change) (err error) {
+	return s.tidy(ctx, "clean the session index", func(c *change) (err error) {
 		s.sweep.run, err = cleanRun(c, s.sweep.run)
 		return err
 	})
@@ -110,7 +118,7 @@ func (s *Store) sweepBucket(ctx context.Context, bucket string, now int64) (dele
 	})
 	for len(old) > 0 && err == nil {
 		n := min(len(old), sweepBatch)
-		err = s.update(ctx, "delete expired rows", func(c *change) error { return deleteExpired(c, bucket, old[:n], now) })
+		err = s.tidy(ctx, "delete expired rows", func(c *change) error { return deleteExpired(c, bucket, old[:n], now) })
 		old, deleted = old[n:], deleted+n
 	}
 	return deleted, err
@@ -132,4 +140,110 @@ func deleteExpired(c *change, bucket string, keys [][]byte, now int64) error {
 		}
 	}
 	return nil
+}
+
+// trimRows is how many rows of the journal one change looks at.
+const trimRows = 64
+
+// trimJournal takes records of traffic out of the journal that are older than
+// broker.KeepTraffic and, if they are logins, in the session index's runs.
+func (s *Store) trimJournal(ctx context.Context) error {
+	now := s.opts.Now()
+	if err := s.foldOld(ctx, now.Add(-2*broker.KeepTraffic)); err != nil {
+		return err
+	}
+	until := nanos(now.Add(-broker.KeepTraffic))
+	for {
+		old := 0
+		err := s.view(ctx, "look for old records", func(tx *bolt.Tx) error {
+			old = len(oldRows(tx, until))
+			return nil
+		})
+		if err != nil || old == 0 {
+			return err
+		}
+		if err := s.tidy(ctx, "trim the journal", func(c *change) error { return trim(c, until) }); err != nil {
+			return err
+		}
+	}
+}
+
+// foldOld folds the journal's logins if the oldest in no run is older than until: a
+// row of the journal is not trimmed before, and few logins alone would never be folded.
+func (s *Store) foldOld(ctx context.Context, until time.Time) error {
+	var at int64
+	err := s.view(ctx, "look for old logins", func(tx *bolt.Tx) error {
+		_, v := tx.Bucket([]byte(bucketJournal)).Cursor().Seek(seqKey(marked(tx, keyFolded) + 1))
+		at = math.MaxInt64
+		if len(v) >= rowHead {
+			at = int64(binary.BigEndian.Uint64(v))
+		}
+		return nil
+	})
+	if err != nil || at >= nanos(until) {
+		return err
+	}
+	return s.foldAll(ctx)
+}
+
+// oldRows gives the next rows of the journal that may be trimmed.
+func oldRows(tx *bolt.Tx, until int64) (rows []keyValue) {
+	folded := marked(tx, keyFolded)
+	cur := tx.Bucket([]byte(bucketJournal)).Cursor()
+	for k, v := cur.Seek(seqKey(marked(tx, keyTrimmed) + 1)); k != nil && len(rows) < trimRows; k, v = cur.Next() {
+		if binary.BigEndian.Uint64(k) > folded || len(v) >= rowHead && int64(binary.BigEndian.Uint64(v)) >= until {
+			break
+		}
+		rows = append(rows, keyValue{key: bytes.Clone(k), value: bytes.Clone(v)})
+	}
+	return rows
+}
+
+// trim writes the oldest rows that were not trimmed yet without their traffic.
+func trim(c *change, until int64) error {
+	b := c.tx.Bucket([]byte(bucketJournal))
+	for _, row := range oldRows(c.tx, until) {
+		kept, last, err := withoutTraffic(row)
+		if err != nil {
+			return err
+		}
+		if err := c.delete(b, row.key); err != nil {
+			return err
+		}
+		w := rowWriter{at: int64(binary.BigEndian.Uint64(row.value)), put: func(first uint64, v []byte) error { return c.put(b, seqKey(first), v) }}
+		for i := range kept {
+			if err := w.add(&kept[i]); err != nil {
+				return err
+			}
+		}
+		if err := w.flush(); err != nil {
+			return err
+		}
+		if err := c.put(c.tx.Bucket([]byte(bucketMeta)), []byte(keyTrimmed), seqKey(last)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// withoutTraffic gives the entries of a row that stay, and the Seq of its last entry.
+func withoutTraffic(row keyValue) (kept []entry, last uint64, err error) {
+	r, err := readRow(row.key, row.value)
+	if err != nil {
+		return nil, 0, err
+	}
+	last = r.next
+	for {
+		more, err := r.more()
+		if err != nil || !more {
+			return kept, last, err
+		}
+		e, err := r.entry()
+		if err != nil {
+			return nil, 0, err
+		}
+		if last = e.Seq; !e.Traffic() {
+			kept = append(kept, e)
+		}
+	}
 }

@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -20,11 +19,15 @@ const maxBatch = 1024
 
 // A request is one change on its way through the writer.
 type request struct {
-	do      func(*change) error
-	traffic bool // it leaves alone what Store.settings remembers
-	state   atomic.Int32
-	err     error
-	done    chan struct{}
+	do    func(*change) error
+	by    broker.By
+	house bool   // housekeeping: it changes nothing that a reader could see, and records nothing
+	from  *Store // the handle that asks
+	state atomic.Int32
+	err   error
+	done  chan struct{}
+	// first and end are where its records are among the batch's.
+	first, end int
 }
 
 // A request's states: its caller may still take it back; the writer has it.
@@ -38,10 +41,12 @@ const (
 // Closures check before they write; one that fails after a write costs its
 // batch a second run without it.
 type change struct {
-	tx       *bolt.Tx
-	wrote    bool
-	settings bool   // the batch may write what Store.settings remembers
-	fresh    []byte // index entries of this batch's new sessions
+	tx      *bolt.Tx
+	by      broker.By // who asks for the change that runs
+	wrote   bool
+	records []entry // the batch's
+	seq     uint64  // of the last of them or, before it, of the journal's last
+	logins  int     // among them
 }
 
 func (c *change) put(b *bolt.Bucket, key, value []byte) error {
@@ -56,18 +61,23 @@ func (c *change) delete(b *bolt.Bucket, key []byte) error {
 
 // update runs do in the writer and returns when what it wrote is durable. When
 // ctx ends first, nothing was or will be written. do may run more than once; only
-// its last run counts. It must not call the store, nor end the goroutine (t.Fatal).
-func (s *Store) update(ctx context.Context, what string, do func(*change) error) error {
-	return s.submit(ctx, what, &request{do: do, done: make(chan struct{})})
+// its last run counts. It records what it writes. It must not call the store, nor
+// end the goroutine (t.Fatal).
+func (s *Store) update(ctx context.Context, by broker.By, what string, do func(*change) error) error {
+	if err := by.Validate(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return s.submit(ctx, what, &request{do: do, by: by})
 }
 
-// updateTraffic is update for what devices cause all the time, and which writes no
-// pool, client or flow.
-func (s *Store) updateTraffic(ctx context.Context, what string, do func(*change) error) error {
-	return s.submit(ctx, what, &request{do: do, traffic: true, done: make(chan struct{})})
+// tidy is update for housekeeping, which changes nothing that a reader could see and
+// so records nothing.
+func (s *Store) tidy(ctx context.Context, what string, do func(*change) error) error {
+	return s.submit(ctx, what, &request{do: do, house: true})
 }
 
 func (s *Store) submit(ctx context.Context, what string, r *request) error {
+	r.from, r.done = s, make(chan struct{})
 	if err := s.await(ctx, r); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -96,7 +106,7 @@ func (s *Store) await(ctx context.Context, r *request) error {
 func (s *Store) enqueue(ctx context.Context, r *request) error {
 	s.closing.RLock()
 	defer s.closing.RUnlock()
-	if s.closed {
+	if s.closed || s.isOver() {
 		return ErrClosed
 	}
 	select {
@@ -181,18 +191,12 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		fail(batch, err)
 		return -1, nil
 	}
-	c := &change{tx: tx}
+	c := &change{tx: tx, seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
 	changes := 0
 	for i, r := range batch {
-		c.wrote = false
-		kept := len(c.fresh)
-		if r.err = run(r.do, c); r.err == nil {
+		if c.carryOut(r); r.err == nil {
 			changes++
-			c.settings = c.settings || !r.traffic
-			continue
-		}
-		c.fresh = c.fresh[:kept]
-		if c.wrote {
+		} else if c.wrote {
 			return i, rollback(tx)
 		}
 	}
@@ -213,13 +217,31 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		return -1, broken
 	}
 	s.count(c, changes)
-	if c.settings {
-		s.settings.age.Add(1)
-	}
 	for _, r := range batch {
+		if r.err == nil {
+			r.from.settings.forget(c.records[r.first:r.end])
+		}
 		close(r.done)
 	}
+	s.growth.reached(c.seq)
 	return -1, broken
+}
+
+var errNoRecord = errors.New("a change that writes records what it wrote")
+
+// carryOut runs a request's change, and takes back the records of one that failed.
+func (c *change) carryOut(r *request) {
+	c.wrote, c.by = false, r.by
+	seq, logins := c.seq, c.logins
+	r.first = len(c.records)
+	r.err = run(r.do, c)
+	if r.err == nil && r.house != (len(c.records) == r.first) && c.wrote {
+		r.err = errNoRecord
+	}
+	if r.err != nil {
+		c.records, c.seq, c.logins = c.records[:r.first], seq, logins
+	}
+	r.end = len(c.records)
 }
 
 // commitTx commits. When the disk is full and the file's head still points to what
@@ -253,10 +275,8 @@ func (s *Store) finish(c *change, changes int) error {
 	if changes == 0 {
 		return nil
 	}
-	if len(c.fresh) > 0 {
-		if err := appendTail(c.tx, c.fresh); err != nil {
-			return err
-		}
+	if err := s.writeJournal(c); err != nil {
+		return err
 	}
 	if s.opts.Faults != nil {
 		return s.opts.Faults.BeforeCommit(changes)
@@ -269,7 +289,7 @@ func (s *Store) count(c *change, changes int) {
 		s.stats.commits.Add(1)
 		s.stats.changes.Add(int64(changes))
 	}
-	if s.stats.tail.Add(int64(len(c.fresh)/entrySize)) >= foldAt {
+	if s.stats.tail.Add(int64(c.logins)) >= foldAt {
 		select {
 		case s.fold <- struct{}{}:
 		default:
@@ -311,15 +331,4 @@ func failPassed(batch []*request, err error) {
 		}
 		close(r.done)
 	}
-}
-
-// appendTail keeps a batch's index entries as one row in arrival order.
-func appendTail(tx *bolt.Tx, entries []byte) error {
-	b := tx.Bucket([]byte(bucketTail))
-	seq, err := b.NextSequence()
-	if err != nil {
-		return fmt.Errorf("number the index's row: %w", err)
-	}
-	b.FillPercent = appendFill
-	return b.Put(binary.BigEndian.AppendUint64(nil, seq), entries)
 }

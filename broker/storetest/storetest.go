@@ -40,7 +40,7 @@ func Run(t *testing.T, open Open[broker.Store]) {
 		{"pools", Pools[broker.Store]}, {"devices", Devices[broker.Store]}, {"settings", Settings[broker.Store]},
 		{"signing keys", SigningKeys[broker.Store]}, {"logins", Logins[broker.Store]}, {"enrolments", Enrolments[broker.Store]},
 		{"sessions", Sessions[broker.Store]}, {"tries", Tries[broker.Store]}, {"operators", Operators[broker.Store]},
-		{"secrets", Secrets[broker.Store]}, {"across", across},
+		{"secrets", Secrets[broker.Store]}, {"across", across}, {"journal", journal},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, open) })
 	}
@@ -139,6 +139,9 @@ func Secrets[S broker.Secrets](t *testing.T, open Open[S]) {
 // across is what several concepts together say.
 func across(t *testing.T, open Open[broker.Store]) { run(t, open, acrossTests(), whole) }
 
+// journal is what broker.Journal says. All writes of a store are in it.
+func journal(t *testing.T, open Open[broker.Store]) { run(t, open, journalTests(), whole) }
+
 func run[S any](t *testing.T, open Open[S], tests []test, part func(S) handle) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -168,9 +171,10 @@ type handle struct {
 	tries     broker.Tries
 	operators broker.Operators
 	secrets   broker.Secrets
+	journal   broker.Journal
 }
 
-func whole(s broker.Store) handle { return handle{s, s, s, s, s, s, s, s, s, s, s} }
+func whole(s broker.Store) handle { return handle{s, s, s, s, s, s, s, s, s, s, s, s} }
 
 // env is one subtest's store, and words to speak about it.
 type env struct {

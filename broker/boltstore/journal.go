@@ -1,0 +1,362 @@
+package boltstore
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// record adds a record of the change that runs, and gives its Seq. It says who
+// writes and leaves the time to the batch.
+func (c *change) record(e entry) uint64 {
+	c.seq++
+	e.Seq, e.By = c.seq, c.by
+	c.records = append(c.records, e)
+	return e.Seq
+}
+
+// recordRow is record for a row of a pool (zero: of none) that was there as before (nil:
+// not) and now is as after (nil: no more).
+func (c *change) recordRow(kind broker.RecordKind, pool ident.Pool, subject string, before, after []byte) uint64 {
+	e := entry{Record: broker.Record{Kind: kind, Pool: pool, Subject: subject, What: broker.WhatUpdate, Before: digest(before)}}
+	switch {
+	case before == nil:
+		e.What = broker.WhatCreate
+	case after == nil:
+		e.What = broker.WhatDelete
+	}
+	return c.record(e)
+}
+
+// digest is the SHA-256 of a row, nil when there is none.
+func digest(row []byte) []byte {
+	if row == nil {
+		return nil
+	}
+	h := sha256.Sum256(row)
+	return h[:]
+}
+
+// writeJournal writes what a batch's changes recorded.
+func (s *Store) writeJournal(c *change) error {
+	if len(c.records) == 0 {
+		return nil
+	}
+	b := c.tx.Bucket([]byte(bucketJournal))
+	b.FillPercent = appendFill
+	w := rowWriter{at: nanos(s.opts.Now()), put: func(first uint64, row []byte) error { return b.Put(seqKey(first), row) }}
+	for i := range c.records {
+		if err := w.add(&c.records[i]); err != nil {
+			return fmt.Errorf("write the journal: %w", err)
+		}
+	}
+	if err := w.flush(); err != nil {
+		return fmt.Errorf("write the journal: %w", err)
+	}
+	return b.SetSequence(c.seq)
+}
+
+func seqKey(seq uint64) []byte { return binary.BigEndian.AppendUint64(nil, seq) }
+
+// seekRecord moves to the row that has, or had, the record of that Seq; to the first
+// behind it if there is none.
+func seekRecord(cur *bolt.Cursor, seq uint64) (k, v []byte) {
+	want := seqKey(seq)
+	if k, v = cur.Seek(want); bytes.Equal(k, want) {
+		return k, v
+	}
+	if k == nil {
+		k, v = cur.Last()
+	} else {
+		k, v = cur.Prev()
+	}
+	if k == nil {
+		return cur.First()
+	}
+	return k, v
+}
+
+// Since implements broker.Journal.
+func (s *Store) Since(ctx context.Context, after uint64, limit int) (all []broker.Record, err error) {
+	if limit < 1 || limit > 1000 {
+		return nil, fmt.Errorf("read the journal: %w: limit %d, want 1 to 1000", broker.ErrInvalid, limit)
+	}
+	err = s.view(ctx, "read the journal", func(tx *bolt.Tx) error {
+		b := tx.Bucket([]byte(bucketJournal))
+		if after >= b.Sequence() {
+			return nil
+		}
+		cur := b.Cursor()
+		for k, v := seekRecord(cur, after+1); k != nil && len(all) < limit; k, v = cur.Next() {
+			r, err := readRow(k, v)
+			if err != nil {
+				return err
+			}
+			if all, err = r.appendTo(all, after, limit); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// appendTo appends the row's records above after, until there are limit.
+func (r *rowReader) appendTo(all []broker.Record, after uint64, limit int) ([]broker.Record, error) {
+	for len(all) < limit {
+		more, err := r.more()
+		if err != nil || !more {
+			return all, err
+		}
+		e, err := r.entry()
+		if err != nil {
+			return all, err
+		}
+		if e.Seq > after {
+			all = append(all, e.Record)
+		}
+	}
+	return all, nil
+}
+
+// Last implements broker.Journal.
+func (s *Store) Last(ctx context.Context) (last uint64, err error) {
+	err = s.view(ctx, "read the journal's end", func(tx *bolt.Tx) error {
+		last = tx.Bucket([]byte(bucketJournal)).Sequence()
+		return nil
+	})
+	return last, err
+}
+
+// recordAt gives the record of that Seq, and false when it has gone.
+func recordAt(tx *bolt.Tx, seq uint64) (broker.Record, bool, error) {
+	k, v := seekRecord(tx.Bucket([]byte(bucketJournal)).Cursor(), seq)
+	if k == nil {
+		return broker.Record{}, false, nil
+	}
+	r, err := readRow(k, v)
+	if err != nil {
+		return broker.Record{}, false, err
+	}
+	for {
+		more, err := r.more()
+		if err != nil || !more || r.seq > seq {
+			return broker.Record{}, false, err
+		}
+		e, err := r.entry()
+		if err != nil {
+			return broker.Record{}, false, err
+		}
+		if e.Seq == seq {
+			return e.Record, true, nil
+		}
+	}
+}
+
+// History implements broker.Journal. It follows the chain that the device's row heads
+// and adds what the rows of its sessions tell.
+func (s *Store) History(ctx context.Context, id ident.Device, before uint64, limit int) (all []broker.Record, err error) {
+	what := "history of " + id.String()
+	if limit < 1 || limit > 1000 {
+		return nil, fmt.Errorf("%s: %w: limit %d, want 1 to 1000", what, broker.ErrInvalid, limit)
+	}
+	err = s.view(ctx, what, func(tx *bolt.Tx) error {
+		pool, err := inPool(tx, id.Pool)
+		if err != nil {
+			return err
+		}
+		name := []byte(id.Name.String())
+		head, found := headOf(pool, name)
+		if !found {
+			return fmt.Errorf("device: %w", broker.ErrNotFound)
+		}
+		if all, err = chain(tx, head, before, limit); err != nil {
+			return err
+		}
+		logins, err := loginsOf(tx, pool.Bucket([]byte(poolDevices)).Get(name), before, limit)
+		all = append(all, logins...)
+		return err
+	})
+	slices.SortFunc(all, func(a, b broker.Record) int { return cmp.Compare(b.Seq, a.Seq) })
+	return all[:min(len(all), limit)], err
+}
+
+// chain gives up to limit records below before (0: all), from head back.
+func chain(tx *bolt.Tx, head, before uint64, limit int) (all []broker.Record, err error) {
+	for seq := head; seq != 0 && len(all) < limit; {
+		r, ok, err := recordAt(tx, seq)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || r.Prev >= seq {
+			return nil, fmt.Errorf("%w: record %d: %w", ErrDamaged, seq, errRow)
+		}
+		if before == 0 || seq < before {
+			all = append(all, r)
+		}
+		seq = r.Prev
+	}
+	return all, nil
+}
+
+// loginsOf gives the records of the logins whose sessions are left of a device's row.
+func loginsOf(tx *bolt.Tx, device []byte, before uint64, limit int) (all []broker.Record, err error) {
+	if device == nil {
+		return nil, nil
+	}
+	_, subject, err := deviceHead(device)
+	if err != nil {
+		return nil, err
+	}
+	ids, err := sessionsOf(tx, subject)
+	if err != nil {
+		return nil, err
+	}
+	sessions := tx.Bucket([]byte(bucketSessions))
+	for _, id := range ids {
+		v := sessions.Get(id[:])
+		if v == nil {
+			continue // purged; the index lags
+		}
+		seq, err := sessionSeq(v)
+		if err != nil {
+			return nil, err
+		}
+		if before != 0 && seq >= before {
+			continue
+		}
+		r, err := loginAt(tx, seq, id, v)
+		if err != nil {
+			return nil, err
+		}
+		if all = append(all, r); len(all) == limit {
+			break
+		}
+	}
+	return all, nil
+}
+
+// loginAt gives a login's record, from its session's row when it has gone from the journal.
+func loginAt(tx *bolt.Tx, seq uint64, id ident.UUID, row []byte) (broker.Record, error) {
+	if r, ok, err := recordAt(tx, seq); err != nil || ok {
+		return r, err
+	}
+	x, err := decodeSession(id, row)
+	if err != nil {
+		return broker.Record{}, err
+	}
+	return broker.Record{Seq: seq, At: x.Created, By: broker.By{Actor: broker.DeviceActor(x.Device)}, Kind: broker.RecordSession,
+		Pool: x.Device.Pool, Subject: x.Device.Name.String(), What: broker.WhatLogin, Session: id}, nil
+}
+
+// Append implements broker.Journal.
+func (s *Store) Append(ctx context.Context, by broker.By, events []broker.Event) error {
+	const what = "record events"
+	if len(events) == 0 || len(events) > broker.MaxEvents {
+		return fmt.Errorf("%s: %w: %d events, want 1 to %d", what, broker.ErrInvalid, len(events), broker.MaxEvents)
+	}
+	for i := range events {
+		if err := events[i].Validate(); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	return s.update(ctx, by, what, func(c *change) error {
+		for _, e := range events {
+			c.record(entry{Record: broker.Record{Kind: broker.RecordRefusal, Pool: e.Pool, Subject: e.Subject, What: e.What, Count: e.Count}})
+		}
+		return nil
+	})
+}
+
+// A growth tells those that wait of new records.
+type growth struct {
+	mu   sync.Mutex // guards the fields below
+	last uint64
+	next chan struct{} // closed at the next record; nil: nobody waits
+}
+
+func (g *growth) reached(last uint64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if last <= g.last {
+		return
+	}
+	g.last = last
+	if g.next != nil {
+		close(g.next)
+		g.next = nil
+	}
+}
+
+// above reports whether there is a record above after; if not, it gives what is
+// closed when there is a further one.
+func (g *growth) above(after uint64) (bool, <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.last > after {
+		return true, nil
+	}
+	if g.next == nil {
+		g.next = make(chan struct{})
+	}
+	return false, g.next
+}
+
+// pollEvery is how often another handle than the first looks for what others wrote.
+const pollEvery = 500 * time.Millisecond
+
+// Await implements broker.Journal. The first handle hears of all of this process's
+// commits; the others look for them, as replicas do.
+func (s *Store) Await(ctx context.Context, after uint64) error {
+	for {
+		ok, err := s.look(ctx, after)
+		if err != nil {
+			return fmt.Errorf("wait for the journal: %w", err)
+		}
+		if ok {
+			return nil
+		}
+	}
+}
+
+// look waits for a moment at which there may be a record above after, and reports
+// whether there is.
+func (s *Store) look(ctx context.Context, after uint64) (bool, error) {
+	var grown <-chan struct{}
+	var tick <-chan time.Time
+	if s.second {
+		if last, err := s.Last(ctx); err != nil || last > after {
+			return err == nil, err
+		}
+		t := time.NewTimer(pollEvery)
+		defer t.Stop()
+		tick = t.C
+	} else {
+		var ok bool
+		if ok, grown = s.growth.above(after); ok {
+			return true, nil
+		}
+	}
+	select {
+	case <-ctx.Done():
+		return false, ctx.Err()
+	case <-s.over:
+		return false, ErrClosed
+	case <-s.ended:
+		return false, ErrClosed
+	case <-grown:
+	case <-tick:
+	}
+	return false, nil
+}

@@ -1,0 +1,351 @@
+package boltstore
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+func exact() cmp.Option { return cmp.AllowUnexported(ident.Pool{}, ident.Name{}, entry{}) }
+
+// testEntries are records of every form, with and without what may be left out.
+func testEntries(t testing.TB) []entry {
+	t.Helper()
+	id, err := ident.ParseDevice("demo:lamp-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.Sum256([]byte("row"))
+	device := broker.By{Actor: broker.DeviceActor(id), Request: "00112233445566778899aabbccddeeff"}
+	ada := broker.By{Actor: "operator:ada", Request: "r-1", Reason: "stolen"}
+	of := func(by broker.By, kind broker.RecordKind, what broker.What) entry {
+		return entry{Record: broker.Record{By: by, Kind: kind, Pool: id.Pool, Subject: "lamp-1", What: what}}
+	}
+	login, refresh := of(device, broker.RecordSession, broker.WhatLogin), of(device, broker.RecordSession, broker.WhatRefresh)
+	login.Session, login.subject = newUUID(), newUUID()
+	refresh.Session, refresh.Before = newUUID(), hash[:]
+	odd, revoke := login, refresh
+	odd.By = ada
+	revoke.What, revoke.By, revoke.Prev = broker.WhatRevoke, ada, 3
+	update := of(ada, broker.RecordDevice, broker.WhatUpdate)
+	update.Before, update.Prev = hash[:], 1<<40
+	refused := entry{Record: broker.Record{By: broker.By{Actor: broker.ActorBroker}, Kind: broker.RecordRefusal, What: "denied", Count: 1<<32 - 1}}
+	all := []entry{login, refresh, odd, revoke, update, update, refused, login}
+	for i := range all {
+		all[i].At, all[i].Seq = time.Unix(0, 1234567890123456789).UTC(), uint64(10+3*i)
+	}
+	return all
+}
+
+// rowsOf lays entries into rows.
+func rowsOf(t testing.TB, all []entry) (rows []keyValue) {
+	t.Helper()
+	w := rowWriter{at: nanos(all[0].At), put: func(first uint64, row []byte) error {
+		rows = append(rows, keyValue{key: seqKey(first), value: row})
+		return nil
+	}}
+	for i := range all {
+		if err := w.add(&all[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.flush(); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
+
+func entriesOf(row keyValue) (all []entry, err error) {
+	r, err := readRow(row.key, row.value)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		more, err := r.more()
+		if err != nil || !more {
+			return all, err
+		}
+		e, err := r.entry()
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+}
+
+func TestJournalRows(t *testing.T) {
+	want := testEntries(t)
+	rows := rowsOf(t, want)
+	if len(rows) != 1 {
+		t.Fatalf("%d rows", len(rows))
+	}
+	got, err := entriesOf(rows[0])
+	if d := cmp.Diff(want, got, exact()); err != nil || d != "" {
+		t.Fatal(err, d)
+	}
+	for n := range rows[0].value { // none of its beginnings is taken for more than it holds
+		got, err := entriesOf(keyValue{key: rows[0].key, value: rows[0].value[:n]})
+		if err == nil && len(got) >= len(want) || err != nil && !errors.Is(err, ErrDamaged) {
+			t.Fatalf("row cut to %d bytes: %d entries, %v", n, len(got), err)
+		}
+	}
+	// A login takes few bytes beside its session's row.
+	one := rowsOf(t, want[:1])[0].value
+	if n := len(one); n > rowHead+3+2*uuidBytes+2+len("demo")+len("lamp-1")+1+16 {
+		t.Errorf("a login's row has %d bytes", n)
+	}
+}
+
+// A batch of any size goes into rows of bounded size.
+func TestJournalRowsAreBounded(t *testing.T) {
+	like := testEntries(t)[4]
+	like.By.Reason = strings.Repeat("r", broker.MaxReason)
+	var all []entry
+	for i := range 2000 {
+		e := like
+		e.Seq, e.By.Request = uint64(i+1), fmt.Sprint(i)
+		all = append(all, e)
+	}
+	n := 0
+	for _, row := range rowsOf(t, all) {
+		if len(row.value) > fullRow+1024 {
+			t.Errorf("a row of %d bytes", len(row.value))
+		}
+		got, err := entriesOf(row)
+		if err != nil || got[0].Seq != uint64(n+1) || !bytes.Equal(row.key, seqKey(got[0].Seq)) {
+			t.Fatalf("row %x begins with %d after %d: %v", row.key, got[0].Seq, n, err)
+		}
+		n += len(got)
+	}
+	if n != len(all) {
+		t.Errorf("%d entries of %d", n, len(all))
+	}
+}
+
+// FuzzJournalRow: bytes that were not written by us are refused or, if they are a
+// row, mean what is written again for them.
+func FuzzJournalRow(f *testing.F) {
+	all := testEntries(f)
+	for i := range all {
+		f.Add(rowsOf(f, all[i:i+1])[0].value)
+	}
+	whole := rowsOf(f, all)[0].value
+	f.Add(whole)
+	f.Add(whole[:len(whole)/2])
+	f.Add([]byte{})
+	f.Add(append(bytes.Clone(whole), 0))
+	f.Fuzz(func(t *testing.T, row []byte) {
+		got, err := entriesOf(keyValue{key: seqKey(10), value: row})
+		if err != nil {
+			if !errors.Is(err, ErrDamaged) {
+				t.Fatal(err)
+			}
+			return
+		}
+		if len(got) == 0 {
+			return
+		}
+		var again []entry
+		for _, r := range rowsOf(t, got) {
+			some, err := entriesOf(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			again = append(again, some...)
+		}
+		if d := cmp.Diff(got, again, exact()); d != "" {
+			t.Fatal(d)
+		}
+	})
+}
+
+// TestTrim: old traffic goes from the journal, all else stays, at its place; and
+// nothing of the devices' sessions or histories is lost with it.
+func TestTrim(t *testing.T) {
+	var ahead atomic.Int64
+	now := time.Now()
+	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(time.Duration(ahead.Load())) }, SweepEvery: -1, UnsafeNoSync: true})
+	var kept []uint64
+	write := func(rounds int) {
+		t.Helper()
+		for range rounds {
+			l := testLogin(d)
+			l.Session.Expires = now.Add(30 * 24 * time.Hour)
+			_, login := s.RecordLogin(t.Context(), by(), l)
+			_, refresh := s.UpdateSession(t.Context(), by(), l.Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
+			_, update := s.UpdateDevice(t.Context(), by(), d.ID, func(*broker.Device) error { return nil })
+			if err := errors.Join(login, refresh, update); err != nil {
+				t.Fatal(err)
+			}
+			last, err := s.Last(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			kept = append(kept, last)
+		}
+	}
+	sweep := func(at time.Duration) {
+		t.Helper()
+		ahead.Store(int64(at))
+		if err := s.sweepNow(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	before := sinceAll(t, s)
+	write(100)
+	sweep(broker.KeepTraffic) // not older than that yet
+	if n := len(sinceAll(t, s)); n != len(before)+300 {
+		t.Fatalf("%d records, want %d", n, len(before)+300)
+	}
+	ahead.Store(int64(broker.KeepTraffic + 2*time.Minute))
+	write(1)
+	sweep(2*broker.KeepTraffic + time.Minute)
+	got := sinceAll(t, s)
+	traffic := 0
+	for _, r := range got {
+		if r.Traffic() {
+			traffic++
+		}
+	}
+	if traffic != 2 || len(got) != len(before)+101+2 {
+		t.Errorf("%d records left, %d of traffic", len(got), traffic)
+	}
+	for _, seq := range kept {
+		some, err := s.Since(t.Context(), seq-1, 1)
+		if err != nil || len(some) != 1 || some[0].Seq != seq || some[0].What != broker.WhatUpdate {
+			t.Fatalf("record %d: %+v, %v", seq, some, err)
+		}
+	}
+	history, err := s.History(t.Context(), d.ID, 0, 1000)
+	if err != nil || len(history) != 1+101+101 {
+		t.Errorf("%d records of the device: %v", len(history), err)
+	}
+	sessions, err := s.ListSessions(t.Context(), d.ID)
+	if err != nil || len(sessions) != maxSessions {
+		t.Errorf("%d sessions: %v", len(sessions), err)
+	}
+}
+
+func sinceAll(t *testing.T, s *Store) (all []broker.Record) {
+	t.Helper()
+	for after := uint64(0); ; {
+		some, err := s.Since(t.Context(), after, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(some) == 0 {
+			return all
+		}
+		all, after = append(all, some...), some[len(some)-1].Seq
+	}
+}
+
+// A change that writes and records nothing is a fault of this package: it is not made.
+func TestNoWriteWithoutRecord(t *testing.T) {
+	s, d := seeded(t, Options{SweepEvery: -1})
+	secret := func(c *change) error { return c.put(c.tx.Bucket([]byte(bucketSecrets)), []byte("x"), []byte("y")) }
+	if err := s.update(t.Context(), by(), "test", secret); !errors.Is(err, errNoRecord) {
+		t.Errorf("write without a record: %v", err)
+	}
+	both := func(c *change) error { c.recordRow(broker.RecordSecret, d.ID.Pool, "x", nil, nil); return secret(c) }
+	if err := s.tidy(t.Context(), "test", both); !errors.Is(err, errNoRecord) {
+		t.Errorf("housekeeping that records: %v", err)
+	}
+	err := s.view(t.Context(), "test", func(tx *bolt.Tx) error {
+		if tx.Bucket([]byte(bucketSecrets)).Get([]byte("x")) != nil {
+			t.Error("it was written")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Another handle hears of settings by the journal alone, and of its own at once.
+func TestHandles(t *testing.T) {
+	s, pool, c, _ := settingsStore(t)
+	h, err := s.Handle(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	life := func(s *Store) time.Duration {
+		t.Helper()
+		got, err := s.Client(t.Context(), pool, c.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.AccessLife
+	}
+	was := life(h)
+	if life(s) != was {
+		t.Fatal("handles differ")
+	}
+	c.AccessLife += time.Minute
+	if err := s.PutClient(t.Context(), by(), c); err != nil {
+		t.Fatal(err)
+	}
+	if life(s) != c.AccessLife {
+		t.Error("a handle does not read its own write")
+	}
+	for deadline := time.Now().Add(time.Minute); life(h) != c.AccessLife; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the other handle never heard of the write")
+		}
+	}
+	c.AccessLife += time.Minute
+	if err := h.PutClient(t.Context(), by(), c); err != nil {
+		t.Fatal(err)
+	}
+	if life(h) != c.AccessLife {
+		t.Error("the other handle does not read its own write")
+	}
+	for deadline := time.Now().Add(time.Minute); life(s) != c.AccessLife; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the first handle never heard of the write")
+		}
+	}
+	if err := h.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Client(t.Context(), pool, c.ID); !errors.Is(err, ErrClosed) {
+		t.Errorf("closed handle: %v", err)
+	}
+	if err := h.PutClient(t.Context(), by(), c); !errors.Is(err, ErrClosed) {
+		t.Errorf("write through a closed handle: %v", err)
+	}
+	if _, err := s.Client(t.Context(), pool, c.ID); err != nil {
+		t.Errorf("the other one: %v", err)
+	}
+}
+
+// Traffic and devices' changes leave alone what is remembered of settings.
+func TestTrafficKeepsSettings(t *testing.T) {
+	s, d := seeded(t, Options{SweepEvery: -1})
+	if _, err := s.Pool(t.Context(), d.ID.Pool); err != nil {
+		t.Fatal(err)
+	}
+	_, age, ok := s.settings.find(settingKey{kind: broker.RecordPool, pool: d.ID.Pool})
+	if !ok {
+		t.Fatal("the pool is not remembered")
+	}
+	_, login := s.RecordLogin(t.Context(), by(), testLogin(d))
+	_, update := s.UpdateDevice(t.Context(), by(), d.ID, func(*broker.Device) error { return nil })
+	if err := errors.Join(login, update); err != nil {
+		t.Fatal(err)
+	}
+	if _, again, ok := s.settings.find(settingKey{kind: broker.RecordPool, pool: d.ID.Pool}); !ok || again != age {
+		t.Errorf("remembered: %v, age %d after %d", ok, again, age)
+	}
+}

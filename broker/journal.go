@@ -1,0 +1,194 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// A Record is the journal's line on one row that was written, or on one event.
+type Record struct {
+	// Seq is the record's place in the journal: the first of a store is 1, and each
+	// has the number after the one before it.
+	Seq  uint64
+	At   time.Time // when it was written, by the store's clock
+	By   By
+	Kind RecordKind
+	Pool ident.Pool // zero: of no pool
+	// Subject names what was written among those of its kind and pool: a device's
+	// name, a client's id, an operator's name. Empty for a pool itself.
+	Subject string
+	What    What
+	// Before is the SHA-256 of the row as it was stored before; nil when there was none.
+	Before []byte
+	// Session is set in records of kind session; their Subject is its device's name.
+	Session ident.UUID
+	// Prev is the Seq of the record before this one in its device's own history; 0 when
+	// it is the first, and in records of anything but devices and ended sessions.
+	Prev uint64
+	// Count is how many events an appended record sums up; 0 for what is no event.
+	Count uint32
+}
+
+// RecordKind is what a record is about. Documents that operators set have a kind of their own each.
+type RecordKind string
+
+// The kinds of what is no document.
+const (
+	RecordPool     RecordKind = "pool"
+	RecordDevice   RecordKind = "device"
+	RecordSession  RecordKind = "session"
+	RecordKey      RecordKind = "key" // a pool's signing key
+	RecordOperator RecordKind = "operator"
+	RecordSecret   RecordKind = "secret" // one of the cluster's own
+	RecordTry      RecordKind = "try"    // a counted attempt at a guessable answer
+	RecordRefusal  RecordKind = "refusal"
+)
+
+// The kinds of documents.
+const (
+	RecordClient RecordKind = "client"
+	RecordFlow   RecordKind = "flow"
+	RecordHook   RecordKind = "hook"
+	RecordEnrol  RecordKind = "enrollment"
+)
+
+// What was done.
+type What string
+
+// What is done to rows, and to sessions.
+const (
+	WhatCreate  What = "create"
+	WhatUpdate  What = "update"
+	WhatDelete  What = "delete"
+	WhatLogin   What = "login"
+	WhatRefresh What = "refresh"
+	WhatRevoke  What = "revoke" // a session was ended by itself; not with all of its device's
+	WhatCount   What = "count"
+)
+
+// KeepTraffic is how long the journal keeps a record of traffic at the least.
+const KeepTraffic = 24 * time.Hour
+
+// Traffic reports whether r is of what devices cause all day: a login, a refresh, a
+// counted try, summed refusals. Such records go some time after KeepTraffic; all
+// others stay.
+func (r *Record) Traffic() bool {
+	switch r.Kind {
+	case RecordSession:
+		return r.What == WhatLogin || r.What == WhatRefresh
+	case RecordTry, RecordRefusal:
+		return true
+	}
+	return false
+}
+
+// Device is the device that a record of kind device or session is about, and zero for
+// all others.
+func (r *Record) Device() ident.Device {
+	if r.Kind != RecordDevice && r.Kind != RecordSession {
+		return ident.Device{}
+	}
+	name, err := ident.ParseName(r.Subject)
+	if err != nil {
+		return ident.Device{}
+	}
+	return ident.Device{Pool: r.Pool, Name: name}
+}
+
+// An Event is something that happened, several times it may be, and wrote no row:
+// refusals, summed up.
+type Event struct {
+	Pool    ident.Pool // zero: none is known
+	Subject string     // who is concerned, such as the device that was claimed; at most MaxSubject bytes, may be empty
+	What    What       // such as the code that was answered: 1 to 32 of [a-z0-9-]
+	Count   uint32     // at least 1
+}
+
+// Bounds on what a record holds, chosen arbitrarily.
+const (
+	MaxActor   = 192  // bytes: a device's full name fits
+	MaxRequest = 64   // bytes
+	MaxReason  = 256  // bytes
+	MaxSubject = 128  // bytes
+	MaxEvents  = 1000 // in one Append
+)
+
+// Journal is the one record of all that was written, which audit, caches, other
+// replicas, live revocation and webhooks follow.
+//
+//   - Every row that a writing call of the store creates, changes or deletes has a
+//     record, appended in the transaction that writes the row: there is no write without
+//     its record, and no record without its write. A call that fails leaves none.
+//   - The deletion of a pool has one record, which stands for all that was in the pool.
+//   - Housekeeping (rows past their end, indexes) writes no records: it changes nothing
+//     that a reader of the store could still see.
+//   - Seqs are dense and in the order of the commits. What a reader has seen of the
+//     journal never changes, and nothing is ever put in before it: a reader that goes
+//     on behind the last Seq that it has seen misses nothing and sees nothing twice,
+//     whenever it comes and however far it fell behind.
+//   - Records of traffic (Record.Traffic) may go when they are older than KeepTraffic.
+//     A Seq that is missing in what Since gives was such a record, and nothing else.
+type Journal interface {
+	// Since gives up to limit (1 to 1000) records with a Seq above after, in order. None
+	// and no error: there is no record left above after, for now.
+	Since(ctx context.Context, after uint64, limit int) ([]Record, error)
+	// Last gives the Seq of the newest record, 0 when there has been none.
+	Last(ctx context.Context) (uint64, error)
+	// Await returns when there has been a record above after, or when ctx ends, with its
+	// error. It tells of this process's commits at once, of other replicas' within a second.
+	Await(ctx context.Context, after uint64) error
+	// History gives up to limit (1 to 1000) records of one device, newest first, with a
+	// Seq below before (0: from the newest): each change of it, its deletion and what
+	// came before if the name was used again, each of its sessions that was ended, and
+	// the logins of its last sessions. ErrNotFound: no device had that name.
+	History(ctx context.Context, id ident.Device, before uint64, limit int) ([]Record, error)
+	// Append records events that are no writes of the store, 1 to MaxEvents, as records
+	// of kind refusal: all of them or, with an error, none.
+	Append(ctx context.Context, by By, events []Event) error
+}
+
+// Validate checks that by says who writes, in few and readable words.
+func (by By) Validate() error {
+	if by.Actor == "" {
+		return fmt.Errorf("%w: nobody is named as who writes this", ErrInvalid)
+	}
+	if len(by.Actor) > MaxActor || !readable(string(by.Actor)) {
+		return fmt.Errorf("%w: who writes is not at most %d bytes of printable text", ErrInvalid, MaxActor)
+	}
+	if len(by.Request) > MaxRequest || !readable(by.Request) {
+		return fmt.Errorf("%w: a request's id is not at most %d bytes of printable text", ErrInvalid, MaxRequest)
+	}
+	if len(by.Reason) > MaxReason || !readable(by.Reason) {
+		return fmt.Errorf("%w: a reason is at most %d bytes of printable text on one line", ErrInvalid, MaxReason)
+	}
+	return nil
+}
+
+// Validate checks an event's bounds.
+func (e *Event) Validate() error {
+	if len(e.Subject) > MaxSubject || !readable(e.Subject) {
+		return fmt.Errorf("%w: an event's subject is not at most %d bytes of printable text", ErrInvalid, MaxSubject)
+	}
+	if e.Count == 0 {
+		return fmt.Errorf("%w: an event that happened no time", ErrInvalid)
+	}
+	if len(e.What) > 32 {
+		return fmt.Errorf("%w: event %q", ErrInvalid, e.What)
+	}
+	return CheckLabel("event", string(e.What))
+}
+
+// readable reports whether s is UTF-8 that a terminal shows as it is.
+func readable(s string) bool {
+	for _, r := range s {
+		if !unicode.IsPrint(r) {
+			return false
+		}
+	}
+	return utf8.ValidString(s)
+}
