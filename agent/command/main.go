@@ -23,6 +23,7 @@ import (
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/build"
 )
 
 // Exit codes.
@@ -142,4 +143,12 @@ func hint(err error) string {
 		return "is the broker up, and --broker its address? signet-agent check tells where the way ends"
 	}
 	return ""
+}
+
+func (s *session) version(_ context.Context, args []string) error {
+	if err := s.parse(s.flags("version"), args); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out, build.Line("signet-agent"))
+	return nil
 }

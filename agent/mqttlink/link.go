@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +19,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/channel"
+	"github.com/signetd/signet/protocol/topic"
 )
 
 // Defaults of Options, chosen for a device on a slow network.
@@ -58,7 +58,7 @@ type Options struct {
 // A Link is one MQTT connection. It is safe for concurrent use.
 type Link struct {
 	client   mqtt.Client
-	clientID string
+	clientID topic.ClientID
 	resend   time.Duration
 	events   chan *protocol.Event
 	done     chan struct{}
@@ -126,23 +126,23 @@ func explain(err error, dialErr *error) error {
 	return err
 }
 
-func clientID(o Options) (string, error) {
+func clientID(o Options) (topic.ClientID, error) {
 	if o.Credential == nil {
 		var b [16]byte
 		if _, err := rand.Read(b[:]); err != nil {
-			return "", fmt.Errorf("random client id: %w", err)
+			return topic.ClientID{}, fmt.Errorf("random client id: %w", err)
 		}
-		return "anon-" + hex.EncodeToString(b[:]), nil
+		return topic.Anonymous(b), nil
 	}
 	if o.Suffix != "" {
-		return o.Credential.Username + "/" + o.Suffix, nil
+		return topic.ParseClientID(o.Credential.Username + "/" + o.Suffix)
 	}
-	return o.Credential.Username, nil
+	return topic.ParseClientID(o.Credential.Username)
 }
 
 func (l *Link) options(o Options, open mqtt.OpenConnectionFunc) *mqtt.ClientOptions {
 	opts := mqtt.NewClientOptions().
-		AddBroker(o.Broker).SetClientID(l.clientID).SetProtocolVersion(4).SetCleanSession(true).
+		AddBroker(o.Broker).SetClientID(l.clientID.String()).SetProtocolVersion(4).SetCleanSession(true).
 		SetOrderMatters(false). // a handler that waits would otherwise stop all others
 		SetAutoReconnect(false).SetConnectRetry(false).SetStore(mqtt.NewMemoryStore()).
 		SetKeepAlive(or(o.KeepAlive, defaultKeepAlive)).SetPingTimeout(10 * time.Second).
@@ -155,13 +155,11 @@ func (l *Link) options(o Options, open mqtt.OpenConnectionFunc) *mqtt.ClientOpti
 	return opts
 }
 
-func (l *Link) topic(leaf string) string { return "signet/v1/" + l.clientID + "/" + leaf }
-
 func (l *Link) subscribe(ctx context.Context) error {
-	if err := l.subscribeTo(ctx, l.topic("rs"), 0, l.reply); err != nil {
+	if err := l.subscribeTo(ctx, l.clientID.Reply().String(), 0, l.reply); err != nil {
 		return err
 	}
-	return l.subscribeTo(ctx, l.topic("ev"), 1, l.push)
+	return l.subscribeTo(ctx, l.clientID.Event().String(), 1, l.push)
 }
 
 func (l *Link) subscribeTo(ctx context.Context, filter string, qos byte, h mqtt.MessageHandler) error {
@@ -238,7 +236,7 @@ func (l *Link) ask(ctx context.Context, request []byte, now bool) ([]byte, error
 	defer again.Stop()
 	for ; ; now = true {
 		if now {
-			if err := l.Publish(ctx, l.topic("rq"), 0, request); err != nil {
+			if err := l.Publish(ctx, l.clientID.Request().String(), 0, request); err != nil {
 				return nil, err
 			}
 		}
@@ -298,7 +296,7 @@ func (l *Link) Subscribe(ctx context.Context, filter string, qos byte, h func(to
 }
 
 // ClientID is the connection's MQTT client id.
-func (l *Link) ClientID() string { return l.clientID }
+func (l *Link) ClientID() string { return l.clientID.String() }
 
 // Channel names the link's one TLS connection, nil without TLS.
 func (l *Link) Channel() []byte {

@@ -1,6 +1,7 @@
 package topic
 
 import (
+	"encoding/hex"
 	"fmt"
 	"strings"
 
@@ -46,6 +47,12 @@ func ParseClientID(s string) (ClientID, error) {
 		}
 	}
 	return ClientID{s, d}, nil
+}
+
+// Anonymous is the client id of a connection that has shown no credential. number
+// must be random, so that no two meet.
+func Anonymous(number [anonDigits / 2]byte) ClientID {
+	return ClientID{s: anon + hex.EncodeToString(number[:])}
 }
 
 func (c ClientID) String() string { return c.s }

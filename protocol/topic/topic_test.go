@@ -120,6 +120,18 @@ func TestClientID(t *testing.T) {
 	}
 }
 
+// TestAnonymous: what a client makes for itself is what a broker admits, as nobody.
+func TestAnonymous(t *testing.T) {
+	made := Anonymous([16]byte{0: 0xab, 15: 1})
+	if made.String() != "anon-ab000000000000000000000000000001" {
+		t.Errorf("got %s", made)
+	}
+	read, err := ParseClientID(made.String())
+	if err != nil || read != made || !read.Device().IsZero() {
+		t.Errorf("it reads as %+v, %v", read, err)
+	}
+}
+
 func TestDefaultGrant(t *testing.T) {
 	d, err := ident.ParseDevice("p:n")
 	if err != nil {

@@ -1,0 +1,159 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/keyfile"
+	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol/strictjson"
+)
+
+// A Status is what status -o json prints. Durations are in seconds.
+type Status struct {
+	Device   string `json:"device"`
+	Subject  string `json:"subject,omitempty"`
+	Issuer   string `json:"issuer,omitempty"`
+	Broker   string `json:"broker"`
+	Enrolled bool   `json:"enrolled"`
+	Running  bool   `json:"running"`
+	Phase    string `json:"phase"`
+	For      int64  `json:"for,omitempty"` // how long in this phase
+	Reason   string `json:"reason,omitempty"`
+	Retry    int64  `json:"retry_after,omitempty"`
+	Left     int64  `json:"token_left,omitempty"`
+	Offset   *int64 `json:"clock_offset,omitempty"` // to add to the local clock
+	Warning  string `json:"warning,omitempty"`
+}
+
+func report(c *settings, a *agent.Agent, now time.Time) Status {
+	st := a.Status()
+	r := Status{
+		Device: c.Device.String(), Broker: c.Broker, Enrolled: a.Enrolled(), Running: true, Phase: string(st.Phase),
+		Retry: int64(st.Retry / time.Second),
+	}
+	if !st.Since.IsZero() {
+		r.For = int64(now.Sub(st.Since) / time.Second)
+	}
+	if st.Err != nil {
+		r.Reason = st.Err.Error()
+	}
+	if g := a.Current(); g != nil {
+		r.Subject, r.Issuer, r.Left = g.Subject.String(), g.Issuer, int64(g.Left(now)/time.Second)
+	}
+	if st.Unsaved != nil {
+		r.Warning = st.Unsaved.Error()
+	}
+	if off, known := a.Offset(); known {
+		n := int64(off / time.Second)
+		r.Offset = &n
+	}
+	return r
+}
+
+// look asks the running agent, or reads what the folder tells.
+func look(ctx context.Context, path, socket string) (Status, error) {
+	reply, err := localapi.Call(ctx, socket, localapi.Request{Op: "status"})
+	if err == nil {
+		return parseStatus(reply.Status)
+	}
+	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
+		return Status{}, err
+	}
+	d, err := keyfile.View(path)
+	if err != nil {
+		return Status{}, fmt.Errorf("%w: %w", errNoDevice, err)
+	}
+	c, err := readSettings(d)
+	if err != nil {
+		return Status{}, err
+	}
+	r, err := d.Load(ctx)
+	if err != nil {
+		return Status{}, err
+	}
+	st := Status{Device: c.Device.String(), Broker: c.Broker, Enrolled: r.Enrolled, Issuer: r.Issuer, Phase: "stopped"}
+	if !r.Subject.IsZero() {
+		st.Subject = r.Subject.String()
+	}
+	return st, nil
+}
+
+// parseStatus passes over what a newer agent may say besides.
+func parseStatus(raw []byte) (st Status, err error) {
+	var offset strictjson.Value
+	_, err = strictjson.Read(raw, strictjson.MaxSize, strictjson.Fields{
+		"device": &st.Device, "subject": &st.Subject, "issuer": &st.Issuer, "broker": &st.Broker, "enrolled": &st.Enrolled,
+		"running": &st.Running, "phase": &st.Phase, "for": &st.For, "reason": &st.Reason, "retry_after": &st.Retry,
+		"token_left": &st.Left, "clock_offset": &offset, "warning": &st.Warning,
+	})
+	if err == nil && len(offset) > 0 {
+		st.Offset = new(int64)
+		*st.Offset, err = offset.Integer()
+	}
+	if err != nil {
+		return Status{}, fmt.Errorf("the agent's status makes no sense: %w", err)
+	}
+	return st, nil
+}
+
+func (s *session) status(ctx context.Context, args []string) error {
+	var w where
+	var format string
+	f := s.flags("status")
+	w.flags(f)
+	w.socketFlag(f)
+	f.StringVar(&format, "o", "text", "text or json")
+	if err := s.parse(f, args); err != nil {
+		return err
+	}
+	if format != "text" && format != "json" {
+		return fmt.Errorf("%w: -o %q: want text or json", errUsage, format)
+	}
+	path, socket, err := s.find(w)
+	if err != nil {
+		return err
+	}
+	st, err := look(ctx, path, socket)
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		enc := json.NewEncoder(s.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(st)
+	}
+	fmt.Fprintln(s.out, st.line())
+	return nil
+}
+
+// leastOffset is from where on people are told of a wrong clock, in seconds: the
+// broker's signed time is cut to a second, and has been on its way.
+const leastOffset = 3
+
+func (st *Status) line() string {
+	if !st.Running {
+		if st.Enrolled {
+			return st.Device + ": enrolled; the agent is not running (signet-agent run)"
+		}
+		return st.Device + ": not enrolled yet (signet-agent enroll)"
+	}
+	out := fmt.Sprintf("%s: %s for %s", st.Device, st.Phase, time.Duration(st.For)*time.Second)
+	if st.Left > 0 {
+		out += fmt.Sprintf("; token good for %s", time.Duration(st.Left)*time.Second)
+	}
+	if st.Offset != nil && max(*st.Offset, -*st.Offset) >= leastOffset {
+		out += fmt.Sprintf("; this machine's clock is off by %s", time.Duration(*st.Offset)*time.Second)
+	}
+	if st.Reason != "" {
+		out += "; " + st.Reason
+	}
+	if st.Warning != "" {
+		out += "; going on without: " + st.Warning
+	}
+	return out
+}

@@ -1,0 +1,76 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/localapi"
+)
+
+func (s *session) token(ctx context.Context, args []string) error {
+	var w where
+	r := localapi.Request{Op: "token"}
+	f := s.flags("token")
+	w.flags(f)
+	w.socketFlag(f)
+	f.StringVar(&r.Type, "type", "access", "access or id")
+	f.StringVar(&r.Format, "format", "", "jwt or cwt (default: jwt for access tokens)")
+	f.StringVar(&r.Audience, "audience", "", "whom the token is for (default: the pool)")
+	if err := s.parse(f, args); err != nil {
+		return err
+	}
+	if r.Format == "" && r.Type != "id" {
+		r.Format = "jwt"
+	}
+	ask, err := asked(r)
+	if err != nil {
+		return err
+	}
+	path, socket, err := s.find(w)
+	if err != nil {
+		return err
+	}
+	reply, err := localapi.Call(ctx, socket, r)
+	if err == nil {
+		fmt.Fprintln(s.out, reply.Token)
+		return nil
+	}
+	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
+		return err
+	}
+	if ask == nil {
+		ask = new(agent.Ask)
+	}
+	g, err := s.once(ctx, path, *ask)
+	if err != nil {
+		return err
+	}
+	text, err := spell(g, r.Type)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out, text)
+	return nil
+}
+
+// once connects, renews and goes.
+func (s *session) once(ctx context.Context, path string, ask agent.Ask) (*agent.Grant, error) {
+	v, err := s.openDevice(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer v.dir.Close() //nolint:errcheck // only a lock
+	if err := v.enrolled(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
+	defer cancel()
+	conn, err := v.dial(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close() //nolint:errcheck // done with it
+	return v.agent.Renew(ctx, conn, ask)
+}
