@@ -1,12 +1,15 @@
 package keyfile
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
@@ -103,7 +106,7 @@ func (d *Dir) makeKey(kind Kind) (*Key, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the device's key: %w", err)
 	}
-	der, err := marshalPKCS8(private)
+	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
 		return nil, fmt.Errorf("encode the device's key: %w", err)
 	}
@@ -122,11 +125,24 @@ func parseKey(raw []byte) (*Key, error) {
 	if block == nil || block.Type != "PRIVATE KEY" || len(strings.TrimSpace(string(rest))) > 0 {
 		return nil, fmt.Errorf("%w: want one PEM block PRIVATE KEY", ErrKeyDamaged)
 	}
-	private, err := parsePKCS8(block.Bytes)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrKeyDamaged, err)
+	var whole asn1.RawValue // crypto/x509 passes over what follows
+	if rest, err := asn1.Unmarshal(block.Bytes, &whole); err != nil || len(rest) > 0 {
+		return nil, fmt.Errorf("%w: not exactly one key", ErrKeyDamaged)
 	}
-	return newKey(private)
+	private, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil { // its text could hold bytes of the key
+		return nil, fmt.Errorf("%w: not a private key in PKCS #8", ErrKeyDamaged)
+	}
+	signer, ok := private.(crypto.Signer)
+	if !ok {
+		return nil, fmt.Errorf("%w: a %T signs nothing", ErrKeyDamaged, private)
+	}
+	// A bit that fell over in the usual form of a P-256 key makes it another key,
+	// which no longer fits its public half; crypto/x509 does not compare them.
+	if own, err := x509.MarshalPKCS8PrivateKey(private); err == nil && len(own) == len(block.Bytes) && !bytes.Equal(own, block.Bytes) {
+		return nil, fmt.Errorf("%w: its public half is another key's", ErrKeyDamaged)
+	}
+	return newKey(signer)
 }
 
 func newKey(private crypto.Signer) (*Key, error) {

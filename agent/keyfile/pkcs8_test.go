@@ -3,6 +3,7 @@ package keyfile
 import (
 	"bytes"
 	"crypto"
+	"crypto/ecdh"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
@@ -10,8 +11,24 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"testing"
+
+	"github.com/signetd/signet/protocol/token"
 )
+
+func pemOf(der []byte) []byte {
+	return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
+}
+
+func pkcs8(t testing.TB, key any) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
 
 func makeKeys(t testing.TB) map[Kind]crypto.Signer {
 	t.Helper()
@@ -26,47 +43,38 @@ func makeKeys(t testing.TB) map[Kind]crypto.Signer {
 	return map[Kind]crypto.Signer{P256: ec, Ed25519: ed}
 }
 
-// Ours are the standard library's bytes, both ways.
-func TestPKCS8(t *testing.T) {
-	for range 50 {
-		for kind, key := range makeKeys(t) {
-			want, err := x509.MarshalPKCS8PrivateKey(key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			got, err := marshalPKCS8(key)
-			if err != nil || !bytes.Equal(got, want) {
-				t.Fatalf("%s: %x, %v, want %x", kind, got, err, want)
-			}
-			back, err := parsePKCS8(want)
-			if err != nil {
-				t.Fatalf("%s: %v", kind, err)
-			}
-			if k, ok := back.(interface{ Equal(crypto.PrivateKey) bool }); !ok || !k.Equal(key) {
-				t.Errorf("%s: came back as another key", kind)
-			}
+func TestParseKey(t *testing.T) {
+	for kind, key := range makeKeys(t) {
+		k, err := parseKey(pemOf(pkcs8(t, key)))
+		if err != nil {
+			t.Fatalf("%s: %v", kind, err)
+		}
+		want, err := token.NewKey(key.Public())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if k.Algorithm() != kind || !k.signer.Key().Equal(want) {
+			t.Errorf("%s: came back as another key", kind)
 		}
 	}
 }
 
-// What OpenSSL 3 writes: openssl genpkey -algorithm ed25519, and
-// -algorithm EC -pkeyopt ec_paramgen_curve:P-256.
-func TestPKCS8OfOpenSSL(t *testing.T) {
-	for kind, text := range map[Kind]string{
-		Ed25519: opensslEd25519,
-		P256:    opensslP256,
+// TestParseKeyOfOthers: what OpenSSL 3 writes (openssl genpkey -algorithm ed25519, and
+// -algorithm EC -pkeyopt ec_paramgen_curve:P-256), and what others do: a P-256 key
+// without its public half, one that names its curve twice (RFC 5915, 3), and an
+// Ed25519 key with its public half, as version 2 has it (RFC 8410, 10.3).
+func TestParseKeyOfOthers(t *testing.T) {
+	for name, text := range map[string]string{
+		"OpenSSL Ed25519": opensslEd25519, "OpenSSL P-256": opensslP256,
+		"P-256 without point": bareP256, "P-256 with parameters": namedP256, "Ed25519, version 2": versionTwo,
 	} {
-		block, _ := pem.Decode([]byte(text))
-		if block == nil {
-			t.Fatal("no PEM")
-		}
-		if _, err := parsePKCS8(block.Bytes); err != nil {
-			t.Errorf("%s: %v", kind, err)
+		if _, err := parseKey([]byte(text)); err != nil {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func TestPKCS8Refuses(t *testing.T) {
+func TestParseKeyRefuses(t *testing.T) {
 	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -75,75 +83,57 @@ func TestPKCS8Refuses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []crypto.Signer{p384, rsaKey} {
-		if _, err := marshalPKCS8(key); err == nil {
-			t.Errorf("%T was encoded", key)
-		}
-		der, err := x509.MarshalPKCS8PrivateKey(key)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := parsePKCS8(der); err == nil {
+	x25519, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []any{p384, rsaKey, x25519} {
+		if _, err := parseKey(pemOf(pkcs8(t, key))); !errors.Is(err, token.ErrKey) && !errors.Is(err, ErrKeyDamaged) {
 			t.Errorf("%T: %v", key, err)
 		}
 	}
 	for kind, key := range makeKeys(t) {
-		whole, err := marshalPKCS8(key)
-		if err != nil {
-			t.Fatal(err)
-		}
+		whole := pkcs8(t, key)
 		for n := range whole {
-			if _, err := parsePKCS8(whole[:n]); err == nil {
+			if _, err := parseKey(pemOf(whole[:n])); !errors.Is(err, ErrKeyDamaged) {
 				t.Errorf("%s cut to %d bytes: %v", kind, n, err)
 			}
 		}
-		if _, err := parsePKCS8(append(bytes.Clone(whole), 0)); err == nil {
+		if _, err := parseKey(pemOf(append(bytes.Clone(whole), 0))); !errors.Is(err, ErrKeyDamaged) {
 			t.Errorf("%s with a byte more: %v", kind, err)
 		}
+		if _, err := parseKey(append(pemOf(whole), pemOf(whole)...)); !errors.Is(err, ErrKeyDamaged) {
+			t.Errorf("%s twice: %v", kind, err)
+		}
 	}
-	der, err := marshalPKCS8(makeKeys(t)[P256])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := len(p256Head); i < len(der); i++ { // the scalar no longer fits the point, or the other way round
+	der := pkcs8(t, makeKeys(t)[P256])
+	for i := 36; i < len(der); i++ { // the scalar no longer fits the point, or the other way round
 		der[i] ^= 1
-		if _, err := parsePKCS8(der); err == nil {
+		if _, err := parseKey(pemOf(der)); !errors.Is(err, ErrKeyDamaged) {
 			t.Errorf("byte %d changed: %v", i, err)
 		}
 		der[i] ^= 1
 	}
-	clear(der[len(p256Head) : len(p256Head)+scalarLen])
-	if _, err := parsePKCS8(der); err == nil {
-		t.Errorf("zero scalar: %v", err)
-	}
 }
 
-// FuzzPKCS8 holds parsePKCS8 to the standard library: what it takes, that takes
-// for the same key, and encodes to the same bytes.
-func FuzzPKCS8(f *testing.F) {
+// FuzzParseKey: whatever a file holds, a key comes out that works, or an error.
+func FuzzParseKey(f *testing.F) {
 	for _, key := range makeKeys(f) {
-		der, err := marshalPKCS8(key)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(der)
+		f.Add(pkcs8(f, key))
 	}
-	f.Add([]byte(ed25519Head))
-	f.Add([]byte(p256Head))
+	f.Add([]byte{0x30, 0x2e, 0x02, 0x01, 0x00})
 	f.Fuzz(func(t *testing.T, der []byte) {
-		key, err := parsePKCS8(der)
+		k, err := parseKey(pemOf(der))
 		if err != nil {
 			return
 		}
-		want, err := x509.ParsePKCS8PrivateKey(der)
+		proof, err := k.Prove([]byte("input"))
 		if err != nil {
-			t.Fatalf("accepted %x, crypto/x509 says %v", der, err)
+			t.Fatalf("a key that was read cannot sign: %v", err)
 		}
-		if !key.(interface{ Equal(crypto.PrivateKey) bool }).Equal(want) {
-			t.Errorf("%x is another key", der)
-		}
-		if again, err := marshalPKCS8(key); err != nil || !bytes.Equal(again, der) {
-			t.Errorf("%x comes back as %x, %v", der, again, err)
+		pub, err := token.ParseCOSEKey(k.PublicKey())
+		if err != nil || pub.Verify([]byte("input"), proof) != nil {
+			t.Errorf("its proof does not verify under its public key: %v", err)
 		}
 	})
 }
@@ -157,6 +147,24 @@ MC4CAQAwBQYDK2VwBCIEIB+TuN6FFhHUKGVHRFZNVe11FFTySOpCjo5M9NfXLtyH
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgFNA3bgipTf3tsBMs
 fzj/MJfs8BzfFNBiADXYV+qrbh2hRANCAAQXkNx0/mUYYVU6CExRu0eBv1WELgsS
 yjLVYp+ZWlSHY0kvO/0OQMbxsomWQc5dzq1jqN4x2NR0peEWbYlCgJpI
+-----END PRIVATE KEY-----
+`
+	bareP256 = `-----BEGIN PRIVATE KEY-----
+MEECAQAwEwYHKoZIzj0CAQYIKoZIzj0DAQcEJzAlAgEBBCAU0DduCKlN/e2wEyx/
+OP8wl+zwHN8U0GIANdhX6qtuHQ==
+-----END PRIVATE KEY-----
+`
+	namedP256 = `-----BEGIN PRIVATE KEY-----
+MIGTAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBHkwdwIBAQQgFNA3bgipTf3tsBMs
+fzj/MJfs8BzfFNBiADXYV+qrbh2gCgYIKoZIzj0DAQehRANCAAQXkNx0/mUYYVU6
+CExRu0eBv1WELgsSyjLVYp+ZWlSHY0kvO/0OQMbxsomWQc5dzq1jqN4x2NR0peEW
+bYlCgJpI
+-----END PRIVATE KEY-----
+`
+	versionTwo = `-----BEGIN PRIVATE KEY-----
+MHICAQEwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC
+oB8wHQYKKoZIhvcNAQkJFDEPDA1DdXJkbGUgQ2hhaXJzgSEAGb9ECWmEzf6FQbrB
+Z9w7lshQhqowtrbLDFw4rXAxZuE=
 -----END PRIVATE KEY-----
 `
 )
