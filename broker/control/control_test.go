@@ -116,6 +116,8 @@ func TestDeviceKeyForms(t *testing.T) {
 	want(t, err, nil)
 	edKey, err := token.NewKey(edPub)
 	want(t, err, nil)
+	rsaJWK, err := token.NewKey(rsaKey.Public())
+	want(t, err, nil)
 	private, err := x509.MarshalPKCS8PrivateKey(edPriv)
 	secret := pemOf("PRIVATE KEY", private, err)
 	for _, c := range []struct {
@@ -134,6 +136,15 @@ func TestDeviceKeyForms(t *testing.T) {
 		{"two blocks", pkix(edPub) + pkix(edPub), nil},
 		{"damaged PEM", "-----BEGIN PUBLIC KEY-----\nAAAA", nil},
 		{"private JWK", `{"kty":"OKP","crv":"Ed25519","x":"` + base64.RawURLEncoding.EncodeToString(edPub) + `","d":"AAAA"}`, nil},
+		{"JWK for encryption", jwkWith(edKey, `"use":"enc"`), nil},
+		{"JWK of another alg", jwkWith(edKey, `"alg":"ES256"`), nil},
+		{"JWK that may not verify", jwkWith(edKey, `"key_ops":["sign"]`), nil},
+		{"JWK with a long kid", jwkWith(edKey, `"kid":"`+strings.Repeat("k", token.MaxKID+1)+`"`), nil},
+		{"JWK with a kid that is no text", jwkWith(edKey, `"kid":7`), nil},
+		{"JWK with all of it right", jwkWith(edKey, `"use":"sig","alg":"EdDSA","key_ops":["verify"],"kid":"k","x5u":"passed over"`), edKey},
+		{"JWK in padded base64", strings.Replace(jwkWith(edKey, `"kid":"k"`), `","kid"`, `=","kid"`, 1), nil},
+		{"shared JWK", `{"kty":"oct","k":"AAAA"}`, nil},
+		{"JWK RSA", string(rsaJWK.MarshalJWK()), nil},
 		{"JWK with a member twice", `{"kty":"OKP","kty":"OKP","crv":"Ed25519","x":"` + base64.RawURLEncoding.EncodeToString(edPub) + `"}`, nil},
 		{"point not on the curve", `{"kty":"EC","crv":"P-256","x":"` + strings.Repeat("A", 43) + `","y":"` + strings.Repeat("A", 43) + `"}`, nil},
 		{"other curve", `{"kty":"EC","crv":"P-384","x":"AA","y":"AA"}`, nil},
@@ -155,6 +166,11 @@ func TestDeviceKeyForms(t *testing.T) {
 			}
 		})
 	}
+}
+
+// jwkWith gives an Ed25519 key's JWK with more members.
+func jwkWith(k *token.Key, more string) string {
+	return fmt.Sprintf(`{"kty":"OKP","crv":"Ed25519","x":"%s",%s}`, base64.RawURLEncoding.EncodeToString(k.Public().(ed25519.PublicKey)), more)
 }
 
 func FuzzParseDeviceKey(f *testing.F) {

@@ -1,17 +1,14 @@
 package control
 
 import (
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"strings"
 
-	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
+	"github.com/signetd/signet/protocol/verify"
 )
 
 // Bounds on keys that operators bring, in bytes.
@@ -81,37 +78,11 @@ func parseHex(text string) (*token.Key, error) {
 }
 
 func parseJWK(text []byte) (*token.Key, error) {
-	members, err := strictjson.Object(text)
+	key, err := verify.ParseJWK(text)
 	if err != nil {
-		return nil, invalid("device key: JWK: %v", err)
+		return nil, invalid("device key: %v", err)
 	}
-	jwk := make(map[string]string, len(members))
-	for _, m := range members {
-		switch m.Name {
-		case "kty", "crv", "x", "y":
-			if jwk[m.Name], err = m.Value.Text(); err != nil {
-				return nil, invalid("device key: JWK member %q is not a string", m.Name)
-			}
-		case "d", "p", "q", "k":
-			return nil, invalid("device key: this JWK is a private or shared key; give the public half")
-		}
-	}
-	x, errX := base64.RawURLEncoding.Strict().DecodeString(jwk["x"])
-	y, errY := base64.RawURLEncoding.Strict().DecodeString(jwk["y"])
-	if errX != nil || errY != nil {
-		return nil, invalid("device key: JWK coordinates are not base64url without padding")
-	}
-	switch {
-	case jwk["kty"] == "OKP" && jwk["crv"] == "Ed25519" && len(y) == 0:
-		return newDeviceKey(ed25519.PublicKey(x))
-	case jwk["kty"] == "EC" && jwk["crv"] == "P-256" && len(x) == 32 && len(y) == 32:
-		pub, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), append(append([]byte{4}, x...), y...))
-		if err != nil {
-			return nil, invalid("device key: JWK: %v", err)
-		}
-		return newDeviceKey(pub)
-	}
-	return nil, invalid("device key: a JWK with kty %q and crv %q is none of Ed25519, P-256", jwk["kty"], jwk["crv"])
+	return key, nil
 }
 
 func newDeviceKey(pub any) (*token.Key, error) {

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"testing"
 
+	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
 )
@@ -57,6 +58,38 @@ func FuzzVerify(f *testing.F) {
 		handler.ServeHTTP(w, r)
 		if (w.Code == http.StatusNoContent) != ours || !ours && (w.Code != 400 && w.Code != 401 || w.Header().Get("WWW-Authenticate") == "") {
 			t.Fatalf("%q: status %d, ours %v", data, w.Code, ours)
+		}
+	})
+}
+
+// FuzzParseJWK: one reader, alone and in a set; what it takes can be written and
+// reads the same, and what it refuses is an ErrKey.
+func FuzzParseJWK(f *testing.F) {
+	s, err := token.NewSigner(ed25519.NewKeyFromSeed(make([]byte, 32)))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(s.Key().MarshalJWK())
+	f.Add([]byte(`{"kty":"oct","k":"AAAA"}`))
+	f.Add([]byte(`{"kty":"EC","crv":"P-256","x":"AAAA","y":"AAAA","key_ops":["verify"]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		key, err := verify.ParseJWK(data)
+		if (key == nil) != errors.Is(err, token.ErrKey) {
+			t.Fatalf("key %v, error %v", key, err)
+		}
+		if err != nil {
+			return
+		}
+		if again, err := verify.ParseJWK(key.MarshalJWK()); err != nil || !again.Equal(key) {
+			t.Errorf("written and read again: %v", err)
+		}
+		text := append(append([]byte(`{"keys":[`), data...), `]}`...)
+		if _, err := strictjson.Object(text); err != nil {
+			return // too long or too deep with the set around it
+		}
+		set, err := verify.ParseJWKS(text)
+		if err != nil || len(set.Keys()) != 1 || !set.Keys()[0].Equal(key) {
+			t.Errorf("in a set: %v", err)
 		}
 	})
 }

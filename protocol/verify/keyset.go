@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/go-jose/go-jose/v4"
 	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -91,7 +90,11 @@ func parseJWKs(elements []strictjson.Value) (*KeySet, error) {
 	s := &KeySet{byKID: make(map[string]*token.Key)}
 	seen := make(map[string]bool)
 	for i, e := range elements {
-		head, err := readJWK(e)
+		members, err := e.Object()
+		if err != nil {
+			return nil, fmt.Errorf("JWK set: key %d: %w: %w", i, token.ErrKey, err)
+		}
+		head, err := readJWK(members)
 		if err != nil {
 			return nil, fmt.Errorf("JWK set: key %d: %w: %w", i, token.ErrKey, err)
 		}
@@ -99,7 +102,7 @@ func parseJWKs(elements []strictjson.Value) (*KeySet, error) {
 			return nil, fmt.Errorf("JWK set: %w: two keys have the kid %q", token.ErrKey, head.kid)
 		}
 		seen[head.kid] = true
-		if !head.usable() {
+		if head.refused() != nil {
 			continue
 		}
 		key, err := head.key(e)
@@ -111,77 +114,6 @@ func parseJWKs(elements []strictjson.Value) (*KeySet, error) {
 		}
 	}
 	return s, nil
-}
-
-// A jwkHead is what decides whether a JWK is for us.
-type jwkHead struct {
-	kty, crv, alg, use, kid string
-	verifies                bool // key_ops is absent or holds verify
-}
-
-func readJWK(v strictjson.Value) (jwkHead, error) {
-	h := jwkHead{verifies: true}
-	members, err := v.Object()
-	if err != nil {
-		return h, err
-	}
-	text := map[string]*string{"kty": &h.kty, "crv": &h.crv, "alg": &h.alg, "use": &h.use, "kid": &h.kid}
-	private := false
-	for _, m := range members {
-		switch m.Name {
-		case "d", "p", "q", "dp", "dq", "qi", "oth":
-			private = true
-		case "key_ops":
-			ops, err := m.Value.Texts()
-			if err != nil {
-				return h, fmt.Errorf("key_ops: %w", err)
-			}
-			h.verifies = slices.Contains(ops, "verify")
-		}
-		if to := text[m.Name]; to != nil {
-			if *to, err = m.Value.Text(); err != nil {
-				return h, fmt.Errorf("%s: %w", m.Name, err)
-			}
-		}
-	}
-	if private && h.kty != "oct" {
-		return h, fmt.Errorf("it is a private key")
-	}
-	if len(h.kid) > token.MaxKID {
-		return h, fmt.Errorf("kid has %d bytes, at most %d", len(h.kid), token.MaxKID)
-	}
-	return h, nil
-}
-
-// usable reports whether the key is one that Signet signs tokens with. An alg
-// that is absent is the one that the key's type has here.
-func (h jwkHead) usable() bool {
-	if h.use != "" && h.use != "sig" || !h.verifies {
-		return false
-	}
-	var alg token.Alg
-	switch {
-	case h.kty == "EC" && h.crv == "P-256":
-		alg = token.ES256
-	case h.kty == "OKP" && h.crv == "Ed25519":
-		alg = token.EdDSA
-	case h.kty == "RSA":
-		alg = token.RS256
-	default:
-		return false
-	}
-	return h.alg == "" || h.alg == alg.String()
-}
-
-func (h jwkHead) key(v strictjson.Value) (*token.Key, error) {
-	var jwk jose.JSONWebKey
-	if err := jwk.UnmarshalJSON(v); err != nil {
-		return nil, fmt.Errorf("%w: %w", token.ErrKey, err)
-	}
-	if !jwk.IsPublic() {
-		return nil, fmt.Errorf("%w: it is a private key", token.ErrKey)
-	}
-	return token.NewKey(jwk.Key)
 }
 
 // ParseCOSEKeySet reads a COSE_KeySet (RFC 9052, 7). Errors wrap token.ErrKey.
