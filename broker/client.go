@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -10,14 +11,15 @@ import (
 
 // A Client is an application's settings: flow, audiences, lives.
 type Client struct {
-	Pool        ident.Pool
-	ID          string // 1 to 64 of [a-z0-9-]
-	Flow        string // empty: the pool's
-	Audiences   []string
-	AccessLife  time.Duration // 5 min to 24 h
-	RefreshLife time.Duration // 1 h to 10 y; zero: no refresh token
-	Grace       time.Duration // how long a rotated refresh token still answers with its successor
-	Created     time.Time
+	Pool        ident.Pool    `json:"-"`
+	ID          string        `json:"-"`              // 1 to 64 of [a-z0-9-]
+	Flow        string        `json:"flow,omitempty"` // empty: the pool's
+	Audiences   []string      `json:"audiences,omitempty"`
+	AccessLife  time.Duration `json:"accessLife"`            // 5 min to 24 h
+	RefreshLife time.Duration `json:"refreshLife,omitempty"` // 1 h to 10 y; zero: no refresh token
+	Grace       time.Duration `json:"grace,omitempty"`       // how long a rotated refresh token still answers with its successor
+	Created     time.Time     `json:"-"`
+	Rev         uint64        `json:"-"` // the store's
 }
 
 // The default client, used when a device names none.
@@ -35,27 +37,72 @@ const (
 	MaxGrace           = time.Hour
 )
 
-// Validate checks a client's bounds.
-func (c *Client) Validate() error {
-	if err := CheckLabel("client", c.ID); err != nil {
-		return err
-	}
-	if c.AccessLife < MinAccessLife || c.AccessLife > MaxAccessLife {
-		return fmt.Errorf("%w: access life %s, want %s to %s", ErrInvalid, Span(c.AccessLife), Span(MinAccessLife), Span(MaxAccessLife))
-	}
-	if c.RefreshLife != 0 && (c.RefreshLife < MinRefreshLife || c.RefreshLife > MaxRefreshLife) {
-		return fmt.Errorf("%w: refresh life %s, want %s to %s, or 0s for no refresh tokens", ErrInvalid, Span(c.RefreshLife), Span(MinRefreshLife), Span(MaxRefreshLife))
-	}
-	if c.Grace < 0 || c.Grace > MaxGrace {
-		return fmt.Errorf("%w: grace %s, want at most %s", ErrInvalid, Span(c.Grace), Span(MaxGrace))
-	}
-	return nil
+// Bounds on a client's audiences.
+const (
+	MaxAudiences = 8
+	MaxAudience  = 256 // bytes of one
+)
+
+// NewClient gives a client with the defaults: tokens for the pool's own audience
+// that live an hour, refresh tokens that live 30 days, a grace of 5 minutes.
+func NewClient(pool ident.Pool, id string) Client {
+	return Client{Pool: pool, ID: id, Audiences: []string{pool.String()}, AccessLife: DefaultAccessLife,
+		RefreshLife: DefaultRefreshLife, Grace: DefaultGrace}
 }
 
-// Clients keeps clients.
-type Clients interface {
-	PutClient(ctx context.Context, by By, c Client) error
-	Client(ctx context.Context, pool ident.Pool, id string) (Client, error)
-	ListClients(ctx context.Context, pool ident.Pool) ([]Client, error)
-	DeleteClient(ctx context.Context, by By, pool ident.Pool, id string) error
+// Validate gives every bound that a client breaks.
+func (c *Client) Validate() error {
+	var broken Refusals
+	broken.add(checkLabel("id", "client", c.ID))
+	if c.Flow != "" {
+		broken.add(checkLabel("flow", "flow", c.Flow))
+	}
+	if len(c.Audiences) > MaxAudiences {
+		broken.add(Invalid("audiences", "%d audiences, at most %d", len(c.Audiences), MaxAudiences))
+	}
+	for i, a := range c.Audiences {
+		if a == "" || !printable(a, MaxAudience) {
+			broken.add(Invalid(fmt.Sprintf("audiences[%d]", i), "audience %q: want 1 to %d printable ASCII characters", a, MaxAudience))
+		}
+	}
+	if c.AccessLife < MinAccessLife || c.AccessLife > MaxAccessLife {
+		broken.add(Invalid("accessLife", "access life %s, want %s to %s", Span(c.AccessLife), Span(MinAccessLife), Span(MaxAccessLife)))
+	}
+	if c.RefreshLife != 0 && (c.RefreshLife < MinRefreshLife || c.RefreshLife > MaxRefreshLife) {
+		broken.add(Invalid("refreshLife", "refresh life %s, want %s to %s, or 0s for no refresh tokens", Span(c.RefreshLife), Span(MinRefreshLife), Span(MaxRefreshLife)))
+	}
+	if c.Grace < 0 || c.Grace > MaxGrace {
+		broken.add(Invalid("grace", "grace %s, want at most %s", Span(c.Grace), Span(MaxGrace)))
+	}
+	return broken.or()
+}
+
+// Clients is the kind of a pool's clients. The default one, which devices use that
+// name none, stays.
+func Clients() Kind[Client] {
+	return Kind[Client]{
+		Name: "client", Plural: "clients", New: NewClient, Check: (*Client).Validate,
+		Head: func(c *Client) Head { return Head{Pool: &c.Pool, Name: &c.ID, Rev: &c.Rev, Created: &c.Created} },
+		Own: func(c Client) Client {
+			c.Audiences = slices.Clone(c.Audiences)
+			return c
+		},
+		Refs: func(c *Client) []Ref {
+			if c.Flow == "" {
+				return nil
+			}
+			return []Ref{{Flows().Name, c.Flow}}
+		},
+		Undeletable: func(id string) error {
+			if id == DefaultClient {
+				return Conflict("the default client cannot be deleted; update it instead")
+			}
+			return nil
+		},
+	}
+}
+
+// Client finds a client.
+func (c *Catalog) Client(ctx context.Context, pool ident.Pool, id string) (Client, error) {
+	return Clients().Find(ctx, c, pool, id)
 }

@@ -11,36 +11,68 @@ import (
 
 // An EnrolToken admits devices; its secret is never here.
 type EnrolToken struct {
-	Pool       ident.Pool
-	ID         string // hex of the token's public id
-	Key        []byte // Ed25519 public key that proves possession of the token
-	Uses       int    // how many enrolments it admits
-	Used       int
-	Expires    time.Time
-	Groups     []string
-	Attributes map[string]string
-	Replace    bool // may replace the key of a device that has one
-	Approve    bool // devices come in pending, for an operator's approval
-	Created    time.Time
+	Pool       ident.Pool        `json:"-"`
+	ID         string            `json:"-"`                // hex of the token's public id
+	Key        []byte            `json:"key"`              // Ed25519 public key that proves possession of the token
+	Uses       int               `json:"uses"`             // how many enrolments it admits
+	Used       int               `json:"-"`                // counted beside it: Document.Used
+	Expires    time.Time         `json:"expires,omitzero"` // zero: never
+	Groups     []string          `json:"groups,omitempty"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Replace    bool              `json:"replace,omitempty"` // may replace the key of a device that has one
+	Approve    bool              `json:"approve,omitempty"` // devices come in pending, for an operator's approval
+	Created    time.Time         `json:"-"`
+	Rev        uint64            `json:"-"` // the store's
+}
+
+// Defaults and bounds of enrolment tokens.
+const (
+	DefaultEnrolLife = 24 * time.Hour
+	MinEnrolLife     = time.Minute
+	MaxEnrolLife     = 365 * 24 * time.Hour
+	MaxEnrolUses     = 1_000_000
+)
+
+// Validate gives the bounds that an enrolment token breaks. When it may end depends
+// on the time at which that is said.
+func (t *EnrolToken) Validate() error {
+	var broken Refusals
+	broken.add(checkLabel("id", "enrolment token", t.ID))
+	if t.Uses < 1 || t.Uses > MaxEnrolUses {
+		broken.add(Invalid("uses", "an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, t.Uses))
+	}
+	broken.add(CheckLabels(t.Groups, t.Attributes))
+	return broken.or()
 }
 
 // Becomes refuses a change of what never changes: an enrolment token's pool, id and key.
 func (t *EnrolToken) Becomes(next *EnrolToken) error {
 	if next.Pool != t.Pool || next.ID != t.ID || !bytes.Equal(next.Key, t.Key) {
-		return fmt.Errorf("%w: an enrolment token's pool, id and key never change", ErrInvalid)
+		return Invalid("", "an enrolment token's pool, id and key never change")
 	}
 	return nil
 }
 
-// EnrolTokens keeps enrolment tokens.
-type EnrolTokens interface {
-	CreateEnrolToken(ctx context.Context, by By, t EnrolToken) error
-	EnrolToken(ctx context.Context, pool ident.Pool, id string) (EnrolToken, error)
-	// UpdateEnrolToken applies change to the stored token and writes it, in one
-	// transaction; change's error ends it, and so does what Becomes says.
-	UpdateEnrolToken(ctx context.Context, by By, pool ident.Pool, id string, change func(*EnrolToken) error) (EnrolToken, error)
-	ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]EnrolToken, error)
-	DeleteEnrolToken(ctx context.Context, by By, pool ident.Pool, id string) error
+// EnrolTokens is the kind of a pool's enrolment tokens, by id. A replacement keeps the key.
+func EnrolTokens() Kind[EnrolToken] {
+	return Kind[EnrolToken]{
+		Name: "enrollment", Plural: "enrollments", Word: "enrolment token", Check: (*EnrolToken).Validate, Counted: true,
+		New: func(pool ident.Pool, id string) EnrolToken { return EnrolToken{Pool: pool, ID: id, Uses: 1} },
+		Head: func(t *EnrolToken) Head {
+			return Head{Pool: &t.Pool, Name: &t.ID, Rev: &t.Rev, Created: &t.Created, Used: &t.Used}
+		},
+		Becomes: (*EnrolToken).Becomes,
+		Keep: func(old, t *EnrolToken) {
+			if t.Key == nil {
+				t.Key = old.Key
+			}
+		},
+	}
+}
+
+// EnrolToken finds an enrolment token by its public id.
+func (c *Catalog) EnrolToken(ctx context.Context, pool ident.Pool, id string) (EnrolToken, error) {
+	return EnrolTokens().Find(ctx, c, pool, id)
 }
 
 // An Enrolment is the part of a Login that brings a device into its pool.

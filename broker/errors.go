@@ -9,7 +9,9 @@ import (
 var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("already exists")
-	ErrConflict = errors.New("changed meanwhile")
+	ErrConflict = errors.New("not possible now")
+	// ErrStale: what is stored is not the revision that the change was made for.
+	ErrStale = errors.New("changed meanwhile")
 	// ErrUsed: the exchange, or the last use of an enrolment token, is spent.
 	ErrUsed = errors.New("already used")
 	// ErrExhausted is an ErrUsed: the enrolment token has no use left.

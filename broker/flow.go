@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -10,44 +11,53 @@ import (
 
 // A Flow says which challenges a device answers, in order.
 type Flow struct {
-	Pool    ident.Pool
-	Name    string
-	Steps   []string // KindKey, KindPSK or "hook:NAME"
-	Define  string   // instead of Steps: the hook that decides after each answer
-	Created time.Time
+	Pool    ident.Pool `json:"-"`
+	Name    string     `json:"-"`
+	Steps   []string   `json:"steps,omitempty"`  // KindKey, KindPSK or "hook:NAME"
+	Define  string     `json:"define,omitempty"` // instead of Steps: the hook that decides after each answer
+	Created time.Time  `json:"-"`
+	Rev     uint64     `json:"-"` // the store's
 }
+
+// DefaultFlow is the flow that a new pool has: one proof with the enrolled key.
+const DefaultFlow = "default"
 
 // MaxChallengeName is the longest name of a custom challenge, in bytes: results are
 // told by it, and travel with the exchange.
 const MaxChallengeName = 32
 
+// MaxSteps is how many challenges a flow has at most.
+const MaxSteps = 8
+
 // Validate checks that the flow has steps or a define hook, and no unknown step.
 func (f *Flow) Validate() error {
-	if err := CheckLabel("flow", f.Name); err != nil {
-		return err
-	}
+	var broken Refusals
+	broken.add(checkLabel("name", "flow", f.Name))
 	if (len(f.Steps) == 0) == (f.Define == "") {
-		return fmt.Errorf("%w: flow %q has either steps or a define hook", ErrInvalid, f.Name)
+		broken.add(Invalid("", "flow %q has either steps or a define hook", f.Name))
 	}
-	if len(f.Steps) > 8 {
-		return fmt.Errorf("%w: flow %q has %d steps, at most 8", ErrInvalid, f.Name, len(f.Steps))
+	if f.Define != "" {
+		broken.add(checkLabel("define", "hook", f.Define))
 	}
-	for _, s := range f.Steps {
+	if len(f.Steps) > MaxSteps {
+		broken.add(Invalid("steps", "flow %q has %d steps, at most %d", f.Name, len(f.Steps), MaxSteps))
+	}
+	for i, s := range f.Steps {
 		if s == KindKey || s == KindPSK {
 			continue
 		}
+		field := fmt.Sprintf("steps[%d]", i)
 		name, ok := HookStep(s)
-		if name == KindKey || name == KindPSK || name == "enrol" {
-			return fmt.Errorf("%w: flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", ErrInvalid, f.Name, name)
-		}
-		if len(name) > MaxChallengeName {
-			return fmt.Errorf("%w: flow %q: %q is too long to name a challenge, at most %d characters", ErrInvalid, f.Name, name, MaxChallengeName)
-		}
-		if !ok || CheckLabel("hook", name) != nil {
-			return fmt.Errorf("%w: flow %q: unknown step %q, want key, psk or hook:NAME", ErrInvalid, f.Name, s)
+		switch {
+		case name == KindKey || name == KindPSK || name == "enrol":
+			broken.add(Invalid(field, "flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", f.Name, name))
+		case len(name) > MaxChallengeName:
+			broken.add(Invalid(field, "flow %q: %q is too long to name a challenge, at most %d characters", f.Name, name, MaxChallengeName))
+		case !ok || CheckLabel("hook", name) != nil:
+			broken.add(Invalid(field, "flow %q: unknown step %q, want key, psk or hook:NAME", f.Name, s))
 		}
 	}
-	return nil
+	return broken.or()
 }
 
 // HookStep gives the hook's name of a step "hook:NAME".
@@ -59,10 +69,31 @@ func HookStep(step string) (string, bool) {
 	return step[len(prefix):], true
 }
 
-// Flows keeps flows.
-type Flows interface {
-	PutFlow(ctx context.Context, by By, f Flow) error
-	Flow(ctx context.Context, pool ident.Pool, name string) (Flow, error)
-	ListFlows(ctx context.Context, pool ident.Pool) ([]Flow, error)
-	DeleteFlow(ctx context.Context, by By, pool ident.Pool, name string) error
+// Flows is the kind of a pool's flows.
+func Flows() Kind[Flow] {
+	return Kind[Flow]{
+		Name: "flow", Plural: "flows", Check: (*Flow).Validate,
+		New:  func(pool ident.Pool, name string) Flow { return Flow{Pool: pool, Name: name} },
+		Head: func(f *Flow) Head { return Head{Pool: &f.Pool, Name: &f.Name, Rev: &f.Rev, Created: &f.Created} },
+		Own: func(f Flow) Flow {
+			f.Steps = slices.Clone(f.Steps)
+			return f
+		},
+		Refs: func(f *Flow) (hooks []Ref) {
+			if f.Define != "" {
+				hooks = append(hooks, Ref{Hooks().Name, f.Define})
+			}
+			for _, s := range f.Steps {
+				if name, ok := HookStep(s); ok && !slices.Contains(hooks, Ref{Hooks().Name, name}) {
+					hooks = append(hooks, Ref{Hooks().Name, name})
+				}
+			}
+			return hooks
+		},
+	}
+}
+
+// Flow finds a flow.
+func (c *Catalog) Flow(ctx context.Context, pool ident.Pool, name string) (Flow, error) {
+	return Flows().Find(ctx, c, pool, name)
 }

@@ -34,7 +34,7 @@ type Record struct {
 	Count uint32
 }
 
-// RecordKind is what a record is about. Documents that operators set have a kind of their own each.
+// RecordKind is what a record is about: of a document its Kind's name.
 type RecordKind string
 
 // The kinds of what is no document.
@@ -49,13 +49,14 @@ const (
 	RecordRefusal  RecordKind = "refusal"
 )
 
-// The kinds of documents.
-const (
-	RecordClient RecordKind = "client"
-	RecordFlow   RecordKind = "flow"
-	RecordHook   RecordKind = "hook"
-	RecordEnrol  RecordKind = "enrollment"
-)
+// IsDocument reports whether k is a Kind's name.
+func (k RecordKind) IsDocument() bool {
+	switch k {
+	case RecordPool, RecordDevice, RecordSession, RecordKey, RecordOperator, RecordSecret, RecordTry, RecordRefusal:
+		return false
+	}
+	return true
+}
 
 // What was done.
 type What string

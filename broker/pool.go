@@ -15,6 +15,7 @@ type Pool struct {
 	Issuer  string // URL; never depends on the replica and never changes
 	Flow    string // default flow's name
 	Created time.Time
+	Rev     uint64 // the store's: another number at each write
 	// Anchor is the key that vouches for all others of the pool: the COSE_Key of
 	// its public half, and its private half sealed.
 	Anchor       []byte
@@ -23,37 +24,32 @@ type Pool struct {
 	AnswerSealed []byte
 }
 
-// Becomes refuses a change of what never changes: a pool's name, issuer and keys.
+// refs are what the pool needs of its documents.
+func (p *Pool) refs() []Ref {
+	if p.Flow == "" {
+		return nil
+	}
+	return []Ref{{Flows().Name, p.Flow}}
+}
+
+// Becomes refuses a change of what never changes: a pool's name, issuer, time and keys.
 func (p *Pool) Becomes(next *Pool) error {
-	if next.Name != p.Name || next.Issuer != p.Issuer || !bytes.Equal(next.Anchor, p.Anchor) ||
+	if next.Name != p.Name || next.Issuer != p.Issuer || !next.Created.Equal(p.Created) || !bytes.Equal(next.Anchor, p.Anchor) ||
 		!bytes.Equal(next.AnchorSealed, p.AnchorSealed) || !bytes.Equal(next.AnswerSealed, p.AnswerSealed) {
 		return fmt.Errorf("%w: a pool's name, issuer and keys never change", ErrInvalid)
 	}
 	return nil
 }
 
-// Pools keeps pools.
-type Pools interface {
-	// CreatePool adds p with its first signing keys and clients and flows; ErrExists if there is one of that name.
-	CreatePool(ctx context.Context, by By, p Pool, keys []SigningKey, clients []Client, flows []Flow) error
-	Pool(ctx context.Context, name ident.Pool) (Pool, error)
-	ListPools(ctx context.Context) ([]Pool, error)
-	// UpdatePool applies change to the stored pool and writes it, in one transaction;
-	// change's error ends it, and so does what Becomes says.
-	UpdatePool(ctx context.Context, by By, name ident.Pool, change func(*Pool) error) (Pool, error)
-	// DeletePool deletes p and all that is in it.
-	DeletePool(ctx context.Context, by By, name ident.Pool) error
+func ownPool(p Pool) Pool {
+	p.Anchor, p.AnchorSealed, p.AnswerSealed = bytes.Clone(p.Anchor), bytes.Clone(p.AnchorSealed), bytes.Clone(p.AnswerSealed)
+	return p
 }
 
-// CheckLabel checks the names of clients, flows and hooks: 1 to 64 of [a-z0-9-].
-func CheckLabel(what, s string) error {
-	if s == "" || len(s) > 64 {
-		return fmt.Errorf("%w: a %s's name has 1 to 64 characters, got %d", ErrInvalid, what, len(s))
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return fmt.Errorf("%w: %s %q: character %d is %q, want a-z, 0-9 or -", ErrInvalid, what, s, i+1, c)
-		}
-	}
-	return nil
+// Pools keeps pools. They are made and changed as their documents are, by ChangeSettings.
+type Pools interface {
+	Pool(ctx context.Context, name ident.Pool) (Pool, error)
+	ListPools(ctx context.Context) ([]Pool, error)
+	// DeletePool deletes p and all that is in it.
+	DeletePool(ctx context.Context, by By, name ident.Pool) error
 }

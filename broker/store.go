@@ -19,10 +19,8 @@ type Secrets interface {
 type Store interface {
 	Pools
 	Devices
-	Clients
-	Flows
-	Hooks
-	EnrolTokens
+	Settings
+	Nouns
 	SigningKeys
 	Sessions
 	Tries

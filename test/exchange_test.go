@@ -254,7 +254,7 @@ func TestSharedKeyIsNamedByItself(t *testing.T) {
 	if _, err := s.Control.PutFlow(ctx, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.SetPoolFlow(ctx, broker.By{Actor: broker.ActorLocal}, s.Pool, "shared"); err != nil {
+	if _, err := s.Control.SetPoolFlow(ctx, broker.By{Actor: broker.ActorLocal}, s.Pool, "shared", nil); err != nil {
 		t.Fatal(err)
 	}
 	id := s.Name(t, "meter-1")

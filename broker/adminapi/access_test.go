@@ -142,7 +142,7 @@ func TestThrottleForgets(t *testing.T) {
 // fullStore has no room for another flow.
 type fullStore struct{ control.Store }
 
-func (fullStore) PutFlow(context.Context, broker.By, broker.Flow) error {
+func (fullStore) ChangeSettings(context.Context, broker.By, func(broker.SettingsTx) error) error {
 	return fmt.Errorf("put flow: %w: write signet.db: no space left on device", broker.ErrFull)
 }
 

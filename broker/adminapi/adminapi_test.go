@@ -36,10 +36,7 @@ func ptr[T any](v T) *T { return &v }
 
 func serve(t *testing.T) *api {
 	t.Helper()
-	w, err := controltest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := controltest.New(t)
 	_, secret, err := w.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour)
 	if err != nil {
 		t.Fatal(err)

@@ -120,14 +120,14 @@ func page[S, T any](p Paging, all []S, key func(S) string, wire func(S) T) Page[
 }
 
 // lister registers the list of what a pool holds.
-func lister[S, T any](s *service, api huma.API, op huma.Operation, list func(context.Context, ident.Pool) ([]S, error), key func(S) string, wire func(S) T) {
+func lister[S, T any](s *service, api huma.API, op huma.Operation, list func(context.Context, ident.Pool, string, int) ([]S, error), key func(S) string, wire func(S) T) {
 	op.Method = http.MethodGet
 	handle(s, api, op, func(ctx context.Context, in *poolList) (Page[T], error) {
 		pool, err := in.pool()
 		if err != nil {
 			return Page[T]{}, err
 		}
-		all, err := list(ctx, pool)
+		all, err := list(ctx, pool, in.After, in.Limit+1)
 		if err != nil {
 			return Page[T]{}, err
 		}
@@ -153,14 +153,14 @@ func getter[S, T any](s *service, api huma.API, op huma.Operation, get func(cont
 }
 
 // deleter registers the deletion of one thing of a pool.
-func deleter(s *service, api huma.API, op huma.Operation, del func(context.Context, broker.By, ident.Pool, string) error) {
+func deleter(s *service, api huma.API, op huma.Operation, del func(context.Context, broker.By, ident.Pool, string, *control.Match) error) {
 	op.Method = http.MethodDelete
 	handleEmpty(s, api, op, func(ctx context.Context, in *LabelPath) error {
 		pool, err := in.pool()
 		if err != nil {
 			return err
 		}
-		return del(ctx, byOf(ctx), pool, in.ID)
+		return del(ctx, byOf(ctx), pool, in.ID, nil)
 	})
 }
 

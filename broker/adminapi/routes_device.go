@@ -46,7 +46,7 @@ func (s *service) poolRoutes(api huma.API) {
 			if err != nil {
 				return Pool{}, err
 			}
-			p, err := s.dir.SetPoolFlow(ctx, byOf(ctx), name, in.Body.Flow)
+			p, err := s.dir.SetPoolFlow(ctx, byOf(ctx), name, in.Body.Flow, nil)
 			return wirePool(p), err
 		})
 	handleEmpty(s, api, route(http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", tag),

@@ -17,7 +17,7 @@ import (
 func (s *service) enrolmentRoutes(api huma.API) {
 	const tag, path = "enrollment tokens", "/pools/{pool}/enrollment-tokens"
 	lister(s, api, route(http.MethodGet, path, "list-enrollment-tokens", "List enrolment tokens", tag),
-		s.dir.ListEnrolTokens, func(t broker.EnrolToken) string { return t.ID }, wireEnrolToken)
+		s.dir.EnrolTokens().List, func(t broker.EnrolToken) string { return t.ID }, wireEnrolToken)
 	handle(s, api, route(http.MethodPost, path, "create-enrollment-token", "Make an enrolment token and show it once", tag),
 		func(ctx context.Context, in *struct {
 			PoolPath
@@ -39,7 +39,7 @@ func (s *service) enrolmentRoutes(api huma.API) {
 			out.Token = secret
 			return out, err
 		})
-	getter(s, api, route(http.MethodGet, path+"/{id}", "get-enrollment-token", "Show an enrolment token", tag), s.dir.EnrolToken, wireEnrolToken)
+	getter(s, api, route(http.MethodGet, path+"/{id}", "get-enrollment-token", "Show an enrolment token", tag), s.dir.EnrolTokens().Get, wireEnrolToken)
 	handle(s, api, route(http.MethodPatch, path+"/{id}", "update-enrollment-token", "Change an enrolment token's uses or end", tag),
 		func(ctx context.Context, in *struct {
 			LabelPath
@@ -53,10 +53,10 @@ func (s *service) enrolmentRoutes(api huma.API) {
 			if err != nil {
 				return EnrollmentToken{}, err
 			}
-			t, err := s.dir.UpdateEnrolToken(ctx, byOf(ctx), pool, in.ID, number(in.Body.Uses), life)
+			t, err := s.dir.UpdateEnrolToken(ctx, byOf(ctx), pool, in.ID, nil, number(in.Body.Uses), life)
 			return wireEnrolToken(t), err
 		})
-	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-enrollment-token", "End an enrolment token", tag), s.dir.DeleteEnrolToken)
+	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-enrollment-token", "End an enrolment token", tag), s.dir.EnrolTokens().Delete)
 }
 
 // number gives a number that may be absent, which is 0.
@@ -74,7 +74,7 @@ func (s *service) clientRoutes(api huma.API) {
 		if err != nil {
 			return ClientSettings{}, err
 		}
-		client := control.NewClient(pool, c.ID)
+		client := broker.NewClient(pool, c.ID)
 		client.Flow = c.Flow
 		if len(c.Audiences) != 0 {
 			client.Audiences = c.Audiences
@@ -94,11 +94,11 @@ func (s *service) clientRoutes(api huma.API) {
 		return wireClient(out), err
 	}
 	lister(s, api, route(http.MethodGet, path, "list-clients", "List clients", tag),
-		s.dir.ListClients, func(c broker.Client) string { return c.ID }, wireClient)
-	getter(s, api, route(http.MethodGet, path+"/{id}", "get-client", "Show a client", tag), s.dir.Client, wireClient)
+		s.dir.Clients().List, func(c broker.Client) string { return c.ID }, wireClient)
+	getter(s, api, route(http.MethodGet, path+"/{id}", "get-client", "Show a client", tag), s.dir.Clients().Get, wireClient)
 	writer(s, api, route(http.MethodPost, path, "create-client", "Create a client", tag), route(http.MethodPut, path+"/{id}", "replace-client", "Replace a client's settings", tag),
 		func(b ClientSettings) string { return b.ID }, write)
-	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-client", "Delete a client", tag), s.dir.DeleteClient)
+	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-client", "Delete a client", tag), s.dir.Clients().Delete)
 }
 
 func (s *service) flowRoutes(api huma.API) {
@@ -112,11 +112,11 @@ func (s *service) flowRoutes(api huma.API) {
 		return wireFlow(out), err
 	}
 	lister(s, api, route(http.MethodGet, path, "list-flows", "List flows", tag),
-		s.dir.ListFlows, func(f broker.Flow) string { return f.Name }, wireFlow)
-	getter(s, api, route(http.MethodGet, path+"/{id}", "get-flow", "Show a flow", tag), s.dir.Flow, wireFlow)
+		s.dir.Flows().List, func(f broker.Flow) string { return f.Name }, wireFlow)
+	getter(s, api, route(http.MethodGet, path+"/{id}", "get-flow", "Show a flow", tag), s.dir.Flows().Get, wireFlow)
 	writer(s, api, route(http.MethodPost, path, "create-flow", "Create a flow", tag), route(http.MethodPut, path+"/{id}", "replace-flow", "Replace a flow", tag),
 		func(b Flow) string { return b.Name }, write)
-	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-flow", "Delete a flow", tag), s.dir.DeleteFlow)
+	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-flow", "Delete a flow", tag), s.dir.Flows().Delete)
 }
 
 // writer serves the creation of a setting, and its replacement, under the name that
@@ -148,7 +148,7 @@ func sameName(body, path string) error {
 func (s *service) hookRoutes(api huma.API) {
 	const tag, path = "hooks", "/pools/{pool}/hooks"
 	lister(s, api, route(http.MethodGet, path, "list-hooks", "List hooks", tag),
-		s.dir.ListHooks, func(h broker.Hook) string { return h.Name }, wireHook)
+		s.dir.Hooks().List, func(h broker.Hook) string { return h.Name }, wireHook)
 	handle(s, api, route(http.MethodPost, path, "create-hook", "Register a webhook and show its secret once", tag),
 		func(ctx context.Context, in *struct {
 			PoolPath
@@ -180,20 +180,22 @@ func (s *service) hookRoutes(api huma.API) {
 			if err != nil {
 				return Hook{}, err
 			}
-			h, secret, err := s.dir.UpdateHook(ctx, byOf(ctx), pool, in.ID,
+			h, secret, err := s.dir.UpdateHook(ctx, byOf(ctx), pool, in.ID, nil,
 				control.HookChange{URL: in.Body.URL, Timeout: timeout, NewSecret: in.Body.NewSecret})
 			out := wireHook(h)
 			out.Secret = secret
 			return out, err
 		})
-	getter(s, api, route(http.MethodGet, path+"/{id}", "get-hook", "Show a hook", tag), s.dir.Hook, wireHook)
-	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-hook", "Delete a hook", tag), s.dir.DeleteHook)
+	getter(s, api, route(http.MethodGet, path+"/{id}", "get-hook", "Show a hook", tag), s.dir.Hooks().Get, wireHook)
+	deleter(s, api, route(http.MethodDelete, path+"/{id}", "delete-hook", "Delete a hook", tag), s.dir.Hooks().Delete)
 }
 
 func (s *service) keyRoutes(api huma.API) {
 	const tag, path = "keys", "/pools/{pool}/keys"
 	lister(s, api, route(http.MethodGet, path, "list-keys", "List signing keys by id", tag),
-		s.dir.ListKeys, func(k broker.SigningKey) string { return k.ID }, wireKey)
+		func(ctx context.Context, pool ident.Pool, _ string, _ int) ([]broker.SigningKey, error) {
+			return s.dir.ListKeys(ctx, pool)
+		}, func(k broker.SigningKey) string { return k.ID }, wireKey)
 	handle(s, api, route(http.MethodPost, path+"/rotate", "rotate-key", "Announce a new signing key", tag),
 		onKey(func(ctx context.Context, pool ident.Pool, in KeyRotation) (broker.SigningKey, error) {
 			alg := token.ES256

@@ -11,7 +11,7 @@
 //
 //	meta       format version
 //	pools      one nested bucket per pool: its record, and buckets for its devices,
-//	           key index, clients, flows, hooks, enrolment tokens and signing keys
+//	           key index, documents, their references and counts, and signing keys
 //	sessions   by exchange id (UUIDv7: in time order)
 //	spent      exchanges that ended without a session, by id
 //	journal    what was written, in order: see journalrow.go
@@ -100,10 +100,10 @@ type Options struct {
 // file share its writer and keep house with it (Handle).
 type Store struct {
 	*file
-	second   bool          // it is not the handle that Open gave
-	over     chan struct{} // closed with this handle
-	close    sync.Once     // guards closing over
-	settings settings
+	*broker.Catalog               // what this handle remembers of settings
+	second          bool          // it is not the handle that Open gave
+	over            chan struct{} // closed with this handle
+	close           sync.Once     // guards closing over
 }
 
 var _ broker.Store = (*Store)(nil)
@@ -272,6 +272,7 @@ func makeBuckets(tx *bolt.Tx) error {
 // closes the file, for all handles. Later calls get ErrClosed.
 func (s *Store) Close() error {
 	s.close.Do(func() { close(s.over) })
+	s.Catalog.ForgetAll()
 	if s.second {
 		return nil
 	}

@@ -10,13 +10,13 @@ import (
 )
 
 func encodePool(p *broker.Pool) ([]byte, error) {
-	return encode(poolRecord{p.Name, p.Issuer, p.Flow, nanos(p.Created), p.Anchor, p.AnchorSealed, p.AnswerSealed})
+	return encode(poolRecord{p.Name, p.Issuer, p.Flow, nanos(p.Created), p.Anchor, p.AnchorSealed, p.AnswerSealed, p.Rev})
 }
 
 func decodePool(b []byte) (broker.Pool, error) {
 	r, err := decode[poolRecord](b)
 	return broker.Pool{Name: r.Name, Issuer: r.Issuer, Flow: r.Flow, Created: fromNanos(r.Created),
-		Anchor: r.Anchor, AnchorSealed: r.AnchorSealed, AnswerSealed: r.AnswerSealed}, err
+		Anchor: r.Anchor, AnchorSealed: r.AnchorSealed, AnswerSealed: r.AnswerSealed, Rev: r.Rev}, err
 }
 
 func encodeDevice(d *broker.Device) ([]byte, error) {
@@ -103,57 +103,6 @@ func deviceRows() row[broker.Device] {
 	return row[broker.Device]{kind: broker.RecordDevice, bucket: poolDevices, what: "device",
 		key:    func(d *broker.Device) (ident.Pool, string) { return d.ID.Pool, d.ID.Name.String() },
 		encode: encodeDevice, decode: decodeDevice}
-}
-
-func clientRows() row[broker.Client] {
-	return row[broker.Client]{kind: broker.RecordClient, bucket: poolClients, what: "client", check: (*broker.Client).Validate,
-		key: func(c *broker.Client) (ident.Pool, string) { return c.Pool, c.ID },
-		encode: func(c *broker.Client) ([]byte, error) {
-			return encode(clientRecord{c.Pool, c.ID, c.Flow, c.Audiences, int64(c.AccessLife), int64(c.RefreshLife), int64(c.Grace), nanos(c.Created)})
-		},
-		decode: func(b []byte) (broker.Client, error) {
-			r, err := decode[clientRecord](b)
-			return broker.Client{Pool: r.Pool, ID: r.ID, Flow: r.Flow, Audiences: r.Audiences, AccessLife: time.Duration(r.AccessLife),
-				RefreshLife: time.Duration(r.RefreshLife), Grace: time.Duration(r.Grace), Created: fromNanos(r.Created)}, err
-		}}
-}
-
-func flowRows() row[broker.Flow] {
-	return row[broker.Flow]{kind: broker.RecordFlow, bucket: poolFlows, what: "flow", check: (*broker.Flow).Validate,
-		key: func(f *broker.Flow) (ident.Pool, string) { return f.Pool, f.Name },
-		encode: func(f *broker.Flow) ([]byte, error) {
-			return encode(flowRecord{f.Pool, f.Name, f.Steps, f.Define, nanos(f.Created)})
-		},
-		decode: func(b []byte) (broker.Flow, error) {
-			r, err := decode[flowRecord](b)
-			return broker.Flow{Pool: r.Pool, Name: r.Name, Steps: r.Steps, Define: r.Define, Created: fromNanos(r.Created)}, err
-		}}
-}
-
-func hookRows() row[broker.Hook] {
-	return row[broker.Hook]{kind: broker.RecordHook, bucket: poolHooks, what: "hook",
-		check: func(h *broker.Hook) error { return broker.CheckLabel("hook", h.Name) },
-		key:   func(h *broker.Hook) (ident.Pool, string) { return h.Pool, h.Name },
-		encode: func(h *broker.Hook) ([]byte, error) {
-			return encode(hookRecord{h.Pool, h.Name, h.URL, h.Sealed, int64(h.Timeout), nanos(h.Created)})
-		},
-		decode: func(b []byte) (broker.Hook, error) {
-			r, err := decode[hookRecord](b)
-			return broker.Hook{Pool: r.Pool, Name: r.Name, URL: r.URL, Sealed: r.Sealed, Timeout: time.Duration(r.Timeout), Created: fromNanos(r.Created)}, err
-		}}
-}
-
-func tokenRows() row[broker.EnrolToken] {
-	return row[broker.EnrolToken]{kind: broker.RecordEnrol, bucket: poolTokens, what: "enrolment token",
-		key: func(t *broker.EnrolToken) (ident.Pool, string) { return t.Pool, t.ID },
-		encode: func(t *broker.EnrolToken) ([]byte, error) {
-			return encode(tokenRecord{t.Pool, t.ID, t.Key, t.Uses, t.Used, nanos(t.Expires), t.Groups, t.Attributes, t.Replace, t.Approve, nanos(t.Created)})
-		},
-		decode: func(b []byte) (broker.EnrolToken, error) {
-			r, err := decode[tokenRecord](b)
-			return broker.EnrolToken{Pool: r.Pool, ID: r.ID, Key: r.Key, Uses: r.Uses, Used: r.Used, Expires: fromNanos(r.Expires),
-				Groups: r.Groups, Attributes: r.Attributes, Replace: r.Replace, Approve: r.Approve, Created: fromNanos(r.Created)}, err
-		}}
 }
 
 func signingRows() row[broker.SigningKey] {

@@ -185,10 +185,10 @@ func seedCrash(t *testing.T, path string) ident.Pool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreatePool(t.Context(), by(), broker.Pool{Name: p}, nil, nil, nil); err != nil {
+	if err := addPool(t.Context(), s, broker.Pool{Name: p}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreateEnrolToken(t.Context(), by(), broker.EnrolToken{Pool: p, ID: "many", Uses: 1 << 30}); err != nil {
+	if err := broker.EnrolTokens().Save(t.Context(), s, by(), &broker.EnrolToken{Pool: p, ID: "many", Uses: broker.MaxEnrolUses}, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

@@ -143,7 +143,7 @@ func seeded(t testing.TB, opts Options) (*Store, broker.Device) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.CreatePool(t.Context(), by(), broker.Pool{Name: p}, nil, nil, nil); err != nil {
+	if err := addPool(t.Context(), s, broker.Pool{Name: p}); err != nil {
 		t.Fatal(err)
 	}
 	return s, addDevice(t, s, "one")

@@ -8,7 +8,11 @@ import (
 	"github.com/signetd/signet/broker"
 )
 
-func newHandle(f *file) *Store { return &Store{file: f, over: make(chan struct{})} }
+func newHandle(f *file) *Store {
+	s := &Store{file: f, over: make(chan struct{})}
+	s.Catalog = broker.NewCatalog(rows{s})
+	return s
+}
 
 // Handle gives a further handle on the same file, which knows of the others what a
 // replica on another machine would: what the file says and, of what it remembers of
@@ -58,14 +62,12 @@ func (s *Store) catchUp(after uint64) uint64 {
 	for {
 		records, err := s.Since(context.Background(), after, 1000)
 		if err != nil {
-			s.settings.forgetAll()
+			s.ForgetAll()
 			return after
 		}
-		all := make([]entry, 0, len(records))
-		for _, r := range records {
-			all = append(all, entry{Record: r})
+		for i := range records {
+			s.Forget(&records[i])
 		}
-		s.settings.forget(all)
 		if len(records) == 0 {
 			return after
 		}

@@ -293,7 +293,7 @@ func TestHandles(t *testing.T) {
 		t.Fatal("handles differ")
 	}
 	c.AccessLife += time.Minute
-	if err := s.PutClient(t.Context(), by(), c); err != nil {
+	if err := save(t, s, broker.Clients(), c); err != nil {
 		t.Fatal(err)
 	}
 	if life(s) != c.AccessLife {
@@ -305,7 +305,7 @@ func TestHandles(t *testing.T) {
 		}
 	}
 	c.AccessLife += time.Minute
-	if err := h.PutClient(t.Context(), by(), c); err != nil {
+	if err := save(t, h, broker.Clients(), c); err != nil {
 		t.Fatal(err)
 	}
 	if life(h) != c.AccessLife {
@@ -322,30 +322,10 @@ func TestHandles(t *testing.T) {
 	if _, err := h.Client(t.Context(), pool, c.ID); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed handle: %v", err)
 	}
-	if err := h.PutClient(t.Context(), by(), c); !errors.Is(err, ErrClosed) {
+	if err := save(t, h, broker.Clients(), c); !errors.Is(err, ErrClosed) {
 		t.Errorf("write through a closed handle: %v", err)
 	}
 	if _, err := s.Client(t.Context(), pool, c.ID); err != nil {
 		t.Errorf("the other one: %v", err)
-	}
-}
-
-// Traffic and devices' changes leave alone what is remembered of settings.
-func TestTrafficKeepsSettings(t *testing.T) {
-	s, d := seeded(t, Options{SweepEvery: -1})
-	if _, err := s.Pool(t.Context(), d.ID.Pool); err != nil {
-		t.Fatal(err)
-	}
-	_, age, ok := s.settings.find(settingKey{kind: broker.RecordPool, pool: d.ID.Pool})
-	if !ok {
-		t.Fatal("the pool is not remembered")
-	}
-	_, login := s.RecordLogin(t.Context(), by(), testLogin(d))
-	_, update := s.UpdateDevice(t.Context(), by(), d.ID, func(*broker.Device) error { return nil })
-	if err := errors.Join(login, update); err != nil {
-		t.Fatal(err)
-	}
-	if _, again, ok := s.settings.find(settingKey{kind: broker.RecordPool, pool: d.ID.Pool}); !ok || again != age {
-		t.Errorf("remembered: %v, age %d after %d", ok, again, age)
 	}
 }

@@ -26,15 +26,14 @@ const (
 
 // The buckets and the record inside a pool's bucket.
 const (
-	poolDevices = "devices"
-	poolKeys    = "keys" // a public key's id to the name of its device
-	poolClients = "clients"
-	poolFlows   = "flows"
-	poolHooks   = "hooks"
-	poolTokens  = "enrol-tokens"
-	poolSigning = "signing-keys"
-	poolGone    = "gone" // the last record's Seq of a deleted device, by name
-	poolRow     = "record"
+	poolDevices   = "devices"
+	poolKeys      = "keys"      // a public key's id to the name of its device
+	poolDocuments = "documents" // by kind and name
+	poolRefs      = "refs"      // kind and name of what is referred to, then of the document that does
+	poolCounts    = "counts"    // by kind and name: how often devices used it
+	poolSigning   = "signing-keys"
+	poolGone      = "gone" // the last record's Seq of a deleted device, by name
+	poolRow       = "record"
 )
 
 // The keys of bucketMeta: the format's version, and the last Seqs up to which the
@@ -54,7 +53,7 @@ func topBuckets() []string {
 }
 
 func poolBuckets() []string {
-	return []string{poolDevices, poolKeys, poolClients, poolFlows, poolHooks, poolTokens, poolSigning, poolGone}
+	return []string{poolDevices, poolKeys, poolDocuments, poolRefs, poolCounts, poolSigning, poolGone}
 }
 
 // inPool gives the pool's bucket; broker.ErrNotFound if there is no such pool.

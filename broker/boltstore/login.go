@@ -3,7 +3,6 @@ package boltstore
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -107,7 +106,7 @@ func (l *login) enrol(c *change, pool *bolt.Bucket) error {
 	if err != nil {
 		return err
 	}
-	token, err := l.token(c.tx)
+	document, token, err := l.token(c.tx)
 	if err != nil {
 		return err
 	}
@@ -127,8 +126,7 @@ func (l *login) enrol(c *change, pool *bolt.Bucket) error {
 		}
 	}
 	if a.CostsUse {
-		token.Used++
-		if err := putToken(c, token); err != nil {
+		if err := c.countUse(document); err != nil {
 			return err
 		}
 	}
@@ -139,23 +137,16 @@ func (l *login) enrol(c *change, pool *bolt.Bucket) error {
 }
 
 // token gives the enrolment token that the login names, nil if it names none or there is none.
-func (l *login) token(tx *bolt.Tx) (*broker.EnrolToken, error) {
+func (l *login) token(tx *bolt.Tx) (*broker.Document, *broker.EnrolToken, error) {
 	if l.Enrol.TokenID == "" {
-		return nil, nil
+		return nil, nil, nil
 	}
-	t, err := tokenRows().get(tx, l.Session.Device.Pool, l.Enrol.TokenID)
-	if errors.Is(err, broker.ErrNotFound) {
-		return nil, nil
+	d, err := findDocument(tx, l.Session.Device.Pool, broker.EnrolTokens().Name, l.Enrol.TokenID)
+	if d == nil || err != nil {
+		return nil, nil, err
 	}
-	return &t, err
-}
-
-func putToken(c *change, t *broker.EnrolToken) error {
-	value, err := tokenRows().ready(t)
-	if err != nil {
-		return err
-	}
-	return tokenRows().put(c, t, value, false)
+	t, err := broker.EnrolTokens().Noun(*d)
+	return d, &t, err
 }
 
 // storedDevice gives the device, nil if there is none.

@@ -26,6 +26,7 @@ type poolRecord struct {
 	Anchor       []byte     `cbor:"5,keyasint,omitempty"`
 	AnchorSealed []byte     `cbor:"6,keyasint,omitempty"`
 	AnswerSealed []byte     `cbor:"7,keyasint,omitempty"`
+	Rev          uint64     `cbor:"8,keyasint"`
 }
 
 type authenticatorRecord struct {
@@ -50,46 +51,18 @@ type deviceRecord struct {
 	SessionsRev    uint64                `cbor:"10,keyasint,omitempty"`
 }
 
-type clientRecord struct {
-	Pool        ident.Pool `cbor:"1,keyasint"`
-	ID          string     `cbor:"2,keyasint"`
-	Flow        string     `cbor:"3,keyasint,omitempty"`
-	Audiences   []string   `cbor:"4,keyasint,omitempty"`
-	AccessLife  int64      `cbor:"5,keyasint,omitempty"`
-	RefreshLife int64      `cbor:"6,keyasint,omitempty"`
-	Grace       int64      `cbor:"7,keyasint,omitempty"`
-	Created     int64      `cbor:"8,keyasint,omitempty"`
+// A document's pool, kind and name are its row's place.
+type documentRecord struct {
+	Rev     uint64      `cbor:"1,keyasint"`
+	Created int64       `cbor:"2,keyasint,omitempty"`
+	Updated int64       `cbor:"3,keyasint,omitempty"`
+	Body    []byte      `cbor:"4,keyasint"`
+	Refs    []refRecord `cbor:"5,keyasint,omitempty"`
 }
 
-type flowRecord struct {
-	Pool    ident.Pool `cbor:"1,keyasint"`
-	Name    string     `cbor:"2,keyasint"`
-	Steps   []string   `cbor:"3,keyasint,omitempty"`
-	Define  string     `cbor:"4,keyasint,omitempty"`
-	Created int64      `cbor:"5,keyasint,omitempty"`
-}
-
-type hookRecord struct {
-	Pool    ident.Pool `cbor:"1,keyasint"`
-	Name    string     `cbor:"2,keyasint"`
-	URL     string     `cbor:"3,keyasint,omitempty"`
-	Sealed  []byte     `cbor:"4,keyasint,omitempty"`
-	Timeout int64      `cbor:"5,keyasint,omitempty"`
-	Created int64      `cbor:"6,keyasint,omitempty"`
-}
-
-type tokenRecord struct {
-	Pool       ident.Pool        `cbor:"1,keyasint"`
-	ID         string            `cbor:"2,keyasint"`
-	Key        []byte            `cbor:"3,keyasint,omitempty"`
-	Uses       int               `cbor:"4,keyasint,omitempty"`
-	Used       int               `cbor:"5,keyasint,omitempty"`
-	Expires    int64             `cbor:"6,keyasint,omitempty"`
-	Groups     []string          `cbor:"7,keyasint,omitempty"`
-	Attributes map[string]string `cbor:"8,keyasint,omitempty"`
-	Replace    bool              `cbor:"9,keyasint,omitempty"`
-	Approve    bool              `cbor:"10,keyasint,omitempty"`
-	Created    int64             `cbor:"11,keyasint,omitempty"`
+type refRecord struct {
+	Kind string `cbor:"1,keyasint"`
+	Name string `cbor:"2,keyasint"`
 }
 
 type signingRecord struct {

@@ -1,10 +1,8 @@
 package boltstore
 
 import (
-	"bytes"
 	"context"
-	"slices"
-	"sync"
+	"fmt"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -12,100 +10,116 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// maxSettings is how many decoded rows are remembered, chosen arbitrarily; one more
-// and all are forgotten.
-const maxSettings = 1024
+// rows are what the store's Catalog reads.
+type rows struct{ s *Store }
 
-// settings remembers pools, clients and flows as they were decoded: every
-// authentication reads the same few, and decoding them costs more than all else
-// that it reads. A row is forgotten by its record: when this handle wrote it, before the
-// caller is told; when another did, by the journal. Each forgetting ends an age, and
-// what was read in an earlier one is not remembered.
-type settings struct {
-	mu   sync.RWMutex // guards the fields below
-	rows map[settingKey]any
-	age  uint64
-}
-
-type settingKey struct {
-	kind broker.RecordKind
-	pool ident.Pool
-	name string // "" for the pool itself
-}
-
-// remembered gives a row that is kept decoded, of its own for each caller.
-func remembered[D any](ctx context.Context, s *Store, k settingKey, own func(D) D, what string, get func(*bolt.Tx) (D, error)) (D, error) {
-	d, age, ok := s.settings.find(k)
-	if ok && ctx.Err() == nil && !s.isOver() {
-		return own(d.(D)), nil
-	}
-	var read D
-	err := s.view(ctx, what, func(tx *bolt.Tx) (err error) {
-		read, err = get(tx)
+func (r rows) Pool(ctx context.Context, name ident.Pool) (p broker.Pool, err error) {
+	err = r.s.view(ctx, "read pool", func(tx *bolt.Tx) (err error) {
+		p, err = readPool(tx, name)
 		return err
 	})
-	if err == nil {
-		s.settings.keep(k, age, own(read))
-	}
-	return read, err
+	return p, err
 }
 
-// find gives a row, and the age that it was looked for in.
-func (m *settings) find(k settingKey) (any, uint64, bool) {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	d, ok := m.rows[k]
-	return d, m.age, ok
+func (r rows) Setting(ctx context.Context, pool ident.Pool, kind, name string) (broker.Document, error) {
+	return r.s.Setting(ctx, pool, kind, name)
 }
 
-// keep remembers a row that was read after age was found, if that is still the age.
-func (m *settings) keep(k settingKey, age uint64, d any) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if age != m.age {
-		return
-	}
-	if m.rows == nil || len(m.rows) >= maxSettings {
-		m.rows = make(map[settingKey]any)
-	}
-	m.rows[k] = d
-}
-
-// forget drops the rows that records are about.
-func (m *settings) forget(records []entry) {
+// forget has the Catalog forget what records are about.
+func (s *Store) forget(records []entry) {
 	for i := range records {
-		r := &records[i]
-		switch r.Kind {
-		case broker.RecordPool:
-			m.forgetAll() // it may be gone, with all that is in it
-		case broker.RecordClient, broker.RecordFlow:
-			m.mu.Lock()
-			m.age++
-			delete(m.rows, settingKey{r.Kind, r.Pool, r.Subject})
-			m.mu.Unlock()
-		}
+		s.Catalog.Forget(&records[i].Record)
 	}
 }
 
-func (m *settings) forgetAll() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.age++
-	clear(m.rows)
+// Setting implements broker.Settings.
+func (s *Store) Setting(ctx context.Context, pool ident.Pool, kind, name string) (d broker.Document, err error) {
+	err = s.view(ctx, "read "+kind, func(tx *bolt.Tx) (err error) {
+		d, err = readDocument(tx, pool, kind, name)
+		return err
+	})
+	return d, err
 }
 
-// ownPool, ownClient and ownFlow copy what a caller could write through.
-func ownPool(p broker.Pool) broker.Pool {
-	p.Anchor, p.AnchorSealed, p.AnswerSealed = bytes.Clone(p.Anchor), bytes.Clone(p.AnchorSealed), bytes.Clone(p.AnswerSealed)
-	return p
+// ListSettings implements broker.Settings.
+func (s *Store) ListSettings(ctx context.Context, pool ident.Pool, kind, after string, limit int) (all []broker.Document, err error) {
+	err = s.view(ctx, "list "+kind+"s", func(tx *bolt.Tx) (err error) {
+		all, err = listDocuments(tx, pool, kind, after, limit)
+		return err
+	})
+	return all, err
 }
 
-func ownClient(c broker.Client) broker.Client {
-	c.Audiences = slices.Clone(c.Audiences)
-	return c
+// ChangeSettings implements broker.Settings.
+func (s *Store) ChangeSettings(ctx context.Context, by broker.By, edit func(broker.SettingsTx) error) error {
+	return s.update(ctx, by, "change settings", func(c *change) error { return broker.Settle(&settingsTx{c}, edit) })
 }
 
-func ownFlow(f broker.Flow) broker.Flow {
-	f.Steps = slices.Clone(f.Steps)
-	return f
+// A settingsTx is a broker.SettingsTx over one transaction of the writer.
+type settingsTx struct{ c *change }
+
+func (t *settingsTx) Pool(name ident.Pool) (broker.Pool, error) { return readPool(t.c.tx, name) }
+
+func (t *settingsTx) CreatePool(p broker.Pool, keys []broker.SigningKey) error {
+	return createPool(t.c, p, keys)
+}
+
+func (t *settingsTx) UpdatePool(p broker.Pool) (uint64, error) {
+	old, err := t.Pool(p.Name)
+	if err != nil {
+		return 0, err
+	}
+	if old.Rev != p.Rev {
+		return 0, fmt.Errorf("pool %s: %w", p.Name, broker.ErrStale)
+	}
+	if err := old.Becomes(&p); err != nil {
+		return 0, err
+	}
+	b, err := inPool(t.c.tx, p.Name)
+	if err != nil {
+		return 0, err
+	}
+	return putPool(t.c, b, p)
+}
+
+func (t *settingsTx) Setting(pool ident.Pool, kind, name string) (broker.Document, error) {
+	return readDocument(t.c.tx, pool, kind, name)
+}
+
+func (t *settingsTx) ListSettings(pool ident.Pool, kind, after string, limit int) ([]broker.Document, error) {
+	return listDocuments(t.c.tx, pool, kind, after, limit)
+}
+
+func (t *settingsTx) PutSetting(d broker.Document) (uint64, error) {
+	if err := d.Check(); err != nil {
+		return 0, err
+	}
+	old, err := findDocument(t.c.tx, d.Pool, d.Kind, d.Name)
+	switch {
+	case err != nil:
+		return 0, err
+	case old == nil && d.Rev != 0:
+		return 0, fmt.Errorf("%s %s: %w", d.Kind, d.Name, broker.ErrNotFound)
+	case old != nil && d.Rev == 0:
+		return 0, fmt.Errorf("%s %s: %w", d.Kind, d.Name, broker.ErrExists)
+	case old != nil && d.Rev != old.Rev:
+		return 0, fmt.Errorf("%s %s: %w", d.Kind, d.Name, broker.ErrStale)
+	}
+	return t.c.writeDocument(old, &d)
+}
+
+func (t *settingsTx) DeleteSetting(pool ident.Pool, kind, name string) error {
+	old, err := findDocument(t.c.tx, pool, kind, name)
+	if err != nil {
+		return err
+	}
+	if old == nil {
+		return fmt.Errorf("%s %s: %w", kind, name, broker.ErrNotFound)
+	}
+	_, err = t.c.writeDocument(old, nil)
+	return err
+}
+
+func (t *settingsTx) Referrers(pool ident.Pool, to broker.Ref) ([]broker.Ref, error) {
+	return readReferrers(t.c.tx, pool, to)
 }

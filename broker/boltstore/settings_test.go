@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -26,7 +27,15 @@ func settingsStore(t *testing.T) (*Store, ident.Pool, broker.Client, broker.Flow
 	c := broker.Client{Pool: name, ID: "default", Audiences: []string{"a", "b"}, AccessLife: time.Hour, RefreshLife: time.Hour}
 	f := broker.Flow{Pool: name, Name: "plain", Steps: []string{"key"}}
 	p := broker.Pool{Name: name, Issuer: "https://example/pools/demo", Flow: "plain", Anchor: []byte{1, 2}}
-	if err := s.CreatePool(t.Context(), by(), p, nil, []broker.Client{c}, []broker.Flow{f}); err != nil {
+	err = s.ChangeSettings(t.Context(), by(), func(tx broker.SettingsTx) error {
+		if err := tx.CreatePool(p, nil); err != nil {
+			return err
+		}
+		_, _, errC := broker.Clients().Replace(tx, &c, time.Now())
+		_, _, errF := broker.Flows().Replace(tx, &f, time.Now())
+		return errors.Join(errC, errF)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return s, name, c, f
@@ -47,8 +56,8 @@ func TestSettingsFollowWrites(t *testing.T) {
 	read()
 	for n := range 3 {
 		c.AccessLife += time.Minute
-		f.Steps = append(f.Steps, "hook:h")
-		if err := errors.Join(s.PutClient(t.Context(), by(), c), s.PutFlow(t.Context(), by(), f)); err != nil {
+		f.Steps = append(f.Steps, broker.KindKey)
+		if err := errors.Join(save(t, s, broker.Clients(), c), save(t, s, broker.Flows(), f)); err != nil {
 			t.Fatal(err)
 		}
 		gotC, gotF := read()
@@ -56,17 +65,29 @@ func TestSettingsFollowWrites(t *testing.T) {
 			t.Fatalf("after write %d: %+v, %+v", n, gotC, gotF)
 		}
 	}
-	if err := s.DeleteFlow(t.Context(), by(), pool, f.Name); err != nil {
+	if _, err := s.Pool(t.Context(), pool); err != nil {
+		t.Fatal(err)
+	}
+	err := s.ChangeSettings(t.Context(), by(), func(tx broker.SettingsTx) error {
+		p, err := tx.Pool(pool)
+		if err != nil {
+			return err
+		}
+		other := broker.Flow{Pool: pool, Name: "other", Steps: []string{broker.KindKey}}
+		if _, err := broker.Flows().Put(tx, &other, time.Now()); err != nil {
+			return err
+		}
+		p.Flow = "other"
+		if _, err := tx.UpdatePool(p); err != nil {
+			return err
+		}
+		return broker.Flows().Delete(tx, pool, f.Name)
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Flow(t.Context(), pool, f.Name); !errors.Is(err, broker.ErrNotFound) {
 		t.Errorf("deleted flow: %v", err)
-	}
-	if _, err := s.Pool(t.Context(), pool); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.UpdatePool(t.Context(), by(), pool, func(p *broker.Pool) error { p.Flow = "other"; return nil }); err != nil {
-		t.Fatal(err)
 	}
 	if p, err := s.Pool(t.Context(), pool); err != nil || p.Flow != "other" {
 		t.Errorf("updated pool: %+v, %v", p, err)
@@ -132,7 +153,7 @@ func TestSettingsBesideAWriter(t *testing.T) {
 	}
 	for range 100 {
 		c.AccessLife += time.Second
-		if err := s.PutClient(t.Context(), by(), c); err != nil {
+		if err := save(t, s, broker.Clients(), c); err != nil {
 			t.Fatal(err)
 		}
 		acknowledged.Lock()
@@ -141,4 +162,97 @@ func TestSettingsBesideAWriter(t *testing.T) {
 	}
 	close(done)
 	readers.Wait()
+}
+
+func save[N any](t *testing.T, s *Store, k broker.Kind[N], n N) error {
+	t.Helper()
+	return k.Save(t.Context(), s, by(), &n, time.Now())
+}
+
+func addPool(ctx context.Context, s *Store, p broker.Pool) error {
+	return s.ChangeSettings(ctx, by(), func(tx broker.SettingsTx) error { return tx.CreatePool(p, nil) })
+}
+
+// counting counts what a Catalog reads.
+type counting struct {
+	rows
+	reads int
+}
+
+func (c *counting) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
+	c.reads++
+	return c.rows.Pool(ctx, name)
+}
+
+func (c *counting) Setting(ctx context.Context, pool ident.Pool, kind, name string) (broker.Document, error) {
+	c.reads++
+	return c.rows.Setting(ctx, pool, kind, name)
+}
+
+// What nobody set anew is remembered, whatever else is written: logins, devices,
+// enrolments that count a use, operators, other settings.
+func TestOnlyRowsAreForgotten(t *testing.T) {
+	s, pool, c, f := settingsStore(t)
+	count := &counting{rows: rows{s}}
+	s.Catalog = broker.NewCatalog(count)
+	reads := func(after string, want int) {
+		t.Helper()
+		count.reads = 0
+		_, errP := s.Pool(t.Context(), pool)
+		_, errC := s.Client(t.Context(), pool, c.ID)
+		_, errF := s.Flow(t.Context(), pool, f.Name)
+		if err := errors.Join(errP, errC, errF); err != nil || count.reads != want {
+			t.Errorf("after %s: %d reads, want %d, %v", after, count.reads, want, err)
+		}
+	}
+	reads("nothing", 3)
+	reads("reading", 0)
+	token := broker.EnrolToken{Pool: pool, ID: "0a", Key: []byte{1}, Uses: 9}
+	if err := save(t, s, broker.EnrolTokens(), token); err != nil {
+		t.Fatal(err)
+	}
+	reads("another setting", 0)
+	id, err := ident.ParseDevice("demo:lamp-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive,
+		Authenticators: []broker.Authenticator{{ID: broker.KeyID{1}, Kind: broker.KindKey, Key: []byte{1}}}}
+	l := testLogin(d)
+	l.Enrol = &broker.Enrolment{Device: d, TokenID: token.ID, Now: time.Now()}
+	if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
+		t.Fatal(err)
+	}
+	_, update := s.UpdateDevice(t.Context(), by(), d.ID, func(d *broker.Device) error { d.Groups = []string{"lab"}; return nil })
+	if err := errors.Join(update, s.PutOperator(t.Context(), by(), broker.Operator{Name: "ada", Hash: make([]byte, 32)})); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.EnrolToken(t.Context(), pool, token.ID); err != nil || got.Used != 1 {
+		t.Errorf("used %d times, %v", got.Used, err)
+	}
+	reads("traffic", 0)
+	c.AccessLife += time.Minute
+	if err := save(t, s, broker.Clients(), c); err != nil {
+		t.Fatal(err)
+	}
+	reads("the client", 1)
+}
+
+// BenchmarkSettings reads what every authentication reads: pool, client and flow.
+func BenchmarkSettings(b *testing.B) {
+	s, d := seeded(b, Options{UnsafeNoSync: true})
+	pool := d.ID.Pool
+	c := broker.NewClient(pool, broker.DefaultClient)
+	f := broker.Flow{Pool: pool, Name: broker.DefaultFlow, Steps: []string{broker.KindKey}}
+	if err := errors.Join(broker.Clients().Save(b.Context(), s, by(), &c, time.Now()), broker.Flows().Save(b.Context(), s, by(), &f, time.Now())); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		_, errP := s.Pool(b.Context(), pool)
+		_, errC := s.Client(b.Context(), pool, c.ID)
+		_, errF := s.Flow(b.Context(), pool, f.Name)
+		if errP != nil || errC != nil || errF != nil {
+			b.Fatal(errP, errC, errF)
+		}
+	}
 }

@@ -219,7 +219,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 	s.count(c, changes)
 	for _, r := range batch {
 		if r.err == nil {
-			r.from.settings.forget(c.records[r.first:r.end])
+			r.from.forget(c.records[r.first:r.end])
 		}
 		close(r.done)
 	}

@@ -26,11 +26,8 @@ import (
 // Store is the part of a store that operators' use cases need.
 type Store interface {
 	broker.Pools
+	broker.Settings
 	broker.Devices
-	broker.Clients
-	broker.Flows
-	broker.Hooks
-	broker.EnrolTokens
 	broker.SigningKeys
 	broker.Operators
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)

@@ -49,10 +49,7 @@ func device(t *testing.T, s string) ident.Device {
 // world has the pool "demo".
 func world(t *testing.T) *controltest.World {
 	t.Helper()
-	w, err := controltest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := controltest.New(t)
 	if _, err := w.CreatePool(t.Context(), by(), pool(t, "demo")); err != nil {
 		t.Fatal(err)
 	}
@@ -87,10 +84,10 @@ func TestPoolIsBornComplete(t *testing.T) {
 	if len(keys) != 1 || keys[0].State != broker.KeyActive || keys[0].Alg != "ES256" {
 		t.Errorf("got keys %+v, want one active ES256", keys)
 	}
-	if _, err := w.Client(t.Context(), demo, broker.DefaultClient); err != nil {
+	if _, err := w.Store.Client(t.Context(), demo, broker.DefaultClient); err != nil {
 		t.Error(err)
 	}
-	if f, err := w.Flow(t.Context(), demo, p.Flow); err != nil || !cmp.Equal(f.Steps, []string{"key"}) {
+	if f, err := w.Store.Flow(t.Context(), demo, p.Flow); err != nil || !cmp.Equal(f.Steps, []string{"key"}) {
 		t.Errorf("got default flow %v, %v", f, err)
 	}
 	_, err = w.CreatePool(t.Context(), by(), demo)
@@ -291,15 +288,18 @@ func TestSessions(t *testing.T) {
 		_, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: d})
 		want(t, err, nil)
 	}
-	began := w.Clock.Now()
-	want(t, w.Store.AddSession(broker.Session{ID: ident.UUID{1}, Device: id, Created: began}), nil)
+	began := func(session ident.UUID, id ident.Device) {
+		_, err := w.Store.RecordLogin(t.Context(), by(), broker.Login{Session: broker.Session{ID: session, Device: id, Created: w.Clock.Now()}})
+		want(t, err, nil)
+	}
+	began(ident.UUID{1}, id)
 	want(t, w.RevokeSession(t.Context(), by(), other, ident.UUID{1}), broker.ErrNotFound)
 	want(t, w.RevokeSession(t.Context(), by(), id, ident.UUID{1}), nil)
 	got, err := w.ListSessions(t.Context(), id)
 	if err != nil || len(got) != 1 || !got[0].Revoked {
 		t.Errorf("got %v, %v", got, err)
 	}
-	want(t, w.Store.AddSession(broker.Session{ID: ident.UUID{2}, Device: other, Created: began}), nil)
+	began(ident.UUID{2}, other)
 	for _, revoked := range []bool{false, true} {
 		if got, err := w.ListSessions(t.Context(), other); err != nil || len(got) != 1 || got[0].Revoked != revoked {
 			t.Errorf("got %v, %v, want it revoked: %v", got, err, revoked)
@@ -323,7 +323,7 @@ func TestEnrolToken(t *testing.T) {
 	want(t, err, nil)
 	thumb := anchor.Thumbprint()
 	if rec.ID != hex.EncodeToString(secret.ID()) || !private.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(rec.Key)) ||
-		!cmp.Equal(secret.Pin(), thumb[:protocol.PinLen]) || rec.Uses != 3 || rec.Expires.Sub(rec.Created) != control.DefaultEnrolLife {
+		!cmp.Equal(secret.Pin(), thumb[:protocol.PinLen]) || rec.Uses != 3 || rec.Expires.Sub(rec.Created) != broker.DefaultEnrolLife {
 		t.Errorf("record %+v does not fit its token", rec)
 	}
 	for _, bad := range []control.NewEnrolToken{
@@ -333,7 +333,7 @@ func TestEnrolToken(t *testing.T) {
 		_, _, err := w.CreateEnrolToken(t.Context(), by(), bad)
 		want(t, err, broker.ErrInvalid)
 	}
-	want(t, w.DeleteEnrolToken(t.Context(), by(), demo, rec.ID), nil)
+	want(t, w.EnrolTokens().Delete(t.Context(), by(), demo, rec.ID, nil), nil)
 }
 
 func TestFlowsNeedTheirHooks(t *testing.T) {
@@ -350,7 +350,7 @@ func TestFlowsNeedTheirHooks(t *testing.T) {
 	want(t, err, nil)
 	_, err = w.PutFlow(ctx, by(), flow, true)
 	want(t, err, broker.ErrExists)
-	want(t, w.DeleteHook(ctx, by(), demo, "pin"), broker.ErrConflict)
+	want(t, w.Hooks().Delete(ctx, by(), demo, "pin", nil), broker.ErrConflict)
 	client := broker.Client{Pool: demo, ID: "app", Flow: "none"}
 	_, err = w.PutClient(ctx, by(), client, true)
 	want(t, err, broker.ErrInvalid)
@@ -359,12 +359,12 @@ func TestFlowsNeedTheirHooks(t *testing.T) {
 	want(t, err, broker.ErrNotFound)
 	_, err = w.PutClient(ctx, by(), client, true)
 	want(t, err, nil)
-	want(t, w.DeleteFlow(ctx, by(), demo, "two"), broker.ErrConflict)
-	want(t, w.DeleteClient(ctx, by(), demo, "app"), nil)
-	want(t, w.DeleteFlow(ctx, by(), demo, "two"), nil)
-	want(t, w.DeleteHook(ctx, by(), demo, "pin"), nil)
-	want(t, w.DeleteFlow(ctx, by(), demo, "default"), broker.ErrConflict)
-	want(t, w.DeleteClient(ctx, by(), demo, "default"), broker.ErrConflict)
+	want(t, w.Flows().Delete(ctx, by(), demo, "two", nil), broker.ErrConflict)
+	want(t, w.Clients().Delete(ctx, by(), demo, "app", nil), nil)
+	want(t, w.Flows().Delete(ctx, by(), demo, "two", nil), nil)
+	want(t, w.Hooks().Delete(ctx, by(), demo, "pin", nil), nil)
+	want(t, w.Flows().Delete(ctx, by(), demo, "default", nil), broker.ErrConflict)
+	want(t, w.Clients().Delete(ctx, by(), demo, "default", nil), broker.ErrConflict)
 }
 
 func TestHookURLs(t *testing.T) {

@@ -10,14 +10,6 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// Limits on what operators say about a device, chosen to keep a record small.
-const (
-	MaxGroups     = 16
-	MaxAttributes = 32
-	MaxAttrKey    = 64  // bytes
-	MaxAttrValue  = 256 // bytes
-)
-
 // A NewDevice is what an operator gives to register a device.
 type NewDevice struct {
 	ID         ident.Device
@@ -30,7 +22,7 @@ type NewDevice struct {
 
 // CreateDevice registers a device. One without any key enrols later with a token.
 func (d *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (broker.Device, error) {
-	if err := CheckLabels(n.Groups, n.Attributes); err != nil {
+	if err := broker.CheckLabels(n.Groups, n.Attributes); err != nil {
 		return broker.Device{}, err
 	}
 	now := d.Now()
@@ -83,36 +75,6 @@ func (d *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticat
 	return out, nil
 }
 
-// CheckLabels checks a device's groups and attributes.
-func CheckLabels(groups []string, attributes map[string]string) error {
-	if len(groups) > MaxGroups || len(attributes) > MaxAttributes {
-		return invalid("%d groups and %d attributes, at most %d and %d", len(groups), len(attributes), MaxGroups, MaxAttributes)
-	}
-	for _, g := range groups {
-		if err := broker.CheckLabel("group", g); err != nil {
-			return err
-		}
-	}
-	for k, v := range attributes {
-		if !printable(k, MaxAttrKey) || k == "" {
-			return invalid("attribute name %q: want 1 to %d printable ASCII characters", k, MaxAttrKey)
-		}
-		if !printable(v, MaxAttrValue) {
-			return invalid("attribute %q: its value is not at most %d printable ASCII characters", k, MaxAttrValue)
-		}
-	}
-	return nil
-}
-
-func printable(s string, limit int) bool {
-	for i := range len(s) {
-		if s[i] < ' ' || s[i] > '~' {
-			return false
-		}
-	}
-	return len(s) <= limit
-}
-
 // Device finds a device.
 func (d *Plane) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
 	dev, err := d.Store.Device(ctx, id)
@@ -132,7 +94,7 @@ func (d *Plane) ListDevices(ctx context.Context, pool ident.Pool, after string, 
 
 // UpdateDevice replaces groups and attributes; nil leaves as it is.
 func (d *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
-	if err := CheckLabels(groups, attributes); err != nil {
+	if err := broker.CheckLabels(groups, attributes); err != nil {
 		return broker.Device{}, err
 	}
 	return d.change(ctx, by, "update", id, func(dev *broker.Device) error {

@@ -12,19 +12,34 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Defaults and bounds of enrolment tokens.
-const (
-	DefaultEnrolLife = 24 * time.Hour
-	MinEnrolLife     = time.Minute
-	MaxEnrolLife     = 365 * 24 * time.Hour
-	MaxEnrolUses     = 1_000_000
-)
+// EnrolTokens are the use cases of enrolment tokens. New ones are made by
+// CreateEnrolToken only, which makes their secret.
+func (p *Plane) EnrolTokens() Settings[broker.EnrolToken] {
+	s := Of(p, broker.EnrolTokens())
+	s.admit = func(old, t *broker.EnrolToken, now time.Time) error {
+		if old == nil && t.Key == nil {
+			return broker.Invalid("id", "enrolment token %q: there is none of that id, and a new one cannot be set: its secret is made once, by signet enrollment create", t.ID)
+		}
+		if old != nil && t.Uses < t.Used {
+			return conflict("enrolment token %q: it was used %d times already; delete it to end it", t.ID, t.Used)
+		}
+		if old != nil && old.Expires.Equal(t.Expires) {
+			return nil
+		}
+		if t.Expires.Before(now) || t.Expires.After(now.Add(broker.MaxEnrolLife)) {
+			return broker.Invalid("expires", "enrolment token %q: it ends within %s from now, not at %s", t.ID,
+				broker.Span(broker.MaxEnrolLife), t.Expires.UTC().Format(time.RFC3339))
+		}
+		return nil
+	}
+	return s
+}
 
 // A NewEnrolToken is what an operator asks of an enrolment token.
 type NewEnrolToken struct {
 	Pool       ident.Pool
 	Uses       int           // 0: one
-	Life       time.Duration // 0: DefaultEnrolLife
+	Life       time.Duration // 0: broker.DefaultEnrolLife
 	Groups     []string
 	Attributes map[string]string
 	Replace    bool // may replace the key of a device that has one
@@ -33,21 +48,21 @@ type NewEnrolToken struct {
 
 // CreateEnrolToken makes an enrolment token and gives its text, which is shown
 // once and stored nowhere.
-func (d *Plane) CreateEnrolToken(ctx context.Context, by broker.By, n NewEnrolToken) (broker.EnrolToken, string, error) {
+func (p *Plane) CreateEnrolToken(ctx context.Context, by broker.By, n NewEnrolToken) (broker.EnrolToken, string, error) {
 	if n.Uses == 0 {
 		n.Uses = 1
 	}
 	if n.Life == 0 {
-		n.Life = DefaultEnrolLife
+		n.Life = broker.DefaultEnrolLife
 	}
-	if err := n.check(); err != nil {
+	if err := checkEnrolLife(n.Life); err != nil {
 		return broker.EnrolToken{}, "", err
 	}
-	pool, err := d.Pool(ctx, n.Pool)
+	pool, err := p.Pool(ctx, n.Pool)
 	if err != nil {
 		return broker.EnrolToken{}, "", err
 	}
-	secret, err := d.newEnrolSecret(pool)
+	secret, err := p.newEnrolSecret(pool)
 	if err != nil {
 		return broker.EnrolToken{}, "", fmt.Errorf("make enrolment token: %w", err)
 	}
@@ -55,96 +70,54 @@ func (d *Plane) CreateEnrolToken(ctx context.Context, by broker.By, n NewEnrolTo
 	if err != nil {
 		return broker.EnrolToken{}, "", err
 	}
-	now := d.Now()
 	t := broker.EnrolToken{
 		Pool: n.Pool, ID: hex.EncodeToString(secret.ID()), Key: []byte(private.Public().(ed25519.PublicKey)),
-		Uses: n.Uses, Expires: now.Add(n.Life), Groups: n.Groups, Attributes: n.Attributes,
-		Replace: n.Replace, Approve: n.Approve, Created: now,
+		Uses: n.Uses, Expires: p.Now().Add(n.Life).UTC(), Groups: n.Groups, Attributes: n.Attributes,
+		Replace: n.Replace, Approve: n.Approve,
 	}
-	if err := d.Store.CreateEnrolToken(ctx, by, t); err != nil {
-		return broker.EnrolToken{}, "", fmt.Errorf("create enrolment token: %w", err)
+	if t, _, err = p.EnrolTokens().Create(ctx, by, t); err != nil {
+		return broker.EnrolToken{}, "", err
 	}
 	return t, secret.Reveal(), nil
 }
 
-func (n *NewEnrolToken) check() error {
-	if n.Uses < 1 || n.Uses > MaxEnrolUses {
-		return invalid("an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, n.Uses)
-	}
-	if err := checkEnrolLife(n.Life); err != nil {
-		return err
-	}
-	return CheckLabels(n.Groups, n.Attributes)
-}
-
 func checkEnrolLife(life time.Duration) error {
-	if life < MinEnrolLife || life > MaxEnrolLife {
+	if life < broker.MinEnrolLife || life > broker.MaxEnrolLife {
 		return invalid("an enrolment token lives %s to %s, not %s",
-			broker.Span(MinEnrolLife), broker.Span(MaxEnrolLife), broker.Span(life))
+			broker.Span(broker.MinEnrolLife), broker.Span(broker.MaxEnrolLife), broker.Span(life))
 	}
 	return nil
 }
 
 // UpdateEnrolToken gives an enrolment token another number of uses in all, or
 // another end, life from now; zero leaves as it is. Its text stays what it was.
-func (d *Plane) UpdateEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string, uses int, life time.Duration) (broker.EnrolToken, error) {
-	if uses < 0 || uses > MaxEnrolUses {
-		return broker.EnrolToken{}, invalid("an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, uses)
-	}
+func (p *Plane) UpdateEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string, m *Match, uses int, life time.Duration) (broker.EnrolToken, error) {
 	if life != 0 {
 		if err := checkEnrolLife(life); err != nil {
 			return broker.EnrolToken{}, err
 		}
 	}
-	t, err := d.Store.UpdateEnrolToken(ctx, by, pool, id, func(t *broker.EnrolToken) error {
-		if uses != 0 && uses < t.Used {
-			return conflict("it was used %d times already; delete it to end it", t.Used)
-		}
+	end := p.Now().Add(life).UTC()
+	return p.EnrolTokens().Change(ctx, by, pool, id, m, func(t *broker.EnrolToken) error {
 		if uses != 0 {
 			t.Uses = uses
 		}
 		if life != 0 {
-			t.Expires = d.Now().Add(life)
+			t.Expires = end
 		}
 		return nil
 	})
-	return t, about(err, "enrolment token %q", id)
 }
 
-func (d *Plane) newEnrolSecret(pool broker.Pool) (protocol.EnrolToken, error) {
+func (p *Plane) newEnrolSecret(pool broker.Pool) (protocol.EnrolToken, error) {
 	anchor, err := Anchor(pool)
 	if err != nil {
 		return protocol.EnrolToken{}, err
 	}
-	random, err := d.random(28)
+	random, err := p.random(28)
 	if err != nil {
 		return protocol.EnrolToken{}, err
 	}
 	thumb := anchor.Thumbprint()
 	return protocol.NewEnrolToken(random, thumb[:])
-}
-
-// EnrolToken finds an enrolment token by its public id.
-func (d *Plane) EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error) {
-	t, err := d.Store.EnrolToken(ctx, pool, id)
-	if err != nil {
-		return t, about(err, "enrolment token %q", id)
-	}
-	return t, nil
-}
-
-// ListEnrolTokens gives a pool's enrolment tokens.
-func (d *Plane) ListEnrolTokens(ctx context.Context, pool ident.Pool) ([]broker.EnrolToken, error) {
-	if _, err := d.Pool(ctx, pool); err != nil {
-		return nil, err
-	}
-	return d.Store.ListEnrolTokens(ctx, pool)
-}
-
-// DeleteEnrolToken ends an enrolment token. Devices it admitted stay.
-func (d *Plane) DeleteEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string) error {
-	if err := d.Store.DeleteEnrolToken(ctx, by, pool, id); err != nil {
-		return about(err, "delete enrolment token %q", id)
-	}
-	return nil
 }

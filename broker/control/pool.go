@@ -6,44 +6,76 @@ import (
 	"crypto/ed25519"
 	"crypto/x509"
 	"fmt"
+	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
 
-// defaultFlow is the flow that a new pool has: one proof with the enrolled key.
-const defaultFlow = "default"
+// A NewPool is all that a pool needs to work, made but not yet written: anchor,
+// answer key, first signing key, a default client and a default flow of one step, key.
+type NewPool struct {
+	pool broker.Pool
+	key  broker.SigningKey
+}
 
-// CreatePool makes a pool with all it needs to work: anchor, answer key, first
-// signing key, a default client and a default flow of one step, key.
-func (d *Plane) CreatePool(ctx context.Context, by broker.By, name ident.Pool) (broker.Pool, error) {
+// MakePool makes the keys of a new pool.
+func (p *Plane) MakePool(name ident.Pool) (NewPool, error) {
 	if name.IsZero() {
-		return broker.Pool{}, invalid("a pool needs a name")
+		return NewPool{}, invalid("a pool needs a name")
 	}
-	pool, err := d.newPool(name)
+	pool, err := p.newPool(name)
 	if err != nil {
-		return broker.Pool{}, about(err, "create pool %s", name)
+		return NewPool{}, about(err, "create pool %s", name)
 	}
-	key, err := d.newSigningKey(name, token.ES256, nil)
+	key, err := p.newSigningKey(name, token.ES256, nil)
 	if err != nil {
-		return broker.Pool{}, about(err, "create pool %s", name)
+		return NewPool{}, about(err, "create pool %s", name)
 	}
 	key.State = broker.KeyActive
-	client := NewClient(name, broker.DefaultClient)
-	client.Created = pool.Created
-	flow := broker.Flow{Pool: name, Name: defaultFlow, Steps: []string{broker.KindKey}, Created: pool.Created}
-	err = d.Store.CreatePool(ctx, by, pool, []broker.SigningKey{key}, []broker.Client{client}, []broker.Flow{flow})
+	return NewPool{pool, key}, nil
+}
+
+// Create writes the pool in a transaction: broker.ErrExists if there is one of that name.
+func (n NewPool) Create(tx broker.SettingsTx, now time.Time) error {
+	name := n.pool.Name
+	if err := tx.CreatePool(n.pool, []broker.SigningKey{n.key}); err != nil {
+		return err
+	}
+	client := broker.NewClient(name, broker.DefaultClient)
+	flow := broker.Flow{Pool: name, Name: broker.DefaultFlow, Steps: []string{broker.KindKey}}
+	if _, err := broker.Clients().Put(tx, &client, now); err != nil {
+		return err
+	}
+	_, err := broker.Flows().Put(tx, &flow, now)
+	return err
+}
+
+// CreatePool makes a pool.
+func (p *Plane) CreatePool(ctx context.Context, by broker.By, name ident.Pool) (broker.Pool, error) {
+	made, err := p.MakePool(name)
+	if err != nil {
+		return broker.Pool{}, err
+	}
+	var out broker.Pool
+	err = p.Edit(ctx, by, func(tx broker.SettingsTx, now time.Time) error {
+		if err := made.Create(tx, now); err != nil {
+			return err
+		}
+		out, err = tx.Pool(name)
+		return err
+	})
 	if err != nil {
 		return broker.Pool{}, about(err, "create pool %s", name)
 	}
-	return pool, nil
+	return out, nil
 }
 
 // newPool makes the pool's own two keys.
-func (d *Plane) newPool(name ident.Pool) (broker.Pool, error) {
-	pool := broker.Pool{Name: name, Issuer: d.Issuer + "/pools/" + name.String(), Flow: defaultFlow, Created: d.Now()}
-	seed, err := d.random(ed25519.SeedSize)
+func (p *Plane) newPool(name ident.Pool) (broker.Pool, error) {
+	pool := broker.Pool{Name: name, Issuer: p.Issuer + "/pools/" + name.String(), Flow: broker.DefaultFlow, Created: p.Now()}
+	seed, err := p.random(ed25519.SeedSize)
 	if err != nil {
 		return pool, err
 	}
@@ -57,10 +89,10 @@ func (d *Plane) newPool(name ident.Pool) (broker.Pool, error) {
 	if err != nil {
 		return pool, fmt.Errorf("anchor: %w", err)
 	}
-	if pool.AnchorSealed, err = d.Sealer.Seal(broker.AnchorPurpose(name), der); err != nil {
+	if pool.AnchorSealed, err = p.Sealer.Seal(broker.AnchorPurpose(name), der); err != nil {
 		return pool, fmt.Errorf("seal anchor: %w", err)
 	}
-	raw, err := d.random(32)
+	raw, err := p.random(32)
 	if err != nil {
 		return pool, err
 	}
@@ -68,46 +100,48 @@ func (d *Plane) newPool(name ident.Pool) (broker.Pool, error) {
 	if err != nil {
 		return pool, fmt.Errorf("answer key: %w", err)
 	}
-	if pool.AnswerSealed, err = d.Sealer.Seal(broker.AnswerPurpose(name), answer.Bytes()); err != nil {
+	if pool.AnswerSealed, err = p.Sealer.Seal(broker.AnswerPurpose(name), answer.Bytes()); err != nil {
 		return pool, fmt.Errorf("seal answer key: %w", err)
 	}
 	return pool, nil
 }
 
 // Pool finds a pool.
-func (d *Plane) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
-	p, err := d.Store.Pool(ctx, name)
+func (p *Plane) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
+	pool, err := p.Store.Pool(ctx, name)
 	if err != nil {
-		return p, about(err, "pool %s", name)
+		return pool, about(err, "pool %s", name)
 	}
-	return p, nil
+	return pool, nil
 }
 
 // ListPools gives all pools, by name.
-func (d *Plane) ListPools(ctx context.Context) ([]broker.Pool, error) {
-	return d.Store.ListPools(ctx)
+func (p *Plane) ListPools(ctx context.Context) ([]broker.Pool, error) {
+	return p.Store.ListPools(ctx)
 }
 
 // SetPoolFlow makes a flow, which must exist, the one of all clients that name none.
-func (d *Plane) SetPoolFlow(ctx context.Context, by broker.By, name ident.Pool, flow string) (broker.Pool, error) {
-	if _, err := d.Store.Flow(ctx, name, flow); err != nil {
-		if _, err := d.Pool(ctx, name); err != nil {
-			return broker.Pool{}, err
+func (p *Plane) SetPoolFlow(ctx context.Context, by broker.By, name ident.Pool, flow string, m *Match) (pool broker.Pool, err error) {
+	what := "pool " + name.String()
+	err = p.edit(ctx, by, what, name, func(tx broker.SettingsTx, _ time.Time) error {
+		if pool, err = tx.Pool(name); err != nil {
+			return err
 		}
-		return broker.Pool{}, missing(err, "pool %s: flow %q does not exist; create it first", name, flow)
-	}
-	p, err := d.Store.UpdatePool(ctx, by, name, func(p *broker.Pool) error {
-		p.Flow = flow
-		return nil
+		if err := m.check(what, pool.Rev); err != nil || pool.Flow == flow {
+			return err
+		}
+		pool.Flow = flow
+		pool.Rev, err = tx.UpdatePool(pool)
+		return err
 	})
-	return p, about(err, "update pool %s", name)
+	return pool, err
 }
 
 // DeletePool deletes a pool and all that is in it, then reports each of its devices.
-func (d *Plane) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
+func (p *Plane) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
 	var gone []ident.Device
 	for after := ""; ; {
-		page, err := d.Store.ListDevices(ctx, name, after, maxPage)
+		page, err := p.Store.ListDevices(ctx, name, after, maxPage)
 		if err != nil {
 			return about(err, "delete pool %s", name)
 		}
@@ -119,12 +153,12 @@ func (d *Plane) DeletePool(ctx context.Context, by broker.By, name ident.Pool) e
 		}
 		after = page[len(page)-1].ID.Name.String()
 	}
-	if err := d.Store.DeletePool(ctx, by, name); err != nil {
+	if err := p.Store.DeletePool(ctx, by, name); err != nil {
 		return about(err, "delete pool %s", name)
 	}
-	d.KeysChanged(name)
+	p.KeysChanged(name)
 	for _, id := range gone {
-		d.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
+		p.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/mint"
@@ -18,10 +19,7 @@ import (
 
 func demo(t *testing.T) (*controltest.World, ident.Pool) {
 	t.Helper()
-	w, err := controltest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := controltest.New(t)
 	p, err := ident.ParsePool("demo")
 	if err != nil {
 		t.Fatal(err)
@@ -96,7 +94,7 @@ func TestSigningKeysAreSealed(t *testing.T) {
 
 // counting counts how often keys are listed.
 type counting struct {
-	*controltest.Store
+	*boltstore.Store
 	listed int
 	err    error
 }

@@ -451,8 +451,8 @@ func TestUpgradeInPlace(t *testing.T) {
 	if _, err := whole.Enrol(t.Context(), f, agent.Voucher{Token: tok}); err != nil {
 		t.Fatal(err)
 	}
-	short := broker.Client{Pool: f.Pool, ID: "short", AccessLife: broker.MinAccessLife, Created: time.Now()}
-	if err := f.Store.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, short); err != nil {
+	short := broker.Client{Pool: f.Pool, ID: "short", AccessLife: broker.MinAccessLife}
+	if err := broker.Clients().Save(t.Context(), f.Store, broker.By{Actor: broker.ActorLocal}, &short, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	brief := f.device("lamp", key, "short")

@@ -43,10 +43,7 @@ func pool(t *testing.T, s string) ident.Pool {
 // world has pools demo and other.
 func world(t *testing.T) (*controltest.World, http.Handler) {
 	t.Helper()
-	w, err := controltest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := controltest.New(t)
 	for _, name := range []string{"demo", "other"} {
 		if _, err := w.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, pool(t, name)); err != nil {
 			t.Fatal(err)

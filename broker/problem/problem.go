@@ -61,6 +61,7 @@ func Kinds() []Kind {
 		{http.StatusMethodNotAllowed, "method-not-allowed", "The path exists, not with this method. The header Allow names those that do."},
 		{http.StatusRequestTimeout, "timeout", "The request's body came too slowly."},
 		{http.StatusConflict, "conflict", "What is stored forbids the change; the detail says what to do first."},
+		{http.StatusPreconditionFailed, "stale", "What is stored is not what If-Match names: somebody changed it meanwhile. Read it again, and change that."},
 		{http.StatusRequestEntityTooLarge, "too-large", "The request's body is above 64 KiB."},
 		{http.StatusUnsupportedMediaType, "media-type", "The body is not application/json."},
 		{http.StatusUnprocessableEntity, "invalid", "A value breaks a rule; detail and errors say which."},
@@ -91,6 +92,8 @@ func Of(err error) *Problem {
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.Is(err, broker.ErrStale):
+		return New(http.StatusPreconditionFailed, err.Error())
 	case errors.Is(err, broker.ErrNotFound):
 		return New(http.StatusNotFound, err.Error())
 	case errors.Is(err, broker.ErrExists), errors.Is(err, broker.ErrConflict), errors.Is(err, broker.ErrKeyBound):

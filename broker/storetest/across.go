@@ -8,6 +8,7 @@ func acrossTests() []test {
 	return []test{
 		{"deleting a pool takes all that is in it", deletedPool},
 		{"nothing in a missing pool", missingPool},
+		{"an enrolment token's uses are counted beside it", usesBesideTheToken},
 	}
 }
 
@@ -19,17 +20,17 @@ func deletedPool(e *env) {
 	l := e.login(d)
 	e.record(l)
 	tok := e.addToken("a", 1, nil)
-	e.ok(e.clients.PutClient(e.ctx, by(), client(e, "a", "app")))
+	app := document(e, "a", "client", "app")
+	e.ok(e.put(app))
 	e.ok(e.pools.DeletePool(e.ctx, by(), e.pool("a")))
 	e.stored(e.id("b", "one"))
 
 	e.addPool("a") // the name may be used again, and inherits nothing
 	_, err := e.devices.Device(e.ctx, d.ID)
 	e.wants(broker.ErrNotFound, err)
-	_, err = e.tokens.EnrolToken(e.ctx, tok.Pool, tok.ID)
+	_, err = e.nouns.EnrolToken(e.ctx, tok.Pool, tok.ID)
 	e.wants(broker.ErrNotFound, err)
-	_, err = e.clients.Client(e.ctx, e.pool("a"), "app")
-	e.wants(broker.ErrNotFound, err)
+	e.gone(app)
 	_, err = e.sessions.Session(e.ctx, l.Session.ID)
 	e.wants(broker.ErrNotFound, err)
 	e.addDevice("a", "one") // its key is free, too
@@ -47,11 +48,27 @@ func missingPool(e *env) {
 	e.wants(broker.ErrNotFound, err)
 	_, err = e.sessions.RecordLogin(e.ctx, by(), e.enrolment(d, "00"))
 	e.wants(broker.ErrNotFound, err)
-	e.wants(broker.ErrNotFound, e.clients.PutClient(e.ctx, by(), client(e, "a", "app")))
-	e.wants(broker.ErrNotFound, e.flows.PutFlow(e.ctx, by(), flow(e, "a", "main")))
-	e.wants(broker.ErrNotFound, e.hooks.PutHook(e.ctx, by(), hook(e, "a", "hook")))
-	e.wants(broker.ErrNotFound, e.tokens.CreateEnrolToken(e.ctx, by(), broker.EnrolToken{Pool: e.pool("a"), ID: "00", Uses: 1}))
+	e.wants(broker.ErrNotFound, e.put(document(e, "a", "client", "app")))
 	e.wants(broker.ErrNotFound, e.keys.ChangeSigningKeys(e.ctx, by(), e.pool("a"), func(k []broker.SigningKey) ([]broker.SigningKey, error) { return k, nil }))
 	_, err = e.devices.ListDevices(e.ctx, e.pool("a"), "", 10)
 	e.wants(broker.ErrNotFound, err)
+}
+
+func usesBesideTheToken(e *env) {
+	e.addPool("a")
+	tok := e.addToken("a", 5, nil)
+	e.record(e.enrolment(e.device("a", "one"), tok.ID))
+	got, err := e.nouns.EnrolToken(e.ctx, tok.Pool, tok.ID)
+	e.ok(err)
+	e.same(1, got.Used)
+	e.same(tok.Rev, got.Rev)
+	got.Uses = 9
+	save(e, broker.EnrolTokens(), &got)
+	e.same(1, e.used(tok))
+	e.record(e.enrolment(e.device("a", "two"), tok.ID))
+	e.same(2, e.used(tok))
+	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokens().Delete(tx, tok.Pool, tok.ID) }))
+	tok.Rev = 0
+	save(e, broker.EnrolTokens(), &tok)
+	e.same(0, e.used(tok))
 }

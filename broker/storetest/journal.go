@@ -110,30 +110,30 @@ func everyWriteRecorded(e *env) {
 		return err
 	}, "device a:lamp update +")
 	e.records("delete", func(by broker.By) error { return e.devices.DeleteDevice(e.ctx, by, d.ID) }, "device a:lamp delete +")
+	f := document(e, "a", "flow", "f")
+	e.records("document", func(by broker.By) error { return e.putBy(by, f) }, "flow a:f create")
+	f = e.kept(f)
+	e.records("document", func(by broker.By) error { return e.putBy(by, f) }, "flow a:f update +")
 	e.records("flow of pool", func(by broker.By) error {
-		_, err := e.pools.UpdatePool(e.ctx, by, p, func(p *broker.Pool) error { p.Flow = "x"; return nil })
-		return err
+		return e.settings.ChangeSettings(e.ctx, by, func(tx broker.SettingsTx) error {
+			p, err := tx.Pool(p)
+			if err != nil {
+				return err
+			}
+			p.Flow = "f"
+			_, err = tx.UpdatePool(p)
+			return err
+		})
 	}, "pool a: update +")
-	c, f, h := client(e, "a", "app"), flow(e, "a", "f"), hook(e, "a", "h")
-	for _, end := range []string{"create", "update +"} {
-		e.records("client", func(by broker.By) error { return e.clients.PutClient(e.ctx, by, c) }, "client a:app "+end)
-		e.records("flow", func(by broker.By) error { return e.flows.PutFlow(e.ctx, by, f) }, "flow a:f "+end)
-		e.records("hook", func(by broker.By) error { return e.hooks.PutHook(e.ctx, by, h) }, "hook a:h "+end)
-	}
-	e.records("client", func(by broker.By) error { return e.clients.DeleteClient(e.ctx, by, p, c.ID) }, "client a:app delete +")
-	e.records("flow", func(by broker.By) error { return e.flows.DeleteFlow(e.ctx, by, p, f.Name) }, "flow a:f delete +")
-	e.records("hook", func(by broker.By) error { return e.hooks.DeleteHook(e.ctx, by, p, h.Name) }, "hook a:h delete +")
+	x, y := document(e, "a", "thing", "x"), document(e, "a", "thing", "y")
+	e.records("several", func(by broker.By) error { return e.putBy(by, x, y) }, "thing a:x create", "thing a:y create")
+	e.records("deletion", func(by broker.By) error {
+		return e.settings.ChangeSettings(e.ctx, by, func(tx broker.SettingsTx) error { return tx.DeleteSetting(p, "thing", "x") })
+	}, "thing a:x delete +")
 	everyOtherWrite(e, p)
 }
 
 func everyOtherWrite(e *env, p ident.Pool) {
-	t := broker.EnrolToken{Pool: p, ID: "00ff", Key: []byte("key"), Uses: 1, Created: start()}
-	e.records("token", func(by broker.By) error { return e.tokens.CreateEnrolToken(e.ctx, by, t) }, "enrollment a:00ff create")
-	e.records("token", func(by broker.By) error {
-		_, err := e.tokens.UpdateEnrolToken(e.ctx, by, p, t.ID, func(t *broker.EnrolToken) error { t.Uses = 2; return nil })
-		return err
-	}, "enrollment a:00ff update +")
-	e.records("token", func(by broker.By) error { return e.tokens.DeleteEnrolToken(e.ctx, by, p, t.ID) }, "enrollment a:00ff delete +")
 	one, two := signingKey(e, "a", "one"), signingKey(e, "a", "two")
 	set := func(keys ...broker.SigningKey) func(broker.By) error {
 		return func(by broker.By) error {
@@ -162,9 +162,15 @@ func poolRecords(e *env) {
 	p := e.pool("a")
 	e.same(uint64(0), e.last())
 	e.records("pool", func(by broker.By) error {
-		return e.pools.CreatePool(e.ctx, by, broker.Pool{Name: p, Issuer: "https://x/pools/a"}, []broker.SigningKey{signingKey(e, "a", "k")},
-			[]broker.Client{client(e, "a", "c")}, []broker.Flow{flow(e, "a", "f")})
-	}, "pool a: create", "key a:k create", "client a:c create", "flow a:f create")
+		return e.settings.ChangeSettings(e.ctx, by, func(tx broker.SettingsTx) error {
+			err := tx.CreatePool(broker.Pool{Name: p, Issuer: "https://x/pools/a", Flow: "f"}, []broker.SigningKey{signingKey(e, "a", "k")})
+			if err != nil {
+				return err
+			}
+			_, err = tx.PutSetting(document(e, "a", "flow", "f"))
+			return err
+		})
+	}, "pool a: create", "key a:k create", "flow a:f create")
 	e.same(uint64(1), e.since(0)[0].Seq)
 }
 
@@ -204,13 +210,13 @@ func enrolRecords(e *env) {
 	before := e.last()
 	_, err := e.sessions.RecordLogin(e.ctx, own(d, "01"), l)
 	e.ok(err)
-	e.same([]string{"device a:lamp create", "enrollment a:" + t.ID + " update +", "session a:lamp login"}, shorts(e.since(before)))
+	e.same([]string{"device a:lamp create", "enrollment a:" + t.ID + " count", "session a:lamp login"}, shorts(e.since(before)))
 	waits := e.device("a", "waits")
 	waits.Status = broker.StatusPending
 	before = e.last()
 	_, err = e.sessions.RecordLogin(e.ctx, own(waits, "02"), e.enrolment(waits, t.ID))
 	e.wants(broker.ErrInactive, err)
-	e.same([]string{"device a:waits create", "enrollment a:" + t.ID + " update +"}, shorts(e.since(before)))
+	e.same([]string{"device a:waits create", "enrollment a:" + t.ID + " count +"}, shorts(e.since(before)))
 }
 
 func failedWrites(e *env) {
@@ -233,7 +239,14 @@ func failedWrites(e *env) {
 		{broker.ErrKeyBound, e.devices.CreateDevice(e.ctx, by(), other)},
 		{broker.ErrNotFound, e.devices.DeleteDevice(e.ctx, by(), other.ID)},
 		{broker.ErrNotFound, e.pools.DeletePool(e.ctx, by(), e.pool("none"))},
-		{broker.ErrExists, e.pools.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a")}, nil, nil, nil)},
+		{broker.ErrExists, e.createPool(broker.Pool{Name: e.pool("a")})},
+		{stop, e.change(func(tx broker.SettingsTx) error {
+			if _, err := tx.PutSetting(document(e, "a", "thing", "x")); err != nil {
+				return err
+			}
+			return stop
+		})},
+		{broker.ErrInvalid, e.put(document(e, "a", "flow", "two", broker.Ref{Kind: "hook", Name: "none"}))},
 		{context.Canceled, e.devices.DeleteDevice(ended, by(), d.ID)},
 	} {
 		if !errors.Is(c.err, c.want) {
@@ -394,10 +407,10 @@ func befores(e *env) {
 		seen[string(change(site))] = true
 	}
 	e.same(3, len(seen))
-	c := client(e, "a", "app")
-	e.ok(e.clients.PutClient(e.ctx, by(), c))
-	one := e.records("same", func(by broker.By) error { return e.clients.PutClient(e.ctx, by, c) }, "client a:app update +")
-	two := e.records("same", func(by broker.By) error { return e.clients.PutClient(e.ctx, by, c) }, "client a:app update +")
+	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Created: start()}
+	e.ok(e.operators.PutOperator(e.ctx, by(), o))
+	one := e.records("same", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
+	two := e.records("same", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
 	e.same(one[0].Before, two[0].Before)
 }
 

@@ -197,7 +197,11 @@ func (m *model) createToken() (want, got error) {
 	} else {
 		m.tokens[t.Pool.String()+t.ID] = t
 	}
-	return want, m.e.tokens.CreateEnrolToken(m.e.ctx, by(), t)
+	return want, m.e.change(func(tx broker.SettingsTx) error {
+		fresh := t
+		_, err := broker.EnrolTokens().Put(tx, &fresh, m.now)
+		return err
+	})
 }
 
 func (m *model) deleteToken() (want, got error) {
@@ -206,7 +210,7 @@ func (m *model) deleteToken() (want, got error) {
 		want = broker.ErrNotFound
 	}
 	delete(m.tokens, pool.String()+id)
-	return want, m.e.tokens.DeleteEnrolToken(m.e.ctx, by(), pool, id)
+	return want, m.e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokens().Delete(tx, pool, id) })
 }
 
 func (m *model) countTry() (want, got error) {

@@ -195,8 +195,15 @@ func (m *model) compare(when string) {
 		m.e.same(sorted(m.devices, func(d broker.Device) bool { return d.ID.Pool == p }, func(a, b broker.Device) int {
 			return bytes.Compare([]byte(a.ID.Name.String()), []byte(b.ID.Name.String()))
 		}), devices)
-		tokens, err := m.e.tokens.ListEnrolTokens(m.e.ctx, p)
+		documents, err := m.e.settings.ListSettings(m.e.ctx, p, broker.EnrolTokens().Name, "", 1000)
 		m.e.ok(err)
+		var tokens []broker.EnrolToken
+		for _, d := range documents {
+			d.Rev = 0
+			t, err := broker.EnrolTokens().Noun(d)
+			m.e.ok(err)
+			tokens = append(tokens, t)
+		}
 		m.e.same(sorted(m.tokens, func(t broker.EnrolToken) bool { return t.Pool == p }, func(a, b broker.EnrolToken) int {
 			return bytes.Compare([]byte(a.ID), []byte(b.ID))
 		}), tokens)

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"errors"
-	"time"
 
 	"github.com/signetd/signet/broker"
 )
@@ -11,40 +10,30 @@ var errStop = errors.New("the caller says no")
 
 func poolTests() []test {
 	return []test{
-		{"a pool comes back as it was", func(e *env) {
-			want := broker.Pool{Name: e.pool("a"), Issuer: "https://x/pools/a", Flow: "main", Created: start(),
+		{"a pool comes back as it was, with its first keys", func(e *env) {
+			want := broker.Pool{Name: e.pool("a"), Issuer: "https://x/pools/a", Created: start(),
 				Anchor: []byte{1}, AnchorSealed: []byte{2}, AnswerSealed: []byte{3}}
-			e.ok(e.pools.CreatePool(e.ctx, by(), want, nil, nil, nil))
+			k := signingKey(e, "a", "k1")
+			e.ok(e.createPool(want, k))
 			got, err := e.pools.Pool(e.ctx, want.Name)
 			e.ok(err)
+			want.Rev = got.Rev
 			e.same(want, got)
-		}},
-		{"with its first keys, clients and flows", func(e *env) {
-			k, c, f := signingKey(e, "a", "k1"), client(e, "a", "app"), flow(e, "a", "main")
-			e.ok(e.pools.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a")}, []broker.SigningKey{k}, []broker.Client{c}, []broker.Flow{f}))
 			keys, err := e.keys.ListSigningKeys(e.ctx, e.pool("a"))
 			e.ok(err)
 			e.same([]broker.SigningKey{k}, keys)
-			gotC, err := e.clients.Client(e.ctx, e.pool("a"), "app")
-			e.ok(err)
-			e.same(c, gotC)
-			gotF, err := e.flows.Flow(e.ctx, e.pool("a"), "main")
-			e.ok(err)
-			e.same(f, gotF)
 		}},
 		{"exists", func(e *env) {
 			e.addPool("a")
-			e.wants(broker.ErrExists, e.pools.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a"), Flow: "other"}, nil, nil, nil))
+			e.wants(broker.ErrExists, e.createPool(broker.Pool{Name: e.pool("a"), Issuer: "other"}))
 			p, err := e.pools.Pool(e.ctx, e.pool("a"))
 			e.ok(err)
-			e.same("", p.Flow)
+			e.same("https://signet.example/pools/a", p.Issuer)
 		}},
 		{"invalid parts make no pool", func(e *env) {
-			bad := client(e, "a", "app")
-			bad.AccessLife = time.Second
-			e.wants(broker.ErrInvalid, e.pools.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a")}, nil, []broker.Client{bad}, nil))
-			other := flow(e, "b", "main")
-			e.wants(broker.ErrInvalid, e.pools.CreatePool(e.ctx, by(), broker.Pool{Name: e.pool("a")}, nil, nil, []broker.Flow{other}))
+			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{Name: e.pool("a")}, signingKey(e, "b", "k1")))
+			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{Name: e.pool("a"), Flow: "none"}))
+			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{}))
 			_, err := e.pools.Pool(e.ctx, e.pool("a"))
 			e.wants(broker.ErrNotFound, err)
 		}},
@@ -70,26 +59,37 @@ func poolTests() []test {
 }
 
 func updatedPool(e *env) {
-	e.addPool("a")
-	name := e.pool("a")
-	got, err := e.pools.UpdatePool(e.ctx, by(), name, func(p *broker.Pool) error { p.Flow = "two"; return nil })
+	name := e.addPool("a")
+	e.ok(e.put(document(e, "a", "flow", "two"), document(e, "a", "flow", "three")))
+	first, err := e.pools.Pool(e.ctx, name)
 	e.ok(err)
-	e.same("two", got.Flow)
-	stored, err := e.pools.Pool(e.ctx, name)
+	update := func(old broker.Pool, change func(*broker.Pool) error) error {
+		return e.change(func(tx broker.SettingsTx) error {
+			p := old
+			stop := change(&p)
+			if _, err := tx.UpdatePool(p); err != nil {
+				return err
+			}
+			return stop
+		})
+	}
+	e.ok(update(first, func(p *broker.Pool) error { p.Flow = "two"; return nil }))
+	second, err := e.pools.Pool(e.ctx, name)
 	e.ok(err)
-	e.same(got, stored)
+	e.same("two", second.Flow)
+	if second.Rev == first.Rev {
+		e.t.Fatal("a write without a revision of its own")
+	}
+	e.wants(broker.ErrStale, update(first, func(p *broker.Pool) error { p.Flow = "three"; return nil }))
 	for _, change := range []func(*broker.Pool){
-		func(p *broker.Pool) { p.Name = e.pool("b") }, func(p *broker.Pool) { p.Issuer += "x" },
+		func(p *broker.Pool) { p.Issuer += "x" }, func(p *broker.Pool) { p.Created = p.Created.Add(1) },
 		func(p *broker.Pool) { p.Anchor = []byte{1} }, func(p *broker.Pool) { p.AnswerSealed = []byte{1} },
 	} {
-		_, err := e.pools.UpdatePool(e.ctx, by(), name, func(p *broker.Pool) error { change(p); return nil })
-		e.wants(broker.ErrInvalid, err)
+		e.wants(broker.ErrInvalid, update(second, func(p *broker.Pool) error { change(p); return nil }))
 	}
-	_, err = e.pools.UpdatePool(e.ctx, by(), name, func(p *broker.Pool) error { p.Flow = "three"; return broker.ErrConflict })
-	e.wants(broker.ErrConflict, err)
-	stored, err = e.pools.Pool(e.ctx, name)
+	e.wants(errStop, update(second, func(p *broker.Pool) error { p.Flow = "three"; return errStop }))
+	stored, err := e.pools.Pool(e.ctx, name)
 	e.ok(err)
-	e.same("two", stored.Flow)
-	_, err = e.pools.UpdatePool(e.ctx, by(), e.pool("none"), func(*broker.Pool) error { return nil })
-	e.wants(broker.ErrNotFound, err)
+	e.same(second, stored)
+	e.wants(broker.ErrNotFound, update(broker.Pool{Name: e.pool("none")}, func(*broker.Pool) error { return nil }))
 }

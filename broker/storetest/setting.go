@@ -2,154 +2,398 @@ package storetest
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
 )
 
-func client(e *env, pool, id string) broker.Client {
-	return broker.Client{Pool: e.pool(pool), ID: id, Flow: "main", Audiences: []string{"x", "y"}, AccessLife: time.Hour,
-		RefreshLife: 48 * time.Hour, Grace: time.Minute, Created: start()}
+// change is one transaction.
+func (e *env) change(edit func(tx broker.SettingsTx) error) error {
+	e.t.Helper()
+	return e.settings.ChangeSettings(e.ctx, by(), edit)
 }
 
-func flow(e *env, pool, name string) broker.Flow {
-	return broker.Flow{Pool: e.pool(pool), Name: name, Steps: []string{broker.KindKey, "hook:check"}, Created: start()}
+func document(e *env, pool, kind, name string, refs ...broker.Ref) broker.Document {
+	return broker.Document{Pool: e.pool(pool), Kind: kind, Name: name, Body: []byte(`{"of":"` + name + `"}`), Refs: refs,
+		Created: start(), Updated: start()}
 }
 
-func hook(e *env, pool, name string) broker.Hook {
-	return broker.Hook{Pool: e.pool(pool), Name: name, URL: "https://hooks.example/", Sealed: []byte{1}, Timeout: time.Second, Created: start()}
+// put writes documents in one transaction.
+func (e *env) put(all ...broker.Document) error {
+	e.t.Helper()
+	return e.putBy(by(), all...)
 }
 
-// A kind is one of the small things of a pool that are put, read, listed and deleted alike.
-type kind[D any] struct {
-	make func(e *env, pool, id string) D
-	put  func(*env, D) error
-	get  func(*env, ident.Pool, string) (D, error)
-	list func(*env, ident.Pool) ([]D, error)
-	drop func(*env, ident.Pool, string) error
-}
-
-func (k kind[D]) tests(what string) []test {
-	return []test{
-		{what + " comes back", func(e *env) {
-			p := e.addPool("a")
-			want := k.make(e, "a", "one")
-			e.ok(k.put(e, want))
-			got, err := k.get(e, p, "one")
-			e.ok(err)
-			e.same(want, got)
-		}},
-		{what + " lists in order, of its pool", func(e *env) {
-			p, other := e.addPool("a"), e.addPool("b")
-			for _, id := range []string{"b", "c", "a"} {
-				e.ok(k.put(e, k.make(e, "a", id)))
+func (e *env) putBy(by broker.By, all ...broker.Document) error {
+	e.t.Helper()
+	return e.settings.ChangeSettings(e.ctx, by, func(tx broker.SettingsTx) error {
+		for _, d := range all {
+			if _, err := tx.PutSetting(d); err != nil {
+				return err
 			}
-			e.ok(k.put(e, k.make(e, "b", "z")))
-			all, err := k.list(e, p)
-			e.ok(err)
-			e.same([]D{k.make(e, "a", "a"), k.make(e, "a", "b"), k.make(e, "a", "c")}, all)
-			_, err = k.get(e, other, "a")
-			e.wants(broker.ErrNotFound, err)
-		}},
-		{what + " deletes", func(e *env) {
-			p := e.addPool("a")
-			e.ok(k.put(e, k.make(e, "a", "one")))
-			e.ok(k.drop(e, p, "one"))
-			_, err := k.get(e, p, "one")
-			e.wants(broker.ErrNotFound, err)
-			e.wants(broker.ErrNotFound, k.drop(e, p, "one"))
-			all, err := k.list(e, p)
-			e.ok(err)
-			e.same(0, len(all))
-		}},
+		}
+		return nil
+	})
+}
+
+func (e *env) drop(all ...broker.Document) error {
+	e.t.Helper()
+	return e.change(func(tx broker.SettingsTx) error {
+		for _, d := range all {
+			if err := tx.DeleteSetting(d.Pool, d.Kind, d.Name); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// kept gives the document as it is stored.
+func (e *env) kept(d broker.Document) broker.Document {
+	e.t.Helper()
+	got, err := e.settings.Setting(e.ctx, d.Pool, d.Kind, d.Name)
+	e.ok(err)
+	return got
+}
+
+func (e *env) gone(d broker.Document) {
+	e.t.Helper()
+	_, err := e.settings.Setting(e.ctx, d.Pool, d.Kind, d.Name)
+	e.wants(broker.ErrNotFound, err)
+}
+
+func (e *env) names(pool ident.Pool, kind, after string, limit int) []string {
+	e.t.Helper()
+	all, err := e.settings.ListSettings(e.ctx, pool, kind, after, limit)
+	e.ok(err)
+	var names []string
+	for _, d := range all {
+		names = append(names, d.Name)
 	}
+	return names
 }
 
 func settingTests() []test {
-	clients := kind[broker.Client]{client,
-		func(e *env, c broker.Client) error { return e.clients.PutClient(e.ctx, by(), c) },
-		func(e *env, p ident.Pool, id string) (broker.Client, error) { return e.clients.Client(e.ctx, p, id) },
-		func(e *env, p ident.Pool) ([]broker.Client, error) { return e.clients.ListClients(e.ctx, p) },
-		func(e *env, p ident.Pool, id string) error { return e.clients.DeleteClient(e.ctx, by(), p, id) }}
-	flows := kind[broker.Flow]{flow,
-		func(e *env, f broker.Flow) error { return e.flows.PutFlow(e.ctx, by(), f) },
-		func(e *env, p ident.Pool, id string) (broker.Flow, error) { return e.flows.Flow(e.ctx, p, id) },
-		func(e *env, p ident.Pool) ([]broker.Flow, error) { return e.flows.ListFlows(e.ctx, p) },
-		func(e *env, p ident.Pool, id string) error { return e.flows.DeleteFlow(e.ctx, by(), p, id) }}
-	hooks := kind[broker.Hook]{hook,
-		func(e *env, h broker.Hook) error { return e.hooks.PutHook(e.ctx, by(), h) },
-		func(e *env, p ident.Pool, id string) (broker.Hook, error) { return e.hooks.Hook(e.ctx, p, id) },
-		func(e *env, p ident.Pool) ([]broker.Hook, error) { return e.hooks.ListHooks(e.ctx, p) },
-		func(e *env, p ident.Pool, id string) error { return e.hooks.DeleteHook(e.ctx, by(), p, id) }}
-	tokens := kind[broker.EnrolToken]{
-		func(e *env, pool, id string) broker.EnrolToken {
-			return broker.EnrolToken{Pool: e.pool(pool), ID: id, Key: []byte{1}, Uses: 3, Used: 1, Expires: start(), Groups: []string{"g"},
-				Attributes: map[string]string{"a": "b"}, Replace: true, Approve: true, Created: start()}
-		},
-		func(e *env, t broker.EnrolToken) error { return e.tokens.CreateEnrolToken(e.ctx, by(), t) },
-		func(e *env, p ident.Pool, id string) (broker.EnrolToken, error) {
-			return e.tokens.EnrolToken(e.ctx, p, id)
-		},
-		func(e *env, p ident.Pool) ([]broker.EnrolToken, error) { return e.tokens.ListEnrolTokens(e.ctx, p) },
-		func(e *env, p ident.Pool, id string) error { return e.tokens.DeleteEnrolToken(e.ctx, by(), p, id) }}
-	all := append(clients.tests("client"), flows.tests("flow")...)
-	all = append(append(all, hooks.tests("hook")...), tokens.tests("enrolment token")...)
-	all = append(all, test{"an enrolment token's uses change, its key never", updatedToken},
-		test{"what one broker sets, another goes by within two seconds", settingTravels})
-	return append(all, test{"put writes over, create does not", func(e *env) {
-		p := e.addPool("a")
-		c := client(e, "a", "app")
-		e.ok(e.clients.PutClient(e.ctx, by(), c))
-		c.Audiences = nil
-		e.ok(e.clients.PutClient(e.ctx, by(), c))
-		got, err := e.clients.Client(e.ctx, p, "app")
-		e.ok(err)
-		e.same(c, got)
-		tok := e.addToken("a", 5, nil)
-		tok.Uses = 9
-		e.wants(broker.ErrExists, e.tokens.CreateEnrolToken(e.ctx, by(), tok))
-		kept, err := e.tokens.EnrolToken(e.ctx, p, tok.ID)
-		e.ok(err)
-		e.same(5, kept.Uses)
-	}}, test{"invalid settings are refused", func(e *env) {
-		e.addPool("a")
-		c := client(e, "a", "App!")
-		e.wants(broker.ErrInvalid, e.clients.PutClient(e.ctx, by(), c))
-		f := flow(e, "a", "main")
-		f.Steps = []string{"guess"}
-		e.wants(broker.ErrInvalid, e.flows.PutFlow(e.ctx, by(), f))
-		e.wants(broker.ErrInvalid, e.hooks.PutHook(e.ctx, by(), hook(e, "a", "")))
-	}})
+	return []test{
+		{"a document comes back", func(e *env) {
+			e.addPool("a")
+			other := document(e, "a", "flow", "two")
+			want := document(e, "a", "thing", "one", broker.Ref{Kind: "flow", Name: "two"})
+			want.Updated = start().Add(time.Second)
+			e.ok(e.put(other, want))
+			got := e.kept(want)
+			if want.Rev = got.Rev; got.Rev == 0 {
+				e.t.Fatal("it has no revision")
+			}
+			e.same(want, got)
+		}},
+		{"lists in order of names, of its pool and kind, page by page", func(e *env) {
+			p := e.addPool("a")
+			e.addPool("b")
+			e.ok(e.put(document(e, "a", "thing", "b"), document(e, "a", "thing", "c"), document(e, "a", "thing", "a-long"), document(e, "a", "thing", "a"),
+				document(e, "a", "thin", "x"), document(e, "a", "things", "y"), document(e, "b", "thing", "z")))
+			e.same([]string{"a", "a-long", "b", "c"}, e.names(p, "thing", "", 1000))
+			e.same([]string{"a", "a-long"}, e.names(p, "thing", "", 2))
+			e.same([]string{"b", "c"}, e.names(p, "thing", "a-long", 2))
+			e.same([]string{"c"}, e.names(p, "thing", "bb", 2))
+			e.same([]string(nil), e.names(p, "thing", "c", 2))
+			for _, limit := range []int{0, -1, 1001} {
+				_, err := e.settings.ListSettings(e.ctx, p, "thing", "", limit)
+				e.wants(broker.ErrInvalid, err)
+			}
+			_, err := e.settings.ListSettings(e.ctx, e.pool("none"), "thing", "", 1)
+			e.wants(broker.ErrNotFound, err)
+		}},
+		{"deletes", func(e *env) {
+			e.addPool("a")
+			d := document(e, "a", "thing", "one")
+			e.ok(e.put(d))
+			e.ok(e.drop(d))
+			e.gone(d)
+			e.wants(broker.ErrNotFound, e.drop(d))
+			e.same([]string(nil), e.names(d.Pool, "thing", "", 10))
+		}},
+		{"a write is for one revision", func(e *env) {
+			e.addPool("a")
+			d := document(e, "a", "thing", "one")
+			d.Rev = 1
+			e.wants(broker.ErrNotFound, e.put(d))
+			d.Rev = 0
+			e.ok(e.put(d))
+			e.wants(broker.ErrExists, e.put(d))
+			first := e.kept(d)
+			changed := first
+			changed.Body = []byte("2")
+			e.ok(e.put(changed))
+			e.wants(broker.ErrStale, e.put(changed))
+			second := e.kept(d)
+			e.same([]byte("2"), second.Body)
+			e.ok(e.drop(d))
+			e.wants(broker.ErrNotFound, e.put(second))
+			e.ok(e.put(d))
+			third := e.kept(d)
+			if first.Rev == second.Rev || third.Rev == first.Rev || third.Rev == second.Rev {
+				e.t.Fatalf("revisions %d, %d, %d: one came twice", first.Rev, second.Rev, third.Rev)
+			}
+			e.wants(broker.ErrStale, e.put(second))
+		}},
+		{"no revision comes back with a pool of the same name", func(e *env) {
+			e.addPool("a")
+			d := document(e, "a", "thing", "one")
+			e.ok(e.put(d))
+			old := e.kept(d)
+			e.ok(e.pools.DeletePool(e.ctx, by(), d.Pool))
+			e.addPool("a")
+			e.gone(d)
+			e.ok(e.put(d))
+			e.wants(broker.ErrStale, e.put(old))
+		}},
+		{"all or nothing, over several pools", allOrNothing},
+		{"an edit sees what it wrote", func(e *env) {
+			p := e.addPool("a")
+			d := document(e, "a", "thing", "one")
+			e.ok(e.change(func(tx broker.SettingsTx) error {
+				rev, err := tx.PutSetting(d)
+				if err != nil {
+					return err
+				}
+				got, err := tx.Setting(p, "thing", "one")
+				if err != nil || got.Rev != rev {
+					return fmt.Errorf("revision %d, %w, want %d", got.Rev, err, rev)
+				}
+				all, err := tx.ListSettings(p, "thing", "", 10)
+				if err != nil || len(all) != 1 {
+					return fmt.Errorf("%d listed, %w", len(all), err)
+				}
+				if err := tx.DeleteSetting(p, "thing", "one"); err != nil {
+					return err
+				}
+				if _, err := tx.Setting(p, "thing", "one"); !errors.Is(err, broker.ErrNotFound) {
+					return fmt.Errorf("after its deletion: %w", err)
+				}
+				_, err = tx.PutSetting(d)
+				return err
+			}))
+			e.kept(d)
+		}},
+		{"what a store cannot keep is refused", func(e *env) {
+			e.addPool("a")
+			long, nul, big, label := document(e, "a", "thing", "x"), document(e, "a", "thing", "a\x00b"), document(e, "a", "thing", "x"), document(e, "a", "no kind", "x")
+			long.Name, big.Body = string(make([]byte, 129)), make([]byte, broker.MaxDocument+1)
+			for _, d := range []broker.Document{long, nul, big, label, document(e, "a", "thing", "")} {
+				e.wants(broker.ErrInvalid, e.put(d))
+			}
+			e.wants(broker.ErrNotFound, e.put(document(e, "none", "thing", "x")))
+		}},
+		{"of many that change one revision, one wins", oneRevisionWins},
+	}
 }
 
-func updatedToken(e *env) {
+func allOrNothing(e *env) {
 	e.addPool("a")
-	tok := e.addToken("a", 1, nil)
-	got, err := e.tokens.UpdateEnrolToken(e.ctx, by(), tok.Pool, tok.ID, func(t *broker.EnrolToken) error { t.Uses = 7; return nil })
-	e.ok(err)
-	e.same(7, got.Uses)
-	stored, err := e.tokens.EnrolToken(e.ctx, tok.Pool, tok.ID)
-	e.ok(err)
-	e.same(got, stored)
-	for _, change := range []func(*broker.EnrolToken){
-		func(t *broker.EnrolToken) { t.ID = "00" }, func(t *broker.EnrolToken) { t.Key = []byte{9} },
-	} {
-		_, err := e.tokens.UpdateEnrolToken(e.ctx, by(), tok.Pool, tok.ID, func(t *broker.EnrolToken) error { change(t); return nil })
-		e.wants(broker.ErrInvalid, err)
+	e.addPool("b")
+	kept, left := document(e, "a", "thing", "kept"), document(e, "b", "thing", "left")
+	e.ok(e.put(kept, left))
+	before := e.kept(kept)
+	for _, end := range []error{errStop, broker.ErrNotFound} {
+		e.wants(end, e.change(func(tx broker.SettingsTx) error {
+			changed := before
+			changed.Body = []byte("changed")
+			if _, err := tx.PutSetting(changed); err != nil {
+				return err
+			}
+			if _, err := tx.PutSetting(document(e, "b", "thing", "new")); err != nil {
+				return err
+			}
+			if err := tx.DeleteSetting(left.Pool, "thing", "left"); err != nil {
+				return err
+			}
+			if err := tx.CreatePool(broker.Pool{Name: e.pool("c")}, nil); err != nil {
+				return err
+			}
+			return end
+		}))
+		e.same(before, e.kept(kept))
+		e.kept(left)
+		e.gone(document(e, "b", "thing", "new"))
+		_, err := e.pools.Pool(e.ctx, e.pool("c"))
+		e.wants(broker.ErrNotFound, err)
 	}
-	_, err = e.tokens.UpdateEnrolToken(e.ctx, by(), tok.Pool, "none", func(*broker.EnrolToken) error { return nil })
-	e.wants(broker.ErrNotFound, err)
+}
+
+func oneRevisionWins(e *env) {
+	e.addPool("a")
+	d := document(e, "a", "thing", "one")
+	e.ok(e.put(d))
+	for range 10 {
+		seen := e.kept(d)
+		e.same(1, e.tally(e.together(8, func(i int, h *handle) error {
+			mine := seen
+			mine.Body = fmt.Appendf(nil, "writer %d", i)
+			return h.settings.ChangeSettings(e.ctx, by(), func(tx broker.SettingsTx) error {
+				_, err := tx.PutSetting(mine)
+				return err
+			})
+		}), broker.ErrStale))
+	}
+}
+
+func referenceTests() []test {
+	hook := broker.Ref{Kind: "hook", Name: "pin"}
+	return []test{
+		{"lead somewhere, in whatever order they were written", func(e *env) {
+			e.addPool("a")
+			flow, pin := document(e, "a", "flow", "two", hook), document(e, "a", "hook", "pin")
+			err := e.put(flow)
+			e.wants(broker.ErrInvalid, err)
+			broken := broker.RefusalsOf(err)
+			e.same(1, len(broken))
+			e.same(broker.Ref{Kind: "flow", Name: "two"}, broken[0].Of)
+			e.same(hook, broken[0].Needs)
+			e.gone(flow)
+			e.ok(e.put(flow, pin))
+			e.kept(flow)
+		}},
+		{"every broken one is told", func(e *env) {
+			e.addPool("a")
+			err := e.put(document(e, "a", "flow", "x", hook), document(e, "a", "flow", "y", hook))
+			e.same(2, len(broker.RefusalsOf(err)))
+		}},
+		{"hold what they lead to", func(e *env) {
+			e.addPool("a")
+			flow, pin := document(e, "a", "flow", "two", hook), document(e, "a", "hook", "pin")
+			e.ok(e.put(flow, pin))
+			err := e.drop(pin)
+			e.wants(broker.ErrConflict, err)
+			e.same(broker.Ref{Kind: "hook", Name: "pin"}, broker.RefusalsOf(err)[0].Of)
+			e.kept(pin)
+			e.ok(e.drop(pin, flow))
+			e.gone(pin)
+		}},
+		{"end with the document, or with what it says", func(e *env) {
+			e.addPool("a")
+			pin := document(e, "a", "hook", "pin")
+			e.ok(e.put(document(e, "a", "flow", "x", hook), document(e, "a", "flow", "y", hook), pin))
+			free := e.kept(document(e, "a", "flow", "x"))
+			free.Refs = nil
+			e.ok(e.put(free))
+			e.wants(broker.ErrConflict, e.drop(pin))
+			e.ok(e.drop(document(e, "a", "flow", "y")))
+			e.ok(e.drop(pin))
+		}},
+		{"stay in their pool", func(e *env) {
+			e.addPool("a")
+			e.addPool("b")
+			e.ok(e.put(document(e, "b", "hook", "pin")))
+			e.wants(broker.ErrInvalid, e.put(document(e, "a", "flow", "two", hook)))
+		}},
+		{"a pool holds its default flow", func(e *env) {
+			name := e.addPool("a")
+			setFlow := func(tx broker.SettingsTx, flow string) error {
+				p, err := tx.Pool(name)
+				if err != nil {
+					return err
+				}
+				p.Flow = flow
+				_, err = tx.UpdatePool(p)
+				return err
+			}
+			e.wants(broker.ErrInvalid, e.change(func(tx broker.SettingsTx) error { return setFlow(tx, "two") }))
+			two := document(e, "a", "flow", "two")
+			e.ok(e.change(func(tx broker.SettingsTx) error {
+				if err := setFlow(tx, "two"); err != nil {
+					return err
+				}
+				_, err := tx.PutSetting(two)
+				return err
+			}))
+			e.wants(broker.ErrConflict, e.drop(two))
+			e.ok(e.change(func(tx broker.SettingsTx) error {
+				if err := tx.DeleteSetting(name, "flow", "two"); err != nil {
+					return err
+				}
+				return setFlow(tx, "")
+			}))
+		}},
+	}
+}
+
+// nounTests: what a store's Catalog gives.
+func nounTests() []test {
+	return []test{
+		{"each kind comes back", func(e *env) {
+			p := e.addPool("a")
+			h := broker.Hook{Pool: p, Name: "check", URL: "https://hooks.example/", Sealed: []byte{1}, Timeout: time.Second}
+			f := broker.Flow{Pool: p, Name: "main", Steps: []string{broker.KindKey, "hook:check"}}
+			c := broker.Client{Pool: p, ID: "app", Flow: "main", Audiences: []string{"x", "y"}, AccessLife: time.Hour, RefreshLife: 48 * time.Hour, Grace: time.Minute}
+			t := broker.EnrolToken{Pool: p, ID: "0a", Key: []byte{1}, Uses: 3, Expires: start(), Groups: []string{"g"},
+				Attributes: map[string]string{"a": "b"}, Replace: true, Approve: true}
+			save(e, broker.Hooks(), &h)
+			save(e, broker.Flows(), &f)
+			save(e, broker.Clients(), &c)
+			save(e, broker.EnrolTokens(), &t)
+			for range 2 { // read, then remembered
+				gotH, err := e.nouns.Hook(e.ctx, p, "check")
+				e.ok(err)
+				e.same(h, gotH)
+				gotF, err := e.nouns.Flow(e.ctx, p, "main")
+				e.ok(err)
+				e.same(f, gotF)
+				gotC, err := e.nouns.Client(e.ctx, p, "app")
+				e.ok(err)
+				e.same(c, gotC)
+				gotT, err := e.nouns.EnrolToken(e.ctx, p, "0a")
+				e.ok(err)
+				e.same(t, gotT)
+			}
+		}},
+		{"saying the same is no write", func(e *env) {
+			p := e.addPool("a")
+			f := broker.Flow{Pool: p, Name: "main", Steps: []string{broker.KindKey}}
+			save(e, broker.Flows(), &f)
+			again := broker.Flow{Pool: p, Name: "main", Steps: []string{broker.KindKey}}
+			save(e, broker.Flows(), &again)
+			e.same(f, again)
+		}},
+		{"an enrolment token's uses change, its key never", func(e *env) {
+			e.addPool("a")
+			tok := e.addToken("a", 1, nil)
+			more := tok
+			more.Uses = 7
+			save(e, broker.EnrolTokens(), &more)
+			got, err := e.nouns.EnrolToken(e.ctx, tok.Pool, tok.ID)
+			e.ok(err)
+			e.same(more, got)
+			got.Key = []byte{9}
+			e.wants(broker.ErrInvalid, broker.EnrolTokens().Save(e.ctx, e.settings, by(), &got, start()))
+		}},
+		{"invalid ones are refused", func(e *env) {
+			p := e.addPool("a")
+			f := broker.Flow{Pool: p, Name: "main", Steps: []string{"guess"}}
+			e.wants(broker.ErrInvalid, broker.Flows().Save(e.ctx, e.settings, by(), &f, start()))
+			_, err := e.nouns.Flow(e.ctx, p, "main")
+			e.wants(broker.ErrNotFound, err)
+		}},
+		{"what one broker sets, another goes by within two seconds", settingTravels},
+	}
+}
+
+// save writes a noun as a document of its pool.
+func save[N any](e *env, k broker.Kind[N], n *N) {
+	e.t.Helper()
+	e.ok(k.Save(e.ctx, e.settings, by(), n, start()))
 }
 
 // settingTravels: brokers may remember settings, though not for long.
 func settingTravels(e *env) {
 	p := e.addPool("a")
-	c := client(e, "a", "app")
+	c := broker.Client{Pool: p, ID: "app", AccessLife: time.Hour}
 	reads := func(want func(broker.Client, error) bool) {
 		e.t.Helper()
 		for until := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
-			got, err := e.other.clients.Client(e.ctx, p, "app")
+			got, err := e.other.nouns.Client(e.ctx, p, "app")
 			if want(got, err) {
 				return
 			}
@@ -159,11 +403,11 @@ func settingTravels(e *env) {
 		}
 	}
 	isNow := func(got broker.Client, err error) bool { return err == nil && got.AccessLife == c.AccessLife }
-	e.ok(e.clients.PutClient(e.ctx, by(), c))
+	save(e, broker.Clients(), &c)
 	reads(isNow)
 	c.AccessLife += time.Minute
-	e.ok(e.clients.PutClient(e.ctx, by(), c))
+	save(e, broker.Clients(), &c)
 	reads(isNow)
-	e.ok(e.clients.DeleteClient(e.ctx, by(), p, "app"))
+	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.Clients().Delete(tx, p, "app") }))
 	reads(func(_ broker.Client, err error) bool { return errors.Is(err, broker.ErrNotFound) })
 }

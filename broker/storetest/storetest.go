@@ -46,78 +46,79 @@ func Run(t *testing.T, open Open[broker.Store]) {
 	}
 }
 
-// Pools holds a store to what broker.Pools says. The keys and settings that a pool
-// begins with are read, so the store has those too.
+// Pools holds a store to what broker.Pools says. The keys that a pool begins with are
+// read, so the store has those too.
 func Pools[S interface {
-	broker.Pools
+	pooled
 	broker.SigningKeys
-	broker.Clients
-	broker.Flows
 }](t *testing.T, open Open[S]) {
-	run(t, open, poolTests(), func(s S) handle { return handle{pools: s, keys: s, clients: s, flows: s} })
+	run(t, open, poolTests(), func(s S) handle { return handle{pools: s, settings: s, keys: s} })
+}
+
+// pooled is what every part of a store stands on: pools, and how they are made.
+type pooled interface {
+	broker.Pools
+	broker.Settings
 }
 
 // Devices holds a store to what broker.Devices says.
 func Devices[S interface {
-	broker.Pools
+	pooled
 	broker.Devices
 }](t *testing.T, open Open[S]) {
 	run(t, open, slices.Concat(deviceTests(), deviceKeyTests(), deviceChangeTests(), deviceRaceTests()),
-		func(s S) handle { return handle{pools: s, devices: s} })
+		func(s S) handle { return handle{pools: s, settings: s, devices: s} })
 }
 
 // Settings holds a store to what is said of what operators set.
 func Settings[S interface {
-	broker.Pools
-	broker.Clients
-	broker.Flows
-	broker.Hooks
-	broker.EnrolTokens
+	pooled
+	broker.Nouns
 }](t *testing.T, open Open[S]) {
-	run(t, open, settingTests(), func(s S) handle {
-		return handle{pools: s, clients: s, flows: s, hooks: s, tokens: s}
+	run(t, open, slices.Concat(settingTests(), referenceTests(), nounTests()), func(s S) handle {
+		return handle{pools: s, settings: s, nouns: s}
 	})
 }
 
 // SigningKeys holds a store to what broker.SigningKeys says.
 func SigningKeys[S interface {
-	broker.Pools
+	pooled
 	broker.SigningKeys
 }](t *testing.T, open Open[S]) {
-	run(t, open, keyTests(), func(s S) handle { return handle{pools: s, keys: s} })
+	run(t, open, keyTests(), func(s S) handle { return handle{pools: s, settings: s, keys: s} })
 }
 
 // Logins holds a store to what RecordLogin says of devices that are known.
 func Logins[S interface {
-	broker.Pools
+	pooled
 	broker.Devices
 	broker.Sessions
 }](t *testing.T, open Open[S]) {
 	run(t, open, slices.Concat(loginTests(), loginRaceTests()), func(s S) handle {
-		return handle{pools: s, devices: s, sessions: s}
+		return handle{pools: s, settings: s, devices: s, sessions: s}
 	})
 }
 
 // Enrolments holds a store to what RecordLogin says of devices that come in.
 func Enrolments[S interface {
-	broker.Pools
+	pooled
 	broker.Devices
-	broker.EnrolTokens
+	broker.Nouns
 	broker.Sessions
 }](t *testing.T, open Open[S]) {
 	run(t, open, slices.Concat(enrolTests(), enrolKeyTests(), enrolStatusTests(), enrolRaceTests()), func(s S) handle {
-		return handle{pools: s, devices: s, tokens: s, sessions: s}
+		return handle{pools: s, settings: s, devices: s, nouns: s, sessions: s}
 	})
 }
 
 // Sessions holds a store to what broker.Sessions says of sessions that are there.
 func Sessions[S interface {
-	broker.Pools
+	pooled
 	broker.Devices
 	broker.Sessions
 }](t *testing.T, open Open[S]) {
 	run(t, open, slices.Concat(sessionTests(), sessionRaceTests()), func(s S) handle {
-		return handle{pools: s, devices: s, sessions: s}
+		return handle{pools: s, settings: s, devices: s, sessions: s}
 	})
 }
 
@@ -162,10 +163,8 @@ type test struct {
 type handle struct {
 	pools     broker.Pools
 	devices   broker.Devices
-	clients   broker.Clients
-	flows     broker.Flows
-	hooks     broker.Hooks
-	tokens    broker.EnrolTokens
+	settings  broker.Settings
+	nouns     broker.Nouns
 	keys      broker.SigningKeys
 	sessions  broker.Sessions
 	tries     broker.Tries
@@ -174,7 +173,7 @@ type handle struct {
 	journal   broker.Journal
 }
 
-func whole(s broker.Store) handle { return handle{s, s, s, s, s, s, s, s, s, s, s, s} }
+func whole(s broker.Store) handle { return handle{s, s, s, s, s, s, s, s, s, s} }
 
 // env is one subtest's store, and words to speak about it.
 type env struct {
@@ -283,11 +282,16 @@ func (e *env) sees(want, got any) {
 	}
 }
 
+func (e *env) createPool(p broker.Pool, keys ...broker.SigningKey) error {
+	e.t.Helper()
+	return e.change(func(tx broker.SettingsTx) error { return tx.CreatePool(p, keys) })
+}
+
 // addPool makes an empty pool.
 func (e *env) addPool(name string) ident.Pool {
 	e.t.Helper()
 	p := e.pool(name)
-	e.ok(e.pools.CreatePool(e.ctx, by(), broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + name, Created: start()}, nil, nil, nil))
+	e.ok(e.createPool(broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + name, Created: start()}))
 	return p
 }
 
@@ -356,7 +360,7 @@ func (e *env) addToken(pool string, uses int, change func(*broker.EnrolToken)) b
 	if change != nil {
 		change(&t)
 	}
-	e.ok(e.tokens.CreateEnrolToken(e.ctx, by(), t))
+	save(e, broker.EnrolTokens(), &t)
 	return t
 }
 
@@ -369,7 +373,7 @@ func (e *env) enrolment(d broker.Device, tokenID string) broker.Login {
 
 func (e *env) used(t broker.EnrolToken) int {
 	e.t.Helper()
-	got, err := e.other.tokens.EnrolToken(e.ctx, t.Pool, t.ID)
+	got, err := e.other.nouns.EnrolToken(e.ctx, t.Pool, t.ID)
 	e.ok(err)
 	return got.Used
 }

@@ -116,7 +116,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 		return err
 	}
 	client := broker.Client{Pool: w.pool, ID: broker.DefaultClient, AccessLife: accessLife, RefreshLife: time.Hour, Grace: w.fate.dice.upTo(3 * time.Minute).Round(time.Second)}
-	if err := w.store.PutClient(w.ctx, broker.By{Actor: broker.ActorLocal}, client); err != nil {
+	if err := broker.Clients().Save(w.ctx, w.store, broker.By{Actor: broker.ActorLocal}, &client, time.Now()); err != nil {
 		return err
 	}
 	mine, err := ecdh.X25519().GenerateKey(rand.Reader)

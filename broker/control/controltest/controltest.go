@@ -1,18 +1,22 @@
+// Package controltest has a world for tests of what operators do: a Plane over a real
+// store that need not be durable, a sealer with a key of its own, a clock that
+// stands still and a notifier that remembers.
 package controltest
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"sync"
+	"testing"
 	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
+	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 )
-
-var _ control.Store = (*Store)(nil)
 
 // A Change is one call of a Notifier.
 type Change struct {
@@ -71,27 +75,35 @@ func (c *Clock) Advance(d time.Duration) {
 	c.at = c.at.Add(d)
 }
 
-// A World is a directory over an empty store with all that it stands on.
+// A World is a Plane over an empty store with all that it stands on.
 type World struct {
 	*control.Plane
-	Store    *Store
+	Store    *boltstore.Store
 	Notifier *Notifier
 	Sealer   *atrest.Key
 	Clock    *Clock
 }
 
-// New makes a World that begins on 1 January 2026.
-func New() (*World, error) {
+// New makes a World that begins on 1 January 2026 and ends with the test.
+func New(t testing.TB) *World {
+	t.Helper()
 	sealer, err := atrest.New(make([]byte, atrest.KeyLen))
 	if err != nil {
-		return nil, err
+		t.Fatal(err)
 	}
-	w := &World{
-		Store: NewStore(), Notifier: &Notifier{}, Sealer: sealer,
-		Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)),
+	w := &World{Notifier: &Notifier{}, Sealer: sealer, Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
+	w.Store, err = boltstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), boltstore.Options{
+		Now: w.Clock.Now, SweepEvery: -1, UnsafeNoSync: true,
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = w.Store.Close() })
 	w.Plane, err = control.New(control.Config{
 		Store: w.Store, Sealer: sealer, Notifier: w.Notifier, Issuer: "https://signet.example:8443", Now: w.Clock.Now,
 	})
-	return w, err
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
 }

@@ -35,10 +35,7 @@ type result struct {
 
 func newShell(t *testing.T) *shell {
 	t.Helper()
-	w, err := controltest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := controltest.New(t)
 	_, secret, err := w.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour)
 	if err != nil {
 		t.Fatal(err)

@@ -33,10 +33,7 @@ func newSigner(t *testing.T) *token.Signer {
 // offline is a shell without a broker.
 func offline(t *testing.T) *shell {
 	t.Helper()
-	w, err := controltest.New()
-	if err != nil {
-		t.Fatal(err)
-	}
+	w := controltest.New(t)
 	return &shell{World: w, home: t.TempDir(), env: map[string]string{}}
 }
 
