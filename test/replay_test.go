@@ -23,10 +23,12 @@ func cluster(t testing.TB, s *harness.Signet, n int) []*exchange.Responder {
 	t.Helper()
 	replicas := make([]*exchange.Responder, n)
 	for i := range replicas {
-		var err error
-		if replicas[i], err = s.Replica(); err != nil {
+		c, err := s.Replica(t.Context())
+		if err != nil {
 			t.Fatal(err)
 		}
+		t.Cleanup(c.Close)
+		replicas[i] = c.Exchange
 	}
 	return replicas
 }

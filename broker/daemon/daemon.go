@@ -7,7 +7,6 @@ package daemon
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -20,21 +19,13 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/atrest"
-	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/control"
-	"github.com/signetd/signet/broker/exchange"
-	"github.com/signetd/signet/broker/hook"
-	"github.com/signetd/signet/broker/hook/target"
+	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/intake"
-	"github.com/signetd/signet/broker/keyring"
-	"github.com/signetd/signet/broker/keyring/verifier"
-	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/broker/oidc"
@@ -58,8 +49,7 @@ type Daemon struct {
 	cfg    config.Config
 	log    *slog.Logger
 	store  *boltstore.Store
-	hooks  *hook.Caller
-	keys   *keyring.Keys
+	core   *core.Core
 	mqtt   *mqttd.Server
 	mqttLn net.Listener
 	https  *http.Server
@@ -157,52 +147,19 @@ func (d *Daemon) listen() (err error) {
 	return nil
 }
 
-func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) error {
-	sessionKey, err := d.clusterSecret(ctx, kek, "session")
+func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) (err error) {
+	d.core, err = core.New(ctx, core.Parts{Store: d.store, Sealer: kek, Issuer: d.cfg.Issuer, HookNetworks: d.cfg.Hooks.Allow, Log: d.log})
 	if err != nil {
 		return err
 	}
-	refreshKey, err := d.clusterSecret(ctx, kek, "refresh")
-	if err != nil {
-		return err
-	}
-	d.keys = keyring.New(d.store, kek, time.Now)
-	d.hooks = hook.New(d.store, kek, d.cfg.Hooks.Allow, time.Now)
-	authenticator, err := auth.New(auth.Config{Reads: d.store, Secrets: kek, Hooks: d.hooks, SessionKey: sessionKey})
-	if err != nil {
-		return err
-	}
-	minter, err := mint.New(mint.Config{Clients: d.store, Keys: d.keys, RefreshKey: refreshKey})
-	if err != nil {
-		return err
-	}
-	responder := exchange.New(authenticator, minter, d.store, d.log)
-	front := mqttfront.New(responder, access.New(d.store, verifier.New(d.keys, time.Now)), d.log)
+	d.Control = d.core.Control
+	front := mqttfront.New(d.core.Exchange, d.core.Access, d.log)
 	if d.mqtt, err = mqttd.New(mqttd.Config{Gate: front, Respond: front.Respond, Log: d.log, Limits: d.cfg.Limits.Intake()}); err != nil {
 		return err
 	}
 	front.Attach(d.mqtt)
-	d.Control, err = control.New(control.Config{
-		Store: d.store, Sealer: kek, Notifier: front, Issuer: d.cfg.Issuer, HookTargets: target.New(d.cfg.Hooks.Allow),
-		KeysChanged: d.keys.Forget,
-	})
-	return err
-}
-
-// clusterSecret gives 32 random bytes that every replica shares, made once.
-func (d *Daemon) clusterSecret(ctx context.Context, kek *atrest.Key, name string) ([]byte, error) {
-	purpose := broker.ClusterPurpose(name)
-	sealed, err := d.store.SecretOnce(ctx, broker.By{Actor: broker.ActorBroker}, name, func() ([]byte, error) {
-		raw := make([]byte, 32)
-		if _, err := rand.Read(raw); err != nil {
-			return nil, err
-		}
-		return kek.Seal(purpose, raw)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cluster secret %s: %w", name, err)
-	}
-	return kek.Open(purpose, sealed)
+	d.core.Notify(front)
+	return nil
 }
 
 func (d *Daemon) serveHTTP(certs Certificates) error {
@@ -214,7 +171,7 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	mux.Handle("/api/", api)
 	mux.Handle("/mqtt", d.mqtt.Handler())
 	public := http.NewServeMux()
-	public.Handle("/pools/", oidc.Handler(d.keys))
+	public.Handle("/pools/", oidc.Handler(d.core.Keys))
 	public.HandleFunc("GET /ca/roots.pem", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/pem-certificate-chain")
 		_, _ = w.Write(certs.Roots()) // a client that went away
@@ -309,8 +266,8 @@ func (d *Daemon) Close() error {
 			_ = ln.Close() // a second close of one that served
 		}
 	}
-	if d.hooks != nil {
-		d.hooks.Close()
+	if d.core != nil {
+		d.core.Close()
 	}
 	if d.store != nil {
 		errs = append(errs, d.store.Close())

@@ -63,12 +63,12 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Re
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &fixture{Signet: harness.NewLogging(t, cfg.Log.Handler()), t: t}
-	var dir access.Reads = f.Store
+	rule := f.Access
 	if wrap != nil {
-		dir = wrap(dir)
+		rule = access.New(wrap(f.Store), verifier.New(f.Keys, time.Now))
 	}
 	var err error
-	f.front = mqttfront.New(f.Exchange, access.New(dir, verifier.New(f.Keys, time.Now)), cfg.Log)
+	f.front = mqttfront.New(f.Exchange, rule, cfg.Log)
 	cfg.Gate, cfg.Respond = f.front, f.front.Respond
 	if f.server, err = mqttd.New(cfg); err != nil {
 		t.Fatal(err)

@@ -23,15 +23,11 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/atrest"
-	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/exchange"
-	"github.com/signetd/signet/broker/hook"
-	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/broker/keyring"
-	"github.com/signetd/signet/broker/keyring/verifier"
-	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -48,9 +44,8 @@ type Signet struct {
 	// Offset is added to the broker's clock.
 	Offset time.Duration
 
-	kek    *atrest.Key
-	secret []byte // the cluster's
-	log    *slog.Logger
+	parts core.Parts
+	core  *core.Core
 }
 
 // New makes a Signet with a pool "demo" in t's temporary folder. It logs nothing.
@@ -64,6 +59,7 @@ func NewLogging(t testing.TB, h slog.Handler) *Signet {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		s.core.Close()
 		if err := s.Store.Close(); err != nil {
 			t.Error(err)
 		}
@@ -72,28 +68,23 @@ func NewLogging(t testing.TB, h slog.Handler) *Signet {
 }
 
 func build(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
-	s := &Signet{log: log, secret: make([]byte, 32)}
-	if _, err := rand.Read(s.secret); err != nil {
-		return nil, err
-	}
-	var err error
-	if s.kek, err = atrest.LoadOrCreate(filepath.Join(dir, "kek")); err != nil {
+	s := &Signet{}
+	kek, err := atrest.LoadOrCreate(filepath.Join(dir, "kek"))
+	if err != nil {
 		return nil, err
 	}
 	if s.Store, err = boltstore.Open(ctx, filepath.Join(dir, "signet.db"), boltstore.Options{}); err != nil {
 		return nil, err
 	}
-	s.Keys = keyring.New(s.Store, s.kek, s.now)
-	s.Access = access.New(s.Store, verifier.New(s.Keys, s.now))
-	if s.Exchange, err = s.Replica(); err != nil {
-		return nil, err
+	s.parts = core.Parts{
+		Store: s.Store, Sealer: kek, Issuer: "https://signet.example", HookNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Now: s.now, Log: log,
 	}
-	s.Control, err = control.New(control.Config{
-		Store: s.Store, Sealer: s.kek, Notifier: nobody{}, Issuer: "https://signet.example", HookTargets: target.New(loopback()), Now: s.now,
-	})
+	c, err := s.Replica(ctx)
 	if err != nil {
 		return nil, err
 	}
+	s.core, s.Exchange, s.Control, s.Access, s.Keys = c, c.Exchange, c.Control, c.Access, c.Keys
 	if s.Pool, err = ident.ParsePool("demo"); err != nil {
 		return nil, err
 	}
@@ -103,28 +94,9 @@ func build(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
 
 func (s *Signet) now() time.Time { return time.Now().Add(s.Offset) }
 
-func loopback() []netip.Prefix { return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")} }
-
-// Replica makes another responder of the same cluster: it shares the store and the
-// cluster's secret with the others, and nothing else but the opened signing keys.
-func (s *Signet) Replica() (*exchange.Responder, error) {
-	hooks := hook.New(s.Store, s.kek, loopback(), s.now)
-	a, err := auth.New(auth.Config{Reads: s.Store, Secrets: s.kek, Hooks: hooks, SessionKey: s.secret, Now: s.now})
-	if err != nil {
-		return nil, err
-	}
-	m, err := mint.New(mint.Config{Clients: s.Store, Keys: s.Keys, RefreshKey: s.secret})
-	if err != nil {
-		return nil, err
-	}
-	return exchange.New(a, m, s.Store, s.log), nil
-}
-
-type nobody struct{}
-
-func (nobody) DeviceChanged(context.Context, ident.Device, broker.Status) {}
-
-func (nobody) SessionEnded(context.Context, ident.Device, ident.UUID) {}
+// Replica makes another broker of the same cluster: it shares the store and the key
+// that secrets are sealed under with the others, and nothing else.
+func (s *Signet) Replica(ctx context.Context) (*core.Core, error) { return core.New(ctx, s.parts) }
 
 // Token makes an enrolment token.
 func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrolToken {

@@ -3,7 +3,6 @@ package sim
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"sync"
 	"time"
 
@@ -11,10 +10,8 @@ import (
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/exchange"
-	"github.com/signetd/signet/broker/keyring"
-	"github.com/signetd/signet/broker/keyring/verifier"
-	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -35,8 +32,7 @@ type replica struct {
 	mu     sync.Mutex // guards the fields below
 	off    time.Duration
 	starts int
-	core   *exchange.Responder // nil: it is down
-	access *access.Rule
+	core   *core.Core // nil: it is down
 	ctx    context.Context
 	kill   context.CancelFunc
 }
@@ -46,19 +42,15 @@ func (r *replica) start() error {
 	r.starts++
 	random := r.w.reader("replica %d, start %d", r.number, r.starts)
 	r.mu.Unlock()
-	g := &gate{Store: r.w.store, w: r.w}
-	a, err := auth.New(auth.Config{Reads: g, Secrets: r.w.secrets, SessionKey: r.w.cluster, Now: r.clock, Random: random})
-	if err != nil {
-		return err
-	}
-	keys := keyring.New(r.w.store, r.w.secrets, r.clock)
-	m, err := mint.New(mint.Config{Clients: g, Keys: keys, RefreshKey: r.w.cluster, Random: random})
+	parts := r.w.parts
+	parts.Now, parts.Random = r.clock, random
+	c, err := core.New(r.w.ctx, parts)
 	if err != nil {
 		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.core, r.access = exchange.New(a, m, g, slog.New(slog.DiscardHandler)), access.New(r.w.store, verifier.New(keys, r.clock))
+	r.core = c
 	r.ctx, r.kill = context.WithCancel(r.w.ctx)
 	return nil
 }
@@ -103,14 +95,14 @@ func (r *replica) crash() {
 // handle answers one message and gives the reply to the network, unless it crashes first.
 func (r *replica) handle(from *conn, raw []byte, who *actor) {
 	r.mu.Lock()
-	core, rule, ctx := r.core, r.access, r.ctx
+	core, ctx := r.core, r.ctx
 	r.mu.Unlock()
 	if core == nil {
 		r.w.facts.count("message to a replica that is down")
 		return
 	}
 	req := &request{who: who, replica: r, handle: handleIn(raw)}
-	reply := core.Respond(context.WithValue(ctx, requestKey{}, req), exchange.Caller{Channel: from.name[:]}, raw)
+	reply := core.Exchange.Respond(context.WithValue(ctx, requestKey{}, req), exchange.Caller{Channel: from.name[:]}, raw)
 	if reply.Message == nil {
 		r.w.facts.count("message not answered")
 		return
@@ -124,7 +116,7 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 		if a.Standing.Device != from.key {
 			r.w.facts.violate("a connection of %s became %s's", from.owner, a.Standing.Device)
 		}
-		r.upgrade(rule, from, a.Standing)
+		r.upgrade(core.Access, from, a.Standing)
 	} else if a != nil {
 		r.w.facts.count("grant on a connection that the device did not name")
 	}
@@ -134,9 +126,12 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 // admit decides on a credential.
 func (r *replica) admit(ctx context.Context, id ident.Device, password []byte) (access.Standing, error) {
 	r.mu.Lock()
-	rule := r.access
+	core := r.core
 	r.mu.Unlock()
-	st, err := rule.Admit(ctx, id, password)
+	if core == nil {
+		return access.Standing{}, errDown
+	}
+	st, err := core.Access.Admit(ctx, id, password)
 	switch f := r.w.facts; {
 	case err == nil:
 		f.admitted(id, st.Session)

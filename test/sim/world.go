@@ -18,6 +18,7 @@ import (
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/test/harness"
@@ -41,8 +42,7 @@ type World struct {
 	stop     context.CancelFunc
 	busy     sync.WaitGroup
 	store    *boltstore.Store
-	secrets  *atrest.Key
-	cluster  []byte
+	parts    core.Parts // of every broker; a replica has its own clock and randomness
 	pool     ident.Pool
 	dir      *control.Plane
 	access   *access.Rule // for what happens after a change; it sees no token
@@ -94,21 +94,20 @@ func Run(t *testing.T, seed uint64, folder string) (*Outcome, error) {
 }
 
 func (w *World) build(t *testing.T, folder string) (err error) {
-	if w.secrets, err = atrest.LoadOrCreate(filepath.Join(folder, "kek")); err != nil {
+	kek, err := atrest.LoadOrCreate(filepath.Join(folder, "kek"))
+	if err != nil {
 		return err
 	}
 	if w.store, err = boltstore.Open(w.ctx, filepath.Join(folder, "db"), boltstore.Options{UnsafeNoSync: true}); err != nil {
 		return err
 	}
-	w.cluster = make([]byte, 32)
-	if _, err := w.reader("cluster").Read(w.cluster); err != nil {
+	w.parts = core.Parts{Store: &gate{Store: w.store, w: w}, Sealer: kek, Issuer: "https://signet.example", Random: w.reader("operators")}
+	operators, err := core.New(w.ctx, w.parts)
+	if err != nil {
 		return err
 	}
-	w.access = access.New(w.store, nil)
-	g := &gate{Store: w.store, w: w}
-	if w.dir, err = control.New(control.Config{Store: g, Sealer: w.secrets, Notifier: w, Issuer: "https://signet.example"}); err != nil {
-		return err
-	}
+	operators.Notify(w)
+	w.dir, w.access = operators.Control, operators.Access
 	if w.pool, err = ident.ParsePool("demo"); err != nil {
 		return err
 	}
@@ -160,18 +159,19 @@ func (w *World) populate(t *testing.T) error {
 }
 
 // DeviceChanged reviews the device's connection.
-func (w *World) DeviceChanged(ctx context.Context, id ident.Device, _ broker.Status) {
-	w.review(ctx, id, ident.UUID{})
+func (w *World) DeviceChanged(_ context.Context, id ident.Device, _ broker.Status) {
+	w.review(id, ident.UUID{})
 }
 
 // SessionEnded reviews the device's connection.
-func (w *World) SessionEnded(ctx context.Context, id ident.Device, session ident.UUID) {
-	w.review(ctx, id, session)
+func (w *World) SessionEnded(_ context.Context, id ident.Device, session ident.UUID) {
+	w.review(id, session)
 }
 
-// review ends the connection of a device that may no longer have it.
-func (w *World) review(ctx context.Context, id ident.Device, session ident.UUID) {
-	judge, _, err := w.access.Review(ctx, id, session)
+// review ends the connection of a device that may no longer have it, before anything
+// else happens.
+func (w *World) review(id ident.Device, session ident.UUID) {
+	judge, _, err := w.access.Review(w.ctx, id, session)
 	if err != nil {
 		w.facts.violate("review of %s: %v", id, err)
 		return

@@ -1,0 +1,138 @@
+// Package core puts a broker together: key ring, proofs, minting, exchange, the rule
+// of standing and operators' use cases, over one store. Daemon, test harness and
+// simulation make theirs by the same call. It listens nowhere, opens no file, and
+// decides nothing itself.
+package core
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/hook"
+	"github.com/signetd/signet/broker/hook/target"
+	"github.com/signetd/signet/broker/keyring"
+	"github.com/signetd/signet/broker/keyring/verifier"
+	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// Parts is what a broker is made of. Store, Sealer and Issuer are required.
+type Parts struct {
+	Store broker.Store // shared with the other replicas, and closed by who opened it
+	// Sealer seals and opens secrets at rest. Replicas have the same key.
+	Sealer control.Sealer
+	// Issuer is the public base URL; a pool's issuer is Issuer + "/pools/" + its name.
+	Issuer string
+	// HookNetworks are those that webhooks may be in although they are not public.
+	HookNetworks []netip.Prefix
+	Now          func() time.Time // nil: time.Now
+	Random       io.Reader        // nil: the system's
+	Log          *slog.Logger     // nil: nothing is logged
+}
+
+// A Core is a broker without doors: what stands behind MQTT, HTTPS and any other
+// way in. Its fields are safe for concurrent use.
+type Core struct {
+	Exchange *exchange.Responder // devices' messages
+	Access   *access.Rule        // what a token or session is still worth
+	Control  *control.Plane      // operators' use cases
+	Keys     *keyring.Keys       // pools' keys, opened
+
+	hooks *hook.Caller
+}
+
+// New puts a broker together. Before its doors open, Notify must say who serves
+// devices; Close must follow.
+func New(ctx context.Context, p Parts) (*Core, error) {
+	if p.Store == nil || p.Sealer == nil {
+		return nil, errors.New("core: store and sealer are required")
+	}
+	if p.Now == nil {
+		p.Now = time.Now
+	}
+	if p.Random == nil {
+		p.Random = rand.Reader
+	}
+	if p.Log == nil {
+		p.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Core{
+		Keys:  keyring.New(p.Store, p.Sealer, p.Now),
+		hooks: hook.New(p.Store, p.Sealer, p.HookNetworks, p.Now),
+	}
+	c.Access = access.New(p.Store, verifier.New(c.Keys, p.Now))
+	var err error
+	if c.Exchange, err = c.exchange(ctx, p); err != nil {
+		return nil, err
+	}
+	c.Control, err = control.New(control.Config{
+		Store: p.Store, Sealer: p.Sealer, Notifier: nobody{}, Issuer: p.Issuer, HookTargets: target.New(p.HookNetworks),
+		KeysChanged: c.Keys.Forget, Now: p.Now, Random: p.Random,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// exchange stacks what a device's message passes.
+func (c *Core) exchange(ctx context.Context, p Parts) (*exchange.Responder, error) {
+	sessions, err := clusterSecret(ctx, p, "session")
+	if err != nil {
+		return nil, err
+	}
+	refreshes, err := clusterSecret(ctx, p, "refresh")
+	if err != nil {
+		return nil, err
+	}
+	a, err := auth.New(auth.Config{Reads: p.Store, Secrets: p.Sealer, Hooks: c.hooks, SessionKey: sessions, Now: p.Now, Random: p.Random})
+	if err != nil {
+		return nil, err
+	}
+	m, err := mint.New(mint.Config{Clients: p.Store, Keys: c.Keys, RefreshKey: refreshes, Random: p.Random})
+	if err != nil {
+		return nil, err
+	}
+	return exchange.New(a, m, p.Store, p.Log), nil
+}
+
+// clusterSecret gives 32 random bytes that every replica shares, made once.
+func clusterSecret(ctx context.Context, p Parts, name string) ([]byte, error) {
+	purpose := broker.ClusterPurpose(name)
+	sealed, err := p.Store.SecretOnce(ctx, broker.By{Actor: broker.ActorBroker}, name, func() ([]byte, error) {
+		raw := make([]byte, 32)
+		if _, err := io.ReadFull(p.Random, raw); err != nil {
+			return nil, err
+		}
+		return p.Sealer.Seal(purpose, raw)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cluster secret %s: %w", name, err)
+	}
+	return p.Sealer.Open(purpose, sealed)
+}
+
+// Notify says who is to hear of changes of devices. It must be called before anyone
+// uses Control.
+func (c *Core) Notify(n control.Notifier) { c.Control.Notifier = n }
+
+// Close ends what runs beside the calls. The store stays open.
+func (c *Core) Close() { c.hooks.Close() }
+
+// nobody hears of changes: there is no door yet.
+type nobody struct{}
+
+func (nobody) DeviceChanged(context.Context, ident.Device, broker.Status) {}
+
+func (nobody) SessionEnded(context.Context, ident.Device, ident.UUID) {}

@@ -1,0 +1,116 @@
+package core_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"path/filepath"
+	"testing"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/atrest"
+	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/core"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+func parts(t *testing.T) core.Parts {
+	t.Helper()
+	dir := t.TempDir()
+	kek, err := atrest.LoadOrCreate(filepath.Join(dir, "kek"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := boltstore.Open(t.Context(), filepath.Join(dir, "db"), boltstore.Options{UnsafeNoSync: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return core.Parts{Store: s, Sealer: kek, Issuer: "https://signet.example"}
+}
+
+func TestPartsAreRequired(t *testing.T) {
+	for what, leave := range map[string]func(*core.Parts){
+		"store": func(p *core.Parts) { p.Store = nil }, "sealer": func(p *core.Parts) { p.Sealer = nil }, "issuer": func(p *core.Parts) { p.Issuer = "" },
+	} {
+		p := parts(t)
+		leave(&p)
+		if _, err := core.New(t.Context(), p); err == nil {
+			t.Errorf("without %s: made", what)
+		}
+	}
+}
+
+// TestReplicasShareSecrets: the first of a cluster makes its secrets, the others find
+// them, and none starts that could not open them: its refresh tokens and sealed
+// exchanges would be no other's.
+func TestReplicasShareSecrets(t *testing.T) {
+	p := parts(t)
+	var found [][]byte
+	for range 2 {
+		c, err := core.New(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		for _, name := range []string{"session", "refresh"} {
+			sealed, err := p.Store.SecretOnce(t.Context(), broker.By{Actor: broker.ActorBroker}, name, func() ([]byte, error) { return nil, errors.New("not made") })
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, sealed)
+		}
+	}
+	if !bytes.Equal(found[0], found[2]) || !bytes.Equal(found[1], found[3]) || bytes.Equal(found[0], found[1]) {
+		t.Error("the second replica made secrets of its own, or both are one")
+	}
+	other, err := atrest.New(make([]byte, atrest.KeyLen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Sealer = other
+	if _, err := core.New(t.Context(), p); !errors.Is(err, atrest.ErrOpen) {
+		t.Errorf("with another key-encryption key: %v", err)
+	}
+}
+
+type heard []ident.Device
+
+func (h *heard) DeviceChanged(_ context.Context, id ident.Device, _ broker.Status) {
+	*h = append(*h, id)
+}
+
+func (h *heard) SessionEnded(context.Context, ident.Device, ident.UUID) {}
+
+// TestKeysAreForgotten: a rotation that this broker's operators ordered is felt by its
+// own key ring at once.
+func TestKeysAreForgotten(t *testing.T) {
+	c, err := core.New(t.Context(), parts(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.Notify(new(heard))
+	pool, err := ident.ParsePool("demo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := broker.By{Actor: broker.ActorLocal}
+	if _, err := c.Control.CreatePool(t.Context(), by, pool); err != nil {
+		t.Fatal(err)
+	}
+	before, err := c.Keys.Ring(t.Context(), pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Control.DeletePool(t.Context(), by, pool); err != nil {
+		t.Fatal(err)
+	}
+	if after, err := c.Keys.Ring(t.Context(), pool); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("the keys of a deleted pool: %v, %v, %v", before.Issuer, after, err)
+	}
+}
