@@ -155,6 +155,9 @@ func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 				return err
 			}
 		}
+		if err := c.dropTries(id.Pool, id.Name.String()); err != nil {
+			return err
+		}
 		devices, name := pool.Bucket([]byte(poolDevices)), []byte(id.Name.String())
 		last := recordDevice(c, pool, id, devices.Get(name), nil)
 		if err := c.put(pool.Bucket([]byte(poolGone)), name, seqKey(last)); err != nil {
