@@ -22,6 +22,13 @@ type Authenticator struct {
 	Added  time.Time
 }
 
+// clone gives a copy that shares nothing with a.
+func (a *Authenticator) clone() Authenticator {
+	out := *a
+	out.Key, out.Sealed = append([]byte(nil), a.Key...), append([]byte(nil), a.Sealed...)
+	return out
+}
+
 // A KeyID is the one id of a key, made where the key is parsed: of a public key
 // its COSE key thumbprint (RFC 9679, SHA-256: token.Key.Thumbprint), so that it
 // does not depend on what else a COSE_Key says; of a device's shared key

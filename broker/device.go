@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -67,6 +68,20 @@ func (d *Device) Validate() error {
 	return nil
 }
 
+// Clone gives a copy that shares nothing with d. What is empty in d is nil in it.
+func (d *Device) Clone() Device {
+	out := *d
+	out.Authenticators, out.Attributes, out.Groups = nil, nil, nil
+	for i := range d.Authenticators {
+		out.Authenticators = append(out.Authenticators, d.Authenticators[i].clone())
+	}
+	if len(d.Attributes) > 0 {
+		out.Attributes = maps.Clone(d.Attributes)
+	}
+	out.Groups = append(out.Groups, d.Groups...)
+	return out
+}
+
 // Becomes refuses a change of what never changes: a device's name and subject.
 func (d *Device) Becomes(next *Device) error {
 	if next.ID != d.ID || next.Subject != d.Subject {
@@ -95,6 +110,10 @@ func (d *Device) Has(id KeyID) bool {
 type Devices interface {
 	// CreateDevice: ErrExists by name, ErrKeyBound when another device of the pool has the key.
 	CreateDevice(ctx context.Context, by By, d Device) error
+	// CreateDevices creates many, each as CreateDevice would: it gives the error of each,
+	// in the order of all, nil for those that are there now. Of several with one name the
+	// first is created; of several with one key, the one whose name comes first.
+	CreateDevices(ctx context.Context, by By, all []Device) []error
 	Device(ctx context.Context, id ident.Device) (Device, error)
 	ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]Device, error)
 	// UpdateDevice applies change to the stored device and writes it with the next Rev,

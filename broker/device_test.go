@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -73,5 +75,25 @@ func TestDeviceKeys(t *testing.T) {
 		if got, want := d.Has(broker.KeyID{n}), n >= 1 && n <= 3; got != want {
 			t.Errorf("has %d: %v", n, got)
 		}
+	}
+}
+
+func TestDeviceClone(t *testing.T) {
+	d := sound(t)
+	d.Attributes, d.Groups = map[string]string{"site": "north"}, []string{"pumps"}
+	c := d.Clone()
+	if diff := cmp.Diff(d, c, names); diff != "" {
+		t.Fatal(diff)
+	}
+	c.Attributes["site"], c.Groups[0], c.Authenticators[0].Key[0], c.Authenticators[1].Sealed[0] = "x", "x", 'x', 'x'
+	c.Authenticators[0].ID = broker.KeyID{9}
+	want := sound(t)
+	want.Attributes, want.Groups = map[string]string{"site": "north"}, []string{"pumps"}
+	if diff := cmp.Diff(want, d, names); diff != "" {
+		t.Errorf("written through the copy:\n%s", diff)
+	}
+	d = broker.Device{Attributes: map[string]string{}, Groups: []string{}, Authenticators: []broker.Authenticator{}}
+	if diff := cmp.Diff(broker.Device{}, d.Clone(), names); diff != "" {
+		t.Errorf("empty and nil differ:\n%s", diff)
 	}
 }

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -197,4 +198,57 @@ func BenchmarkDevice(b *testing.B) {
 			}
 		}
 	})
+}
+
+// bulkDevices gives n new devices, numbered on from a number, in the order of their names.
+func bulkDevices(b *testing.B, from, n int) []broker.Device {
+	all := make([]broker.Device, n)
+	for i := range all {
+		id, err := ident.ParseDevice(fmt.Sprintf("%s:d-%08d", childPool, from+i))
+		if err != nil {
+			b.Fatal(err)
+		}
+		all[i] = broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive, Attributes: map[string]string{"site": "north"}, Groups: []string{"pumps"},
+			Authenticators: []broker.Authenticator{testKey(fmt.Sprintf("the public key of the device that has the number %08d, 77 bytes long ...", from+i))}}
+	}
+	return all
+}
+
+// BenchmarkCreateDevice measures 256 callers that register one device each, unsynced.
+func BenchmarkCreateDevice(b *testing.B) {
+	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
+	all := bulkDevices(b, 0, b.N)
+	b.ResetTimer()
+	took := spread(b, b.N, func(i int) error { return s.CreateDevice(b.Context(), by(), all[i-1]) })
+	b.ReportMetric(float64(b.N)/took.Seconds(), "devices/s")
+}
+
+// BenchmarkCreateDevices measures one caller that registers 10,000 at a time, unsynced.
+func BenchmarkCreateDevices(b *testing.B) {
+	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
+	var took time.Duration
+	for from := 0; from < b.N; from += 10_000 {
+		part := bulkDevices(b, from, min(b.N-from, 10_000))
+		begin := time.Now()
+		if err := errors.Join(s.CreateDevices(b.Context(), by(), part)...); err != nil {
+			b.Fatal(err)
+		}
+		took += time.Since(begin)
+	}
+	b.ReportMetric(float64(b.N)/took.Seconds(), "devices/s")
+}
+
+// BenchmarkUpdateDevice measures one caller, unsynced: what one update keeps the writer busy for.
+func BenchmarkUpdateDevice(b *testing.B) {
+	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
+	all := bulkDevices(b, 0, 1)
+	if err := s.CreateDevice(b.Context(), by(), all[0]); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := s.UpdateDevice(b.Context(), by(), all[0].ID, func(d *broker.Device) error { d.Groups = []string{"x"}; return nil }); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

@@ -1,10 +1,10 @@
 package boltstore
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -12,40 +12,49 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// writeDevice writes d in the place of old (nil: there was none) and keeps the
-// key index; broker.ErrKeyBound when another device has one of its keys.
-func writeDevice(c *change, pool *bolt.Bucket, old, d *broker.Device) error {
+// A deviceRow is a device's row on its way into its pool.
+type deviceRow struct {
+	id    ident.Device
+	keys  []broker.KeyID // its public keys
+	value []byte
+}
+
+// newRow checks and encodes d.
+func newRow(d *broker.Device) (deviceRow, error) {
 	value, err := encodeDevice(d)
-	if err != nil {
-		return err
-	}
-	name := []byte(d.ID.Name.String())
+	return deviceRow{d.ID, d.PublicKeys(), value}, err
+}
+
+// free reports broker.ErrKeyBound when another device of the pool has one of its keys.
+func (r *deviceRow) free(pool *bolt.Bucket) error {
 	index := pool.Bucket([]byte(poolKeys))
-	var before []broker.KeyID
-	if old != nil {
-		before = old.PublicKeys()
-	}
-	now := d.PublicKeys()
-	for _, id := range now {
-		if owner := index.Get(id[:]); owner != nil && string(owner) != string(name) {
+	for _, id := range r.keys {
+		if owner := index.Get(id[:]); owner != nil && string(owner) != r.id.Name.String() {
 			return fmt.Errorf("key is device %s's: %w", owner, broker.ErrKeyBound)
 		}
 	}
-	devices := pool.Bucket([]byte(poolDevices))
-	recordDevice(c, pool, d.ID, devices.Get(name), value)
-	if err := c.put(devices, name, value); err != nil {
+	return nil
+}
+
+// put writes the row in the place of old (nil: there was none), whose public keys were
+// before, and keeps the key index: it is the one place where devices are written.
+func (r *deviceRow) put(c *change, pool *bolt.Bucket, old []byte, before []broker.KeyID) error {
+	name := []byte(r.id.Name.String())
+	index := pool.Bucket([]byte(poolKeys))
+	recordDevice(c, pool, r.id, old, r.value)
+	if err := c.put(pool.Bucket([]byte(poolDevices)), name, r.value); err != nil {
 		return err
 	}
 	for _, id := range before {
-		if !slices.Contains(now, id) {
+		if !slices.Contains(r.keys, id) {
 			if err := c.delete(index, id[:]); err != nil {
 				return err
 			}
 		}
 	}
-	for _, id := range now {
+	for _, id := range r.keys {
 		if !slices.Contains(before, id) {
-			if err := c.put(index, bytes.Clone(id[:]), name); err != nil {
+			if err := c.put(index, id[:], name); err != nil {
 				return err
 			}
 		}
@@ -53,11 +62,45 @@ func writeDevice(c *change, pool *bolt.Bucket, old, d *broker.Device) error {
 	return nil
 }
 
+// writeDevice writes d in the place of old (nil: there was none), whose public keys
+// were before; broker.ErrKeyBound when another device has one of its keys.
+func writeDevice(c *change, pool *bolt.Bucket, old []byte, before []broker.KeyID, d *broker.Device) error {
+	r, err := newRow(d)
+	if err != nil {
+		return err
+	}
+	if err := r.free(pool); err != nil {
+		return err
+	}
+	return r.put(c, pool, old, before)
+}
+
+// storedDevice gives a device and its row, nil if there is none.
+func storedDevice(pool *bolt.Bucket, name ident.Name) (*broker.Device, []byte, error) {
+	row := pool.Bucket([]byte(poolDevices)).Get([]byte(name.String()))
+	if row == nil {
+		return nil, nil, nil
+	}
+	d, err := decodeDevice(row)
+	return &d, row, err
+}
+
+// knownDevice is storedDevice of one that must be there.
+func knownDevice(tx *bolt.Tx, id ident.Device) (pool *bolt.Bucket, d *broker.Device, row []byte, err error) {
+	if pool, err = inPool(tx, id.Pool); err != nil {
+		return nil, nil, nil, err
+	}
+	if d, row, err = storedDevice(pool, id.Name); err == nil && row == nil {
+		err = fmt.Errorf("device %s: %w", id.Name, broker.ErrNotFound)
+	}
+	return pool, d, row, err
+}
+
 // recordDevice records what becomes of a device's row, and makes that the newest of its
 // history: in the row or, of a deleted device, beside it, so that a device that is made
 // again goes on with it.
 func recordDevice(c *change, pool *bolt.Bucket, id ident.Device, before, after []byte) uint64 {
-	prev, _ := headOf(pool, []byte(id.Name.String()))
+	prev, _ := headOf(pool, []byte(id.Name.String()), before)
 	seq := c.recordRow(broker.RecordDevice, id.Pool, id.Name.String(), before, after)
 	c.records[len(c.records)-1].Prev = prev
 	if after != nil {
@@ -66,22 +109,32 @@ func recordDevice(c *change, pool *bolt.Bucket, id ident.Device, before, after [
 	return seq
 }
 
+// mayCome finds why a new device may not come in, and gives the pool it comes into.
+func (r *deviceRow) mayCome(tx *bolt.Tx) (*bolt.Bucket, error) {
+	pool, err := inPool(tx, r.id.Pool)
+	if err != nil {
+		return nil, err
+	}
+	if pool.Bucket([]byte(poolDevices)).Get([]byte(r.id.Name.String())) != nil {
+		return nil, broker.ErrExists
+	}
+	return pool, r.free(pool)
+}
+
 // CreateDevice implements broker.Devices. Its first Rev is 1.
 func (s *Store) CreateDevice(ctx context.Context, by broker.By, d broker.Device) error {
 	what := "create device " + d.ID.String()
 	d.Rev = 1
-	if _, err := encodeDevice(&d); err != nil {
+	row, err := newRow(&d)
+	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return s.update(ctx, by, what, func(c *change) error {
-		pool, err := inPool(c.tx, d.ID.Pool)
+		pool, err := row.mayCome(c.tx)
 		if err != nil {
 			return err
 		}
-		if pool.Bucket([]byte(poolDevices)).Get([]byte(d.ID.Name.String())) != nil {
-			return broker.ErrExists
-		}
-		return writeDevice(c, pool, nil, &d)
+		return row.put(c, pool, nil, nil)
 	})
 }
 
@@ -98,55 +151,49 @@ func (s *Store) ListDevices(ctx context.Context, pool ident.Pool, after string, 
 	return listRows(ctx, s, deviceRows(), pool, after, limit)
 }
 
-// UpdateDevice implements broker.Devices. change may not give the device another
-// name or subject, and must not call the store.
+// UpdateDevice implements broker.Devices. change must not call the store.
 func (s *Store) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, edit func(*broker.Device) error) (d broker.Device, err error) {
 	err = s.update(ctx, by, "update device "+id.String(), func(c *change) error {
-		old, err := deviceRows().get(c.tx, id.Pool, id.Name.String())
+		pool, stored, row, err := knownDevice(c.tx, id)
 		if err != nil {
 			return err
 		}
-		if d, err = deviceRows().get(c.tx, id.Pool, id.Name.String()); err != nil {
-			return err
-		}
+		d = *stored
+		before := stored.PublicKeys() // edit may write through all but this, and what is no slice or map
 		if err := edit(&d); err != nil {
 			return err
 		}
-		if err := old.Becomes(&d); err != nil {
+		if err := stored.Becomes(&d); err != nil {
 			return err
 		}
-		d.Rev = old.Rev + 1
-		pool, err := inPool(c.tx, id.Pool)
-		if err != nil {
-			return err
-		}
-		return writeDevice(c, pool, &old, &d)
+		d.Rev = stored.Rev + 1
+		return writeDevice(c, pool, row, before, &d)
 	})
 	if err != nil {
 		return broker.Device{}, err
 	}
-	return detached(&d)
+	return asRead(&d), nil
 }
 
-// detached gives d as the next reader will see it, and shares nothing with what
-// the caller's function put in.
-func detached(d *broker.Device) (broker.Device, error) {
-	b, err := encodeDevice(d)
-	if err != nil {
-		return broker.Device{}, err
+// asRead gives d as the next reader will see it, and shares nothing with what the
+// caller's function put in.
+func asRead(d *broker.Device) broker.Device {
+	out := d.Clone()
+	for _, t := range []*time.Time{&out.Created, &out.Updated, &out.SessionsAfter} {
+		*t = fromNanos(nanos(*t))
 	}
-	return decodeDevice(b)
+	for i := range out.Authenticators {
+		a := &out.Authenticators[i]
+		a.Added = fromNanos(nanos(a.Added))
+	}
+	return out
 }
 
 // DeleteDevice implements broker.Devices. The device's sessions can no longer be
 // read, even if one of that name is made again; their rows go later, by themselves.
 func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
 	return s.update(ctx, by, "delete device "+id.String(), func(c *change) error {
-		d, err := deviceRows().get(c.tx, id.Pool, id.Name.String())
-		if err != nil {
-			return err
-		}
-		pool, err := inPool(c.tx, id.Pool)
+		pool, d, row, err := knownDevice(c.tx, id)
 		if err != nil {
 			return err
 		}
@@ -155,11 +202,8 @@ func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 				return err
 			}
 		}
-		if err := c.dropTries(id.Pool, id.Name.String()); err != nil {
-			return err
-		}
 		devices, name := pool.Bucket([]byte(poolDevices)), []byte(id.Name.String())
-		last := recordDevice(c, pool, id, devices.Get(name), nil)
+		last := recordDevice(c, pool, id, row, nil)
 		if err := c.put(pool.Bucket([]byte(poolGone)), name, seqKey(last)); err != nil {
 			return err
 		}

@@ -177,14 +177,15 @@ func (s *Store) History(ctx context.Context, id ident.Device, before uint64, lim
 			return err
 		}
 		name := []byte(id.Name.String())
-		head, found := headOf(pool, name)
+		row := pool.Bucket([]byte(poolDevices)).Get(name)
+		head, found := headOf(pool, name, row)
 		if !found {
 			return fmt.Errorf("device: %w", broker.ErrNotFound)
 		}
 		if all, err = chain(tx, head, before, limit); err != nil {
 			return err
 		}
-		logins, err := loginsOf(tx, pool.Bucket([]byte(poolDevices)).Get(name), before, limit)
+		logins, err := loginsOf(tx, row, before, limit)
 		all = append(all, logins...)
 		return err
 	})

@@ -102,7 +102,7 @@ func addSession(c *change, x *broker.Session, subject ident.UUID, row []byte) er
 // enrol does what broker.Admit decides of the device and the token that are there.
 // It writes only when the login will succeed or the device comes in pending.
 func (l *login) enrol(c *change, pool *bolt.Bucket) error {
-	old, err := storedDevice(pool, l.Session.Device.Name)
+	old, row, err := storedDevice(pool, l.Session.Device.Name)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,11 @@ func (l *login) enrol(c *change, pool *bolt.Bucket) error {
 		return err
 	}
 	if a.Changed {
-		if err := writeDevice(c, pool, old, &a.Device); err != nil {
+		var before []broker.KeyID
+		if old != nil {
+			before = old.PublicKeys()
+		}
+		if err := writeDevice(c, pool, row, before, &a.Device); err != nil {
 			return err
 		}
 	}
@@ -147,14 +151,4 @@ func (l *login) token(tx *bolt.Tx) (*broker.Document, *broker.EnrolToken, error)
 	}
 	t, err := broker.EnrolTokens().Noun(*d)
 	return d, &t, err
-}
-
-// storedDevice gives the device, nil if there is none.
-func storedDevice(pool *bolt.Bucket, name ident.Name) (*broker.Device, error) {
-	v := pool.Bucket([]byte(poolDevices)).Get([]byte(name.String()))
-	if v == nil {
-		return nil, nil
-	}
-	d, err := decodeDevice(v)
-	return &d, err
 }

@@ -190,10 +190,11 @@ func deviceHead(v []byte) (broker.Status, ident.UUID, error) {
 // setHead writes into a device's row which record is its last.
 func setHead(row []byte, seq uint64) { binary.BigEndian.PutUint64(row[deviceHeader-8:], seq) }
 
-// headOf gives the Seq of the last record of a device that is, or was, in the pool.
-func headOf(pool *bolt.Bucket, name []byte) (seq uint64, found bool) {
-	if v := pool.Bucket([]byte(poolDevices)).Get(name); len(v) >= deviceHeader {
-		return binary.BigEndian.Uint64(v[deviceHeader-8:]), true
+// headOf gives the Seq of the last record of a device that is in the pool with that row
+// or, if row is nil, was there.
+func headOf(pool *bolt.Bucket, name, row []byte) (seq uint64, found bool) {
+	if len(row) >= deviceHeader {
+		return binary.BigEndian.Uint64(row[deviceHeader-8:]), true
 	}
 	if v := pool.Bucket([]byte(poolGone)).Get(name); len(v) == 8 {
 		return binary.BigEndian.Uint64(v), true

@@ -101,7 +101,7 @@ func recordInHistory(c *change, e entry) error {
 		return err
 	}
 	devices, name := pool.Bucket([]byte(poolDevices)), []byte(e.Subject)
-	e.Prev, _ = headOf(pool, name)
+	e.Prev, _ = headOf(pool, name, pool.Bucket([]byte(poolDevices)).Get(name))
 	device := bytes.Clone(devices.Get(name))
 	setHead(device, c.record(e))
 	return c.put(devices, name, device)

@@ -77,20 +77,18 @@ func (s *Store) tidy(ctx context.Context, what string, do func(*change) error) e
 }
 
 func (s *Store) submit(ctx context.Context, what string, r *request) error {
-	r.from, r.done = s, make(chan struct{})
-	if err := s.await(ctx, r); err != nil {
+	err := s.enqueue(ctx, r)
+	if err == nil {
+		err = s.await(ctx, r)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return nil
 }
 
+// await gives what became of a request that was put in.
 func (s *Store) await(ctx context.Context, r *request) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if err := s.enqueue(ctx, r); err != nil {
-		return err
-	}
 	select {
 	case <-r.done:
 		return r.err
@@ -103,7 +101,12 @@ func (s *Store) await(ctx context.Context, r *request) error {
 	return r.err
 }
 
+// enqueue puts a request in. The writer takes them in that order.
 func (s *Store) enqueue(ctx context.Context, r *request) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	r.from, r.done = s, make(chan struct{})
 	s.closing.RLock()
 	defer s.closing.RUnlock()
 	if s.closed || s.isOver() {

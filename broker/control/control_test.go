@@ -534,3 +534,50 @@ func TestDeletePoolTellsEveryDevice(t *testing.T) {
 }
 
 func by() broker.By { return broker.By{Actor: "operator:ada", Request: "1"} }
+
+// TestManyDevices: each of many comes in or is refused as it would be alone.
+func TestManyDevices(t *testing.T) {
+	w := world(t)
+	pub, _, err := ed25519.GenerateKey(rand.Reader)
+	want(t, err, nil)
+	key, err := token.NewKey(pub)
+	want(t, err, nil)
+	text := hex.EncodeToString(key.MarshalCOSE())
+	_, err = w.CreateDevice(t.Context(), by(), control.NewDevice{ID: device(t, "demo:there")})
+	want(t, err, nil)
+	cases := []struct {
+		control.NewDevice
+		err error
+	}{
+		{control.NewDevice{ID: device(t, "demo:z"), Groups: []string{"lab"}, Pending: true}, nil},
+		{control.NewDevice{ID: device(t, "demo:there")}, broker.ErrExists},
+		{control.NewDevice{ID: device(t, "demo:b"), Key: text}, broker.ErrKeyBound},
+		{control.NewDevice{ID: device(t, "demo:a"), Key: text}, nil}, // whose name comes first
+		{control.NewDevice{ID: device(t, "demo:bad"), Key: "zz"}, broker.ErrInvalid},
+		{control.NewDevice{ID: device(t, "demo:bad"), Groups: []string{"no group"}}, broker.ErrInvalid},
+		{control.NewDevice{ID: device(t, "none:one")}, broker.ErrNotFound},
+		{control.NewDevice{ID: device(t, "demo:shared"), PSK: strings.Repeat("0a", 32)}, nil},
+	}
+	var all []control.NewDevice
+	for _, c := range cases {
+		all = append(all, c.NewDevice)
+	}
+	devs, errs := w.CreateDevices(t.Context(), by(), all)
+	for i, c := range cases {
+		want(t, errs[i], c.err)
+		if c.err != nil {
+			if !devs[i].ID.IsZero() {
+				t.Errorf("%s: %+v although %v", c.ID, devs[i], errs[i])
+			}
+			continue
+		}
+		got, err := w.Device(t.Context(), c.ID)
+		want(t, err, nil)
+		if got.Subject != devs[i].Subject || got.Status != devs[i].Status || len(got.Authenticators) != len(devs[i].Authenticators) {
+			t.Errorf("%s: stored %+v, told %+v", c.ID, got, devs[i])
+		}
+	}
+	if devs[0].Status != broker.StatusPending || len(devs[3].Authenticators) != 1 || devs[3].Authenticators[0].ID != key.Thumbprint() {
+		t.Errorf("%+v, %+v", devs[0], devs[3])
+	}
+}

@@ -22,10 +22,51 @@ type NewDevice struct {
 
 // CreateDevice registers a device. One without any key enrols later with a token.
 func (d *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (broker.Device, error) {
+	dev, err := d.newDevice(n, d.Now())
+	if err != nil {
+		return broker.Device{}, err
+	}
+	if _, err := d.Pool(ctx, n.ID.Pool); err != nil {
+		return broker.Device{}, err
+	}
+	if err := d.Store.CreateDevice(ctx, by, dev); err != nil {
+		return broker.Device{}, about(err, "create device %s", n.ID)
+	}
+	return dev, nil
+}
+
+// CreateDevices registers many, each as CreateDevice would, and gives the device or
+// the error of each, in the order of all. What one is refused for spoils no other.
+func (d *Plane) CreateDevices(ctx context.Context, by broker.By, all []NewDevice) ([]broker.Device, []error) {
+	devs, errs := make([]broker.Device, len(all)), make([]error, len(all))
+	now, pools := d.Now(), map[ident.Pool]error{}
+	sound, at := make([]broker.Device, 0, len(all)), make([]int, 0, len(all))
+	for i, n := range all {
+		dev, err := d.newDevice(n, now)
+		if err == nil {
+			if _, asked := pools[n.ID.Pool]; !asked {
+				_, pools[n.ID.Pool] = d.Pool(ctx, n.ID.Pool)
+			}
+			err = pools[n.ID.Pool]
+		}
+		if errs[i] = err; err == nil {
+			sound, at = append(sound, dev), append(at, i)
+		}
+	}
+	for k, err := range d.Store.CreateDevices(ctx, by, sound) {
+		i := at[k]
+		if errs[i] = about(err, "create device %s", all[i].ID); err == nil {
+			devs[i] = sound[k]
+		}
+	}
+	return devs, errs
+}
+
+// newDevice checks what an operator said of a device, and makes it.
+func (d *Plane) newDevice(n NewDevice, now time.Time) (broker.Device, error) {
 	if err := broker.CheckLabels(n.Groups, n.Attributes); err != nil {
 		return broker.Device{}, err
 	}
-	now := d.Now()
 	dev := broker.Device{
 		ID: n.ID, Status: broker.StatusActive, Attributes: n.Attributes, Groups: n.Groups, Created: now, Updated: now,
 	}
@@ -38,12 +79,6 @@ func (d *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (br
 	}
 	if dev.Subject, err = ident.NewUUID(now, d.Random); err != nil {
 		return broker.Device{}, err
-	}
-	if _, err := d.Pool(ctx, n.ID.Pool); err != nil {
-		return broker.Device{}, err
-	}
-	if err := d.Store.CreateDevice(ctx, by, dev); err != nil {
-		return broker.Device{}, about(err, "create device %s", n.ID)
 	}
 	return dev, nil
 }

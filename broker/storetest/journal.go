@@ -105,23 +105,18 @@ func everyWriteRecorded(e *env) {
 	p := e.addPool("a")
 	d := e.device("a", "lamp")
 	e.records("create", func(by broker.By) error { return e.devices.CreateDevice(e.ctx, by, d) }, "device a:lamp create")
+	e.records("bulk", func(by broker.By) error {
+		e.wants(broker.ErrExists, e.devices.CreateDevices(e.ctx, by, []broker.Device{d})[0])
+		return errors.Join(e.devices.CreateDevices(e.ctx, by, []broker.Device{e.device("a", "2"), e.device("a", "1")})...)
+	}, "device a:1 create", "device a:2 create")
+	alone, err := e.other.journal.History(e.ctx, e.id("a", "2"), 0, 10)
+	e.ok(err)
+	e.same([]string{"device a:2 create"}, shorts(alone))
 	e.records("update", func(by broker.By) error {
 		_, err := e.devices.UpdateDevice(e.ctx, by, d.ID, func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil })
 		return err
 	}, "device a:lamp update +")
-	of := broker.TryOf{Device: d.ID, What: "totp"}
-	try := func(by broker.By) error { _, err := e.tries.Try(e.ctx, by, of, broker.TryMark{1}, start()); return err }
-	right := func(step uint64) func(broker.By) error {
-		return func(by broker.By) error { return e.tries.Right(e.ctx, by, of, broker.TryMark{1}, step) }
-	}
-	settle := func(by broker.By) error { return e.tries.Settle(e.ctx, by, []broker.TryOf{of}) }
-	e.records("try", try, "try a:lamp count")
-	e.records("try again", try)
-	e.records("settle", settle, "try a:lamp count +")
-	e.records("settled", settle)
-	e.records("right", right(7), "try a:lamp count +", "try a:lamp count +")
-	e.records("right again", right(7))
-	e.records("delete", func(by broker.By) error { return e.devices.DeleteDevice(e.ctx, by, d.ID) }, "try a:lamp delete +", "device a:lamp delete +")
+	e.records("delete", func(by broker.By) error { return e.devices.DeleteDevice(e.ctx, by, d.ID) }, "device a:lamp delete +")
 	f := document(e, "a", "flow", "f")
 	e.records("document", func(by broker.By) error { return e.putBy(by, f) }, "flow a:f create")
 	f = e.kept(f)

@@ -66,7 +66,7 @@ func Devices[S interface {
 	pooled
 	broker.Devices
 }](t *testing.T, open Open[S]) {
-	run(t, open, slices.Concat(deviceTests(), deviceKeyTests(), deviceChangeTests(), deviceRaceTests()),
+	run(t, open, slices.Concat(deviceTests(), deviceKeyTests(), deviceChangeTests(), bulkTests(), deviceRaceTests()),
 		func(s S) handle { return handle{pools: s, settings: s, devices: s} })
 }
 

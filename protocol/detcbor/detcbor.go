@@ -3,7 +3,7 @@
 // would have written differently are refused, so equal values have equal bytes,
 // hashes and signatures.
 //
-// It is the one importer of fxamacker/cbor, and never guesses at bad input.
+// It imports fxamacker/cbor and nothing of ours; it never guesses at bad input.
 package detcbor
 
 import (
@@ -76,5 +76,8 @@ func unmarshal(m cbor.DecMode, data []byte, v any) error {
 	if err := Check(data); err != nil {
 		return err
 	}
-	return decode(m, data, v)
+	if err := m.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return nil
 }

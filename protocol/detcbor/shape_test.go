@@ -59,11 +59,10 @@ func TestShape(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r, err := detcbor.NewReader(data)
-			if err != nil {
+			if err := detcbor.Check(data); err != nil {
 				t.Fatal(err)
 			}
-			if err := shape.Check(r); (err == nil) != tt.ok || err != nil && !errors.Is(err, detcbor.ErrMalformed) {
+			if err := shape.Check(data); (err == nil) != tt.ok || err != nil && !errors.Is(err, detcbor.ErrMalformed) {
 				t.Errorf("%v, want ok %v", err, tt.ok)
 			}
 		})
@@ -78,8 +77,7 @@ func FuzzShape(f *testing.F) {
 	}
 	shape := detcbor.ShapeOf(shaped{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := detcbor.NewReader(data)
-		if err != nil || shape.Check(r) != nil {
+		if detcbor.Check(data) != nil || shape.Check(data) != nil {
 			return
 		}
 		var got struct {
