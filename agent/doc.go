@@ -2,9 +2,18 @@
 // checks that the broker is the real one, learns the time from it, and keeps
 // doing so for as long as the device lives. Firmware imports it.
 //
-// It imports the standard library and protocol, protocol/ident, protocol/token and
-// protocol/detcbor. How messages travel is a Link's business (agent/mqttlink),
-// where keys and state live a Prover's and a State's (agent/keyfile). It never
-// trusts the device's clock, never keeps a grant that it could not check, and
-// never writes a secret to its log.
+//	device, err := agent.New(ctx, agent.Config{Device: name, Prover: key, State: new(agent.Memory)})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	grant, err := device.Enrol(ctx, link, voucher)
+//
+// Enrol makes the device known, once, with the enrolment token that the voucher
+// brings. Renew gets new tokens whenever they are wanted; Run does all of it by
+// itself and stays connected.
+//
+// How messages travel is a Link's business (agent/mqttlink), where keys and state
+// live a Prover's and a State's (agent/keyfile, or the driver of a chip; Memory for
+// tests). The package never trusts the device's clock, never keeps a grant that it
+// could not check, and never writes a secret to its log.
 package agent

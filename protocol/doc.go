@@ -6,6 +6,6 @@
 //	device: start ─▶ challenge ─▶ answer ─▶ (challenge ─▶ answer)* ─▶ grant
 //	        enrol ─▶ the same        refresh ─▶ grant        any ─▶ refusal
 //
-// The package imports only the standard library and protocol/ident and
-// protocol/detcbor. It knows no transport, reads no clock and stores nothing.
+// Key statements and enrolment tokens, which are carried beside messages, are here
+// too. The package knows no transport, reads no clock and stores nothing.
 package protocol

@@ -2,6 +2,9 @@ package test
 
 import (
 	"encoding/json"
+	"go/parser"
+	"go/token"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -133,5 +136,45 @@ var _ = backend
 	}
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-overlay", filepath.Join(dir, "overlay.json"), "./snippet").CombinedOutput(); err != nil {
 		t.Errorf("README.md: %v\n%s", err, out)
+	}
+}
+
+// TestOverviewsAreExamples: the code in the overview of a package that others import
+// stands, line by line, in one of its examples, which the compiler and go test see.
+func TestOverviewsAreExamples(t *testing.T) {
+	for _, dir := range []string{"../agent", "../protocol/verify", "../protocol/verify/remote"} {
+		parsed, err := parser.ParseDir(token.NewFileSet(), dir, func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, parser.ParseComments|parser.PackageClauseOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var code []string
+		for _, p := range parsed {
+			for _, f := range p.Files {
+				for line := range strings.Lines(f.Doc.Text()) {
+					if strings.HasPrefix(line, "\t") {
+						code = append(code, strings.TrimSpace(line))
+					}
+				}
+			}
+		}
+		raw, err := os.ReadFile(filepath.Join(dir, "example_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var example []string
+		for line := range strings.Lines(string(raw)) {
+			example = append(example, strings.TrimSpace(line))
+		}
+		if len(code) == 0 {
+			t.Errorf("%s: no code in the overview", dir)
+			continue
+		}
+		found := false
+		for i := range example {
+			found = found || i+len(code) <= len(example) && slices.Equal(example[i:i+len(code)], code)
+		}
+		if !found {
+			t.Errorf("%s: the overview's code is in no example:\n%s", dir, strings.Join(code, "\n"))
+		}
 	}
 }

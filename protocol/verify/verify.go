@@ -3,9 +3,26 @@
 // (all required, nothing is guessed) and a source of keys; Verify reads an access
 // token, JWT or CWT, and says whose it is or why not.
 //
-// It imports protocol/token, which holds the strict readers, and go-jose, only to
-// read JWK sets. It opens no connection: keys that are fetched come from
-// verify/remote. It never takes a key or an algorithm from a token.
+//	keys, err := verify.ParseJWKS([]byte(poolJWKS))
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	v, err := verify.New(verify.Config{
+//		Issuer:     "https://signet.example/pools/demo",
+//		Audience:   "demo",
+//		Algorithms: []token.Alg{token.EdDSA},
+//		Keys:       keys,
+//		Now:        backThen,
+//	})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	claims, err := v.Verify(context.Background(), []byte(lampJWT))
+//
+// Keys come from a file (ParseJWKS, ParseCOSEKeySet, ParsePEM) or, fetched and kept
+// fresh, from verify/remote. Middleware puts all of it in front of an http.Handler.
+//
+// The package opens no connection, and never takes a key or an algorithm from a token.
 package verify
 
 import (

@@ -54,20 +54,27 @@ func New(t testing.TB) *Signet { return NewLogging(t, slog.DiscardHandler) }
 // NewLogging makes one that logs to h.
 func NewLogging(t testing.TB, h slog.Handler) *Signet {
 	t.Helper()
-	s, err := build(t.Context(), t.TempDir(), slog.New(h))
+	s, err := Open(t.Context(), t.TempDir(), slog.New(h))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		s.core.Close()
-		if err := s.Store.Close(); err != nil {
+		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
 }
 
-func build(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
+// Close ends the broker.
+func (s *Signet) Close() error {
+	s.core.Close()
+	return s.Store.Close()
+}
+
+// Open makes a Signet without a test: it keeps its files in dir, and whoever opens it
+// closes it.
+func Open(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
 	s := &Signet{}
 	kek, err := atrest.LoadOrCreate(filepath.Join(dir, "kek"))
 	if err != nil {

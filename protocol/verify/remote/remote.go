@@ -7,7 +7,18 @@
 // cannot make this machine call the issuer. When the issuer cannot be reached, the
 // last good keys serve until MaxStale. Sizes, times and redirects are bounded.
 //
-// It imports protocol/verify; it starts no goroutine that outlives a fetch.
+//	keys, err := remote.New(remote.Config{Issuer: issuer, Client: client})
+//	if err != nil {
+//		log.Fatal(err)
+//	}
+//	v, err := verify.New(verify.Config{
+//		Issuer:     issuer,
+//		Audience:   "demo",
+//		Algorithms: []token.Alg{token.EdDSA},
+//		Keys:       keys,
+//	})
+//
+// It starts no goroutine that outlives a fetch.
 package remote
 
 import (
