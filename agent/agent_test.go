@@ -10,16 +10,13 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
 func device(t *testing.T) ident.Device {
 	t.Helper()
-	d, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return identtest.Device(t, "demo:lamp-1")
 }
 
 func config(t *testing.T) agent.Config {

@@ -10,15 +10,13 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // sound gives a device that is as it should be, with a key and a shared key.
 func sound(t *testing.T) broker.Device {
 	t.Helper()
-	id, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := identtest.Device(t, "demo:lamp-1")
 	return broker.Device{ID: id, Subject: ident.UUID{1}, Status: broker.StatusActive, Authenticators: []broker.Authenticator{key(1), shared(2)}}
 }
 

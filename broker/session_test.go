@@ -6,14 +6,12 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func TestLoginValidate(t *testing.T) {
 	other := sound(t)
-	name, err := ident.ParseName("lamp-2")
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := identtest.Name(t, "lamp-2")
 	other.ID.Name = name
 	for what, c := range map[string]struct {
 		spoil func(*broker.Login)

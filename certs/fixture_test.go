@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 const testDomain = "acme.example"
@@ -82,11 +83,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 
 func device(t testing.TB, s string) ident.Device {
 	t.Helper()
-	d, err := ident.ParseDevice(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return identtest.Device(t, s)
 }
 
 func subject(t testing.TB) ident.UUID {

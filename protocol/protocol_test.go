@@ -13,14 +13,12 @@ import (
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func request(t *testing.T) protocol.Request {
 	t.Helper()
-	d, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := identtest.Device(t, "demo:lamp-1")
 	return protocol.Request{Pool: d.Pool, Name: d.Name, Nonce: bytes.Repeat([]byte{7}, 16), SealTo: bytes.Repeat([]byte{9}, 32)}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/test/harness"
 )
 
@@ -23,18 +24,12 @@ func TestChallengesAreNotRelayed(t *testing.T) {
 	s, key := harness.New(t), harness.NewEd25519(t)
 	var talks []*talk
 	for p := range pools {
-		pool, err := ident.ParsePool(fmt.Sprint("pool-", p))
-		if err != nil {
-			t.Fatal(err)
-		}
+		pool := identtest.Pool(t, fmt.Sprint("pool-", p))
 		if _, err := s.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, pool); err != nil {
 			t.Fatal(err)
 		}
 		for d := range devices {
-			name, err := ident.ParseName(fmt.Sprint("lamp-", d))
-			if err != nil {
-				t.Fatal(err)
-			}
+			name := identtest.Name(t, fmt.Sprint("lamp-", d))
 			id := ident.Device{Pool: pool, Name: name}
 			one := agent.Prover(key)
 			if d > 0 { // keys are unique in a pool; the others of it have their own

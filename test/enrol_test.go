@@ -15,7 +15,7 @@ import (
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
-	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
 )
@@ -70,10 +70,7 @@ func TestEnrolmentToken(t *testing.T) {
 	late := tokenFor(t, s, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour})
 	s.Offset = time.Hour + time.Second
 	refused("an expired token", "lamp-5", late, protocol.CodeDenied)
-	other, err := ident.ParsePool("other")
-	if err != nil {
-		t.Fatal(err)
-	}
+	other := identtest.Pool(t, "other")
 	if _, err := s.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, other); err != nil {
 		t.Fatal(err)
 	}

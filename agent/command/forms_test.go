@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // fill gives every field of a struct another value that is not its zero.
@@ -31,10 +32,7 @@ func fill(t *testing.T, v reflect.Value) {
 			n := int64(-i - 1)
 			f.Set(reflect.ValueOf(&n))
 		case ident.Device:
-			d, err := ident.ParseDevice("demo:lamp")
-			if err != nil {
-				t.Fatal(err)
-			}
+			d := identtest.Device(t, "demo:lamp")
 			f.Set(reflect.ValueOf(d))
 		default:
 			t.Fatalf("field %s: nothing to fill it with", v.Type().Field(i).Name)

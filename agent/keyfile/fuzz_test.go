@@ -9,6 +9,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // encode writes a state file's content.
@@ -23,10 +24,7 @@ func encode(r agent.Record) ([]byte, error) {
 
 // FuzzState reads any bytes as a state file, and again with a checksum that fits.
 func FuzzState(f *testing.F) {
-	dev, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		f.Fatal(err)
-	}
+	dev := identtest.Device(f, "demo:lamp-1")
 	whole, err := encode(agent.Record{
 		Pool: dev.Pool, Name: dev.Name, Enrolled: true, Subject: ident.UUID{1}, Issuer: "https://b", Pin: []byte{1}, Anchor: []byte{2},
 		Statement: []byte{3}, Floor: 1 << 40, Session: ident.UUID{2}, Refresh: []byte{4},

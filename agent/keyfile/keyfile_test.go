@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -55,10 +56,7 @@ func life(t *testing.T, path string, hook keyfile.Hook, w *witness) error {
 
 func names(t *testing.T) (ident.Pool, ident.Name) {
 	t.Helper()
-	d, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := identtest.Device(t, "demo:lamp-1")
 	return d.Pool, d.Name
 }
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 const callers = 256
@@ -204,10 +205,7 @@ func BenchmarkDevice(b *testing.B) {
 func bulkDevices(b *testing.B, from, n int) []broker.Device {
 	all := make([]broker.Device, n)
 	for i := range all {
-		id, err := ident.ParseDevice(fmt.Sprintf("%s:d-%08d", childPool, from+i))
-		if err != nil {
-			b.Fatal(err)
-		}
+		id := identtest.Device(b, fmt.Sprintf("%s:d-%08d", childPool, from+i))
 		all[i] = broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive, Attributes: map[string]string{"site": "north"}, Groups: []string{"pumps"},
 			Authenticators: []broker.Authenticator{testKey(fmt.Sprintf("the public key of the device that has the number %08d, 77 bytes long ...", from+i))}}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // The crash test runs this test binary again as a child that writes to a store
@@ -181,10 +182,7 @@ func TestKill(t *testing.T) {
 func seedCrash(t *testing.T, path string) ident.Pool {
 	t.Helper()
 	s := openStore(t, path, Options{})
-	p, err := ident.ParsePool(childPool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := identtest.Pool(t, childPool)
 	if err := addPool(t.Context(), s, broker.Pool{Name: p}); err != nil {
 		t.Fatal(err)
 	}

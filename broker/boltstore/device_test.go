@@ -9,15 +9,13 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // TestAsRead: what UpdateDevice returns is what the next reader sees, though it is not
 // decoded from the row, and is the caller's own.
 func TestAsRead(t *testing.T) {
-	id, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := identtest.Device(t, "demo:lamp-1")
 	r := rand.New(rand.NewPCG(1, 2))
 	at := func() time.Time {
 		return []time.Time{{}, time.Now(), time.Date(1200, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2999, 1, 1, 0, 0, 0, 0, time.UTC),

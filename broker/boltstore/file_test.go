@@ -17,6 +17,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func TestOpenHeldByAnotherProcess(t *testing.T) {
@@ -139,10 +140,7 @@ func truncate(t *testing.T, path string, size int64) {
 func seeded(t testing.TB, opts Options) (*Store, broker.Device) {
 	t.Helper()
 	s := openStore(t, filepath.Join(t.TempDir(), "store"), opts)
-	p, err := ident.ParsePool(childPool)
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := identtest.Pool(t, childPool)
 	if err := addPool(t.Context(), s, broker.Pool{Name: p}); err != nil {
 		t.Fatal(err)
 	}
@@ -151,10 +149,7 @@ func seeded(t testing.TB, opts Options) (*Store, broker.Device) {
 
 func addDevice(t testing.TB, s *Store, name string) broker.Device {
 	t.Helper()
-	id, err := ident.ParseDevice(childPool + ":" + name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := identtest.Device(t, childPool+":"+name)
 	d := broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive}
 	if err := s.CreateDevice(t.Context(), by(), d); err != nil {
 		t.Fatal(err)

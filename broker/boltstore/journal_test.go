@@ -15,6 +15,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func exact() cmp.Option { return cmp.AllowUnexported(ident.Pool{}, ident.Name{}, entry{}) }
@@ -22,10 +23,7 @@ func exact() cmp.Option { return cmp.AllowUnexported(ident.Pool{}, ident.Name{},
 // testEntries are records of every form, with and without what may be left out.
 func testEntries(t testing.TB) []entry {
 	t.Helper()
-	id, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := identtest.Device(t, "demo:lamp-1")
 	hash := sha256.Sum256([]byte("row"))
 	device := broker.By{Actor: broker.DeviceActor(id), Request: "00112233445566778899aabbccddeeff"}
 	ada := broker.By{Actor: "operator:ada", Request: "r-1", Reason: "stolen"}

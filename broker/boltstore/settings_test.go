@@ -11,6 +11,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func settingsStore(t *testing.T) (*Store, ident.Pool, broker.Client, broker.Flow) {
@@ -20,10 +21,7 @@ func settingsStore(t *testing.T) (*Store, ident.Pool, broker.Client, broker.Flow
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = s.Close() })
-	name, err := ident.ParsePool("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := identtest.Pool(t, "demo")
 	c := broker.Client{Pool: name, ID: "default", Audiences: []string{"a", "b"}, AccessLife: time.Hour, RefreshLife: time.Hour}
 	f := broker.Flow{Pool: name, Name: "plain", Steps: []string{"key"}}
 	p := broker.Pool{Name: name, Issuer: "https://example/pools/demo", Flow: "plain", Anchor: []byte{1, 2}}
@@ -212,10 +210,7 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	reads("another setting", 0)
-	id, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := identtest.Device(t, "demo:lamp-1")
 	d := broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive,
 		Authenticators: []broker.Authenticator{{ID: broker.KeyID{1}, Kind: broker.KindKey, Key: []byte{1}}}}
 	l := testLogin(d)

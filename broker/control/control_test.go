@@ -25,25 +25,18 @@ import (
 	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
 func pool(t *testing.T, s string) ident.Pool {
 	t.Helper()
-	p, err := ident.ParsePool(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return identtest.Pool(t, s)
 }
 
 func device(t *testing.T, s string) ident.Device {
 	t.Helper()
-	d, err := ident.ParseDevice(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return identtest.Device(t, s)
 }
 
 // world has the pool "demo".

@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func parts(t *testing.T) core.Parts {
@@ -95,10 +96,7 @@ func TestKeysAreForgotten(t *testing.T) {
 	}
 	defer c.Close()
 	c.Notify(new(heard))
-	pool, err := ident.ParsePool("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := identtest.Pool(t, "demo")
 	by := broker.By{Actor: broker.ActorLocal}
 	if _, err := c.Control.CreatePool(t.Context(), by, pool); err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ import (
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/broker/problem"
-	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // selfSigned is a certificate authority of one certificate.
@@ -170,10 +170,7 @@ func TestServesAndEnds(t *testing.T) {
 	if strings.HasSuffix(d.Issuer(), ":0") || !strings.HasPrefix(d.Issuer(), "https://localhost:") {
 		t.Fatalf("issuer %s", d.Issuer())
 	}
-	pool, err := ident.ParsePool("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := identtest.Pool(t, "demo")
 	p, err := d.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, pool)
 	if err != nil || p.Issuer != d.Issuer()+"/pools/demo" {
 		t.Fatalf("got %s, %v", p.Issuer, err)
@@ -238,10 +235,7 @@ func TestStartsAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := ident.ParsePool("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := identtest.Pool(t, "demo")
 	if _, err := d.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, pool); err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/signetd/signet/broker/hook"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
@@ -93,10 +94,7 @@ func TestPublishedSignature(t *testing.T) {
 // a call with everything in it.
 func fullCall(t *testing.T) auth.HookCall {
 	t.Helper()
-	name, err := ident.ParseName("lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := identtest.Name(t, "lamp-1")
 	return auth.HookCall{
 		ID: "0123-1-verify", Pool: "demo", Name: "lamp-1", Client: "doors", Challenge: "door",
 		Results: []auth.Result{{Name: "key", OK: true}, {Name: "door", OK: false, Meta: "DOOR-1"}},

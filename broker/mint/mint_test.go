@@ -14,16 +14,14 @@ import (
 	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
 func demo(t *testing.T) (*controltest.World, ident.Pool) {
 	t.Helper()
 	w := controltest.New(t)
-	p, err := ident.ParsePool("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := identtest.Pool(t, "demo")
 	if _, err := w.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, p); err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/topic"
 )
 
@@ -59,10 +60,7 @@ func FuzzConn(f *testing.F) {
 		}
 		all.Publish, all.Subscribe = append(all.Publish, one), append(all.Subscribe, one)
 	}
-	r, err := ident.ParseDevice("p:r")
-	if err != nil {
-		f.Fatal(err)
-	}
+	r := identtest.Device(f, "p:r")
 	logs := &logBuffer{}
 	s, err := New(Config{
 		Gate:    &testGate{grants: map[ident.Device]topic.Permissions{r: all}, expires: map[ident.Device]time.Time{}},

@@ -23,6 +23,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/topic"
 )
 
@@ -145,11 +146,7 @@ func startOn(t *testing.T, change func(*Config, *fixture), wrap func(net.Listene
 
 func device(t *testing.T, s string) ident.Device {
 	t.Helper()
-	d, err := ident.ParseDevice(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return identtest.Device(t, s)
 }
 
 func filters(t *testing.T, list ...string) (fs []topic.Filter) {

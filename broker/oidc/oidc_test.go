@@ -20,6 +20,7 @@ import (
 	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/oidc"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
 )
@@ -33,11 +34,7 @@ const (
 
 func pool(t *testing.T, s string) ident.Pool {
 	t.Helper()
-	p, err := ident.ParsePool(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
+	return identtest.Pool(t, s)
 }
 
 // world has pools demo and other.

@@ -19,6 +19,7 @@ import (
 	"github.com/signetd/signet/firmware-sim/fleet"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func TestMistakes(t *testing.T) {
@@ -146,10 +147,7 @@ func TestLimitOnOpenFiles(t *testing.T) {
 // runFleetWith runs 12 devices against b and gives what was printed.
 func runFleetWith(t *testing.T, b *firmwaretest.Broker, file string) (string, error) {
 	t.Helper()
-	pool, err := ident.ParsePool("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := identtest.Pool(t, "demo")
 	sc, err := fleet.Builtin(fleet.Storm, 0, 2)
 	if err != nil {
 		t.Fatal(err)

@@ -11,14 +11,12 @@ import (
 	"github.com/signetd/signet/firmware-sim/firmwaretest"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func newDevice(t *testing.T, b *firmwaretest.Broker, kind firmware.Kind, faults fault.Source) *firmware.Device {
 	t.Helper()
-	id, err := ident.ParseDevice("demo:sim-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	id := identtest.Device(t, "demo:sim-1")
 	d, err := firmware.New(firmware.Config{Name: id, Key: kind, Dial: b.Dial, Voucher: agent.Voucher{Token: b.Token}, Faults: faults})
 	if err != nil {
 		t.Fatal(err)

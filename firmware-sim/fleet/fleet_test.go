@@ -20,6 +20,7 @@ import (
 	"github.com/signetd/signet/firmware-sim/fleet"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 const devices = 40
@@ -30,10 +31,7 @@ func config(t *testing.T) (fleet.Config, *firmwaretest.Broker) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool, err := ident.ParsePool("demo")
-	if err != nil {
-		t.Fatal(err)
-	}
+	pool := identtest.Pool(t, "demo")
 	s, err := fleet.Builtin(fleet.Storm, 0, 3)
 	if err != nil {
 		t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -60,11 +61,7 @@ func lookup(keys ...*token.Key) token.Lookup {
 
 func device(t testing.TB, s string) ident.Device {
 	t.Helper()
-	d, err := ident.ParseDevice(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return identtest.Device(t, s)
 }
 
 // fullClaims has every claim.

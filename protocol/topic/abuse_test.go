@@ -4,17 +4,14 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // T-09, by hand: what a device of pool p named n might ask for, and whether its
 // default grant lets it. These are the words of the threat; TestGrantAgainstOracle
 // has the numbers.
 func TestWildcardAbuse(t *testing.T) {
-	d, err := ident.ParseDevice("p:n")
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := identtest.Device(t, "p:n")
 	grant := Own(d)
 	deep := strings.Repeat("/x", MaxDepth-3)
 	for _, c := range []struct {

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 func TestCovers(t *testing.T) {
@@ -133,10 +134,7 @@ func TestAnonymous(t *testing.T) {
 }
 
 func TestDefaultGrant(t *testing.T) {
-	d, err := ident.ParseDevice("p:n")
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := identtest.Device(t, "p:n")
 	g := Own(d)
 	if g.Retain || !g.AllowsPublish(Name{"devices/p/n/up"}) || g.AllowsPublish(Name{"devices/p/m/up"}) {
 		t.Errorf("publish: %+v", g)

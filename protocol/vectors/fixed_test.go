@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -100,9 +101,5 @@ func (k keyPair) sign(t *testing.T, msg []byte) []byte {
 
 func device(t *testing.T) ident.Device {
 	t.Helper()
-	d, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
+	return identtest.Device(t, "demo:lamp-1")
 }

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
 )
@@ -49,10 +50,7 @@ func newSigner(t testing.TB, alg token.Alg) *token.Signer {
 }
 
 func someClaims(t testing.TB) token.Claims {
-	d, err := ident.ParseDevice("demo:sensor-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	d := identtest.Device(t, "demo:sensor-1")
 	return token.Claims{
 		Issuer: issuer, Subject: ident.UUID{1}, Audience: "demo", Expires: noon.Add(time.Hour), IssuedAt: noon,
 		ID: []byte("12345678"), Confirmation: token.Confirm(newSigner(t, token.EdDSA).Key()), Device: d, Nonce: []byte("12345678"),

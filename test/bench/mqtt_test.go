@@ -12,7 +12,7 @@ import (
 	"github.com/signetd/signet/firmware-sim/fault"
 	"github.com/signetd/signet/firmware-sim/firmware"
 	"github.com/signetd/signet/firmware-sim/fleet"
-	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -43,10 +43,7 @@ func (c authCase) benchMQTT(b *testing.B) {
 		scenario.Steps = append(scenario.Steps, fleet.Step{Do: firmware.Authenticate, Times: each})
 	}
 	kinds := map[token.Alg]firmware.Kind{token.EdDSA: firmware.Ed25519, token.ES256: firmware.P256}
-	pool, err := ident.ParsePool("demo")
-	if err != nil {
-		b.Fatal(err)
-	}
+	pool := identtest.Pool(b, "demo")
 	account := &accounts{b: b, server: s.child, floor: newFloor(b, c)}
 	report, err := fleet.Run(b.Context(), fleet.Config{
 		Pool: pool, Prefix: "lamp", Devices: callers, Keys: []firmware.Kind{kinds[c.device]}, Scenario: scenario,

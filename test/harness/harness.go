@@ -30,6 +30,7 @@ import (
 	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -137,11 +138,7 @@ func (s *Signet) Pin(t testing.TB) []byte {
 // Name gives the full name of a device in the pool.
 func (s *Signet) Name(t testing.TB, name string) ident.Device {
 	t.Helper()
-	n, err := ident.ParseName(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ident.Device{Pool: s.Pool, Name: n}
+	return ident.Device{Pool: s.Pool, Name: identtest.Name(t, name)}
 }
 
 // RoundTrip makes the Signet an agent.Link: a function call in place of a network.

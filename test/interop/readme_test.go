@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -58,10 +59,7 @@ func TestREADMEInJavaScript(t *testing.T) {
 
 func mint(t *testing.T, s *token.Signer, key *token.Key, audience string) string {
 	t.Helper()
-	device, err := ident.ParseDevice("demo:lamp-1")
-	if err != nil {
-		t.Fatal(err)
-	}
+	device := identtest.Device(t, "demo:lamp-1")
 	now := time.Now()
 	jwt, err := token.SignJWT(token.Access, &token.Claims{
 		Issuer: "https://signet.example/pools/demo", Subject: ident.UUID{1}, Audience: audience, Device: device, ClientID: "default",
