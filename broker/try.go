@@ -1,15 +1,152 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Tries counts attempts at guessable answers.
+// How guessing is slowed down. Chosen so that a person who mistypes hears little of
+// it, and a four-digit code stands for a year: after the free tries some twenty-five
+// a day are let through.
+const (
+	FreeTries  = 3                // wrong ones in a row
+	firstWait  = 30 * time.Second // doubled with each further one
+	longestTry = time.Hour        // between two
+	keepTries  = 24 * time.Hour   // since the last one, then wrong ones are forgotten
+	keptMarks  = 8                // answers that are known again when they are repeated
+)
+
+// WaitAfter is how long nothing is tried after n wrong answers in a row.
+func WaitAfter(n int) time.Duration {
+	if n < FreeTries {
+		return 0
+	}
+	return min(firstWait<<min(n-FreeTries, 16), longestTry)
+}
+
+// A TryOf names an account of tries: who guesses at what. One who proved the device's
+// key has the device's own account, in whatever exchange; one who proved an enrolment
+// token has one with it for that device's name; one who proved nothing has the
+// exchange's, so that no stranger can use up a device's tries.
+type TryOf struct {
+	Device   ident.Device
+	What     string     // is guessed: a method's name, or "hook:" and the hook's
+	Enrol    string     // the enrolment token's id, or empty
+	Exchange ident.UUID // or zero
+}
+
+// Key is the account's key in a store: no two accounts share one, and those of a
+// device, and of a pool, have a common start that ends in a NUL.
+func (of TryOf) Key() []byte {
+	if !of.Exchange.IsZero() {
+		return append([]byte{0}, of.Exchange[:]...)
+	}
+	return []byte(strings.Join([]string{of.Device.Pool.String(), of.Device.Name.String(), of.What, of.Enrol}, "\x00"))
+}
+
+// Owner is the account of the device itself, in which it is remembered up to which
+// step one-time codes were used.
+func (of TryOf) Owner() TryOf { return TryOf{Device: of.Device, What: of.What} }
+
+// A TryMark tells one answer from another: the start of the transcript that ends with it.
+type TryMark [16]byte
+
+// Tried is what counting found.
+type Tried struct {
+	N    int           // wrong tries in a row, this one included
+	Wait time.Duration // above 0: nothing was counted and nothing may be tried for so long
+}
+
+// Tries counts attempts at guessable answers, durably.
 type Tries interface {
-	// CountTry counts one try of an exchange before its answer is looked at and gives
-	// the number so far. Counts are dropped some time after until.
-	CountTry(ctx context.Context, by By, exchange ident.UUID, until time.Time) (int, error)
+	// Try counts one attempt before its answer is looked at, unless there is to be
+	// waited. An answer with a mark that it knows is sent again and no further try.
+	Try(ctx context.Context, by By, of TryOf, mark TryMark, now time.Time) (Tried, error)
+	// Right takes back the try of a right answer. With a step above 0 the answer is a
+	// code that is good once: ErrUsed unless it is later than all before, and the try
+	// stays; the same mark again is no second use.
+	Right(ctx context.Context, by By, of TryOf, mark TryMark, step uint64) error
+	// Settle forgets the wrong tries of accounts whose owner has passed. It writes
+	// nothing where there are none.
+	Settle(ctx context.Context, by By, of []TryOf) error
+}
+
+// A TryCount is what a store keeps of one account: the rules of Tries, without a store.
+// The zero value is an account that nobody has used.
+type TryCount struct {
+	N     int       // wrong tries in a row
+	Next  time.Time // no try before
+	Last  time.Time // when the last try was
+	Step  uint64    // of the last code that was good, 0 before the first
+	Used  TryMark   // its answer
+	Marks []TryMark // of the last tries
+}
+
+// Try is Tries.Try. changed tells whether there is something to write.
+func (c *TryCount) Try(mark TryMark, now time.Time) (t Tried, changed bool) {
+	if slices.Contains(c.Marks, mark) || c.Step > 0 && c.Used == mark {
+		return Tried{N: max(c.N, 1)}, false
+	}
+	if now.Sub(c.Last) > keepTries {
+		c.N, c.Next, c.Marks = 0, time.Time{}, nil
+	}
+	// A clock that was set back makes nobody wait longer than the rule.
+	if wait := min(c.Next.Sub(now), WaitAfter(c.N)); wait > 0 {
+		return Tried{N: c.N, Wait: wait}, false
+	}
+	c.N++
+	c.Last, c.Next = now, time.Time{}
+	if wait := WaitAfter(c.N); wait > 0 {
+		c.Next = now.Add(wait)
+	}
+	if c.Marks = append(c.Marks, mark); len(c.Marks) > keptMarks {
+		c.Marks = slices.Clone(c.Marks[1:])
+	}
+	return Tried{N: c.N}, true
+}
+
+// Right is Tries.Right, of the account that the try was counted in.
+func (c *TryCount) Right(mark TryMark) (changed bool) {
+	i := slices.Index(c.Marks, mark)
+	if i < 0 {
+		return false
+	}
+	c.Marks = slices.Delete(slices.Clone(c.Marks), i, i+1)
+	c.N, c.Next = max(0, c.N-1), time.Time{}
+	return true
+}
+
+// Use notes a code that is good once, in the owner's account.
+func (c *TryCount) Use(mark TryMark, step uint64) (changed bool, err error) {
+	if c.Step == step && bytes.Equal(c.Used[:], mark[:]) {
+		return false, nil
+	}
+	if step <= c.Step {
+		return false, fmt.Errorf("code of step %d, used up to %d: %w", step, c.Step, ErrUsed)
+	}
+	c.Step, c.Used = step, mark
+	return true, nil
+}
+
+// Settle is Tries.Settle.
+func (c *TryCount) Settle() (changed bool) {
+	changed = c.N > 0 || !c.Next.IsZero()
+	c.N, c.Next = 0, time.Time{}
+	return changed
+}
+
+// Until is when the account of may be dropped: an exchange's when it is long over, and
+// never one that knows of used codes.
+func (c *TryCount) Until(of TryOf) (at time.Time, ever bool) {
+	keep := keepTries + time.Hour
+	if !of.Exchange.IsZero() {
+		keep = time.Hour
+	}
+	return c.Last.Add(keep), c.Step == 0
 }

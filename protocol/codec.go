@@ -97,49 +97,106 @@ func Decode(data []byte) (Message, error) {
 	if most := max(MaxEnrol, MaxAnswer); len(data) > most {
 		return nil, &DecodeError{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes, at most %d", len(data), most)}
 	}
-	if err := detcbor.Check(data); err != nil {
+	r, err := detcbor.NewReader(data)
+	if err != nil {
 		return nil, &DecodeError{Code: CodeMalformed, Err: err}
 	}
-	var h envelope
-	if err := unmarshal(data, shapes.head, &h); err != nil {
+	h, err := readEnvelope(r)
+	if err != nil {
 		return nil, &DecodeError{Code: CodeMalformed, Err: err}
 	}
-	m, err := decodeBody(data, h)
+	m, err := decodeBody(r, len(data), h)
 	if err != nil {
 		var d *DecodeError
 		if errors.As(err, &d) {
-			d.ID = h.ID
+			d.ID = h.id
 			return nil, d
 		}
-		return nil, &DecodeError{ID: h.ID, Code: CodeMalformed, Err: err}
+		return nil, &DecodeError{ID: h.id, Code: CodeMalformed, Err: err}
 	}
 	m.header().raw = data
 	return m, nil
 }
 
+// CallOf gives the call that an encoded message belongs to, and nothing else of it:
+// enough to hand the message to whoever waits for that call.
+func CallOf(data []byte) (CallID, error) {
+	if most := max(MaxEnrol, MaxAnswer); len(data) > most {
+		return CallID{}, fmt.Errorf("message of %d bytes, at most %d", len(data), most)
+	}
+	r, err := detcbor.NewReader(data)
+	if err != nil {
+		return CallID{}, err
+	}
+	h, err := readEnvelope(r)
+	return h.id, err
+}
+
 // envelope is a Head of which only the call must be there: with it, whatever else
 // is wrong can be answered.
 type envelope struct {
-	Version uint64 `cbor:"0,keyasint,omitempty"`
-	Kind    Type   `cbor:"1,keyasint,omitempty"`
-	ID      CallID `cbor:"2,keyasint"`
+	version  uint64
+	kind     Type
+	id       CallID
+	critical bool // a key of the message is negative, or no integer: not ours to pass over
 }
 
-func decodeBody(data []byte, h envelope) (Message, error) {
-	if h.Version != Version {
-		return nil, &DecodeError{Code: CodeVersion, Err: fmt.Errorf("version %d, only %d is supported", h.Version, Version)}
+func readEnvelope(r detcbor.Reader) (h envelope, err error) {
+	major, n := r.Head()
+	if major != detcbor.Map {
+		return h, errors.New("a message is a map")
 	}
-	m := newMessage(h.Kind)
+	known := false
+	for range n {
+		major, key := r.Head()
+		switch {
+		case major != detcbor.Uint:
+			h.critical = true
+			if major == detcbor.Bytes || major == detcbor.Text {
+				r.Take(key)
+			}
+			r.Skip()
+		case key > 2:
+			r.Skip()
+		case key == 2:
+			major, size := r.Head()
+			if major != detcbor.Bytes || size != uint64(len(h.id)) {
+				return envelope{}, fmt.Errorf("call id: want %d bytes", len(h.id))
+			}
+			h.id, known = CallID(r.Take(size)), true
+		default:
+			major, value := r.Head()
+			if major != detcbor.Uint {
+				return envelope{}, errors.New("version and type are unsigned integers")
+			}
+			if key == 0 {
+				h.version = value
+			} else {
+				h.kind = Type(value)
+			}
+		}
+	}
+	if !known {
+		return envelope{}, errors.New("message without call id")
+	}
+	return h, nil
+}
+
+func decodeBody(r detcbor.Reader, size int, h envelope) (Message, error) {
+	if h.version != Version {
+		return nil, &DecodeError{Code: CodeVersion, Err: fmt.Errorf("version %d, only %d is supported", h.version, Version)}
+	}
+	m := newMessage(h.kind)
 	if m == nil {
-		return nil, fmt.Errorf("unknown message type %d", h.Kind)
+		return nil, fmt.Errorf("unknown message type %d", h.kind)
 	}
-	if limit := limitOf(h.Kind); len(data) > limit {
-		return nil, &DecodeError{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes, at most %d", len(data), limit)}
+	if limit := limitOf(h.kind); size > limit {
+		return nil, &DecodeError{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes, at most %d", size, limit)}
 	}
-	if hasCritical(data) {
+	if h.critical {
 		return nil, &DecodeError{Code: CodeCritical, Err: errors.New("a negative key is critical and this version knows none")}
 	}
-	if err := unmarshal(data, shapes.of[h.Kind], m); err != nil {
+	if err := fill(m, r, shapes.of[h.kind]); err != nil {
 		return nil, err
 	}
 	return m, check(m)
@@ -148,10 +205,9 @@ func decodeBody(data []byte, h envelope) (Message, error) {
 // shapes is what the library's decoder does not look at: which fields must be
 // there, and that each is what it should be and not null.
 var shapes = struct {
-	head, challenge, refresh, grant, statement *detcbor.Shape
-	of                                         map[Type]*detcbor.Shape
+	challenge, refresh, grant, statement *detcbor.Shape
+	of                                   map[Type]*detcbor.Shape
 }{
-	head:      detcbor.ShapeOf(envelope{}),
 	challenge: detcbor.ShapeOf(ChallengeBody{}),
 	refresh:   detcbor.ShapeOf(RefreshBody{}),
 	grant:     detcbor.ShapeOf(GrantBody{}),
@@ -163,19 +219,22 @@ var shapes = struct {
 	},
 }
 
+// unmarshal is for maps inside of messages, which are sealed or signed by themselves.
 func unmarshal(data []byte, shape *detcbor.Shape, v any) error {
-	if err := detcbor.Check(data); err != nil {
+	r, err := detcbor.NewReader(data)
+	if err != nil {
 		return err
 	}
-	if err := shape.Check(data); err != nil {
-		return err
-	}
-	return detcbor.UnmarshalExtensible(data, v)
+	return fill(v, r, shape)
 }
 
-// hasCritical looks for a negative key in the message's own map. A key that is no
-// integer is not ours either.
-func hasCritical(data []byte) bool { return !detcbor.OnlyUnsignedKeys(data) }
+// fill decodes r's item into v.
+func fill(v any, r detcbor.Reader, shape *detcbor.Shape) error {
+	if err := shape.Check(r); err != nil {
+		return err
+	}
+	return r.UnmarshalExtensible(v)
+}
 
 func check(m Message) error {
 	switch m := m.(type) {

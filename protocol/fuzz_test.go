@@ -147,3 +147,20 @@ func FuzzParseEnrolToken(f *testing.F) {
 		}
 	})
 }
+
+// FuzzCallOf holds the look at a message's call alone against the decoder, for
+// messages and for what it refuses though it knows whom to tell.
+func FuzzCallOf(f *testing.F) {
+	seeds(f, func(what string) bool { return !strings.HasSuffix(what, "-body") })
+	f.Fuzz(func(t *testing.T, data []byte) {
+		id, err := protocol.CallOf(data)
+		m, decodeErr := protocol.Decode(data)
+		var d *protocol.DecodeError
+		switch {
+		case decodeErr == nil && (err != nil || id != m.Call()):
+			t.Errorf("a message of call %x is taken for %x, %v", m.Call(), id, err)
+		case errors.As(decodeErr, &d) && d.ID != id:
+			t.Errorf("refusing it, the decoder says call %x, not %x", d.ID, id)
+		}
+	})
+}

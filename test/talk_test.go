@@ -2,6 +2,7 @@ package test
 
 import (
 	"crypto/ecdh"
+	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/sha256"
 	"testing"
@@ -25,7 +26,8 @@ type talk struct {
 	key     *ecdh.PrivateKey
 	said    protocol.Transcript
 
-	opening   []byte // start or enrol
+	opening   []byte       // start or enrol
+	by        agent.Prover // who answered last
 	challenge *protocol.Challenge
 	body      *protocol.ChallengeBody
 }
@@ -92,9 +94,31 @@ func (k *talk) take(m protocol.Message) protocol.Message {
 	return m
 }
 
+// enrol opens the call as an enrolment by token and answers its first challenge.
+func (k *talk) enrol(t testing.TB, p agent.Prover, tok *protocol.EnrolToken) protocol.Message {
+	t.Helper()
+	k.by = p
+	k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Request: k.request, Key: p.PublicKey(), TokenID: tok.ID()})
+	k.said = k.said.Add(k.opening)
+	k.take(ask(t, k.to, k.opening))
+	proof, err := p.Prove(protocol.ProofInput(protocol.PurposeEnrol, k.said))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := tok.Key()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k.answer(k.encode(&protocol.Answer{
+		Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening,
+		Proof: proof, TokenProof: ed25519.Sign(key, protocol.ProofInput(protocol.PurposeEnrolToken, k.said)),
+	}))
+}
+
 // proof makes the answer to a key or psk challenge.
 func (k *talk) proof(p agent.Prover) []byte {
 	k.t.Helper()
+	k.by = p
 	proof, err := p.Prove(protocol.ProofInput(k.body.Kind, k.said))
 	if err != nil {
 		k.t.Fatal(err)
@@ -109,7 +133,13 @@ func (k *talk) secret(answer string) []byte {
 	if err != nil {
 		k.t.Fatal(err)
 	}
-	return k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Secret: sealed})
+	m := &protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Secret: sealed}
+	if k.by != nil {
+		if m.Proof, err = k.by.Prove(protocol.SecretInput(k.said, sealed)); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+	return k.encode(m)
 }
 
 // answer sends an answer, notes that it was said, and takes what follows.

@@ -5,8 +5,6 @@ import (
 	"io"
 	"net"
 	"testing"
-
-	"github.com/signetd/signet/protocol"
 )
 
 // pieces is a connection that hands out its bytes a few at a time.
@@ -72,30 +70,6 @@ func FuzzCapped(f *testing.F) {
 		}
 		if !bytes.HasPrefix(raw, got) || err == nil && len(got) != len(raw) {
 			t.Errorf("%d of %d bytes came through", len(got), len(raw))
-		}
-	})
-}
-
-// FuzzCallOf holds the quick look at a message's call id against the decoder.
-func FuzzCallOf(f *testing.F) {
-	raw, err := protocol.Encode(&protocol.Refresh{Head: protocol.Head{ID: protocol.CallID{7}}, Body: []byte{1}, Proof: []byte{1}})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(raw)
-	f.Add(raw[:22])
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, raw []byte) {
-		id, ok := callOf(raw)
-		m, err := protocol.Decode(raw)
-		if err != nil || len(raw) > protocol.MaxEnrol {
-			return
-		}
-		if _, event := m.(*protocol.Event); event {
-			return // has no call
-		}
-		if !ok || id != m.Call() {
-			t.Errorf("a message for call %x is taken for %x (%t)", m.Call(), id, ok)
 		}
 	})
 }

@@ -175,8 +175,8 @@ func (l *Link) subscribeTo(ctx context.Context, filter string, qos byte, h mqtt.
 
 // reply hands a message to whoever waits for its call.
 func (l *Link) reply(_ mqtt.Client, m mqtt.Message) {
-	id, ok := callOf(m.Payload())
-	if !ok || m.Retained() {
+	id, err := protocol.CallOf(m.Payload())
+	if err != nil || m.Retained() {
 		return
 	}
 	l.mu.Lock()
@@ -205,15 +205,6 @@ func (l *Link) push(_ mqtt.Client, m mqtt.Message) {
 	}
 }
 
-// callOf reads the call id off a message without decoding it. Deterministic
-// encoding puts it at one place: a map, 0: version, 1: type, 2: 16 bytes.
-func callOf(b []byte) (id protocol.CallID, ok bool) {
-	if len(b) < 23 || len(b) > protocol.MaxEnrol || b[0]>>5 != 5 || b[1] != 0 || b[3] != 1 || b[5] != 2 || b[6] != 0x50 {
-		return id, false
-	}
-	return protocol.CallID(b[7:23]), true
-}
-
 // RoundTrip publishes request, again every Resend until the reply with its call
 // id comes. Errors wrap ErrClosed or the context's.
 func (l *Link) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
@@ -226,9 +217,9 @@ func (l *Link) Listen(ctx context.Context, request []byte) ([]byte, error) {
 }
 
 func (l *Link) ask(ctx context.Context, request []byte, now bool) ([]byte, error) {
-	id, ok := callOf(request)
-	if !ok {
-		return nil, errors.New("send request: it is no message")
+	id, err := protocol.CallOf(request)
+	if err != nil {
+		return nil, fmt.Errorf("send request: it is no message: %w", err)
 	}
 	replies := l.listen(id)
 	defer l.rest(id)

@@ -17,14 +17,13 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Reads is what authentication reads and counts.
+// Reads is what authentication reads.
 type Reads interface {
 	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
 	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
 	Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error)
-	CountTry(ctx context.Context, by broker.By, exchange ident.UUID, until time.Time) (int, error)
 }
 
 // Opener opens secrets that the directory holds sealed.
@@ -35,8 +34,11 @@ type Opener interface {
 // Config is what New needs. Now and Random default to the real ones.
 type Config struct {
 	Reads   Reads
+	Tries   broker.Tries
 	Secrets Opener
-	Hooks   Hooks // may be nil: then flows with hooks are refused
+	Methods []Method // that flows may name, one of them a Possession at least
+	Custom  Method   // asks all other challenges; may be nil: then flows with hooks are refused
+	Hooks   Hooks    // decides flows; may be nil with Custom
 	// SessionKey is the cluster's secret for sealed sessions, at least 32 bytes.
 	SessionKey []byte
 	Now        func() time.Time
@@ -45,21 +47,21 @@ type Config struct {
 
 // An Authenticator runs exchanges. It is safe for concurrent use.
 type Authenticator struct {
-	dir     Reads
+	reads   Reads
+	tries   broker.Tries
 	secrets Opener
+	methods methods
 	hooks   Hooks
 	sealer  *sealer
-	decoys  decoys
-	keys    *keyCache
 	now     func() time.Time
 	random  io.Reader
-	trying  singleflight.Group // custom answers being looked at
+	trying  singleflight.Group // guessable answers being looked at
 }
 
 // New checks c.
 func New(c Config) (*Authenticator, error) {
-	if c.Reads == nil || c.Secrets == nil {
-		return nil, errors.New("auth: directory and secrets are required")
+	if c.Reads == nil || c.Tries == nil || c.Secrets == nil {
+		return nil, errors.New("auth: reads, tries and secrets are required")
 	}
 	if len(c.SessionKey) < 32 {
 		return nil, fmt.Errorf("auth: session key has %d bytes, want at least 32", len(c.SessionKey))
@@ -70,65 +72,24 @@ func New(c Config) (*Authenticator, error) {
 	if c.Random == nil {
 		c.Random = rand.Reader
 	}
-	d, err := newDecoys(c.SessionKey)
+	ms, err := newMethods(c.Methods, c.Custom)
 	if err != nil {
 		return nil, err
 	}
 	return &Authenticator{
-		dir: c.Reads, secrets: c.Secrets, hooks: c.Hooks, decoys: d, keys: new(keyCache),
+		reads: c.Reads, tries: c.Tries, secrets: c.Secrets, methods: ms, hooks: c.Hooks,
 		sealer: newSealer(c.SessionKey, c.Random), now: c.Now, random: c.Random,
 	}, nil
 }
 
-// Proven is the evidence that a device answered its challenges, in this exchange,
-// now. Only this package makes one; its zero value proves nothing.
-type Proven struct {
-	exchange   ident.UUID
-	request    protocol.Request
-	transcript protocol.Transcript
-	device     broker.Device
-	by         broker.Authenticator
-	confirms   token.Confirmation
-	at         time.Time
-	call       protocol.CallID
-	enrolment  *broker.Enrolment
-}
-
-// Valid reports whether p was made by an Authenticator.
-func (p *Proven) Valid() bool { return p != nil && !p.exchange.IsZero() }
-
-// Exchange is the exchange's id, which succeeds once.
-func (p *Proven) Exchange() ident.UUID { return p.exchange }
-
-// Request is what the device asked for.
-func (p *Proven) Request() *protocol.Request { return &p.request }
-
-// Transcript covers all that was said, the last answer included.
-func (p *Proven) Transcript() protocol.Transcript { return p.transcript }
-
-// Device is the device as it was when its answer was checked.
-func (p *Proven) Device() *broker.Device { return &p.device }
-
-// Confirmation binds a token to what the device proved itself with.
-func (p *Proven) Confirmation() token.Confirmation { return p.confirms }
-
-// At is when; it dates the tokens.
-func (p *Proven) At() time.Time { return p.at }
-
-// Call is the logical call of the device.
-func (p *Proven) Call() protocol.CallID { return p.call }
-
-// Enrolment is what an enrolment must write, nil for an ordinary authentication.
-func (p *Proven) Enrolment() *broker.Enrolment { return p.enrolment }
-
 // Start opens an authentication. It does not look the device up: an unknown device
 // gets a challenge like anyone else.
 func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol.Challenge, error) {
-	s, err := a.begin(m)
+	t, err := a.open(m)
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.next(ctx, s)
+	c, err := a.next(ctx, t)
 	if err == nil && c == nil { // a define hook may want to issue tokens at once
 		return nil, fmt.Errorf("the flow ended before it began: %w", protocol.CodeDenied)
 	}
@@ -139,29 +100,34 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 // token, and stands for the key challenge that the client's flow begins with; the
 // flow's other challenges follow.
 func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol.Challenge, error) {
-	s, err := a.begin(m)
+	t, err := a.open(m)
 	if err != nil {
 		return nil, err
 	}
-	pool, err := a.dir.Pool(ctx, m.Pool)
-	if err != nil {
-		return nil, fmt.Errorf("pool %s: %w", m.Pool, deny(err))
-	}
-	return a.challenge(s, &protocol.ChallengeBody{Kind: protocol.KindEnrol, Issuer: pool.Issuer})
+	return a.ask(ctx, t, enrolment{}, protocol.KindEnrol, "")
 }
 
-func (a *Authenticator) begin(m protocol.Message) (*pending, error) {
+// open begins an exchange with its opening message.
+func (a *Authenticator) open(m protocol.Message) (*Turn, error) {
 	repeated, err := protocol.Repeated(m)
 	if err != nil {
 		return nil, err
 	}
-	id, err := ident.NewUUID(a.now(), a.random)
+	now := a.now()
+	id, err := ident.NewUUID(now, a.random)
 	if err != nil {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}
 	s := &pending{Exchange: id, Opening: sha256.Sum256(repeated), Call: m.Call()}
+	if err := s.repeat(m); err != nil {
+		return nil, err
+	}
 	s.Transcript = s.Transcript.Add(m.Bytes())
-	return s, s.repeat(m)
+	return a.turn(s, s.Transcript, now), nil
+}
+
+func (a *Authenticator) turn(s *pending, said protocol.Transcript, now time.Time) *Turn {
+	return &Turn{reads: a.reads, secrets: a.secrets, now: now, s: s, said: said, enrol: s.enrol}
 }
 
 // challenge makes the message that asks body, with the session that waits for its answer.
@@ -174,7 +140,7 @@ func (a *Authenticator) challenge(s *pending, body *protocol.ChallengeBody) (*pr
 	if err != nil {
 		return nil, err
 	}
-	s.Kind, s.Issued = body.Kind, a.now().UnixMilli()
+	s.Issued = a.now().UnixMilli()
 	s.Transcript = s.Transcript.Add(raw)
 	sealed, err := a.sealer.seal(s)
 	if err != nil {
@@ -186,50 +152,117 @@ func (a *Authenticator) challenge(s *pending, body *protocol.ChallengeBody) (*pr
 // Answer checks an answer. It gives the evidence when that was the last one, or
 // the next challenge. Errors wrap a protocol.Code for the device, and the cause.
 func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven, *protocol.Challenge, error) {
-	now := a.now()
-	s, err := a.sealer.open(m.Session, now)
+	t, err := a.resume(m)
 	if err != nil {
 		return nil, nil, err
 	}
-	if s.Call != m.Call() {
-		return nil, nil, fmt.Errorf("session of another call: %w", protocol.CodeDenied)
-	}
-	if s.Opening != sha256.Sum256(m.Opening) {
-		return nil, nil, fmt.Errorf("answer repeats another opening message than the session's: %w", protocol.CodeDenied)
-	}
-	if err := s.repeat(m.Opened()); err != nil {
+	if err := a.check(ctx, t, m); err != nil {
 		return nil, nil, err
 	}
-	device, err := a.check(ctx, s, m)
-	if err != nil {
-		return nil, nil, err
-	}
-	s.Transcript = s.Transcript.Add(m.Bytes())
-	next, err := a.next(ctx, s)
+	t.s.Transcript = t.said
+	next, err := a.next(ctx, t)
 	if err != nil || next != nil {
 		return nil, next, err
 	}
-	p := &Proven{exchange: s.Exchange, request: *s.request, transcript: s.Transcript, at: now, call: s.Call}
-	if s.enrol != nil {
-		return p, nil, a.enrolment(ctx, s, p)
-	}
-	by, err := provedBy(s, device)
-	if err != nil {
-		return nil, nil, err
-	}
-	p.device, p.by = *device, *by
-	p.confirms, err = a.confirm(device.ID, by)
+	p, err := a.conclude(ctx, t)
 	return p, nil, err
 }
 
-// provedBy refuses a flow that ended without proof of the device's key, one whose
-// key was replaced meanwhile, and a device that may not get anything.
-func provedBy(s *pending, d *broker.Device) (*broker.Authenticator, error) {
-	if d == nil || s.Prover == nil {
-		return nil, fmt.Errorf("the flow ended without proof of a known device: %w", protocol.CodeDenied)
+// resume opens the session that an answer brings back.
+func (a *Authenticator) resume(m *protocol.Answer) (*Turn, error) {
+	now := a.now()
+	s, err := a.sealer.open(m.Session, now)
+	if err != nil {
+		return nil, err
+	}
+	if s.Call != m.Call() {
+		return nil, fmt.Errorf("session of another call: %w", protocol.CodeDenied)
+	}
+	if s.Opening != sha256.Sum256(m.Opening) {
+		return nil, fmt.Errorf("answer repeats another opening message than the session's: %w", protocol.CodeDenied)
+	}
+	if err := s.repeat(m.Opened()); err != nil {
+		return nil, err
+	}
+	return a.turn(s, s.Transcript.Add(m.Bytes()), now), nil
+}
+
+// check has the answer judged by the challenge's method and adds the result.
+func (a *Authenticator) check(ctx context.Context, t *Turn, m *protocol.Answer) error {
+	if t.s.Kind == protocol.KindEnrol && t.s.enrol != nil && len(t.s.Results) == 0 {
+		return t.add(enrolment{}.Check(ctx, t, m))
+	}
+	method, err := a.methods.of(t.s.Kind, t.s.Hook)
+	if err != nil {
+		return err
+	}
+	if method.Guessable() {
+		return t.add(a.guess(ctx, t, method, m))
+	}
+	return t.add(method.Check(ctx, t, m))
+}
+
+// add notes a result.
+func (t *Turn) add(r Result, err error) error {
+	if err != nil {
+		return err
+	}
+	if r.By != nil {
+		t.s.Prover = bytes.Clone(r.By.ID[:])
+	}
+	r.Meta = t.s.Meta
+	t.s.Results = append(t.s.Results, r)
+	return nil
+}
+
+// conclude makes the evidence of an exchange whose flow is done.
+func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) {
+	client, err := t.Client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p := &Proven{
+		exchange: t.s.Exchange, request: *t.s.request, transcript: t.s.Transcript, at: t.now, call: t.s.Call,
+		client: *client, results: t.s.Results,
+	}
+	if t.enrol != nil {
+		if err := a.enrolled(ctx, t, p); err != nil {
+			return nil, err
+		}
+		return p, a.settle(ctx, t)
+	}
+	d, err := t.Device(ctx)
+	if err != nil {
+		return nil, err
+	}
+	by, err := prover(t.s, d)
+	if err != nil {
+		return nil, err
 	}
 	if err := active(d); err != nil {
 		return nil, err
+	}
+	p.device, p.by = *d, *by
+	if p.confirms, err = a.confirmation(d, by); err != nil {
+		return nil, err
+	}
+	return p, a.settle(ctx, t)
+}
+
+// confirmation is what tokens name by by.
+func (a *Authenticator) confirmation(d *broker.Device, by *broker.Authenticator) (token.Confirmation, error) {
+	p, err := a.methods.possession(by.Kind)
+	if err != nil {
+		return token.Confirmation{}, err
+	}
+	return p.Confirmation(d.ID, by)
+}
+
+// prover gives the authenticator that proved d in this exchange. It refuses a flow
+// without such a proof and a key that was replaced meanwhile.
+func prover(s *pending, d *broker.Device) (*broker.Authenticator, error) {
+	if d == nil || s.Prover == nil {
+		return nil, fmt.Errorf("the flow ended without proof of a known device: %w", protocol.CodeDenied)
 	}
 	for i := range d.Authenticators {
 		if by := &d.Authenticators[i]; bytes.Equal(by.ID[:], s.Prover) {
@@ -239,6 +272,7 @@ func provedBy(s *pending, d *broker.Device) (*broker.Authenticator, error) {
 	return nil, fmt.Errorf("the device's key was replaced during its exchange: %w", protocol.CodeDenied)
 }
 
+// active tells whoever proved the device's key what became of the device.
 func active(d *broker.Device) error {
 	switch d.Status {
 	case broker.StatusActive:
@@ -247,12 +281,4 @@ func active(d *broker.Device) error {
 		return fmt.Errorf("device is pending: %w", protocol.CodePending)
 	}
 	return fmt.Errorf("device is %s: %w", d.Status, protocol.CodeDisabled)
-}
-
-// deny keeps what is missing from a stranger: he learns "denied".
-func deny(err error) error {
-	if errors.Is(err, broker.ErrNotFound) {
-		return fmt.Errorf("%w: %w", err, protocol.CodeDenied)
-	}
-	return err
 }

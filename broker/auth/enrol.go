@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/hex"
 	"errors"
 	"fmt"
 
@@ -13,35 +12,41 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// checkEnrol checks an enrolment's proofs: possession of the new key, and of the
-// enrolment token or, without one, that an operator registered the key before.
-func (a *Authenticator) checkEnrol(ctx context.Context, s *pending, m *protocol.Answer) error {
-	key, err := token.ParseCOSEKey(s.enrol.Key)
-	if err == nil {
-		err = key.CheckDevice()
-	}
+// enrolment is the Method of the challenge that opens an enrolment, and no flow's
+// step: possession of the new key and of the enrolment token or, without one, that an
+// operator registered the key before.
+type enrolment struct{}
+
+// Name is that of the challenge.
+func (enrolment) Name() string { return protocol.KindEnrol }
+
+// Guessable is false: both proofs are signatures.
+func (enrolment) Guessable() bool { return false }
+
+// Ask asks for the proofs alone.
+func (enrolment) Ask(context.Context, *Turn) (Params, error) { return Params{}, nil }
+
+// Check gives the result of the key challenge that it stands for.
+func (enrolment) Check(ctx context.Context, t *Turn, m *protocol.Answer) (Result, error) {
+	key, err := t.NewKey()
 	if err != nil {
-		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
+		return Result{}, err
 	}
-	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrol, s.Transcript), m.Proof); err != nil {
-		return fmt.Errorf("proof of possession: %w: %w", err, protocol.CodeDenied)
+	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrol, t.Transcript()), m.Proof); err != nil {
+		return Result{}, fmt.Errorf("proof of possession: %w: %w", err, protocol.CodeDenied)
 	}
-	if s.enrol.TokenID == nil {
-		_, err = a.registered(ctx, s, key)
+	if t.enrol.TokenID == nil {
+		_, err = registered(ctx, t, key)
 	} else {
-		err = a.admitted(ctx, s, m)
+		err = checkToken(ctx, t, m)
 	}
-	if err != nil {
-		return err
-	}
-	s.Results = append(s.Results, Result{Name: protocol.KindKey, OK: true})
-	return nil
+	return Result{Name: protocol.KindKey, OK: true, AMR: AMRPossession}, err
 }
 
 // registered gives the device whose key an operator registered before. That there
 // is no such device, and that it has another key, is one answer: ErrProof.
-func (a *Authenticator) registered(ctx context.Context, s *pending, key *token.Key) (*broker.Device, error) {
-	d, err := a.known(ctx, s)
+func registered(ctx context.Context, t *Turn, key *token.Key) (*broker.Device, error) {
+	d, err := t.Device(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -51,79 +56,77 @@ func (a *Authenticator) registered(ctx context.Context, s *pending, key *token.K
 	return nil, fmt.Errorf("key is not registered and no enrolment token was given: %w", ErrProof)
 }
 
-// admitted checks the proof of the enrolment token. Whether the token has a use
+// checkToken checks the proof of the enrolment token. Whether the token has a use
 // left is the store's to say, in the writing transaction.
-func (a *Authenticator) admitted(ctx context.Context, s *pending, m *protocol.Answer) error {
-	id := hex.EncodeToString(s.enrol.TokenID)
-	t, err := a.dir.EnrolToken(ctx, s.request.Pool, id)
+func checkToken(ctx context.Context, t *Turn, m *protocol.Answer) error {
+	known, err := t.EnrolToken(ctx)
 	if errors.Is(err, broker.ErrNotFound) {
-		return fmt.Errorf("enrolment token %s: %w: %w", id, err, ErrProof)
+		return fmt.Errorf("%w: %w", err, ErrProof)
 	}
 	if err != nil {
-		return fmt.Errorf("enrolment token %s: %w", id, err)
+		return err
 	}
-	key, err := token.NewKey(ed25519.PublicKey(t.Key))
+	key, err := token.NewKey(ed25519.PublicKey(known.Key))
 	if err != nil {
-		return fmt.Errorf("enrolment token %s: %w", id, err)
+		return fmt.Errorf("enrolment token %s: %w", known.ID, err)
 	}
-	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, s.Transcript), m.TokenProof); err != nil {
-		return fmt.Errorf("enrolment token %s: %w: %w", id, err, ErrProof)
+	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, t.Transcript()), m.TokenProof); err != nil {
+		return fmt.Errorf("enrolment token %s: %w: %w", known.ID, err, ErrProof)
 	}
 	return nil
 }
 
-// enrolment completes p with what an enrolment, its flow done, will write.
-func (a *Authenticator) enrolment(ctx context.Context, s *pending, p *Proven) error {
-	key, err := token.ParseCOSEKey(s.enrol.Key)
+// enrolled completes p with what an enrolment, its flow done, will write.
+func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error {
+	key, err := t.NewKey()
 	if err != nil {
-		return fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
+		return err
 	}
 	p.by, p.confirms = broker.Authenticator{ID: key.Thumbprint(), Kind: broker.KindKey, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
 	p.enrolment = &broker.Enrolment{Now: p.at}
-	if s.enrol.TokenID == nil {
-		d, err := a.registered(ctx, s, key)
+	if t.enrol.TokenID == nil {
+		d, err := registered(ctx, t, key)
 		if err != nil {
 			return err
 		}
 		p.device = *d
-	} else if err := a.admission(ctx, s, p); err != nil {
+	} else if err := a.newcomer(ctx, t, p); err != nil {
 		return err
 	}
 	p.enrolment.Device = p.device
 	return nil
 }
 
-// admission makes the device that an enrolment token brings in.
-func (a *Authenticator) admission(ctx context.Context, s *pending, p *Proven) error {
-	id := hex.EncodeToString(s.enrol.TokenID)
-	t, err := a.dir.EnrolToken(ctx, s.request.Pool, id)
+// newcomer makes the device that an enrolment token brings in.
+func (a *Authenticator) newcomer(ctx context.Context, t *Turn, p *Proven) error {
+	known, err := t.EnrolToken(ctx)
 	if err != nil {
-		return fmt.Errorf("enrolment token %s: %w", id, deny(err))
+		return concealed(err)
 	}
 	sub, err := ident.NewUUID(p.at, a.random)
 	if err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}
 	p.device = broker.Device{
-		ID: s.request.Device(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
-		Attributes: merge(s.enrol.Attributes, t.Attributes), Groups: t.Groups, Created: p.at, Updated: p.at,
+		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
+		Attributes: overlay(t.enrol.Attributes, known.Attributes), Groups: known.Groups, Created: p.at, Updated: p.at,
 	}
-	if t.Approve {
+	if known.Approve {
 		p.device.Status = broker.StatusPending
 	}
-	d, err := a.known(ctx, s)
+	d, err := t.Device(ctx)
 	if err != nil {
 		return err
 	}
 	if d != nil {
 		p.device.Subject = d.Subject // the store decides whether the key may be replaced
 	}
-	p.enrolment.TokenID = id
+	p.enrolment.TokenID = known.ID
 	return nil
 }
 
-// merge lets what the token presets win over what the device states.
-func merge(stated, preset map[string]string) map[string]string {
+// overlay lets what the token presets win over what the device states.
+func overlay(stated, preset map[string]string) map[string]string {
 	out := make(map[string]string, len(stated)+len(preset))
 	for k, v := range stated {
 		out[k] = v

@@ -22,41 +22,50 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	if body.Client == "" {
 		body.Client = broker.DefaultClient
 	}
-	var t protocol.Transcript
-	t = t.Add(m.Body)
-	d, err := a.known(ctx, &pending{request: &body.Request})
+	said := protocol.Transcript{}.Add(m.Body)
+	t := a.turn(&pending{request: &body.Request, Call: m.Call()}, said, now)
+	d, err := t.Device(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	by, err := a.checkAny(d, body.Request.Device(), protocol.ProofInput(protocol.PurposeRefresh, t), m.Proof)
+	by, err := a.proverOf(d, t.Claimed(), protocol.ProofInput(protocol.PurposeRefresh, said), m.Proof)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := active(d); err != nil {
 		return nil, nil, err
 	}
-	confirms, err := a.confirm(d.ID, by)
+	confirms, err := a.confirmation(d, by)
+	if err != nil {
+		return nil, nil, err
+	}
+	client, err := t.Client(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	return &Proven{
-		exchange: body.Session, request: body.Request, transcript: t, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(),
+		exchange: body.Session, request: body.Request, transcript: said, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(), client: *client,
 	}, body, nil
 }
 
-// checkAny accepts a proof by any authenticator of the device, nil if it is unknown.
-func (a *Authenticator) checkAny(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
-	if d == nil || len(d.Authenticators) == 0 {
-		a.decoy(claimed, protocol.KindKey, input, proof)
-		return nil, ErrProof
+// proverOf gives the authenticator of the device, nil if it is unknown, that a proof
+// is by, whichever of the methods proves it.
+func (a *Authenticator) proverOf(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
+	has := func(kind string) bool {
+		return d != nil && slices.ContainsFunc(d.Authenticators, func(by broker.Authenticator) bool { return by.Kind == kind })
 	}
-	for _, kind := range []string{protocol.KindKey, protocol.KindPSK} {
-		if !slices.ContainsFunc(d.Authenticators, func(by broker.Authenticator) bool { return by.Kind == kind }) {
+	tried := false
+	for _, p := range a.methods.possessions {
+		if !has(p.Name()) {
 			continue
 		}
-		if by, err := a.checkProof(d, claimed, kind, input, proof); err == nil {
+		tried = true
+		if by, err := p.Prover(d, claimed, input, proof); err == nil {
 			return by, nil
 		}
+	}
+	if !tried { // as long as for a device that has a key
+		return a.methods.possessions[0].Prover(nil, claimed, input, proof)
 	}
 	return nil, ErrProof
 }

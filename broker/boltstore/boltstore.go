@@ -16,7 +16,7 @@
 //	spent      exchanges that ended without a session, by id
 //	journal    what was written, in order: see journalrow.go
 //	runs       sessions by device: see index.go
-//	tries      counts by exchange id
+//	tries      counts by broker.TryOf.Key
 //	operators, operator-hashes, secrets
 package boltstore
 

@@ -95,13 +95,16 @@ func childStep(ctx context.Context, s *Store, p ident.Pool, say func(string, ...
 		return err
 	}
 	say("rotate %s %d", x.ID, x.Generation)
-	count, err := s.CountTry(ctx, by(), l.Session.ID, time.Now().Add(time.Hour))
+	tried, err := s.Try(ctx, by(), triesOf(l.Session.ID), broker.TryMark(newUUID()), time.Now())
 	if err != nil {
 		return err
 	}
-	say("try %s %d", l.Session.ID, count)
+	say("try %s %d", l.Session.ID, tried.N)
 	return nil
 }
+
+// triesOf is an exchange's account of tries.
+func triesOf(exchange ident.UUID) broker.TryOf { return broker.TryOf{Exchange: exchange} }
 
 // newUUID gives a random UUIDv7 of now.
 func newUUID() ident.UUID {
@@ -246,8 +249,8 @@ func checkAcknowledged(t *testing.T, path string, pool ident.Pool, acked *acknow
 			t.Errorf("session %s is at generation %d, %d was acknowledged", id, x.Generation, acked.rotated[id])
 		}
 		if want := acked.tries[id]; want > 0 {
-			if n, err := s.CountTry(t.Context(), by(), u, time.Now().Add(time.Hour)); err != nil || n <= want {
-				t.Errorf("try %d of %s after %d were counted: %v", n, id, want, err)
+			if n, err := s.Try(t.Context(), by(), triesOf(u), broker.TryMark(newUUID()), time.Now()); err != nil || n.N <= want && n.Wait == 0 {
+				t.Errorf("try %d of %s after %d were counted: %v", n.N, id, want, err)
 			}
 			acked.tries[id]++
 		}

@@ -202,6 +202,9 @@ func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 				return err
 			}
 		}
+		if err := c.dropTries(id.Pool, id.Name.String()); err != nil {
+			return err
+		}
 		devices, name := pool.Bucket([]byte(poolDevices)), []byte(id.Name.String())
 		last := recordDevice(c, pool, id, row, nil)
 		if err := c.put(pool.Bucket([]byte(poolGone)), name, seqKey(last)); err != nil {

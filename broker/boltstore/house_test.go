@@ -73,7 +73,7 @@ func TestSweep(t *testing.T) {
 		if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.CountTry(t.Context(), by(), l.Session.ID, now); err != nil {
+		if _, err := s.Try(t.Context(), by(), triesOf(l.Session.ID), broker.TryMark{1}, now); err != nil {
 			t.Fatal(err)
 		}
 	}

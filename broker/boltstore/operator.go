@@ -4,32 +4,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
 )
-
-// CountTry implements broker.Tries.
-func (s *Store) CountTry(ctx context.Context, by broker.By, exchange ident.UUID, until time.Time) (int, error) {
-	var n uint32
-	err := s.update(ctx, by, "count try", func(c *change) error {
-		b := c.tx.Bucket([]byte(bucketTries))
-		n = 1
-		v := b.Get(exchange[:])
-		c.record(entry{Record: broker.Record{Kind: broker.RecordTry, Subject: exchange.String(), What: broker.WhatCount, Before: digest(v)}})
-		if len(v) == 12 {
-			n += binary.BigEndian.Uint32(v[8:])
-		}
-		b.FillPercent = appendFill
-		return c.put(b, exchange[:], binary.BigEndian.AppendUint32(untilRow(until.Add(keepCounted)), n))
-	})
-	return int(n), err
-}
 
 // SecretOnce implements broker.Secrets. create must not call the store.
 func (s *Store) SecretOnce(ctx context.Context, by broker.By, name string, create func() ([]byte, error)) (secret []byte, err error) {

@@ -128,6 +128,9 @@ func (s *Store) DeletePool(ctx context.Context, by broker.By, name ident.Pool) e
 			return err
 		}
 		c.recordRow(broker.RecordPool, name, "", b.Get([]byte(poolRow)), nil)
+		if err := c.dropTries(name, ""); err != nil {
+			return err
+		}
 		c.wrote = true
 		return c.tx.Bucket([]byte(bucketPools)).DeleteBucket([]byte(name.String()))
 	})

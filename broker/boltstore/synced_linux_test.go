@@ -9,6 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/signetd/signet/test/kernel"
+
+	"github.com/signetd/signet/broker"
 )
 
 // TestSynced asks the kernel: after a write is acknowledged no page of the file is
@@ -29,7 +31,7 @@ func TestSynced(t *testing.T) {
 	}
 	s := openStore(t, path, Options{SweepEvery: -1})
 	for i := range 20 {
-		if _, err := s.CountTry(t.Context(), by(), newUUID(), time.Now()); err != nil {
+		if _, err := s.Try(t.Context(), by(), triesOf(newUUID()), broker.TryMark{1}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
 		if n := cachestat(t, f); n != 0 {

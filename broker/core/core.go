@@ -24,6 +24,7 @@ import (
 	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -96,7 +97,7 @@ func (c *Core) exchange(ctx context.Context, p Parts) (*exchange.Responder, erro
 	if err != nil {
 		return nil, err
 	}
-	a, err := auth.New(auth.Config{Reads: p.Store, Secrets: p.Sealer, Hooks: c.hooks, SessionKey: sessions, Now: p.Now, Random: p.Random})
+	a, err := proof.New(auth.Config{Reads: p.Store, Tries: p.Store, Secrets: p.Sealer, Hooks: c.hooks, SessionKey: sessions, Now: p.Now, Random: p.Random})
 	if err != nil {
 		return nil, err
 	}

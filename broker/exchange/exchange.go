@@ -267,6 +267,9 @@ const (
 	retryFull = 60 // somebody has to make room first
 )
 
+// seconds rounds up: who comes back after them is not too early.
+func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
+
 // refuse logs the cause, and who claims to be concerned, and gives the device its code:
 // the one place where these meet.
 func (r *Responder) refuse(ctx context.Context, from Caller, m protocol.Message, err error) protocol.Message {
@@ -274,8 +277,8 @@ func (r *Responder) refuse(ctx context.Context, from Caller, m protocol.Message,
 	known := errors.As(err, &code)
 	d := protocol.ProblemDetail{Code: code}
 	var wrong *auth.WrongAnswer
-	if errors.As(err, &wrong) && wrong.TriesLeft > 0 {
-		d.TriesLeft = uint8(wrong.TriesLeft)
+	if errors.As(err, &wrong) {
+		d.TriesLeft, d.RetryAfter = uint8(wrong.TriesLeft), seconds(wrong.Wait)
 	}
 	level := slog.LevelInfo
 	switch {

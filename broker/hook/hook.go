@@ -30,14 +30,12 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// Limits of one call.
+// Limits of one call. How long it may take is the hook's own to say (broker.Hook).
 const (
-	DefaultTimeout = 5 * time.Second
-	MaxTimeout     = 30 * time.Second
-	MaxResponse    = 64 << 10        // bytes
-	MaxParameters  = auth.MaxPairs   // of a challenge, public and private each
-	MaxPublic      = 4 << 10         // bytes of all public parameters, which fit one message
-	MaxPrivate     = auth.MaxPrivate // bytes of all private ones, which travel in the sealed session
+	MaxResponse   = 64 << 10        // bytes
+	MaxParameters = auth.MaxPairs   // of a challenge, public and private each
+	MaxPublic     = 4 << 10         // bytes of all public parameters, which fit one message
+	MaxPrivate    = auth.MaxPrivate // bytes of all private ones, which travel in the sealed session
 
 	maxName, maxValue = 64, 1024 // of one parameter: devices refuse more
 )
@@ -67,11 +65,11 @@ var _ auth.Hooks = (*Caller)(nil)
 // in allow, and plain HTTP is spoken only with those.
 func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time) *Caller {
 	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), gate: newGate(now), now: now}
-	c.dialer = &net.Dialer{Timeout: DefaultTimeout, Control: c.control}
+	c.dialer = &net.Dialer{Timeout: broker.MaxHookTimeout, Control: c.control}
 	c.client = &http.Client{
 		Transport: &http.Transport{
 			DialContext: c.dialer.DialContext, MaxIdleConnsPerHost: 4, IdleConnTimeout: time.Minute,
-			TLSHandshakeTimeout: DefaultTimeout, MaxResponseHeaderBytes: 16 << 10, DisableCompression: true,
+			TLSHandshakeTimeout: broker.MaxHookTimeout, MaxResponseHeaderBytes: 16 << 10, DisableCompression: true,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -196,11 +194,7 @@ func (c *Caller) call(ctx context.Context, h broker.Hook, trigger string, call a
 	if err := c.targets.CheckURL(h.URL); err != nil {
 		return err
 	}
-	timeout := h.Timeout
-	if timeout <= 0 || timeout > MaxTimeout {
-		timeout = DefaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	req, err := c.request(ctx, h, trigger, call, answer)
 	if err != nil {

@@ -116,7 +116,19 @@ func everyWriteRecorded(e *env) {
 		_, err := e.devices.UpdateDevice(e.ctx, by, d.ID, func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil })
 		return err
 	}, "device a:lamp update +")
-	e.records("delete", func(by broker.By) error { return e.devices.DeleteDevice(e.ctx, by, d.ID) }, "device a:lamp delete +")
+	of := broker.TryOf{Device: d.ID, What: "totp"}
+	try := func(by broker.By) error { _, err := e.tries.Try(e.ctx, by, of, broker.TryMark{1}, start()); return err }
+	right := func(step uint64) func(broker.By) error {
+		return func(by broker.By) error { return e.tries.Right(e.ctx, by, of, broker.TryMark{1}, step) }
+	}
+	settle := func(by broker.By) error { return e.tries.Settle(e.ctx, by, []broker.TryOf{of}) }
+	e.records("try", try, "try a:lamp count")
+	e.records("try again", try)
+	e.records("settle", settle, "try a:lamp count +")
+	e.records("settled", settle)
+	e.records("right", right(7), "try a:lamp count +", "try a:lamp count +")
+	e.records("right again", right(7))
+	e.records("delete", func(by broker.By) error { return e.devices.DeleteDevice(e.ctx, by, d.ID) }, "try a:lamp delete +", "device a:lamp delete +")
 	f := document(e, "a", "flow", "f")
 	e.records("document", func(by broker.By) error { return e.putBy(by, f) }, "flow a:f create")
 	f = e.kept(f)

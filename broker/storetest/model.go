@@ -18,7 +18,7 @@ func Model(t *testing.T, seed uint64, steps int, open Open[broker.Store]) {
 	m := &model{
 		e: newEnv(t, handle{}, handle{}), rand: rand.New(rand.NewPCG(seed, 0)), now: start(),
 		devices: map[ident.Device]broker.Device{}, tokens: map[string]broker.EnrolToken{},
-		sessions: map[ident.UUID]broker.Session{}, spent: map[ident.UUID]bool{}, tries: map[ident.UUID]int{},
+		sessions: map[ident.UUID]broker.Session{}, spent: map[ident.UUID]bool{}, tries: map[ident.UUID]triesOf{},
 	}
 	m.open(open)
 	for _, pool := range modelPools() {
@@ -68,7 +68,7 @@ type model struct {
 	sessions map[ident.UUID]broker.Session
 	recorded []ident.UUID // the sessions' ids, oldest first
 	spent    map[ident.UUID]bool
-	tries    map[ident.UUID]int
+	tries    map[ident.UUID]triesOf
 }
 
 // step does one random thing to both.
@@ -213,13 +213,24 @@ func (m *model) deleteToken() (want, got error) {
 	return want, m.e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokens().Delete(tx, pool, id) })
 }
 
+// triesOf is how many there were, and when the last was.
+type triesOf struct {
+	n  int
+	at time.Time
+}
+
 func (m *model) countTry() (want, got error) {
 	id := m.e.uuid()
 	if len(m.recorded) > 0 {
 		id = pick(m.rand, m.recorded)
 	}
-	m.tries[id]++
-	n, got := m.e.tries.CountTry(m.e.ctx, by(), id, m.now.Add(time.Hour))
-	m.e.same(m.tries[id], n)
+	n := m.tries[id]
+	wait := n.at.Add(broker.WaitAfter(n.n)).Sub(m.now)
+	if n.n == 0 || wait <= 0 {
+		n.n, n.at, wait = n.n+1, m.now, 0
+	}
+	m.tries[id] = n
+	tried, got := m.e.tries.Try(m.e.ctx, by(), broker.TryOf{Device: m.e.id("demo", "lamp"), Exchange: id}, broker.TryMark(m.e.uuid()), m.now)
+	m.e.same(broker.Tried{N: n.n, Wait: wait}, tried)
 	return nil, got
 }

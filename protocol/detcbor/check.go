@@ -2,7 +2,6 @@ package detcbor
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 	"unicode/utf8"
 )
@@ -16,7 +15,7 @@ import (
 // The library's decoder has no such mode (it accepts 5 as 1805); decoding and
 // encoding again finds the same faults, slower, and is the test's oracle.
 func Check(data []byte) error {
-	c := checker{data: data}
+	c := checker{Reader{data: data}}
 	if err := c.item(1); err != nil {
 		return err
 	}
@@ -26,10 +25,8 @@ func Check(data []byte) error {
 	return nil
 }
 
-type checker struct {
-	data []byte
-	pos  int
-}
+// A checker is a Reader of bytes that nothing is known of yet.
+type checker struct{ Reader }
 
 func (c *checker) item(depth int) error {
 	start := c.pos
@@ -38,18 +35,18 @@ func (c *checker) item(depth int) error {
 		return err
 	}
 	switch major {
-	case 0, 1:
+	case Uint, Nint, Simple:
 		return nil
-	case 2, 3:
+	case Bytes, Text:
 		return c.str(major, n, start)
-	case 4, 5:
+	case Array, Map:
 		if depth > MaxDepth {
 			return fmt.Errorf("%w: nested deeper than %d at offset %d", ErrMalformed, MaxDepth, start)
 		}
 		if n > MaxItems {
 			return fmt.Errorf("%w: %d members at offset %d, at most %d", ErrMalformed, n, start, MaxItems)
 		}
-		if major == 4 {
+		if major == Array {
 			return c.array(int(n), depth)
 		}
 		return c.mapping(int(n), depth)
@@ -57,55 +54,48 @@ func (c *checker) item(depth int) error {
 	return fmt.Errorf("%w: tags, floats and simple values other than false, true and null are not used (offset %d)", ErrMalformed, start)
 }
 
-// head reads an initial byte and its argument, in shortest form.
-func (c *checker) head() (major byte, arg uint64, err error) {
-	if c.pos >= len(c.data) {
-		return 0, 0, fmt.Errorf("%w: ends at offset %d where an item should start", ErrMalformed, c.pos)
-	}
+// unused stands for the kinds of item that Signet does not use.
+const unused Major = 6
+
+// head is Reader.Head once the head is known to be there, and in shortest form.
+func (c *checker) head() (Major, uint64, error) {
 	start := c.pos
-	b := c.data[c.pos]
-	c.pos++
-	major, info := b>>5, b&31
-	if major == 7 && info >= 20 && info <= 22 {
-		return 0, 0, nil // false, true, null: nothing follows
+	if start >= len(c.data) {
+		return 0, 0, fmt.Errorf("%w: ends at offset %d where an item should start", ErrMalformed, start)
 	}
-	if major >= 6 {
-		return major, 0, nil
-	}
-	if info < 24 {
-		return major, uint64(info), nil
-	}
-	if info > 27 {
+	major, info := Major(c.data[start]>>5), c.data[start]&31
+	switch {
+	case major == Simple && info >= 20 && info <= 22: // false, true, null
+	case major >= 6:
+		return unused, 0, nil
+	case info > 27:
 		return 0, 0, fmt.Errorf("%w: indefinite or reserved length at offset %d", ErrMalformed, start)
-	}
-	size := 1 << (info - 24)
-	if len(c.data)-c.pos < size {
+	case info >= 24 && len(c.data)-start-1 < 1<<(info-24):
 		return 0, 0, fmt.Errorf("%w: ends inside the head at offset %d", ErrMalformed, start)
 	}
-	var buf [8]byte
-	copy(buf[8-size:], c.data[c.pos:c.pos+size])
-	c.pos += size
-	arg = binary.BigEndian.Uint64(buf[:])
+	_, n := c.Head()
+	if info < 24 {
+		return major, n, nil
+	}
 	least := uint64(24)
-	if size > 1 {
-		least = 1 << (size * 4) // half of size bytes would have been enough below this
+	if info > 24 {
+		least = 1 << (4 << (info - 24)) // below this, half of the bytes would have been enough
 	}
-	if arg < least {
-		return 0, 0, fmt.Errorf("%w: %d is not in its shortest form at offset %d", ErrNotDeterministic, arg, start)
+	if n < least {
+		return 0, 0, fmt.Errorf("%w: %d is not in its shortest form at offset %d", ErrNotDeterministic, n, start)
 	}
-	if major == 1 && arg > 1<<63-1 || major == 0 && arg > 1<<63-1 {
+	if major <= Nint && n > 1<<63-1 {
 		return 0, 0, fmt.Errorf("%w: integer at offset %d does not fit 64 bits with sign", ErrMalformed, start)
 	}
-	return major, arg, nil
+	return major, n, nil
 }
 
-func (c *checker) str(major byte, n uint64, start int) error {
+func (c *checker) str(major Major, n uint64, start int) error {
 	if n > uint64(len(c.data)-c.pos) {
 		return fmt.Errorf("%w: string at offset %d claims %d bytes, %d are left", ErrMalformed, start, n, len(c.data)-c.pos)
 	}
-	s := c.data[c.pos : c.pos+int(n)]
-	c.pos += int(n)
-	if major == 3 && !utf8.Valid(s) {
+	s := c.Take(n)
+	if major == Text && !utf8.Valid(s) {
 		return fmt.Errorf("%w: text at offset %d is not UTF-8", ErrMalformed, start)
 	}
 	return nil
@@ -145,20 +135,4 @@ func (c *checker) mapping(n, depth int) error {
 		}
 	}
 	return nil
-}
-
-// OnlyUnsignedKeys reports whether data, one item that Check accepts, is a map
-// whose own keys are all unsigned integers. It allocates nothing.
-func OnlyUnsignedKeys(data []byte) bool {
-	c := checker{data: data}
-	major, n, err := c.head()
-	if err != nil || major != 5 {
-		return false
-	}
-	for range n {
-		if c.pos >= len(data) || data[c.pos]>>5 != 0 || c.item(2) != nil || c.item(2) != nil {
-			return false
-		}
-	}
-	return true
 }

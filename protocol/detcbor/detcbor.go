@@ -3,7 +3,7 @@
 // would have written differently are refused, so equal values have equal bytes,
 // hashes and signatures.
 //
-// It imports fxamacker/cbor and nothing of ours; it never guesses at bad input.
+// It is the one importer of fxamacker/cbor, and never guesses at bad input.
 package detcbor
 
 import (
@@ -76,8 +76,5 @@ func unmarshal(m cbor.DecMode, data []byte, v any) error {
 	if err := Check(data); err != nil {
 		return err
 	}
-	if err := m.Unmarshal(data, v); err != nil {
-		return fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	return nil
+	return decode(m, data, v)
 }

@@ -90,55 +90,89 @@ func TestCheckAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestOnlyUnsignedKeys(t *testing.T) {
-	for _, tt := range []struct {
-		name, hex string
-		want      bool
-	}{
-		{"text", "a2014102614101", false},
-		{"empty map", "a0", true},
-		{"two", "a201410202a12001", true}, // negative ones further in are another map's
-		{"long key", "a119010000", true},
-		{"negative", "a2010020f6", false},
-		{"only negative", "a12000", false},
-		{"bytes", "a1414100", false},
-		{"array", "80", false},
-		{"integer", "05", false},
-		{"cut short", "a101", false},
-		{"nothing", "", false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			data, err := hex.DecodeString(tt.hex)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := detcbor.OnlyUnsignedKeys(data); got != tt.want {
-				t.Errorf("OnlyUnsignedKeys(%s) = %v, want %v", tt.hex, got, tt.want)
-			}
-			if n := testing.AllocsPerRun(10, func() { detcbor.OnlyUnsignedKeys(data) }); n != 0 && tt.want {
-				t.Errorf("%v allocations", n)
-			}
-		})
+// TestReader goes through each kind of item.
+func TestReader(t *testing.T) {
+	data, err := hex.DecodeString("a6" + "00" + "1903e8" + "01" + "3863" + "02" + "43010203" + "03" + "626162" + "04" + "83f4f5f6" + "05" + "a1414100")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := detcbor.NewReader(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := func(major detcbor.Major, n uint64) {
+		t.Helper()
+		if next := r.Next(); next != major {
+			t.Errorf("next is %d, want %d", next, major)
+		}
+		if got, arg := r.Head(); got != major || arg != n {
+			t.Errorf("head %d of %d, want %d of %d", got, arg, major, n)
+		}
+	}
+	want(detcbor.Map, 6)
+	want(detcbor.Uint, 0)
+	want(detcbor.Uint, 1000)
+	want(detcbor.Uint, 1)
+	want(detcbor.Nint, 99) // -100
+	want(detcbor.Uint, 2)
+	want(detcbor.Bytes, 3)
+	if got := r.Take(3); !bytes.Equal(got, []byte{1, 2, 3}) {
+		t.Errorf("took %x", got)
+	}
+	want(detcbor.Uint, 3)
+	r.Skip()
+	want(detcbor.Uint, 4)
+	want(detcbor.Array, 3)
+	want(detcbor.Simple, 20)
+	r.Skip()
+	r.Skip()
+	want(detcbor.Uint, 5)
+	r.Skip()
+	want(detcbor.Simple, 0) // the end
+	if got := r.Take(9); len(got) != 0 {
+		t.Errorf("took %x past the end", got)
+	}
+	r.Skip()
+	if _, err := detcbor.NewReader(data[:20]); !errors.Is(err, detcbor.ErrMalformed) {
+		t.Errorf("half an item: %v, want ErrMalformed", err)
 	}
 }
 
-// FuzzOnlyUnsignedKeys holds it against decoding the map.
-func FuzzOnlyUnsignedKeys(f *testing.F) {
-	for _, s := range []string{"a2014102614101", "a0", "a201410202a12001", "a2010020f6", "a1414100", "80"} {
+// FuzzReader holds it against decoding the item: it skips exactly all of it, and
+// the keys that it meets in a map are the map's.
+func FuzzReader(f *testing.F) {
+	for _, s := range []string{"a2014102614101", "a0", "a201410202a12001", "a2010020f6", "a1414100", "80", "8301820203a0", "1b0000000100000000"} {
 		data, _ := hex.DecodeString(s)
 		f.Add(data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if detcbor.Check(data) != nil {
+		r, err := detcbor.NewReader(data)
+		if err != nil {
 			return
 		}
-		var top map[int64]detcbor.RawMessage
-		want := len(data) > 0 && data[0]>>5 == 5 && detcbor.UnmarshalExtensible(data, &top) == nil
-		for k := range top {
-			want = want && k >= 0
+		whole := r
+		whole.Skip()
+		if major, n := whole.Head(); major != detcbor.Simple || n != 0 || len(whole.Take(1)) != 0 {
+			t.Fatalf("%x goes on after its end", data)
 		}
-		if got := detcbor.OnlyUnsignedKeys(data); got != want {
-			t.Errorf("OnlyUnsignedKeys(%x) = %v, decoding it says %v", data, got, want)
+		var top map[int64]detcbor.RawMessage
+		if r.Next() != detcbor.Map || r.UnmarshalExtensible(&top) != nil {
+			return
+		}
+		_, pairs := r.Head()
+		if pairs != uint64(len(top)) {
+			t.Fatalf("%x has %d pairs, decoding it says %d", data, pairs, len(top))
+		}
+		for range pairs {
+			major, arg := r.Head()
+			key := int64(arg)
+			if major == detcbor.Nint {
+				key = -1 - key
+			}
+			if _, ok := top[key]; !ok || major > detcbor.Nint {
+				t.Fatalf("%x: decoding it has no key %d", data, key)
+			}
+			r.Skip()
 		}
 	})
 }

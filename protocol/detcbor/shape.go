@@ -1,7 +1,6 @@
 package detcbor
 
 import (
-	"encoding/binary"
 	"fmt"
 	"reflect"
 	"strconv"
@@ -27,13 +26,13 @@ type field struct {
 
 // item is what one value must be.
 type item struct {
-	major  byte  // 0, 2, 3, 4, 5 or 7; any: everything but null
+	major  Major // anyMajor: everything but null
 	length int64 // of a byte string, if fixed; else -1
 	values *item // of an array's elements and a map's values
 	fields *Shape
 }
 
-const anyMajor = 0xff
+const anyMajor Major = 0xff
 
 // ShapeOf derives the shape of a struct whose fields have "keyasint" tags: a field
 // without omitempty is required. It is for types known when a program is written,
@@ -79,89 +78,57 @@ func itemOf(t reflect.Type) item {
 		return itemOf(t.Elem())
 	case (t.Kind() == reflect.Slice || t.Kind() == reflect.Array) && t.Elem().Kind() == reflect.Uint8:
 		if t.Kind() == reflect.Array {
-			return item{major: 2, length: int64(t.Len())}
+			return item{major: Bytes, length: int64(t.Len())}
 		}
-		return item{major: 2, length: -1}
+		return item{major: Bytes, length: -1}
 	}
 	switch t.Kind() {
 	case reflect.String:
-		return item{major: 3, length: -1}
+		return item{major: Text, length: -1}
 	case reflect.Bool:
-		return item{major: 7, length: -1}
+		return item{major: Simple, length: -1}
 	case reflect.Struct:
-		return item{major: 5, length: -1, fields: ShapeOf(reflect.Zero(t).Interface())}
+		return item{major: Map, length: -1, fields: ShapeOf(reflect.Zero(t).Interface())}
 	case reflect.Slice:
 		v := itemOf(t.Elem())
-		return item{major: 4, length: -1, values: &v}
+		return item{major: Array, length: -1, values: &v}
 	case reflect.Map:
 		v := itemOf(t.Elem())
-		return item{major: 5, length: -1, values: &v}
+		return item{major: Map, length: -1, values: &v}
 	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64, reflect.Uint:
-		return item{major: 0, length: -1}
+		return item{major: Uint, length: -1}
 	}
 	return item{major: anyMajor, length: -1}
 }
 
-// Check reports whether data, which the package's Check has accepted, has the
-// shape. Keys that the shape does not know are passed over. Errors wrap ErrMalformed.
-func (s *Shape) Check(data []byte) error {
-	w := walker{data: data}
+// Check reports whether the item that r is at the start of has the shape. Keys that
+// the shape does not know are passed over. Errors wrap ErrMalformed.
+func (s *Shape) Check(r Reader) error {
+	w := walker{r}
 	return w.fields(s)
 }
 
-// walker goes through bytes that are known to be well formed.
-type walker struct {
-	data []byte
-	pos  int
-}
-
-func (w *walker) head() (major byte, arg int64) {
-	b := w.data[w.pos]
-	w.pos++
-	info := b & 31
-	if info < 24 || b>>5 == 7 {
-		return b >> 5, int64(info)
-	}
-	size := 1 << (info - 24)
-	var buf [8]byte
-	copy(buf[8-size:], w.data[w.pos:w.pos+size])
-	w.pos += size
-	return b >> 5, int64(binary.BigEndian.Uint64(buf[:]))
-}
-
-func (w *walker) skip() {
-	major, arg := w.head()
-	switch major {
-	case 2, 3:
-		w.pos += int(arg)
-	case 4, 5:
-		if major == 5 {
-			arg *= 2
-		}
-		for range arg {
-			w.skip()
-		}
-	}
-}
+type walker struct{ Reader }
 
 func (w *walker) fields(s *Shape) error {
 	start := w.pos
-	major, n := w.head()
-	if major != 5 {
+	major, n := w.Head()
+	if major != Map {
 		return fmt.Errorf("%w: want a map at offset %d", ErrMalformed, start)
 	}
 	found := 0
 	for range n {
-		major, key := w.head()
+		major, arg := w.Head()
+		key := int64(arg)
 		switch major {
-		case 1:
+		case Nint:
 			key = -1 - key
-		case 2, 3:
-			w.pos += int(key)
+		case Bytes, Text:
+			w.Take(arg)
 		}
 		f, ok := s.fields[key]
-		if !ok || major > 1 {
-			w.skip()
+		if !ok || major > Nint {
+			w.Skip()
 			continue
 		}
 		if f.required {
@@ -192,29 +159,29 @@ func (w *walker) item(want *item) error {
 		return fmt.Errorf("%w: null at offset %d; leave the key out instead", ErrMalformed, start)
 	}
 	if want.major == anyMajor {
-		w.skip()
+		w.Skip()
 		return nil
 	}
-	major, arg := w.head()
+	major, arg := w.Head()
 	if major != want.major {
 		return fmt.Errorf("%w: major type %d at offset %d, want %d", ErrMalformed, major, start, want.major)
 	}
 	switch major {
-	case 2, 3:
-		if want.length >= 0 && arg != want.length {
+	case Bytes, Text:
+		if want.length >= 0 && arg != uint64(want.length) {
 			return fmt.Errorf("%w: %d bytes at offset %d, want %d", ErrMalformed, arg, start, want.length)
 		}
-		w.pos += int(arg)
-	case 4, 5:
+		w.Take(arg)
+	case Array, Map:
 		return w.members(major, arg, want.values)
 	}
 	return nil
 }
 
-func (w *walker) members(major byte, n int64, want *item) error {
+func (w *walker) members(major Major, n uint64, want *item) error {
 	for range n {
-		if major == 5 {
-			w.skip()
+		if major == Map {
+			w.Skip()
 		}
 		if err := w.item(want); err != nil {
 			return err

@@ -59,10 +59,11 @@ func TestShape(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := detcbor.Check(data); err != nil {
+			r, err := detcbor.NewReader(data)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if err := shape.Check(data); (err == nil) != tt.ok || err != nil && !errors.Is(err, detcbor.ErrMalformed) {
+			if err := shape.Check(r); (err == nil) != tt.ok || err != nil && !errors.Is(err, detcbor.ErrMalformed) {
 				t.Errorf("%v, want ok %v", err, tt.ok)
 			}
 		})
@@ -77,7 +78,8 @@ func FuzzShape(f *testing.F) {
 	}
 	shape := detcbor.ShapeOf(shaped{})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		if detcbor.Check(data) != nil || shape.Check(data) != nil {
+		r, err := detcbor.NewReader(data)
+		if err != nil || shape.Check(r) != nil {
 			return
 		}
 		var got struct {

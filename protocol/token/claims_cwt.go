@@ -87,7 +87,7 @@ func (w *claimWriter) texts(label int64, list []string) {
 		return
 	}
 	w.label(label)
-	w.b = appendHead(w.b, majorArray, uint64(len(list)))
+	w.b = appendHead(w.b, detcbor.Array, uint64(len(list)))
 	for _, s := range list {
 		w.b = appendText(w.b, s)
 	}
@@ -106,7 +106,7 @@ func (w *claimWriter) attributes(label int64, attrs map[string]string) {
 		return slices.Compare(appendText(nil, a), appendText(nil, b))
 	})
 	w.label(label)
-	w.b = appendHead(w.b, majorMap, uint64(len(names)))
+	w.b = appendHead(w.b, detcbor.Map, uint64(len(names)))
 	for _, name := range names {
 		w.b = appendText(appendText(w.b, name), attrs[name])
 	}
@@ -124,7 +124,7 @@ func encodeCWTClaims(c *Claims) ([]byte, error) {
 	w.bytes(claimCti, c.ID)
 	if thumb := c.Confirmation.Thumbprint; len(thumb) > 0 {
 		w.label(claimCnf)
-		w.b = appendBytes(appendInt(appendHead(w.b, majorMap, 1), cnfKID), thumb[:compactThumbprint])
+		w.b = appendBytes(appendInt(appendHead(w.b, detcbor.Map, 1), cnfKID), thumb[:compactThumbprint])
 	}
 	w.text(claimScope, c.Scope)
 	w.bytes(claimNonce, c.Nonce)
@@ -141,15 +141,15 @@ func encodeCWTClaims(c *Claims) ([]byte, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return append(appendHead(make([]byte, 0, len(w.b)+3), majorMap, w.count), w.b...), nil
+	return append(appendHead(make([]byte, 0, len(w.b)+3), detcbor.Map, w.count), w.b...), nil
 }
 
 func decodeCWTClaims(payload []byte) (*Claims, error) {
-	if err := detcbor.Check(payload); err != nil {
+	r, err := newReader(payload)
+	if err != nil {
 		return nil, fmt.Errorf("%w: claims: %w", ErrMalformed, err)
 	}
 	c := new(Claims)
-	r := &reader{data: payload}
 	if err := r.labels("claims", func(label int64) error { return c.readCWT(label, r) }); err != nil {
 		return nil, err
 	}
@@ -206,7 +206,7 @@ func (c *Claims) readPrivate(label int64, r *reader) (err error) {
 		if label < 0 {
 			return fmt.Errorf("%w: label %d is not known and negative, so it is critical", ErrClaims, label)
 		}
-		r.skip()
+		r.Skip()
 	}
 	return err
 }
@@ -244,7 +244,7 @@ func (r *reader) device() (ident.Device, error) {
 
 // confirmation reads cnf, which has exactly the one member kid.
 func (r *reader) confirmation() ([]byte, error) {
-	n, err := r.want(majorMap, "cnf")
+	n, err := r.want(detcbor.Map, "cnf")
 	if err != nil {
 		return nil, err
 	}
@@ -265,7 +265,7 @@ func (r *reader) confirmation() ([]byte, error) {
 }
 
 func (r *reader) attributes() (map[string]string, error) {
-	n, err := r.want(majorMap, "attributes")
+	n, err := r.want(detcbor.Map, "attributes")
 	if err != nil {
 		return nil, err
 	}

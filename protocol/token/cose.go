@@ -108,7 +108,7 @@ func protectedHeader(class Class, alg Alg) ([]byte, error) {
 	if number == 0 {
 		return nil, fmt.Errorf("%w: no such class", ErrType)
 	}
-	b := appendHead(make([]byte, 0, 16), majorMap, 2)
+	b := appendHead(make([]byte, 0, 16), detcbor.Map, 2)
 	b = appendInt(appendInt(b, headerAlg), int64(alg))
 	return appendInt(appendInt(b, headerType), int64(number)), nil
 }
@@ -116,18 +116,18 @@ func protectedHeader(class Class, alg Alg) ([]byte, error) {
 // toBeProved gives the Sig_structure (RFC 9052, 4.4) or MAC_structure (6.3).
 func toBeProved(context string, protected, external, payload []byte) []byte {
 	b := make([]byte, 0, 32+len(protected)+len(external)+len(payload))
-	b = appendText(appendHead(b, majorArray, 4), context)
+	b = appendText(appendHead(b, detcbor.Array, 4), context)
 	return appendBytes(appendBytes(appendBytes(b, protected), external), payload)
 }
 
 func appendMessage(tag byte, protected, kid, payload, proof []byte) ([]byte, error) {
 	b := make([]byte, 0, 24+len(protected)+len(kid)+len(payload)+len(proof))
-	b = appendHead(append(b, 6<<5|tag), majorArray, 4)
+	b = appendHead(append(b, 6<<5|tag), detcbor.Array, 4)
 	b = appendBytes(b, protected)
 	if len(kid) == 0 {
-		b = appendHead(b, majorMap, 0)
+		b = appendHead(b, detcbor.Map, 0)
 	} else {
-		b = appendBytes(appendInt(appendHead(b, majorMap, 1), headerKID), kid)
+		b = appendBytes(appendInt(appendHead(b, detcbor.Map, 1), headerKID), kid)
 	}
 	b = appendBytes(appendBytes(b, payload), proof)
 	if len(b) > MaxSize {
@@ -144,15 +144,14 @@ func parseCOSE(raw []byte, tag byte) (*Message, error) {
 	if len(raw) == 0 || raw[0] != 6<<5|tag {
 		return nil, fmt.Errorf("%w: want COSE under tag %d", ErrMalformed, tag)
 	}
-	if err := detcbor.Check(raw[1:]); err != nil {
+	r, err := newReader(raw[1:])
+	if err != nil {
 		return nil, fmt.Errorf("%w: COSE: %w", ErrMalformed, err)
 	}
-	r := &reader{data: raw, pos: 1}
-	if n, err := r.want(majorArray, "COSE"); err != nil || n != 4 {
+	if n, err := r.want(detcbor.Array, "COSE"); err != nil || n != 4 {
 		return nil, fmt.Errorf("%w: want a COSE array of 4 elements", ErrMalformed)
 	}
 	m := new(Message)
-	var err error
 	if m.protected, err = r.bytes("protected header"); err != nil {
 		return nil, err
 	}
@@ -170,10 +169,10 @@ func parseCOSE(raw []byte, tag byte) (*Message, error) {
 }
 
 func (m *Message) readProtected() error {
-	if err := detcbor.Check(m.protected); err != nil {
+	r, err := newReader(m.protected)
+	if err != nil {
 		return fmt.Errorf("%w: protected header: %w", ErrMalformed, err)
 	}
-	r := &reader{data: m.protected}
 	if err := r.labels("protected header", func(label int64) error { return m.protectedMember(label, r) }); err != nil {
 		return err
 	}
@@ -190,12 +189,12 @@ func (m *Message) protectedMember(label int64, r *reader) error {
 		m.alg = Alg(n)
 		return err
 	case headerType:
-		if r.next() == majorText {
+		if r.Next() == detcbor.Text {
 			var err error
 			m.TypeText, err = r.text("typ")
 			return err
 		}
-		n, err := r.want(majorUint, "typ")
+		n, err := r.want(detcbor.Uint, "typ")
 		m.Type = n
 		return err
 	case headerCrit, headerX5Bag, headerX5Chain, headerX5T, headerX5U:
@@ -205,7 +204,7 @@ func (m *Message) protectedMember(label int64, r *reader) error {
 		return fmt.Errorf("%w: label %d in the protected header", ErrHeader, label)
 	}
 	m.others = true
-	r.skip()
+	r.Skip()
 	return nil
 }
 

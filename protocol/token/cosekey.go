@@ -35,7 +35,7 @@ func (k *Key) appendCOSE(b, kid []byte) []byte {
 	if kid != nil {
 		members += 2
 	}
-	b = appendHead(b, majorMap, members)
+	b = appendHead(b, detcbor.Map, members)
 	b = appendInt(appendInt(b, keyType), kty)
 	if kid != nil {
 		b = appendBytes(appendInt(b, keyID), kid)
@@ -76,10 +76,11 @@ func ParseCOSEKey(raw []byte) (*Key, error) {
 	if len(raw) > MaxKeySize {
 		return nil, fmt.Errorf("%w: COSE key has %d bytes, at most %d", ErrKey, len(raw), MaxKeySize)
 	}
-	if err := detcbor.Check(raw); err != nil {
+	r, err := newReader(raw)
+	if err != nil {
 		return nil, fmt.Errorf("%w: COSE key: %w", ErrKey, err)
 	}
-	k, err := readCOSEKey(&reader{data: raw})
+	k, err := readCOSEKey(r)
 	if err != nil {
 		return nil, fmt.Errorf("%w: COSE key: %w", ErrKey, err)
 	}
@@ -128,7 +129,7 @@ func (c *coseKey) member(label int64, r *reader) (err error) {
 	case keyOps:
 		err = c.operations(r)
 	case keyCurve:
-		if r.next() == majorBytes {
+		if r.Next() == detcbor.Bytes {
 			c.n, err = r.bytes("n")
 		} else {
 			c.crv, err = r.integer("crv")
@@ -141,20 +142,20 @@ func (c *coseKey) member(label int64, r *reader) (err error) {
 		if label < 0 {
 			return fmt.Errorf("label %d is not one of a public key", label)
 		}
-		r.skip()
+		r.Skip()
 	}
 	return err
 }
 
 func (c *coseKey) operations(r *reader) error {
-	n, err := r.want(majorArray, "key_ops")
+	n, err := r.want(detcbor.Array, "key_ops")
 	if err != nil {
 		return err
 	}
 	c.opsRefused = true
 	for range n {
-		if r.next() != majorUint {
-			r.skip()
+		if r.Next() != detcbor.Uint {
+			r.Skip()
 			continue
 		}
 		if op, _ := r.integer("key_ops"); op == opsVerify {
@@ -191,7 +192,7 @@ func (c *coseKey) key() (*Key, error) {
 // MarshalCOSEKeySet gives a COSE_KeySet (RFC 9052, 7) in which each key has its
 // kid and alg.
 func MarshalCOSEKeySet(keys []*Key) []byte {
-	b := appendHead(nil, majorArray, uint64(len(keys)))
+	b := appendHead(nil, detcbor.Array, uint64(len(keys)))
 	for _, k := range keys {
 		b = k.appendCOSE(b, k.thumb[:coseKIDLen])
 	}
@@ -205,11 +206,11 @@ func ParseCOSEKeySet(raw []byte) ([]*Key, error) {
 	if len(raw) > MaxKeys*MaxKeySize {
 		return nil, fmt.Errorf("%w: COSE key set has %d bytes, at most %d", ErrKey, len(raw), MaxKeys*MaxKeySize)
 	}
-	if err := detcbor.Check(raw); err != nil {
+	r, err := newReader(raw)
+	if err != nil {
 		return nil, fmt.Errorf("%w: COSE key set: %w", ErrKey, err)
 	}
-	r := &reader{data: raw}
-	n, err := r.want(majorArray, "COSE key set")
+	n, err := r.want(detcbor.Array, "COSE key set")
 	if err != nil || n > MaxKeys {
 		return nil, fmt.Errorf("%w: COSE key set: want an array of at most %d keys", ErrKey, MaxKeys)
 	}

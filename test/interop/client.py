@@ -181,7 +181,8 @@ def hook(w):
     device.authenticate(link, metadata={"firmware": "1.2"})
     want(device.refusals == [2, 1], f"tries left: {device.refusals}")
     answers[:] = [b"0000", b"1111", b"2222", b"4711"]
-    expect("denied", lambda: device.authenticate(link))
+    e = expect("tries", lambda: device.authenticate(link))
+    want(0 < e.retry_after <= 30, f"to wait {e.retry_after} s")
     want(answers == [b"4711"], f"left unasked: {answers}")
     want(all(kind == "door" and params["question"] for kind, params in asked), f"asked {asked}")
     link.close()

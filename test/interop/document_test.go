@@ -26,7 +26,7 @@ func TestTheDocumentHasTheCodesFigures(t *testing.T) {
 	thousands := func(n int) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }
 	for _, want := range []string{
 		fmt.Sprintf("| answer to a challenge | %d min after it was made |", minutes(auth.SessionLife)),
-		fmt.Sprintf("| tries at custom challenges of a call | %d, right ones not counted |", auth.MaxTries),
+		fmt.Sprintf("| wrong answers to a custom challenge | %d in a row, then %d s to %d h between two |", broker.FreeTries, int(broker.WaitAfter(broker.FreeTries)/time.Second), hours(broker.WaitAfter(1000))),
 		fmt.Sprintf("| challenges of a call | at most %d |", auth.MaxRounds),
 		fmt.Sprintf("| access token | %d min to %d h; %d h unless the client says otherwise |", minutes(broker.MinAccessLife), hours(broker.MaxAccessLife), hours(broker.DefaultAccessLife)),
 		fmt.Sprintf("| refresh token | %d h to %d years; %d days; or none |", hours(broker.MinRefreshLife), hours(broker.MaxRefreshLife)/24/365, hours(broker.DefaultRefreshLife)/24),

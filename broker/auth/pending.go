@@ -82,23 +82,15 @@ func pairsLen(m map[string]string) (n int) {
 	return n
 }
 
-// fits refuses what a hook made if there is no room for it in the session.
-func (c *Created) fits(results []Result) error {
-	if len(c.Private) > MaxPairs || pairsLen(c.Private) > MaxPrivate {
-		return fmt.Errorf("%d private parameters of %d bytes, at most %d of %d", len(c.Private), pairsLen(c.Private), MaxPairs, MaxPrivate)
+// fit refuses a challenge that there is no room for in the session.
+func (p *Params) fit(results []Result) error {
+	if len(p.Private) > MaxPairs || pairsLen(p.Private) > MaxPrivate {
+		return fmt.Errorf("%d private parameters of %d bytes, at most %d of %d", len(p.Private), pairsLen(p.Private), MaxPairs, MaxPrivate)
 	}
-	if n := detailOf(results) + len(c.Meta); n > MaxDetail {
+	if n := detailOf(results) + len(p.Meta); n > MaxDetail {
 		return fmt.Errorf("metadata of %d bytes with the challenges before, at most %d", n, MaxDetail)
 	}
 	return nil
-}
-
-// A Result is the outcome of one challenge, as hooks see it.
-type Result struct {
-	Name string `cbor:"1,keyasint" json:"challengeName"`
-	OK   bool   `cbor:"2,keyasint" json:"challengeResult"`
-	Meta string `cbor:"3,keyasint,omitempty" json:"challengeMetadata,omitempty"`
-	AMR  string `cbor:"4,keyasint,omitempty" json:"-"` // how it was shown, an Authentication Method Reference (RFC 8176)
 }
 
 // sealer seals sessions under a key that changes every hour, derived from the

@@ -1,4 +1,4 @@
-package auth
+package proof
 
 import (
 	"crypto/ed25519"

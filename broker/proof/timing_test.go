@@ -1,4 +1,4 @@
-package auth_test
+package proof_test
 
 import (
 	"bytes"
@@ -19,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/mint"
+	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
@@ -28,7 +29,7 @@ import (
 
 // How many samples of each kind, and how far the means may be apart:
 //
-//	SIGNET_TIMING_SAMPLES=20000 SIGNET_TIMING_T=4.5 go test ./broker/auth -run TestTiming -v
+//	SIGNET_TIMING_SAMPLES=20000 SIGNET_TIMING_T=4.5 go test ./broker/proof -run TestTiming -v
 //
 // The default finds gross differences only, whatever else the machine is doing.
 const (
@@ -73,7 +74,11 @@ func newTimed(t *testing.T, names int) *timed {
 	if _, err := rand.Read(secret); err != nil {
 		t.Fatal(err)
 	}
-	a, err := auth.New(auth.Config{Reads: s.Store, Secrets: noSecrets{}, SessionKey: secret})
+	a, err := proof.New(auth.Config{Reads: s.Store, Tries: s.Store, Secrets: noSecrets{}, SessionKey: secret})
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoy, err := proof.Decoys(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -95,7 +100,7 @@ func newTimed(t *testing.T, names int) *timed {
 				t.Fatal(err)
 			}
 			w.kinds[0] = append(w.kinds[0], id)
-		} else if a.DecoyAlg(id) == token.ES256 {
+		} else if decoy(id) == token.ES256 {
 			w.kinds[1] = append(w.kinds[1], id)
 		}
 	}

@@ -1,0 +1,202 @@
+package auth
+
+import (
+	"context"
+	"crypto/ecdh"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// A Turn is one message of an exchange while it is worked on: who claims to speak,
+// what was said before, and the domain's records, each read when it is first asked
+// for and once. It ends with the message; the next one's reads are fresh. It is for
+// one goroutine.
+type Turn struct {
+	reads   Reads
+	secrets Opener
+	now     time.Time
+
+	s     *pending
+	said  protocol.Transcript // all that was said up to this message, and with it
+	enrol *protocol.Enrol     // nil for an authentication
+
+	pool       *broker.Pool
+	client     *broker.Client
+	flow       *broker.Flow
+	device     *broker.Device
+	deviceRead bool
+	enrolToken *broker.EnrolToken
+	newKey     *token.Key
+}
+
+// Request is what the device says of itself, in every message of the exchange anew.
+// Nothing of it is proven.
+func (t *Turn) Request() *protocol.Request { return t.s.request }
+
+// Claimed is the device's name, as the caller says.
+func (t *Turn) Claimed() ident.Device { return t.s.request.Device() }
+
+// Now is when the message came.
+func (t *Turn) Now() time.Time { return t.now }
+
+// Challenge is the name of the challenge that is asked or answered.
+func (t *Turn) Challenge() string { return t.s.Kind }
+
+// HookName is the hook that asks it, "" unless it is custom.
+func (t *Turn) HookName() string { return t.s.Hook }
+
+// Private is what Ask gave as private parameters.
+func (t *Turn) Private() map[string]string { return t.s.Private }
+
+// Results are those of the challenges so far.
+func (t *Turn) Results() []Result { return t.s.Results }
+
+// Transcript ends with the challenge that is answered, when one is.
+func (t *Turn) Transcript() protocol.Transcript { return t.s.Transcript }
+
+// Proven reports whether the caller proved the key of the device, or of its enrolment,
+// earlier in this exchange.
+func (t *Turn) Proven() bool { return t.s.Prover != nil || t.enrol != nil && len(t.s.Results) > 0 }
+
+// Pool gives the pool; CodeDenied if there is none.
+func (t *Turn) Pool(ctx context.Context) (*broker.Pool, error) {
+	if t.pool == nil {
+		p, err := t.reads.Pool(ctx, t.s.request.Pool)
+		if err != nil {
+			return nil, fmt.Errorf("pool %s: %w", t.s.request.Pool, concealed(err))
+		}
+		t.pool = &p
+	}
+	return t.pool, nil
+}
+
+// Client gives the client that the device names, or the default; CodeDenied if there is none.
+func (t *Turn) Client(ctx context.Context) (*broker.Client, error) {
+	if t.client == nil {
+		c, err := t.reads.Client(ctx, t.s.request.Pool, t.s.request.Client)
+		if err != nil {
+			return nil, fmt.Errorf("client %q: %w", t.s.request.Client, concealed(err))
+		}
+		t.client = &c
+	}
+	return t.client, nil
+}
+
+// Flow gives the client's flow, or the pool's.
+func (t *Turn) Flow(ctx context.Context) (*broker.Flow, error) {
+	if t.flow != nil {
+		return t.flow, nil
+	}
+	pool, err := t.Pool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := t.Client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	name := client.Flow
+	if name == "" {
+		name = pool.Flow
+	}
+	f, err := t.reads.Flow(ctx, pool.Name, name)
+	if err != nil {
+		return nil, fmt.Errorf("flow %q of client %q: %w", name, client.ID, err)
+	}
+	t.flow = &f
+	return t.flow, nil
+}
+
+// Device gives the device as it is stored now, nil if there is none of that name.
+func (t *Turn) Device(ctx context.Context) (*broker.Device, error) {
+	if t.deviceRead {
+		return t.device, nil
+	}
+	d, err := t.reads.Device(ctx, t.Claimed())
+	switch {
+	case err == nil:
+		t.device = &d
+	case !errors.Is(err, broker.ErrNotFound):
+		return nil, fmt.Errorf("device %s: %w", t.Claimed(), err)
+	}
+	t.deviceRead = true
+	return t.device, nil
+}
+
+// EnrolToken gives the enrolment token that an enrolment names; broker.ErrNotFound.
+func (t *Turn) EnrolToken(ctx context.Context) (*broker.EnrolToken, error) {
+	if t.enrolToken == nil {
+		id := t.enrolTokenID()
+		e, err := t.reads.EnrolToken(ctx, t.s.request.Pool, id)
+		if err != nil {
+			return nil, fmt.Errorf("enrolment token %s: %w", id, err)
+		}
+		t.enrolToken = &e
+	}
+	return t.enrolToken, nil
+}
+
+// enrolTokenID is its id in hex, "" without one.
+func (t *Turn) enrolTokenID() string {
+	if t.enrol == nil {
+		return ""
+	}
+	return hex.EncodeToString(t.enrol.TokenID)
+}
+
+// NewKey parses the key that an enrolment brings, which must be one for devices;
+// CodeMalformed.
+func (t *Turn) NewKey() (*token.Key, error) {
+	if t.newKey == nil {
+		k, err := token.ParseCOSEKey(t.enrol.Key)
+		if err == nil {
+			err = k.CheckDevice()
+		}
+		if err != nil {
+			return nil, fmt.Errorf("new key: %w: %w", err, protocol.CodeMalformed)
+		}
+		t.newKey = k
+	}
+	return t.newKey, nil
+}
+
+// AnswerKey gives the pool's key that secret answers are sealed to.
+func (t *Turn) AnswerKey(ctx context.Context) (*ecdh.PrivateKey, error) {
+	pool, err := t.Pool(ctx)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := t.secrets.Open(broker.AnswerPurpose(pool.Name), pool.AnswerSealed)
+	if err != nil {
+		return nil, fmt.Errorf("pool %s: answer key: %w", pool.Name, err)
+	}
+	return ecdh.X25519().NewPrivateKey(raw)
+}
+
+// Secret opens the sealed answer; CodeMalformed.
+func (t *Turn) Secret(ctx context.Context, m *protocol.Answer) ([]byte, error) {
+	key, err := t.AnswerKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := protocol.OpenAnswer(key, t.s.Transcript, m.Secret)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
+	}
+	return answer, nil
+}
+
+// concealed keeps what is missing from a stranger: he learns "denied".
+func concealed(err error) error {
+	if errors.Is(err, broker.ErrNotFound) {
+		return fmt.Errorf("%w: %w", err, protocol.CodeDenied)
+	}
+	return err
+}

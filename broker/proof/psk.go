@@ -1,0 +1,67 @@
+package proof
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// psk is an HMAC under the key that the device and the broker share.
+type psk struct {
+	decoys  decoys
+	secrets auth.Opener
+}
+
+var _ auth.Possession = (*psk)(nil)
+
+// Name is broker.KindPSK.
+func (*psk) Name() string { return broker.KindPSK }
+
+// Guessable is false: a shared key has 32 random bytes at least.
+func (*psk) Guessable() bool { return false }
+
+// Ask asks for the proof alone.
+func (*psk) Ask(context.Context, *auth.Turn) (auth.Params, error) { return auth.Params{}, nil }
+
+// Check verifies the HMAC.
+func (k *psk) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (auth.Result, error) {
+	return check(ctx, k, t, m)
+}
+
+// Prover finds the shared key that an HMAC is by.
+func (k *psk) Prover(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
+	verify := func(by *broker.Authenticator) error {
+		secret, err := k.open(d.ID, by)
+		if err != nil {
+			return err
+		}
+		return secret.Verify(input, proof)
+	}
+	return prover(d, broker.KindPSK, verify, func() error { return k.decoys.check(claimed, broker.KindPSK, input, proof) })
+}
+
+// Confirmation is by an HMAC that reveals nothing.
+func (k *psk) Confirmation(d ident.Device, by *broker.Authenticator) (token.Confirmation, error) {
+	secret, err := k.open(d, by)
+	if err != nil {
+		return token.Confirmation{}, err
+	}
+	return token.ConfirmSecret(secret), nil
+}
+
+func (k *psk) open(d ident.Device, by *broker.Authenticator) (token.Secret, error) {
+	raw, err := k.secrets.Open(broker.PSKPurpose(d), by.Sealed)
+	if err != nil {
+		return token.Secret{}, fmt.Errorf("shared key: %w", err)
+	}
+	secret, err := token.NewSecret(raw)
+	if err != nil {
+		return token.Secret{}, fmt.Errorf("shared key: %w", err)
+	}
+	return secret, nil
+}
