@@ -186,6 +186,15 @@ func (e *Event) Validate() error {
 
 // readable reports whether s is UTF-8 that a terminal shows as it is.
 func readable(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return readableText(s[i:])
+		}
+	}
+	return true
+}
+
+func readableText(s string) bool {
 	for _, r := range s {
 		if !unicode.IsPrint(r) {
 			return false

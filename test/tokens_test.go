@@ -40,10 +40,7 @@ func TestTokensOfEveryKindOfKey(t *testing.T) {
 	shared := harness.Shared("0123456789abcdef0123456789abcdef")
 	for _, alg := range []token.Alg{token.ES256, token.EdDSA, token.RS256} {
 		s := harness.New(t)
-		if _, err := s.Control.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, alg, true); err != nil {
-			t.Fatal(err)
-		}
-		s.Keys.Forget(s.Pool)
+		s.Rotate(t, alg)
 		if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 			t.Fatal(err)
 		}

@@ -195,7 +195,7 @@ func TestClientAgainstHandler(t *testing.T) {
 	}
 	d, err := p.DisableDevice(ctx, "c:1")
 	must("disable", err)
-	if d.Status != string(broker.StatusDisabled) || len(a.Notifier.Seen()) != 1 {
+	if d.Status != string(broker.StatusDisabled) {
 		t.Errorf("got %+v", d)
 	}
 	token, err := p.CreateEnrollmentToken(ctx, adminapi.NewEnrollmentToken{Uses: ptr(100), Expires: ptr(adminapi.Duration(30 * 24 * time.Hour))})

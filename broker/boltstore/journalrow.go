@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
@@ -109,7 +110,7 @@ func (w *rowWriter) appendBody(b []byte, e *entry) []byte {
 
 // ownCall gives the raw id of the call by which a device wrote its own session.
 func ownCall(r *broker.Record) (string, bool) {
-	if r.Kind != broker.RecordSession || r.By.Reason != "" || r.Prev != 0 || r.Count != 0 || r.By.Actor != broker.DeviceActor(r.Device()) {
+	if r.Kind != broker.RecordSession || r.By.Reason != "" || r.Prev != 0 || r.Count != 0 || !isOwn(r) {
 		return "", false
 	}
 	call, err := hex.DecodeString(r.By.Request)
@@ -117,6 +118,13 @@ func ownCall(r *broker.Record) (string, bool) {
 		return "", false
 	}
 	return string(call), true
+}
+
+// isOwn reports whether r's actor is its device; written out, for every login asks.
+func isOwn(r *broker.Record) bool {
+	full, ok := strings.CutPrefix(string(r.By.Actor), "device:")
+	pool := r.Pool.String()
+	return ok && len(full) == len(pool)+1+len(r.Subject) && full[:len(pool)] == pool && full[len(pool)] == ':' && full[len(pool)+1:] == r.Subject
 }
 
 func appendOther(b []byte, e *entry, before broker.By) []byte {

@@ -1,7 +1,7 @@
 // Package control is what operators do: pools, devices, enrolment tokens,
 // clients, flows, hooks, signing keys and operators' own access, each use case a
-// method that checks its input, writes once through the store and then tells who
-// must know.
+// method that checks its input and writes once through the store. Who must know of
+// it follows the journal.
 //
 // It imports the domain (broker), hook/target, protocol's names, tokens and enrolment tokens,
 // and the standard library. It knows no transport, and never logs or returns a
@@ -42,29 +42,13 @@ type Sealer interface {
 	Open(purpose string, sealed []byte) ([]byte, error)
 }
 
-// A Notifier hears of every commit that changed a device, so that who serves it can
-// go by what is stored now. It must not block for long; what it misses, the next
-// check of the store finds.
-type Notifier interface {
-	// DeviceChanged: the device has this status now. A deleted device is reported as
-	// disabled. Active may mean that its sessions were ended: whatever it was given
-	// at or before Device.SessionsAfter is over.
-	DeviceChanged(ctx context.Context, id ident.Device, status broker.Status)
-	// SessionEnded: this session of the device was ended alone.
-	SessionEnded(ctx context.Context, id ident.Device, session ident.UUID)
-}
-
-// Config is what a Plane is made of. Store, Sealer, Notifier and Issuer are required.
+// Config is what a Plane is made of. Store, Sealer and Issuer are required.
 type Config struct {
-	Store    Store
-	Sealer   Sealer
-	Notifier Notifier
+	Store  Store
+	Sealer Sealer
 	// Issuer is the public base URL, such as https://signet.example:8443; a pool's
 	// issuer is Issuer + "/pools/" + its name.
 	Issuer string
-	// KeysChanged hears of a pool whose signing keys changed or that is gone, so that
-	// who remembers its keys forgets them. nil: nobody does.
-	KeysChanged func(ident.Pool)
 	// HookTargets says where hooks may be; the zero value allows public addresses only.
 	HookTargets target.Policy
 	Now         func() time.Time // nil: time.Now
@@ -78,17 +62,14 @@ type Plane struct {
 
 // New checks cfg.
 func New(cfg Config) (*Plane, error) {
-	if cfg.Store == nil || cfg.Sealer == nil || cfg.Notifier == nil {
-		return nil, errors.New("directory: store, sealer and notifier are required")
+	if cfg.Store == nil || cfg.Sealer == nil {
+		return nil, errors.New("directory: store and sealer are required")
 	}
 	u, err := url.Parse(cfg.Issuer)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
 		return nil, fmt.Errorf("directory: issuer %q is not an https URL without query and fragment", cfg.Issuer)
 	}
 	cfg.Issuer = strings.TrimRight(cfg.Issuer, "/")
-	if cfg.KeysChanged == nil {
-		cfg.KeysChanged = func(ident.Pool) {}
-	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}

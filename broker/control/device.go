@@ -188,11 +188,10 @@ func (d *Plane) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 	if err := d.Store.DeleteDevice(ctx, by, id); err != nil {
 		return about(err, "delete device %s", id)
 	}
-	d.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
 	return nil
 }
 
-// change updates a device and tells who serves it, who know best what matters to them.
+// change updates a device.
 func (d *Plane) change(ctx context.Context, by broker.By, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
 	dev, err := d.Store.UpdateDevice(ctx, by, id, func(dev *broker.Device) error {
 		dev.Updated = d.Now()
@@ -201,7 +200,6 @@ func (d *Plane) change(ctx context.Context, by broker.By, what string, id ident.
 	if err != nil {
 		return broker.Device{}, about(err, "%s device %s", what, id)
 	}
-	d.Notifier.DeviceChanged(ctx, id, dev.Status)
 	return dev, nil
 }
 
@@ -235,6 +233,5 @@ func (d *Plane) RevokeSession(ctx context.Context, by broker.By, id ident.Device
 	if err != nil {
 		return about(err, "revoke session %s of %s", session, id)
 	}
-	d.Notifier.SessionEnded(ctx, id, session)
 	return nil
 }

@@ -137,34 +137,10 @@ func (p *Plane) SetPoolFlow(ctx context.Context, by broker.By, name ident.Pool, 
 	return pool, err
 }
 
-// DeletePool deletes a pool and all that is in it, then reports each of its devices.
+// DeletePool deletes a pool and all that is in it.
 func (p *Plane) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
-	var gone []ident.Device
-	for after := ""; ; {
-		page, err := p.Store.ListDevices(ctx, name, after, maxPage)
-		if err != nil {
-			return about(err, "delete pool %s", name)
-		}
-		for _, dev := range page {
-			gone = append(gone, dev.ID)
-		}
-		if len(page) < maxPage {
-			break
-		}
-		after = page[len(page)-1].ID.Name.String()
-	}
-	if err := p.Store.DeletePool(ctx, by, name); err != nil {
-		return about(err, "delete pool %s", name)
-	}
-	p.KeysChanged(name)
-	for _, id := range gone {
-		p.Notifier.DeviceChanged(ctx, id, broker.StatusDisabled)
-	}
-	return nil
+	return about(p.Store.DeletePool(ctx, by, name), "delete pool %s", name)
 }
-
-// maxPage is the largest page that a store gives.
-const maxPage = 1000
 
 // Anchor gives a pool's anchor key.
 func Anchor(p broker.Pool) (*token.Key, error) {

@@ -68,7 +68,6 @@ func (d *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, al
 	if err != nil {
 		return broker.SigningKey{}, about(err, "rotate key of %s", pool)
 	}
-	d.KeysChanged(pool)
 	if activate {
 		made.State = broker.KeyActive
 	}
@@ -165,7 +164,6 @@ func (d *Plane) changeKey(ctx context.Context, by broker.By, what string, pool i
 	if err != nil {
 		return broker.SigningKey{}, about(err, "%s key %q of %s", what, id, pool)
 	}
-	d.KeysChanged(pool)
 	return found, nil
 }
 

@@ -25,7 +25,7 @@ import (
 	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/proof"
-	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/broker/tail"
 )
 
 // Parts is what a broker is made of. Store, Sealer and Issuer are required.
@@ -49,12 +49,13 @@ type Core struct {
 	Access   *access.Rule        // what a token or session is still worth
 	Control  *control.Plane      // operators' use cases
 	Keys     *keyring.Keys       // pools' keys, opened
+	Tail     *tail.Follower      // tells of all that is written from New on, while Run runs
 
 	hooks *hook.Caller
 }
 
-// New puts a broker together. Before its doors open, Notify must say who serves
-// devices; Close must follow.
+// New puts a broker together. A door that must hear of changes joins Tail before it
+// opens; Run makes it heard, and Close must follow.
 func New(ctx context.Context, p Parts) (*Core, error) {
 	if p.Store == nil || p.Sealer == nil {
 		return nil, errors.New("core: store and sealer are required")
@@ -68,18 +69,20 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Core{
-		Keys:  keyring.New(p.Store, p.Sealer, p.Now),
-		hooks: hook.New(p.Store, p.Sealer, p.HookNetworks, p.Now),
-	}
-	c.Access = access.New(p.Store, verifier.New(c.Keys, p.Now))
+	c := &Core{hooks: hook.New(p.Store, p.Sealer, p.HookNetworks, p.Now)}
 	var err error
+	if c.Tail, err = tail.New(ctx, p.Store, p.Log); err != nil {
+		return nil, err
+	}
+	c.Keys = keyring.New(p.Store, p.Sealer, c.Tail.Fresh)
+	c.Tail.Tell(c.Keys.Recorded)
+	c.Access = access.New(p.Store, verifier.New(c.Keys, p.Now))
 	if c.Exchange, err = c.exchange(ctx, p); err != nil {
 		return nil, err
 	}
 	c.Control, err = control.New(control.Config{
-		Store: p.Store, Sealer: p.Sealer, Notifier: nobody{}, Issuer: p.Issuer, HookTargets: target.New(p.HookNetworks),
-		KeysChanged: c.Keys.Forget, Now: p.Now, Random: p.Random,
+		Store: p.Store, Sealer: p.Sealer, Issuer: p.Issuer, HookTargets: target.New(p.HookNetworks),
+		Now: p.Now, Random: p.Random,
 	})
 	if err != nil {
 		return nil, err
@@ -124,16 +127,9 @@ func clusterSecret(ctx context.Context, p Parts, name string) ([]byte, error) {
 	return p.Sealer.Open(purpose, sealed)
 }
 
-// Notify says who is to hear of changes of devices. It must be called before anyone
-// uses Control.
-func (c *Core) Notify(n control.Notifier) { c.Control.Notifier = n }
+// Run does what goes on beside the calls, until ctx ends. Without it the broker works,
+// but reads the store where it could remember, and no door hears of changes.
+func (c *Core) Run(ctx context.Context) { c.Tail.Run(ctx) }
 
 // Close ends what runs beside the calls. The store stays open.
 func (c *Core) Close() { c.hooks.Close() }
-
-// nobody hears of changes: there is no door yet.
-type nobody struct{}
-
-func (nobody) DeviceChanged(context.Context, ident.Device, broker.Status) {}
-
-func (nobody) SessionEnded(context.Context, ident.Device, ident.UUID) {}

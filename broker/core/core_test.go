@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
@@ -79,36 +81,48 @@ func TestReplicasShareSecrets(t *testing.T) {
 	}
 }
 
-type heard []ident.Device
-
-func (h *heard) DeviceChanged(_ context.Context, id ident.Device, _ broker.Status) {
-	*h = append(*h, id)
-}
-
-func (h *heard) SessionEnded(context.Context, ident.Device, ident.UUID) {}
-
-// TestKeysAreForgotten: a rotation that this broker's operators ordered is felt by its
-// own key ring at once.
+// TestKeysAreForgotten: what happens to a pool's keys is felt by the broker's key ring:
+// at once where nobody follows the journal, and soon where Run does.
 func TestKeysAreForgotten(t *testing.T) {
 	c, err := core.New(t.Context(), parts(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	c.Notify(new(heard))
-	pool := identtest.Pool(t, "demo")
 	by := broker.By{Actor: broker.ActorLocal}
-	if _, err := c.Control.CreatePool(t.Context(), by, pool); err != nil {
+	made := func(name string) ident.Pool {
+		t.Helper()
+		pool := identtest.Pool(t, name)
+		if _, err := c.Control.CreatePool(t.Context(), by, pool); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.Keys.Ring(t.Context(), pool); err != nil {
+			t.Fatal(err)
+		}
+		return pool
+	}
+	one := made("one")
+	if err := c.Control.DeletePool(t.Context(), by, one); err != nil {
 		t.Fatal(err)
 	}
-	before, err := c.Keys.Ring(t.Context(), pool)
-	if err != nil {
+	if _, err := c.Keys.Ring(t.Context(), one); !errors.Is(err, broker.ErrNotFound) {
+		t.Errorf("the keys of a deleted pool: %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { c.Run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	for !c.Tail.Fresh() {
+		time.Sleep(time.Millisecond)
+	}
+	two := made("two")
+	if err := c.Control.DeletePool(t.Context(), by, two); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.Control.DeletePool(t.Context(), by, pool); err != nil {
-		t.Fatal(err)
-	}
-	if after, err := c.Keys.Ring(t.Context(), pool); !errors.Is(err, broker.ErrNotFound) {
-		t.Errorf("the keys of a deleted pool: %v, %v, %v", before.Issuer, after, err)
+	for end := time.Now().Add(time.Minute); !errors.Is(err, broker.ErrNotFound); time.Sleep(time.Millisecond) {
+		if _, err = c.Keys.Ring(t.Context(), two); time.Now().After(end) {
+			t.Fatalf("the keys of a deleted pool: %v", err)
+		}
 	}
 }

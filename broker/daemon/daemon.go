@@ -158,7 +158,7 @@ func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) (err error) {
 		return err
 	}
 	front.Attach(d.mqtt)
-	d.core.Notify(front)
+	d.core.Tail.Tell(front.Recorded)
 	return nil
 }
 
@@ -207,6 +207,7 @@ func (d *Daemon) bounded(h http.Handler, errLog *log.Logger) *http.Server {
 // Run serves until ctx ends, then closes.
 func (d *Daemon) Run(ctx context.Context) error {
 	g, inner := errgroup.WithContext(ctx)
+	g.Go(func() error { d.core.Run(inner); return nil })
 	g.Go(func() error { return d.mqtt.Serve(inner, d.mqttLn) })
 	g.Go(func() error { return serve(d.https, d.httpLn) })
 	g.Go(func() error { return serve(d.health, d.healLn) })

@@ -57,9 +57,6 @@ type Admission struct {
 	// Here: the device itself is at the other end of the connection that asked, which
 	// may go on with that standing. Not so when its messages were passed on.
 	Here bool
-	// KeyReplaced: this enrolment gave a known device another key, and what the old
-	// one began is over.
-	KeyReplaced bool
 }
 
 // A Responder answers devices. It is safe for concurrent use.
@@ -167,9 +164,6 @@ func (r *Responder) answer(ctx context.Context, from Caller, m *protocol.Answer)
 	minted.Session.DeviceRev = found.DeviceRev
 	r.logLogin(ctx, from, p, minted)
 	g, admitted, err := deliver(from, p, minted)
-	if err == nil && p.Enrolment() != nil {
-		admitted.KeyReplaced = found.KeyReplaced
-	}
 	return g, admitted, err
 }
 

@@ -30,25 +30,26 @@ type Opener interface {
 	Open(purpose string, sealed []byte) ([]byte, error)
 }
 
-// ringLife is how long a pool's opened keys are believed without asking the store.
-const ringLife = time.Second
-
-// Keys opens pools' signing keys and remembers them for a moment.
+// Keys opens pools' signing keys and remembers them until the journal tells that they
+// changed. It is safe for concurrent use.
 type Keys struct {
 	store   KeyStore
 	secrets Opener
-	now     func() time.Time
+	fresh   func() bool
 
-	mu    sync.Mutex // guards rings
+	mu    sync.Mutex // guards the fields below
 	rings map[ident.Pool]*Ring
+	age   uint64 // raised with each ring that is forgotten
 }
 
-// New makes a Keys. now defaults to time.Now.
-func New(store KeyStore, secrets Opener, now func() time.Time) *Keys {
-	if now == nil {
-		now = time.Now
+// New makes a Keys. While fresh says that Recorded has been told of all that was
+// written, but for a moment, rings are believed as they are remembered; otherwise, and
+// without it, the store is read each time.
+func New(store KeyStore, secrets Opener, fresh func() bool) *Keys {
+	if fresh == nil {
+		fresh = func() bool { return false }
 	}
-	return &Keys{store: store, secrets: secrets, now: now, rings: make(map[ident.Pool]*Ring)}
+	return &Keys{store: store, secrets: secrets, fresh: fresh, rings: make(map[ident.Pool]*Ring)}
 }
 
 // A Ring is a pool's keys, opened. It does not change.
@@ -60,17 +61,17 @@ type Ring struct {
 	StatementID []byte
 	Anchor      []byte // COSE_Key
 
-	read time.Time
-	made string // what it was made of
+	believed bool   // it was read while fresh, and nothing was told since
+	made     string // what it was made of
 }
 
-// Ring gives the pool's keys, at most ringLife old.
+// Ring gives the pool's keys.
 func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
-	now := k.now()
+	fresh := k.fresh() // before anything is read
 	k.mu.Lock()
-	old := k.rings[pool]
+	old, age := k.rings[pool], k.age
 	k.mu.Unlock()
-	if old != nil && now.Sub(old.read).Abs() < ringLife {
+	if old != nil && old.believed && fresh {
 		return old, nil
 	}
 	p, err := k.store.Pool(ctx, pool)
@@ -85,19 +86,31 @@ func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
 	}
-	fresh := *r
-	fresh.read = now
+	now := *r
 	k.mu.Lock()
-	k.rings[pool] = &fresh
-	k.mu.Unlock()
-	return &fresh, nil
+	defer k.mu.Unlock()
+	if age == k.age { // else what was read may be what was forgotten
+		now.believed = fresh
+		k.rings[pool] = &now
+	}
+	return &now, nil
 }
 
-// Forget drops what is remembered of a pool, after its keys were changed.
-func (k *Keys) Forget(pool ident.Pool) {
+// Recorded hears of what was written: of a pool's keys, or that it is gone.
+func (k *Keys) Recorded(_ context.Context, r *broker.Record) {
+	if r.Kind != broker.RecordKey && r.Kind != broker.RecordPool {
+		return
+	}
 	k.mu.Lock()
-	delete(k.rings, pool)
-	k.mu.Unlock()
+	defer k.mu.Unlock()
+	k.age++
+	if r.What == broker.WhatDelete && r.Kind == broker.RecordPool {
+		delete(k.rings, r.Pool)
+	} else if old := k.rings[r.Pool]; old != nil {
+		doubted := *old // kept, for most of it may be as it was
+		doubted.believed = false
+		k.rings[r.Pool] = &doubted
+	}
 }
 
 // refresh keeps the old ring when nothing changed: opening keys and signing the

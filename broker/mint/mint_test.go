@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
@@ -31,7 +30,7 @@ func demo(t *testing.T) (*controltest.World, ident.Pool) {
 // TestNothingWithoutEvidence: what auth did not make brings no token.
 func TestNothingWithoutEvidence(t *testing.T) {
 	w, _ := demo(t)
-	m, err := mint.New(mint.Config{Clients: w.Store, Keys: keyring.New(w.Store, w.Sealer, w.Clock.Now), RefreshKey: make([]byte, 32)})
+	m, err := mint.New(mint.Config{Clients: w.Store, Keys: keyring.New(w.Store, w.Sealer, nil), RefreshKey: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,7 +84,7 @@ func TestSigningKeysAreSealed(t *testing.T) {
 			}
 		}
 	}
-	if r, err := keyring.New(w.Store, sealed{}, w.Clock.Now).Ring(t.Context(), p); err == nil {
+	if r, err := keyring.New(w.Store, sealed{}, nil).Ring(t.Context(), p); err == nil {
 		t.Errorf("a ring without the sealing key: %+v", r)
 	}
 }
@@ -95,22 +94,27 @@ type counting struct {
 	*boltstore.Store
 	listed int
 	err    error
+	during func()
 }
 
 func (c *counting) ListSigningKeys(ctx context.Context, p ident.Pool) ([]broker.SigningKey, error) {
 	c.listed++
+	if c.during != nil {
+		c.during()
+	}
 	if c.err != nil {
 		return nil, c.err
 	}
 	return c.Store.ListSigningKeys(ctx, p)
 }
 
-// TestRings: keys are believed for a second, forgotten at once when told, and every
-// change makes another ring and another statement.
+// TestRings: keys are believed while whoever tells of changes is up to date, doubted at
+// once when told, and every change makes another ring and another statement.
 func TestRings(t *testing.T) {
 	w, p := demo(t)
 	store := &counting{Store: w.Store}
-	keys := keyring.New(store, w.Sealer, w.Clock.Now)
+	fresh := true
+	keys := keyring.New(store, w.Sealer, func() bool { return fresh })
 	ring := func() *keyring.Ring {
 		t.Helper()
 		r, err := keys.Ring(t.Context(), p)
@@ -119,21 +123,28 @@ func TestRings(t *testing.T) {
 		}
 		return r
 	}
-	first := ring()
-	w.Clock.Advance(999 * time.Millisecond)
-	if ring() != first || store.listed != 1 {
-		t.Errorf("within a second the store was asked %d times", store.listed)
+	told := func() {
+		keys.Recorded(t.Context(), &broker.Record{Kind: broker.RecordKey, Pool: p, What: broker.WhatUpdate})
 	}
-	w.Clock.Advance(time.Millisecond)
+	first := ring()
+	keys.Recorded(t.Context(), &broker.Record{Kind: broker.RecordDevice, Pool: p})
+	if ring() != first || store.listed != 1 {
+		t.Errorf("nothing was told, and the store was asked %d times", store.listed)
+	}
+	fresh = false
 	if r := ring(); !bytes.Equal(r.Statement, first.Statement) || store.listed != 2 {
 		t.Errorf("nothing changed, and the statement did; asked %d times", store.listed)
+	}
+	fresh = true // what was read before counts for nothing
+	if ring(); store.listed != 3 {
+		t.Errorf("what was read while nobody told of changes was believed; asked %d times", store.listed)
 	}
 	// Two changes at one instant that leave as many keys as there were.
 	next, err := w.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, p, token.EdDSA, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys.Forget(p)
+	told()
 	announced := ring()
 	if len(announced.Verifiers) != 2 || announced.Signer.Key().KID() != first.Signer.Key().KID() || bytes.Equal(announced.StatementID, first.StatementID) {
 		t.Errorf("after announcing: %d keys, statement %x, was %x", len(announced.Verifiers), announced.StatementID, first.StatementID)
@@ -144,7 +155,7 @@ func TestRings(t *testing.T) {
 	if next, err = w.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, p, token.EdDSA, false); err != nil {
 		t.Fatal(err)
 	}
-	keys.Forget(p)
+	told()
 	found := false
 	for _, v := range ring().Verifiers {
 		found = found || v.KID() == next.ID
@@ -152,7 +163,15 @@ func TestRings(t *testing.T) {
 	if !found {
 		t.Error("a key that took another's place at the same instant is not known")
 	}
-	keys.Forget(p)
+	// A change that is told of while keys are being read may not be among them.
+	store.during = told
+	told()
+	ring()
+	store.during = nil
+	if n := store.listed; ring() == nil || store.listed != n+1 {
+		t.Error("keys were believed although a change was told of while they were read")
+	}
+	told()
 	if store.err = errors.New("disk"); ringFails(t, keys, p) != store.err {
 		t.Error("keys were believed although the store failed")
 	}

@@ -304,3 +304,17 @@ func (s *Server) End(d ident.Device, r Reason) {
 		c.end(r)
 	}
 }
+
+// EndPool is End for all devices of a pool, which are sent farewell on their event
+// topics. Every admission and upgrade that began before is refused, also of other pools'
+// devices: pools seldom end, and who is refused comes again.
+func (s *Server) EndPool(p ident.Pool, r Reason, farewell []byte) {
+	for _, c := range s.clients.endPool(p) {
+		_ = c.push(c.id.Event(), farewell) // a hint, to those that listen
+		c.end(r)
+	}
+}
+
+// Knows reports whether an End or a Review of the device could make a difference: it
+// has a connection, or somebody's admission or upgrade is under way.
+func (s *Server) Knows(d ident.Device) bool { return s.clients.knows(d) }

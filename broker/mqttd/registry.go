@@ -124,6 +124,27 @@ func (r *registry) end(d ident.Device) []*conn {
 	return r.ofDeviceLocked(d)
 }
 
+// endPool notes that a pool ended and gives the connections of its devices.
+func (r *registry) endPool(p ident.Pool) (conns []*conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.epoch++
+	r.floor = r.epoch
+	for d := range r.byDevice {
+		if d.Pool == p {
+			conns = append(conns, r.ofDeviceLocked(d)...)
+		}
+	}
+	return conns
+}
+
+// knows reports whether d has a connection, or any decision is under way.
+func (r *registry) knows(d ident.Device) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.deciding > 0 || len(r.byDevice[d]) > 0
+}
+
 // review lets judge decide on each connection of d, and on those whose decisions
 // are under way; it gives the connections that have a new session and those that
 // are to end.

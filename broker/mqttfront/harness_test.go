@@ -74,7 +74,7 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Re
 		t.Fatal(err)
 	}
 	f.front.Attach(f.server)
-	f.Control.Notifier = f.front
+	f.Tail.Tell(f.front.Recorded)
 	web := httptest.NewTLSServer(f.server.Handler())
 	t.Cleanup(web.Close)
 	f.root, f.web = web.Certificate(), web.Listener.Addr().String()
@@ -363,7 +363,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// changed tells the front what a directory tells it that has nothing else to say.
-func (f *fixture) changed(id ident.Device) {
-	f.front.DeviceChanged(f.t.Context(), id, broker.StatusActive)
+// changed tells the front that a device was written, with nothing else to say.
+func (f *fixture) changed(ctx context.Context, id ident.Device) {
+	f.front.Recorded(ctx, &broker.Record{Kind: broker.RecordDevice, Pool: id.Pool, Subject: id.Name.String(), What: broker.WhatUpdate})
 }

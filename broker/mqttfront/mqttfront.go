@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
-	"sync"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
@@ -32,6 +31,8 @@ type Server interface {
 	Upgrade(clientID string, s mqttd.Standing) error
 	Review(d ident.Device, judge mqttd.Judge, r mqttd.Reason, farewell []byte) (ended int)
 	End(d ident.Device, r mqttd.Reason)
+	EndPool(p ident.Pool, r mqttd.Reason, farewell []byte)
+	Knows(d ident.Device) bool
 	PushDevice(d ident.Device, payload []byte) (listening int)
 }
 
@@ -41,8 +42,6 @@ type Front struct {
 	access   *access.Rule
 	log      *slog.Logger
 	server   Server
-
-	changing sync.Mutex // orders reading a changed device and judging by it
 }
 
 // New makes a Front. Before its server serves, Attach must say which that is.
@@ -79,9 +78,6 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, err
 func (f *Front) Respond(ctx context.Context, q mqttd.Request) []byte {
 	r := f.exchange.Respond(ctx, exchange.Caller{Channel: q.Channel, Remote: q.Remote.String()}, q.Payload)
 	if a := r.Admitted; a != nil {
-		if a.KeyReplaced {
-			f.DeviceChanged(ctx, a.Standing.Device, broker.StatusActive)
-		}
 		if a.Here {
 			f.upgrade(ctx, q.ClientID, a.Standing)
 		} else {
@@ -99,14 +95,18 @@ func (f *Front) upgrade(ctx context.Context, clientID string, st access.Standing
 	}
 }
 
-// DeviceChanged reviews a device of which something changed.
-func (f *Front) DeviceChanged(ctx context.Context, id ident.Device, _ broker.Status) {
-	f.review(ctx, id, ident.UUID{})
-}
-
-// SessionEnded reviews a device of which one session was ended.
-func (f *Front) SessionEnded(ctx context.Context, id ident.Device, session ident.UUID) {
-	f.review(ctx, id, session)
+// Recorded hears of what was written, in order, and reviews the connections of a device
+// that was changed or deleted, or of which a session was ended, and ends those of a pool
+// that is gone.
+func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
+	switch {
+	case r.Kind == broker.RecordPool && r.What == broker.WhatDelete:
+		f.server.EndPool(r.Pool, mqttd.ReasonAdministrative, f.event(ctx, protocol.EventDisabled))
+	case r.Kind == broker.RecordDevice && r.What != broker.WhatCreate, r.Kind == broker.RecordSession && r.What == broker.WhatRevoke:
+		if id := r.Device(); f.server.Knows(id) {
+			f.review(ctx, id, r.Session)
+		}
+	}
 }
 
 // review brings a device's connections in line with what is stored of it, and of one
@@ -115,8 +115,6 @@ func (f *Front) SessionEnded(ctx context.Context, id ident.Device, session ident
 // be read, it ends them all.
 func (f *Front) review(ctx context.Context, id ident.Device, session ident.UUID) {
 	ctx = context.WithoutCancel(ctx) // the change is made, whoever asked for it has gone or not
-	f.changing.Lock()
-	defer f.changing.Unlock()
 	judge, active, err := f.access.Review(ctx, id, session)
 	if err != nil {
 		f.log.ErrorContext(ctx, "changed device not readable, ending its connections", "device", id.String(), "err", err)

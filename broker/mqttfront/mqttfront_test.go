@@ -169,7 +169,7 @@ func TestStatus(t *testing.T) {
 	for _, status := range []broker.Status{broker.StatusPending, broker.StatusDisabled, broker.StatusQuarantined} {
 		c := f.mustConnect(5, "demo:lamp", jwt)
 		f.setStatus(status)
-		f.changed(f.Name(t, "lamp")) // what was said is not what is stored
+		f.changed(t.Context(), f.Name(t, "lamp")) // what was said is not what is stored
 		c.isOver(5, mqttd.ReasonAdministrative)
 		if _, err := f.connect(5, "demo:lamp", jwt); err == nil {
 			t.Errorf("a %s device was admitted", status)
@@ -206,7 +206,7 @@ func TestRevokeSessions(t *testing.T) {
 				t.Errorf("format %v: a token from before was admitted", format)
 			}
 			after := f.mustConnect(v, "demo:lamp", f.login(a, f, format))
-			f.changed(id)
+			f.changed(t.Context(), id)
 			after.works()
 			if _, err := f.Control.RevokeSessions(t.Context(), broker.By{Actor: broker.ActorLocal}, id); err != nil {
 				t.Fatal(err)
@@ -335,7 +335,7 @@ func TestUnrelatedChange(t *testing.T) {
 			if _, err := f.Control.UpdateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, id, []string{"attic"}, map[string]string{"room": "7"}); err != nil {
 				t.Fatal(err)
 			}
-			f.changed(id)
+			f.changed(t.Context(), id)
 			c.works()
 			select {
 			case r := <-c.ended:
@@ -433,10 +433,10 @@ func TestChangeFailsClosed(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // whoever asked for the change has gone
 	store.now.Store(false)
-	f.front.DeviceChanged(ctx, f.Name(t, "lamp"), broker.StatusActive)
+	f.changed(ctx, f.Name(t, "lamp"))
 	c.works()
 	store.now.Store(true)
-	f.changed(f.Name(t, "lamp"))
+	f.changed(t.Context(), f.Name(t, "lamp"))
 	c.isOver(5, mqttd.ReasonAdministrative)
 }
 

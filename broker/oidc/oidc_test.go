@@ -46,7 +46,7 @@ func world(t *testing.T) (*controltest.World, http.Handler) {
 			t.Fatal(err)
 		}
 	}
-	return w, oidc.Handler(keyring.New(w.Store, w.Sealer, w.Clock.Now))
+	return w, oidc.Handler(keyring.New(w.Store, w.Sealer, nil))
 }
 
 func get(h http.Handler, method, path string, headers ...string) *http.Response {

@@ -63,7 +63,7 @@ func newRotating(t *testing.T) *rotating {
 	w, _ := world(t)
 	r := &rotating{World: w, t: t, pool: pool(t, "demo"), tokens: make(map[string]time.Time)}
 	for range 3 {
-		r.replicas = append(r.replicas, keyring.New(w.Store, w.Sealer, w.Clock.Now))
+		r.replicas = append(r.replicas, keyring.New(w.Store, w.Sealer, func() bool { return true }))
 	}
 	for range 3 {
 		r.verifiers = append(r.verifiers, &patient{path: jwks, parse: verify.ParseJWKS}, &patient{path: coseKeys, parse: verify.ParseCOSEKeySet})
@@ -131,8 +131,14 @@ func (r *rotating) check() {
 // pass lets time pass, and mints and checks on the way.
 func (r *rotating) pass(d, step time.Duration) {
 	r.t.Helper()
-	for ; d > 0; d -= step {
+	for i := 0; d > 0; d -= step {
 		r.Clock.Advance(min(d, step))
+		for n, replica := range r.replicas {
+			if n == i || step > time.Second { // each hears of changes within a second, one after the other
+				replica.Recorded(r.t.Context(), &broker.Record{Kind: broker.RecordKey, Pool: r.pool, What: broker.WhatUpdate})
+			}
+		}
+		i++
 		r.mint()
 		r.check()
 	}

@@ -59,10 +59,7 @@ func (c authCase) String() string {
 
 func (c authCase) bench(b *testing.B) {
 	s := harness.New(b)
-	if _, err := s.Control.RotateKey(b.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, c.pool, true); err != nil {
-		b.Fatal(err)
-	}
-	s.Keys.Forget(s.Pool)
+	s.Rotate(b, c.pool)
 	devices := newFleet(b, s, c)
 	floor := newFloor(b, c)
 	var signet, bare meter

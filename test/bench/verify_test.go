@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent"
-	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
@@ -22,10 +21,7 @@ import (
 func tokens(b *testing.B, pool token.Alg, format protocol.Format) (*harness.Signet, *agent.Grant) {
 	b.Helper()
 	s := harness.New(b)
-	if _, err := s.Control.RotateKey(b.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, pool, true); err != nil {
-		b.Fatal(err)
-	}
-	s.Keys.Forget(s.Pool)
+	s.Rotate(b, pool)
 	a, err := agent.New(b.Context(), agent.Config{Device: s.Name(b, "lamp-1"), Prover: harness.NewEd25519(b), State: &agent.Memory{}})
 	if err != nil {
 		b.Fatal(err)

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/keyring"
+	"github.com/signetd/signet/broker/tail"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
@@ -41,12 +43,15 @@ type Signet struct {
 	Exchange *exchange.Responder
 	Keys     *keyring.Keys
 	Access   *access.Rule
+	Tail     *tail.Follower
 	Pool     ident.Pool
 	// Offset is added to the broker's clock.
 	Offset time.Duration
 
-	parts core.Parts
-	core  *core.Core
+	parts   core.Parts
+	core    *core.Core
+	stop    context.CancelFunc
+	running sync.WaitGroup
 }
 
 // New makes a Signet with a pool "demo" in t's temporary folder. It logs nothing.
@@ -59,16 +64,73 @@ func NewLogging(t testing.TB, h slog.Handler) *Signet {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.endsWith(t)
+	return s
+}
+
+// endsWith closes s when the test ends.
+func (s *Signet) endsWith(t testing.TB) {
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	return s
+}
+
+// Second makes another broker of the same cluster, on a handle of its own: it knows of
+// the first what a replica on another machine would. Its clock's Offset is its own.
+func (s *Signet) Second(t testing.TB) *Signet {
+	t.Helper()
+	h, err := s.Store.Handle(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	two := &Signet{Store: h, Pool: s.Pool, parts: s.parts}
+	two.parts.Store, two.parts.Now = h, two.now
+	if err := two.assemble(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	two.run()
+	two.endsWith(t)
+	return two
+}
+
+// Rotate has the pool sign with a new key of that algorithm, and waits until the
+// broker's parts have heard of it.
+func (s *Signet) Rotate(t testing.TB, alg token.Alg) {
+	t.Helper()
+	made, err := s.Control.RotateKey(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, alg, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Hears(t, made.ID)
+}
+
+// Hears waits until the broker signs with a key.
+func (s *Signet) Hears(t testing.TB, key string) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		ring, err := s.Keys.Ring(t.Context(), s.Pool)
+		if err == nil && ring.Signer.Key().KID() == key {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the new key is not heard of: %v", err)
+		}
+	}
+}
+
+// run runs what goes on beside the calls, until Close.
+func (s *Signet) run() {
+	ctx, stop := context.WithCancel(context.Background())
+	s.stop = stop
+	s.running.Go(func() { s.core.Run(ctx) })
 }
 
 // Close ends the broker.
 func (s *Signet) Close() error {
+	s.stop()
+	s.running.Wait()
 	s.core.Close()
 	return s.Store.Close()
 }
@@ -88,16 +150,24 @@ func Open(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
 		Store: s.Store, Sealer: kek, Issuer: "https://signet.example", HookNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Now: s.now, Log: log,
 	}
-	c, err := s.Replica(ctx)
-	if err != nil {
+	if err := s.assemble(ctx); err != nil {
 		return nil, err
 	}
-	s.core, s.Exchange, s.Control, s.Access, s.Keys = c, c.Exchange, c.Control, c.Access, c.Keys
 	if s.Pool, err = ident.ParsePool("demo"); err != nil {
 		return nil, err
 	}
+	s.run()
 	_, err = s.Control.CreatePool(ctx, broker.By{Actor: broker.ActorLocal}, s.Pool)
 	return s, err
+}
+
+func (s *Signet) assemble(ctx context.Context) error {
+	c, err := s.Replica(ctx)
+	if err != nil {
+		return err
+	}
+	s.core, s.Exchange, s.Control, s.Access, s.Keys, s.Tail = c, c.Exchange, c.Control, c.Access, c.Keys, c.Tail
+	return nil
 }
 
 func (s *Signet) now() time.Time { return time.Now().Add(s.Offset) }

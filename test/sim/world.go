@@ -49,6 +49,7 @@ type World struct {
 	stage    *stage
 	actors   int    // so far
 	fate     *actor // misfortune, and the world's own voice
+	watcher  *actor // follows the journal
 	replicas []*replica
 	devices  []*device
 	wrongKey agent.Prover
@@ -71,6 +72,7 @@ func Run(t *testing.T, seed uint64, folder string) (*Outcome, error) {
 	w := &World{seed: seed, facts: newFacts()}
 	w.stage = newStage(w.newDice("turns"))
 	w.fate = w.newActor(w.newDice("fate"))
+	w.watcher = w.newActor(w.newDice("journal"))
 	w.ctx, w.stop = context.WithCancel(t.Context())
 	defer w.stop()
 	if err := w.build(t, folder); err != nil {
@@ -79,6 +81,7 @@ func Run(t *testing.T, seed uint64, folder string) (*Outcome, error) {
 	go w.stage.conduct()
 	defer close(w.stage.over)
 	w.fate.turn()
+	w.goes(w.watcher, w.watch)
 	for _, d := range w.devices {
 		w.goes(d.actor, d.live)
 	}
@@ -106,7 +109,6 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	operators.Notify(w)
 	w.dir, w.access = operators.Control, operators.Access
 	if w.pool, err = ident.ParsePool("demo"); err != nil {
 		return err
@@ -158,14 +160,26 @@ func (w *World) populate(t *testing.T) error {
 	return nil
 }
 
-// DeviceChanged reviews the device's connection.
-func (w *World) DeviceChanged(_ context.Context, id ident.Device, _ broker.Status) {
-	w.review(id, ident.UUID{})
-}
-
-// SessionEnded reviews the device's connection.
-func (w *World) SessionEnded(_ context.Context, id ident.Device, session ident.UUID) {
-	w.review(id, session)
+// watch follows the journal, as whoever serves connections does, and reviews those
+// of the devices and sessions that it tells of. It looks as seldom as a replica may.
+func (w *World) watch() {
+	me := w.watcher
+	for after := uint64(0); w.ctx.Err() == nil; me.rest(me.dice.upTo(time.Second)) {
+		records, err := w.store.Since(w.ctx, after, 1000)
+		if err != nil && w.ctx.Err() == nil {
+			w.facts.violate("the journal after %d: %v", after, err)
+			return
+		}
+		for _, r := range records {
+			if r.Seq != after+1 {
+				w.facts.violate("record %d comes after record %d", r.Seq, after)
+			}
+			after = r.Seq
+			if r.Kind == broker.RecordDevice && r.What != broker.WhatCreate || r.Kind == broker.RecordSession && r.What == broker.WhatRevoke {
+				w.review(r.Device(), r.Session)
+			}
+		}
+	}
 }
 
 // review ends the connection of a device that may no longer have it, before anything

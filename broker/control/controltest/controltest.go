@@ -4,53 +4,15 @@
 package controltest
 
 import (
-	"context"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
-	"github.com/signetd/signet/protocol/ident"
 )
-
-// A Change is one call of a Notifier.
-type Change struct {
-	ID      ident.Device
-	Status  broker.Status
-	Session ident.UUID // of SessionEnded
-}
-
-// A Notifier remembers what it was told.
-type Notifier struct {
-	mu   sync.Mutex // guards seen
-	seen []Change
-}
-
-// DeviceChanged implements control.Notifier.
-func (n *Notifier) DeviceChanged(_ context.Context, id ident.Device, status broker.Status) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.seen = append(n.seen, Change{ID: id, Status: status})
-}
-
-// SessionEnded implements control.Notifier.
-func (n *Notifier) SessionEnded(_ context.Context, id ident.Device, session ident.UUID) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.seen = append(n.seen, Change{ID: id, Session: session})
-}
-
-// Seen gives all changes so far.
-func (n *Notifier) Seen() []Change {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.seen)
-}
 
 // A Clock stands still until it is moved.
 type Clock struct {
@@ -78,10 +40,9 @@ func (c *Clock) Advance(d time.Duration) {
 // A World is a Plane over an empty store with all that it stands on.
 type World struct {
 	*control.Plane
-	Store    *boltstore.Store
-	Notifier *Notifier
-	Sealer   *atrest.Key
-	Clock    *Clock
+	Store  *boltstore.Store
+	Sealer *atrest.Key
+	Clock  *Clock
 }
 
 // New makes a World that begins on 1 January 2026 and ends with the test.
@@ -91,7 +52,7 @@ func New(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &World{Notifier: &Notifier{}, Sealer: sealer, Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
+	w := &World{Sealer: sealer, Clock: NewClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))}
 	w.Store, err = boltstore.Open(t.Context(), filepath.Join(t.TempDir(), "store.db"), boltstore.Options{
 		Now: w.Clock.Now, SweepEvery: -1, UnsafeNoSync: true,
 	})
@@ -100,7 +61,7 @@ func New(t testing.TB) *World {
 	}
 	t.Cleanup(func() { _ = w.Store.Close() })
 	w.Plane, err = control.New(control.Config{
-		Store: w.Store, Sealer: sealer, Notifier: w.Notifier, Issuer: "https://signet.example:8443", Now: w.Clock.Now,
+		Store: w.Store, Sealer: sealer, Issuer: "https://signet.example:8443", Now: w.Clock.Now,
 	})
 	if err != nil {
 		t.Fatal(err)
