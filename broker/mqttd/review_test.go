@@ -100,6 +100,60 @@ func TestReviewDuringUpgrade(t *testing.T) {
 	}
 }
 
+// The end of a pool counts for its devices, for their admissions and upgrades under
+// way, and for no other pool's connections.
+func TestEndPool(t *testing.T) {
+	f := start(t, nil)
+	p := device(t, "p:n").Pool
+	one := f.mustConnect(as("p:n", 5)).mustSubscribe("signet/v1/p:n/ev")
+	two, other := f.mustConnect(as("p:m", 4)), f.mustConnect(as("q:n", 5))
+	if !f.Knows(device(t, "p:n")) || f.Knows(device(t, "p:x")) {
+		t.Errorf("knows p:n %v and p:x %v", f.Knows(device(t, "p:n")), f.Knows(device(t, "p:x")))
+	}
+	f.EndPool(p, ReasonAdministrative, []byte("it is over"))
+	if _, got := one.message(); got != "it is over" {
+		t.Errorf("got %q", got)
+	}
+	one.ended(ReasonAdministrative)
+	two.ended(ReasonAdministrative)
+	other.ping()
+	f.mustConnect(as("p:n", 5)) // whoever decides that a pool is there again decides rightly
+}
+
+func TestEndPoolDuringAdmission(t *testing.T) {
+	f := start(t, func(_ *Config, fx *fixture) { fx.gate.hold, fx.gate.held = make(chan struct{}), make(chan struct{}) })
+	c := f.dial()
+	c.v = 5
+	c.send(as("p:n", 5).bytes())
+	<-f.gate.held
+	if !f.Knows(device(t, "p:n")) {
+		t.Error("a device whose admission is under way is not known")
+	}
+	f.EndPool(device(t, "p:n").Pool, ReasonAdministrative, nil)
+	close(f.gate.hold)
+	if kind, body := c.next(); kind != 0x20 || body[1] == 0 {
+		t.Errorf("packet %#x %x", kind, body)
+	}
+	c.closed()
+}
+
+func TestEndPoolDuringUpgrade(t *testing.T) {
+	upgraded := make(chan error, 1)
+	f := start(t, func(c *Config, fx *fixture) {
+		c.Respond = func(_ context.Context, q Request) []byte {
+			d := device(t, "p:n")
+			fx.EndPool(d.Pool, ReasonAdministrative, nil)
+			upgraded <- fx.Upgrade(q.ClientID, Standing{Device: d, Permissions: topic.Own(d)})
+			return nil
+		}
+	})
+	c := f.mustConnect(connectPacket{version: 5, id: anonA})
+	c.publish(0, "signet/v1/"+anonA+"/rq", "x")
+	if err := <-upgraded; !errors.Is(err, ErrEnded) {
+		t.Errorf("upgraded into a pool that ended meanwhile: %v", err)
+	}
+}
+
 // An End counts even if a Review that keeps everything comes after it, and the
 // marks of many devices are bounded: then every decision under way is refused.
 func TestMarks(t *testing.T) {
