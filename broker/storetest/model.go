@@ -19,10 +19,15 @@ func Model(t *testing.T, seed uint64, steps int, open Open[broker.Store]) {
 		e: newEnv(t, handle{}, handle{}), rand: rand.New(rand.NewPCG(seed, 0)), now: start(),
 		devices: map[ident.Device]broker.Device{}, tokens: map[string]broker.EnrolToken{},
 		sessions: map[ident.UUID]broker.Session{}, spent: map[ident.UUID]bool{}, tries: map[ident.UUID]triesOf{},
+		set: newSettings(),
 	}
 	m.open(open)
 	for _, pool := range modelPools() {
-		m.e.addPool(pool)
+		name := m.e.addPool(pool)
+		p, err := m.e.pools.Pool(m.e.ctx, name)
+		m.e.ok(err)
+		p.Rev = 0
+		m.set.pools[name] = p
 	}
 	for step := range steps {
 		m.now = m.now.Add(time.Second)
@@ -69,6 +74,7 @@ type model struct {
 	recorded []ident.UUID // the sessions' ids, oldest first
 	spent    map[ident.UUID]bool
 	tries    map[ident.UUID]triesOf
+	set      settings
 }
 
 // step does one random thing to both.
@@ -78,6 +84,9 @@ func (m *model) step() (what string, want, got error) {
 		name   string
 		do     func() (want, got error)
 	}{
+		{2, "delete pool", m.deletePool}, {8, "create pool", m.createPool}, {6, "change settings", m.changeSettings},
+		{3, "change signing keys", m.changeKeys}, {3, "put operator", m.putOperator}, {2, "delete operator", m.deleteOperator},
+		{3, "create devices", m.createDevices},
 		{6, "create device", m.createDevice}, {10, "update device", m.updateDevice}, {3, "delete device", m.deleteDevice},
 		{6, "create token", m.createToken}, {2, "delete token", m.deleteToken},
 		{25, "login", m.loginOnce}, {25, "enrol", m.enrolOnce}, {15, "update session", m.updateSession}, {8, "count a try", m.countTry},
@@ -128,19 +137,24 @@ func (m *model) newDevice() broker.Device {
 
 func (m *model) createDevice() (want, got error) {
 	d := m.newDevice()
+	return m.comes(d), m.e.devices.CreateDevice(m.e.ctx, by(), d)
+}
+
+// comes is the coming of a new device, or why it may not.
+func (m *model) comes(d broker.Device) error {
+	_, pool := m.set.pools[d.ID.Pool]
 	_, exists := m.devices[d.ID]
 	switch {
+	case !pool:
+		return broker.ErrNotFound
 	case exists:
-		want = broker.ErrExists
+		return broker.ErrExists
 	case m.keyTaken(d):
-		want = broker.ErrKeyBound
+		return broker.ErrKeyBound
 	}
-	got = m.e.devices.CreateDevice(m.e.ctx, by(), d)
-	if want == nil {
-		d.Rev = 1
-		m.devices[d.ID] = d
-	}
-	return want, got
+	d.Rev = 1
+	m.devices[d.ID] = d
+	return nil
 }
 
 func (m *model) updateDevice() (want, got error) {
@@ -192,9 +206,14 @@ func (m *model) createToken() (want, got error) {
 		Pool: m.e.pool(m.poolName()), ID: fmt.Sprintf("t%d", m.rand.IntN(6)), Key: []byte("token key"), Uses: 1 + m.rand.IntN(3),
 		Expires: m.now.Add(time.Duration(m.rand.IntN(200)) * time.Second), Replace: m.rand.IntN(2) == 0, Approve: m.rand.IntN(4) == 0, Created: m.now,
 	}
-	if _, exists := m.tokens[t.Pool.String()+t.ID]; exists {
+	_, pool := m.set.pools[t.Pool]
+	_, exists := m.tokens[t.Pool.String()+t.ID]
+	switch {
+	case !pool:
+		want = broker.ErrNotFound
+	case exists:
 		want = broker.ErrExists
-	} else {
+	default:
 		m.tokens[t.Pool.String()+t.ID] = t
 	}
 	return want, m.e.change(func(tx broker.SettingsTx) error {

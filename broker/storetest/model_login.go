@@ -188,8 +188,14 @@ func (m *model) compare(when string) {
 	if m.e.t.Failed() {
 		m.e.t.Fatal(when)
 	}
+	m.compareSettings()
 	for _, pool := range modelPools() {
 		p := m.e.pool(pool)
+		if _, exists := m.set.pools[p]; !exists {
+			_, err := m.e.devices.ListDevices(m.e.ctx, p, "", 1000)
+			m.e.wants(broker.ErrNotFound, err)
+			continue
+		}
 		devices, err := m.e.devices.ListDevices(m.e.ctx, p, "", 1000)
 		m.e.ok(err)
 		m.e.same(sorted(m.devices, func(d broker.Device) bool { return d.ID.Pool == p }, func(a, b broker.Device) int {
