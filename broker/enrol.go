@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -129,10 +130,10 @@ func Admit(old *Device, l *Login, t *EnrolToken, used int) (Admission, error) {
 		return a, nil
 	case old.Status == StatusDisabled || old.Status == StatusQuarantined:
 		return stays(old)
-	case t == nil || len(old.Authenticators) > 0 && !t.Replace:
+	case t == nil || old.hasKeys() && !t.Replace:
 		return Admission{}, fmt.Errorf("device %s: %w", old.ID, ErrKeyBound)
 	}
-	return Admission{Device: old.enrolled(l), Changed: true, CostsUse: true, KeyReplaced: len(old.Authenticators) > 0}, nil
+	return Admission{Device: old.enrolled(l), Changed: true, CostsUse: true, KeyReplaced: old.hasKeys()}, nil
 }
 
 // stays admits a device as it is, if it is active.
@@ -157,6 +158,11 @@ func (e *Enrolment) may(t *EnrolToken, used int) error {
 	return nil
 }
 
+// hasKeys reports whether d has any key of its own.
+func (d *Device) hasKeys() bool {
+	return slices.ContainsFunc(d.Authenticators, func(a Authenticator) bool { return a.Possession() })
+}
+
 // hasKeysOf reports whether d has every public key of come.
 func (d *Device) hasKeysOf(come *Device) bool {
 	for _, id := range come.PublicKeys() {
@@ -167,15 +173,21 @@ func (d *Device) hasKeysOf(come *Device) bool {
 	return true
 }
 
-// enrolled is d with the authenticators that l brings in the place of its own.
+// enrolled is d with the keys that l brings in the place of its own. What else it is
+// asked for stays: a new key is no way round a second factor.
 func (d *Device) enrolled(l *Login) Device {
 	out := *d
-	out.Authenticators, out.Updated = l.Enrol.Device.Authenticators, l.Enrol.Now
+	out.Authenticators, out.Updated = slices.Clone(l.Enrol.Device.Authenticators), l.Enrol.Now
+	for _, a := range d.Authenticators {
+		if !a.Possession() {
+			out.Authenticators = append(out.Authenticators, a)
+		}
+	}
 	out.Rev++
 	if l.Enrol.Device.Status == StatusPending {
 		out.Status = StatusPending
 	}
-	if len(d.Authenticators) > 0 { // what the old keys began ends, and the new session, of this Rev, does not
+	if d.hasKeys() { // what the old keys began ends, and the new session, of this Rev, does not
 		out.SessionsRev = out.Rev
 		if end := l.Session.Created.Add(-1); end.After(out.SessionsAfter) {
 			out.SessionsAfter = end

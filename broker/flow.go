@@ -13,7 +13,7 @@ import (
 type Flow struct {
 	Pool    ident.Pool `json:"-"`
 	Name    string     `json:"-"`
-	Steps   []string   `json:"steps,omitempty"`  // KindKey, KindPSK or "hook:NAME"
+	Steps   []string   `json:"steps,omitempty"`  // KindKey, KindPSK, KindTOTP or "hook:NAME"
 	Define  string     `json:"define,omitempty"` // instead of Steps: the hook that decides after each answer
 	Created time.Time  `json:"-"`
 	Rev     uint64     `json:"-"` // the store's
@@ -49,12 +49,15 @@ func (f *Flow) Validate() error {
 		field := fmt.Sprintf("steps[%d]", i)
 		name, ok := HookStep(s)
 		switch {
-		case name == KindKey || name == KindPSK || name == "enrol":
+		case s == KindTOTP && !slices.Contains(f.Steps[:i], KindKey) && !slices.Contains(f.Steps[:i], KindPSK):
+			broken.add(Invalid(field, "flow %q: totp comes after key or psk: before one of them anybody could use up a device's tries", f.Name))
+		case s == KindTOTP:
+		case name == KindKey || name == KindPSK || name == KindTOTP || name == "enrol":
 			broken.add(Invalid(field, "flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", f.Name, name))
 		case len(name) > MaxChallengeName:
 			broken.add(Invalid(field, "flow %q: %q is too long to name a challenge, at most %d characters", f.Name, name, MaxChallengeName))
 		case !ok || CheckLabel("hook", name) != nil:
-			broken.add(Invalid(field, "flow %q: unknown step %q, want key, psk or hook:NAME", f.Name, s))
+			broken.add(Invalid(field, "flow %q: unknown step %q, want key, psk, totp or hook:NAME", f.Name, s))
 		}
 	}
 	return broken.or()

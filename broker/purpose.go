@@ -22,5 +22,8 @@ func HookPurpose(pool ident.Pool, name string) string { return "hook:" + pool.St
 // PSKPurpose is that of a device's shared key: its bytes.
 func PSKPurpose(id ident.Device) string { return "psk:" + id.String() }
 
+// TOTPPurpose is that of a device's generator of one-time codes.
+func TOTPPurpose(id ident.Device) string { return "totp:" + id.String() }
+
 // ClusterPurpose is that of a secret of the cluster itself, by name.
 func ClusterPurpose(name string) string { return "cluster:" + name }

@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -124,7 +123,7 @@ func (c *TryCount) Right(mark TryMark) (changed bool) {
 
 // Use notes a code that is good once, in the owner's account.
 func (c *TryCount) Use(mark TryMark, step uint64) (changed bool, err error) {
-	if c.Step == step && bytes.Equal(c.Used[:], mark[:]) {
+	if c.Step == step && c.Used == mark {
 		return false, nil
 	}
 	if step <= c.Step {

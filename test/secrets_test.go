@@ -19,7 +19,7 @@ import (
 // compared; a new one has to be thought about (T-27).
 func TestSecretsAreComparedInConstantTime(t *testing.T) {
 	public := map[string]string{
-		"broker/auth provedBy":         "names of authenticators, one from our own sealed session",
+		"broker/auth prover":           "names of authenticators, one from our own sealed session",
 		"broker/control newSigningKey": "ids of public keys",
 		"broker/mint remembered":       "marks of requests whose proof was checked",
 		"broker/mint grant":            "ids of key statements",

@@ -84,6 +84,7 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	api := humago.New(mux, config)
 	s.poolRoutes(api)
 	s.deviceRoutes(api)
+	s.totpRoutes(api)
 	s.sessionRoutes(api)
 	s.enrolmentRoutes(api)
 	s.clientRoutes(api)

@@ -65,7 +65,7 @@ type Device struct {
 
 // An Authenticator is what a device proves itself with.
 type Authenticator struct {
-	Kind       string    `json:"kind" enum:"key,psk"`
+	Kind       string    `json:"kind" enum:"key,psk,totp"`
 	Alg        string    `json:"alg,omitempty"`
 	Thumbprint string    `json:"thumbprint,omitempty" doc:"RFC 7638, in base64url"`
 	Added      time.Time `json:"added"`

@@ -23,7 +23,7 @@ func New(c auth.Config) (*auth.Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.Methods = append([]auth.Method{&key{decoys: d}, &psk{decoys: d, secrets: c.Secrets}}, c.Methods...)
+	c.Methods = append([]auth.Method{&key{decoys: d}, &psk{decoys: d, secrets: c.Secrets}, &totp{secrets: c.Secrets}}, c.Methods...)
 	if c.Hooks != nil {
 		c.Custom = custom{c.Hooks}
 	}

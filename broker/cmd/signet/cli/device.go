@@ -49,6 +49,7 @@ func (a *app) devices() *cobra.Command {
 		act("enable", "Make a disabled device active", adminapi.PoolClient.EnableDevice),
 		act("approve", "Make a pending device active", adminapi.PoolClient.ApproveDevice),
 		act("revoke", "End all sessions of a device; it may log in again", adminapi.PoolClient.RevokeSessions),
+		a.totp(s),
 		s.removing(a, "NAME", "Delete a device and end its sessions", adminapi.PoolClient.DeleteDevice),
 		a.sessions(s))
 }

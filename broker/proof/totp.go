@@ -1,0 +1,185 @@
+package proof
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/binary"
+	"fmt"
+	"hash"
+	"io"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// What generators there are. Authenticator apps know the first of each best.
+const (
+	TOTPPeriod    = 30 // seconds of a step (RFC 6238, X)
+	totpSkew      = 1  // steps that a generator's clock may be off, either way
+	totpSecretLen = 20 // random bytes: as long as HMAC-SHA-1's output (RFC 4226, R6)
+)
+
+// A Generator makes time-based one-time codes (RFC 6238).
+type Generator struct {
+	Secret    []byte `cbor:"1,keyasint"`
+	Algorithm string `cbor:"2,keyasint"` // "SHA1", "SHA256" or "SHA512"
+	Digits    int    `cbor:"3,keyasint"` // 6 to 8
+}
+
+// NewGenerator makes one with a secret of its own.
+func NewGenerator(algorithm string, digits int, random io.Reader) (*Generator, error) {
+	g := &Generator{Secret: make([]byte, totpSecretLen), Algorithm: algorithm, Digits: digits}
+	if g.hash() == nil || digits < 6 || digits > 8 {
+		return nil, fmt.Errorf("%w: codes of %d digits by %q; want 6 to 8 by SHA1, SHA256 or SHA512", broker.ErrInvalid, digits, algorithm)
+	}
+	if _, err := io.ReadFull(random, g.Secret); err != nil {
+		return nil, fmt.Errorf("secret of one-time codes: %w", err)
+	}
+	return g, nil
+}
+
+func (g *Generator) hash() func() hash.Hash {
+	switch g.Algorithm {
+	case "SHA1": // as an HMAC it is sound (RFC 6194), and what every app knows
+		return sha1.New
+	case "SHA256":
+		return sha256.New
+	case "SHA512":
+		return sha512.New
+	}
+	return nil
+}
+
+// Code is the code of a step: dynamic truncation of an HMAC (RFC 4226, section 5.3).
+func (g *Generator) Code(step uint64) string {
+	mac := hmac.New(g.hash(), g.Secret)
+	mac.Write(binary.BigEndian.AppendUint64(nil, step))
+	sum := mac.Sum(nil)
+	at := sum[len(sum)-1] & 0x0f
+	n, most := binary.BigEndian.Uint32(sum[at:])&0x7fffffff, uint32(1)
+	for range g.Digits {
+		most *= 10
+	}
+	return fmt.Sprintf("%0*d", g.Digits, n%most)
+}
+
+// find gives the step of a code that is good at now, 0 if there is none. It takes as
+// long whichever step it is.
+func (g *Generator) find(code string, now time.Time) (step uint64) {
+	at := now.Unix() / TOTPPeriod
+	for s := at - totpSkew; s <= at+totpSkew; s++ {
+		if now.Unix() >= 0 && s > 0 && subtle.ConstantTimeCompare([]byte(g.Code(uint64(s))), []byte(code)) == 1 {
+			step = uint64(s)
+		}
+	}
+	return step
+}
+
+// URI is what authenticator apps and password stores read, often as a QR code. It
+// holds the secret.
+func (g *Generator) URI(id ident.Device) string {
+	q := url.Values{
+		"secret": {base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(g.Secret)}, "issuer": {"Signet"},
+		"algorithm": {g.Algorithm}, "digits": {strconv.Itoa(g.Digits)}, "period": {strconv.Itoa(TOTPPeriod)},
+	}
+	return "otpauth://totp/Signet:" + url.PathEscape(id.String()) + "?" + q.Encode()
+}
+
+// ID is the authenticator's: an HMAC that tells nothing of the secret.
+func (g *Generator) ID(id ident.Device) broker.KeyID {
+	mac := hmac.New(sha256.New, g.Secret)
+	mac.Write([]byte("signet totp id v1 " + id.String()))
+	return broker.KeyID(mac.Sum(nil))
+}
+
+// Marshal gives what is sealed under broker.TOTPPurpose.
+func (g *Generator) Marshal() ([]byte, error) { return detcbor.Marshal(g) }
+
+func parseGenerator(raw []byte) (*Generator, error) {
+	var g Generator
+	if err := detcbor.Unmarshal(raw, &g); err != nil {
+		return nil, err
+	}
+	if g.hash() == nil || g.Digits < 6 || g.Digits > 8 || len(g.Secret) == 0 {
+		return nil, fmt.Errorf("codes of %d digits by %q", g.Digits, g.Algorithm)
+	}
+	return &g, nil
+}
+
+// totp asks for a one-time code of the generator that the device, or whoever has it
+// in hand, keeps beside its key.
+type totp struct{ secrets auth.Opener }
+
+// Name is broker.KindTOTP.
+func (*totp) Name() string { return broker.KindTOTP }
+
+// Guessable is true: there are a million codes.
+func (*totp) Guessable() bool { return true }
+
+// Ask asks whoever proved the device's key; before that anybody could use up its tries.
+func (*totp) Ask(_ context.Context, t *auth.Turn) (auth.Params, error) {
+	if !t.Proven() {
+		return auth.Params{}, fmt.Errorf("one-time code asked for before the device's key: %w", protocol.CodeDenied)
+	}
+	return auth.Params{Seals: true}, nil
+}
+
+// Check finds the code among those of the steps about now. That each is good once is
+// seen to where tries are counted.
+func (k *totp) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (auth.Result, error) {
+	answer, err := t.Secret(ctx, m)
+	if err != nil {
+		return auth.Result{}, err
+	}
+	d, err := t.Device(ctx)
+	if err != nil {
+		return auth.Result{}, err
+	}
+	r := auth.Result{Name: broker.KindTOTP, AMR: auth.AMRCode}
+	if d == nil {
+		return r, fmt.Errorf("no such device has a generator of one-time codes: %w", protocol.CodeDenied)
+	}
+	found := false
+	for i := range d.Authenticators {
+		by := &d.Authenticators[i]
+		if by.Kind != broker.KindTOTP {
+			continue
+		}
+		found = true
+		g, err := k.open(d.ID, by)
+		if err != nil {
+			return r, err
+		}
+		if step := g.find(strings.ReplaceAll(string(answer), " ", ""), t.Now()); step > 0 {
+			r.OK, r.Step = true, step
+		}
+	}
+	if !found {
+		return r, fmt.Errorf("the device has no generator of one-time codes: %w", protocol.CodeDenied)
+	}
+	return r, nil
+}
+
+func (k *totp) open(d ident.Device, by *broker.Authenticator) (*Generator, error) {
+	raw, err := k.secrets.Open(broker.TOTPPurpose(d), by.Sealed)
+	if err != nil {
+		return nil, fmt.Errorf("generator of one-time codes: %w", err)
+	}
+	g, err := parseGenerator(raw)
+	if err != nil {
+		return nil, fmt.Errorf("generator of one-time codes: %w", err)
+	}
+	return g, nil
+}

@@ -1,0 +1,188 @@
+package test
+
+import (
+	"encoding/base32"
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/proof"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/test/harness"
+)
+
+// codes makes a generator for a device and gives its codes, by steps from now.
+func codes(t *testing.T, s *harness.Signet, id ident.Device, n control.NewTOTP) func(step int) string {
+	t.Helper()
+	uri, err := s.Control.SetTOTP(t.Context(), broker.By{Actor: broker.ActorLocal}, id, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &proof.Generator{Secret: secret, Algorithm: u.Query().Get("algorithm"), Digits: 6}
+	return func(step int) string {
+		return g.Code(uint64(int(time.Now().Add(s.Offset).Unix()/proof.TOTPPeriod) + step))
+	}
+}
+
+// second makes client "quiz", whose flow asks for a code after the key.
+func second(t *testing.T, s *harness.Signet) {
+	t.Helper()
+	quiz(t, s, pin("0"), broker.KindKey, broker.KindTOTP)
+}
+
+// TestOneTimeCodes: key and code let a device in; each code once, on whichever
+// replica, and also when its answer comes twice.
+func TestOneTimeCodes(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	second(t, s)
+	id := s.Name(t, "lamp-1")
+	register(t, s, id, key)
+	code := codes(t, s, id, control.NewTOTP{Algorithm: "SHA256"})
+	replicas := cluster(t, s, 2)
+
+	k := pinned(t, s, "lamp-1", key)
+	if k.body.Kind != broker.KindTOTP || k.body.SealTo == nil {
+		t.Fatalf("asked for %q", k.body.Kind)
+	}
+	wantCode(t, ask(t, replicas[1], k.secret("000000x")), protocol.CodeWrongAnswer, "no code")
+	used := code(0)
+	right := k.secret(used[:3] + " " + used[3:]) // as apps show it
+	k.opened(k.answer(right))
+	wantCode(t, ask(t, replicas[1], right), protocol.CodeReplayed, "the answer again")
+
+	k = pinned(t, s, "lamp-1", key)
+	wantCode(t, ask(t, replicas[1], k.secret(used)), protocol.CodeWrongAnswer, "a code that was used")
+	wantCode(t, ask(t, replicas[0], k.secret(code(-1))), protocol.CodeWrongAnswer, "an older code than the one that was used")
+	k.opened(k.answer(k.secret(code(1))))
+	d, err := s.Store.Device(t.Context(), id)
+	if err != nil || len(d.Authenticators) != 2 {
+		t.Errorf("%d authenticators: %v", len(d.Authenticators), err)
+	}
+}
+
+// TestOneTimeCodesAreGuessedAtByDevice: a fresh exchange brings no fresh tries.
+func TestOneTimeCodesAreGuessedAtByDevice(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	second(t, s)
+	id := s.Name(t, "lamp-1")
+	register(t, s, id, key)
+	code := codes(t, s, id, control.NewTOTP{})
+	looked := 0
+	for range 20 {
+		m := pinned(t, s, "lamp-1", key).answerWith("123 45")
+		if r := m.(*protocol.Refusal); r.Problem.Signet.TriesLeft > 0 || r.Problem.Signet.RetryAfter == 30 {
+			looked++
+		}
+	}
+	if looked < broker.FreeTries {
+		t.Errorf("%d guesses were looked at", looked)
+	}
+	wantCode(t, pinned(t, s, "lamp-1", key).answerWith(code(0)), protocol.CodeTries, "the right code while guesses wait")
+	s.Offset = time.Minute
+	k := pinned(t, s, "lamp-1", key)
+	k.opened(k.answer(k.secret(code(0))))
+}
+
+func (k *talk) answerWith(answer string) protocol.Message {
+	k.t.Helper()
+	return k.answer(k.secret(answer))
+}
+
+// TestWithoutAGenerator: a flow that asks for codes lets nobody in who has none, and
+// what an operator takes away is gone.
+func TestWithoutAGenerator(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	second(t, s)
+	id := s.Name(t, "lamp-1")
+	register(t, s, id, key)
+	wantCode(t, pinned(t, s, "lamp-1", key).answerWith("123456"), protocol.CodeDenied, "a code without a generator")
+	by := broker.By{Actor: broker.ActorLocal}
+	code := codes(t, s, id, control.NewTOTP{})
+	if _, err := s.Control.SetTOTP(t.Context(), by, id, control.NewTOTP{}); !errors.Is(err, broker.ErrConflict) {
+		t.Errorf("a second generator: %v", err)
+	}
+	newer := codes(t, s, id, control.NewTOTP{Replace: true})
+	wantCode(t, pinned(t, s, "lamp-1", key).answerWith(code(0)), protocol.CodeWrongAnswer, "a code of the generator before")
+	k := pinned(t, s, "lamp-1", key)
+	k.opened(k.answer(k.secret(newer(0))))
+	if err := s.Control.RemoveTOTP(t.Context(), by, id); err != nil {
+		t.Fatal(err)
+	}
+	wantCode(t, pinned(t, s, "lamp-1", key).answerWith(newer(1)), protocol.CodeDenied, "a code of a generator that was removed")
+	if err := s.Control.RemoveTOTP(t.Context(), by, id); !errors.Is(err, broker.ErrConflict) {
+		t.Errorf("removed twice: %v", err)
+	}
+}
+
+// TestANewKeyIsNoWayRoundTheCode: a generator waits for a device's first key, and
+// outlives it.
+func TestANewKeyIsNoWayRoundTheCode(t *testing.T) {
+	s, first, other := harness.New(t), harness.NewP256(t), harness.NewP256(t)
+	second(t, s)
+	id := s.Name(t, "lamp-1")
+	by := broker.By{Actor: broker.ActorLocal}
+	if _, err := s.Control.CreateDevice(t.Context(), by, control.NewDevice{ID: id}); err != nil {
+		t.Fatal(err)
+	}
+	code := codes(t, s, id, control.NewTOTP{})
+	enrol := func(key harness.Key, replace bool, code string) protocol.Message {
+		_, text, err := s.Control.CreateEnrolToken(t.Context(), by, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: replace})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tok, err := protocol.ParseEnrolToken(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := quizzed(t, s, "lamp-1")
+		k.enrol(t, key, &tok)
+		return k.answer(k.secret(code))
+	}
+	wantCode(t, enrol(first, false, "123456"), protocol.CodeWrongAnswer, "an enrolment with a wrong code")
+	if _, ok := enrol(first, false, code(0)).(*protocol.Grant); !ok {
+		t.Fatal("the first key with the right code is no grant")
+	}
+	wantCode(t, enrol(other, true, "123456"), protocol.CodeWrongAnswer, "another key with a wrong code")
+	if _, ok := enrol(other, true, code(1)).(*protocol.Grant); !ok {
+		t.Fatal("another key with the right code is no grant")
+	}
+	d, err := s.Store.Device(t.Context(), id)
+	if err != nil || len(d.Authenticators) != 2 || d.Authenticators[1].Kind != broker.KindTOTP {
+		t.Errorf("authenticators %v: %v", d.Authenticators, err)
+	}
+}
+
+// TestCodesComeAfterTheKey: no flow asks a stranger for a code.
+func TestCodesComeAfterTheKey(t *testing.T) {
+	s := harness.New(t)
+	for _, steps := range [][]string{{"totp"}, {"totp", "key"}, {"hook:door", "totp"}, {"key", "hook:totp"}} {
+		f := broker.Flow{Pool: s.Pool, Name: "x", Steps: steps}
+		if err := f.Validate(); !errors.Is(err, broker.ErrInvalid) {
+			t.Errorf("%s: %v", strings.Join(steps, ", "), err)
+		}
+	}
+	for _, steps := range [][]string{{"key", "totp"}, {"psk", "hook:door", "totp"}} {
+		f := broker.Flow{Pool: s.Pool, Name: "x", Steps: steps}
+		if err := f.Validate(); err != nil {
+			t.Errorf("%s: %v", strings.Join(steps, ", "), err)
+		}
+	}
+	key, h := harness.NewP256(t), pin("0")
+	h.on[define] = func(hookEvent) map[string]any { return map[string]any{"challengeName": broker.KindTOTP} }
+	quiz(t, s, h)
+	register(t, s, s.Name(t, "lamp-1"), key)
+	wantCode(t, quizzed(t, s, "lamp-1").start(), protocol.CodeDenied, "a hook that asks a stranger for a code")
+}
