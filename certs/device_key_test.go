@@ -236,7 +236,9 @@ func offCurve() *ecdsa.PublicKey {
 
 // marshalPKIX gives nil for keys that the library cannot write.
 func marshalPKIX(key crypto.PublicKey) []byte {
-	if ec, ok := key.(*ecdsa.PublicKey); ok && (ec == nil || ec.X == nil) { //lint:ignore SA1019 would panic
+	ec, ok := key.(*ecdsa.PublicKey)
+	//lint:ignore SA1019 only compared with nil, on which the library would panic
+	if ok && (ec == nil || ec.X == nil) {
 		return nil
 	}
 	if r, ok := key.(*rsa.PublicKey); ok && r == nil {
