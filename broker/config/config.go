@@ -59,6 +59,10 @@ type Limits struct {
 	PerSource   int     `yaml:"per_source" env:"PER_SOURCE"`   // at once from one source
 	Rate        float64 `yaml:"rate" env:"RATE"`               // new ones a second from one source
 	Burst       int     `yaml:"burst" env:"BURST"`             // new ones at once from one source
+	// Refusals and RefusalBurst bound the messages of devices, not connections: those
+	// from one source that are refused, a second in the long run and at once.
+	Refusals     float64 `yaml:"refusals" env:"REFUSALS"`
+	RefusalBurst int     `yaml:"refusal_burst" env:"REFUSAL_BURST"`
 }
 
 // Intake gives them as the listeners' counter reads them.
@@ -206,7 +210,7 @@ func (c *Config) Check() error {
 			return fmt.Errorf("%w: names: %q (number %d) is neither a DNS name nor an address", ErrConfig, n, i+1)
 		}
 	}
-	for key, n := range map[string]int{"connections": c.Limits.Connections, "burst": c.Limits.Burst} {
+	for key, n := range map[string]int{"connections": c.Limits.Connections, "burst": c.Limits.Burst, "refusal_burst": c.Limits.RefusalBurst} {
 		if n < 0 {
 			return fmt.Errorf("%w: limits.%s %d: want 1 or more, or 0 for the default", ErrConfig, key, n)
 		}

@@ -17,16 +17,21 @@ func TestLimitsConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n")
-	c, err := Default().Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7"})
+	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n  refusals: -1\n")
+	c, err := Default().Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7", "SIGNET_LIMITS_REFUSAL_BURST": "9"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := c.Limits.Intake(), (intake.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	write("limits:\n  connections: -1\n")
-	if _, err := Default().Load(file, nil); !errors.Is(err, ErrConfig) {
-		t.Errorf("no connections at all: %v", err)
+	if c.Limits.Refusals != -1 || c.Limits.RefusalBurst != 9 {
+		t.Errorf("refusals %v, at once %d", c.Limits.Refusals, c.Limits.RefusalBurst)
+	}
+	for _, none := range []string{"connections", "refusal_burst"} {
+		write("limits:\n  " + none + ": -1\n")
+		if _, err := Default().Load(file, nil); !errors.Is(err, ErrConfig) {
+			t.Errorf("%s: none at all: %v", none, err)
+		}
 	}
 }

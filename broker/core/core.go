@@ -12,13 +12,18 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/auth/level"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/exchange/wrap"
 	"github.com/signetd/signet/broker/hook"
 	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/broker/keyring"
@@ -40,6 +45,13 @@ type Parts struct {
 	Now          func() time.Time // nil: time.Now
 	Random       io.Reader        // nil: the system's
 	Log          *slog.Logger     // nil: nothing is logged
+	// Metrics is where counters are registered; nil: nowhere.
+	Metrics prometheus.Registerer
+	// Refusals bounds the refused messages of one source.
+	Refusals wrap.Limit
+	// Level is the clock that refusals of proofs are levelled by, not Now: it must go
+	// on evenly. Zero: the system's.
+	Level level.Clock
 }
 
 // A Core is a broker without doors: what stands behind MQTT, HTTPS and any other
@@ -51,7 +63,8 @@ type Core struct {
 	Keys     *keyring.Keys       // pools' keys, opened
 	Tail     *tail.Follower      // tells of all that is written from New on, while Run runs
 
-	hooks *hook.Caller
+	hooks    *hook.Caller
+	refusals *wrap.Refusals
 }
 
 // New puts a broker together. A door that must hear of changes joins Tail before it
@@ -108,7 +121,11 @@ func (c *Core) exchange(ctx context.Context, p Parts) (*exchange.Responder, erro
 	if err != nil {
 		return nil, err
 	}
-	return exchange.New(a, m, p.Store, p.Log), nil
+	var x *exchange.Responder
+	x, c.refusals, err = wrap.Exchange(exchange.New(a, m, p.Store), wrap.Config{
+		Log: p.Log, Metrics: p.Metrics, Refusals: p.Refusals, Clock: p.Level, Journal: p.Store,
+	})
+	return x, err
 }
 
 // clusterSecret gives 32 random bytes that every replica shares, made once.
@@ -129,7 +146,13 @@ func clusterSecret(ctx context.Context, p Parts, name string) ([]byte, error) {
 
 // Run does what goes on beside the calls, until ctx ends. Without it the broker works,
 // but reads the store where it could remember, and no door hears of changes.
-func (c *Core) Run(ctx context.Context) { c.Tail.Run(ctx) }
+// It returns when the last refusals are in the journal.
+func (c *Core) Run(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { c.refusals.Run(ctx) })
+	c.Tail.Run(ctx)
+	running.Wait()
+}
 
 // Close ends what runs beside the calls. The store stays open.
 func (c *Core) Close() { c.hooks.Close() }

@@ -19,12 +19,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/core"
+	"github.com/signetd/signet/broker/exchange/wrap"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
@@ -46,19 +49,20 @@ type Daemon struct {
 	Control *control.Plane
 	Addrs   Addrs
 
-	cfg    config.Config
-	log    *slog.Logger
-	store  *boltstore.Store
-	core   *core.Core
-	mqtt   *mqttd.Server
-	mqttLn net.Listener
-	https  *http.Server
-	httpLn net.Listener
-	health *http.Server
-	healLn net.Listener
-	ctl    *http.Server
-	ctlLn  net.Listener
-	ready  atomic.Bool
+	cfg     config.Config
+	log     *slog.Logger
+	store   *boltstore.Store
+	core    *core.Core
+	metrics *prometheus.Registry
+	mqtt    *mqttd.Server
+	mqttLn  net.Listener
+	https   *http.Server
+	httpLn  net.Listener
+	health  *http.Server
+	healLn  net.Listener
+	ctl     *http.Server
+	ctlLn   net.Listener
+	ready   atomic.Bool
 }
 
 // Addrs are the addresses that the daemon listens on.
@@ -66,7 +70,7 @@ type Addrs struct{ MQTT, HTTPS, Health net.Addr }
 
 // Open opens the data folder and the listeners. Close or Run must follow.
 func Open(ctx context.Context, cfg config.Config, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
-	d := &Daemon{cfg: cfg, log: log}
+	d := &Daemon{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -110,7 +114,7 @@ func (d *Daemon) warnOfIssuers(ctx context.Context) {
 
 // OpenDirectory opens the data folder for operators' work alone: nobody is served.
 func OpenDirectory(ctx context.Context, cfg config.Config) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler)}
+	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler), metrics: prometheus.NewRegistry()}
 	kek, err := cfg.OpenKey()
 	if err != nil {
 		return nil, err
@@ -148,7 +152,10 @@ func (d *Daemon) listen() (err error) {
 }
 
 func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) (err error) {
-	d.core, err = core.New(ctx, core.Parts{Store: d.store, Sealer: kek, Issuer: d.cfg.Issuer, HookNetworks: d.cfg.Hooks.Allow, Log: d.log})
+	d.core, err = core.New(ctx, core.Parts{
+		Store: d.store, Sealer: kek, Issuer: d.cfg.Issuer, HookNetworks: d.cfg.Hooks.Allow, Log: d.log, Metrics: d.metrics,
+		Refusals: wrap.Limit{PerSecond: d.cfg.Limits.Refusals, Burst: d.cfg.Limits.RefusalBurst},
+	})
 	if err != nil {
 		return err
 	}
@@ -207,14 +214,20 @@ func (d *Daemon) bounded(h http.Handler, errLog *log.Logger) *http.Server {
 // Run serves until ctx ends, then closes.
 func (d *Daemon) Run(ctx context.Context) error {
 	g, inner := errgroup.WithContext(ctx)
-	g.Go(func() error { d.core.Run(inner); return nil })
 	g.Go(func() error { return d.mqtt.Serve(inner, d.mqttLn) })
 	g.Go(func() error { return serve(d.https, d.httpLn) })
 	g.Go(func() error { return serve(d.health, d.healLn) })
 	g.Go(func() error { return serve(d.ctl, d.ctlLn) })
+	beside := make(chan struct{})
+	g.Go(func() error {
+		defer close(beside)
+		d.core.Run(inner)
+		return nil
+	})
 	g.Go(func() error {
 		<-inner.Done()
 		d.ready.Store(false)
+		<-beside // it writes to the store, which Close closes
 		return d.Close()
 	})
 	d.ready.Store(true)

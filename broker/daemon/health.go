@@ -13,8 +13,7 @@ import (
 
 // healthHandler serves /livez, /readyz, /metrics and /debug/pprof/.
 func (d *Daemon) healthHandler() http.Handler {
-	reg := prometheus.NewRegistry()
-	reg.MustRegister( // fixed collectors with fixed names
+	d.metrics.MustRegister( // fixed collectors with fixed names
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signet_mqtt_connections", Help: "MQTT connections now."},
@@ -33,7 +32,7 @@ func (d *Daemon) healthHandler() http.Handler {
 		}
 		fmt.Fprintln(w, "ok")
 	})
-	mux.Handle("GET /metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", fromHere(pprof.Index))
 	mux.HandleFunc("/debug/pprof/profile", fromHere(pprof.Profile))
 	mux.HandleFunc("/debug/pprof/symbol", fromHere(pprof.Symbol))

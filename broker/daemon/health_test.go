@@ -4,10 +4,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestProfilesAreForThisMachine(t *testing.T) {
-	d := &Daemon{}
+	d := &Daemon{metrics: prometheus.NewRegistry()}
 	h := d.healthHandler()
 	for remote, want := range map[string]int{
 		"127.0.0.1:9": 200, "[::1]:9": 200, "[::ffff:127.0.0.1]:9": 200, "192.0.2.1:9": 403, "[2001:db8::1]:9": 403, "": 403,

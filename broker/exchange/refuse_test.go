@@ -1,10 +1,8 @@
 package exchange
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
-	"log/slog"
-	"strings"
 	"testing"
 
 	"github.com/signetd/signet/broker"
@@ -13,28 +11,26 @@ import (
 
 // What the store cannot do for lack of room is no fault of the device's, nor one
 // that its next try finds mended.
-func TestRefuseWhenFull(t *testing.T) {
+func TestRefuse(t *testing.T) {
 	full := fmt.Errorf("commit: %w", broker.ErrFull)
 	for name, c := range map[string]struct {
 		err   error
 		code  protocol.Code
 		retry uint32
-		level string
 	}{
-		"login":   {recordError(full, ""), protocol.CodeBusy, 60, "ERROR"},
-		"refresh": {fmt.Errorf("refresh: %w", full), protocol.CodeBusy, 60, "ERROR"},
-		"busy":    {fmt.Errorf("made again meanwhile: %w", protocol.CodeBusy), protocol.CodeBusy, 1, "INFO"},
-		"unknown": {fmt.Errorf("disk on fire"), protocol.CodeInternal, 0, "ERROR"},
+		"login":   {recordError(full, ""), protocol.CodeBusy, 60},
+		"refresh": {fmt.Errorf("refresh: %w", full), protocol.CodeBusy, 60},
+		"busy":    {fmt.Errorf("made again meanwhile: %w", protocol.CodeBusy), protocol.CodeBusy, 1},
+		"unknown": {errors.New("disk on fire"), protocol.CodeInternal, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log bytes.Buffer
-			r := New(nil, nil, nil, slog.New(slog.NewTextHandler(&log, nil)))
-			m, ok := r.refuse(t.Context(), Caller{}, &protocol.Start{}, c.err).(*protocol.Refusal)
-			if !ok || m.Problem.Signet.Code != c.code || uint32(m.Problem.Signet.RetryAfter) != c.retry {
+			out := refuse(&protocol.Start{}, c.err)
+			m, ok := out.Reply.(*protocol.Refusal)
+			if !ok || m.Problem.Signet.Code != c.code || m.Problem.Signet.RetryAfter != c.retry || out.Code != c.code {
 				t.Errorf("refused with %+v", m)
 			}
-			if !strings.Contains(log.String(), "level="+c.level) {
-				t.Errorf("logged %s", log.String())
+			if !errors.Is(out.Err, c.err) || out.Admitted != nil {
+				t.Errorf("%+v", out)
 			}
 		})
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/exchange/wrap"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol"
@@ -86,7 +87,11 @@ func newTimed(t *testing.T, names int) *timed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &timed{Responder: exchange.New(a, m, s.Store, slog.New(slog.DiscardHandler)), auth: a, wrong: harness.NewP256(t)}
+	x, _, err := wrap.Exchange(exchange.New(a, m, s.Store), wrap.Config{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &timed{Responder: x, auth: a, wrong: harness.NewP256(t)}
 	for i := 0; len(w.kinds[0]) < names || len(w.kinds[1]) < names; i++ {
 		id := s.Name(t, fmt.Sprintf("lamp-%06d", i))
 		if len(w.kinds[0]) < names {

@@ -16,6 +16,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/atrest"
+	"github.com/signetd/signet/broker/auth/level"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/core"
@@ -104,7 +105,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if w.store, err = boltstore.Open(w.ctx, filepath.Join(folder, "db"), boltstore.Options{UnsafeNoSync: true}); err != nil {
 		return err
 	}
-	w.parts = core.Parts{Store: &gate{Store: w.store, w: w}, Sealer: kek, Issuer: "https://signet.example", Random: w.reader("operators")}
+	w.parts = core.Parts{Store: &gate{Store: w.store, w: w}, Sealer: kek, Issuer: "https://signet.example", Random: w.reader("operators"), Level: level.Clock{Nap: time.Sleep}}
 	operators, err := core.New(w.ctx, w.parts)
 	if err != nil {
 		return err

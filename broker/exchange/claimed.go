@@ -1,13 +1,13 @@
-package auth
+package exchange
 
 import (
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Claimed is the device that a message says it is from, for the log alone: nothing
-// of it is proven. It is the zero Device if the message doesn't say.
-func (a *Authenticator) Claimed(m protocol.Message) ident.Device {
+// claimed is the device that a message says it is from: nothing of it is proven. It
+// is the zero Device if the message doesn't say.
+func claimed(m protocol.Message) ident.Device {
 	switch m := m.(type) {
 	case *protocol.Start:
 		return m.Device()
@@ -18,12 +18,7 @@ func (a *Authenticator) Claimed(m protocol.Message) ident.Device {
 			return body.Device()
 		}
 	case *protocol.Answer:
-		switch opened := m.Opened().(type) {
-		case *protocol.Start:
-			return opened.Device()
-		case *protocol.Enrol:
-			return opened.Device()
-		}
+		return claimed(m.Opened())
 	}
 	return ident.Device{}
 }

@@ -1,0 +1,135 @@
+package wrap
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// A bounded is a core behind a limit of two refusals at once and one each two seconds.
+type bounded struct {
+	t    *testing.T
+	core always
+	h    exchange.Handler
+	reg  *prometheus.Registry
+	said bytes.Buffer
+	now  time.Time
+}
+
+func newBounded(t *testing.T, l Limit) *bounded {
+	b := &bounded{t: t, now: time.Unix(1e9, 0), reg: prometheus.NewRegistry()}
+	m, err := newMetrics(b.reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.h = limited(&b.core, l, m.limited, slog.New(slog.NewTextHandler(&b.said, nil)), func() time.Time { return b.now })
+	return b
+}
+
+// ask reports whether a message from an address was looked at.
+func (b *bounded) ask(from string, out exchange.Outcome) bool {
+	b.t.Helper()
+	before := b.core.asked
+	b.core.Outcome = out
+	got := b.h.Handle(b.t.Context(), exchange.Caller{Remote: from}, &protocol.Answer{Head: protocol.Head{ID: protocol.CallID{7}}})
+	if b.core.asked > before {
+		return true
+	}
+	m, ok := got.Reply.(*protocol.Refusal)
+	if !ok || m.Call() != (protocol.CallID{7}) || m.Problem.Signet.Code != protocol.CodeBusy || m.Problem.Signet.RetryAfter == 0 || got.Err == nil {
+		b.t.Errorf("answered %+v", got)
+	}
+	return false
+}
+
+var few = Limit{PerSecond: 0.5, Burst: 2}
+
+func TestLimit(t *testing.T) {
+	b := newBounded(t, few)
+	wrong := refused(ident.Device{}, auth.ErrProof, protocol.CodeDenied)
+	const source = "192.0.2.1:1000"
+	for range 9 { // none of these counts
+		for what, out := range map[string]exchange.Outcome{
+			"a grant": granted(ident.Device{}, exchange.Admission{}), "a challenge": {Reply: &protocol.Challenge{}},
+			"a full disk": refused(ident.Device{}, broker.ErrFull, protocol.CodeBusy), "a fault": refused(ident.Device{}, broker.ErrFull, protocol.CodeInternal),
+		} {
+			if !b.ask(source, out) {
+				t.Fatalf("%s counted", what)
+			}
+		}
+	}
+	if !b.ask(source, wrong) || !b.ask(source, wrong) {
+		t.Error("limited too early")
+	}
+	if b.ask(source, wrong) || b.ask("192.0.2.1:1001", wrong) {
+		t.Error("a third was looked at")
+	}
+	if !b.ask("192.0.2.2:1000", wrong) || !b.ask("[2001:db8::1]:1", wrong) {
+		t.Error("another source was limited")
+	}
+	b.now = b.now.Add(2 * time.Second)
+	if !b.ask(source, wrong) || b.ask(source, wrong) {
+		t.Error("two seconds later there is room for one")
+	}
+	for range 20 { // in this process
+		if !b.ask("", wrong) {
+			t.Fatal("a caller without an address was limited")
+		}
+	}
+	if got := scrape(t, b.reg); !strings.Contains(got, "signet_exchange_limited_total 3\n") {
+		t.Errorf("counted: %s, want 3", got)
+	}
+	if n := strings.Count(b.said.String(), "answered busy"); n != 1 {
+		t.Errorf("told %d times, want once: %s", n, b.said.String())
+	}
+	b.now = b.now.Add(every)
+	for range 5 {
+		b.ask(source, wrong)
+	}
+	if !strings.Contains(b.said.String(), "messages=3") { // two from before, one now
+		t.Errorf("not summed up: %s", b.said.String())
+	}
+}
+
+func TestNoLimit(t *testing.T) {
+	b := newBounded(t, Limit{PerSecond: -1})
+	for range 2000 {
+		if !b.ask("192.0.2.1:1", refused(ident.Device{}, auth.ErrProof, protocol.CodeDenied)) {
+			t.Fatal("limited")
+		}
+	}
+}
+
+// TestLimitIsBounded: sources beyond the most that are remembered share one bound, and
+// those that have been quiet make room.
+func TestLimitIsBounded(t *testing.T) {
+	b := newBounded(t, few)
+	wrong := refused(ident.Device{}, auth.ErrProof, protocol.CodeDenied)
+	at := func(i int) string { return fmt.Sprintf("10.%d.%d.1:1", i>>8, i&0xff) }
+	for i := range maxSources {
+		if !b.ask(at(i), wrong) {
+			t.Fatalf("source %d was limited", i)
+		}
+	}
+	for i := range 3 {
+		if looked := b.ask(at(maxSources+i), wrong); looked != (i < 2) {
+			t.Errorf("source %d beyond: looked at: %v", i, looked)
+		}
+	}
+	b.now = b.now.Add(time.Minute)
+	b.ask(at(maxSources+9), wrong)
+	if !b.ask(at(maxSources+9), wrong) || b.ask(at(maxSources+9), wrong) {
+		t.Error("when the others have been quiet, a new source has its own bound")
+	}
+}

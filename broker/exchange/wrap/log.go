@@ -1,0 +1,55 @@
+package wrap
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/protocol"
+)
+
+// Log tells of refusals and their causes, and of enrolments; of a device's daily login
+// on request only: a fleet of millions would log nothing else.
+func Log(next exchange.Handler, log *slog.Logger) exchange.Handler {
+	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
+		out := next.Handle(ctx, from, m)
+		switch {
+		case out.Err != nil:
+			logRefusal(ctx, log, from, m, &out)
+		case out.Admitted != nil && !out.Admitted.Refreshed:
+			logLogin(ctx, log, from, out.Admitted)
+		}
+		return out
+	})
+}
+
+func logLogin(ctx context.Context, log *slog.Logger, from exchange.Caller, a *exchange.Admission) {
+	level, did := slog.LevelDebug, "authenticated"
+	if a.Enrolled {
+		level, did = slog.LevelInfo, "enrolled"
+	}
+	if !log.Enabled(ctx, level) {
+		return
+	}
+	st := &a.Standing
+	log.Log(ctx, level, did, "device", st.Device.String(), "sub", st.Subject.String(), "session", st.Session.String(), "remote", from.Remote)
+}
+
+func logRefusal(ctx context.Context, log *slog.Logger, from exchange.Caller, m protocol.Message, out *exchange.Outcome) {
+	who, call := "", m.Call()
+	if !out.Claimed.IsZero() {
+		who = out.Claimed.String()
+	}
+	if !out.Ended.IsZero() {
+		log.WarnContext(ctx, "refresh token reuse: session ended, this device may have been cloned", "device", who, "session", out.Ended.String())
+	}
+	level := slog.LevelInfo
+	if out.Code == protocol.CodeInternal || errors.Is(out.Err, broker.ErrFull) { // an operator must hear of it
+		level = slog.LevelError
+	}
+	log.Log(ctx, level, "refused", "device", who, "code", out.Code.String(), "err", out.Err,
+		"type", int(m.Type()), "call", hex.EncodeToString(call[:]), "remote", from.Remote)
+}

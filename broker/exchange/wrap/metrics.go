@@ -1,0 +1,58 @@
+package wrap
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/protocol"
+)
+
+// metrics counts messages. Their labels come from the protocol alone: nothing that a
+// stranger sends makes another one.
+type metrics struct {
+	messages *prometheus.CounterVec
+	limited  prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		messages: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signet_exchange_messages_total",
+			Help: "Messages of devices, by what they ask (step) and what they came to (outcome: challenge, grant, or the code of the refusal).",
+		}, []string{"step", "outcome"}),
+		limited: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "signet_exchange_limited_total",
+			Help: "Messages answered busy unread, because too many of their source were refused.",
+		}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.messages, m.limited} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("metrics of the exchange: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) count(step, outcome string) { m.messages.WithLabelValues(step, slug(outcome)).Inc() }
+
+// Counted counts messages by step and outcome.
+func Counted(next exchange.Handler, to *metrics) exchange.Handler {
+	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
+		out := next.Handle(ctx, from, m)
+		switch {
+		case out.Err != nil:
+			to.count(step(m), out.Code.String())
+		case out.Admitted != nil:
+			to.count(step(m), "grant")
+		default:
+			to.count(step(m), "challenge")
+		}
+		return out
+	})
+}
