@@ -11,9 +11,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
@@ -40,7 +43,8 @@ func TestMain(m *testing.M) {
 }
 
 // runChild writes for ever, and prints a line for each write that was acknowledged:
-// "login UUID", "try UUID COUNT", "rotate UUID GENERATION", "enrol NAME".
+// "login UUID", "try UUID COUNT", "rotate UUID GENERATION", "enrol NAME", and with each
+// "wrote REQUEST RECORDS".
 func runChild(path string) error {
 	ctx := context.Background()
 	s, err := Open(ctx, path, Options{SweepEvery: time.Millisecond})
@@ -78,28 +82,39 @@ func childStep(ctx context.Context, s *Store, p ident.Pool, say func(string, ...
 	}
 	d := broker.Device{ID: ident.Device{Pool: p, Name: n}, Subject: newUUID(), Status: broker.StatusActive,
 		Authenticators: []broker.Authenticator{testKey(n.String())}}
+	// Each write has a request of its own, by which it is found in the journal.
+	own := func(what string) broker.By {
+		return broker.By{Actor: broker.DeviceActor(d.ID), Request: fmt.Sprintf("%s-%x", what, rand.Uint64())}
+	}
 	l := testLogin(d)
 	l.Enrol = &broker.Enrolment{Device: d, TokenID: "many", Now: time.Now()}
-	if _, err := s.RecordLogin(ctx, by(), l); err != nil {
+	by := own("enrol")
+	if _, err := s.RecordLogin(ctx, by, l); err != nil {
 		return err
 	}
 	say("enrol %s", n)
 	say("login %s", l.Session.ID)
-	l = testLogin(d)
-	if _, err := s.RecordLogin(ctx, by(), l); err != nil {
+	say("wrote %s 3", by.Request) // device, token, session
+	l, by = testLogin(d), own("login")
+	if _, err := s.RecordLogin(ctx, by, l); err != nil {
 		return err
 	}
 	say("login %s", l.Session.ID)
-	x, err := s.UpdateSession(ctx, by(), l.Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
+	say("wrote %s 1", by.Request)
+	by = own("rotate")
+	x, err := s.UpdateSession(ctx, by, l.Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
 	if err != nil {
 		return err
 	}
 	say("rotate %s %d", x.ID, x.Generation)
-	tried, err := s.Try(ctx, by(), triesOf(l.Session.ID), broker.TryMark(newUUID()), time.Now())
+	say("wrote %s 1", by.Request)
+	by = own("try")
+	tried, err := s.Try(ctx, by, triesOf(l.Session.ID), broker.TryMark(newUUID()), time.Now())
 	if err != nil {
 		return err
 	}
 	say("try %s %d", l.Session.ID, tried.N)
+	say("wrote %s 1", by.Request)
 	return nil
 }
 
@@ -130,6 +145,42 @@ func testLogin(d broker.Device) broker.Login {
 type acknowledged struct {
 	logins, enrolled []string
 	rotated, tries   map[string]int
+	wrote            map[string]int // records of each request
+	journal          reader
+}
+
+// A reader follows the journal over the kills, and counts what it reads.
+type reader struct {
+	after    uint64
+	requests map[string]int // records of each request
+	rows     map[string]int // records of new rows, by kind and what
+}
+
+func newAcknowledged() *acknowledged {
+	return &acknowledged{rotated: map[string]int{}, tries: map[string]int{}, wrote: map[string]int{},
+		journal: reader{requests: map[string]int{}, rows: map[string]int{}}}
+}
+
+// read reads on where it was: no number is left out.
+func (r *reader) read(t *testing.T, s *Store) {
+	t.Helper()
+	for {
+		some, err := s.Since(t.Context(), r.after, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range some {
+			if x.Seq != r.after+1 {
+				t.Fatalf("record %d comes after record %d", x.Seq, r.after)
+			}
+			r.after = x.Seq
+			r.requests[x.By.Request]++
+			r.rows[string(x.Kind)+" "+string(x.What)]++
+		}
+		if len(some) == 0 {
+			return
+		}
+	}
 }
 
 func (a *acknowledged) read(line string) error {
@@ -147,6 +198,8 @@ func (a *acknowledged) read(line string) error {
 		a.rotated[id] = n
 	case "try":
 		a.tries[id] = n
+	case "wrote":
+		a.wrote[id] = n
 	default:
 		return fmt.Errorf("child said %q", line)
 	}
@@ -167,7 +220,7 @@ func TestKill(t *testing.T) {
 	}
 	path := filepath.Join(t.TempDir(), "store")
 	pool := seedCrash(t, path)
-	acked := &acknowledged{rotated: map[string]int{}, tries: map[string]int{}}
+	acked := newAcknowledged()
 	for round := range rounds {
 		before := len(acked.logins)
 		killChild(t, path, acked, 1+rand.IntN(400))
@@ -233,6 +286,7 @@ func checkAcknowledged(t *testing.T, path string, pool ident.Pool, acked *acknow
 	t.Helper()
 	s := openStore(t, path, Options{SweepEvery: -1})
 	defer s.Close()
+	checkJournal(t, s, pool, acked)
 	for i, id := range acked.logins {
 		if i < before && i%17 != 0 {
 			continue
@@ -261,6 +315,45 @@ func checkAcknowledged(t *testing.T, path string, pool ident.Pool, acked *acknow
 	tok, err := s.EnrolToken(t.Context(), pool, "many")
 	if err != nil || tok.Used < len(acked.enrolled) {
 		t.Errorf("%d uses of the token for %d enrolments: %v", tok.Used, len(acked.enrolled), err)
+	}
+}
+
+// checkJournal: every acknowledged write is in the journal, with all of its records and
+// once; and what was never acknowledged has its row and its record, or neither.
+func checkJournal(t *testing.T, s *Store, pool ident.Pool, acked *acknowledged) {
+	t.Helper()
+	j := &acked.journal
+	j.read(t, s)
+	for request, want := range acked.wrote {
+		if n := j.requests[request]; n != want {
+			t.Errorf("%d records of %s, which was acknowledged with %d", n, request, want)
+		}
+	}
+	for request, n := range j.requests {
+		if strings.HasPrefix(request, "enrol-") && n != 3 || strings.HasPrefix(request, "login-") && n != 1 {
+			t.Errorf("%d records of %s", n, request)
+		}
+	}
+	rows := map[string]int{"session login": countRows(t, s, bucketSessions)}
+	err := s.view(t.Context(), "count", func(tx *bolt.Tx) error {
+		b, err := inPool(tx, pool)
+		if err == nil {
+			err = b.Bucket([]byte(poolDevices)).ForEach(func(_, _ []byte) error { rows["device create"]++; return nil })
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := s.EnrolToken(t.Context(), pool, "many")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows["enrollment count"] = tok.Used
+	for what, n := range rows {
+		if j.rows[what] != n {
+			t.Errorf("%d rows of %q and %d records", n, what, j.rows[what])
+		}
 	}
 }
 
