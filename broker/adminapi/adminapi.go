@@ -69,7 +69,8 @@ func Handler(cfg Config) (http.Handler, error) {
 // register puts all routes on mux and gives their description.
 func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	config := huma.DefaultConfig("Signet operators' API", "1")
-	config.Info.Description = "Pools, devices and all that belongs to them. Every request needs an operator's token."
+	config.Info.Description = "Pools, devices and all that belongs to them. Every request needs an operator's token. A request that changes something may say why in the header " +
+		reasonHeader + ": one line of printable text, at most 256 bytes, kept in the audit trail."
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema links
 	config.Transformers = []huma.Transformer{reportProblems}
@@ -92,6 +93,7 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	s.hookRoutes(api)
 	s.keyRoutes(api)
 	s.operatorRoutes(api)
+	s.auditRoutes(api)
 	return api.OpenAPI()
 }
 

@@ -27,7 +27,9 @@ const (
 type Client struct {
 	base  string
 	token string
-	http  *http.Client
+	// reason is sent with each request, for the audit trail; may be empty.
+	reason string
+	http   *http.Client
 }
 
 // NewClient makes a Client of the broker at server, such as
@@ -49,6 +51,14 @@ func NewClient(server, token string, transport http.RoundTripper) (*Client, erro
 	}, nil
 }
 
+// Because gives a Client that says why it does what it does: one line of printable
+// text, at most 256 bytes, which the audit trail keeps.
+func (c *Client) Because(reason string) *Client {
+	out := *c
+	out.reason = reason
+	return &out
+}
+
 // do sends in, if any, and reads the answer into out, if any. An error answer is a *problem.Problem.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
 	var body io.Reader
@@ -65,6 +75,9 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	}
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	req.Header.Set("Accept", "application/json")
+	if c.reason != "" {
+		req.Header.Set(reasonHeader, c.reason)
+	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -18,7 +18,11 @@ import (
 type call struct {
 	id       string
 	operator broker.Operator
+	reason   string // why, as the operator says
 }
+
+// reasonHeader says why a request is made, for the audit trail.
+const reasonHeader = "X-Signet-Reason"
 
 type callKey struct{}
 
@@ -33,7 +37,7 @@ func callOf(ctx context.Context) *call {
 // byOf says who asked, and by which request, for what the request writes.
 func byOf(ctx context.Context) broker.By {
 	c := callOf(ctx)
-	return broker.By{Actor: broker.OperatorActor(c.operator.Name), Request: c.id}
+	return broker.By{Actor: broker.OperatorActor(c.operator.Name), Request: c.id, Reason: c.reason}
 }
 
 // A guard stands before every route: it names the request, lets in who has an
@@ -58,6 +62,10 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				g.turnAway(out, r, p)
 				return
 			}
+			p.Write(out)
+			return
+		}
+		if p := readReason(r, c); p != nil {
 			p.Write(out)
 			return
 		}
@@ -105,6 +113,17 @@ func (g *guard) admit(r *http.Request, c *call) *problem.Problem {
 		return problem.Internal()
 	}
 	c.operator = operator
+	return nil
+}
+
+// readReason takes the reason that the request gives, if any.
+func readReason(r *http.Request, c *call) *problem.Problem {
+	c.reason = strings.Join(r.Header.Values(reasonHeader), " ")
+	by := broker.By{Actor: broker.ActorBroker, Reason: c.reason}
+	if err := by.Validate(); err != nil {
+		c.reason = ""
+		return problem.New(http.StatusBadRequest, reasonHeader+": "+err.Error())
+	}
 	return nil
 }
 

@@ -30,6 +30,9 @@ type Store interface {
 	broker.Devices
 	broker.SigningKeys
 	broker.Operators
+	Since(ctx context.Context, after uint64, limit int) ([]broker.Record, error)
+	Last(ctx context.Context) (uint64, error)
+	History(ctx context.Context, id ident.Device, before uint64, limit int) ([]broker.Record, error)
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
 	UpdateSession(ctx context.Context, by broker.By, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
 	ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error)

@@ -17,6 +17,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 
@@ -79,7 +80,8 @@ type app struct {
 	profile string
 	pool    string
 	format  string
-	started bool // a command's own work began, so the command line was understood
+	reason  string // for the audit trail
+	started bool   // a command's own work began, so the command line was understood
 }
 
 func (a *app) root() *cobra.Command {
@@ -106,10 +108,11 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.flags.Fingerprint, "ca-fingerprint", "", "SHA-256 of that root in `hex`, instead of its file ($SIGNET_CA_FINGERPRINT)")
 	f.StringVar(&a.profile, "profile", "", "`profile` to use ($SIGNET_PROFILE)")
 	f.StringVarP(&a.format, "output", "o", "table", "`format` of data: table, json, yaml or csv")
+	f.StringVar(&a.reason, "reason", "", "why, in one `line` of at most 256 bytes, for the audit trail")
 	complete(root, "output", cobra.FixedCompletions([]string{"table", "json", "yaml", "csv"}, cobra.ShellCompDirectiveNoFileComp))
 	complete(root, "profile", a.completing(func(context.Context) ([]string, error) { return a.profileNames() }))
 	root.AddCommand(a.login(), a.logout(), a.status(), a.version(), a.pools(), a.devices(), a.enrollment(), a.clients(),
-		a.flows(), a.hooks(), a.keys(), a.operators(), a.tokens())
+		a.flows(), a.hooks(), a.keys(), a.operators(), a.audit(), a.tokens())
 	return root
 }
 
@@ -119,7 +122,14 @@ func (a *app) connect() (*adminapi.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return c.client()
+	client, err := c.client()
+	if err != nil || a.reason == "" {
+		return client, err
+	}
+	if strings.ContainsFunc(a.reason, unicode.IsControl) {
+		return nil, usagef("--reason is not one line of text")
+	}
+	return client.Because(a.reason), nil
 }
 
 // enter connects and chooses the pool: the one named, or the only one.

@@ -51,7 +51,7 @@ func (a *app) devices() *cobra.Command {
 		act("revoke", "End all sessions of a device; it may log in again", adminapi.PoolClient.RevokeSessions),
 		a.totp(s),
 		s.removing(a, "NAME", "Delete a device and end its sessions", adminapi.PoolClient.DeleteDevice),
-		a.sessions(s))
+		a.sessions(s), a.history(s))
 }
 
 func (a *app) listDevices(s shelf[adminapi.Device]) *cobra.Command {
