@@ -29,8 +29,9 @@ type Listener interface {
 	Listen(ctx context.Context, request []byte) (reply []byte, err error)
 }
 
-// A Bound is a Link that knows what it runs on. With it the embedded server hears
-// that it talks to the device itself, and makes the connection the device's own.
+// A Bound is a Link that can name the TLS connection that it runs on. The device
+// says that name under its signature; a broker that sees the same name on its end
+// knows that nobody relays, and lets the device use the connection as its own.
 type Bound interface {
 	// Channel names the link's TLS connection (package channel), 32 bytes; nil if it
 	// has no name. It is asked for each call anew.
@@ -143,16 +144,16 @@ func (a *Agent) Device() ident.Device { return a.cfg.Device }
 
 // A Grant is what the device holds after an authentication, checked.
 type Grant struct {
-	Access    []byte // CWT, or a JWT's text
-	ID        []byte // CWT
+	Access    []byte // access token: a CWT, or a JWT's text
+	ID        []byte // ID token: a CWT
 	IDJWT     []byte // the same as a JWT's text, not checked here; only with FormatJWT
 	Format    protocol.Format
-	Subject   ident.UUID
-	Issuer    string
-	Session   ident.UUID
-	Publish   []string // MQTT filters
-	Subscribe []string
-	Life      time.Duration // from arrival
+	Subject   ident.UUID    // the device's own id, which never changes
+	Issuer    string        // the pool's URL
+	Session   ident.UUID    // that refreshes continue
+	Publish   []string      // MQTT filters that the device may publish to
+	Subscribe []string      // and subscribe
+	Life      time.Duration // of the access token, from arrival
 	Arrived   time.Time     // by the local clock: compare it with the same clock only
 	Signed    time.Time     // when it was made, by the broker's clock
 }

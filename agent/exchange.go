@@ -24,12 +24,13 @@ const (
 	overtaking = 2 * time.Second // that a grant may come after the refusal of its answer's copy
 )
 
-// An Ask is what a caller wants other than the usual. The zero value asks for the usual.
+// An Ask is what a caller wants of a token that is not as usual. The zero Ask gets a
+// token for the pool.
 type Ask struct {
-	Audience string
-	Scope    string
-	Format   *protocol.Format // nil: the agent's
-	Metadata map[string]string
+	Audience string            // whom the token is for; "": the pool
+	Scope    string            // what it is to allow; no client has scopes yet, so any is refused
+	Format   *protocol.Format  // nil: the agent's
+	Metadata map[string]string // for the broker's hooks
 }
 
 func (k Ask) usual() bool {

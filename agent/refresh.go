@@ -57,8 +57,9 @@ func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 	return nil, fmt.Errorf("%w: message type %d to a refresh", ErrUnexpected, reply.Type())
 }
 
-// Renew refreshes if it can and authenticates if it must. That a session is over
-// is no news of the device's standing; what its key gets is.
+// Renew gets new tokens: it refreshes if there is a session, and authenticates with
+// the key if there is none or the broker has ended it. Status tells of the second
+// call then: that a session is over says nothing of the device.
 func (a *Agent) Renew(ctx context.Context, link Link, ask Ask) (*Grant, error) {
 	a.calling.Lock()
 	g, err := a.refresh(ctx, link, ask)

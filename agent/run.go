@@ -51,8 +51,9 @@ const (
 // backoff and full jitter, and waits as long as a refusal asks, an hour at most. It
 // returns nil when ctx ends; a refusal is no reason to give up.
 //
-// Whoever relays can hint, drop and refuse as he likes. So the first hint is acted
-// on at once and the next a minute later, and the backoff starts anew once a minute.
+// Neither hints nor refusals are signed: whoever relays the device's messages can send
+// them, and drop connections, as he likes. So that he cannot keep a device busy, hints
+// are acted on once a minute at most, and the backoff starts anew as seldom.
 func (a *Agent) Run(ctx context.Context, dial Dialer) error {
 	var h hints
 	var anew time.Time // when the backoff last started anew

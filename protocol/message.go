@@ -63,11 +63,12 @@ type Message interface {
 	header() *Head
 }
 
-// Head opens every message.
+// Head is the three fields that every message begins with. Encode fills in the
+// first two.
 type Head struct {
 	Version uint64 `cbor:"0,keyasint"`
 	Kind    Type   `cbor:"1,keyasint"`
-	ID      CallID `cbor:"2,keyasint"`
+	ID      CallID `cbor:"2,keyasint"` // of the call, on both sides' messages
 
 	raw []byte
 }
@@ -87,14 +88,14 @@ func (h *Head) header() *Head { return h }
 type Request struct {
 	Pool      ident.Pool        `cbor:"3,keyasint"`
 	Name      ident.Name        `cbor:"4,keyasint"`
-	Client    string            `cbor:"5,keyasint,omitempty"`
-	Nonce     []byte            `cbor:"6,keyasint"`
-	SealTo    []byte            `cbor:"7,keyasint,omitempty"`
-	Format    Format            `cbor:"8,keyasint,omitempty"`
-	Audience  string            `cbor:"9,keyasint,omitempty"`
-	Scope     string            `cbor:"10,keyasint,omitempty"`
-	Metadata  map[string]string `cbor:"11,keyasint,omitempty"`
-	Statement []byte            `cbor:"12,keyasint,omitempty"`
+	Client    string            `cbor:"5,keyasint,omitempty"`  // which of the pool's clients; none: the default one
+	Nonce     []byte            `cbor:"6,keyasint"`            // NonceLen random bytes, which the ID token repeats
+	SealTo    []byte            `cbor:"7,keyasint,omitempty"`  // X25519 key, fresh for this call, that the grant is sealed to
+	Format    Format            `cbor:"8,keyasint,omitempty"`  // of the access token
+	Audience  string            `cbor:"9,keyasint,omitempty"`  // whom the access token is for; none: the pool
+	Scope     string            `cbor:"10,keyasint,omitempty"` // what it is to allow; no client has scopes yet, so any is refused
+	Metadata  map[string]string `cbor:"11,keyasint,omitempty"` // for hooks, at most MaxMetadata pairs
+	Statement []byte            `cbor:"12,keyasint,omitempty"` // StatementID of the key statement that the device has
 	Channel   []byte            `cbor:"16,keyasint,omitempty"` // name of the TLS connection that this is said on (package channel)
 }
 
@@ -111,17 +112,17 @@ type Start struct {
 type Enrol struct {
 	Head
 	Request
-	Key        []byte            `cbor:"13,keyasint"`
-	TokenID    []byte            `cbor:"14,keyasint,omitempty"`
-	Attributes map[string]string `cbor:"15,keyasint,omitempty"`
+	Key        []byte            `cbor:"13,keyasint"`           // the device's public key, a COSE_Key
+	TokenID    []byte            `cbor:"14,keyasint,omitempty"` // of the enrolment token; none if an operator registered the key
+	Attributes map[string]string `cbor:"15,keyasint,omitempty"` // what the device states of itself
 }
 
 // Challenge asks for a proof or an answer. Body is kept encoded, because the
 // transcript covers its bytes as they came.
 type Challenge struct {
 	Head
-	Session []byte `cbor:"3,keyasint"`
-	Body    []byte `cbor:"4,keyasint"`
+	Session []byte `cbor:"3,keyasint"` // the broker's own, sealed; the answer gives it back
+	Body    []byte `cbor:"4,keyasint"` // a ChallengeBody
 }
 
 // The kinds of challenge that the protocol itself knows; any other is custom.
@@ -133,11 +134,11 @@ const (
 
 // ChallengeBody is what a challenge asks.
 type ChallengeBody struct {
-	Kind   string            `cbor:"1,keyasint"`
-	Nonce  []byte            `cbor:"2,keyasint"`
-	Issuer string            `cbor:"3,keyasint"`
-	Params map[string]string `cbor:"4,keyasint,omitempty"`
-	SealTo []byte            `cbor:"5,keyasint,omitempty"`
+	Kind   string            `cbor:"1,keyasint"`           // KindKey, KindPSK, KindEnrol or a custom challenge's name
+	Nonce  []byte            `cbor:"2,keyasint"`           // ServerNonce random bytes
+	Issuer string            `cbor:"3,keyasint"`           // the pool's URL, as tokens name it
+	Params map[string]string `cbor:"4,keyasint,omitempty"` // what a custom challenge tells
+	SealTo []byte            `cbor:"5,keyasint,omitempty"` // X25519 key to seal the answer to a custom one to
 }
 
 // Answer answers a challenge. It repeats the call's opening message, so that a
@@ -145,11 +146,11 @@ type ChallengeBody struct {
 // opening's hash only.
 type Answer struct {
 	Head
-	Session    []byte `cbor:"3,keyasint"`
-	Proof      []byte `cbor:"4,keyasint,omitempty"`
-	Secret     []byte `cbor:"5,keyasint,omitempty"`
-	TokenProof []byte `cbor:"6,keyasint,omitempty"`
-	Opening    []byte `cbor:"7,keyasint"` // what Repeated gave of it
+	Session    []byte `cbor:"3,keyasint"`           // as it came
+	Proof      []byte `cbor:"4,keyasint,omitempty"` // signature or HMAC of ProofInput, by the device's key
+	Secret     []byte `cbor:"5,keyasint,omitempty"` // sealed answer to a custom challenge (SealAnswer)
+	TokenProof []byte `cbor:"6,keyasint,omitempty"` // in an enrolment: signature by the enrolment token's key
+	Opening    []byte `cbor:"7,keyasint"`           // what Repeated gave of it
 
 	opened Message
 }
@@ -172,14 +173,14 @@ func Repeated(m Message) ([]byte, error) {
 // Refresh asks for new tokens for a session, in one round trip.
 type Refresh struct {
 	Head
-	Body  []byte `cbor:"3,keyasint"`
-	Proof []byte `cbor:"4,keyasint"`
+	Body  []byte `cbor:"3,keyasint"` // a RefreshBody
+	Proof []byte `cbor:"4,keyasint"` // of the device's key, over what is said so far, for PurposeRefresh
 }
 
 // RefreshBody is what the proof of a Refresh covers.
 type RefreshBody struct {
 	Request
-	Session ident.UUID `cbor:"13,keyasint"`
+	Session ident.UUID `cbor:"13,keyasint"` // to be continued
 	Handle  []byte     `cbor:"14,keyasint"` // SHA-256 of the refresh token
 }
 
@@ -194,18 +195,18 @@ type Grant struct {
 // GrantBody is what an authenticated device gets. Lives are in seconds and count
 // from arrival: a device needs no clock to use them.
 type GrantBody struct {
-	Access    []byte     `cbor:"1,keyasint"`
-	ID        []byte     `cbor:"2,keyasint"`
-	Refresh   []byte     `cbor:"3,keyasint,omitempty"`
-	Session   ident.UUID `cbor:"4,keyasint"`
-	Life      uint32     `cbor:"5,keyasint"`
-	Refreshes uint32     `cbor:"6,keyasint,omitempty"` // the refresh token's life
-	Subject   ident.UUID `cbor:"7,keyasint"`
-	Issuer    string     `cbor:"8,keyasint"`
-	Publish   []string   `cbor:"9,keyasint"`
-	Subscribe []string   `cbor:"10,keyasint"`
-	Statement []byte     `cbor:"11,keyasint,omitempty"`
-	Anchor    []byte     `cbor:"12,keyasint,omitempty"`
+	Access    []byte     `cbor:"1,keyasint"`            // access token: a CWT, or a JWT's text
+	ID        []byte     `cbor:"2,keyasint"`            // ID token, always a CWT: by it the device knows the broker
+	Refresh   []byte     `cbor:"3,keyasint,omitempty"`  // refresh token, 32 random bytes; the broker keeps its hash only
+	Session   ident.UUID `cbor:"4,keyasint"`            // that the refresh token continues
+	Life      uint32     `cbor:"5,keyasint"`            // of the access token
+	Refreshes uint32     `cbor:"6,keyasint,omitempty"`  // life of the refresh token
+	Subject   ident.UUID `cbor:"7,keyasint"`            // the device's own id, which never changes
+	Issuer    string     `cbor:"8,keyasint"`            // the pool's URL
+	Publish   []string   `cbor:"9,keyasint"`            // MQTT filters that the device may publish to
+	Subscribe []string   `cbor:"10,keyasint"`           // and subscribe
+	Statement []byte     `cbor:"11,keyasint,omitempty"` // key statement (DecodeStatement), if the device does not have it
+	Anchor    []byte     `cbor:"12,keyasint,omitempty"` // COSE_Key that signed it; believed if it fits the device's pin
 	IDJWT     []byte     `cbor:"13,keyasint,omitempty"` // the ID token again, for others, when the access token is a JWT
 }
 
@@ -226,9 +227,9 @@ type Problem struct {
 // ProblemDetail is Signet's own entry of a problem.
 type ProblemDetail struct {
 	Code       Code   `cbor:"0,keyasint"`
-	RetryAfter uint32 `cbor:"1,keyasint,omitempty"` // seconds
-	TriesLeft  uint8  `cbor:"2,keyasint,omitempty"`
-	Versions   []uint `cbor:"3,keyasint,omitempty"`
+	RetryAfter uint32 `cbor:"1,keyasint,omitempty"` // seconds to wait; 0: as the device likes
+	TriesLeft  uint8  `cbor:"2,keyasint,omitempty"` // how often the same challenge may be answered again
+	Versions   []uint `cbor:"3,keyasint,omitempty"` // of the protocol that the broker speaks, with CodeVersion
 }
 
 // Event is pushed to a connected device. It is a hint, never proof.

@@ -92,8 +92,8 @@ func ExampleVerifier_Verify_cwt() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println(claims.Subject, claims.Scope)
-	// Output: 019ac5e0-1b00-7000-8000-000000000001 telemetry
+	fmt.Println(claims.Subject, claims.ClientID)
+	// Output: 019ac5e0-1b00-7000-8000-000000000001 default
 }
 
 // Errors tell what is wrong. The caller is told none of it.
