@@ -96,6 +96,7 @@ func (b *bulk) write(c *change) error {
 		if n.err = err; err != nil {
 			continue
 		}
+		pool.Bucket([]byte(poolDevices)).FillPercent = appendFill // most of a bulk is behind what is there
 		if err := n.put(c, pool, nil, nil); err != nil {
 			return err
 		}
