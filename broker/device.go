@@ -115,6 +115,8 @@ type Devices interface {
 	// first is created; of several with one key, the one whose name comes first.
 	CreateDevices(ctx context.Context, by By, all []Device) []error
 	Device(ctx context.Context, id ident.Device) (Device, error)
+	// CountDevices gives how many devices a pool has, without looking at each.
+	CountDevices(ctx context.Context, pool ident.Pool) (int, error)
 	ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]Device, error)
 	// UpdateDevice applies change to the stored device and writes it with the next Rev,
 	// in one transaction; change's error ends it, and so does what Becomes says.

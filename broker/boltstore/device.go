@@ -42,8 +42,14 @@ func (r *deviceRow) put(c *change, pool *bolt.Bucket, old []byte, before []broke
 	name := []byte(r.id.Name.String())
 	index := pool.Bucket([]byte(poolKeys))
 	recordDevice(c, pool, r.id, old, r.value)
-	if err := c.put(pool.Bucket([]byte(poolDevices)), name, r.value); err != nil {
+	devices := pool.Bucket([]byte(poolDevices))
+	if err := c.put(devices, name, r.value); err != nil {
 		return err
+	}
+	if old == nil {
+		if err := devices.SetSequence(devices.Sequence() + 1); err != nil {
+			return err
+		}
 	}
 	for _, id := range before {
 		if !slices.Contains(r.keys, id) {
@@ -189,6 +195,20 @@ func asRead(d *broker.Device) broker.Device {
 	return out
 }
 
+// CountDevices implements broker.Devices. The number is the sequence of the bucket, kept
+// where rows come and go: counting them would read the whole pool.
+func (s *Store) CountDevices(ctx context.Context, name ident.Pool) (n int, err error) {
+	err = s.view(ctx, "count devices", func(tx *bolt.Tx) error {
+		pool, err := inPool(tx, name)
+		if err != nil {
+			return err
+		}
+		n = int(pool.Bucket([]byte(poolDevices)).Sequence())
+		return nil
+	})
+	return n, err
+}
+
 // DeleteDevice implements broker.Devices. The device's sessions can no longer be
 // read, even if one of that name is made again; their rows go later, by themselves.
 func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
@@ -210,6 +230,9 @@ func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 		if err := c.put(pool.Bucket([]byte(poolGone)), name, seqKey(last)); err != nil {
 			return err
 		}
-		return c.delete(devices, name)
+		if err := c.delete(devices, name); err != nil {
+			return err
+		}
+		return devices.SetSequence(devices.Sequence() - 1)
 	})
 }

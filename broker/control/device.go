@@ -127,6 +127,12 @@ func (d *Plane) ListDevices(ctx context.Context, pool ident.Pool, after string, 
 	return d.Store.ListDevices(ctx, pool, after, limit)
 }
 
+// CountDevices gives how many devices a pool has.
+func (d *Plane) CountDevices(ctx context.Context, pool ident.Pool) (int, error) {
+	n, err := d.Store.CountDevices(ctx, pool)
+	return n, about(err, "pool %s", pool)
+}
+
 // UpdateDevice replaces groups and attributes; nil leaves as it is.
 func (d *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
 	if err := broker.CheckLabels(groups, attributes); err != nil {

@@ -69,6 +69,7 @@ func deviceTests() []test {
 			e.wants(broker.ErrNotFound, e.devices.DeleteDevice(e.ctx, by(), e.id("a", "one")))
 		}},
 		{"pages", pages},
+		{"are counted, whichever way they come and go", counted},
 		{"pools are apart", func(e *env) {
 			e.addPool("a")
 			e.addPool("a-b")
@@ -322,4 +323,34 @@ func oneFailure(e *env) {
 		groups += len(e.stored(e.id("a", fmt.Sprint("d", i))).Groups) - 2
 	}
 	e.same(133, groups)
+}
+
+func counted(e *env) {
+	has := func(want int) {
+		e.t.Helper()
+		n, err := e.other.devices.CountDevices(e.ctx, e.pool("a"))
+		e.ok(err)
+		e.same(want, n)
+	}
+	_, err := e.devices.CountDevices(e.ctx, e.pool("a"))
+	e.wants(broker.ErrNotFound, err)
+	e.addPool("a")
+	e.addPool("b")
+	e.addDevice("b", "one")
+	has(0)
+	d := e.addDevice("a", "one")
+	has(1)
+	e.wants(broker.ErrExists, e.devices.CreateDevice(e.ctx, by(), d))
+	e.devices.CreateDevices(e.ctx, by(), []broker.Device{d, e.device("a", "two"), e.device("a", "three"), e.device("none", "four")})
+	has(3)
+	e.setStatus(d.ID, broker.StatusDisabled)
+	_, err = e.devices.UpdateDevice(e.ctx, by(), d.ID, func(*broker.Device) error { return errStop })
+	e.wants(errStop, err)
+	has(3)
+	e.ok(e.devices.DeleteDevice(e.ctx, by(), d.ID))
+	e.wants(broker.ErrNotFound, e.devices.DeleteDevice(e.ctx, by(), d.ID))
+	has(2)
+	e.ok(e.pools.DeletePool(e.ctx, by(), e.pool("a")))
+	e.addPool("a")
+	has(0)
 }

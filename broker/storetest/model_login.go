@@ -201,6 +201,9 @@ func (m *model) compare(when string) {
 		m.e.same(sorted(m.devices, func(d broker.Device) bool { return d.ID.Pool == p }, func(a, b broker.Device) int {
 			return bytes.Compare([]byte(a.ID.Name.String()), []byte(b.ID.Name.String()))
 		}), devices)
+		n, err := m.e.other.devices.CountDevices(m.e.ctx, p)
+		m.e.ok(err)
+		m.e.same(len(devices), n)
 		documents, err := m.e.settings.ListSettings(m.e.ctx, p, broker.EnrolTokens().Name, "", 1000)
 		m.e.ok(err)
 		var tokens []broker.EnrolToken
