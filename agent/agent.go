@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/signetd/signet/agent/proof"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -39,32 +40,24 @@ type Bound interface {
 }
 
 // A Prover holds the device's secret and proves possession of it.
-type Prover interface {
-	// Kind is protocol.KindKey or protocol.KindPSK.
-	Kind() string
-	// PublicKey is the COSE_Key to enrol (RFC 9052, section 7); nil for a shared key.
-	PublicKey() []byte
-	// Prove signs input (ES256 as r and s of 32 bytes each, or Ed25519), or
-	// computes its HMAC-SHA-256 under a shared key.
-	Prove(input []byte) ([]byte, error)
-}
+type Prover = proof.Prover
 
-// A Solver answers a custom challenge: kind is its name, params are its public
-// parameters. The answer is sent sealed to the broker.
-type Solver func(ctx context.Context, kind string, params map[string]string) (answer []byte, err error)
+// A Solver answers challenges that are no proofs, such as one-time codes and those of
+// an operator's hooks.
+type Solver = proof.Solver
 
 // Errors of this package. Refusals by the broker are *protocol.Refusal.
 var (
 	// ErrGrant is wrapped when a grant is not the real broker's for this call.
 	ErrGrant = errors.New("grant not acceptable")
 	// ErrUnexpected is wrapped when a reply makes no sense at this point.
-	ErrUnexpected = errors.New("unexpected reply")
+	ErrUnexpected = proof.ErrUnexpected
 	// ErrNoAnchor says that nothing tells the real broker from another.
 	ErrNoAnchor = errors.New("no anchor is pinned")
 	// ErrNoSession says that there is no refresh token to use.
 	ErrNoSession = errors.New("no session to refresh")
-	// ErrNoSolver says that a custom challenge came and nobody is there to answer it.
-	ErrNoSolver = errors.New("no answer to the challenge")
+	// ErrNoSolver says that a challenge came that is no proof, and nobody is there to answer it.
+	ErrNoSolver = proof.ErrNoSolver
 	// ErrOtherDevice says that the state belongs to another device.
 	ErrOtherDevice = errors.New("state belongs to another device")
 )
@@ -75,8 +68,11 @@ type Config struct {
 	Client string // "" for the pool's default client
 	Prover Prover
 	State  State
-	Solver Solver          // nil: custom challenges fail
-	Format protocol.Format // of access tokens when nothing else is asked for
+	Solver Solver // nil: challenges that are no proofs fail
+	// Patience is how long the Solver may take, beside what a call in Run may take
+	// otherwise: somebody may have to fetch the answer. The broker's is 3 minutes.
+	Patience time.Duration
+	Format   protocol.Format // of access tokens when nothing else is asked for
 	// Pin is the start (at least 16 bytes) of the RFC 9679 thumbprint of the
 	// pool's anchor, if it is known beforehand. An enrolment token brings its own.
 	Pin []byte
@@ -91,6 +87,7 @@ type Config struct {
 // happen one after another, because each may replace the refresh token.
 type Agent struct {
 	cfg     Config
+	methods *proof.Methods
 	calling sync.Mutex // held during a call to the broker
 
 	mu      sync.Mutex // protects the fields below
@@ -129,7 +126,7 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	if r.Pin == nil {
 		r.Pin = cfg.Pin
 	}
-	return &Agent{cfg: cfg, record: r, status: Status{Phase: PhaseStarting}}, nil
+	return &Agent{cfg: cfg, methods: proof.New(cfg.Prover, cfg.Solver), record: r, status: Status{Phase: PhaseStarting}}, nil
 }
 
 // Enrolled reports whether the broker has accepted this device before.

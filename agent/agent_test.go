@@ -35,7 +35,7 @@ func newAgent(t *testing.T, cfg agent.Config) *agent.Agent {
 func enrol(t *testing.T, b *fakeBroker, cfg agent.Config) *agent.Agent {
 	t.Helper()
 	a := newAgent(t, cfg)
-	if _, err := a.Enrol(t.Context(), b, agent.Voucher{Token: b.admit}); err != nil {
+	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -65,7 +65,7 @@ func TestEnrolAuthenticateRefresh(t *testing.T) {
 	if _, err := again.Renew(t.Context(), b, agent.Ask{Audience: "else"}); err != nil || again.Current() != second {
 		t.Errorf("a special demand replaced the usual grant (%v)", err)
 	}
-	if _, err := again.Enrol(t.Context(), b, agent.Voucher{Token: b.admit}); err != nil {
+	if _, err := again.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
 		t.Errorf("enrol again with the same key: %v", err)
 	}
 }
@@ -143,7 +143,7 @@ func TestGrantRefused(t *testing.T) {
 			b, cfg := newFakeBroker(t), config(t)
 			bend(b)
 			a := newAgent(t, cfg)
-			g, err := a.Enrol(t.Context(), b, agent.Voucher{Token: b.admit})
+			g, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit})
 			if g != nil || !errors.Is(err, agent.ErrGrant) {
 				t.Fatalf("got %v, %v", g, err)
 			}
@@ -169,7 +169,7 @@ func TestTamperedMessages(t *testing.T) {
 			b := newFakeBroker(t)
 			b.bendReply = bend
 			a := newAgent(t, config(t))
-			if g, err := a.Enrol(t.Context(), b, agent.Voucher{Token: b.admit}); err == nil || g != nil {
+			if g, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err == nil || g != nil {
 				t.Fatalf("got %v", g)
 			}
 		})

@@ -6,9 +6,9 @@
 //	if err != nil {
 //		log.Fatal(err)
 //	}
-//	grant, err := device.Enrol(ctx, link, voucher)
+//	grant, err := device.Enrol(ctx, link, admission)
 //
-// Enrol makes the device known, once, with the enrolment token that the voucher
+// Enrol makes the device known, once, with the enrolment token that the admission
 // brings. Renew gets new tokens whenever they are wanted; Run does all of it by
 // itself and stays connected.
 //

@@ -44,7 +44,7 @@ func (k chipKey) Prove(input []byte) ([]byte, error) { return k.signer.Sign(inpu
 // and from then on renews its access token with nothing but its key.
 func Example() {
 	ctx := context.Background()
-	link, voucher, end := demoBroker(ctx)
+	link, admission, end := demoBroker(ctx)
 	defer end()
 
 	chip, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader) // in place of a chip's driver
@@ -63,7 +63,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	grant, err := device.Enrol(ctx, link, voucher)
+	grant, err := device.Enrol(ctx, link, admission)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -107,9 +107,9 @@ func ExampleAgent_Run() {
 	}
 }
 
-// demoBroker is a broker in this process, in place of mqttlink.Dial's, and a voucher
+// demoBroker is a broker in this process, in place of mqttlink.Dial's, and an admission
 // with the enrolment token that an operator would hand over.
-func demoBroker(ctx context.Context) (link agent.Link, v agent.Voucher, end func()) {
+func demoBroker(ctx context.Context) (link agent.Link, v agent.Admission, end func()) {
 	dir, err := os.MkdirTemp("", "signet-example")
 	if err != nil {
 		log.Fatal(err)
@@ -126,7 +126,7 @@ func demoBroker(ctx context.Context) (link agent.Link, v agent.Voucher, end func
 	if err != nil {
 		log.Fatal(err)
 	}
-	return s, agent.Voucher{Token: &tok}, func() {
+	return s, agent.Admission{Token: &tok}, func() {
 		_ = s.Close()
 		_ = os.RemoveAll(dir)
 	}

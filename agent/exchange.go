@@ -3,7 +3,6 @@ package agent
 import (
 	"context"
 	"crypto/ecdh"
-	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/signetd/signet/agent/proof"
 	"github.com/signetd/signet/protocol"
 )
 
@@ -37,31 +37,32 @@ func (k Ask) usual() bool {
 	return k.Audience == "" && k.Scope == "" && k.Format == nil && k.Metadata == nil
 }
 
-// A Voucher admits a device that the broker does not know yet.
-type Voucher struct {
+// An Admission admits a device that the broker does not know yet.
+type Admission struct {
 	Token      *protocol.EnrolToken // nil if the broker knows the device's key already
 	Attributes map[string]string    // what the device says of itself
 }
 
 // call is one logical call: its names, its ephemeral key and what was said so far.
 type call struct {
-	id        protocol.CallID
-	nonce     []byte
-	ephemeral *ecdh.PrivateKey
-	format    protocol.Format
-	said      protocol.Transcript
-	issuer    string // as the challenges name it; "" before the first
-	pin       []byte // which anchor to believe
-	enrolling *Voucher
-	opening   []byte // what answers repeat of the opening message
-	record    Record
-	usual     bool
-	heard     [][sha256.Size]byte // replies
-	proofs    int                 // challenges for the device's own secret, late ones too
+	id         protocol.CallID
+	nonce      []byte
+	ephemeral  *ecdh.PrivateKey
+	format     protocol.Format
+	transcript protocol.Transcript // of what was said so far
+	issuer     string              // as the challenges name it; "" before the first
+	pin        []byte              // which anchor to believe
+	enrolling  *Admission
+	opening    []byte // what answers repeat of the opening message
+	methods    *proof.Methods
+	record     Record
+	usual      bool
+	heard      [][sha256.Size]byte // replies
+	proofs     int                 // challenges for the device's own secret, late ones too
 }
 
 func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
-	c := &call{nonce: make([]byte, protocol.NonceLen), format: a.cfg.Format, record: a.snapshot(), usual: ask.usual()}
+	c := &call{methods: a.methods, nonce: make([]byte, protocol.NonceLen), format: a.cfg.Format, record: a.snapshot(), usual: ask.usual()}
 	if ask.Format != nil {
 		c.format = *ask.Format
 	}
@@ -93,8 +94,8 @@ func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 // Enrol makes the device known to the broker with its own key, and gets its first
 // tokens. It may be repeated with the same key. Errors wrap *protocol.Refusal,
 // ErrNoAnchor, ErrGrant, ErrUnexpected or what the link, prover and state said.
-func (a *Agent) Enrol(ctx context.Context, link Link, v Voucher) (*Grant, error) {
-	if a.cfg.Prover.Kind() == protocol.KindPSK {
+func (a *Agent) Enrol(ctx context.Context, link Link, v Admission) (*Grant, error) {
+	if a.cfg.Prover.PublicKey() == nil {
 		return a.Authenticate(ctx, link, Ask{}) // the operator has registered the shared key
 	}
 	a.calling.Lock()
@@ -104,7 +105,7 @@ func (a *Agent) Enrol(ctx context.Context, link Link, v Voucher) (*Grant, error)
 	return g, err
 }
 
-func (a *Agent) enrol(ctx context.Context, link Link, v Voucher) (*Grant, error) {
+func (a *Agent) enrol(ctx context.Context, link Link, v Admission) (*Grant, error) {
 	c, w, err := a.newCall(link, Ask{})
 	if err != nil {
 		return nil, err
@@ -158,56 +159,6 @@ func stale(err error) bool {
 
 // errOutOfStep marks an exchange that a doubled or late message has confused.
 var errOutOfStep = errors.New("out of step")
-
-// converse says the opening message and answers what is asked until it is granted or refused.
-func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protocol.Message) (*Grant, error) {
-	if len(c.pin) == 0 {
-		return nil, fmt.Errorf("%w: without an enrolment token or a pin the real broker cannot be told from another", ErrNoAnchor)
-	}
-	raw, err := protocol.Encode(opening)
-	if err != nil {
-		return nil, err
-	}
-	if c.opening, err = protocol.Repeated(opening); err != nil {
-		return nil, err
-	}
-	c.said = c.said.Add(raw)
-	reply, err := c.exchange(ctx, link, raw)
-	if err != nil {
-		return nil, err
-	}
-	var asked *protocol.Challenge
-	var before protocol.Transcript // ends with the challenge that was answered last
-	var custom bool
-	for range maxRounds {
-		switch m := reply.(type) {
-		case *protocol.Challenge:
-			asked, before = m, c.said.Add(m.Body)
-		case *protocol.Refusal:
-			if !errors.Is(m, protocol.CodeWrongAnswer) || asked == nil || m.Problem.Signet.TriesLeft == 0 {
-				return nil, m
-			}
-			if !custom { // the same key gives the same wrong proof: the session was mixed up
-				return nil, fmt.Errorf("%w: %w", errOutOfStep, m)
-			}
-		case *protocol.Grant:
-			return a.accept(ctx, c, m)
-		default:
-			return nil, fmt.Errorf("%w: message type %d", ErrUnexpected, reply.Type())
-		}
-		if raw, custom, err = a.answer(ctx, c, asked, before); err != nil {
-			return nil, err
-		}
-		c.said = before.Add(raw)
-		if reply, err = c.exchange(ctx, link, raw); err != nil {
-			return nil, err
-		}
-		if errors.Is(refusal(reply), protocol.CodeReplayed) {
-			reply = c.overtaken(ctx, link, raw, reply)
-		}
-	}
-	return nil, fmt.Errorf("%w: more than %d rounds", ErrUnexpected, maxRounds)
-}
 
 // refusal gives what a reply refuses, nil if it doesn't.
 func refusal(m protocol.Message) error {
@@ -282,89 +233,9 @@ func (c *call) late(raw []byte, m protocol.Message) bool {
 		return false
 	}
 	body, err := protocol.DecodeChallengeBody(ch.Body)
-	if err != nil || body.Kind != protocol.KindKey && body.Kind != protocol.KindPSK && body.Kind != protocol.KindEnrol {
+	if err != nil || c.methods.For(body.Kind).Guessable() {
 		return false // for others to refuse, or to answer
 	}
 	c.proofs++
 	return c.proofs > 1 && c.proofs <= 1+maxStrays
-}
-
-// answer encodes the answer to ch; t is the transcript that ends with ch.
-func (a *Agent) answer(ctx context.Context, c *call, ch *protocol.Challenge, t protocol.Transcript) (raw []byte, custom bool, err error) {
-	body, err := protocol.DecodeChallengeBody(ch.Body)
-	if err != nil {
-		return nil, false, fmt.Errorf("%w: %w", ErrUnexpected, err)
-	}
-	if c.issuer != "" && c.issuer != body.Issuer {
-		return nil, false, fmt.Errorf("%w: the issuer changed from %q to %q", ErrUnexpected, c.issuer, body.Issuer)
-	}
-	c.issuer = body.Issuer
-	m := &protocol.Answer{Head: protocol.Head{ID: c.id}, Session: ch.Session, Opening: c.opening}
-	switch body.Kind {
-	case protocol.KindKey, protocol.KindPSK, protocol.KindEnrol:
-		err = a.prove(c, body.Kind, t, m)
-	default:
-		custom = true
-		err = a.solve(ctx, c, body, t, m)
-	}
-	if err != nil {
-		return nil, custom, err
-	}
-	raw, err = protocol.Encode(m)
-	return raw, custom, err
-}
-
-// prove fills in the proof of a challenge for the device's own secret. The kind is
-// also the proof's purpose.
-func (a *Agent) prove(c *call, kind string, t protocol.Transcript, m *protocol.Answer) (err error) {
-	own := a.cfg.Prover.Kind()
-	if kind == protocol.KindEnrol {
-		if own != protocol.KindKey || c.enrolling == nil {
-			return fmt.Errorf("%w: an enrolment challenge in an authentication", ErrUnexpected)
-		}
-	} else if kind != own {
-		return fmt.Errorf("%w: a challenge for a %s, this device has a %s", ErrUnexpected, kind, own)
-	}
-	if m.Proof, err = a.cfg.Prover.Prove(protocol.ProofInput(kind, t)); err != nil {
-		return fmt.Errorf("prove possession of the key: %w", err)
-	}
-	if kind == protocol.KindEnrol && c.enrolling.Token != nil {
-		key, err := c.enrolling.Token.Key()
-		if err != nil {
-			return err
-		}
-		m.TokenProof = ed25519.Sign(key, protocol.ProofInput(protocol.PurposeEnrolToken, t))
-	}
-	return nil
-}
-
-// solve fills in the answer to a custom challenge. It seals to the key that the
-// anchor vouches for and to no other; only a device that enrols has none yet.
-func (a *Agent) solve(ctx context.Context, c *call, body *protocol.ChallengeBody, t protocol.Transcript, m *protocol.Answer) error {
-	if a.cfg.Solver == nil {
-		return fmt.Errorf("%w %q", ErrNoSolver, body.Kind)
-	}
-	if body.SealTo == nil { // the broker reads sealed answers only
-		return fmt.Errorf("%w: challenge %q has no key to seal its answer to", ErrUnexpected, body.Kind)
-	}
-	if c.record.Statement != nil {
-		s, err := readStatement(c.record.Anchor, c.record.Statement)
-		if err != nil {
-			return err
-		}
-		if string(s.SealTo) != string(body.SealTo) {
-			return fmt.Errorf("%w: challenge %q wants its answer sealed to a key that is not the pool's", ErrUnexpected, body.Kind)
-		}
-	}
-	answer, err := a.cfg.Solver(ctx, body.Kind, body.Params)
-	if err != nil {
-		return fmt.Errorf("answer challenge %q: %w", body.Kind, err)
-	}
-	if m.Secret, err = protocol.SealAnswer(body.SealTo, t, answer); err != nil {
-		return err
-	}
-	if m.Proof, err = a.cfg.Prover.Prove(protocol.SecretInput(t, m.Secret)); err != nil {
-		return fmt.Errorf("prove possession of the key: %w", err)
-	}
-	return nil
 }

@@ -35,8 +35,8 @@ func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 	if err != nil {
 		return nil, err
 	}
-	c.said = c.said.Add(body)
-	proof, err := a.cfg.Prover.Prove(protocol.ProofInput(protocol.PurposeRefresh, c.said))
+	c.transcript = c.transcript.Add(body)
+	proof, err := a.cfg.Prover.Prove(protocol.ProofInput(protocol.PurposeRefresh, c.transcript))
 	if err != nil {
 		return nil, fmt.Errorf("prove possession of the key: %w", err)
 	}

@@ -106,7 +106,7 @@ func (a *Agent) dial(ctx context.Context, dial Dialer, c *Credential) (Connectio
 }
 
 func (a *Agent) renewOn(ctx context.Context, link Link, h *hints) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout+a.cfg.Patience)
 	defer cancel()
 	_, err := a.Renew(ctx, link, Ask{})
 	if err == nil {

@@ -80,11 +80,11 @@ func TestFullDisk(t *testing.T) {
 	full := &memoryState{full: syscall.ENOSPC}
 	cfg.State = full
 	a := newAgent(t, cfg)
-	if _, err := a.Enrol(t.Context(), b, agent.Voucher{Token: b.admit}); !errors.Is(err, syscall.ENOSPC) || a.Enrolled() {
+	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); !errors.Is(err, syscall.ENOSPC) || a.Enrolled() {
 		t.Fatalf("enrolled without being able to remember it: %v", err)
 	}
 	full.full = nil
-	if _, err := a.Enrol(t.Context(), b, agent.Voucher{Token: b.admit}); err != nil {
+	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
 		t.Fatal(err)
 	}
 	full.full = syscall.ENOSPC

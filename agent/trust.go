@@ -31,7 +31,7 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Grant,
 	if m.Sealed == nil {
 		return nil, fmt.Errorf("%w: it is not sealed, and this device asked for that", ErrGrant)
 	}
-	plain, err := protocol.OpenGrant(c.ephemeral, c.said, m.Sealed)
+	plain, err := protocol.OpenGrant(c.ephemeral, c.transcript, m.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
 	}

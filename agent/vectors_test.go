@@ -49,7 +49,7 @@ func TestGrantVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range f.Grants {
-		c := &call{nonce: bytesOf(f.Nonce), ephemeral: key, said: protocol.Transcript(bytesOf(f.Transcript)), issuer: f.Issuer, pin: bytesOf(f.Pin)}
+		c := &call{nonce: bytesOf(f.Nonce), ephemeral: key, transcript: protocol.Transcript(bytesOf(f.Transcript)), issuer: f.Issuer, pin: bytesOf(f.Pin)}
 		c.record.Anchor, c.record.Statement = bytesOf(v.Anchor), bytesOf(v.Statement)
 		copy(c.record.Subject[:], bytesOf(v.Subject))
 		m, err := protocol.Decode(bytesOf(v.Hex))

@@ -41,7 +41,7 @@ func TestEnrolmentToken(t *testing.T) {
 	})
 	for _, name := range []string{"lamp-1", "lamp-2"} {
 		a := newAgent(t, s, name, harness.NewP256(t), nil)
-		if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: tok, Attributes: map[string]string{"site": "south", "model": "x"}}); err != nil {
+		if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: tok, Attributes: map[string]string{"site": "south", "model": "x"}}); err != nil {
 			t.Fatal(err)
 		}
 		d, err := s.Store.Device(t.Context(), a.Device())
@@ -58,7 +58,7 @@ func TestEnrolmentToken(t *testing.T) {
 	refused := func(what, name string, tok *protocol.EnrolToken, code protocol.Code) {
 		t.Helper()
 		a := newAgent(t, s, name, harness.NewP256(t), nil)
-		if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: tok}); !errors.Is(err, code) {
+		if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: tok}); !errors.Is(err, code) {
 			t.Errorf("%s: %v, want %q", what, err, code)
 		}
 		if _, err := s.Store.Device(t.Context(), a.Device()); (err == nil) != (code == protocol.CodePending) {
@@ -85,11 +85,11 @@ func TestEnrolmentOfARegisteredKey(t *testing.T) {
 	key := harness.NewEd25519(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
 	pinned := func(c *agent.Config) { c.Pin = s.Pin(t) }
-	if _, err := newAgent(t, s, "lamp-1", key, pinned).Enrol(t.Context(), s, agent.Voucher{}); err != nil {
+	if _, err := newAgent(t, s, "lamp-1", key, pinned).Enrol(t.Context(), s, agent.Admission{}); err != nil {
 		t.Error(err)
 	}
 	for name, p := range map[string]agent.Prover{"lamp-1": harness.NewEd25519(t), "lamp-2": key} {
-		if _, err := newAgent(t, s, name, p, pinned).Enrol(t.Context(), s, agent.Voucher{}); !errors.Is(err, protocol.CodeDenied) {
+		if _, err := newAgent(t, s, name, p, pinned).Enrol(t.Context(), s, agent.Admission{}); !errors.Is(err, protocol.CodeDenied) {
 			t.Errorf("%s with a key that is not its own: %v, want denied", name, err)
 		}
 	}
@@ -109,13 +109,13 @@ func TestEnrolmentProvesPossession(t *testing.T) {
 	s := harness.New(t)
 	victim, own := harness.NewP256(t), harness.NewP256(t)
 	a := newAgent(t, s, "lamp-1", impostor{own, victim.PublicKey()}, nil)
-	if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeDenied) {
+	if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeDenied) {
 		t.Errorf("another's key: %v, want denied", err)
 	}
 	tok := s.Token(t, 5)
 	id := s.Name(t, "lamp-2")
 	for what, key := range map[string][]byte{"no key": {0xa0}, "half a key": victim.PublicKey()[:20], "a key and more": append(victim.PublicKey(), 0)} {
-		if _, err := newAgent(t, s, "lamp-2", impostor{own, key}, nil).Enrol(t.Context(), s, agent.Voucher{Token: tok}); !errors.Is(err, protocol.CodeMalformed) {
+		if _, err := newAgent(t, s, "lamp-2", impostor{own, key}, nil).Enrol(t.Context(), s, agent.Admission{Token: tok}); !errors.Is(err, protocol.CodeMalformed) {
 			t.Errorf("%s: %v, want malformed", what, err)
 		}
 	}
@@ -164,7 +164,7 @@ func TestEnrolmentWithRSA(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := newAgent(t, s, "lamp-1", rsaProver{signer}, nil)
-	if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeMalformed) {
+	if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeMalformed) {
 		t.Errorf("enrolment: %v, want malformed", err)
 	}
 	if _, err := s.Store.Device(t.Context(), a.Device()); !errors.Is(err, broker.ErrNotFound) {

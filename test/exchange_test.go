@@ -39,7 +39,7 @@ func newAgent(t *testing.T, s *harness.Signet, name string, p agent.Prover, chan
 func enrolled(t *testing.T, s *harness.Signet, name string, p agent.Prover) *agent.Agent {
 	t.Helper()
 	a := newAgent(t, s, name, p, nil)
-	if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); err != nil {
+	if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	return a
@@ -169,7 +169,7 @@ func TestEnrolmentTokenAdmitsAsOftenAsItSays(t *testing.T) {
 	for i := range 20 {
 		a := newAgent(t, s, "lamp-"+string(rune('a'+i)), harness.NewP256(t), nil)
 		wg.Go(func() {
-			if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: tok}); err == nil {
+			if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: tok}); err == nil {
 				admitted.Add(1)
 			}
 		})
@@ -185,11 +185,11 @@ func TestReenrolment(t *testing.T) {
 	key := harness.NewP256(t)
 	enrolled(t, s, "lamp-1", key)
 	again := newAgent(t, s, "lamp-1", key, nil)
-	if _, err := again.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); err != nil {
+	if _, err := again.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 		t.Errorf("same key: %v", err)
 	}
 	other := newAgent(t, s, "lamp-1", harness.NewP256(t), nil)
-	if _, err := other.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeExists) {
+	if _, err := other.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeExists) {
 		t.Errorf("other key: %v, want exists", err)
 	}
 	_, text, err := s.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: true})
@@ -200,7 +200,7 @@ func TestReenrolment(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Enrol(t.Context(), s, agent.Voucher{Token: &tok}); err != nil {
+	if _, err := other.Enrol(t.Context(), s, agent.Admission{Token: &tok}); err != nil {
 		t.Errorf("other key with a token that replaces: %v", err)
 	}
 	if _, err := again.Authenticate(t.Context(), s, agent.Ask{}); !errors.Is(err, protocol.CodeDenied) {
@@ -316,7 +316,7 @@ func TestSecondChallengeByHook(t *testing.T) {
 		tries = 0
 		state := &agent.Memory{}
 		a := newAgent(t, s, "lock-1", key, func(c *agent.Config) { c.State = state })
-		if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); err != nil {
+		if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 			t.Fatal(err)
 		}
 		return newAgent(t, s, "lock-1", key, func(c *agent.Config) {
@@ -367,7 +367,7 @@ func TestEnrolmentRunsTheFlow(t *testing.T) {
 				return []byte(answer), nil
 			}
 		})
-		_, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)})
+		_, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)})
 		if (err == nil) != (answer == "42") || asked == 0 {
 			t.Errorf("answer %q: %v, asked %d times", answer, err, asked)
 		}
@@ -408,7 +408,7 @@ func TestRefreshRotation(t *testing.T) {
 	key := harness.NewP256(t)
 	state := &agent.Memory{}
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) { c.State = state })
-	if _, err := a.Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1)}); err != nil {
+	if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	old, err := state.Load(t.Context())

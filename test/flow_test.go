@@ -350,7 +350,7 @@ func TestSecretsStayIn(t *testing.T) {
 	}
 	state := &agent.Memory{}
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) { c.State = state })
-	g, err := a.Enrol(t.Context(), s, agent.Voucher{Token: &tok})
+	g, err := a.Enrol(t.Context(), s, agent.Admission{Token: &tok})
 	if err != nil {
 		t.Fatal(err)
 	}

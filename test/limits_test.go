@@ -48,7 +48,7 @@ func TestAsMuchAsAMessageHolds(t *testing.T) {
 				}
 				return a
 			}
-			_, err := of("").Enrol(t.Context(), s, agent.Voucher{Token: s.Token(t, 1), Attributes: m.attributes})
+			_, err := of("").Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1), Attributes: m.attributes})
 			if err == nil {
 				_, err = of("quiz").Authenticate(t.Context(), s, agent.Ask{Metadata: m.metadata})
 			}

@@ -52,7 +52,7 @@ func (s *session) enroll(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	voucher, err := s.voucher(o.token)
+	admission, err := s.admission(o.token)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (s *session) enroll(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return s.enrolIn(ctx, path, c, kind, voucher)
+	return s.enrolIn(ctx, path, c, kind, admission)
 }
 
 func (o *enrolFlags) settings() (*settings, error) {
@@ -116,30 +116,30 @@ func (o *enrolFlags) kind() (keyfile.Kind, error) {
 	return "", fmt.Errorf("%w: --key %q: only file, file:p256 and file:ed25519 so far", errUsage, o.key)
 }
 
-func (s *session) voucher(text string) (agent.Voucher, error) {
+func (s *session) admission(text string) (agent.Admission, error) {
 	if text == "" {
 		text = s.getenv("SIGNET_ENROLL_TOKEN")
 	}
 	if path, ok := strings.CutPrefix(text, "@"); ok {
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			return agent.Voucher{}, fmt.Errorf("read the enrolment token: %w", err)
+			return agent.Admission{}, fmt.Errorf("read the enrolment token: %w", err)
 		}
 		text = string(raw)
 	}
 	if text == "" {
-		return agent.Voucher{}, nil
+		return agent.Admission{}, nil
 	}
 	t, err := protocol.ParseEnrolToken(text)
 	if err != nil {
-		return agent.Voucher{}, fmt.Errorf("--token: %w", err)
+		return agent.Admission{}, fmt.Errorf("--token: %w", err)
 	}
-	return agent.Voucher{Token: &t}, nil
+	return agent.Admission{Token: &t}, nil
 }
 
 // enrolIn writes key and settings before the first message leaves the device. The
 // settings of a device that works stay until the new ones have worked too.
-func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Voucher) error {
+func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Admission) error {
 	d, err := keyfile.Open(path, nil)
 	if err != nil {
 		return err

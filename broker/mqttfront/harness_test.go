@@ -127,7 +127,7 @@ func (f *fixture) enrolled(name string, replace bool) (*agent.Agent, *agent.Gran
 		f.t.Fatal(err)
 	}
 	a := f.device(name, harness.NewP256(f.t), "")
-	g, err := a.Enrol(f.t.Context(), f, agent.Voucher{Token: &tok})
+	g, err := a.Enrol(f.t.Context(), f, agent.Admission{Token: &tok})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -365,7 +365,7 @@ func TestKeyReplaced(t *testing.T) {
 			t.Fatal(err)
 		}
 		a := f.device("lamp", harness.NewEd25519(t), "")
-		g, err := a.Enrol(t.Context(), link, agent.Voucher{Token: &tok})
+		g, err := a.Enrol(t.Context(), link, agent.Admission{Token: &tok})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -381,7 +381,7 @@ func TestKeyReplaced(t *testing.T) {
 		f.mustConnect(v, "demo:lamp", g.Access).works()
 		// Enrolling again with the same key replaces nothing.
 		same := f.mustConnect(v, "demo:lamp", g.Access)
-		if _, err := a.Enrol(t.Context(), f.anonymous(), agent.Voucher{}); err != nil {
+		if _, err := a.Enrol(t.Context(), f.anonymous(), agent.Admission{}); err != nil {
 			t.Fatal(err)
 		}
 		same.works()
@@ -448,7 +448,7 @@ func TestUpgradeInPlace(t *testing.T) {
 	key := harness.NewP256(t)
 	tok := f.Token(t, 1)
 	whole := f.device("lamp", key, "")
-	if _, err := whole.Enrol(t.Context(), f, agent.Voucher{Token: tok}); err != nil {
+	if _, err := whole.Enrol(t.Context(), f, agent.Admission{Token: tok}); err != nil {
 		t.Fatal(err)
 	}
 	short := broker.Client{Pool: f.Pool, ID: "short", AccessLife: broker.MinAccessLife}

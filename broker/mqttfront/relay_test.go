@@ -159,7 +159,7 @@ func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
 	var g *agent.Grant
 	for _, call := range []func() (*agent.Grant, error){
 		func() (*agent.Grant, error) {
-			return a.Enrol(f.t.Context(), link, agent.Voucher{Token: f.Token(f.t, 1)})
+			return a.Enrol(f.t.Context(), link, agent.Admission{Token: f.Token(f.t, 1)})
 		},
 		func() (*agent.Grant, error) { return a.Authenticate(f.t.Context(), link, agent.Ask{}) },
 		func() (*agent.Grant, error) { return a.Refresh(f.t.Context(), link, agent.Ask{}) },
@@ -211,7 +211,7 @@ func TestAgentComesBackItself(t *testing.T) {
 			return nil, err
 		}
 		if logins <- c != nil; c == nil && !a.Enrolled() {
-			if _, err := a.Enrol(ctx, l, agent.Voucher{Token: f.Token(t, 1)}); err != nil {
+			if _, err := a.Enrol(ctx, l, agent.Admission{Token: f.Token(t, 1)}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -248,7 +248,7 @@ func TestKeyReplacedOverRelay(t *testing.T) {
 		t.Fatal(err)
 	}
 	link := f.stranger(5, f.relay(f.secure), false, 1)
-	if _, err := f.device("lamp", harness.NewP256(t), "").Enrol(t.Context(), link, agent.Voucher{Token: &tok}); err != nil {
+	if _, err := f.device("lamp", harness.NewP256(t), "").Enrol(t.Context(), link, agent.Admission{Token: &tok}); err != nil {
 		t.Fatal(err)
 	}
 	c.isOver(5, mqttd.ReasonAdministrative)

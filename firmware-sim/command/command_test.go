@@ -158,7 +158,7 @@ func runFleetWith(t *testing.T, b *firmwaretest.Broker, file string) (string, er
 	defer cancel()
 	err = s.runFleet(ctx, fleet.Config{
 		Pool: pool, Prefix: "sim", Devices: 12, Concurrency: 4, Keys: []firmware.Kind{firmware.Ed25519}, Scenario: sc,
-		Faults: fault.Source{Seed: 1}, Voucher: agent.Voucher{Token: b.Token}, Dial: b.Dial,
+		Faults: fault.Source{Seed: 1}, Voucher: agent.Admission{Token: b.Token}, Dial: b.Dial,
 	}, file)
 	return out.String(), err
 }

@@ -236,7 +236,7 @@ func (o *runFlags) scenarioFile() (fleet.Scenario, error) {
 	return s, nil
 }
 
-func (o *runFlags) voucher(s *session) (agent.Voucher, error) {
+func (o *runFlags) voucher(s *session) (agent.Admission, error) {
 	text := o.token
 	if text == "" {
 		text = s.getenv("SIGNET_ENROLL_TOKEN")
@@ -244,18 +244,18 @@ func (o *runFlags) voucher(s *session) (agent.Voucher, error) {
 	if path, ok := strings.CutPrefix(text, "@"); ok {
 		raw, err := readFile(path, maxFile)
 		if err != nil {
-			return agent.Voucher{}, fmt.Errorf("read the enrolment token: %w", err)
+			return agent.Admission{}, fmt.Errorf("read the enrolment token: %w", err)
 		}
 		text = string(raw)
 	}
 	if text == "" {
-		return agent.Voucher{}, fmt.Errorf("%w: run needs --token: the devices have new keys, which the broker does not know", errUsage)
+		return agent.Admission{}, fmt.Errorf("%w: run needs --token: the devices have new keys, which the broker does not know", errUsage)
 	}
 	t, err := protocol.ParseEnrolToken(text)
 	if err != nil {
-		return agent.Voucher{}, fmt.Errorf("--token: %w", err)
+		return agent.Admission{}, fmt.Errorf("--token: %w", err)
 	}
-	return agent.Voucher{Token: &t}, nil
+	return agent.Admission{Token: &t}, nil
 }
 
 // dial connects as devices do: certificates are judged by what the device knows of

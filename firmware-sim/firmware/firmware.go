@@ -77,7 +77,7 @@ type Config struct {
 	Number  int // in its fleet, from 0; picks its faults
 	Key     Kind
 	Dial    Dial
-	Voucher agent.Voucher
+	Voucher agent.Admission
 	Faults  fault.Source
 }
 

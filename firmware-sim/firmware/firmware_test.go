@@ -17,7 +17,7 @@ import (
 func newDevice(t *testing.T, b *firmwaretest.Broker, kind firmware.Kind, faults fault.Source) *firmware.Device {
 	t.Helper()
 	id := identtest.Device(t, "demo:sim-1")
-	d, err := firmware.New(firmware.Config{Name: id, Key: kind, Dial: b.Dial, Voucher: agent.Voucher{Token: b.Token}, Faults: faults})
+	d, err := firmware.New(firmware.Config{Name: id, Key: kind, Dial: b.Dial, Voucher: agent.Admission{Token: b.Token}, Faults: faults})
 	if err != nil {
 		t.Fatal(err)
 	}

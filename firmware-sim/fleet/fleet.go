@@ -48,7 +48,7 @@ type Config struct {
 	Scenario    Scenario
 	Faults      fault.Source // unless the scenario brings its own; the seed is also the arrivals'
 	Concurrency int          // devices at work at a time
-	Voucher     agent.Voucher
+	Voucher     agent.Admission
 	Dial        firmware.Dial
 	Progress    Progress // nil for none
 }

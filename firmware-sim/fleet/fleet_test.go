@@ -38,7 +38,7 @@ func config(t *testing.T) (fleet.Config, *firmwaretest.Broker) {
 	}
 	return fleet.Config{
 		Pool: pool, Prefix: "sim", Devices: devices, Keys: []firmware.Kind{firmware.P256, firmware.Ed25519}, Scenario: s, Concurrency: 8,
-		Voucher: agent.Voucher{Token: b.Token}, Dial: b.Dial,
+		Voucher: agent.Admission{Token: b.Token}, Dial: b.Dial,
 	}, b
 }
 

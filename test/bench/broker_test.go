@@ -81,7 +81,7 @@ func freePort(t testing.TB) string {
 }
 
 // voucher admits n devices.
-func (b *signetd) voucher(t testing.TB, n int) agent.Voucher {
+func (b *signetd) voucher(t testing.TB, n int) agent.Admission {
 	t.Helper()
 	made, err := b.pool.CreateEnrollmentToken(t.Context(), adminapi.NewEnrollmentToken{Uses: &n})
 	if err != nil {
@@ -91,7 +91,7 @@ func (b *signetd) voucher(t testing.TB, n int) agent.Voucher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return agent.Voucher{Token: &tok}
+	return agent.Admission{Token: &tok}
 }
 
 // An online device has enrolled on the connection that it keeps.
@@ -125,7 +125,7 @@ func (b *signetd) enrol(t testing.TB, prefix string, n int) []online {
 	return devices
 }
 
-func (b *signetd) device(t testing.TB, called string, v agent.Voucher) (online, error) {
+func (b *signetd) device(t testing.TB, called string, v agent.Admission) (online, error) {
 	pool, err := ident.ParsePool("demo")
 	if err != nil {
 		return online{}, err

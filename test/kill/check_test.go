@@ -128,7 +128,7 @@ func (w *worker) enrolAgain(ctx context.Context, b *life, d *device) error {
 	if err := d.connect(ctx, b); err != nil {
 		return err
 	}
-	g, err := d.agent.Enrol(ctx, spy{d.link, d}, agent.Voucher{Token: &d.voucher.token})
+	g, err := d.agent.Enrol(ctx, spy{d.link, d}, agent.Admission{Token: &d.voucher.token})
 	if err != nil {
 		return fmt.Errorf("enrol %s again: %w", d.name, err)
 	}

@@ -115,7 +115,7 @@ func (w *worker) enrol(ctx context.Context, b *life) error {
 		return err
 	}
 	d.presence = coming
-	g, err := d.agent.Enrol(ctx, spy{d.link, d}, agent.Voucher{Token: &v.token})
+	g, err := d.agent.Enrol(ctx, spy{d.link, d}, agent.Admission{Token: &v.token})
 	if errors.Is(err, protocol.CodeDenied) {
 		d.presence = absent
 		w.facts.exhausted(v)

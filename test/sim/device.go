@@ -104,7 +104,7 @@ func (d *device) enrol(ctx context.Context, a *agent.Agent) {
 	for !a.Enrolled() && ctx.Err() == nil {
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
 		c := d.connect(time.Now().Add(anonymousLife))
-		_, err := a.Enrol(call, c, agent.Voucher{Token: d.token})
+		_, err := a.Enrol(call, c, agent.Admission{Token: d.token})
 		d.actor.turn()
 		c.end()
 		cancel()

@@ -69,7 +69,7 @@ func (w *World) logIn(t *testing.T, d *device, times int) {
 	for i := range 1 + times {
 		c := d.connect(time.Now().Add(anonymousLife))
 		if i == 0 {
-			_, err = a.Enrol(w.ctx, c, agent.Voucher{Token: d.token})
+			_, err = a.Enrol(w.ctx, c, agent.Admission{Token: d.token})
 		} else {
 			_, err = a.Authenticate(w.ctx, c, agent.Ask{})
 		}
