@@ -123,8 +123,8 @@ func TestExpiry(t *testing.T) {
 	watcher.works()
 }
 
-// When disabling returns, the device can do nothing more; it hears why, and its
-// tokens are worthless.
+// When a device was disabled, its tokens are worthless; it hears why and can do nothing
+// more.
 func TestDisable(t *testing.T) {
 	f := start(t, nil)
 	for _, v := range versions {
@@ -137,13 +137,13 @@ func TestDisable(t *testing.T) {
 		if _, err := f.Control.DisableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(t, "lamp")); err != nil {
 			t.Fatal(err)
 		}
-		if n := f.server.PushDevice(f.Name(t, "lamp"), nil); n != 0 {
-			t.Error("a connection is still there")
-		}
 		if got := c.message(); !bytes.Contains([]byte(got), []byte(protocol.EventDisabled)) {
 			t.Errorf("version %d: told %q", v, got)
 		}
 		c.isOver(v, mqttd.ReasonAdministrative)
+		if n := f.server.PushDevice(f.Name(t, "lamp"), nil); n != 0 {
+			t.Error("a connection is still there")
+		}
 		for _, password := range [][]byte{cwt, jwt} {
 			if _, err := f.connect(v, "demo:lamp", password); err == nil {
 				t.Error("a disabled device was admitted")

@@ -143,15 +143,28 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	return c, nil
 }
 
-// review ends the device's connection if the judge gives it up, and says what it stood on.
-func (d *device) review(judge access.Judge) (st access.Standing, ended bool) {
+// review ends the device's connection if the judge gives it up.
+func (d *device) review(judge access.Judge) (ended bool) {
+	st := d.standing()
+	if st.Device.IsZero() {
+		return false
+	}
+	if _, ok := judge(st); ok {
+		return false
+	}
+	d.cut()
+	return true
+}
+
+// standing is what the device's connection stands on, zero while that is nobody's.
+func (d *device) standing() access.Standing {
 	d.mu.Lock()
 	link := d.link
 	d.mu.Unlock()
 	if link == nil {
-		return st, false
+		return access.Standing{}
 	}
-	return link.review(judge)
+	return link.now()
 }
 
 // cut ends the device's connection.

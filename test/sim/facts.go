@@ -208,14 +208,11 @@ func (f *facts) admitted(id ident.Device, session ident.UUID) {
 	f.stands(id, session, "a credential of %s was taken after the end of its family (%s)")
 }
 
-// goesOn notes that a connection was left alone after a change of its device.
+// goesOn notes that a connection goes on when all is told that was changed.
 func (f *facts) goesOn(id ident.Device, session ident.UUID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts["connection goes on after a change"]++
-	if fam := f.families[session]; fam != nil && fam.ended == "reuse" {
-		return // that is no change of the device
-	}
 	f.stands(id, session, "a connection of %s goes on after the end of its family (%s)")
 }
 

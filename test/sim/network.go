@@ -74,23 +74,14 @@ func (c *conn) stands(st access.Standing, t time.Time) {
 	}
 }
 
-// review ends the connection if it is a device's and the judge gives it up. It gives
-// what the connection stands on, nothing if it has ended or is nobody's.
-func (c *conn) review(judge access.Judge) (st access.Standing, ended bool) {
+// now is what the connection stands on, zero if it has ended or is nobody's.
+func (c *conn) now() access.Standing {
 	c.mu.Lock()
-	live := !c.ended && !c.standing.Device.IsZero()
-	if live {
-		st = c.standing
+	defer c.mu.Unlock()
+	if c.ended {
+		return access.Standing{}
 	}
-	c.mu.Unlock()
-	if !live {
-		return st, false
-	}
-	if _, ok := judge(st); ok {
-		return st, false
-	}
-	c.end()
-	return st, true
+	return c.standing
 }
 
 // expire ends the connection if its time has come.

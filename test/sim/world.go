@@ -180,6 +180,11 @@ func (w *World) watch() {
 				w.review(r.Device(), r.Session)
 			}
 		}
+		for _, d := range w.devices { // nothing else has happened since the records were read
+			if st := d.standing(); len(records) > 0 && !st.Device.IsZero() {
+				w.facts.goesOn(d.id, st.Session)
+			}
+		}
 	}
 }
 
@@ -195,10 +200,8 @@ func (w *World) review(id ident.Device, session ident.UUID) {
 		if d.id != id {
 			continue
 		}
-		if st, ended := d.review(judge); ended {
+		if d.review(judge) {
 			w.facts.count("connection ended after a change")
-		} else if !st.Device.IsZero() {
-			w.facts.goesOn(id, st.Session)
 		}
 	}
 }
