@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"io"
 )
 
 // The store, one small interface per concept. Each call is one use case and one
@@ -28,4 +29,10 @@ type Store interface {
 	Secrets
 	Journal
 	Close() error
+}
+
+// A Backuper is a Store that writes a consistent copy of itself, while it is used.
+type Backuper interface {
+	// Backup gives the number of bytes that it wrote.
+	Backup(ctx context.Context, w io.Writer) (int64, error)
 }

@@ -21,6 +21,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/signetd/signet/protocol/peer"
 	"github.com/signetd/signet/protocol/strictjson"
 )
 
@@ -124,7 +125,7 @@ func answer(ctx context.Context, conn net.Conn, groups []uint32, h Handler) {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	var reply Reply
-	if err := permit(conn, groups); err != nil {
+	if err := peer.Permit(conn, groups); err != nil {
 		reply = Reply{Error: err.Error(), Forbidden: true}
 	} else if r, err := readRequest(conn); err != nil {
 		reply.Error = err.Error()

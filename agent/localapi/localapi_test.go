@@ -90,21 +90,6 @@ func TestNotRunning(t *testing.T) {
 	}
 }
 
-func TestAllowed(t *testing.T) {
-	for _, tt := range []struct {
-		uid    uint32
-		groups []uint32
-		want   bool
-	}{
-		{0, []uint32{0}, true}, {1000, []uint32{1000}, true}, {1001, []uint32{50}, true}, {1001, []uint32{1001, 7, 50}, true},
-		{1001, []uint32{1001}, false}, {1001, []uint32{0}, false}, {1001, nil, false},
-	} {
-		if got := (&peer{tt.uid, tt.groups}).allowed(1000, []uint32{50}); got != tt.want {
-			t.Errorf("uid %d groups %v: %t", tt.uid, tt.groups, got)
-		}
-	}
-}
-
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"op":"token","type":"access","format":"jwt","audience":"a"}` + "\n"))
 	f.Add([]byte(`{"op":"status"}` + "\n"))

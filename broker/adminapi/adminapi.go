@@ -37,6 +37,10 @@ type Config struct {
 	Log     *slog.Logger
 	Version string           // of the broker
 	Now     func() time.Time // nil: time.Now
+	// Local: whoever's request comes here is the broker's own user, or root, on its
+	// machine, which who hands it over has made sure of. It needs no token, and what it
+	// writes is broker.ActorLocal's.
+	Local bool
 }
 
 // Handler serves /api/. The error says what Config lacks.

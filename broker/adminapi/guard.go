@@ -17,8 +17,9 @@ import (
 // A call is what is known of a request besides its content.
 type call struct {
 	id       string
-	operator broker.Operator
-	reason   string // why, as the operator says
+	actor    broker.Actor    // who asks, once that is known
+	operator broker.Operator // zero when it is not an operator who asks
+	reason   string          // why, as who asks says
 }
 
 // reasonHeader says why a request is made, for the audit trail.
@@ -37,7 +38,7 @@ func callOf(ctx context.Context) *call {
 // byOf says who asked, and by which request, for what the request writes.
 func byOf(ctx context.Context) broker.By {
 	c := callOf(ctx)
-	return broker.By{Actor: broker.OperatorActor(c.operator.Name), Request: c.id, Reason: c.reason}
+	return broker.By{Actor: c.actor, Request: c.id, Reason: c.reason}
 }
 
 // A guard stands before every route: it names the request, lets in who has an
@@ -94,8 +95,12 @@ func open(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && (r.URL.Path == specPath || r.URL.Path == problem.DocsPath)
 }
 
-// admit checks the token; a problem means no.
+// admit finds out who asks, by the token; a problem means no.
 func (g *guard) admit(r *http.Request, c *call) *problem.Problem {
+	if g.cfg.Local {
+		c.actor = broker.ActorLocal
+		return nil
+	}
 	values := r.Header.Values("Authorization")
 	if len(values) != 1 {
 		return problem.New(http.StatusUnauthorized, "send an operator's token: Authorization: Bearer sgnt_...")
@@ -112,7 +117,7 @@ func (g *guard) admit(r *http.Request, c *call) *problem.Problem {
 		g.cfg.Log.ErrorContext(r.Context(), "operator look-up failed", "request", c.id, "err", err)
 		return problem.Internal()
 	}
-	c.operator = operator
+	c.actor, c.operator = broker.OperatorActor(operator.Name), operator
 	return nil
 }
 
@@ -140,7 +145,7 @@ func (g *guard) finish(w *recorder, r *http.Request, c *call) {
 		level = slog.LevelDebug // or who is held off would still fill the log
 	}
 	g.cfg.Log.Log(r.Context(), level, "operators' API",
-		"request", c.id, "operator", c.operator.Name, "method", r.Method, "path", r.URL.Path, "status", w.status, "from", r.RemoteAddr)
+		"request", c.id, "actor", string(c.actor), "method", r.Method, "path", r.URL.Path, "status", w.status, "from", r.RemoteAddr)
 }
 
 // A recorder remembers the status.

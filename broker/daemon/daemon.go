@@ -1,8 +1,6 @@
-// Package daemon puts the broker together: store, exchange, MQTT server, HTTPS and
-// health listeners, from one Config. It is importable, so tests run what signetd runs.
-//
-// It imports every room of the broker. Certificates come in as an interface, so it
-// knows no certificate authority.
+// Package daemon serves a broker: MQTT, HTTPS, health and the machine's own door, from
+// their first connection to the last. It is importable, so tests run what signetd
+// runs. It opens no store and knows no certificate authority: both are handed over.
 package daemon
 
 import (
@@ -21,14 +19,14 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
-	"github.com/signetd/signet/broker/atrest"
-	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/exchange/wrap"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/localapi"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/broker/oidc"
@@ -51,7 +49,7 @@ type Daemon struct {
 
 	cfg     config.Config
 	log     *slog.Logger
-	store   *boltstore.Store
+	store   broker.Store
 	core    *core.Core
 	metrics *prometheus.Registry
 	mqtt    *mqttd.Server
@@ -68,25 +66,20 @@ type Daemon struct {
 // Addrs are the addresses that the daemon listens on.
 type Addrs struct{ MQTT, HTTPS, Health net.Addr }
 
-// Open opens the data folder and the listeners. Close or Run must follow.
-func Open(ctx context.Context, cfg config.Config, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
-	d := &Daemon{cfg: cfg, log: log, metrics: prometheus.NewRegistry()}
+// Open puts the broker together of parts, whose Store and Sealer are set, and opens
+// its listeners. Close or Run must follow. The store stays its opener's to close, after
+// that.
+func Open(ctx context.Context, cfg config.Config, parts core.Parts, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
+	d := &Daemon{cfg: cfg, log: log, store: parts.Store, metrics: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	kek, err := cfg.OpenKey()
-	if err != nil {
-		return nil, err
-	}
-	if d.store, err = boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{}); err != nil {
-		return nil, err
-	}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
-	if err := d.assemble(ctx, kek); err != nil {
+	if err := d.assemble(ctx, parts); err != nil {
 		return nil, err
 	}
 	d.warnOfIssuers(ctx)
@@ -112,22 +105,6 @@ func (d *Daemon) warnOfIssuers(ctx context.Context) {
 	}
 }
 
-// OpenDirectory opens the data folder for operators' work alone: nobody is served.
-func OpenDirectory(ctx context.Context, cfg config.Config) (*Daemon, error) {
-	d := &Daemon{cfg: cfg, log: slog.New(slog.DiscardHandler), metrics: prometheus.NewRegistry()}
-	kek, err := cfg.OpenKey()
-	if err != nil {
-		return nil, err
-	}
-	if d.store, err = boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{}); err != nil {
-		return nil, err
-	}
-	if err := d.assemble(ctx, kek); err != nil {
-		return nil, errors.Join(err, d.Close())
-	}
-	return d, nil
-}
-
 func (d *Daemon) listen() (err error) {
 	to := []*net.Listener{&d.mqttLn, &d.httpLn, &d.healLn}
 	for i, l := range d.cfg.Listen.All() {
@@ -141,7 +118,7 @@ func (d *Daemon) listen() (err error) {
 			return fmt.Errorf("%s: %w", l.Key, err)
 		}
 	}
-	if d.ctlLn, err = d.listenControl(); err != nil {
+	if d.ctlLn, err = localapi.Listen(d.cfg.Data, d.log); err != nil {
 		return err
 	}
 	d.Addrs = Addrs{d.mqttLn.Addr(), d.httpLn.Addr(), d.healLn.Addr()}
@@ -151,11 +128,10 @@ func (d *Daemon) listen() (err error) {
 	return nil
 }
 
-func (d *Daemon) assemble(ctx context.Context, kek *atrest.Key) (err error) {
-	d.core, err = core.New(ctx, core.Parts{
-		Store: d.store, Sealer: kek, Issuer: d.cfg.Issuer, HookNetworks: d.cfg.Hooks.Allow, Log: d.log, Metrics: d.metrics,
-		Refusals: wrap.Limit{PerSecond: d.cfg.Limits.Refusals, Burst: d.cfg.Limits.RefusalBurst},
-	})
+func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
+	parts.Issuer, parts.HookNetworks, parts.Log = d.cfg.Issuer, d.cfg.Hooks.Allow, d.log
+	parts.Metrics, parts.Refusals = d.metrics, wrap.Limit{PerSecond: d.cfg.Limits.Refusals, Burst: d.cfg.Limits.RefusalBurst}
+	d.core, err = core.New(ctx, parts)
 	if err != nil {
 		return err
 	}
@@ -196,7 +172,11 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	errLog := slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
 	d.https = d.bounded(mux, errLog)
 	d.https.ConnState = letThrough
-	d.ctl = &http.Server{Handler: d.controlHandler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errLog}
+	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Local: true})
+	if err != nil {
+		return err
+	}
+	d.ctl = &http.Server{Handler: localapi.Handler(local, d.store, d.log), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errLog}
 	d.health = d.bounded(d.healthHandler(), errLog)
 	return nil
 }
@@ -227,7 +207,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error {
 		<-inner.Done()
 		d.ready.Store(false)
-		<-beside // it writes to the store, which Close closes
+		<-beside // it writes to the store, which is closed after Run
 		return d.Close()
 	})
 	d.ready.Store(true)
@@ -249,7 +229,7 @@ func serve(s *http.Server, ln net.Listener) error {
 // shutdownTime is how long connections get to end by themselves.
 const shutdownTime = 5 * time.Second
 
-// Close ends everything, the store last. It may be called more than once. What
+// Close ends everything. It may be called more than once. What
 // does not end by itself in time is cut off.
 func (d *Daemon) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
@@ -274,7 +254,7 @@ func (d *Daemon) Close() error {
 			return s.Close()
 		})
 	}
-	errs := []error{g.Wait()}
+	err := g.Wait()
 	for _, ln := range []net.Listener{d.mqttLn, d.httpLn, d.healLn, d.ctlLn} {
 		if ln != nil {
 			_ = ln.Close() // a second close of one that served
@@ -283,8 +263,5 @@ func (d *Daemon) Close() error {
 	if d.core != nil {
 		d.core.Close()
 	}
-	if d.store != nil {
-		errs = append(errs, d.store.Close())
-	}
-	return errors.Join(errs...)
+	return err
 }

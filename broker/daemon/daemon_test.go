@@ -26,6 +26,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/ident/identtest"
@@ -80,6 +81,7 @@ func (l *lines) String() string {
 // A site is a data folder with who serves it.
 type site struct {
 	cfg   config.Config
+	store *boltstore.Store // of the last open
 	certs *selfSigned
 	log   *lines
 }
@@ -95,11 +97,39 @@ func newSite(t *testing.T) *site {
 	if err := os.WriteFile(filepath.Join(cfg.Data, config.CAFolder, "root.pem"), []byte("a root"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return &site{cfg, newSelfSigned(t), &lines{}}
+	return &site{cfg: cfg, certs: newSelfSigned(t), log: &lines{}}
 }
 
+// hold opens the data folder.
+func (s *site) hold(t *testing.T) (core.Parts, error) {
+	t.Helper()
+	key, err := s.cfg.OpenKey()
+	if err != nil {
+		return core.Parts{}, err
+	}
+	if s.store, err = boltstore.Open(t.Context(), s.cfg.StorePath(), boltstore.Options{}); err != nil {
+		return core.Parts{}, err
+	}
+	return core.Parts{Store: s.store, Sealer: key}, nil
+}
+
+// open opens a broker that close ends.
 func (s *site) open(t *testing.T) (*daemon.Daemon, error) {
-	return daemon.Open(t.Context(), s.cfg, s.certs, slog.New(slog.NewTextHandler(s.log, nil)))
+	t.Helper()
+	parts, err := s.hold(t)
+	if err != nil {
+		return nil, err
+	}
+	d, err := daemon.Open(t.Context(), s.cfg, parts, s.certs, slog.New(slog.NewTextHandler(s.log, nil)))
+	if err != nil {
+		return nil, errors.Join(err, s.store.Close())
+	}
+	return d, nil
+}
+
+// close ends a broker, and another time.
+func (s *site) close(d *daemon.Daemon) error {
+	return errors.Join(d.Close(), d.Close(), s.store.Close())
 }
 
 // serve runs a broker; stop ends it and gives what Run gave.
@@ -110,11 +140,11 @@ func (s *site) serve(t *testing.T) (d *daemon.Daemon, stop func() error) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
+	done, store := make(chan error, 1), s.store
 	go func() { done <- d.Run(ctx) }()
 	stop = sync.OnceValue(func() error {
 		cancel()
-		return <-done
+		return errors.Join(<-done, store.Close())
 	})
 	t.Cleanup(func() {
 		if err := stop(); err != nil {
@@ -267,7 +297,7 @@ func TestNotReadyBeforeItRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(d.Close(), d.Close()); err != nil {
+	if err := s.close(d); err != nil {
 		t.Errorf("close twice: %v", err)
 	}
 }
@@ -296,7 +326,7 @@ func TestAddressInUse(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: then: %v", key, err)
 		}
-		if err := d.Close(); err != nil {
+		if err := s.close(d); err != nil {
 			t.Error(err)
 		}
 	}
@@ -317,7 +347,7 @@ func TestKeyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Close(); err != nil {
+	if err := s.close(d); err != nil {
 		t.Fatal(err)
 	}
 	inside := filepath.Join(s.cfg.Data, config.KeyFile)
@@ -333,7 +363,7 @@ func TestKeyFile(t *testing.T) {
 		t.Helper()
 		d, err := s.open(t)
 		if err == nil {
-			err = d.Close()
+			err = s.close(d)
 		}
 		if says == "" && err != nil || says != "" && (err == nil || !strings.Contains(err.Error(), says)) {
 			t.Errorf("%s: got %v, want %q", what, err, says)

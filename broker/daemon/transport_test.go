@@ -38,7 +38,12 @@ func serve(t *testing.T, change func(*config.Config)) (*daemon.Daemon, *x509.Cer
 	if change != nil {
 		change(&cfg)
 	}
-	d, err := daemon.Open(t.Context(), cfg, certificates{web}, slog.New(slog.DiscardHandler))
+	s := &site{cfg: cfg}
+	parts, err := s.hold(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := daemon.Open(t.Context(), cfg, parts, certificates{web}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +52,7 @@ func serve(t *testing.T, change func(*config.Config)) (*daemon.Daemon, *x509.Cer
 	go func() { ran <- d.Run(ctx) }()
 	t.Cleanup(func() {
 		cancel()
-		if err := <-ran; err != nil && !errors.Is(err, context.Canceled) {
+		if err := errors.Join(<-ran, s.store.Close()); err != nil && !errors.Is(err, context.Canceled) {
 			t.Error(err)
 		}
 	})

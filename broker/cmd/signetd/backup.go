@@ -7,8 +7,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/config"
-	"github.com/signetd/signet/broker/daemon"
 )
 
 func (o *options) backupCommand() *cobra.Command {
@@ -18,7 +18,7 @@ func (o *options) backupCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			b, err := daemon.Backup(ctx, cfg, args[0])
+			b, err := backup.Write(ctx, cfg, args[0])
 			if err != nil {
 				return err
 			}
@@ -37,8 +37,8 @@ func (o *options) restoreCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			err = daemon.Restore(ctx, cfg, args[0])
-			if errors.Is(err, daemon.ErrBackup) {
+			err = backup.Restore(ctx, cfg, args[0])
+			if errors.Is(err, backup.ErrBackup) {
 				return &nextError{err, "nothing was restored; try another backup"}
 			}
 			if err != nil {

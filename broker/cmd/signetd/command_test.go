@@ -47,8 +47,8 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{"SIGNET_LISTEN_MQT=:1", "check-config", 2, "did you mean SIGNET_LISTEN_MQTT?"},
 		{"SIGNET_LOG_LEVEL=loud", "serve --dev", 2, "debug, info, warn or error"},
 		{"", "serve --data " + data + " --listen-mqtt foo", 2, "host:port"},
-		{"", "operator create ada --expires 0s --data " + data, 1, "signetd: expires is 0s; leave it out"},
-		{"", "operator create NO --data " + data, 1, "signetd: operator \"NO\": character 1"},
+		{"", "operator create ada --expires 0s --data " + data, 1, "signetd: expires: is 0s; leave it out"},
+		{"", "operator create NO --data " + data, 1, "signetd: name: expected string to be a-z, 0-9 and -"},
 		{"", "operator delete nobody --data " + data, 1, "not found"},
 		{"", "backup --data " + dir + " " + filepath.Join(dir, "b.tar"), 1, "say where it is with --data"},
 		{"", "restore --data " + data + " " + typo, 1, "not empty"},
@@ -122,5 +122,32 @@ func TestQuotedForAShell(t *testing.T) {
 		if got := quoted(in); got != want {
 			t.Errorf("%s: got %s", in, got)
 		}
+	}
+}
+
+// TestOperatorsWhileNobodyServes: the commands open the data folder by themselves, and
+// say so when there is none.
+func TestOperatorsWhileNobodyServes(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	do := func(line string, want int, says string) string {
+		t.Helper()
+		var out, errs bytes.Buffer
+		if code := run(t.Context(), nil, append(strings.Fields(line), "--data", data), &out, &errs); code != want || !strings.Contains(out.String()+errs.String(), says) {
+			t.Errorf("%s: exit %d, %s%s; want %d and %q", line, code, &out, &errs, want, says)
+		}
+		return out.String()
+	}
+	do("operator list", 1, "there is no store in "+data)
+	do("init", 0, "made "+data)
+	if got := do("operator create ada --expires 1h", 0, "the token is shown only now"); !strings.HasPrefix(got, "sgnt_") {
+		t.Errorf("standard output: %q", got)
+	}
+	do("operator create ada", 1, "operator ada: already exists")
+	do("operator list", 0, "ada")
+	do("operator delete ../store", 1, "signetd: ")
+	do("operator delete ada", 0, "has no access any more")
+	do("operator delete ada", 1, "not found")
+	if got := do("operator list", 0, "admin"); strings.Contains(got, "ada") || strings.Contains(got, "sgnt_") {
+		t.Errorf("list: %s", got)
 	}
 }

@@ -33,19 +33,18 @@ func (o *options) serveDev(ctx context.Context) error {
 	if err := makeData(cfg, certs.Options{}); err != nil && !errors.Is(err, certs.ErrExists) {
 		return err
 	}
-	d, ca, err := o.open(ctx, cfg)
+	b, err := o.open(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer ca.Close()
-	v, err := devSetup(ctx, d)
+	v, err := devSetup(ctx, b.Daemon)
 	if err != nil {
-		return errors.Join(err, d.Close())
+		return errors.Join(err, b.Close())
 	}
-	if err := o.banner(cfg, ca, d, v); err != nil {
-		return errors.Join(err, d.Close())
+	if err := o.banner(cfg, b.ca, b.Daemon, v); err != nil {
+		return errors.Join(err, b.Close())
 	}
-	return d.Run(ctx)
+	return errors.Join(b.Run(ctx), b.Close())
 }
 
 // devConfig is the configuration of development mode, under file, environment and

@@ -12,10 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/config"
-	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
 )
 
@@ -133,20 +131,23 @@ var errMade = errors.New("made already")
 // firstOperator makes the store, if it is not there, with the first operator's
 // access. If there is an operator it fails with errMade.
 func firstOperator(ctx context.Context, cfg config.Config) (adminapi.Operator, error) {
+	first := func(c *adminapi.Client) (adminapi.Operator, error) {
+		return c.CreateOperator(ctx, adminapi.NewOperator{Name: "admin"})
+	}
 	if exists(filepath.Join(cfg.Data, config.StoreFile)) {
-		all, err := daemon.Operators(ctx, cfg)
+		all, err := onMachine(ctx, &cfg, func(c *adminapi.Client) ([]adminapi.Operator, error) { return c.Operators(ctx) })
 		if err != nil {
 			return adminapi.Operator{}, err
 		}
 		if len(all) > 0 {
 			return adminapi.Operator{}, errMade
 		}
-		return daemon.CreateOperator(ctx, cfg, adminapi.NewOperator{Name: "admin"})
+		return onMachine(ctx, &cfg, first)
 	}
-	d, err := daemon.OpenDirectory(ctx, cfg)
+	f, err := openFolder(ctx, &cfg)
 	if err != nil {
 		return adminapi.Operator{}, err
 	}
-	made, secret, err := d.Control.CreateOperator(ctx, broker.By{Actor: broker.ActorLocal}, "admin", 0)
-	return adminapi.Operator{Name: made.Name, Token: secret, Expires: made.Expires}, errors.Join(err, d.Close())
+	made, err := onFolder(ctx, f, first)
+	return made, errors.Join(err, f.Close())
 }

@@ -11,7 +11,6 @@ import (
 
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/config"
-	"github.com/signetd/signet/broker/daemon"
 )
 
 const day = "2006-01-02T15:04:05Z"
@@ -40,7 +39,9 @@ func (o *options) createOperator() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			made, err := daemon.CreateOperator(ctx, cfg, adminapi.NewOperator{Name: args[0], Expires: expires})
+			made, err := onMachine(ctx, &cfg, func(c *adminapi.Client) (adminapi.Operator, error) {
+				return c.CreateOperator(ctx, adminapi.NewOperator{Name: args[0], Expires: expires})
+			})
 			if err != nil {
 				return err
 			}
@@ -64,7 +65,7 @@ func (o *options) listOperators() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		all, err := daemon.Operators(ctx, cfg)
+		all, err := onMachine(ctx, &cfg, func(c *adminapi.Client) ([]adminapi.Operator, error) { return c.Operators(ctx) })
 		if err != nil {
 			return err
 		}
@@ -83,7 +84,8 @@ func (o *options) deleteOperator() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if err := daemon.DeleteOperator(ctx, cfg, args[0]); err != nil {
+		_, err = onMachine(ctx, &cfg, func(c *adminapi.Client) (struct{}, error) { return struct{}{}, c.DeleteOperator(ctx, args[0]) })
+		if err != nil {
 			return err
 		}
 		fmt.Fprintf(o.stderr, "operator %s has no access any more\n", args[0])

@@ -38,37 +38,58 @@ func (o *options) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d, ca, err := o.open(ctx, cfg)
+	b, err := o.open(ctx, cfg)
 	if err != nil {
 		return err
 	}
-	defer ca.Close()
 	if _, err := systemd.SdNotify(false, systemd.SdNotifyReady); err != nil {
-		return errors.Join(fmt.Errorf("tell systemd: %w", err), d.Close())
+		return errors.Join(fmt.Errorf("tell systemd: %w", err), b.Close())
 	}
 	context.AfterFunc(ctx, func() { _, _ = systemd.SdNotify(false, systemd.SdNotifyStopping) }) // it finds out itself
-	return d.Run(ctx)
+	return errors.Join(b.Run(ctx), b.Close())
 }
 
-// open opens the broker with its certificate authority; both are to be closed.
-func (o *options) open(ctx context.Context, cfg config.Config) (*daemon.Daemon, *certs.Authority, error) {
+// A running is a broker that listens, with what it stands on.
+type running struct {
+	*daemon.Daemon
+	ca     *certs.Authority
+	folder *folder
+}
+
+// Close ends what there is of it, the store last.
+func (b *running) Close() error {
+	var errs []error
+	if b.Daemon != nil {
+		errs = append(errs, b.Daemon.Close())
+	}
+	errs = append(errs, b.ca.Close())
+	if b.folder != nil {
+		errs = append(errs, b.folder.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// open opens the broker with its certificate authority and store. Close must follow.
+func (o *options) open(ctx context.Context, cfg config.Config) (*running, error) {
 	log, err := cfg.Log.Logger(o.stderr)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	ca, err := openCA(cfg, o.where(cfg))
+	b := new(running)
+	if b.ca, err = openCA(cfg, o.where(cfg)); err != nil {
+		return nil, err
+	}
+	own, err := newServerCertificate(ctx, b.ca, cfg)
 	if err != nil {
-		return nil, nil, err
+		return nil, errors.Join(err, b.Close())
 	}
-	own, err := newServerCertificate(ctx, ca, cfg)
-	if err != nil {
-		return nil, nil, errors.Join(err, ca.Close())
+	if b.folder, err = openFolder(ctx, &cfg); err != nil {
+		return nil, errors.Join(err, b.Close())
 	}
-	d, err := daemon.Open(ctx, cfg, own, log)
-	if err != nil {
-		return nil, nil, errors.Join(err, ca.Close())
+	if b.Daemon, err = daemon.Open(ctx, cfg, b.folder.parts, own, log); err != nil {
+		return nil, errors.Join(err, b.Close())
 	}
-	return d, ca, nil
+	return b, nil
 }
 
 // serverCertificate is the daemon's view of the certificate authority.

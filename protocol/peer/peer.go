@@ -1,6 +1,10 @@
-package localapi
+// Package peer tells who is at the other end of a Unix socket, on the kernel's word
+// (SO_PEERCRED, SO_PEERGROUPS), and whether that one may come in. It reads and
+// writes nothing. It runs on Linux.
+package peer
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -9,24 +13,28 @@ import (
 	"unsafe"
 )
 
-// A peer is who is at the other end of a connection, on the kernel's word.
+// ErrForbidden is wrapped when the one at the other end may not come in.
+var ErrForbidden = errors.New("this user may not ask")
+
+// A peer is who is at the other end of a connection.
 type peer struct {
 	uid    uint32
 	groups []uint32 // the primary one first
 }
 
-// permit asks the kernel who is at the other end.
-func permit(conn net.Conn, groups []uint32) error {
+// Permit lets in root, this process's own user, and members of groups, primary or
+// not. Anyone else, and who is not at a Unix socket, is ErrForbidden.
+func Permit(conn net.Conn, groups []uint32) error {
 	u, ok := conn.(*net.UnixConn)
 	if !ok {
-		return ErrForbidden
+		return fmt.Errorf("%w: not a Unix socket", ErrForbidden)
 	}
 	p, err := peerOf(u)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
-	if !p.allowed(uint32(os.Getuid()), groups) {
-		return fmt.Errorf("%w: uid %d is not the agent's, and in none of its groups", ErrForbidden, p.uid)
+	if !p.allowed(uint32(os.Getuid()), groups) { //nolint:gosec // uids are 32 bits
+		return fmt.Errorf("%w: uid %d is neither root nor this process's user, and in none of the groups", ErrForbidden, p.uid)
 	}
 	return nil
 }

@@ -1,4 +1,7 @@
-package daemon
+// Package backup puts a data folder into one archive and makes one of it again: the
+// store as one consistent copy, its key and the certificate authority. What it makes
+// appears whole and sound or not at all, and it overwrites nothing.
+package backup
 
 import (
 	"archive/tar"
@@ -8,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +18,8 @@ import (
 
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/core"
+	"github.com/signetd/signet/broker/localapi"
 )
 
 // maxBackupFile bounds one restored file: 1 TiB.
@@ -25,21 +29,21 @@ const maxBackupFile = 1 << 40
 // backup was cut short.
 const sumsFile = "SHA256SUMS"
 
-// A Backed is what a backup left out.
-type Backed struct {
+// Left is what a backup left out.
+type Left struct {
 	// KeyFile is the key-encryption key's file if it lies outside of the data folder
 	// and so is not in the backup; empty if it is.
 	KeyFile string
 }
 
-// Backup writes everything in the data folder to a new tar file: the store as one
+// Write writes everything in the data folder to a new tar file: the store as one
 // consistent copy, whether signetd runs or not, its key and the certificate
 // authority. The file appears whole or not at all.
-func Backup(ctx context.Context, cfg config.Config, path string) (b Backed, err error) {
+func Write(ctx context.Context, cfg config.Config, path string) (b Left, err error) {
 	if _, err := os.Lstat(path); err == nil {
 		return b, fmt.Errorf("backup: %s exists; name a new file", path)
 	}
-	if !fileExists(filepath.Join(cfg.Data, config.StoreFile)) {
+	if !exists(cfg.StorePath()) {
 		return b, fmt.Errorf("backup: there is no store in %s; say where it is with --data", cfg.Data)
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*") // mode 0600
@@ -64,7 +68,7 @@ func Backup(ctx context.Context, cfg config.Config, path string) (b Backed, err 
 	return b, os.Remove(f.Name())
 }
 
-func pack(ctx context.Context, w *summedTar, cfg config.Config) (b Backed, err error) {
+func pack(ctx context.Context, w *summedTar, cfg config.Config) (b Left, err error) {
 	if err := addStore(ctx, w, cfg); err != nil {
 		return b, err
 	}
@@ -118,8 +122,8 @@ func addStore(ctx context.Context, w *summedTar, cfg config.Config) error {
 	}
 	defer os.Remove(tmp.Name())
 	defer tmp.Close()
-	copied, err := fromRunning(ctx, cfg, tmp)
-	if err == nil && !copied {
+	err = localapi.CopyStore(ctx, cfg.Data, tmp)
+	if errors.Is(err, localapi.ErrNotRunning) {
 		err = fromFile(ctx, cfg, tmp)
 	}
 	if err != nil {
@@ -135,26 +139,8 @@ func addStore(ctx context.Context, w *summedTar, cfg config.Config) error {
 	return w.add(config.StoreFile, info.Size(), tmp)
 }
 
-// fromRunning asks a running signetd for its store; false if none runs.
-func fromRunning(ctx context.Context, cfg config.Config, w io.Writer) (bool, error) {
-	resp, err := askRunning(ctx, cfg, http.MethodGet, "/store", nil)
-	if errors.Is(err, errNotRunning) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer resp.Body.Close()
-	_, err = io.Copy(w, resp.Body)
-	return true, err
-}
-
 func fromFile(ctx context.Context, cfg config.Config, w io.Writer) error {
-	path := filepath.Join(cfg.Data, config.StoreFile)
-	if _, err := os.Stat(path); err != nil {
-		return err
-	}
-	s, err := boltstore.Open(ctx, path, boltstore.Options{})
+	s, err := boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{})
 	if err != nil {
 		return err
 	}
@@ -222,14 +208,22 @@ func Restore(ctx context.Context, cfg config.Config, path string) (err error) {
 // tryOut opens what was unpacked, its secrets included.
 func tryOut(ctx context.Context, cfg config.Config, dir string) error {
 	cfg.Data = dir
-	if !fileExists(cfg.KeyPath()) {
+	if !exists(cfg.KeyPath()) {
 		return fmt.Errorf("%w: it was left out of the backup, because it lay outside of the data folder: say where it is with key_file or SIGNET_KEY_FILE", config.ErrKeyMissing)
 	}
-	d, err := OpenDirectory(ctx, cfg)
+	key, err := cfg.OpenKey()
 	if err != nil {
 		return err
 	}
-	return d.Close()
+	s, err := boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{})
+	if err != nil {
+		return err
+	}
+	c, err := core.New(ctx, core.Parts{Store: s, Sealer: key, Issuer: cfg.Issuer})
+	if err == nil {
+		c.Close()
+	}
+	return errors.Join(err, s.Close())
 }
 
 // moveIn moves what was restored to its place, the store last.
@@ -300,7 +294,7 @@ func unpackFile(ctx context.Context, path string, r io.Reader, store bool) error
 	return errors.Join(err, out.Sync(), out.Close())
 }
 
-func fileExists(path string) bool {
+func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
 }

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+
+	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/core"
+	"github.com/signetd/signet/broker/localapi"
+)
+
+// A folder is a data folder that this process holds: its store, and the key that
+// opens the secrets in it.
+type folder struct {
+	*boltstore.Store
+	parts core.Parts
+}
+
+// openFolder opens a data folder, and makes the store in it if there is none.
+func openFolder(ctx context.Context, cfg *config.Config) (*folder, error) {
+	key, err := cfg.OpenKey()
+	if err != nil {
+		return nil, err
+	}
+	s, err := boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return &folder{s, core.Parts{Store: s, Sealer: key, Issuer: cfg.Issuer, HookNetworks: cfg.Hooks.Allow}}, nil
+}
+
+// onMachine does something by the operators' API without a token: through the signetd
+// that runs or, if none does, by opening the data folder for as long as it takes.
+func onMachine[T any](ctx context.Context, cfg *config.Config, do func(*adminapi.Client) (T, error)) (T, error) {
+	out, err := do(localapi.Client(cfg.Data))
+	if !errors.Is(err, localapi.ErrNotRunning) {
+		return out, err
+	}
+	if !exists(cfg.StorePath()) {
+		return out, fmt.Errorf("there is no store in %s; say where it is with --data", cfg.Data)
+	}
+	f, err := openFolder(ctx, cfg)
+	if err != nil {
+		return out, err
+	}
+	out, err = onFolder(ctx, f, do)
+	return out, errors.Join(err, f.Close())
+}
+
+// onFolder does something by the operators' API over a folder that nobody serves.
+func onFolder[T any](ctx context.Context, f *folder, do func(*adminapi.Client) (T, error)) (out T, err error) {
+	c, err := core.New(ctx, f.parts)
+	if err != nil {
+		return out, err
+	}
+	defer c.Close()
+	api, err := adminapi.Handler(adminapi.Config{Control: c.Control, Log: slog.New(slog.DiscardHandler), Local: true})
+	if err != nil {
+		return out, err
+	}
+	return do(adminapi.NewLocalClient(inProcess{api}))
+}
+
+// inProcess is the way to a handler in this process.
+type inProcess struct{ handler http.Handler }
+
+// RoundTrip implements http.RoundTripper.
+func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
+	in := r.Clone(r.Context())
+	if in.Body == nil {
+		in.Body = http.NoBody
+	}
+	out := &answer{header: http.Header{}, status: http.StatusOK}
+	p.handler.ServeHTTP(out, in)
+	return &http.Response{
+		StatusCode: out.status, Status: http.StatusText(out.status), Header: out.header,
+		Body: io.NopCloser(&out.body), ContentLength: int64(out.body.Len()), Request: r,
+	}, nil
+}
+
+// An answer is what a handler said.
+type answer struct {
+	header http.Header
+	status int
+	body   bytes.Buffer
+}
+
+// Header implements http.ResponseWriter.
+func (a *answer) Header() http.Header { return a.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *answer) WriteHeader(status int) { a.status = status }
+
+// Write implements http.ResponseWriter.
+func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
