@@ -1,9 +1,9 @@
 // Package command is what signet-agent does: its subcommands, their flags, what
 // they print and the device's settings on disk. Tests run it without a process.
 //
-// It imports the standard library, agent with mqttlink, keyfile and localapi, and
-// protocol. Help that was asked for goes to standard output. It prints what happened in one line, ends an error with what to do
-// next, and prints no secret but the token that it was asked for.
+// Help that was asked for goes to standard output. It prints what happened in one
+// line, ends an error with what to do next, and prints no secret but the token that
+// it was asked for.
 package command
 
 import (

@@ -4,8 +4,7 @@
 // own user, root, and members of the groups it was told of. Anyone else gets an
 // error and no look at the request's outcome.
 //
-// It imports the standard library, without net/http, and strictjson, and knows nothing of
-// what it serves. It runs on Linux.
+// It knows nothing of what it serves, and does without net/http. It runs on Linux.
 package localapi
 
 import (

@@ -1,7 +1,6 @@
 // Package build says which Signet a program is: all of its programs the same.
 //
-// It imports the standard library only, and little of it: the agent carries it. It
-// asks nobody and writes nothing.
+// It asks nobody and writes nothing, and is small, for the agent carries it.
 package build
 
 import (

@@ -3,7 +3,7 @@
 // so that a broker knows whether it hears the device itself or someone in between
 // who passes its words on.
 //
-// It imports crypto/tls and protocol. It holds no state. The name is no secret.
+// It holds no state. The name is no secret.
 package channel
 
 import (

@@ -1,8 +1,8 @@
 // Package ident holds the names of Signet: pools, devices and the identifiers
 // that never change. A name is parsed once, at the edge, and carried parsed.
 //
-// It imports the standard library only, and never touches a network, a store or a
-// clock and randomness that its caller did not hand in.
+// It never touches a network, a store, or a clock and randomness that its caller did
+// not hand in.
 package ident
 
 import (

@@ -1,9 +1,9 @@
-// Package strictjson reads the JSON of tokens and key sets without the freedoms
-// of encoding/json: member names match exactly, no name occurs twice at any
+// Package strictjson reads JSON that decides something, such as tokens, keys and
+// settings, without the freedoms of encoding/json: member names match exactly, no name occurs twice at any
 // depth (RFC 7515, section 4; RFC 7519, section 4), text is UTF-8, numbers that
 // should be integers are written as integers, and depth, members and size are bounded.
 //
-// It imports the standard library only and never fills in or corrects a value.
+// It never fills in or corrects a value.
 package strictjson
 
 import (

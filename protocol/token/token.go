@@ -8,8 +8,8 @@
 // no parser accepts another's; headers that bring a key or name a place to get
 // one are refused. A key enters through one constructor, which checks it.
 //
-// It imports the standard library, protocol/detcbor and protocol/ident. It reads
-// no clock and no network: whether a token is in date, meant for the reader and
+// Which public keys are sound is decided here too (CheckSound), for certificates as
+// well. The package reads no clock and no network: whether a token is in date, meant for the reader and
 // from the right issuer is protocol/verify's to say.
 package token
 

@@ -2,9 +2,8 @@
 // filters, subscriptions, client ids and the grants made of them. All are parsed
 // once, at the edge, and carried parsed.
 //
-// It imports the standard library and protocol/ident only, keeps no state, and
-// never decides by prefix: a grant allows a filter when it covers every name
-// that the filter can match.
+// It keeps no state, and never decides by prefix: permissions allow a filter when
+// they cover every name that the filter can match.
 package topic
 
 import (

@@ -3,8 +3,7 @@
 // must cause. README.md says how to read them.
 //
 // The files are generated from the real code with fixed keys by this package's
-// test (go test -update) and compared with it by default. The package imports
-// the standard library only.
+// test (go test -update) and compared with it by default.
 package vectors
 
 import (
