@@ -20,7 +20,7 @@ func TestConfigSaysWhereItIsNotUnderstood(t *testing.T) {
 		{"wrong type", "data: a\nnames: {a: b}\n", "line 2, column 8: "},
 		{"not YAML", "data: [1\nfoo", "line 2, column 1: "},
 		{"not a mapping", "hello", "line 1, column 1: "},
-		{"twice", "data: a\ndata: b\n", `line 2, column 1: mapping key "data" already defined`},
+		{"twice", "data: a\ndata: b\n", `line 2, column 1: key "data" comes twice; it is on line 1 already`},
 		{"two documents", "data: a\n---\nfoo: b\n", "a second YAML document"},
 		{"bad network", "hooks:\n  allow: [10.0.0.0/99]\n", "prefix length out of range"},
 		{"issuer without https", "issuer: http://signet.example\n", `issuer "http://signet.example": want https://host`},

@@ -12,6 +12,9 @@ import (
 
 	"github.com/caarlos0/env/v11"
 	"github.com/goccy/go-yaml"
+
+	"github.com/signetd/signet/broker/spelling"
+	"github.com/signetd/signet/broker/strictyaml"
 )
 
 const envPrefix = "SIGNET_"
@@ -48,8 +51,9 @@ func parse(raw []byte, c *Config) error {
 	if len(bytes.TrimSpace(raw)) == 0 {
 		return nil
 	}
-	if err := checkShape(raw); err != nil {
-		return err
+	var all strictyaml.Errors
+	if _, err := strictyaml.Read(raw); errors.As(err, &all) {
+		return all[0]
 	}
 	dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
 	err := dec.Decode(c)
@@ -74,56 +78,6 @@ func parse(raw []byte, c *Config) error {
 		return errors.New(where + unknownKey(sectionAt(raw, at.Line, at.Column), unknown.Token.Value))
 	}
 	return fmt.Errorf("%s%.200s", where, oneLine(place.GetMessage()))
-}
-
-// Bounds on a configuration file's shape, far above what ours has. The YAML parser
-// has none: a megabyte of "[" costs it all memory there is.
-const (
-	maxNesting   = 16   // open brackets, or "- " and "? " in a row
-	maxIndent    = 64   // spaces
-	maxLineBytes = 4096 // of one line
-)
-
-// checkShape refuses what nests too deep, and anchors and aliases, which multiply.
-// It reads no YAML, so brackets in quotes and comments count too.
-func checkShape(raw []byte) error {
-	open := 0
-	for i, line := range bytes.Split(raw, []byte("\n")) {
-		text := bytes.TrimLeft(line, " ")
-		if bytes.HasPrefix(text, []byte("#")) {
-			continue
-		}
-		refuse := func(column int, why string) error { return fmt.Errorf("line %d, column %d: %s", i+1, column, why) }
-		if len(line) > maxLineBytes {
-			return refuse(maxLineBytes+1, fmt.Sprintf("a line of more than %d bytes", maxLineBytes))
-		}
-		if len(line)-len(text) > maxIndent {
-			return refuse(maxIndent+1, "nested too deep")
-		}
-		row := 0
-		for at, c := range text {
-			column := len(line) - len(text) + at + 1
-			switch c {
-			case '[', '{':
-				open++
-			case ']', '}':
-				open = max(0, open-1)
-			case '-', '?':
-				row++
-			case '&', '*':
-				if at == 0 || bytes.IndexByte([]byte(" \t[{,"), text[at-1]) >= 0 {
-					return refuse(column, "anchors and aliases are not understood here; put such a value in quotes")
-				}
-			}
-			if c != '-' && c != '?' && c != ' ' && c != '\t' {
-				row = 0
-			}
-			if open > maxNesting || row > maxNesting {
-				return refuse(column, "nested too deep")
-			}
-		}
-	}
-	return nil
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
@@ -163,7 +117,7 @@ func unknownKey(section, key string) string {
 			elsewhere = append(elsewhere, s.key)
 		}
 	}
-	if near := nearest(key, here); near != "" {
+	if near := spelling.Nearest(key, here); near != "" {
 		return msg + fmt.Sprintf(", did you mean %q?", near)
 	}
 	for _, s := range settings() {
@@ -171,7 +125,7 @@ func unknownKey(section, key string) string {
 			return msg + fmt.Sprintf(" here; it is %s", s.key)
 		}
 	}
-	if near := nearest(key, elsewhere); near != "" {
+	if near := spelling.Nearest(key, elsewhere); near != "" {
 		return msg + fmt.Sprintf(", did you mean %q?", near)
 	}
 	slices.Sort(here)
@@ -192,12 +146,12 @@ func parseEnvironment(environ map[string]string, c *Config) error {
 		if known[v] || !strings.HasPrefix(v, envPrefix) {
 			continue
 		}
-		near := nearest(v, names)
+		near := spelling.Nearest(v, names)
 		inSection := slices.ContainsFunc(settings(), func(s setting) bool {
 			section, _, nested := strings.Cut(s.key, ".")
 			return nested && strings.HasPrefix(v, envPrefix+strings.ToUpper(section)+"_")
 		})
-		if inSection || near != "" && distance(v, near) <= 2 {
+		if inSection || near != "" && spelling.Distance(v, near) <= 2 {
 			return fmt.Errorf("%s is not a setting, did you mean %s?", v, near)
 		}
 	}
@@ -211,35 +165,4 @@ func parseEnvironment(environ map[string]string, c *Config) error {
 		}
 	}
 	return err
-}
-
-// nearest gives the key closest to s, if it is close enough to be meant.
-func nearest(s string, keys []string) string {
-	best, least := "", len(s)/2+1
-	for _, k := range keys {
-		if d := distance(s, k); d < least {
-			best, least = k, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		last := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			last, row[j+1] = row[j+1], min(last+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
