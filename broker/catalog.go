@@ -112,11 +112,7 @@ func (k Kind[N]) Find(ctx context.Context, c *Catalog, pool ident.Pool, name str
 	if k.Counted {
 		return read()
 	}
-	own := k.Own
-	if own == nil {
-		own = func(n N) N { return n }
-	}
-	return recall(ctx, c, catalogKey{k.Name, pool, name}, own, read)
+	return recall(ctx, c, catalogKey{k.Name, pool, name}, k.Copy, read)
 }
 
 // Nouns reads what authentication asks for, as a Catalog does.

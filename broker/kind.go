@@ -53,6 +53,14 @@ func (k Kind[N]) About(name string) string {
 	return fmt.Sprintf("%s %q", k.Word, name)
 }
 
+// Copy gives n with nothing that a writer of one could change in the other.
+func (k Kind[N]) Copy(n N) N {
+	if k.Own == nil {
+		return n
+	}
+	return k.Own(n)
+}
+
 // Document checks n and gives it as it is stored, at its revision. The body is JSON.
 func (k Kind[N]) Document(n *N) (Document, error) {
 	h := k.Head(n)

@@ -238,10 +238,10 @@ func TestUpdates(t *testing.T) {
 	if err != nil || changed.Uses != 5 || !changed.Expires.Equal(token.Expires.Add(24*time.Hour)) {
 		t.Errorf("got %+v, %v", changed, err)
 	}
-	hook, err := p.CreateHook(ctx, adminapi.NewHook{Name: "pin", URL: "https://hooks.example/"})
+	hook, err := p.CreateHook(ctx, adminapi.Hook{Name: "pin", URL: "https://hooks.example/"})
 	check(err)
 	moved, err := p.UpdateHook(ctx, "pin", adminapi.HookChange{URL: "https://other.example/"})
-	if err != nil || moved.URL != "https://other.example/" || moved.Secret != "" || moved.Timeout != hook.Timeout {
+	if err != nil || moved.URL != "https://other.example/" || moved.Secret != "" || *moved.Timeout != *hook.Timeout {
 		t.Errorf("got %+v, %v", moved, err)
 	}
 	fresh, err := p.UpdateHook(ctx, "pin", adminapi.HookChange{NewSecret: true, Timeout: ptr(adminapi.Duration(time.Second))})

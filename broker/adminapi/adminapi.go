@@ -91,10 +91,10 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	s.deviceRoutes(api)
 	s.totpRoutes(api)
 	s.sessionRoutes(api)
-	s.enrolmentRoutes(api)
-	s.clientRoutes(api)
-	s.flowRoutes(api)
-	s.hookRoutes(api)
+	for _, r := range resources() {
+		r.register(s, api)
+	}
+	s.applyRoutes(api)
 	s.keyRoutes(api)
 	s.operatorRoutes(api)
 	s.auditRoutes(api)

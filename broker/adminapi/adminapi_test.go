@@ -205,7 +205,7 @@ func TestClientAgainstHandler(t *testing.T) {
 	if !strings.HasPrefix(token.Token, "sgne_") || again.Token != "" || again.Uses != 100 {
 		t.Errorf("got %+v, then %+v", token, again)
 	}
-	hook, err := p.CreateHook(ctx, adminapi.NewHook{Name: "pin", URL: "https://hooks.example/"})
+	hook, err := p.CreateHook(ctx, adminapi.Hook{Name: "pin", URL: "https://hooks.example/"})
 	must("hook", err)
 	_, err = p.CreateFlow(ctx, adminapi.Flow{Name: "two", Steps: []string{"key", "hook:pin"}})
 	must("flow", err)

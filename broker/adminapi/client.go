@@ -67,17 +67,23 @@ func NewLocalClient(transport http.RoundTripper) *Client {
 
 // do sends in, if any, and reads the answer into out, if any. An error answer is a *problem.Problem.
 func (c *Client) do(ctx context.Context, method, path string, in, out any) error {
+	_, err := c.exchange(ctx, method, path, "", in, out)
+	return err
+}
+
+// exchange is do with a revision that is to be there, if not empty, and the one that is.
+func (c *Client) exchange(ctx context.Context, method, path, match string, in, out any) (etag string, err error) {
 	var body io.Reader
 	if in != nil {
 		raw, err := json.Marshal(in)
 		if err != nil {
-			return fmt.Errorf("encode request: %w", err)
+			return "", fmt.Errorf("encode request: %w", err)
 		}
 		body = bytes.NewReader(raw)
 	}
 	req, err := http.NewRequestWithContext(ctx, method, c.base+"/api/v1"+path, body)
 	if err != nil {
-		return fmt.Errorf("make request: %w", err)
+		return "", fmt.Errorf("make request: %w", err)
 	}
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
@@ -89,23 +95,26 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
+	if match != "" {
+		req.Header.Set("If-Match", match)
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		var at *url.Error
 		if errors.As(err, &at) {
 			err = at.Err // without the method and path, which the user did not choose
 		}
-		return fmt.Errorf("%s: %w", c.base, err)
+		return "", fmt.Errorf("%s: %w", c.base, err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
 	if err != nil {
-		return fmt.Errorf("read answer: %w", err)
+		return "", fmt.Errorf("read answer: %w", err)
 	}
 	if len(raw) > maxAnswer {
-		return errors.New("answer is above 16 MiB")
+		return "", errors.New("answer is above 16 MiB")
 	}
-	return decode(res, raw, out)
+	return res.Header.Get("ETag"), decode(res, raw, out)
 }
 
 func decode(res *http.Response, raw []byte, out any) error {
@@ -152,69 +161,36 @@ func send[T any](ctx context.Context, c *Client, method, path string, in any) (T
 	return out, err
 }
 
+const maxPage = 500 // items
+
 // all reads a list to its end.
 func all[T any](ctx context.Context, c *Client, path string) ([]T, error) {
 	out := []T{}
+	err := pages(ctx, c, path, func(some []T) { out = append(out, some...) })
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+// pages reads a list page by page.
+func pages[T any](ctx context.Context, c *Client, path string, visit func([]T)) error {
 	for after := ""; ; {
-		query := "?limit=" + strconv.Itoa(500)
+		query := "?limit=" + strconv.Itoa(maxPage)
 		if after != "" {
 			query += "&after=" + url.QueryEscape(after)
 		}
 		p, err := get[Page[T]](ctx, c, path+query)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		out = append(out, p.Items...)
+		visit(p.Items)
 		if p.Next == "" {
-			return out, nil
+			return nil
 		}
 		if p.Next <= after {
-			return nil, fmt.Errorf("list %s does not go on after %q", path, after)
+			return fmt.Errorf("list %s does not go on after %q", path, after)
 		}
 		after = p.Next
 	}
 }
-
-// Status asks how the broker is and whose the token is.
-func (c *Client) Status(ctx context.Context) (Status, error) { return get[Status](ctx, c, "/status") }
-
-// Pools lists all pools.
-func (c *Client) Pools(ctx context.Context) ([]Pool, error) { return all[Pool](ctx, c, "/pools") }
-
-// CreatePool creates a pool.
-func (c *Client) CreatePool(ctx context.Context, name string) (Pool, error) {
-	return send[Pool](ctx, c, http.MethodPost, "/pools", NewPool{name})
-}
-
-// Pool shows a pool.
-func (c *Client) Pool(ctx context.Context, name string) (Pool, error) {
-	return get[Pool](ctx, c, join("pools", name))
-}
-
-// UpdatePool changes a pool's default flow.
-func (c *Client) UpdatePool(ctx context.Context, name string, change PoolChange) (Pool, error) {
-	return send[Pool](ctx, c, http.MethodPatch, join("pools", name), change)
-}
-
-// DeletePool deletes a pool and all that is in it.
-func (c *Client) DeletePool(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, join("pools", name), nil, nil)
-}
-
-// Operators lists all operators.
-func (c *Client) Operators(ctx context.Context) ([]Operator, error) {
-	return all[Operator](ctx, c, "/operators")
-}
-
-// CreateOperator makes an operator; the answer has its token.
-func (c *Client) CreateOperator(ctx context.Context, n NewOperator) (Operator, error) {
-	return send[Operator](ctx, c, http.MethodPost, "/operators", n)
-}
-
-// DeleteOperator ends an operator's access.
-func (c *Client) DeleteOperator(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, join("operators", name), nil, nil)
-}
-
-// In gives access to what is in a pool.
-func (c *Client) In(pool string) PoolClient { return PoolClient{c, join("pools", pool)} }

@@ -71,7 +71,11 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	r.Body = http.MaxBytesReader(out, r.Body, maxBody)
+	limit := int64(maxBody)
+	if r.URL.Path == applyPath {
+		limit = maxApply
+	}
+	r.Body = http.MaxBytesReader(out, r.Body, limit)
 	g.next.ServeHTTP(out, r)
 }
 

@@ -3,7 +3,6 @@ package control
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -19,7 +18,7 @@ func (m *Match) check(what string, rev uint64) error {
 	if m == nil || slices.Contains(m.Revs, rev) {
 		return nil
 	}
-	return fmt.Errorf("%s: %w; read it again", what, broker.ErrStale)
+	return &broker.Refusal{Kind: broker.ErrStale, Text: what + " was changed meanwhile; read it again, and change what is there now"}
 }
 
 // Settings are the use cases of one kind of setting. Each is one transaction.

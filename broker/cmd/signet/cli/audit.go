@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -65,7 +64,7 @@ func (a *app) audit() *cobra.Command {
 	tail.Flags().Uint64Var(&after, "after", 0, "begin behind the record with this `number`; without it, with what comes")
 	g := group("audit", "What was done, by whom and why", listing, tail)
 	g.PersistentFlags().StringVar(&pool, "pool", "", "records of this `pool` only")
-	complete(g, "pool", a.completing(func(ctx context.Context) ([]string, error) { return a.poolNames(ctx) }))
+	complete(g, "pool", a.completing(a.poolNames))
 	return g
 }
 
@@ -171,6 +170,6 @@ func (a *app) history(s shelf[adminapi.Device]) *cobra.Command {
 		})
 	cmd.Long = "Shows each change of a device, also from before its name was used again, its ended sessions,\nand the logins of its last sessions."
 	cmd.Flags().IntVar(&limit, "limit", 100, "show at most this `number` of records")
-	cmd.ValidArgsFunction = s.names(a)
+	cmd.ValidArgsFunction = s.completion(a)
 	return cmd
 }

@@ -62,12 +62,16 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 		fmt.Fprintln(s.Err, "signet: interrupted")
 		return exitInterrupted
 	}
+	if errors.Is(err, errDiffers) {
+		return exitNo
+	}
 	fmt.Fprintln(s.Err, "signet:", err)
 	if hint := a.hint(cmd, err); hint != "" {
 		fmt.Fprintln(s.Err, "  "+hint)
 	}
 	var usage *usageError
-	if !a.started || errors.As(err, &usage) {
+	var trouble *troubleError
+	if !a.started || errors.As(err, &usage) || errors.As(err, &trouble) {
 		return exitUsage
 	}
 	return exitNo
@@ -110,9 +114,10 @@ func (a *app) root() *cobra.Command {
 	f.StringVarP(&a.format, "output", "o", "table", "`format` of data: table, json, yaml or csv")
 	f.StringVar(&a.reason, "reason", "", "why, in one `line` of at most 256 bytes, for the audit trail")
 	complete(root, "output", cobra.FixedCompletions([]string{"table", "json", "yaml", "csv"}, cobra.ShellCompDirectiveNoFileComp))
-	complete(root, "profile", a.completing(func(context.Context) ([]string, error) { return a.profileNames() }))
-	root.AddCommand(a.login(), a.logout(), a.status(), a.version(), a.pools(), a.devices(), a.enrollment(), a.clients(),
-		a.flows(), a.hooks(), a.keys(), a.operators(), a.audit(), a.tokens())
+	complete(root, "profile", a.completing(func(context.Context, string) ([]string, error) { return a.profileNames() }))
+	root.AddCommand(a.login(), a.logout(), a.status(), a.version(), a.pools(), a.devices(), a.apply(), a.diff(),
+		a.keys(), a.operators(), a.audit(), a.tokens())
+	root.AddCommand(a.nouns()...)
 	return root
 }
 

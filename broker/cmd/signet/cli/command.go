@@ -71,7 +71,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 func (a *app) inPool(use, short string, commands ...*cobra.Command) *cobra.Command {
 	g := group(use, short, commands...)
 	g.PersistentFlags().StringVar(&a.pool, "pool", "", "`pool` to work in; may be left out if there is only one")
-	complete(g, "pool", a.completing(func(ctx context.Context) ([]string, error) { return a.poolNames(ctx) }))
+	complete(g, "pool", a.completing(a.poolNames))
 	return g
 }
 
@@ -84,14 +84,14 @@ func complete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
 
 // completing makes a completion of names that the broker knows. Without a broker
 // there is none, silently: a shell waits for it.
-func (a *app) completing(names func(context.Context) ([]string, error)) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+func (a *app) completing(names func(ctx context.Context, prefix string) ([]string, error)) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Second)
 		defer cancel()
-		found, err := names(ctx)
+		found, err := names(ctx, prefix)
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -99,7 +99,7 @@ func (a *app) completing(names func(context.Context) ([]string, error)) cobra.Co
 	}
 }
 
-func (a *app) poolNames(ctx context.Context) ([]string, error) {
+func (a *app) poolNames(ctx context.Context, _ string) ([]string, error) {
 	c, err := a.connect()
 	if err != nil {
 		return nil, err
@@ -121,6 +121,8 @@ type shelf[T any] struct {
 	// more, if set, is what only show shows.
 	more func(T) (header, row []string)
 	all  func(adminapi.PoolClient, context.Context) ([]T, error)
+	// names gives some names that begin with prefix.
+	names func(p adminapi.PoolClient, ctx context.Context, prefix string) ([]string, error)
 }
 
 // listing makes the command list.
@@ -141,10 +143,7 @@ func (s shelf[T]) listing(a *app) *cobra.Command {
 
 // word is the noun as commands have it.
 func (s shelf[T]) word() string {
-	switch s.noun {
-	case "enrolment token":
-		return "enrollment"
-	case "signing key":
+	if s.noun == "signing key" {
 		return "key"
 	}
 	return s.noun
@@ -164,7 +163,7 @@ func (s shelf[T]) one(a *app, use, short, example string, do func(adminapi.PoolC
 		return a.show(v, s.header, s.row(v))
 	})
 	if !strings.HasPrefix(use, "create") {
-		cmd.ValidArgsFunction = s.names(a)
+		cmd.ValidArgsFunction = s.completion(a)
 	}
 	return cmd
 }
@@ -187,7 +186,7 @@ func (s shelf[T]) showing(a *app, argument string, get func(adminapi.PoolClient,
 		}
 		return a.detail(v, header, row)
 	})
-	cmd.ValidArgsFunction = s.names(a)
+	cmd.ValidArgsFunction = s.completion(a)
 	return cmd
 }
 
@@ -204,23 +203,18 @@ func (s shelf[T]) removing(a *app, argument, short string, do func(adminapi.Pool
 		a.note("deleted %s %s", s.noun, args[0])
 		return nil
 	})
-	cmd.ValidArgsFunction = s.names(a)
+	cmd.ValidArgsFunction = s.completion(a)
 	return cmd
 }
 
-// names completes the name of a thing of this kind.
-func (s shelf[T]) names(a *app) cobra.CompletionFunc {
-	return a.completing(func(ctx context.Context) ([]string, error) {
+// completion completes the name of a thing of this kind, from one page.
+func (s shelf[T]) completion(a *app) cobra.CompletionFunc {
+	return a.completing(func(ctx context.Context, prefix string) ([]string, error) {
 		p, err := a.enter(ctx)
 		if err != nil {
 			return nil, err
 		}
-		items, err := s.all(p, ctx)
-		names := make([]string, 0, len(items))
-		for _, v := range items {
-			names = append(names, s.row(v)[0])
-		}
-		return names, err
+		return s.names(p, ctx, prefix)
 	})
 }
 

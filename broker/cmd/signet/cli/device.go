@@ -34,7 +34,7 @@ func deviceShelf() shelf[adminapi.Device] {
 			}
 			return []string{"KEYS", "UPDATED", "SESSIONS AFTER"}, []string{strings.Join(keys, ","), stamp(&d.Updated), stamp(d.SessionsAfter)}
 		},
-		all: adminapi.PoolClient.Devices,
+		all: adminapi.PoolClient.Devices, names: adminapi.PoolClient.DeviceNames,
 	}
 }
 
@@ -62,12 +62,16 @@ func (a *app) listDevices(s shelf[adminapi.Device]) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			devices, err := p.Devices(cmd.Context())
-			if err != nil {
+			if count {
+				n, err := p.CountDevices(cmd.Context())
+				if err != nil {
+					return err
+				}
+				_, err = fmt.Fprintln(a.Out, n)
 				return err
 			}
-			if count {
-				_, err := fmt.Fprintln(a.Out, len(devices))
+			devices, err := p.Devices(cmd.Context())
+			if err != nil {
 				return err
 			}
 			return list(a, devices, s.header, s.row)
@@ -177,6 +181,6 @@ func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
 			a.note("ended all sessions of %s; it may log in again", args[0])
 			return nil
 		})
-	listing.ValidArgsFunction, revoke.ValidArgsFunction = s.names(a), s.names(a)
+	listing.ValidArgsFunction, revoke.ValidArgsFunction = s.completion(a), s.completion(a)
 	return group("sessions", "Logins of a device", listing, revoke)
 }

@@ -15,7 +15,7 @@ func keyShelf() shelf[adminapi.Key] {
 		row: func(k adminapi.Key) []string {
 			return []string{k.ID, k.Alg, k.State, stamp(&k.Created), stamp(&k.Changed)}
 		},
-		all: adminapi.PoolClient.Keys,
+		all: adminapi.PoolClient.Keys, names: keyNames,
 	}
 }
 
@@ -34,6 +34,15 @@ func (a *app) keys() *cobra.Command {
 	k.Long = "Signing keys of a pool. A rotation has three steps, so that verifiers that cache the key set follow:\n" +
 		"rotate announces a new key, activate signs with it, retire takes the old one out of the key set."
 	return k
+}
+
+// keyNames gives the ids of the few keys that a pool has.
+func keyNames(p adminapi.PoolClient, ctx context.Context, _ string) (ids []string, err error) {
+	keys, err := p.Keys(ctx)
+	for _, k := range keys {
+		ids = append(ids, k.ID)
+	}
+	return ids, err
 }
 
 // keyNamed finds a key among the few that a pool has.

@@ -43,7 +43,7 @@ func (a *app) operators() *cobra.Command {
 		return nil
 	})
 	remove.Aliases = []string{"revoke"}
-	names := a.completing(func(ctx context.Context) ([]string, error) {
+	names := a.completing(func(ctx context.Context, _ string) ([]string, error) {
 		all, err := a.allOperators(ctx)
 		var out []string
 		for _, o := range all {

@@ -38,7 +38,7 @@ func (a *app) totp(s shelf[adminapi.Device]) *cobra.Command {
 			return a.showTOTP(t, draw)
 		})
 	cmd.Long = "Makes a generator of one-time codes (RFC 6238) for a device: a second factor for flows\nwith the step totp behind key or psk. Scan the QR code with an authenticator app, or\ngive the URI to a program. Neither is shown again."
-	cmd.ValidArgsFunction = s.names(a)
+	cmd.ValidArgsFunction = s.completion(a)
 	f := cmd.Flags()
 	f.BoolVar(&n.Replace, "replace", false, "replace the generator that there is")
 	f.BoolVar(&remove, "remove", false, "take the generator away")

@@ -6,7 +6,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -117,51 +116,6 @@ func page[S, T any](p Paging, all []S, key func(S) string, wire func(S) T) Page[
 		out.Items = append(out.Items, wire(v))
 	}
 	return out
-}
-
-// lister registers the list of what a pool holds.
-func lister[S, T any](s *service, api huma.API, op huma.Operation, list func(context.Context, ident.Pool, string, int) ([]S, error), key func(S) string, wire func(S) T) {
-	op.Method = http.MethodGet
-	handle(s, api, op, func(ctx context.Context, in *poolList) (Page[T], error) {
-		pool, err := in.pool()
-		if err != nil {
-			return Page[T]{}, err
-		}
-		all, err := list(ctx, pool, in.After, in.Limit+1)
-		if err != nil {
-			return Page[T]{}, err
-		}
-		return page(in.Paging, all, key, wire), nil
-	})
-}
-
-// getter registers the look-up of one thing of a pool.
-func getter[S, T any](s *service, api huma.API, op huma.Operation, get func(context.Context, ident.Pool, string) (S, error), wire func(S) T) {
-	op.Method = http.MethodGet
-	handle(s, api, op, func(ctx context.Context, in *LabelPath) (T, error) {
-		var none T
-		pool, err := in.pool()
-		if err != nil {
-			return none, err
-		}
-		v, err := get(ctx, pool, in.ID)
-		if err != nil {
-			return none, err
-		}
-		return wire(v), nil
-	})
-}
-
-// deleter registers the deletion of one thing of a pool.
-func deleter(s *service, api huma.API, op huma.Operation, del func(context.Context, broker.By, ident.Pool, string, *control.Match) error) {
-	op.Method = http.MethodDelete
-	handleEmpty(s, api, op, func(ctx context.Context, in *LabelPath) error {
-		pool, err := in.pool()
-		if err != nil {
-			return err
-		}
-		return del(ctx, byOf(ctx), pool, in.ID, nil)
-	})
 }
 
 // route is an operation's fixed part.

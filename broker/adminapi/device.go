@@ -1,0 +1,214 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// A Device is one machine.
+type Device struct {
+	Pool           string            `json:"pool"`
+	Name           string            `json:"name"`
+	Subject        string            `json:"subject" doc:"The sub of its tokens; never changes"`
+	Status         string            `json:"status" enum:"pending,active,disabled,quarantined"`
+	Authenticators []Authenticator   `json:"authenticators" nullable:"false"`
+	Attributes     map[string]string `json:"attributes,omitempty"`
+	Groups         []string          `json:"groups,omitempty" nullable:"false"`
+	Created        time.Time         `json:"created"`
+	Updated        time.Time         `json:"updated"`
+	SessionsAfter  *time.Time        `json:"sessionsAfter,omitempty" doc:"Sessions begun at or before it are over"`
+}
+
+// An Authenticator is what a device proves itself with.
+type Authenticator struct {
+	Kind       string    `json:"kind" enum:"key,psk,totp"`
+	Alg        string    `json:"alg,omitempty"`
+	Thumbprint string    `json:"thumbprint,omitempty" doc:"RFC 7638, in base64url"`
+	Added      time.Time `json:"added"`
+}
+
+// NewDevice asks for a device.
+type NewDevice struct {
+	Name       string            `json:"name" maxLength:"128" pattern:"^[A-Za-z0-9_:-]+$" patternDescription:"letters, digits, _ : and -" example:"lamp-1"`
+	Key        string            `json:"key,omitempty" maxLength:"8192" doc:"Public key: PEM, JWK or COSE_Key in hex; Ed25519 or P-256"`
+	PSK        string            `json:"psk,omitempty" maxLength:"8192" doc:"Shared key of 32 to 64 bytes in hex or base64"`
+	Pending    bool              `json:"pending,omitempty" doc:"Wait for approval"`
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Groups     []string          `json:"groups,omitempty" nullable:"false"`
+}
+
+// DeviceChange replaces what it has.
+type DeviceChange struct {
+	Attributes map[string]string `json:"attributes,omitempty"`
+	Groups     []string          `json:"groups,omitempty" nullable:"false"`
+}
+
+func wireDevice(d broker.Device) Device {
+	out := Device{
+		Pool: d.ID.Pool.String(), Name: d.ID.Name.String(), Subject: d.Subject.String(), Status: string(d.Status),
+		Authenticators: []Authenticator{}, Attributes: d.Attributes, Groups: d.Groups,
+		Created: d.Created, Updated: d.Updated, SessionsAfter: optional(d.SessionsAfter),
+	}
+	for _, a := range d.Authenticators {
+		w := Authenticator{Kind: a.Kind, Added: a.Added}
+		if k, err := token.ParseCOSEKey(a.Key); err == nil {
+			w.Alg, w.Thumbprint = k.Alg().String(), k.KID()
+		}
+		out.Authenticators = append(out.Authenticators, w)
+	}
+	return out
+}
+
+const devicesPath = "/pools/{pool}/devices"
+
+func (s *service) deviceRoutes(api huma.API) {
+	const tag = "devices"
+	handle(s, api, route(http.MethodGet, devicesPath, "list-devices", "List devices by name", tag), s.listDevices)
+	handle(s, api, route(http.MethodPost, devicesPath, "create-device", "Register a device", tag), s.createDevice)
+	handle(s, api, route(http.MethodGet, devicesPath+"/{name}", "get-device", "Show a device", tag), onDevice(s.dir.Device))
+	handle(s, api, route(http.MethodPatch, devicesPath+"/{name}", "update-device", "Replace groups or attributes", tag),
+		func(ctx context.Context, in *struct {
+			DevicePath
+			Body DeviceChange
+		}) (Device, error) {
+			id, err := in.device()
+			if err != nil {
+				return Device{}, err
+			}
+			d, err := s.dir.UpdateDevice(ctx, byOf(ctx), id, in.Body.Groups, in.Body.Attributes)
+			return wireDevice(d), err
+		})
+	handleEmpty(s, api, route(http.MethodDelete, devicesPath+"/{name}", "delete-device", "Delete a device and end its sessions", tag),
+		func(ctx context.Context, in *DevicePath) error {
+			id, err := in.device()
+			if err != nil {
+				return err
+			}
+			return s.dir.DeleteDevice(ctx, byOf(ctx), id)
+		})
+	for _, a := range []struct {
+		name, summary string
+		do            func(context.Context, broker.By, ident.Device) (broker.Device, error)
+	}{
+		{"disable", "Take everything from a device until it is enabled again", s.dir.DisableDevice},
+		{"enable", "Make a disabled device active", s.dir.EnableDevice},
+		{"approve", "Make a pending device active", s.dir.ApproveDevice},
+		{"revoke", "End all sessions of a device; it may log in again", s.dir.RevokeSessions},
+	} {
+		handle(s, api, action(devicesPath+"/{name}/"+a.name, a.name+"-device", a.summary, tag), onDevice(func(ctx context.Context, id ident.Device) (broker.Device, error) { return a.do(ctx, byOf(ctx), id) }))
+	}
+}
+
+// onDevice adapts a use case of one device.
+func onDevice(do func(context.Context, ident.Device) (broker.Device, error)) func(context.Context, *DevicePath) (Device, error) {
+	return func(ctx context.Context, in *DevicePath) (Device, error) {
+		id, err := in.device()
+		if err != nil {
+			return Device{}, err
+		}
+		d, err := do(ctx, id)
+		return wireDevice(d), err
+	}
+}
+
+func (s *service) listDevices(ctx context.Context, in *poolList) (Page[Device], error) {
+	pool, err := in.pool()
+	if err != nil {
+		return Page[Device]{}, err
+	}
+	some, err := s.dir.ListDevices(ctx, pool, in.After, in.Limit+1)
+	return page(in.Paging, some, func(d broker.Device) string { return d.ID.Name.String() }, wireDevice), err
+}
+
+func (s *service) createDevice(ctx context.Context, in *struct {
+	PoolPath
+	Body NewDevice
+}) (Device, error) {
+	path := DevicePath{in.PoolPath, in.Body.Name}
+	id, err := path.device()
+	if err != nil {
+		return Device{}, err
+	}
+	d, err := s.dir.CreateDevice(ctx, byOf(ctx), control.NewDevice{
+		ID: id, Key: in.Body.Key, PSK: in.Body.PSK, Pending: in.Body.Pending,
+		Attributes: in.Body.Attributes, Groups: in.Body.Groups,
+	})
+	return wireDevice(d), err
+}
+
+// Devices lists all devices by name.
+func (p PoolClient) Devices(ctx context.Context) ([]Device, error) {
+	return all[Device](ctx, p.c, p.path+"/devices")
+}
+
+// CountDevices counts the devices, page by page.
+func (p PoolClient) CountDevices(ctx context.Context) (n int, err error) {
+	err = pages(ctx, p.c, p.path+"/devices", func(some []struct{}) { n += len(some) })
+	return n, err
+}
+
+// SomeDevices says how many devices there are, as far as one page tells.
+func (p PoolClient) SomeDevices(ctx context.Context) (string, error) {
+	some, err := get[Page[struct{}]](ctx, p.c, p.path+"/devices?limit="+strconv.Itoa(maxPage))
+	n := strconv.Itoa(len(some.Items))
+	switch {
+	case some.Next != "":
+		return "more than " + n + " devices", err
+	case len(some.Items) == 1:
+		return "1 device", err
+	}
+	return n + " devices", err
+}
+
+// CreateDevice registers a device.
+func (p PoolClient) CreateDevice(ctx context.Context, n NewDevice) (Device, error) {
+	return send[Device](ctx, p.c, http.MethodPost, p.path+"/devices", n)
+}
+
+// Device shows a device.
+func (p PoolClient) Device(ctx context.Context, name string) (Device, error) {
+	return get[Device](ctx, p.c, p.path+join("devices", name))
+}
+
+// UpdateDevice replaces groups and attributes; nil leaves as it is.
+func (p PoolClient) UpdateDevice(ctx context.Context, name string, change DeviceChange) (Device, error) {
+	return send[Device](ctx, p.c, http.MethodPatch, p.path+join("devices", name), change)
+}
+
+// DeleteDevice deletes a device.
+func (p PoolClient) DeleteDevice(ctx context.Context, name string) error {
+	return p.c.do(ctx, http.MethodDelete, p.path+join("devices", name), nil, nil)
+}
+
+// DisableDevice takes everything from a device until it is enabled again.
+func (p PoolClient) DisableDevice(ctx context.Context, name string) (Device, error) {
+	return p.act(ctx, name, "disable")
+}
+
+// EnableDevice makes a disabled device active.
+func (p PoolClient) EnableDevice(ctx context.Context, name string) (Device, error) {
+	return p.act(ctx, name, "enable")
+}
+
+// ApproveDevice makes a pending device active.
+func (p PoolClient) ApproveDevice(ctx context.Context, name string) (Device, error) {
+	return p.act(ctx, name, "approve")
+}
+
+// RevokeSessions ends all sessions of a device.
+func (p PoolClient) RevokeSessions(ctx context.Context, name string) (Device, error) {
+	return p.act(ctx, name, "revoke")
+}
+
+func (p PoolClient) act(ctx context.Context, name, action string) (Device, error) {
+	return send[Device](ctx, p.c, http.MethodPost, p.path+join("devices", name, action), nil)
+}

@@ -1,0 +1,141 @@
+package adminapi
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
+)
+
+// An EnrollmentToken admits devices.
+type EnrollmentToken struct {
+	ID         string            `json:"id" maxLength:"64" column:"ID"`
+	Token      string            `json:"token,omitempty" readOnly:"true" doc:"Only in the answer that made it" secret:"TOKEN"`
+	Uses       int               `json:"uses" minimum:"1" maximum:"1000000" doc:"How many enrolments in all"`
+	Used       int               `json:"used" readOnly:"true" doc:"How many there were; the revision does not count it" column:"USED" of:"Uses"`
+	Expires    time.Time         `json:"expires" column:"EXPIRES"`
+	Groups     []string          `json:"groups,omitempty" nullable:"false" column:"GROUPS"`
+	Attributes map[string]string `json:"attributes,omitempty" column:"ATTRIBUTES"`
+	Replace    bool              `json:"replace,omitempty" doc:"May replace the key of a device that has one" column:"REPLACE"`
+	Approve    bool              `json:"approve,omitempty" doc:"Devices wait for approval" column:"APPROVE"`
+	Created    *time.Time        `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
+}
+
+// SecretNote says of an answer with a secret what it is and what it is for.
+func (t *EnrollmentToken) SecretNote(pool string) string {
+	uses := fmt.Sprintf("%d uses", t.Uses)
+	if t.Uses == 1 {
+		uses = "1 use"
+	}
+	return fmt.Sprintf("enrolment token %s: %s, until %s; it is shown only now\nwith it, on a device: signet-agent enroll --broker URL --pool %s --name NAME --token @FILE",
+		t.ID, uses, t.Expires.UTC().Format(time.RFC3339), pool)
+}
+
+// NewEnrollmentToken asks for an enrolment token.
+type NewEnrollmentToken struct {
+	Uses       *int              `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrolments; 1 if absent" flag:"uses" usage:"how many enrolments, 1 to 1000000" shown:"1"`
+	Expires    *Duration         `json:"expires,omitempty" doc:"1m to 365d; 24h if absent" flag:"expires" usage:"lifetime, 1m to 365d, such as 24h or 30d" shown:"24h"`
+	Groups     []string          `json:"groups,omitempty" nullable:"false" flag:"group" usage:"<group> of the devices; may be repeated"`
+	Attributes map[string]string `json:"attributes,omitempty" flag:"attr" usage:"attribute <k=v> of the devices; may be repeated"`
+	Replace    bool              `json:"replace,omitempty" flag:"replace" usage:"may replace the key of a device that has one"`
+	Approve    bool              `json:"approve,omitempty" flag:"approve" usage:"devices wait for approval: signet device approve"`
+}
+
+// EnrollmentTokenChange changes what it has.
+type EnrollmentTokenChange struct {
+	Uses    *int      `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrolments in all" flag:"uses" usage:"how many enrolments in all, those that were included"`
+	Expires *Duration `json:"expires,omitempty" doc:"From now" flag:"expires" usage:"lifetime from now, 1m to 365d"`
+}
+
+func enrollmentResource() resource[broker.EnrolToken, EnrollmentToken] {
+	return resource[broker.EnrolToken, EnrollmentToken]{
+		Noun: Noun{
+			Command: "enrollment", One: "enrolment token", Path: "enrollment-tokens", Plural: "enrollments", Key: "id",
+			About:  "Tokens that admit devices to a pool",
+			Create: Verb{"Make an enrolment token and show it, once", "signet enrollment create --pool demo --uses 100 --expires 30d --group lab --attr site=berlin", func() any { return &NewEnrollmentToken{} }},
+			Change: Verb{"Give an enrolment token more uses or another end", "signet enrollment update 39e8f701361b7b1a --pool demo --uses 200 --expires 30d", func() any { return &EnrollmentTokenChange{} }},
+			Delete: Verb{About: "End an enrolment token; devices that it admitted stay"},
+			New:    func() any { return &EnrollmentToken{} },
+		},
+		use:  use(broker.EnrolTokens(), (*control.Plane).EnrolTokens),
+		name: func(t *EnrollmentToken) string { return t.ID },
+		wire: func(t broker.EnrolToken) EnrollmentToken {
+			return EnrollmentToken{
+				ID: t.ID, Uses: t.Uses, Used: t.Used, Expires: t.Expires, Groups: t.Groups, Attributes: t.Attributes,
+				Replace: t.Replace, Approve: t.Approve, Created: optional(t.Created),
+			}
+		},
+		write: func(w *EnrollmentToken, t *broker.EnrolToken) error {
+			t.Uses, t.Expires, t.Groups, t.Attributes = w.Uses, w.Expires.UTC(), w.Groups, w.Attributes
+			t.Replace, t.Approve = w.Replace, w.Approve
+			return nil
+		},
+		secret: func(w *EnrollmentToken, secret string) { w.Token = secret },
+		post: func(s *service, api huma.API, op huma.Operation, r resource[broker.EnrolToken, EnrollmentToken]) {
+			poster(s, api, op, r, s.createEnrollment)
+		},
+		patch: func(s *service, api huma.API, op huma.Operation, r resource[broker.EnrolToken, EnrollmentToken]) {
+			patcher(s, api, op, r, s.changeEnrollment)
+		},
+	}
+}
+
+func (s *service) createEnrollment(ctx context.Context, in PoolPath, n NewEnrollmentToken) (broker.EnrolToken, string, error) {
+	pool, err := in.pool()
+	if err != nil {
+		return broker.EnrolToken{}, "", err
+	}
+	life, err := given("expires", n.Expires)
+	if err != nil {
+		return broker.EnrolToken{}, "", err
+	}
+	return s.dir.CreateEnrolToken(ctx, byOf(ctx), control.NewEnrolToken{
+		Pool: pool, Uses: number(n.Uses), Life: life, Groups: n.Groups, Attributes: n.Attributes, Replace: n.Replace, Approve: n.Approve,
+	})
+}
+
+func (s *service) changeEnrollment(ctx context.Context, in LabelPath, m *control.Match, c EnrollmentTokenChange) (broker.EnrolToken, string, error) {
+	pool, err := in.pool()
+	if err != nil {
+		return broker.EnrolToken{}, "", err
+	}
+	life, err := given("expires", c.Expires)
+	if err != nil {
+		return broker.EnrolToken{}, "", err
+	}
+	t, err := s.dir.UpdateEnrolToken(ctx, byOf(ctx), pool, in.ID, m, number(c.Uses), life)
+	return t, "", err
+}
+
+// number gives a number that may be absent, which is 0.
+func number(n *int) int {
+	if n == nil {
+		return 0
+	}
+	return *n
+}
+
+// EnrollmentTokens lists all enrolment tokens.
+func (p PoolClient) EnrollmentTokens(ctx context.Context) ([]EnrollmentToken, error) {
+	return all[EnrollmentToken](ctx, p.c, p.path+"/enrollment-tokens")
+}
+
+// EnrollmentToken shows an enrolment token.
+func (p PoolClient) EnrollmentToken(ctx context.Context, id string) (EnrollmentToken, error) {
+	return get[EnrollmentToken](ctx, p.c, p.path+join("enrollment-tokens", id))
+}
+
+// CreateEnrollmentToken makes an enrolment token; the answer has its text.
+func (p PoolClient) CreateEnrollmentToken(ctx context.Context, n NewEnrollmentToken) (EnrollmentToken, error) {
+	return send[EnrollmentToken](ctx, p.c, http.MethodPost, p.path+"/enrollment-tokens", n)
+}
+
+// UpdateEnrollmentToken changes an enrolment token's uses or end.
+func (p PoolClient) UpdateEnrollmentToken(ctx context.Context, id string, change EnrollmentTokenChange) (EnrollmentToken, error) {
+	return send[EnrollmentToken](ctx, p.c, http.MethodPatch, p.path+join("enrollment-tokens", id), change)
+}

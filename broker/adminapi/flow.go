@@ -1,0 +1,60 @@
+package adminapi
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
+)
+
+// A Flow says which challenges a device answers.
+type Flow struct {
+	Name    string     `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" column:"NAME"`
+	Steps   []string   `json:"steps,omitempty" nullable:"false" maxItems:"8" doc:"key, psk, totp or hook:NAME, in order" column:"STEPS" flag:"step" usage:"<challenge> key, psk, totp or hook:NAME; repeat in order" instead:"define"`
+	Define  string     `json:"define,omitempty" maxLength:"64" doc:"Instead of steps: the hook that decides after each answer" column:"DEFINE" flag:"define" usage:"instead of steps: the <hook> that decides after each answer" instead:"step"`
+	Created *time.Time `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
+}
+
+func flowResource() resource[broker.Flow, Flow] {
+	form := func() any { return &Flow{} }
+	return resource[broker.Flow, Flow]{
+		Noun: Noun{
+			Command: "flow", One: "flow", Path: "flows", Plural: "flows", Key: "name", New: form,
+			About:  "Which challenges devices answer, in which order",
+			Create: Verb{"Create a flow", "signet flow create two --pool demo --step key --step hook:pin\nsignet flow create decided --pool demo --define door", form},
+			Change: Verb{"Replace a flow", "signet flow update two --pool demo --step key --step hook:pin\nsignet flow update decided --pool demo --define door", nil},
+			Delete: Verb{About: "Delete a flow that nothing uses"},
+		},
+		use:  use(broker.Flows(), (*control.Plane).Flows),
+		name: func(f *Flow) string { return f.Name },
+		wire: func(f broker.Flow) Flow {
+			return Flow{Name: f.Name, Steps: f.Steps, Define: f.Define, Created: optional(f.Created)}
+		},
+		write: func(w *Flow, f *broker.Flow) error {
+			f.Steps, f.Define = w.Steps, w.Define
+			return nil
+		},
+	}
+}
+
+// use gives the use cases of a plane or, without one, those of the kind alone.
+func use[N any](kind broker.Kind[N], of func(*control.Plane) control.Settings[N]) func(*control.Plane) control.Settings[N] {
+	return func(p *control.Plane) control.Settings[N] {
+		if p == nil {
+			return control.Of(nil, kind)
+		}
+		return of(p)
+	}
+}
+
+// Flow shows a flow.
+func (p PoolClient) Flow(ctx context.Context, name string) (Flow, error) {
+	return get[Flow](ctx, p.c, p.path+join("flows", name))
+}
+
+// CreateFlow creates a flow.
+func (p PoolClient) CreateFlow(ctx context.Context, f Flow) (Flow, error) {
+	return send[Flow](ctx, p.c, http.MethodPost, p.path+"/flows", f)
+}

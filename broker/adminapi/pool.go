@@ -1,0 +1,124 @@
+package adminapi
+
+import (
+	"context"
+	"encoding/hex"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
+)
+
+// A Pool is a directory of devices with an issuer of its own.
+type Pool struct {
+	Name             string    `json:"name"`
+	Issuer           string    `json:"issuer" doc:"The iss of its tokens; discovery is below it"`
+	Flow             string    `json:"flow" doc:"The default flow"`
+	Anchor           string    `json:"anchor" doc:"The key that vouches for all others: COSE_Key in hex"`
+	AnchorThumbprint string    `json:"anchorThumbprint" doc:"RFC 9679, in hex"`
+	Created          time.Time `json:"created"`
+}
+
+// NewPool asks for a pool.
+type NewPool struct {
+	Name string `json:"name" maxLength:"32" pattern:"^[a-z][a-z0-9-]*$" patternDescription:"a lower-case letter, then a-z, 0-9 and -" example:"demo"`
+}
+
+// PoolChange changes what it has.
+type PoolChange struct {
+	Flow string `json:"flow" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" doc:"The flow of clients that name none"`
+}
+
+func wirePool(p broker.Pool) Pool {
+	out := Pool{Name: p.Name.String(), Issuer: p.Issuer, Flow: p.Flow, Anchor: hex.EncodeToString(p.Anchor), Created: p.Created}
+	if k, err := token.ParseCOSEKey(p.Anchor); err == nil {
+		thumb := k.Thumbprint()
+		out.AnchorThumbprint = hex.EncodeToString(thumb[:])
+	}
+	return out
+}
+
+func (s *service) poolRoutes(api huma.API) {
+	const word = "pools"
+	handle(s, api, route(http.MethodGet, "/status", "status", "Ask the broker how it is and who you are", "status"), s.status)
+	handle(s, api, route(http.MethodGet, "/pools", "list-pools", "List pools", word),
+		func(ctx context.Context, in *struct{ Paging }) (Page[Pool], error) {
+			all, err := s.dir.ListPools(ctx)
+			return page(in.Paging, all, func(p broker.Pool) string { return p.Name.String() }, wirePool), err
+		})
+	tag(s, api, route(http.MethodPost, "/pools", "create-pool", "Create a pool with its keys, a default client and flow", word),
+		func(ctx context.Context, in *struct{ Body NewPool }) (tagged[Pool], error) {
+			name, err := ident.ParsePool(in.Body.Name)
+			if err != nil {
+				return tagged[Pool]{}, err
+			}
+			p, err := s.dir.CreatePool(ctx, byOf(ctx), name)
+			return tagged[Pool]{http.StatusCreated, etag(p.Rev), wirePool(p)}, err
+		})
+	tag(s, api, route(http.MethodGet, "/pools/{pool}", "get-pool", "Show a pool", word),
+		func(ctx context.Context, in *PoolPath) (tagged[Pool], error) {
+			name, err := in.pool()
+			if err != nil {
+				return tagged[Pool]{}, err
+			}
+			p, err := s.dir.Pool(ctx, name)
+			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
+		})
+	tag(s, api, route(http.MethodPatch, "/pools/{pool}", "update-pool", "Change a pool's default flow", word),
+		func(ctx context.Context, in *struct {
+			PoolPath
+			Matching
+			Body PoolChange
+		}) (tagged[Pool], error) {
+			name, err := in.pool()
+			if err != nil {
+				return tagged[Pool]{}, err
+			}
+			p, err := s.dir.SetPoolFlow(ctx, byOf(ctx), name, in.Body.Flow, in.match())
+			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
+		})
+	handleEmpty(s, api, route(http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", word),
+		func(ctx context.Context, in *PoolPath) error {
+			name, err := in.pool()
+			if err != nil {
+				return err
+			}
+			return s.dir.DeletePool(ctx, byOf(ctx), name)
+		})
+}
+
+// Pools lists all pools.
+func (c *Client) Pools(ctx context.Context) ([]Pool, error) { return all[Pool](ctx, c, "/pools") }
+
+// CreatePool creates a pool.
+func (c *Client) CreatePool(ctx context.Context, name string) (Pool, error) {
+	return send[Pool](ctx, c, http.MethodPost, "/pools", NewPool{name})
+}
+
+// Pool shows a pool.
+func (c *Client) Pool(ctx context.Context, name string) (Pool, error) {
+	return get[Pool](ctx, c, join("pools", name))
+}
+
+// UpdatePool changes a pool's default flow.
+func (c *Client) UpdatePool(ctx context.Context, name string, change PoolChange) (Pool, error) {
+	return send[Pool](ctx, c, http.MethodPatch, join("pools", name), change)
+}
+
+// DeletePool deletes a pool and all that is in it.
+func (c *Client) DeletePool(ctx context.Context, name string) error {
+	return c.do(ctx, http.MethodDelete, join("pools", name), nil, nil)
+}
+
+// In gives access to what is in a pool.
+func (c *Client) In(pool string) PoolClient { return PoolClient{c, join("pools", pool)} }
+
+// A PoolClient speaks the operators' API about what is in one pool.
+type PoolClient struct {
+	c    *Client
+	path string
+}
