@@ -254,6 +254,10 @@ func (p *planned) set(err error, hold chan struct{}) {
 func TestFailedCommitWritesNothing(t *testing.T) {
 	faults := &planned{}
 	s, d := seeded(t, Options{Faults: faults})
+	last, err := s.Last(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
 	fault := errors.New("disk is on fire")
 	faults.set(fault, nil)
 	l := testLogin(d)
@@ -266,6 +270,9 @@ func TestFailedCommitWritesNothing(t *testing.T) {
 	}
 	if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 		t.Errorf("after the failure: %v", err)
+	}
+	if all, err := s.Since(t.Context(), last, 10); err != nil || len(all) != 1 || all[0].Seq != last+1 || all[0].Session != l.Session.ID {
+		t.Errorf("records of a failure and a success: %+v, %v", all, err)
 	}
 }
 
@@ -280,6 +287,10 @@ func TestBatch(t *testing.T) {
 	go func() { _, err := s.RecordLogin(t.Context(), by(), testLogin(d)); first <- err }()
 	for faults.holding() {
 		time.Sleep(time.Millisecond)
+	}
+	begun, err := s.Last(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	const n = 300
 	ctx, cancel := context.WithCancel(t.Context())
@@ -312,8 +323,12 @@ func TestBatch(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
+	logins := 1 // the first
 	for i, err := range errs {
 		good := err == nil
+		if good {
+			logins++
+		}
 		switch i % 10 {
 		case 0:
 			good = errors.Is(err, stop)
@@ -329,7 +344,11 @@ func TestBatch(t *testing.T) {
 	if got := s.Stats().Commits - commits; got > 3 {
 		t.Errorf("%d commits for %d changes that waited together", got, n)
 	}
-	err := s.view(t.Context(), "look", func(tx *bolt.Tx) error {
+	records, err := s.Since(t.Context(), begun, 1000)
+	if err != nil || len(records) != logins || records[logins-1].Seq != begun+uint64(logins) {
+		t.Errorf("%d records of %d writes that went well: %v", len(records), logins, err)
+	}
+	err = s.view(t.Context(), "look", func(tx *bolt.Tx) error {
 		if k, _ := tx.Bucket([]byte(bucketSecrets)).Cursor().First(); k != nil {
 			t.Errorf("a failed change left %q", k)
 		}

@@ -27,6 +27,8 @@ type facts struct {
 	pool ident.Pool
 	pin  []byte // of the pool's anchor
 
+	ledger *ledger
+
 	mu       sync.Mutex // guards the fields below and the vouchers'
 	vouchers []*voucher
 	strays   int // vouchers whose making was not acknowledged

@@ -52,7 +52,7 @@ func TestKill9(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d rounds, file of %d KiB:\n%s", rounds, info.Size()>>10, h.facts)
+	t.Logf("%d rounds, file of %d KiB:\n%s", rounds, info.Size()>>10, h.facts.String()+h.facts.ledger.String())
 }
 
 func setting(t *testing.T, name string, or uint64) uint64 {
@@ -78,7 +78,7 @@ type host struct {
 
 func newHost(t *testing.T, seed uint64) *host {
 	t.Helper()
-	h := &host{site: newSite(t), rand: rand.New(rand.NewPCG(seed, 0)), facts: &facts{tally: map[string]int{}}}
+	h := &host{site: newSite(t), rand: rand.New(rand.NewPCG(seed, 0)), facts: &facts{ledger: newLedger(), tally: map[string]int{}}}
 	var err error
 	if h.facts.pool, err = ident.ParsePool("crash"); err != nil {
 		t.Fatal(err)
@@ -154,6 +154,9 @@ func (h *host) round(t *testing.T) error {
 // examine holds a new life to what the last one acknowledged.
 func (h *host) examine(ctx context.Context, b *life) error {
 	if err := b.awaitReady(ctx, h.site); err != nil {
+		return err
+	}
+	if err := h.facts.ledger.check(ctx, b.api); err != nil {
 		return err
 	}
 	if err := h.each(func(w *worker) error { return w.replay(ctx, b) }); err != nil {

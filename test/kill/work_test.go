@@ -157,11 +157,13 @@ func (w *worker) register(ctx context.Context, b *life) error {
 	d.touched, d.presence = true, coming
 	w.devices = append(w.devices, d)
 	key := hex.EncodeToString(d.key.PublicKey())
-	_, err = b.api.In(w.facts.pool.String()).CreateDevice(ctx, adminapi.NewDevice{Name: d.name.Name.String(), Key: key})
+	why := w.facts.ledger.asks()
+	_, err = b.api.Because(why).In(w.facts.pool.String()).CreateDevice(ctx, adminapi.NewDevice{Name: d.name.Name.String(), Key: key})
 	if err != nil {
 		return fmt.Errorf("register %s: %w", d.name, err)
 	}
 	d.presence = present
+	w.facts.ledger.acknowledged(why)
 	w.facts.ack("registrations")
 	return w.authenticate(ctx, b, d)
 }
@@ -211,20 +213,24 @@ func (w *worker) robbedRefresh(ctx context.Context, b *life, d *device) error {
 func (w *worker) disable(ctx context.Context, b *life, d *device) error {
 	d.status, d.session = "", open
 	d.hangup() // the broker does it, too, a little later
-	if _, err := b.api.In(w.facts.pool.String()).DisableDevice(ctx, d.name.Name.String()); err != nil {
+	why := w.facts.ledger.asks()
+	if _, err := b.api.Because(why).In(w.facts.pool.String()).DisableDevice(ctx, d.name.Name.String()); err != nil {
 		return fmt.Errorf("disable %s: %w", d.name, err)
 	}
 	d.status, d.session = "disabled", over
+	w.facts.ledger.acknowledged(why)
 	w.facts.ack("disabled")
 	return nil
 }
 
 func (w *worker) enable(ctx context.Context, b *life, d *device) error {
 	d.status = ""
-	if _, err := b.api.In(w.facts.pool.String()).EnableDevice(ctx, d.name.Name.String()); err != nil {
+	why := w.facts.ledger.asks()
+	if _, err := b.api.Because(why).In(w.facts.pool.String()).EnableDevice(ctx, d.name.Name.String()); err != nil {
 		return fmt.Errorf("enable %s: %w", d.name, err)
 	}
 	d.status = "active"
+	w.facts.ledger.acknowledged(why)
 	w.facts.ack("enabled")
 	return nil
 }
@@ -232,20 +238,24 @@ func (w *worker) enable(ctx context.Context, b *life, d *device) error {
 func (w *worker) revoke(ctx context.Context, b *life, d *device) error {
 	d.session = open
 	d.hangup()
-	if _, err := b.api.In(w.facts.pool.String()).RevokeSessions(ctx, d.name.Name.String()); err != nil {
+	why := w.facts.ledger.asks()
+	if _, err := b.api.Because(why).In(w.facts.pool.String()).RevokeSessions(ctx, d.name.Name.String()); err != nil {
 		return fmt.Errorf("revoke sessions of %s: %w", d.name, err)
 	}
 	d.session = over
+	w.facts.ledger.acknowledged(why)
 	w.facts.ack("revoked")
 	return nil
 }
 
 func (w *worker) remove(ctx context.Context, b *life, d *device) error {
 	d.presence = leaving
-	if err := b.api.In(w.facts.pool.String()).DeleteDevice(ctx, d.name.Name.String()); err != nil {
+	why := w.facts.ledger.asks()
+	if err := b.api.Because(why).In(w.facts.pool.String()).DeleteDevice(ctx, d.name.Name.String()); err != nil {
 		return fmt.Errorf("delete %s: %w", d.name, err)
 	}
 	d.presence, d.session = absent, over
+	w.facts.ledger.acknowledged(why)
 	w.facts.ack("deleted")
 	return nil
 }
