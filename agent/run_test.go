@@ -127,3 +127,53 @@ func TestRunDropped(t *testing.T) {
 		time.Sleep(3 * time.Minute) // the last timer
 	})
 }
+
+// TestRunHasPatience: somebody who fetches a code takes longer than a call may
+// otherwise, and no longer than is said.
+func TestRunHasPatience(t *testing.T) {
+	b, cfg := newFakeBroker(t), config(t)
+	enrol(t, b, cfg)
+	r, err := cfg.State.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Refresh = nil // so that it must authenticate
+	if err := cfg.State.Save(t.Context(), r); err != nil {
+		t.Fatal(err)
+	}
+	b.flow, b.secret = []string{"totp"}, "123456"
+	cfg.Patience = 2 * time.Minute
+	for after, phase := range map[time.Duration]agent.Phase{100 * time.Second: agent.PhaseOnline, 10 * time.Minute: agent.PhaseOffline} {
+		synctest.Test(t, func(t *testing.T) {
+			cfg := cfg
+			cfg.State = &agent.Memory{}
+			if err := cfg.State.Save(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+			cfg.Solver = func(ctx context.Context, _ string, _ map[string]string) ([]byte, error) {
+				select {
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				case <-time.After(after):
+					return []byte("123456"), nil
+				}
+			}
+			a := newAgent(t, cfg)
+			ctx, cancel := context.WithCancel(t.Context())
+			ended := make(chan error)
+			go func() {
+				ended <- a.Run(ctx, func(context.Context, *agent.Credential) (agent.Connection, error) {
+					return &fakeConnection{b, make(chan *protocol.Event, 1), make(chan struct{})}, nil
+				})
+			}()
+			time.Sleep(160 * time.Second)
+			if got := a.Status().Phase; got != phase {
+				t.Errorf("with an answer after %v: %s, want %s", after, got, phase)
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

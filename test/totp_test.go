@@ -1,6 +1,7 @@
 package test
 
 import (
+	"context"
 	"encoding/base32"
 	"errors"
 	"net/url"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/proof"
@@ -185,4 +187,29 @@ func TestCodesComeAfterTheKey(t *testing.T) {
 	quiz(t, s, h)
 	register(t, s, s.Name(t, "lamp-1"), key)
 	wantCode(t, quizzed(t, s, "lamp-1").start(), protocol.CodeDenied, "a hook that asks a stranger for a code")
+}
+
+// TestAgentAnswersOneTimeCodes: a device whose owner mistypes once, and then does not.
+func TestAgentAnswersOneTimeCodes(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	second(t, s)
+	id := s.Name(t, "lamp-1")
+	register(t, s, id, key)
+	code := codes(t, s, id, control.NewTOTP{})
+	asked := 0
+	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) {
+		c.Client, c.Pin = "quiz", s.Pin(t)
+		c.Solver = func(_ context.Context, kind string, _ map[string]string) ([]byte, error) {
+			if kind != broker.KindTOTP {
+				t.Errorf("asked for %q", kind)
+			}
+			if asked++; asked == 1 {
+				return []byte("000000x"), nil
+			}
+			return []byte(code(0)), nil
+		}
+	})
+	if _, err := a.Authenticate(t.Context(), s, agent.Ask{}); err != nil || asked != 2 {
+		t.Errorf("after %d answers: %v", asked, err)
+	}
 }

@@ -40,6 +40,7 @@ const usage = `signet-agent is a device's side of Signet.
   run         keep the device authenticated and serve tokens to its programs
   status      where the device stands (-o json)
   check       DNS, clock, TLS, login: ok, or why not
+  answer      show the challenge that waits for an answer, or give it one (answer CODE)
   token       print a token (--type access|id, --format jwt|cwt, --audience A)
   bugreport   what a developer needs to know, without secrets
   unenroll    forget key and state on this device
@@ -57,12 +58,14 @@ type session struct {
 	getenv   func(string) string
 	now      func() time.Time // this machine's clock, which is not relied on
 	lasting  bool             // the command goes on until it is told to end
+	desk     *desk            // of a lasting one: where challenges wait for an answer
+	in       io.Reader
 }
 
 // Main runs one subcommand and gives the exit code: 0, 1 for a failure, 2 for
 // arguments that make no sense.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	s := &session{out: stdout, err: stderr, getenv: os.Getenv, now: time.Now}
+	s := &session{in: os.Stdin, out: stdout, err: stderr, getenv: os.Getenv, now: time.Now}
 	return s.main(ctx, args)
 }
 
@@ -72,7 +75,7 @@ func (s *session) main(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	run := map[string]func(context.Context, []string) error{
-		"enroll": s.enroll, "key": s.key, "run": s.run, "status": s.status, "check": s.check, "token": s.token,
+		"enroll": s.enroll, "key": s.key, "run": s.run, "status": s.status, "check": s.check, "token": s.token, "answer": s.answer,
 		"bugreport": s.bugreport, "unenroll": s.unenroll, "version": s.version, "--version": s.version,
 	}[args[0]]
 	switch {
@@ -113,7 +116,7 @@ func hint(err error) string {
 		{protocol.ErrEnrolToken, "copy the token again from where it was made, or make one: signet enrollment create"},
 		{agent.ErrNoAnchor, "give an enrolment token, or the pool's anchor with --anchor"},
 		{agent.ErrGrant, "what answered is not the pinned broker; compare the token or anchor with the pool's"},
-		{agent.ErrNoSolver, "give a program that answers it with --answer-command"},
+		{agent.ErrNoSolver, "give a program that answers it with --answer-command, or answer a running agent: signet-agent answer CODE"},
 		{agent.ErrOtherDevice, "each device has a folder of its own: take another --state, or signet-agent unenroll first"},
 		{keyfile.ErrKeyDamaged, "restore device.key, or signet-agent unenroll and enrol again with a token that allows a new key"},
 		{keyfile.ErrDamaged, "signet-agent enroll, with a token, writes a new state for the same key"},
@@ -125,6 +128,7 @@ func hint(err error) string {
 		{localapi.ErrForbidden, "run as the agent's user or in a group given to run --group"},
 		{protocol.CodeDisabled, "ask the operator: signet device enable"},
 		{protocol.CodeExists, "a device of that name has another key; use a token that allows replacement, or another name"},
+		{protocol.CodeTries, "wait as long as it says; a wrong answer more doubles that"},
 		{protocol.CodeDenied, "check pool, name and token; the broker's log says why"},
 		{protocol.CodePending, "an operator has yet to approve it: signet device approve"},
 		{localapi.ErrAgent, "signet-agent status tells where the device stands"},

@@ -97,7 +97,7 @@ func (s *session) run(ctx context.Context, args []string) error {
 	if len(gids) > 0 && filepath.Dir(w.socket) == filepath.Clean(path) {
 		return fmt.Errorf("%w: --group needs --socket: nobody else can enter %s", errUsage, path)
 	}
-	s.lasting = true
+	s.lasting, s.desk = true, newDesk()
 	v, err := s.openDevice(ctx, path)
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (s *session) serve(ctx context.Context, v *device, socket string, gids []ui
 	if err != nil {
 		return err
 	}
-	w := &watch{device: v, special: map[string]*agent.Grant{}}
+	w := &watch{device: v, desk: s.desk, special: map[string]*agent.Grant{}}
 	fmt.Fprintf(s.out, "running %s; programs ask %s\n", v.settings.Device, socket)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -145,6 +145,7 @@ func parseGroups(s string) (gids []uint32, err error) {
 // A watch is a running agent as the device's programs see it.
 type watch struct {
 	*device
+	desk *desk
 
 	mu      sync.Mutex // protects the fields below
 	link    agent.Connection
@@ -176,6 +177,9 @@ func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 			return localapi.Reply{Error: err.Error()}
 		}
 		return localapi.Reply{Token: text, Life: int64(left / time.Second)}
+	}
+	if r.Op == "challenge" || r.Op == "answer" {
+		return w.desk.serve(ctx, r)
 	}
 	return localapi.Reply{Error: fmt.Sprintf("no such request %q", r.Op)}
 }

@@ -268,6 +268,8 @@ func (s *session) agent(ctx context.Context, c *settings, state agent.State, pro
 	}
 	if c.AnswerCommand != "" {
 		cfg.Solver = answerWith(c.AnswerCommand)
+	} else if s.desk != nil {
+		cfg.Solver, cfg.Patience = s.desk.solve, patience
 	}
 	return agent.New(ctx, cfg)
 }

@@ -26,7 +26,7 @@ import (
 
 // Limits on one exchange.
 const (
-	maxRequest = 4 << 10  // bytes
+	maxRequest = 16 << 10 // bytes
 	maxReply   = 64 << 10 // bytes
 	maxPeers   = 32       // at the same time
 	maxPath    = 107      // bytes of a socket's path: sockaddr_un on Linux
@@ -42,12 +42,19 @@ var (
 	ErrPath       = errors.New("path is too long for a socket")
 )
 
-// A Request asks for a token or for the agent's status.
+// MaxAnswer is the longest answer to a challenge, in bytes: escaped, it still fits.
+const MaxAnswer = 2 << 10
+
+// A Request asks for a token, the agent's status or the challenge that waits for an
+// answer, or gives an answer.
 type Request struct {
-	Op       string `json:"op"`               // "token" or "status"
+	Op       string `json:"op"`               // "token", "status", "challenge" or "answer"
 	Type     string `json:"type,omitempty"`   // "access" or "id"
 	Format   string `json:"format,omitempty"` // "jwt" or "cwt"
 	Audience string `json:"audience,omitempty"`
+	// Challenge is the id of the one that Answer is for; empty: whichever waits.
+	Challenge string `json:"challenge,omitempty"`
+	Answer    string `json:"answer,omitempty"`
 }
 
 // A Reply has a token or a status, or says why not.
@@ -55,7 +62,9 @@ type Reply struct {
 	Token  string          `json:"token,omitempty"` // a JWT, or a CWT in base64url
 	Life   int64           `json:"life,omitempty"`  // seconds the token is still good
 	Status json.RawMessage `json:"status,omitempty"`
-	Error  string          `json:"error,omitempty"`
+	// Challenge has its id, kind and params.
+	Challenge json.RawMessage `json:"challenge,omitempty"`
+	Error     string          `json:"error,omitempty"`
 	// Forbidden says that the error is about who asks.
 	Forbidden bool `json:"forbidden,omitempty"`
 }
@@ -149,7 +158,7 @@ func readRequest(r io.Reader) (Request, error) {
 // object: a misspelt audience must not become a token for the default one.
 func parseRequest(line []byte) (Request, error) {
 	var r Request
-	unknown, err := strictjson.Read(line, maxRequest, strictjson.Fields{"op": &r.Op, "type": &r.Type, "format": &r.Format, "audience": &r.Audience})
+	unknown, err := strictjson.Read(line, maxRequest, strictjson.Fields{"op": &r.Op, "type": &r.Type, "format": &r.Format, "audience": &r.Audience, "challenge": &r.Challenge, "answer": &r.Answer})
 	if err != nil {
 		return Request{}, fmt.Errorf("%w: %w", ErrRequest, err)
 	}
@@ -162,7 +171,7 @@ func parseRequest(line []byte) (Request, error) {
 // parseReply passes over what a newer agent may say besides.
 func parseReply(raw []byte) (r Reply, err error) {
 	_, err = strictjson.Read(raw, maxReply, strictjson.Fields{
-		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "error": &r.Error, "forbidden": &r.Forbidden,
+		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "challenge": (*strictjson.Value)(&r.Challenge), "error": &r.Error, "forbidden": &r.Forbidden,
 	})
 	return r, err
 }

@@ -93,6 +93,7 @@ func TestNotRunning(t *testing.T) {
 func FuzzRequest(f *testing.F) {
 	f.Add([]byte(`{"op":"token","type":"access","format":"jwt","audience":"a"}` + "\n"))
 	f.Add([]byte(`{"op":"status"}` + "\n"))
+	f.Add([]byte(`{"op":"answer","challenge":"1","answer":"123456"}` + "\n"))
 	f.Add([]byte("null\n"))
 	f.Add([]byte(strings.Repeat("[", 4000) + "\n"))
 	f.Fuzz(func(t *testing.T, raw []byte) {

@@ -1,0 +1,174 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/agent/localapi"
+)
+
+// Patience with whoever answers challenges over the local socket.
+const (
+	patience   = 150 * time.Second // the broker takes no answer after three minutes
+	answerWait = 40 * time.Second  // for a challenge that is about to come
+)
+
+// Errors of the desk.
+var (
+	errNoChallenge = errors.New("no challenge waits for an answer")
+	errOtherAsked  = errors.New("that challenge is over")
+)
+
+// A desk is where challenges wait for somebody to answer them over the local socket.
+type desk struct {
+	mu      sync.Mutex // guards what is below
+	count   uint64
+	waiting *waiting      // nil: none
+	arrival chan struct{} // closed when one comes
+}
+
+// A waiting is a challenge that waits.
+type waiting struct {
+	ID     string            `json:"id"` // in the words of answer's "challenge"
+	Kind   string            `json:"kind"`
+	Params map[string]string `json:"params,omitempty"`
+
+	answer chan []byte
+}
+
+func newDesk() *desk { return &desk{arrival: make(chan struct{})} }
+
+// solve is an agent.Solver: it waits until somebody answers or ctx ends. The agent
+// answers one challenge at a time.
+func (d *desk) solve(ctx context.Context, kind string, params map[string]string) ([]byte, error) {
+	d.mu.Lock()
+	d.count++
+	w := &waiting{ID: strconv.FormatUint(d.count, 10), Kind: kind, Params: params, answer: make(chan []byte, 1)}
+	d.waiting = w
+	close(d.arrival)
+	d.arrival = make(chan struct{})
+	d.mu.Unlock()
+	defer func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		if d.waiting == w {
+			d.waiting = nil
+		}
+	}()
+	select {
+	case answer := <-w.answer:
+		return answer, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("nobody answered: signet-agent answer: %w", ctx.Err())
+	}
+}
+
+// pending gives the challenge that waits, nil if none does.
+func (d *desk) pending() *waiting {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.waiting
+}
+
+// answer hands an answer to the challenge with that id or, without one, to whichever
+// waits or comes within the time that ctx gives.
+func (d *desk) answer(ctx context.Context, id string, answer []byte) error {
+	for {
+		d.mu.Lock()
+		w, arrival := d.waiting, d.arrival
+		if w != nil && (id == "" || id == w.ID) {
+			d.waiting = nil // one answer each
+			d.mu.Unlock()
+			w.answer <- answer
+			return nil
+		}
+		d.mu.Unlock()
+		if id != "" {
+			return errOtherAsked
+		}
+		select {
+		case <-arrival:
+		case <-ctx.Done():
+			return errNoChallenge
+		}
+	}
+}
+
+// serve answers programs' requests for challenges and answers to them.
+func (d *desk) serve(ctx context.Context, r localapi.Request) localapi.Reply {
+	if r.Op == "answer" {
+		ctx, cancel := context.WithTimeout(ctx, answerWait)
+		defer cancel()
+		if err := d.answer(ctx, r.Challenge, []byte(r.Answer)); err != nil {
+			return localapi.Reply{Error: err.Error()}
+		}
+		return localapi.Reply{}
+	}
+	w := d.pending()
+	if w == nil {
+		return localapi.Reply{Error: errNoChallenge.Error()}
+	}
+	raw, err := json.Marshal(w)
+	if err != nil {
+		return localapi.Reply{Error: err.Error()}
+	}
+	return localapi.Reply{Challenge: raw}
+}
+
+// answer is the command: without a word it shows what is asked, with one it answers.
+func (s *session) answer(ctx context.Context, args []string) error {
+	var w where
+	f := s.flags("answer")
+	w.flags(f)
+	w.socketFlag(f)
+	args, words := leading(args)
+	if err := s.parse(f, args); err != nil {
+		return err
+	}
+	if len(words) > 1 {
+		return fmt.Errorf("%w: one answer, in quotes if it has spaces", errUsage)
+	}
+	_, socket, err := s.find(w)
+	if err != nil {
+		return err
+	}
+	if len(words) == 0 {
+		reply, err := localapi.Call(ctx, socket, localapi.Request{Op: "challenge"})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(s.out, "%s\n", reply.Challenge)
+		return nil
+	}
+	text := words[0]
+	if text == "-" {
+		raw, err := io.ReadAll(io.LimitReader(s.in, maxAnswer+1))
+		if err != nil {
+			return fmt.Errorf("read the answer: %w", err)
+		}
+		text = strings.TrimSuffix(string(raw), "\n")
+	}
+	if len(text) > localapi.MaxAnswer {
+		return fmt.Errorf("%w: the answer has %d bytes, at most %d", errUsage, len(text), localapi.MaxAnswer)
+	}
+	if _, err := localapi.Call(ctx, socket, localapi.Request{Op: "answer", Answer: text}); err != nil {
+		return err
+	}
+	fmt.Fprintln(s.out, "handed over; signet-agent status tells what came of it")
+	return nil
+}
+
+// leading takes the words before the flags.
+func leading(args []string) (rest, words []string) {
+	for len(args) > 0 && (args[0] == "-" || !strings.HasPrefix(args[0], "-")) {
+		words, args = append(words, args[0]), args[1:]
+	}
+	return args, words
+}
