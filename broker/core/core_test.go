@@ -9,10 +9,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/core"
+	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
@@ -124,5 +128,55 @@ func TestKeysAreForgotten(t *testing.T) {
 		if _, err = c.Keys.Ring(t.Context(), two); time.Now().After(end) {
 			t.Fatalf("the keys of a deleted pool: %v", err)
 		}
+	}
+}
+
+// TestRefusalsAreKept: what is refused is counted, and in the journal when Run returns.
+func TestRefusalsAreKept(t *testing.T) {
+	p := parts(t)
+	reg := prometheus.NewRegistry()
+	p.Metrics = reg
+	c, err := core.New(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	id, err := ident.ParseDevice("demo:lamp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := &protocol.Start{Request: protocol.Request{Pool: id.Pool, Name: id.Name, Nonce: make([]byte, 16)}} // unsealed, by nobody's connection
+	raw, err := protocol.Encode(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		c.Run(ctx)
+	}()
+	for range 3 {
+		m, err := protocol.Decode(c.Exchange.Respond(t.Context(), exchange.Caller{Remote: "192.0.2.1:9"}, raw).Message)
+		if refusal, ok := m.(*protocol.Refusal); err != nil || !ok || refusal.Problem.Signet.Code != protocol.CodeDenied {
+			t.Fatalf("%+v, %v", m, err)
+		}
+	}
+	stop()
+	<-ended
+	records, err := p.Store.Since(t.Context(), 0, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := records[len(records)-1]
+	if last.Kind != broker.RecordRefusal || last.Pool != id.Pool || last.Subject != "lamp" || last.What != "denied" || last.Count != 3 {
+		t.Errorf("the journal ends with %+v", last)
+	}
+	told, err := reg.Gather()
+	if err != nil || len(told) == 0 {
+		t.Fatal(told, err)
+	}
+	if m := told[1].GetMetric(); told[1].GetName() != "signet_exchange_messages_total" || len(m) != 1 || m[0].GetCounter().GetValue() != 3 {
+		t.Errorf("counted: %v", told)
 	}
 }
