@@ -68,9 +68,35 @@ const (
 	WhatDelete  What = "delete"
 	WhatLogin   What = "login"
 	WhatRefresh What = "refresh"
-	WhatRevoke  What = "revoke" // a session was ended by itself; not with all of its device's
-	WhatCount   What = "count"
+	WhatRevoke  What = "revoke" // a session was ended by itself or, of kind device, all of the device's
+	// What is done to a device beside.
+	WhatDisable    What = "disable"
+	WhatEnable     What = "enable"
+	WhatApprove    What = "approve"
+	WhatQuarantine What = "quarantine"
+
+	WhatCount What = "count"
 )
+
+// WhatOfDevice says what a write of a device was that had, and has now, a status;
+// ended: it ended all its sessions. Without a status before it was made.
+func WhatOfDevice(was, now Status, ended bool) What {
+	switch {
+	case was == "":
+		return WhatCreate
+	case was != now && now == StatusDisabled:
+		return WhatDisable
+	case was != now && now == StatusQuarantined:
+		return WhatQuarantine
+	case was == StatusPending && now == StatusActive:
+		return WhatApprove
+	case was != now && now == StatusActive:
+		return WhatEnable
+	case ended:
+		return WhatRevoke
+	}
+	return WhatUpdate
+}
 
 // KeepTraffic is how long the journal keeps a record of traffic at the least.
 const KeepTraffic = 24 * time.Hour
@@ -125,6 +151,7 @@ const (
 //   - Every row that a writing call of the store creates, changes or deletes has a
 //     record, appended in the transaction that writes the row: there is no write without
 //     its record, and no record without its write. A call that fails leaves none.
+//   - The record of a device's change says what WhatOfDevice says of it.
 //   - The deletion of a pool has one record, which stands for all that was in the pool.
 //   - Housekeeping (rows past their end, indexes) writes no records: it changes nothing
 //     that a reader of the store could still see.

@@ -20,7 +20,7 @@ type Record struct {
 	Seq     uint64    `json:"seq" doc:"Its place; a number that is missing was a login or the like, kept for a day"`
 	Time    time.Time `json:"time"`
 	Actor   string    `json:"actor" doc:"Who: operator:NAME, device:POOL:NAME, local (on the broker's machine) or signetd itself"`
-	Action  string    `json:"action" doc:"create, update, delete, login, refresh, revoke, ..."`
+	Action  string    `json:"action" doc:"create, update, delete, disable, enable, login, refresh, revoke, ..."`
 	Kind    string    `json:"kind" doc:"Of what: pool, device, session, client, ..."`
 	Pool    string    `json:"pool,omitempty"`
 	Name    string    `json:"name,omitempty" doc:"Which, in the pool; of a session, the device's"`

@@ -38,7 +38,7 @@ func TestAudit(t *testing.T) {
 	if err != nil || len(page.Items) != 2 || page.Next != before.Next+3 {
 		t.Fatalf("got %+v, %v", page, err)
 	}
-	for i, action := range []string{"create", "update"} {
+	for i, action := range []string{"create", "disable"} {
 		r := page.Items[i]
 		if r.Actor != "operator:ada" || r.Action != action || r.Kind != "device" || r.Pool != "demo" || r.Name != "lamp-1" ||
 			r.Reason != "stolen at 5 o'clock, sagt Jörg" || len(r.Request) != 16 || (r.Before == "") != (action == "create") || r.Time.IsZero() {

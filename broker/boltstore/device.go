@@ -17,12 +17,14 @@ type deviceRow struct {
 	id    ident.Device
 	keys  []broker.KeyID // its public keys
 	value []byte
+	now   broker.Status
+	ended bool // its sessions are, with this write
 }
 
 // newRow checks and encodes d.
 func newRow(d *broker.Device) (deviceRow, error) {
 	value, err := encodeDevice(d)
-	return deviceRow{d.ID, d.PublicKeys(), value}, err
+	return deviceRow{d.ID, d.PublicKeys(), value, d.Status, d.SessionsRev == d.Rev}, err
 }
 
 // free reports broker.ErrKeyBound when another device of the pool has one of its keys.
@@ -41,7 +43,9 @@ func (r *deviceRow) free(pool *bolt.Bucket) error {
 func (r *deviceRow) put(c *change, pool *bolt.Bucket, old []byte, before []broker.KeyID) error {
 	name := []byte(r.id.Name.String())
 	index := pool.Bucket([]byte(poolKeys))
-	recordDevice(c, pool, r.id, old, r.value)
+	if err := r.record(c, pool, old); err != nil {
+		return err
+	}
 	devices := pool.Bucket([]byte(poolDevices))
 	if err := c.put(devices, name, r.value); err != nil {
 		return err
@@ -102,17 +106,25 @@ func knownDevice(tx *bolt.Tx, id ident.Device) (pool *bolt.Bucket, d *broker.Dev
 	return pool, d, row, err
 }
 
-// recordDevice records what becomes of a device's row, and makes that the newest of its
-// history: in the row or, of a deleted device, beside it, so that a device that is made
-// again goes on with it.
-func recordDevice(c *change, pool *bolt.Bucket, id ident.Device, before, after []byte) uint64 {
-	prev, _ := headOf(pool, []byte(id.Name.String()), before)
-	seq := c.recordRow(broker.RecordDevice, id.Pool, id.Name.String(), before, after)
-	c.records[len(c.records)-1].Prev = prev
-	if after != nil {
-		setHead(after, seq)
+// record records the row that takes the place of old.
+func (r *deviceRow) record(c *change, pool *bolt.Bucket, old []byte) (err error) {
+	var was broker.Status
+	if old != nil {
+		if was, _, err = deviceHead(old); err != nil {
+			return err
+		}
 	}
-	return seq
+	setHead(r.value, recordDevice(c, pool, r.id, broker.WhatOfDevice(was, r.now, r.ended), old))
+	return nil
+}
+
+// recordDevice records what is done to a device's row as the newest of its history,
+// which the row heads or, of a deleted device, poolGone, so that a device that is made
+// again goes on with it.
+func recordDevice(c *change, pool *bolt.Bucket, id ident.Device, what broker.What, before []byte) uint64 {
+	prev, _ := headOf(pool, []byte(id.Name.String()), before)
+	return c.record(entry{Record: broker.Record{Kind: broker.RecordDevice, Pool: id.Pool, Subject: id.Name.String(), What: what,
+		Before: digest(before), Prev: prev}})
 }
 
 // mayCome finds why a new device may not come in, and gives the pool it comes into.
@@ -226,7 +238,7 @@ func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 			return err
 		}
 		devices, name := pool.Bucket([]byte(poolDevices)), []byte(id.Name.String())
-		last := recordDevice(c, pool, id, row, nil)
+		last := recordDevice(c, pool, id, broker.WhatDelete, row)
 		if err := c.put(pool.Bucket([]byte(poolGone)), name, seqKey(last)); err != nil {
 			return err
 		}

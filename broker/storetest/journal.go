@@ -27,6 +27,7 @@ func journalTests() []test {
 		{"records of racing writers are dense, in order, one for each write", racingWriters},
 		{"a reader beside writers misses nothing and sees nothing twice", readBeside},
 		{"Before tells the row as it was", befores},
+		{"a device's records say what was done", deviceRecords},
 		{"a device's history is its own, newest first, over its deletion", history},
 		{"a device's history tells its logins and its ended sessions", sessionHistory},
 		{"events are recorded all or none", events},
@@ -115,7 +116,7 @@ func everyWriteRecorded(e *env) {
 	e.records("update", func(by broker.By) error {
 		_, err := e.devices.UpdateDevice(e.ctx, by, d.ID, func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil })
 		return err
-	}, "device a:lamp update +")
+	}, "device a:lamp disable +")
 	of := broker.TryOf{Device: d.ID, What: "totp"}
 	try := func(by broker.By) error { _, err := e.tries.Try(e.ctx, by, of, broker.TryMark{1}, start()); return err }
 	right := func(step uint64) func(broker.By) error {
@@ -433,6 +434,31 @@ func befores(e *env) {
 	e.same(one[0].Before, two[0].Before)
 }
 
+func deviceRecords(e *env) {
+	e.addPool("a")
+	d := e.device("a", "lamp")
+	d.Status = broker.StatusPending
+	e.records("new", func(by broker.By) error { return e.devices.CreateDevice(e.ctx, by, d) }, "device a:lamp create")
+	for _, c := range []struct {
+		what   broker.What
+		change func(*broker.Device)
+	}{
+		{broker.WhatUpdate, func(d *broker.Device) { d.Groups = nil }},
+		{broker.WhatApprove, func(d *broker.Device) { d.Status = broker.StatusActive }},
+		{broker.WhatRevoke, func(d *broker.Device) { d.EndSessions(start()) }},
+		{broker.WhatUpdate, func(d *broker.Device) { d.Groups = []string{"x"} }},
+		{broker.WhatDisable, func(d *broker.Device) { d.Status = broker.StatusDisabled; d.EndSessions(start()) }},
+		{broker.WhatQuarantine, func(d *broker.Device) { d.Status = broker.StatusQuarantined }},
+		{broker.WhatEnable, func(d *broker.Device) { d.Status = broker.StatusActive }},
+		{broker.WhatUpdate, func(d *broker.Device) { d.Status = broker.StatusPending }},
+	} {
+		e.records(string(c.what), func(by broker.By) error {
+			_, err := e.devices.UpdateDevice(e.ctx, by, d.ID, func(d *broker.Device) error { c.change(d); return nil })
+			return err
+		}, "device a:lamp "+string(c.what)+" +")
+	}
+}
+
 // historyOf gives a device's history as the other handle reads it, in pages of two.
 func (e *env) historyOf(id ident.Device) (all []broker.Record) {
 	e.t.Helper()
@@ -460,11 +486,11 @@ func history(e *env) {
 	e.setStatus(e.id("a", "lamp-2"), broker.StatusDisabled)
 	e.setStatus(id, broker.StatusActive)
 	e.ok(e.devices.DeleteDevice(e.ctx, by(), id))
-	want := []string{"device a:lamp delete +", "device a:lamp update +", "device a:lamp update +", "device a:lamp create"}
+	want := []string{"device a:lamp delete +", "device a:lamp enable +", "device a:lamp disable +", "device a:lamp create"}
 	e.same(want, shorts(e.historyOf(id)))
 	e.addDevice("a", "lamp")
 	e.setStatus(id, broker.StatusDisabled)
-	want = append([]string{"device a:lamp update +", "device a:lamp create"}, want...)
+	want = append([]string{"device a:lamp disable +", "device a:lamp create"}, want...)
 	all := e.historyOf(id)
 	e.same(want, shorts(all))
 	for i, r := range all {
@@ -474,7 +500,7 @@ func history(e *env) {
 		}
 		e.same(prev, r.Prev)
 	}
-	e.same([]string{"device a:lamp-2 update +", "device a:lamp-2 create"}, shorts(e.historyOf(e.id("a", "lamp-2"))))
+	e.same([]string{"device a:lamp-2 disable +", "device a:lamp-2 create"}, shorts(e.historyOf(e.id("a", "lamp-2"))))
 	e.ok(e.pools.DeletePool(e.ctx, by(), p))
 	_, err = e.journal.History(e.ctx, id, 0, 10)
 	e.wants(broker.ErrNotFound, err)
@@ -497,7 +523,7 @@ func sessionHistory(e *env) {
 	}
 	e.setStatus(d.ID, broker.StatusDisabled)
 	all := e.historyOf(d.ID)
-	e.same([]string{"device a:lamp update +", "session a:lamp revoke +", "session a:lamp login", "session a:lamp login", "device a:lamp create"}, shorts(all))
+	e.same([]string{"device a:lamp disable +", "session a:lamp revoke +", "session a:lamp login", "session a:lamp login", "device a:lamp create"}, shorts(all))
 	e.same([]ident.UUID{two.Session.ID, one.Session.ID}, []ident.UUID{all[2].Session, all[3].Session})
 	e.same("because of stolen", all[1].By.Reason)
 }
