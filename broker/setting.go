@@ -94,7 +94,7 @@ func Settle(tx SettingsTx, edit func(SettingsTx) error) error {
 	return l.check()
 }
 
-// A ledger notes which documents an edit touched.
+// A ledger notes which pools and documents an edit wrote.
 type ledger struct {
 	SettingsTx
 	pools   []ident.Pool
@@ -107,23 +107,35 @@ type touch struct {
 }
 
 func (l *ledger) CreatePool(p Pool, keys []SigningKey) error {
-	l.pools = append(l.pools, p.Name)
-	return l.SettingsTx.CreatePool(p, keys)
+	err := l.SettingsTx.CreatePool(p, keys)
+	if err == nil {
+		l.pools = append(l.pools, p.Name)
+	}
+	return err
 }
 
 func (l *ledger) UpdatePool(p Pool) (uint64, error) {
-	l.pools = append(l.pools, p.Name)
-	return l.SettingsTx.UpdatePool(p)
+	rev, err := l.SettingsTx.UpdatePool(p)
+	if err == nil {
+		l.pools = append(l.pools, p.Name)
+	}
+	return rev, err
 }
 
 func (l *ledger) PutSetting(d Document) (uint64, error) {
-	l.touched = append(l.touched, touch{d.Pool, Ref{d.Kind, d.Name}})
-	return l.SettingsTx.PutSetting(d)
+	rev, err := l.SettingsTx.PutSetting(d)
+	if err == nil {
+		l.touched = append(l.touched, touch{d.Pool, Ref{d.Kind, d.Name}})
+	}
+	return rev, err
 }
 
 func (l *ledger) DeleteSetting(pool ident.Pool, kind, name string) error {
-	l.touched = append(l.touched, touch{pool, Ref{kind, name}})
-	return l.SettingsTx.DeleteSetting(pool, kind, name)
+	err := l.SettingsTx.DeleteSetting(pool, kind, name)
+	if err == nil {
+		l.touched = append(l.touched, touch{pool, Ref{kind, name}})
+	}
+	return err
 }
 
 // check looks at everything touched as it is at the end, whatever came between.

@@ -107,7 +107,7 @@ func (s *service) applyRoutes(api huma.API) {
 	op.Description = "All is one transaction. What is not mentioned stays, unless prune is set: then settings of the kinds and pools that are mentioned go, if they are not. " +
 		"Pools that are missing are made, none is deleted. A problem's errors say what is wrong where, by paths such as clients[2].accessLife."
 	describe(&op)
-	op.MaxBodyBytes = maxApply
+	op.MaxBodyBytes, op.SkipValidateBody = maxApply, true // readApply says more of it
 	op.Errors = append(op.Errors, http.StatusPreconditionFailed, http.StatusUnprocessableEntity)
 	huma.Register(api, op, func(ctx context.Context, in *struct {
 		RawBody []byte `contentType:"application/json"`
@@ -210,6 +210,9 @@ func (r *applyRun) edit(tx broker.SettingsTx, now time.Time) error {
 		return broker.ErrStale
 	}
 	if r.req.DryRun {
+		for i := range r.done.Changes {
+			r.done.Changes[i].Secret = "" // it is nobody's
+		}
 		return errDryRun
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -18,7 +19,7 @@ func (p *Plane) Hooks() Settings[broker.Hook] {
 	// plainly wrong is refused, so that the operator learns at once.
 	s.admit = func(_, h *broker.Hook, _ time.Time) error {
 		if err := p.HookTargets.CheckURL(h.URL); err != nil {
-			return broker.Invalid("url", "hook %s: %v", h.Name, err)
+			return broker.Invalid("url", "hook %s: %s", h.Name, strings.TrimPrefix(err.Error(), broker.ErrInvalid.Error()+": "))
 		}
 		return nil
 	}

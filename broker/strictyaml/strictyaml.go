@@ -129,6 +129,10 @@ func (r *reader) value(n ast.Node, depth int) Value {
 		r.refuse(n, "nested too deep")
 		return v
 	}
+	if text, ok := unspaced(n); ok {
+		v.Scalar = text
+		return v
+	}
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		v.Mapping, v.Members = true, r.members(n.Values, depth)
@@ -158,6 +162,28 @@ func (r *reader) value(n ast.Node, depth int) Value {
 		r.refuse(n, "not a mapping, a list or a plain value")
 	}
 	return v
+}
+
+// unspaced gives the text of a:b in brackets, which the parser takes for a mapping
+// although no space follows the colon (YAML 1.2.2, 7.3.3).
+func unspaced(n ast.Node) (string, bool) {
+	if m, ok := n.(*ast.MappingNode); ok && len(m.Values) == 1 && !strings.HasPrefix(m.GetToken().Value, "{") {
+		n = m.Values[0]
+	}
+	m, ok := n.(*ast.MappingValueNode)
+	if !ok {
+		return "", false
+	}
+	key, isText := m.Key.(*ast.StringNode)
+	value, valueIsText := m.Value.(*ast.StringNode)
+	if !isText || !valueIsText {
+		return "", false
+	}
+	at, next := placeOf(key), placeOf(value)
+	if at.Line != next.Line || next.Column != at.Column+len(key.Value)+1 {
+		return "", false
+	}
+	return key.Value + ":" + value.Value, true
 }
 
 func (r *reader) members(all []*ast.MappingValueNode, depth int) []Member {
@@ -231,6 +257,12 @@ func writeScalar(b *bytes.Buffer, v any) {
 // At gives the place of a path such as "clients[2].accessLife": of its key, or of the
 // item; of the nearest part above it that is there, if it is not.
 func (v *Value) At(path string) Place {
+	at, _ := v.Find(path)
+	return at
+}
+
+// Find is At that also gives the value, nil if it is not there.
+func (v *Value) Find(path string) (Place, *Value) {
 	at := v.Place
 	for path != "" {
 		part := path
@@ -241,7 +273,7 @@ func (v *Value) At(path string) Place {
 		if n, ok := strings.CutPrefix(part, "["); ok {
 			i, err := strconv.Atoi(strings.TrimSuffix(n, "]"))
 			if err != nil || i < 0 || i >= len(v.Items) {
-				return at
+				return at, nil
 			}
 			v = &v.Items[i]
 			at = v.Place
@@ -250,9 +282,9 @@ func (v *Value) At(path string) Place {
 		name := strings.TrimPrefix(part, ".")
 		i := slices.IndexFunc(v.Members, func(m Member) bool { return m.Name == name })
 		if i < 0 {
-			return at
+			return at, nil
 		}
 		at, v = v.Members[i].Place, &v.Members[i].Value
 	}
-	return at
+	return at, v
 }

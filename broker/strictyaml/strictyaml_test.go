@@ -51,6 +51,17 @@ func TestRead(t *testing.T) {
 	}
 }
 
+// TestColonsWithoutSpace: hook:pin is one word, wherever it is.
+func TestColonsWithoutSpace(t *testing.T) {
+	v, err := strictyaml.Read([]byte("a: {b: [key, hook:pin, \"x:y\", c: d], e: f:g}\nh: [i:j]\nk: l:m\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := string(v.JSON()), `{"a":{"b":["key","hook:pin","x:y",{"c":"d"}],"e":"f:g"},"h":["i:j"],"k":"l:m"}`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for in, want := range map[string]string{
 		"a: 1\nb: 2\na: 3\n":            `line 3, column 1: key "a" comes twice; it is on line 1 already`,

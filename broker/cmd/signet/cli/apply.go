@@ -139,8 +139,13 @@ func (set *settingsSet) explain(err error) error {
 	}
 	var all []ranked
 	for _, e := range p.Errors {
-		file, at := set.locate(e.Location)
-		all = append(all, ranked{fileError{set.files[file].name, strictyaml.Error{Place: at, Text: e.Message}}, file})
+		file, path := set.locate(e.Location)
+		at, v := set.files[file].value.Find(path)
+		text := e.Message
+		if v != nil && v.Scalar != nil && text == "expected string" {
+			text += "; put it in quotes"
+		}
+		all = append(all, ranked{fileError{set.files[file].name, strictyaml.Error{Place: at, Text: text}}, file})
 	}
 	slices.SortStableFunc(all, func(a, b ranked) int {
 		return cmp.Or(cmp.Compare(a.file, b.file), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
@@ -152,21 +157,21 @@ func (set *settingsSet) explain(err error) error {
 	return out
 }
 
-// locate finds the file and place of a path such as clients[2].accessLife.
-func (set *settingsSet) locate(path string) (file int, at strictyaml.Place) {
+// locate finds the file of a path such as clients[2].accessLife, and the path in it.
+func (set *settingsSet) locate(path string) (file int, own string) {
 	name, rest, listed := strings.Cut(path, "[")
 	number, member, _ := strings.Cut(rest, "]")
 	i, err := strconv.Atoi(number)
 	if items := set.lists[name]; listed && err == nil && i >= 0 && i < len(items) {
 		o := items[i]
-		return o.file, set.files[o.file].value.At(fmt.Sprintf("%s[%d]%s", name, o.index, member))
+		return o.file, fmt.Sprintf("%s[%d]%s", name, o.index, member)
 	}
 	for i, f := range set.files {
 		if slices.ContainsFunc(f.value.Members, func(m strictyaml.Member) bool { return m.Name == name }) {
-			return i, f.value.At(name)
+			return i, name
 		}
 	}
-	return 0, set.files[0].value.Place
+	return 0, ""
 }
 
 // settingsFlags are the flags that apply and diff share.
