@@ -40,7 +40,7 @@ func Run(t *testing.T, open Open[broker.Store]) {
 		{"pools", Pools[broker.Store]}, {"devices", Devices[broker.Store]}, {"settings", Settings[broker.Store]},
 		{"signing keys", SigningKeys[broker.Store]}, {"logins", Logins[broker.Store]}, {"enrolments", Enrolments[broker.Store]},
 		{"sessions", Sessions[broker.Store]}, {"tries", Tries[broker.Store]}, {"operators", Operators[broker.Store]},
-		{"secrets", Secrets[broker.Store]}, {"across", across}, {"journal", journal},
+		{"secrets", Secrets[broker.Store]}, {"across", across}, {"journal", Journal},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, open) })
 	}
@@ -140,8 +140,8 @@ func Secrets[S broker.Secrets](t *testing.T, open Open[S]) {
 // across is what several concepts together say.
 func across(t *testing.T, open Open[broker.Store]) { run(t, open, acrossTests(), whole) }
 
-// journal is what broker.Journal says. All writes of a store are in it.
-func journal(t *testing.T, open Open[broker.Store]) { run(t, open, journalTests(), whole) }
+// Journal is what broker.Journal says. All writes of a store are in it.
+func Journal(t *testing.T, open Open[broker.Store]) { run(t, open, journalTests(), whole) }
 
 func run[S any](t *testing.T, open Open[S], tests []test, part func(S) handle) {
 	for _, tt := range tests {
