@@ -19,10 +19,12 @@ import (
 // compared; a new one has to be thought about (T-27).
 func TestSecretsAreComparedInConstantTime(t *testing.T) {
 	public := map[string]string{
-		"broker/auth prover":           "names of authenticators, one from our own sealed session",
-		"broker/control newSigningKey": "ids of public keys",
-		"broker/mint remembered":       "marks of requests whose proof was checked",
-		"broker/mint grant":            "ids of key statements",
+		"broker/auth prover":               "names of authenticators, one from our own sealed session",
+		"broker/control newSigningKey":     "ids of public keys",
+		"broker/mint remembered":           "marks of requests whose proof was checked",
+		"broker/mint grant":                "ids of key statements",
+		"protocol Key":                     "ids of a pool's signing keys",
+		"protocol/token checkEdwardsPoint": "bytes of a public key",
 	}
 	found := make(map[string]string)
 	for _, dir := range []string{"broker/auth", "broker/mint", "broker/exchange", "broker/hook", "broker/atrest", "broker/control", "protocol/token", "protocol"} {

@@ -5,6 +5,8 @@
 // Between two messages of an exchange it keeps nothing: what must survive travels
 // sealed in the challenge's session, so any replica can take the next message.
 //
-// It imports broker's domain and protocol. It never touches a transport, a token
-// or a private signing key, and it never logs: errors carry the cause to the caller.
+// How a challenge is asked and its answer checked is a Method's to know (package
+// proof); which follows, and how often one may guess, is decided here. It never
+// touches a transport, a token or a private signing key, and it never logs: errors
+// carry the cause to the caller.
 package auth

@@ -25,7 +25,6 @@ import (
 type Sessions interface {
 	RecordLogin(ctx context.Context, by broker.By, l broker.Login) (broker.Recorded, error)
 	UpdateSession(ctx context.Context, by broker.By, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
-	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
 }
 
 // Conversation is the core Handler: it authenticates, mints and records. It logs
@@ -151,14 +150,10 @@ func (r *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if err := mayOpen(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
-	client, err := r.store.Client(ctx, body.Pool, body.Client)
-	if err != nil {
-		return nil, nil, fmt.Errorf("client %q: %w: %w", body.Client, err, protocol.CodeDenied)
-	}
 	var reuse bool
 	s, err := r.store.UpdateSession(ctx, byOf(p), body.Session, func(s *broker.Session, d *broker.Device) error {
 		var err error
-		reuse, err = r.mint.Rotate(p, body, &client, s, d)
+		reuse, err = r.mint.Rotate(p, body, p.Client(), s, d)
 		return err
 	})
 	if errors.Is(err, broker.ErrNotFound) {

@@ -28,15 +28,9 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
-// Clients is what minting reads of an application.
-type Clients interface {
-	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
-}
-
 // Config is what New needs. Random defaults to the system's.
 type Config struct {
-	Clients Clients
-	Keys    *keyring.Keys
+	Keys *keyring.Keys
 	// RefreshKey is the cluster's secret that refresh tokens are derived from, at least 32 bytes.
 	RefreshKey []byte
 	Random     io.Reader
@@ -44,7 +38,6 @@ type Config struct {
 
 // A Minter mints. It is safe for concurrent use.
 type Minter struct {
-	clients Clients
 	keys    *keyring.Keys
 	refresh []byte
 	random  io.Reader
@@ -52,13 +45,13 @@ type Minter struct {
 
 // New checks c.
 func New(c Config) (*Minter, error) {
-	if c.Clients == nil || c.Keys == nil || len(c.RefreshKey) < 32 {
-		return nil, errors.New("mint: clients, keys and a refresh key of 32 bytes are required")
+	if c.Keys == nil || len(c.RefreshKey) < 32 {
+		return nil, errors.New("mint: keys and a refresh key of 32 bytes are required")
 	}
 	if c.Random == nil {
 		c.Random = rand.Reader
 	}
-	return &Minter{clients: c.Clients, keys: c.Keys, refresh: c.RefreshKey, random: c.Random}, nil
+	return &Minter{keys: c.Keys, refresh: c.RefreshKey, random: c.Random}, nil
 }
 
 // ErrNoEvidence: Login was given evidence that auth did not make.
@@ -76,10 +69,7 @@ func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
 	if !p.Valid() {
 		return nil, ErrNoEvidence
 	}
-	client, err := m.client(ctx, p)
-	if err != nil {
-		return nil, err
-	}
+	client := p.Client()
 	s := broker.Session{
 		ID: p.Exchange(), Device: p.Device().ID, Subject: p.Device().Subject, Client: client.ID, Created: p.At(), Rotated: p.At(),
 		DeviceRev: p.Device().Rev,
@@ -89,7 +79,7 @@ func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
 		s.Generation = 1
 		s.Handle = handleOf(m.refreshToken(s.ID, 1))
 	}
-	return m.grant(ctx, p, &client, s)
+	return m.grant(ctx, p, client, s)
 }
 
 // Refreshed mints for a session that Rotate let go on.
@@ -97,19 +87,8 @@ func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session
 	if !p.Valid() {
 		return nil, ErrNoEvidence
 	}
-	client, err := m.client(ctx, p)
-	if err != nil {
-		return nil, err
-	}
-	return m.grant(ctx, p, &client, s)
-}
-
-func (m *Minter) client(ctx context.Context, p *auth.Proven) (broker.Client, error) {
-	c, err := m.clients.Client(ctx, p.Request().Pool, p.Request().Client)
-	if errors.Is(err, broker.ErrNotFound) {
-		return c, fmt.Errorf("client %q: %w: %w", p.Request().Client, err, protocol.CodeDenied)
-	}
-	return c, err
+	client := p.Client()
+	return m.grant(ctx, p, client, s)
 }
 
 func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Client, s broker.Session) (*Minted, error) {

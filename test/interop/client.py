@@ -112,7 +112,10 @@ def life(w):
     device.refresh_token = os.urandom(32)
     expect("denied", lambda: device.refresh(link))
     device.refresh_token = newest
-    expect("denied", lambda: device.refresh(link))  # the family has ended
+    link.ended.get(timeout=GIVE_UP)  # the family has ended, and its connections with it
+    link.close()
+    link = w.stranger()
+    expect("denied", lambda: device.refresh(link))
     device.authenticate(link)
     link.close()
     want(w.connect(w.full, w.full, "no token").code != 0, "let in without a token")
