@@ -42,8 +42,8 @@ func (s *Store) CreateDevices(ctx context.Context, by broker.By, all []broker.De
 	var ahead []*bulk
 	for chunk := range slices.Chunk(inOrder(all), bulkChunk) {
 		b := newBulk(by, all, chunk, errs)
-		if b.err = s.enqueue(ctx, &b.request); b.err != nil {
-			b.tell(b.err, all, errs)
+		if err := s.enqueue(ctx, &b.request); err != nil { // b.err is the writer's from here on
+			b.tell(err, all, errs)
 			continue
 		}
 		if ahead = append(ahead, b); len(ahead) == bulkAhead {
