@@ -103,28 +103,6 @@ func TestProductionCodeDoesNotImportTesting(t *testing.T) {
 	}
 }
 
-// TestOneHome: what is strict in one place must not be lax in another.
-func TestOneHome(t *testing.T) {
-	homes := map[string]string{
-		"github.com/fxamacker/cbor/v2": "protocol/detcbor", "crypto/hpke": "protocol", "github.com/mochi-mqtt/server/v2": "broker/mqttd",
-		"github.com/google/uuid":        "protocol/ident",  // which makes them without
-		"filippo.io/edwards25519":       "protocol/token",  // which keys are sound
-		"github.com/go-jose/go-jose/v4": "protocol/verify", // JWKs of others, read strictly
-	}
-	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}} {{join .Imports \" \"}}", "../...").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for line := range strings.Lines(string(out)) {
-		name, imports, _ := strings.Cut(strings.TrimSpace(line), " ")
-		for imp := range strings.FieldsSeq(imports) {
-			if home := homes[imp]; home != "" && name != module+home {
-				t.Errorf("%s imports %s, whose home is %s", name, imp, home)
-			}
-		}
-	}
-}
-
 // TestPackagesSayWhatTheyAre wants a package comment everywhere.
 func TestPackagesSayWhatTheyAre(t *testing.T) {
 	out, err := exec.Command("go", "list", "-f", "{{.ImportPath}}|{{.Doc}}", "../...").Output()
