@@ -3,11 +3,8 @@
 package test
 
 import (
-	"bytes"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -128,30 +125,5 @@ func TestTopLevel(t *testing.T) {
 		if name := e.Name(); e.IsDir() && !strings.HasPrefix(name, ".") && !slices.Contains(agreed, name) {
 			t.Errorf("folder %s at the top level", name)
 		}
-	}
-}
-
-// TestWordsHaveOneHome: a contract that two ends spell out for themselves drifts apart.
-func TestWordsHaveOneHome(t *testing.T) {
-	homes := map[string]string{
-		`"signet/v1`:      "../protocol/topic/",
-		`"anon-`:          "../protocol/topic/",
-		`token.Sign1(`:    "../protocol/statement.go", // of a key statement, the one COSE_Sign1 beside tokens
-		`elliptic.P384()`: "../protocol/token/",       // which curves are sound
-	}
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		raw, err := os.ReadFile(path)
-		for word, home := range homes {
-			if bytes.Contains(raw, []byte(word)) && !strings.HasPrefix(path, home) {
-				t.Errorf("%s says %s, whose home is %s", path, word, home)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
 }
