@@ -58,7 +58,8 @@ type Member struct {
 	Value Value
 }
 
-// Read reads a file. An empty one is an empty mapping. The error is an Errors.
+// Read reads a file. An empty one is an empty mapping. The error is an Errors; if it was
+// YAML all the same, the value is what was understood.
 func Read(raw []byte) (v Value, err error) {
 	if err := CheckShape(raw); err != nil {
 		return Value{}, Errors{err.(*Error)}
@@ -90,7 +91,7 @@ func Read(raw []byte) (v Value, err error) {
 		v = r.value(docs[0], 0)
 	}
 	if r.errs != nil {
-		return Value{}, r.errs
+		return v, r.errs
 	}
 	return v, nil
 }

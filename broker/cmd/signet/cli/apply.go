@@ -90,9 +90,31 @@ func readSettings(names []string, texts [][]byte) (*settingsSet, error) {
 		}
 	}
 	if wrong != nil {
-		return nil, wrong
+		return set, wrong
 	}
 	return set, nil
+}
+
+// whole adds to what is wrong with files by themselves what the broker finds in the
+// rest of them, so that all of it is told in one run.
+func (set *settingsSet) whole(a *app, cmd *cobra.Command, err error) error {
+	var wrong, more fileErrors
+	c, offline := a.connect()
+	readable := !slices.ContainsFunc(set.files, func(f settingsFile) bool { return !f.value.Mapping })
+	if !errors.As(err, &wrong) || offline != nil || !readable {
+		return err
+	}
+	if _, err := c.Apply(cmd.Context(), set.request(true, false, "")); errors.As(set.explain(err), &more) {
+		wrong = append(wrong, more...)
+	}
+	rank := map[string]int{}
+	for i, f := range set.files {
+		rank[f.name] = i
+	}
+	slices.SortStableFunc(wrong, func(a, b fileError) int {
+		return cmp.Or(cmp.Compare(rank[a.file], rank[b.file]), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
+	})
+	return wrong
 }
 
 func (set *settingsSet) add(file int, m strictyaml.Member) {
@@ -201,7 +223,11 @@ func (f *settingsFlags) read(a *app, cmd *cobra.Command) (*settingsSet, error) {
 		}
 		texts = append(texts, text)
 	}
-	return readSettings(f.files, texts)
+	set, err := readSettings(f.files, texts)
+	if err != nil {
+		return nil, set.whole(a, cmd, err)
+	}
+	return set, nil
 }
 
 const settingsHelp = "A file has lists of settings, each under its plural: pools, clients, flows, hooks, enrollments, groups.\n" +

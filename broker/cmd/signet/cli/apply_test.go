@@ -153,6 +153,11 @@ hooks:
 			t.Errorf("%q: got %+v, want %s", text, r, want)
 		}
 	}
+	r = s.run(t, "groups:\n  - {pool: demo, name: g, name: h, precedence: -1}\n", "apply", "-f", "-")
+	if want := "signet: 2 things are wrong; nothing was changed\n-: line 2, column 27: key \"name\" comes twice; it is on line 2 already\n" +
+		"-: line 2, column 36: expected number >= 0\n"; r.err != want {
+		t.Errorf("the file's and the broker's: %+v, want %s", r, want)
+	}
 	if r := s.run(t, "", "apply"); r.code != 2 || !strings.Contains(r.err, "needs -f FILE") {
 		t.Errorf("no file: %+v", r)
 	}
