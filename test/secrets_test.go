@@ -27,7 +27,7 @@ func TestSecretsAreComparedInConstantTime(t *testing.T) {
 		"protocol/token checkEdwardsPoint": "bytes of a public key",
 	}
 	found := make(map[string]string)
-	for _, dir := range []string{"broker/auth", "broker/mint", "broker/exchange", "broker/hook", "broker/atrest", "broker/control", "protocol/token", "protocol"} {
+	for _, dir := range []string{"broker/auth", "broker/mint", "broker/exchange", "broker/hook", "broker/atrest", "broker/control", "broker/keyring", "broker/proof", "protocol/token", "protocol"} {
 		files := token.NewFileSet()
 		entries, err := fs.Glob(os.DirFS(".."), path.Join(dir, "*.go"))
 		if err != nil || len(entries) == 0 {
