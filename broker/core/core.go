@@ -117,7 +117,7 @@ func (c *Core) exchange(ctx context.Context, p Parts) (*exchange.Responder, erro
 	if err != nil {
 		return nil, err
 	}
-	m, err := mint.New(mint.Config{Keys: c.Keys, RefreshKey: refreshes, Random: p.Random})
+	m, err := mint.New(mint.Config{Rings: c.Keys, RefreshKey: refreshes, Random: p.Random})
 	if err != nil {
 		return nil, err
 	}

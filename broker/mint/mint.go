@@ -28,9 +28,14 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
+// Rings gives pools' keys.
+type Rings interface {
+	Ring(ctx context.Context, pool ident.Pool) (*keyring.Ring, error)
+}
+
 // Config is what New needs. Random defaults to the system's.
 type Config struct {
-	Keys *keyring.Keys
+	Rings Rings
 	// RefreshKey is the cluster's secret that refresh tokens are derived from, at least 32 bytes.
 	RefreshKey []byte
 	Random     io.Reader
@@ -38,20 +43,20 @@ type Config struct {
 
 // A Minter mints. It is safe for concurrent use.
 type Minter struct {
-	keys    *keyring.Keys
+	rings   Rings
 	refresh []byte
 	random  io.Reader
 }
 
 // New checks c.
 func New(c Config) (*Minter, error) {
-	if c.Keys == nil || len(c.RefreshKey) < 32 {
-		return nil, errors.New("mint: keys and a refresh key of 32 bytes are required")
+	if c.Rings == nil || len(c.RefreshKey) < 32 {
+		return nil, errors.New("mint: rings and a refresh key of 32 bytes are required")
 	}
 	if c.Random == nil {
 		c.Random = rand.Reader
 	}
-	return &Minter{keys: c.Keys, refresh: c.RefreshKey, random: c.Random}, nil
+	return &Minter{rings: c.Rings, refresh: c.RefreshKey, random: c.Random}, nil
 }
 
 // ErrNoEvidence: Login was given evidence that auth did not make.
@@ -92,7 +97,7 @@ func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session
 }
 
 func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Client, s broker.Session) (*Minted, error) {
-	ring, err := m.keys.Ring(ctx, p.Request().Pool)
+	ring, err := m.rings.Ring(ctx, p.Request().Pool)
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func demo(t *testing.T) (*controltest.World, ident.Pool) {
 // TestNothingWithoutEvidence: what auth did not make brings no token.
 func TestNothingWithoutEvidence(t *testing.T) {
 	w, _ := demo(t)
-	m, err := mint.New(mint.Config{Keys: keyring.New(w.Store, w.Sealer, nil), RefreshKey: make([]byte, 32)})
+	m, err := mint.New(mint.Config{Rings: keyring.New(w.Store, w.Sealer, nil), RefreshKey: make([]byte, 32)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func TestNothingWithoutEvidence(t *testing.T) {
 			t.Errorf("refresh: %v, %v", got, err)
 		}
 	}
-	if _, err := mint.New(mint.Config{Keys: keyring.New(w.Store, w.Sealer, nil), RefreshKey: make([]byte, 31)}); err == nil {
+	if _, err := mint.New(mint.Config{Rings: keyring.New(w.Store, w.Sealer, nil), RefreshKey: make([]byte, 31)}); err == nil {
 		t.Error("a refresh key of 31 bytes was taken")
 	}
 }

@@ -83,7 +83,7 @@ func newTimed(t *testing.T, names int) *timed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := mint.New(mint.Config{Keys: s.Keys, RefreshKey: secret})
+	m, err := mint.New(mint.Config{Rings: s.Keys, RefreshKey: secret})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,25 +14,30 @@ import (
 	"github.com/signetd/signet/protocol/verify"
 )
 
+// Rings gives pools' keys.
+type Rings interface {
+	Ring(ctx context.Context, pool ident.Pool) (*keyring.Ring, error)
+}
+
 // A Verifier checks access tokens of every pool. It is safe for concurrent use.
 type Verifier struct {
-	keys *keyring.Keys
-	now  func() time.Time
+	rings Rings
+	now   func() time.Time
 }
 
 // New makes a Verifier; now tells what has expired, nil is the real clock.
-func New(keys *keyring.Keys, now func() time.Time) *Verifier {
+func New(rings Rings, now func() time.Time) *Verifier {
 	if now == nil {
 		now = time.Now
 	}
-	return &Verifier{keys: keys, now: now}
+	return &Verifier{rings: rings, now: now}
 }
 
 // Verify gives the claims of an access token of a pool for the broker itself, in each
 // of its forms: JWT, CWT, or a CWT in base64url. There is no leeway at its end: the
 // broker's clock is the one that set it. Errors are verify's, and the key ring's.
 func (v *Verifier) Verify(ctx context.Context, pool ident.Pool, shown []byte) (*token.Claims, error) {
-	ring, err := v.keys.Ring(ctx, pool)
+	ring, err := v.rings.Ring(ctx, pool)
 	if err != nil {
 		return nil, err
 	}
