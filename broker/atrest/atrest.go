@@ -1,7 +1,8 @@
 // Package atrest seals the secrets that Signet's store holds, under one
 // key-encryption key kept in a file beside it: a copy of the store alone opens nothing.
 //
-// It imports the standard library only and never writes a secret to a log.
+// It keeps nothing of what it seals, does not tell a wrong key from a damaged secret,
+// and never writes a secret to a log.
 package atrest
 
 import (
@@ -13,6 +14,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/signetd/signet/broker"
 )
 
 // KeyLen is the length of the key-encryption key in bytes: AES-256.
@@ -101,14 +104,18 @@ func syncFolder(dir string) error {
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Seal seals plain for one purpose, under which alone it opens again.
-func (k *Key) Seal(purpose string, plain []byte) ([]byte, error) {
-	return k.aead.Seal(nil, nil, plain, []byte(purpose)), nil
+// Seal seals plain for one purpose, under which alone it opens again. It seals nothing
+// for the zero Purpose.
+func (k *Key) Seal(purpose broker.Purpose, plain []byte) ([]byte, error) {
+	if purpose.IsZero() {
+		return nil, errors.New("seal a secret: no purpose is given")
+	}
+	return k.aead.Seal(nil, nil, plain, []byte(purpose.String())), nil
 }
 
 // Open opens what Seal sealed for the same purpose. Errors wrap ErrOpen.
-func (k *Key) Open(purpose string, sealed []byte) ([]byte, error) {
-	plain, err := k.aead.Open(nil, nil, sealed, []byte(purpose))
+func (k *Key) Open(purpose broker.Purpose, sealed []byte) ([]byte, error) {
+	plain, err := k.aead.Open(nil, nil, sealed, []byte(purpose.String()))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", purpose, ErrOpen)
 	}

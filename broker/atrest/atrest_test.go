@@ -8,8 +8,13 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
+
+// psk is a purpose to seal for.
+func psk(t *testing.T) broker.Purpose { return broker.PSKPurpose(identtest.Device(t, "demo:gate-1")) }
 
 func TestSealAndOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kek")
@@ -17,7 +22,7 @@ func TestSealAndOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := k.Seal("psk", []byte("secret"))
+	sealed, err := k.Seal(psk(t), []byte("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,15 +30,26 @@ func TestSealAndOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := again.Open("psk", sealed); err != nil || string(got) != "secret" {
+	if got, err := again.Open(psk(t), sealed); err != nil || string(got) != "secret" {
 		t.Fatalf("got %q, %v", got, err)
 	}
-	if _, err := again.Open("hook", sealed); !errors.Is(err, atrest.ErrOpen) {
+	if _, err := again.Open(broker.TOTPPurpose(identtest.Device(t, "demo:gate-1")), sealed); !errors.Is(err, atrest.ErrOpen) {
 		t.Errorf("opened for another purpose: %v", err)
 	}
 	sealed[len(sealed)-1] ^= 1
-	if _, err := again.Open("psk", sealed); !errors.Is(err, atrest.ErrOpen) {
+	if _, err := again.Open(psk(t), sealed); !errors.Is(err, atrest.ErrOpen) {
 		t.Errorf("opened though changed: %v", err)
+	}
+}
+
+// TestSealForNothing: without a purpose nothing is sealed, and nothing opens.
+func TestSealForNothing(t *testing.T) {
+	k, err := atrest.New(make([]byte, atrest.KeyLen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sealed, err := k.Seal(broker.Purpose{}, []byte("secret")); err == nil {
+		t.Errorf("sealed for no purpose: %x", sealed)
 	}
 }
 
@@ -76,12 +92,12 @@ func TestCreateTogether(t *testing.T) {
 	if t.Failed() {
 		t.FailNow()
 	}
-	sealed, err := keys[0].Seal("psk", []byte("secret"))
+	sealed, err := keys[0].Seal(psk(t), []byte("secret"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i, k := range keys {
-		if _, err := k.Open("psk", sealed); err != nil {
+		if _, err := k.Open(psk(t), sealed); err != nil {
 			t.Errorf("key %d is another one: %v", i, err)
 		}
 	}

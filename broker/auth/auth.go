@@ -28,7 +28,7 @@ type Reads interface {
 
 // Opener opens secrets that the directory holds sealed.
 type Opener interface {
-	Open(purpose string, sealed []byte) ([]byte, error)
+	Open(purpose broker.Purpose, sealed []byte) ([]byte, error)
 }
 
 // Config is what New needs. Now and Random default to the real ones.

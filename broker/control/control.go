@@ -41,8 +41,8 @@ type Store interface {
 // A Sealer encrypts secrets before they are stored. The purpose is authenticated:
 // what was sealed for one opens for no other.
 type Sealer interface {
-	Seal(purpose string, plain []byte) ([]byte, error)
-	Open(purpose string, sealed []byte) ([]byte, error)
+	Seal(purpose broker.Purpose, plain []byte) ([]byte, error)
+	Open(purpose broker.Purpose, sealed []byte) ([]byte, error)
 }
 
 // Config is what a Plane is made of. Store, Sealer and Issuer are required.

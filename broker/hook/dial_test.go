@@ -23,7 +23,7 @@ import (
 
 type clear struct{}
 
-func (clear) Open(string, []byte) ([]byte, error) {
+func (clear) Open(broker.Purpose, []byte) ([]byte, error) {
 	return []byte("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"), nil
 }
 

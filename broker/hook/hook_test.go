@@ -39,7 +39,7 @@ const (
 // unsealed is an auth.Opener of secrets that are in the clear.
 type unsealed struct{}
 
-func (unsealed) Open(purpose string, sealed []byte) ([]byte, error) {
+func (unsealed) Open(purpose broker.Purpose, sealed []byte) ([]byte, error) {
 	if purpose != broker.HookPurpose(demo(), "door") {
 		return nil, fmt.Errorf("purpose %q", purpose)
 	}

@@ -27,7 +27,7 @@ type KeyStore interface {
 
 // Opener opens secrets that are sealed at rest.
 type Opener interface {
-	Open(purpose string, sealed []byte) ([]byte, error)
+	Open(purpose broker.Purpose, sealed []byte) ([]byte, error)
 }
 
 // Keys opens pools' signing keys and remembers them until the journal tells that they
@@ -156,7 +156,7 @@ func (k *Keys) add(r *Ring, pool ident.Pool, s *broker.SigningKey) error {
 	return err
 }
 
-func (k *Keys) signer(purpose string, sealed []byte) (*token.Signer, error) {
+func (k *Keys) signer(purpose broker.Purpose, sealed []byte) (*token.Signer, error) {
 	der, err := k.secrets.Open(purpose, sealed)
 	if err != nil {
 		return nil, err

@@ -29,8 +29,8 @@ func demo(t *testing.T) (*controltest.World, ident.Pool) {
 // the key-encryption key.
 type sealed struct{}
 
-func (sealed) Open(purpose string, _ []byte) ([]byte, error) {
-	return nil, errors.New("no key for " + purpose)
+func (sealed) Open(purpose broker.Purpose, _ []byte) ([]byte, error) {
+	return nil, errors.New("no key for " + purpose.String())
 }
 
 // TestSigningKeysAreSealed: the store holds no private half, and without the key

@@ -114,7 +114,7 @@ func newTimed(t *testing.T, names int) *timed {
 
 type noSecrets struct{}
 
-func (noSecrets) Open(string, []byte) ([]byte, error) { return nil, broker.ErrNotFound }
+func (noSecrets) Open(broker.Purpose, []byte) ([]byte, error) { return nil, broker.ErrNotFound }
 
 // whole has an answer refused as it would be over a network.
 func (w *timed) whole(t *testing.T, raw []byte) (time.Duration, []byte) {
