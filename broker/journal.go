@@ -98,8 +98,10 @@ func WhatOfDevice(was, now Status, ended bool) What {
 	return WhatUpdate
 }
 
-// KeepTraffic is how long the journal keeps a record of traffic at the least.
-const KeepTraffic = 24 * time.Hour
+// KeepTraffic is how long the journal keeps a record of traffic at the least: a follower,
+// such as an audit sink, may be down for a week and loses nothing. It bounds what devices
+// can make a store hold.
+const KeepTraffic = 7 * 24 * time.Hour
 
 // Traffic reports whether r is of what devices cause all day: a login, a refresh, a
 // counted try, summed refusals. Such records go some time after KeepTraffic; all
