@@ -1,10 +1,12 @@
-// Package adminapi is the operators' HTTP API, version 1: Handler serves it over a
-// directory, Client speaks it, and both share the bodies in wire.go. The OpenAPI
+// Package adminapi is the operators' HTTP API, version 1: Handler serves it over the
+// control plane, Client speaks it, and both share the bodies. Each resource has a file:
+// its bodies, its routes, the client's methods; kinds of settings describe themselves
+// (Noun), and routes, commands and files of settings follow from that. The OpenAPI
 // document comes from the handlers' types (huma) and is kept in docs/openapi.json.
 //
-// It imports broker/control, the domain and huma. It decides nothing: what is
-// allowed is the directory's to say. Every path needs an operator's token except
-// the API's own description. Secrets appear in one answer only, the one that made them.
+// It decides nothing: what is allowed is the control plane's to say. Every path needs
+// an operator's token except the API's own description. Secrets appear in one answer
+// only, the one that made them.
 package adminapi
 
 import (

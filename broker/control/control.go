@@ -3,9 +3,7 @@
 // method that checks its input and writes once through the store. Who must know of
 // it follows the journal.
 //
-// It imports the domain (broker), hook/target, protocol's names, tokens and enrolment tokens,
-// and the standard library. It knows no transport, and never logs or returns a
-// secret but the once that it is made.
+// It knows no transport, and never logs or returns a secret but the once that it is made.
 package control
 
 import (

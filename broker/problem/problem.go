@@ -62,7 +62,7 @@ func Kinds() []Kind {
 		{http.StatusRequestTimeout, "timeout", "The request's body came too slowly."},
 		{http.StatusConflict, "conflict", "What is stored forbids the change; the detail says what to do first."},
 		{http.StatusPreconditionFailed, "stale", "What is stored is not what If-Match names: somebody changed it meanwhile. Read it again, and change that."},
-		{http.StatusRequestEntityTooLarge, "too-large", "The request's body is above 64 KiB."},
+		{http.StatusRequestEntityTooLarge, "too-large", "The request's body is above 64 KiB or, to apply settings, above 1 MiB."},
 		{http.StatusUnsupportedMediaType, "media-type", "The body is not application/json."},
 		{http.StatusUnprocessableEntity, "invalid", "A value breaks a rule; detail and errors say which."},
 		{http.StatusTooManyRequests, "too-many", "Too many requests with bad tokens came from this address. The header Retry-After says when to come again."},

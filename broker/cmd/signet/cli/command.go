@@ -207,7 +207,7 @@ func (s shelf[T]) removing(a *app, argument, short string, do func(adminapi.Pool
 	return cmd
 }
 
-// completion completes the name of a thing of this kind, from one page.
+// completion completes the name of a thing of this kind, from one page of them.
 func (s shelf[T]) completion(a *app) cobra.CompletionFunc {
 	return a.completing(func(ctx context.Context, prefix string) ([]string, error) {
 		p, err := a.enter(ctx)
