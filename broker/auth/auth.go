@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Reads is what authentication reads.
+// Reads is the part of a store that authentication reads. What is missing is broker.ErrNotFound.
 type Reads interface {
 	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
 	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
@@ -26,8 +26,9 @@ type Reads interface {
 	EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error)
 }
 
-// Opener opens secrets that the directory holds sealed.
+// Opener opens secrets that the store holds sealed.
 type Opener interface {
+	// Open gives the secret, if it was sealed for that purpose.
 	Open(purpose broker.Purpose, sealed []byte) ([]byte, error)
 }
 
@@ -36,16 +37,16 @@ type Config struct {
 	Reads   Reads
 	Tries   broker.Tries
 	Secrets Opener
-	Methods []Method // that flows may name, one of them a Possession at least
-	Custom  Method   // asks all other challenges; may be nil: then flows with hooks are refused
-	Hooks   Hooks    // decides flows; may be nil with Custom
+	Methods []Method // the challenges that flows may name; at least one of them is a Possession
+	Custom  Method   // asks every other challenge; nil: flows with hooks are refused
+	Hooks   Hooks    // decides flows that have a define hook; nil: such flows are refused
 	// SessionKey is the cluster's secret for sealed sessions, at least 32 bytes.
 	SessionKey []byte
 	Now        func() time.Time
 	Random     io.Reader
 }
 
-// An Authenticator runs exchanges. It is safe for concurrent use.
+// An Authenticator leads devices through the challenges of their flows. It is safe for concurrent use.
 type Authenticator struct {
 	reads   Reads
 	tries   broker.Tries
@@ -55,10 +56,11 @@ type Authenticator struct {
 	sealer  *sealer
 	now     func() time.Time
 	random  io.Reader
-	trying  singleflight.Group // guessable answers being looked at
+	checks  singleflight.Group // checks of guessable answers that are under way
 }
 
-// New checks c.
+// New makes an Authenticator. It refuses a Config that lacks something, has a short
+// SessionKey, or has two methods of one name.
 func New(c Config) (*Authenticator, error) {
 	if c.Reads == nil || c.Tries == nil || c.Secrets == nil {
 		return nil, errors.New("auth: reads, tries and secrets are required")
@@ -82,8 +84,8 @@ func New(c Config) (*Authenticator, error) {
 	}, nil
 }
 
-// Start opens an authentication. It does not look the device up: an unknown device
-// gets a challenge like anyone else.
+// Start answers the message that opens an authentication with the flow's first
+// challenge. It does not look the device up: an unknown device is asked like any other.
 func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol.Challenge, error) {
 	t, err := a.open(m)
 	if err != nil {
@@ -96,9 +98,9 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 	return c, err
 }
 
-// Enrol opens an enrolment: the first challenge is proved by the new key and the
-// token, and stands for the key challenge that the client's flow begins with; the
-// flow's other challenges follow.
+// Enrol answers the message that opens an enrolment. Its challenge asks for proofs of
+// the new key and of the enrolment token. It takes the place of the key challenge that
+// the client's flow begins with; the flow's other challenges follow.
 func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol.Challenge, error) {
 	t, err := a.open(m)
 	if err != nil {
@@ -107,7 +109,7 @@ func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol
 	return a.ask(ctx, t, enrolment{}, protocol.KindEnrol, "")
 }
 
-// open begins an exchange with its opening message.
+// open begins an exchange: m, a *Start or *Enrol, is its first message.
 func (a *Authenticator) open(m protocol.Message) (*Turn, error) {
 	repeated, err := protocol.Repeated(m)
 	if err != nil {
@@ -119,19 +121,21 @@ func (a *Authenticator) open(m protocol.Message) (*Turn, error) {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}
 	s := &pending{Exchange: id, Opening: sha256.Sum256(repeated), Call: m.Call()}
-	if err := s.repeat(m); err != nil {
+	if err := s.takeOpening(m); err != nil {
 		return nil, err
 	}
 	s.Transcript = s.Transcript.Add(m.Bytes())
 	return a.turn(s, s.Transcript, now), nil
 }
 
-func (a *Authenticator) turn(s *pending, said protocol.Transcript, now time.Time) *Turn {
-	return &Turn{reads: a.reads, secrets: a.secrets, now: now, s: s, said: said, enrol: s.enrol}
+// turn makes the Turn of one message. withMessage is the transcript up to and with it.
+func (a *Authenticator) turn(s *pending, withMessage protocol.Transcript, now time.Time) *Turn {
+	return &Turn{reads: a.reads, secrets: a.secrets, now: now, pending: s, withMessage: withMessage, enrol: s.enrol}
 }
 
-// challenge makes the message that asks body, with the session that waits for its answer.
-func (a *Authenticator) challenge(s *pending, body *protocol.ChallengeBody) (*protocol.Challenge, error) {
+// challengeMessage makes the message that asks body. The sealed session in it holds
+// all that is needed to check the answer.
+func (a *Authenticator) challengeMessage(s *pending, body *protocol.ChallengeBody) (*protocol.Challenge, error) {
 	body.Nonce = make([]byte, protocol.ServerNonce)
 	if _, err := io.ReadFull(a.random, body.Nonce); err != nil {
 		return nil, fmt.Errorf("nonce: %w", err)
@@ -149,8 +153,8 @@ func (a *Authenticator) challenge(s *pending, body *protocol.ChallengeBody) (*pr
 	return &protocol.Challenge{Head: protocol.Head{ID: s.Call}, Session: sealed, Body: raw}, nil
 }
 
-// Answer checks an answer. It gives the evidence when that was the last one, or
-// the next challenge. Errors wrap a protocol.Code for the device, and the cause.
+// Answer checks an answer. It gives the evidence if that was the flow's last challenge,
+// and otherwise the next challenge. Errors wrap a protocol.Code for the device, and the cause.
 func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven, *protocol.Challenge, error) {
 	t, err := a.resume(m)
 	if err != nil {
@@ -159,7 +163,7 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	if err := a.check(ctx, t, m); err != nil {
 		return nil, nil, err
 	}
-	t.s.Transcript = t.said
+	t.pending.Transcript = t.withMessage
 	next, err := a.next(ctx, t)
 	if err != nil || next != nil {
 		return nil, next, err
@@ -168,7 +172,8 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	return p, nil, err
 }
 
-// resume opens the session that an answer brings back.
+// resume opens the sealed session that an answer brings back, and refuses one of
+// another call or another opening message.
 func (a *Authenticator) resume(m *protocol.Answer) (*Turn, error) {
 	now := a.now()
 	s, err := a.sealer.open(m.Session, now)
@@ -181,7 +186,7 @@ func (a *Authenticator) resume(m *protocol.Answer) (*Turn, error) {
 	if s.Opening != sha256.Sum256(m.Opening) {
 		return nil, fmt.Errorf("answer repeats another opening message than the session's: %w", protocol.CodeDenied)
 	}
-	if err := s.repeat(m.Opened()); err != nil {
+	if err := s.takeOpening(m.Opened()); err != nil {
 		return nil, err
 	}
 	return a.turn(s, s.Transcript.Add(m.Bytes()), now), nil
@@ -189,41 +194,41 @@ func (a *Authenticator) resume(m *protocol.Answer) (*Turn, error) {
 
 // check has the answer judged by the challenge's method and adds the result.
 func (a *Authenticator) check(ctx context.Context, t *Turn, m *protocol.Answer) error {
-	if t.s.Kind == protocol.KindEnrol && t.s.enrol != nil && len(t.s.Results) == 0 {
+	if t.pending.Kind == protocol.KindEnrol && t.pending.enrol != nil && len(t.pending.Results) == 0 {
 		return t.add(enrolment{}.Check(ctx, t, m))
 	}
-	method, err := a.methods.of(t.s.Kind, t.s.Hook)
+	method, err := a.methods.of(t.pending.Kind, t.pending.Hook)
 	if err != nil {
 		return err
 	}
 	if method.Guessable() {
-		return t.add(a.guess(ctx, t, method, m))
+		return t.add(a.checkGuess(ctx, t, method, m))
 	}
 	return t.add(method.Check(ctx, t, m))
 }
 
-// add notes a result.
+// add appends a result to those of the exchange, unless err says that there is none.
 func (t *Turn) add(r Result, err error) error {
 	if err != nil {
 		return err
 	}
 	if r.By != nil {
-		t.s.Prover = bytes.Clone(r.By.ID[:])
+		t.pending.Prover = bytes.Clone(r.By.ID[:])
 	}
-	r.Meta = t.s.Meta
-	t.s.Results = append(t.s.Results, r)
+	r.Meta = t.pending.Meta
+	t.pending.Results = append(t.pending.Results, r)
 	return nil
 }
 
-// conclude makes the evidence of an exchange whose flow is done.
+// conclude makes the evidence when the flow is done, if the device is active.
 func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) {
 	client, err := t.Client(ctx)
 	if err != nil {
 		return nil, err
 	}
 	p := &Proven{
-		exchange: t.s.Exchange, request: *t.s.request, transcript: t.s.Transcript, at: t.now, call: t.s.Call,
-		client: *client, results: t.s.Results,
+		exchange: t.pending.Exchange, request: *t.pending.request, transcript: t.pending.Transcript, at: t.now, call: t.pending.Call,
+		client: *client, results: t.pending.Results,
 	}
 	if t.enrol != nil {
 		if err := a.enrolled(ctx, t, p); err != nil {
@@ -235,11 +240,11 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 	if err != nil {
 		return nil, err
 	}
-	by, err := prover(t.s, d)
+	by, err := prover(t.pending, d)
 	if err != nil {
 		return nil, err
 	}
-	if err := active(d); err != nil {
+	if err := checkActive(d); err != nil {
 		return nil, err
 	}
 	p.device, p.by = *d, *by
@@ -249,7 +254,7 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 	return p, a.settle(ctx, t)
 }
 
-// confirmation is what tokens name by by.
+// confirmation is how tokens name the key that the device must have (cnf, RFC 7800).
 func (a *Authenticator) confirmation(d *broker.Device, by *broker.Authenticator) (token.Confirmation, error) {
 	p, err := a.methods.possession(by.Kind)
 	if err != nil {
@@ -258,8 +263,8 @@ func (a *Authenticator) confirmation(d *broker.Device, by *broker.Authenticator)
 	return p.Confirmation(d.ID, by)
 }
 
-// prover gives the authenticator that proved d in this exchange. It refuses a flow
-// without such a proof and a key that was replaced meanwhile.
+// prover gives the authenticator of d that was proved earlier in this exchange. It
+// refuses when none was, and when that authenticator was replaced meanwhile.
 func prover(s *pending, d *broker.Device) (*broker.Authenticator, error) {
 	if d == nil || s.Prover == nil {
 		return nil, fmt.Errorf("the flow ended without proof of a known device: %w", protocol.CodeDenied)
@@ -272,8 +277,9 @@ func prover(s *pending, d *broker.Device) (*broker.Authenticator, error) {
 	return nil, fmt.Errorf("the device's key was replaced during its exchange: %w", protocol.CodeDenied)
 }
 
-// active tells whoever proved the device's key what became of the device.
-func active(d *broker.Device) error {
+// checkActive refuses a device that is not active, with the code that says why. Only
+// whoever proved the device's key may learn that.
+func checkActive(d *broker.Device) error {
 	switch d.Status {
 	case broker.StatusActive:
 		return nil

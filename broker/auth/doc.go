@@ -2,7 +2,7 @@
 // a challenge, checks answers, and gives Proven, the evidence without which nobody
 // mints a token.
 //
-// Between two messages of an exchange it keeps nothing: what must survive travels
+// It keeps nothing between two messages of an exchange. What must survive travels
 // sealed in the challenge's session, so any replica can take the next message.
 //
 // How a challenge is asked and its answer checked is a Method's to know (package

@@ -12,9 +12,9 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// enrolment is the Method of the challenge that opens an enrolment, and no flow's
-// step: possession of the new key and of the enrolment token or, without one, that an
-// operator registered the key before.
+// enrolment is the Method of the challenge that opens an enrolment. It is no step of a
+// flow. The device proves that it has its new key and the enrolment token; without a
+// token, an operator must have registered the key before.
 type enrolment struct{}
 
 // Name is that of the challenge.
@@ -23,10 +23,10 @@ func (enrolment) Name() string { return protocol.KindEnrol }
 // Guessable is false: both proofs are signatures.
 func (enrolment) Guessable() bool { return false }
 
-// Ask asks for the proofs alone.
+// Ask has no parameters to give: the challenge asks for the two proofs.
 func (enrolment) Ask(context.Context, *Turn) (Params, error) { return Params{}, nil }
 
-// Check gives the result of the key challenge that it stands for.
+// Check verifies the proofs. The result is one of the key challenge, whose place this takes.
 func (enrolment) Check(ctx context.Context, t *Turn, m *protocol.Answer) (Result, error) {
 	key, err := t.NewKey()
 	if err != nil {
@@ -36,42 +36,42 @@ func (enrolment) Check(ctx context.Context, t *Turn, m *protocol.Answer) (Result
 		return Result{}, fmt.Errorf("proof of possession: %w: %w", err, protocol.CodeDenied)
 	}
 	if t.enrol.TokenID == nil {
-		_, err = registered(ctx, t, key)
+		_, err = registeredDevice(ctx, t, key)
 	} else {
 		err = checkToken(ctx, t, m)
 	}
 	return Result{Name: protocol.KindKey, OK: true, AMR: AMRPossession}, err
 }
 
-// registered gives the device whose key an operator registered before. That there
-// is no such device, and that it has another key, is one answer: ErrProof.
-func registered(ctx context.Context, t *Turn, key *token.Key) (*broker.Device, error) {
+// registeredDevice gives the device whose key an operator registered before. No such
+// device, and a device with another key, are the same answer: ErrProof.
+func registeredDevice(ctx context.Context, t *Turn, key *token.Key) (*broker.Device, error) {
 	d, err := t.Device(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if d != nil && d.Has(key.Thumbprint()) {
-		return d, active(d)
+		return d, checkActive(d)
 	}
 	return nil, fmt.Errorf("key is not registered and no enrolment token was given: %w", ErrProof)
 }
 
-// checkToken checks the proof of the enrolment token. Whether the token has a use
-// left is the store's to say, in the writing transaction.
+// checkToken checks the proof of the enrolment token. Whether the token may still be
+// used is decided when the enrolment is written, in the store's transaction.
 func checkToken(ctx context.Context, t *Turn, m *protocol.Answer) error {
-	known, err := t.EnrolToken(ctx)
+	stored, err := t.EnrolToken(ctx)
 	if errors.Is(err, broker.ErrNotFound) {
 		return fmt.Errorf("%w: %w", err, ErrProof)
 	}
 	if err != nil {
 		return err
 	}
-	key, err := token.NewKey(ed25519.PublicKey(known.Key))
+	key, err := token.NewKey(ed25519.PublicKey(stored.Key))
 	if err != nil {
-		return fmt.Errorf("enrolment token %s: %w", known.ID, err)
+		return fmt.Errorf("enrolment token %s: %w", stored.ID, err)
 	}
 	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, t.Transcript()), m.TokenProof); err != nil {
-		return fmt.Errorf("enrolment token %s: %w: %w", known.ID, err, ErrProof)
+		return fmt.Errorf("enrolment token %s: %w: %w", stored.ID, err, ErrProof)
 	}
 	return nil
 }
@@ -85,21 +85,21 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 	p.by, p.confirms = broker.Authenticator{ID: key.Thumbprint(), Kind: broker.KindKey, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
 	p.enrolment = &broker.Enrolment{Now: p.at}
 	if t.enrol.TokenID == nil {
-		d, err := registered(ctx, t, key)
+		d, err := registeredDevice(ctx, t, key)
 		if err != nil {
 			return err
 		}
 		p.device = *d
-	} else if err := a.newcomer(ctx, t, p); err != nil {
+	} else if err := a.newDevice(ctx, t, p); err != nil {
 		return err
 	}
 	p.enrolment.Device = p.device
 	return nil
 }
 
-// newcomer makes the device that an enrolment token brings in.
-func (a *Authenticator) newcomer(ctx context.Context, t *Turn, p *Proven) error {
-	known, err := t.EnrolToken(ctx)
+// newDevice fills p with the device as an enrolment token makes it.
+func (a *Authenticator) newDevice(ctx context.Context, t *Turn, p *Proven) error {
+	stored, err := t.EnrolToken(ctx)
 	if err != nil {
 		return concealed(err)
 	}
@@ -109,9 +109,9 @@ func (a *Authenticator) newcomer(ctx context.Context, t *Turn, p *Proven) error 
 	}
 	p.device = broker.Device{
 		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
-		Attributes: overlay(t.enrol.Attributes, known.Attributes), Groups: known.Groups, Created: p.at, Updated: p.at,
+		Attributes: overlay(t.enrol.Attributes, stored.Attributes), Groups: stored.Groups, Created: p.at, Updated: p.at,
 	}
-	if known.Approve {
+	if stored.Approve {
 		p.device.Status = broker.StatusPending
 	}
 	d, err := t.Device(ctx)
@@ -121,11 +121,11 @@ func (a *Authenticator) newcomer(ctx context.Context, t *Turn, p *Proven) error 
 	if d != nil {
 		p.device.Subject = d.Subject // the store decides whether the key may be replaced
 	}
-	p.enrolment.TokenID = known.ID
+	p.enrolment.TokenID = stored.ID
 	return nil
 }
 
-// overlay lets what the token presets win over what the device states.
+// overlay joins attributes: what the token presets wins over what the device states.
 func overlay(stated, preset map[string]string) map[string]string {
 	out := make(map[string]string, len(stated)+len(preset))
 	for k, v := range stated {

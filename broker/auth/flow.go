@@ -10,27 +10,28 @@ import (
 	"github.com/signetd/signet/protocol/detcbor"
 )
 
-// MaxTries is how often one exchange may try a guessable answer before anything is
-// proven, right ones not counted; MaxRounds how many challenges it may have.
+// Bounds on one exchange.
 const (
-	MaxTries  = broker.FreeTries
+	// MaxTries is how many wrong guessable answers it may give while nothing is proven.
+	MaxTries = broker.FreeTries
+	// MaxRounds is how many challenges it may have.
 	MaxRounds = 10
 )
 
-// next asks what follows, or gives nil when the flow is done.
+// next makes the flow's next challenge, or gives nil when the flow is done.
 func (a *Authenticator) next(ctx context.Context, t *Turn) (*protocol.Challenge, error) {
 	flow, err := t.Flow(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if n := len(t.s.Results); n >= MaxRounds {
+	if n := len(t.pending.Results); n >= MaxRounds {
 		return nil, fmt.Errorf("%d challenges and no end: %w", n, protocol.CodeDenied)
 	}
 	var challenge, hook string
 	if flow.Define != "" {
 		challenge, hook, err = a.define(ctx, t, flow.Define)
 	} else {
-		challenge, hook, err = a.nextStep(t.s, flow)
+		challenge, hook, err = a.nextStep(t.pending, flow)
 	}
 	if err != nil || challenge == "" {
 		return nil, err
@@ -42,18 +43,18 @@ func (a *Authenticator) next(ctx context.Context, t *Turn) (*protocol.Challenge,
 	return a.ask(ctx, t, method, challenge, hook)
 }
 
-// ask makes the message that asks a challenge, with the session that waits for its answer.
+// ask has method make a challenge, and gives the message that asks it.
 func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, challenge, hook string) (*protocol.Challenge, error) {
 	pool, err := t.Pool(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t.s.Kind, t.s.Hook, t.s.Private, t.s.Meta = challenge, hook, nil, ""
+	t.pending.Kind, t.pending.Hook, t.pending.Private, t.pending.Meta = challenge, hook, nil, ""
 	p, err := method.Ask(ctx, t)
 	if err != nil {
 		return nil, err
 	}
-	if err := p.fit(t.s.Results); err != nil {
+	if err := p.checkFit(t.pending.Results); err != nil {
 		return nil, fmt.Errorf("challenge %q: %w: %w", challenge, err, protocol.CodeDenied)
 	}
 	body := &protocol.ChallengeBody{Kind: challenge, Issuer: pool.Issuer, Params: p.Public}
@@ -64,13 +65,14 @@ func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, challen
 		}
 		body.SealTo = key.PublicKey().Bytes()
 	}
-	t.s.Private, t.s.Meta = p.Private, p.Meta
-	return a.challenge(t.s, body)
+	t.pending.Private, t.pending.Meta = p.Private, p.Meta
+	return a.challengeMessage(t.pending, body)
 }
 
-// nextStep gives the step that follows the results so far, and its hook if it is
-// custom. An operator may have changed the flow since the exchange began: then it
-// begins anew.
+// nextStep gives the challenge that a flow with a list of steps asks after the results
+// so far, and the hook that asks it if it is custom; "" when the list is done. If an
+// operator changed the flow since the exchange began, that is CodeExpired, and the
+// device begins anew.
 func (a *Authenticator) nextStep(s *pending, flow *broker.Flow) (challenge, hook string, err error) {
 	if s.enrol != nil && flow.Steps[0] != protocol.KindKey {
 		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrolment answers: %w", flow.Name, protocol.CodeDenied)
@@ -94,7 +96,7 @@ func (a *Authenticator) nextStep(s *pending, flow *broker.Flow) (challenge, hook
 	return name, name, nil
 }
 
-// stepName is what a step's challenge is called.
+// stepName is the name of the challenge that a step asks.
 func stepName(step string) string {
 	if name, ok := broker.HookStep(step); ok {
 		return name
@@ -102,8 +104,9 @@ func stepName(step string) string {
 	return step
 }
 
-// challengeName tells what may name a custom challenge: 1 to broker.MaxChallengeName printable ASCII characters.
-func challengeName(s string) bool {
+// validName reports whether s may name a custom challenge: 1 to broker.MaxChallengeName
+// printable ASCII characters.
+func validName(s string) bool {
 	return s != "" && len(s) <= broker.MaxChallengeName && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 

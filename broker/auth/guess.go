@@ -11,11 +11,11 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// WrongAnswer refuses a guessable answer; while tries are left, the same session may
-// be answered again.
+// WrongAnswer is the error of a guessable answer that is wrong, or that comes too early.
+// While tries are left, the same session may be answered again.
 type WrongAnswer struct {
 	TriesLeft int
-	Wait      time.Duration // before the next try, when none is left now
+	Wait      time.Duration // until the next try is allowed; 0: it is allowed now, or never
 }
 
 func (e *WrongAnswer) Error() string {
@@ -25,7 +25,7 @@ func (e *WrongAnswer) Error() string {
 	return fmt.Sprintf("wrong answer, %d tries left", e.TriesLeft)
 }
 
-// Unwrap gives the code for the device.
+// Unwrap gives the protocol.Code for the device.
 func (e *WrongAnswer) Unwrap() error {
 	switch {
 	case e.Wait > 0:
@@ -36,14 +36,14 @@ func (e *WrongAnswer) Unwrap() error {
 	return protocol.CodeWrongAnswer
 }
 
-// guess has an answer looked at that might be found by trying, after the try is
-// counted: a session can be sent again, and another opened. A device that waits long
-// repeats its answer; while the first copy is being looked at, the others wait for
-// the same verdict.
-func (a *Authenticator) guess(ctx context.Context, t *Turn, method Method, m *protocol.Answer) (Result, error) {
-	v, err, _ := a.trying.Do(string(t.s.Exchange[:])+string(t.said[:]), func() (any, error) {
-		// The others' answer too: it is not for the first caller to call off. Hooks have deadlines.
-		return a.try(context.WithoutCancel(ctx), t, method, m)
+// checkGuess checks a guessable answer after counting the try: otherwise a stranger could
+// send the same session again, or open another, as often as it takes. A device that waits
+// long repeats its answer; while the first copy is checked, the others wait for the same
+// verdict and count as one try.
+func (a *Authenticator) checkGuess(ctx context.Context, t *Turn, method Method, m *protocol.Answer) (Result, error) {
+	v, err, _ := a.checks.Do(string(t.pending.Exchange[:])+string(t.withMessage[:]), func() (any, error) {
+		// Others may wait for this verdict, so the first caller's end does not end the check. Hooks have deadlines.
+		return a.countAndCheck(context.WithoutCancel(ctx), t, method, m)
 	})
 	if err != nil {
 		return Result{}, err
@@ -51,15 +51,16 @@ func (a *Authenticator) guess(ctx context.Context, t *Turn, method Method, m *pr
 	return v.(Result), nil
 }
 
-// try counts one try and judges the answer. Where the flow is a list, a wrong answer
-// is an error; a define hook decides on it itself.
-func (a *Authenticator) try(ctx context.Context, t *Turn, method Method, m *protocol.Answer) (Result, error) {
-	of, err := a.guesser(ctx, t, m)
+// countAndCheck counts one try and has method check the answer. In a flow with a list of
+// steps a wrong answer is an error, WrongAnswer; a define hook decides itself what
+// follows one.
+func (a *Authenticator) countAndCheck(ctx context.Context, t *Turn, method Method, m *protocol.Answer) (Result, error) {
+	of, err := a.tryAccount(ctx, t, m)
 	if err != nil {
 		return Result{}, err
 	}
-	of.What = guessed(method, t.s.Hook)
-	by, mark := broker.By{Actor: broker.ActorBroker, Request: hex.EncodeToString(t.s.Call[:])}, broker.TryMark(t.said[:])
+	of.What = guessedAt(method, t.pending.Hook)
+	by, mark := broker.By{Actor: broker.ActorBroker, Request: hex.EncodeToString(t.pending.Call[:])}, broker.TryMark(t.withMessage[:])
 	if of.Exchange.IsZero() {
 		by.Actor = broker.DeviceActor(of.Device)
 	}
@@ -82,7 +83,7 @@ func (a *Authenticator) try(ctx context.Context, t *Turn, method Method, m *prot
 		if err == nil || !errors.Is(err, broker.ErrUsed) {
 			return r, err
 		}
-		r.OK = false // a code that was good once
+		r.OK = false // the code is right, but was used before
 	}
 	flow, err := t.Flow(ctx)
 	if err != nil || flow.Define != "" {
@@ -95,19 +96,20 @@ func (a *Authenticator) try(ctx context.Context, t *Turn, method Method, m *prot
 	return Result{}, wrong
 }
 
-// guesser tells on whose account an answer is tried, and refuses one that somebody
-// else than the holder of the key gave: whoever stands in between can send a session
-// again, but not in the device's name.
-func (a *Authenticator) guesser(ctx context.Context, t *Turn, m *protocol.Answer) (broker.TryOf, error) {
+// tryAccount says what a try is counted for: the device once its key is proven, before
+// that the exchange alone. A try for the device must carry a proof by that key. Without
+// one, whoever stands in between could send the session again and use up the device's
+// tries.
+func (a *Authenticator) tryAccount(ctx context.Context, t *Turn, m *protocol.Answer) (broker.TryOf, error) {
 	of := broker.TryOf{Device: t.Claimed()}
-	input := protocol.SecretInput(t.s.Transcript, m.Secret)
+	input := protocol.SecretInput(t.pending.Transcript, m.Secret)
 	switch {
-	case t.s.Prover != nil:
+	case t.pending.Prover != nil:
 		d, err := t.Device(ctx)
 		if err != nil {
 			return of, err
 		}
-		by, err := prover(t.s, d)
+		by, err := prover(t.pending, d)
 		if err != nil {
 			return of, err
 		}
@@ -117,7 +119,7 @@ func (a *Authenticator) guesser(ctx context.Context, t *Turn, m *protocol.Answer
 		}
 		_, err = p.Prover(&broker.Device{ID: d.ID, Authenticators: []broker.Authenticator{*by}}, t.Claimed(), input, m.Proof)
 		return of, err
-	case t.Proven(): // by the key that an enrolment brings
+	case t.Proven(): // the new key of an enrolment
 		key, err := t.NewKey()
 		if err != nil {
 			return of, err
@@ -128,25 +130,25 @@ func (a *Authenticator) guesser(ctx context.Context, t *Turn, m *protocol.Answer
 		}
 		return of, nil
 	}
-	return broker.TryOf{Device: t.Claimed(), Exchange: t.s.Exchange}, nil
+	return broker.TryOf{Device: t.Claimed(), Exchange: t.pending.Exchange}, nil
 }
 
-// guessed names what is guessed at.
-func guessed(method Method, hook string) string {
+// guessedAt names the secret that is guessed at: tries are counted for each by itself.
+func guessedAt(method Method, hook string) string {
 	if hook != "" {
 		return "hook:" + hook
 	}
 	return method.Name()
 }
 
-// settle forgets the wrong tries that led to a flow's end: the device got there.
+// settle sets the device's counts of wrong tries back once it has passed its flow.
 func (a *Authenticator) settle(ctx context.Context, t *Turn) error {
 	var ofs []broker.TryOf
 	flow, err := t.Flow(ctx)
 	if err != nil {
 		return err
 	}
-	for _, r := range t.s.Results {
+	for _, r := range t.pending.Results {
 		hook := flow.Define
 		if hook == "" {
 			hook = r.Name
@@ -158,13 +160,13 @@ func (a *Authenticator) settle(ctx context.Context, t *Turn) error {
 		case m != nil:
 			hook = ""
 		}
-		of := broker.TryOf{Device: t.Claimed(), Enrol: t.enrolTokenID(), What: guessed(m, hook)}
+		of := broker.TryOf{Device: t.Claimed(), Enrol: t.enrolTokenID(), What: guessedAt(m, hook)}
 		ofs = append(ofs, of)
 	}
 	if len(ofs) == 0 {
 		return nil
 	}
-	by := broker.By{Actor: broker.DeviceActor(t.Claimed()), Request: hex.EncodeToString(t.s.Call[:])}
+	by := broker.By{Actor: broker.DeviceActor(t.Claimed()), Request: hex.EncodeToString(t.pending.Call[:])}
 	if err := a.tries.Settle(ctx, by, ofs); err != nil {
 		return fmt.Errorf("settle tries: %w", err)
 	}

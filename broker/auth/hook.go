@@ -8,26 +8,30 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// Hooks decides and asks custom challenges, with the semantics of Cognito's define,
-// create and verify triggers. Whatever goes wrong is an error, and an error is never a yes.
+// Hooks calls operators' webhooks, with the semantics of Cognito's define, create and
+// verify triggers. Whatever goes wrong is an error, and an error is never a yes.
 type Hooks interface {
+	// Define asks what comes next in a flow.
 	Define(ctx context.Context, hook broker.Hook, c HookCall) (Decision, error)
+	// Create asks for the parameters of a custom challenge.
 	Create(ctx context.Context, hook broker.Hook, c HookCall) (Created, error)
+	// Verify asks whether the answer to a custom challenge is right.
 	Verify(ctx context.Context, hook broker.Hook, c HookCall, answer string) (bool, error)
+	// Hook finds a hook by its name; broker.ErrNotFound.
 	Hook(ctx context.Context, pool string, name string) (broker.Hook, error)
 }
 
 // A HookCall is what every hook is told.
 type HookCall struct {
-	// ID names the logical call. It is derived from all that was said before, so it
-	// is the same whenever a message is sent again, and another for another answer.
+	// ID names the logical call. It is derived from the transcript and the phase: the
+	// same when a message is sent again, and another for another answer.
 	ID        string
 	Pool      string
 	Name      string
 	Client    string
-	Challenge string            // its name; not in define
+	Challenge string            // the challenge's name; empty in define
 	Results   []Result          // of the challenges so far
-	Private   map[string]string // what create made; in verify only
+	Private   map[string]string // what create gave as private; in verify only
 	Metadata  map[string]string // the device's, in every call of the exchange
 	Device    *broker.Device    // nil: unknown
 }
@@ -39,41 +43,42 @@ type Decision struct {
 	Fail      bool
 }
 
-// Created is a create hook's challenge.
+// Created is the challenge that a create hook made. The fields mean what those of
+// Params do.
 type Created struct {
 	Public  map[string]string
 	Private map[string]string
 	Meta    string
 }
 
-// HookCall tells a hook what it may know in a phase of its work: "define", "create"
-// or "verify".
+// HookCall gives what a hook is told in a phase of its work: "define", "create" or
+// "verify".
 func (t *Turn) HookCall(ctx context.Context, phase string) (HookCall, error) {
 	d, err := t.Device(ctx)
 	if err != nil {
 		return HookCall{}, err
 	}
 	c := HookCall{
-		ID:   fmt.Sprintf("%x-%d-%s", t.said[:16], len(t.s.Results), phase),
-		Pool: t.s.request.Pool.String(), Name: t.s.request.Name.String(), Client: t.s.request.Client,
-		Results: t.s.Results, Metadata: t.s.request.Metadata, Device: d,
+		ID:   fmt.Sprintf("%x-%d-%s", t.withMessage[:16], len(t.pending.Results), phase),
+		Pool: t.pending.request.Pool.String(), Name: t.pending.request.Name.String(), Client: t.pending.request.Client,
+		Results: t.pending.Results, Metadata: t.pending.request.Metadata, Device: d,
 	}
 	if phase != "define" {
-		c.Challenge = t.s.Kind
+		c.Challenge = t.pending.Kind
 	}
 	if phase == "verify" {
-		c.Private = t.s.Private
+		c.Private = t.pending.Private
 	}
 	return c, nil
 }
 
-// define asks the flow's hook what follows: the challenge's name and the hook that
-// asks it, "" if that is a method of our own. All is empty when the flow is done.
+// define asks the flow's define hook what comes next. It gives the challenge's name, and
+// the hook that asks it, "" if one of the methods does. Both are "" when the flow is done.
 func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (challenge, hook string, err error) {
 	if a.hooks == nil {
 		return "", "", fmt.Errorf("hook %s: no hooks are set up: %w", name, protocol.CodeInternal)
 	}
-	h, err := a.hooks.Hook(ctx, t.s.request.Pool.String(), name)
+	h, err := a.hooks.Hook(ctx, t.pending.request.Pool.String(), name)
 	if err != nil {
 		return "", "", fmt.Errorf("hook %s: %w", name, err)
 	}
@@ -91,7 +96,7 @@ func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (chall
 		return "", "", nil
 	case a.methods.named[d.Challenge] != nil:
 		return d.Challenge, "", nil
-	case d.Challenge == protocol.KindEnrol || !challengeName(d.Challenge):
+	case d.Challenge == protocol.KindEnrol || !validName(d.Challenge):
 		return "", "", fmt.Errorf("define hook %s named no usable challenge: %w", h.Name, protocol.CodeInternal)
 	}
 	return d.Challenge, name, nil

@@ -11,41 +11,41 @@ import (
 )
 
 // A Method is one kind of challenge: how it is asked, and how its answer is checked.
-// Package proof has them. A Method keeps nothing between the two; what it asked for
-// in private comes back with the Turn.
+// Package proof has the implementations. A Method keeps nothing between the two; the
+// private parameters that Ask gave come back in Check's Turn.
 type Method interface {
-	// Name is the flow's step and the challenge's kind on the wire. Of the method that
-	// asks all custom challenges it is a word for logs.
+	// Name is what flows and messages call the challenge. The method that asks all
+	// custom challenges uses it for logs only.
 	Name() string
-	// Guessable tells that answers can be found by trying: each is counted before it
-	// is looked at, and a wrong one may be followed by another.
+	// Guessable reports whether answers can be found by trying. If so, each is counted
+	// before it is checked, and the device may try again after a wrong one.
 	Guessable() bool
-	// Ask makes the challenge. A device that is not there is asked like any other.
+	// Ask makes the challenge. An unknown device is asked like any other.
 	Ask(ctx context.Context, t *Turn) (Params, error)
-	// Check judges the answer. A proof that does not fit is ErrProof; a guessable
-	// answer that is wrong is no error, but a Result that is not OK.
+	// Check checks the answer. A wrong proof is ErrProof. A wrong guessable answer is no
+	// error, but a Result that is not OK.
 	Check(ctx context.Context, t *Turn, m *protocol.Answer) (Result, error)
 }
 
 // A Possession is a Method by which a device proves that it has the secret behind one
-// of its authenticators. Such a proof also carries refreshes and the device's other
-// answers, and tokens are bound to it.
+// of its authenticators. The same kind of proof also authenticates refreshes and the
+// answers to other challenges, and tokens are bound to that authenticator.
 type Possession interface {
 	Method
-	// Prover gives the authenticator of d's that proof over input is by. d is nil for
-	// an unknown device: the proof is checked against a key that nobody has, which
-	// depends on the name that is claimed, and refused like a wrong one: ErrProof.
+	// Prover gives the authenticator of d that made proof over input; ErrProof if none
+	// did. d is nil for an unknown device: then the proof is checked against a key that
+	// nobody has, chosen by the claimed name, so that the refusal takes as long.
 	Prover(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error)
-	// Confirmation is what tokens name an authenticator of d's by.
+	// Confirmation is how tokens name an authenticator of d (cnf, RFC 7800).
 	Confirmation(d ident.Device, by *broker.Authenticator) (token.Confirmation, error)
 }
 
 // Params are a challenge's parameters.
 type Params struct {
 	Public  map[string]string
-	Private map[string]string // come back in the Turn that checks the answer
-	Meta    string            // goes into the challenge's result
-	Seals   bool              // the answer is a secret and comes sealed to the pool's answer key
+	Private map[string]string // never shown to the device; back in the Turn that checks the answer
+	Meta    string            // a hook's note, kept in the challenge's result
+	Seals   bool              // the answer is a secret: the device seals it to the pool's answer key
 }
 
 // A Result is the outcome of one challenge, as hooks see it.
@@ -53,11 +53,12 @@ type Result struct {
 	Name string `cbor:"1,keyasint" json:"challengeName"`
 	OK   bool   `cbor:"2,keyasint" json:"challengeResult"`
 	Meta string `cbor:"3,keyasint,omitempty" json:"challengeMetadata,omitempty"`
-	AMR  string `cbor:"4,keyasint,omitempty" json:"-"` // how it was shown, an Authentication Method Reference (RFC 8176)
+	AMR  string `cbor:"4,keyasint,omitempty" json:"-"` // Authentication Method Reference (RFC 8176); "": none
 
-	// By is the device's authenticator that the answer proves, of a Possession.
+	// By is the authenticator whose possession the answer proves; nil: it proves none.
 	By *broker.Authenticator `cbor:"-" json:"-"`
-	// Step numbers a code that is good once: later ones have greater numbers. 0: none.
+	// Step is the number of a code that may be used once; later codes have greater
+	// numbers. 0: the answer is no such code.
 	Step uint64 `cbor:"-" json:"-"`
 }
 
@@ -68,15 +69,16 @@ const (
 	AMRCustom     = "" // what a hook asks is the operator's to name
 )
 
-// ErrProof is wrapped by the one answer to a wrong proof and to an unknown device,
-// to an enrolment by a key that nobody registered, and by a token that nobody has.
+// ErrProof is wrapped by every refusal that must not tell a stranger what is stored: of a
+// wrong proof, of an unknown device, of an enrolment by a key that nobody registered or
+// by an unknown token.
 var ErrProof = fmt.Errorf("proof does not fit: %w", protocol.CodeDenied)
 
-// methods are those that flows may name, and the one for custom challenges.
+// methods finds the method of a challenge.
 type methods struct {
 	named       map[string]Method
 	possessions []Possession // in the order in which a refresh tries them
-	custom      Method       // nil: none is set up
+	custom      Method       // asks all challenges of hooks; nil: none is set up
 }
 
 func newMethods(named []Method, custom Method) (methods, error) {
@@ -96,7 +98,7 @@ func newMethods(named []Method, custom Method) (methods, error) {
 	return ms, nil
 }
 
-// of gives the method of a challenge: hook is the one that asks it, "" if none does.
+// of gives the method of a challenge; hook is the hook that asks it, or "".
 func (ms *methods) of(challenge, hook string) (Method, error) {
 	m := ms.named[challenge]
 	if hook != "" {
@@ -108,7 +110,7 @@ func (ms *methods) of(challenge, hook string) (Method, error) {
 	return m, nil
 }
 
-// possession gives the method that proves authenticators of that kind.
+// possession gives the method that proves possession of authenticators of that kind.
 func (ms *methods) possession(kind string) (Possession, error) {
 	p, ok := ms.named[kind].(Possession)
 	if !ok {

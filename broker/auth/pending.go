@@ -20,27 +20,28 @@ import (
 // SessionLife is how long a challenge may be answered.
 const SessionLife = 3 * time.Minute
 
-// pending is what must survive between a challenge and its answer.
+// pending is the state of an exchange that waits for an answer. It travels sealed in the
+// challenge and comes back with the answer.
 type pending struct {
 	Exchange   ident.UUID          `cbor:"1,keyasint"`
-	Opening    [sha256.Size]byte   `cbor:"2,keyasint"` // hash of the opening message, which the answer repeats
-	Transcript protocol.Transcript `cbor:"3,keyasint"` // up to and with the challenge
+	Opening    [sha256.Size]byte   `cbor:"2,keyasint"` // hash of the opening message, which every answer repeats
+	Transcript protocol.Transcript `cbor:"3,keyasint"` // up to and with the challenge that waits
 	Issued     int64               `cbor:"4,keyasint"` // Unix milliseconds
-	Kind       string              `cbor:"5,keyasint"` // of the challenge
+	Kind       string              `cbor:"5,keyasint"` // name of the challenge
 	Results    []Result            `cbor:"6,keyasint,omitempty"`
 	Private    map[string]string   `cbor:"7,keyasint,omitempty"` // a custom challenge's private parameters
-	Hook       string              `cbor:"8,keyasint,omitempty"` // which asks it, whatever the flow says meanwhile
-	Prover     []byte              `cbor:"9,keyasint,omitempty"` // the authenticator that proved the device, once one did
+	Hook       string              `cbor:"8,keyasint,omitempty"` // the hook that asks it, even if the flow is changed meanwhile
+	Prover     []byte              `cbor:"9,keyasint,omitempty"` // id of the authenticator whose possession was proved; nil: none was yet
 	Call       protocol.CallID     `cbor:"10,keyasint"`
 	Meta       string              `cbor:"11,keyasint,omitempty"` // a custom challenge's metadata, for its result
 
-	// What the opening message says: never sealed, said again with each answer.
+	// From the opening message. Not sealed, because each answer repeats that message.
 	request *protocol.Request
 	enrol   *protocol.Enrol // nil for an authentication
 }
 
-// repeat takes an opening message, a *Start or *Enrol.
-func (s *pending) repeat(m protocol.Message) error {
+// takeOpening notes what the opening message says, a *Start or *Enrol.
+func (s *pending) takeOpening(m protocol.Message) error {
 	switch m := m.(type) {
 	case *protocol.Start:
 		r := m.Request
@@ -57,8 +58,8 @@ func (s *pending) repeat(m protocol.Message) error {
 	return nil
 }
 
-// What an exchange may have to remember between two messages, chosen so that all of
-// it together always fits protocol.MaxSession.
+// Bounds on what a sealed session holds, chosen so that all of it together always fits
+// protocol.MaxSession.
 const (
 	MaxPairs   = 16  // private parameters of a custom challenge
 	MaxPrivate = 512 // bytes of their names and values
@@ -67,14 +68,15 @@ const (
 	maxAMR = 4 // bytes
 )
 
-// detailOf counts what results take of MaxDetail.
-func detailOf(results []Result) (n int) {
+// metaLen is how many bytes of MaxDetail results take.
+func metaLen(results []Result) (n int) {
 	for i := range results {
 		n += len(results[i].Meta)
 	}
 	return n
 }
 
+// pairsLen is the length of all names and values in bytes.
 func pairsLen(m map[string]string) (n int) {
 	for k, v := range m {
 		n += len(k) + len(v)
@@ -82,12 +84,12 @@ func pairsLen(m map[string]string) (n int) {
 	return n
 }
 
-// fit refuses a challenge that there is no room for in the session.
-func (p *Params) fit(results []Result) error {
+// checkFit refuses a challenge that the sealed session has no room for.
+func (p *Params) checkFit(results []Result) error {
 	if len(p.Private) > MaxPairs || pairsLen(p.Private) > MaxPrivate {
 		return fmt.Errorf("%d private parameters of %d bytes, at most %d of %d", len(p.Private), pairsLen(p.Private), MaxPairs, MaxPrivate)
 	}
-	if n := detailOf(results) + len(p.Meta); n > MaxDetail {
+	if n := metaLen(results) + len(p.Meta); n > MaxDetail {
 		return fmt.Errorf("metadata of %d bytes with the challenges before, at most %d", n, MaxDetail)
 	}
 	return nil
@@ -158,7 +160,8 @@ func (s *sealer) seal(v *pending) ([]byte, error) {
 	return out, nil
 }
 
-// open refuses every session that is not ours or not of the last SessionLife.
+// open refuses every session that this cluster did not seal, and one that was sealed
+// longer than SessionLife ago.
 func (s *sealer) open(b []byte, now time.Time) (*pending, error) {
 	if len(b) < hourLen+nonceLen {
 		return nil, fmt.Errorf("session cut short: %w", protocol.CodeDenied)

@@ -96,13 +96,13 @@ func TestTheLargestSessionFitsItsField(t *testing.T) {
 		for i := range MaxRounds - 1 { // the last challenge's result is never sealed
 			v.Results = append(v.Results, Result{Name: name, OK: true, AMR: strings.Repeat("a", maxAMR), Meta: strings.Repeat("m", MaxDetail/MaxRounds+i%2)})
 		}
-		v.Meta = strings.Repeat("m", MaxDetail-detailOf(v.Results))
+		v.Meta = strings.Repeat("m", MaxDetail-metaLen(v.Results))
 		for i := range MaxPairs {
 			v.Private[fmt.Sprintf("%02d", i)] = strings.Repeat("p", MaxPrivate/MaxPairs-2)
 		}
 	}
 	v, raw := sealed(t, s, largest)
-	if n := detailOf(v.Results) + len(v.Meta); n != MaxDetail {
+	if n := metaLen(v.Results) + len(v.Meta); n != MaxDetail {
 		t.Errorf("%d bytes of metadata, want the most, %d", n, MaxDetail)
 	}
 	if n := pairsLen(v.Private); n != MaxPrivate {

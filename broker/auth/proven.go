@@ -9,8 +9,8 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// Proven is the evidence that a device answered its challenges, in this exchange,
-// now. Only this package makes one; its zero value proves nothing.
+// Proven is the evidence that a device has just answered all its challenges, or proved its
+// refresh. Only this package can make one; the zero value proves nothing.
 type Proven struct {
 	exchange   ident.UUID
 	request    protocol.Request
@@ -28,33 +28,33 @@ type Proven struct {
 // Valid reports whether p was made by an Authenticator.
 func (p *Proven) Valid() bool { return p != nil && !p.exchange.IsZero() }
 
-// Exchange is the exchange's id, which succeeds once.
+// Exchange is the exchange's id. A login is recorded at most once for each.
 func (p *Proven) Exchange() ident.UUID { return p.exchange }
 
 // Request is what the device asked for.
 func (p *Proven) Request() *protocol.Request { return &p.request }
 
-// Transcript covers all that was said, the last answer included.
+// Transcript is the hash of the whole exchange, the last answer included.
 func (p *Proven) Transcript() protocol.Transcript { return p.transcript }
 
 // Device is the device as it was when its answer was checked.
 func (p *Proven) Device() *broker.Device { return &p.device }
 
-// Confirmation binds a token to what the device proved itself with.
+// Confirmation is how tokens name the key that the device proved (cnf, RFC 7800).
 func (p *Proven) Confirmation() token.Confirmation { return p.confirms }
 
-// At is when; it dates the tokens.
+// At is when the last answer came. Tokens are dated by it.
 func (p *Proven) At() time.Time { return p.at }
 
-// Call is the logical call of the device.
+// Call is the id of the device's call, for the journal and the log.
 func (p *Proven) Call() protocol.CallID { return p.call }
 
 // Enrolment is what an enrolment must write, nil for an ordinary authentication.
 func (p *Proven) Enrolment() *broker.Enrolment { return p.enrolment }
 
-// Client is the client that it asked as, as it was then.
+// Client is the client that the device named, as it was when its answer was checked.
 func (p *Proven) Client() *broker.Client { return &p.client }
 
-// Results are those of all challenges, in order; none for a refresh. A custom one
-// need not be OK: a hook that decides flows may let a wrong answer pass.
+// Results are those of all challenges, in order; none for a refresh. Not each need be OK:
+// a define hook may let a wrong answer to a custom challenge pass.
 func (p *Proven) Results() []Result { return p.results }

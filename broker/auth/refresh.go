@@ -10,9 +10,9 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Refresh checks a refresh's proof: one round trip, because what it asks for works
-// once and comes back sealed, so a replay gains nothing. It gives the evidence and
-// the body; whether the refresh token is good is the session's to say.
+// Refresh checks the proof of a refresh. There is no challenge: its refresh
+// token works once, and the answer comes sealed, so whoever sends it again gains nothing. It
+// gives the evidence and the decoded body; it does not look at the refresh token.
 func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Proven, *protocol.RefreshBody, error) {
 	now := a.now()
 	body, err := protocol.DecodeRefreshBody(m.Body)
@@ -22,17 +22,17 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	if body.Client == "" {
 		body.Client = broker.DefaultClient
 	}
-	said := protocol.Transcript{}.Add(m.Body)
-	t := a.turn(&pending{request: &body.Request, Call: m.Call()}, said, now)
+	transcript := protocol.Transcript{}.Add(m.Body)
+	t := a.turn(&pending{request: &body.Request, Call: m.Call()}, transcript, now)
 	d, err := t.Device(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	by, err := a.proverOf(d, t.Claimed(), protocol.ProofInput(protocol.PurposeRefresh, said), m.Proof)
+	by, err := a.proverOf(d, t.Claimed(), protocol.ProofInput(protocol.PurposeRefresh, transcript), m.Proof)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := active(d); err != nil {
+	if err := checkActive(d); err != nil {
 		return nil, nil, err
 	}
 	confirms, err := a.confirmation(d, by)
@@ -44,12 +44,12 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 		return nil, nil, err
 	}
 	return &Proven{
-		exchange: body.Session, request: body.Request, transcript: said, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(), client: *client,
+		exchange: body.Session, request: body.Request, transcript: transcript, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(), client: *client,
 	}, body, nil
 }
 
-// proverOf gives the authenticator of the device, nil if it is unknown, that a proof
-// is by, whichever of the methods proves it.
+// proverOf gives the authenticator of d that made a proof, by whichever method. d is nil
+// for an unknown device, which is refused after as much work.
 func (a *Authenticator) proverOf(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
 	has := func(kind string) bool {
 		return d != nil && slices.ContainsFunc(d.Authenticators, func(by broker.Authenticator) bool { return by.Kind == kind })
@@ -64,7 +64,7 @@ func (a *Authenticator) proverOf(d *broker.Device, claimed ident.Device, input, 
 			return by, nil
 		}
 	}
-	if !tried { // as long as for a device that has a key
+	if !tried { // an unknown device, or one without a key: let the refusal take as long
 		return a.methods.possessions[0].Prover(nil, claimed, input, proof)
 	}
 	return nil, ErrProof

@@ -14,18 +14,18 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// A Turn is one message of an exchange while it is worked on: who claims to speak,
-// what was said before, and the domain's records, each read when it is first asked
-// for and once. It ends with the message; the next one's reads are fresh. It is for
+// A Turn is the work on one message of an exchange: who claims to have sent it, the
+// exchange so far, and the records it needs. Each record is read once, when it is first
+// asked for; the next message has a Turn of its own and reads them again. A Turn is for
 // one goroutine.
 type Turn struct {
 	reads   Reads
 	secrets Opener
 	now     time.Time
 
-	s     *pending
-	said  protocol.Transcript // all that was said up to this message, and with it
-	enrol *protocol.Enrol     // nil for an authentication
+	pending     *pending            // the exchange up to and with the last challenge
+	withMessage protocol.Transcript // the transcript with this message added
+	enrol       *protocol.Enrol     // nil for an authentication
 
 	pool       *broker.Pool
 	client     *broker.Client
@@ -36,41 +36,42 @@ type Turn struct {
 	newKey     *token.Key
 }
 
-// Request is what the device says of itself, in every message of the exchange anew.
-// Nothing of it is proven.
-func (t *Turn) Request() *protocol.Request { return t.s.request }
+// Request is what the device says of itself and asks for. Nothing of it is proven.
+func (t *Turn) Request() *protocol.Request { return t.pending.request }
 
-// Claimed is the device's name, as the caller says.
-func (t *Turn) Claimed() ident.Device { return t.s.request.Device() }
+// Claimed is the device that the caller says it is.
+func (t *Turn) Claimed() ident.Device { return t.pending.request.Device() }
 
 // Now is when the message came.
 func (t *Turn) Now() time.Time { return t.now }
 
 // Challenge is the name of the challenge that is asked or answered.
-func (t *Turn) Challenge() string { return t.s.Kind }
+func (t *Turn) Challenge() string { return t.pending.Kind }
 
-// HookName is the hook that asks it, "" unless it is custom.
-func (t *Turn) HookName() string { return t.s.Hook }
+// HookName is the hook that asks the challenge; "" if it is not a custom one.
+func (t *Turn) HookName() string { return t.pending.Hook }
 
-// Private is what Ask gave as private parameters.
-func (t *Turn) Private() map[string]string { return t.s.Private }
+// Private holds the private parameters that Ask gave for this challenge.
+func (t *Turn) Private() map[string]string { return t.pending.Private }
 
 // Results are those of the challenges so far.
-func (t *Turn) Results() []Result { return t.s.Results }
+func (t *Turn) Results() []Result { return t.pending.Results }
 
-// Transcript ends with the challenge that is answered, when one is.
-func (t *Turn) Transcript() protocol.Transcript { return t.s.Transcript }
+// Transcript is the exchange so far. In Check it ends with the challenge that is answered.
+func (t *Turn) Transcript() protocol.Transcript { return t.pending.Transcript }
 
 // Proven reports whether the caller proved the key of the device, or of its enrolment,
 // earlier in this exchange.
-func (t *Turn) Proven() bool { return t.s.Prover != nil || t.enrol != nil && len(t.s.Results) > 0 }
+func (t *Turn) Proven() bool {
+	return t.pending.Prover != nil || t.enrol != nil && len(t.pending.Results) > 0
+}
 
 // Pool gives the pool; CodeDenied if there is none.
 func (t *Turn) Pool(ctx context.Context) (*broker.Pool, error) {
 	if t.pool == nil {
-		p, err := t.reads.Pool(ctx, t.s.request.Pool)
+		p, err := t.reads.Pool(ctx, t.pending.request.Pool)
 		if err != nil {
-			return nil, fmt.Errorf("pool %s: %w", t.s.request.Pool, concealed(err))
+			return nil, fmt.Errorf("pool %s: %w", t.pending.request.Pool, concealed(err))
 		}
 		t.pool = &p
 	}
@@ -80,9 +81,9 @@ func (t *Turn) Pool(ctx context.Context) (*broker.Pool, error) {
 // Client gives the client that the device names, or the default; CodeDenied if there is none.
 func (t *Turn) Client(ctx context.Context) (*broker.Client, error) {
 	if t.client == nil {
-		c, err := t.reads.Client(ctx, t.s.request.Pool, t.s.request.Client)
+		c, err := t.reads.Client(ctx, t.pending.request.Pool, t.pending.request.Client)
 		if err != nil {
-			return nil, fmt.Errorf("client %q: %w", t.s.request.Client, concealed(err))
+			return nil, fmt.Errorf("client %q: %w", t.pending.request.Client, concealed(err))
 		}
 		t.client = &c
 	}
@@ -134,7 +135,7 @@ func (t *Turn) Device(ctx context.Context) (*broker.Device, error) {
 func (t *Turn) EnrolToken(ctx context.Context) (*broker.EnrolToken, error) {
 	if t.enrolToken == nil {
 		id := t.enrolTokenID()
-		e, err := t.reads.EnrolToken(ctx, t.s.request.Pool, id)
+		e, err := t.reads.EnrolToken(ctx, t.pending.request.Pool, id)
 		if err != nil {
 			return nil, fmt.Errorf("enrolment token %s: %w", id, err)
 		}
@@ -143,7 +144,7 @@ func (t *Turn) EnrolToken(ctx context.Context) (*broker.EnrolToken, error) {
 	return t.enrolToken, nil
 }
 
-// enrolTokenID is its id in hex, "" without one.
+// enrolTokenID is the id in hex of the enrolment token; "" if the device names none.
 func (t *Turn) enrolTokenID() string {
 	if t.enrol == nil {
 		return ""
@@ -151,8 +152,8 @@ func (t *Turn) enrolTokenID() string {
 	return hex.EncodeToString(t.enrol.TokenID)
 }
 
-// NewKey parses the key that an enrolment brings, which must be one for devices;
-// CodeMalformed.
+// NewKey gives the key that an enrolment brings; CodeMalformed if it is none that devices
+// may have.
 func (t *Turn) NewKey() (*token.Key, error) {
 	if t.newKey == nil {
 		k, err := token.ParseCOSEKey(t.enrol.Key)
@@ -180,20 +181,21 @@ func (t *Turn) AnswerKey(ctx context.Context) (*ecdh.PrivateKey, error) {
 	return ecdh.X25519().NewPrivateKey(raw)
 }
 
-// Secret opens the sealed answer; CodeMalformed.
+// Secret gives the answer that the device sealed to AnswerKey; CodeMalformed if it does
+// not open.
 func (t *Turn) Secret(ctx context.Context, m *protocol.Answer) ([]byte, error) {
 	key, err := t.AnswerKey(ctx)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := protocol.OpenAnswer(key, t.s.Transcript, m.Secret)
+	answer, err := protocol.OpenAnswer(key, t.pending.Transcript, m.Secret)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
 	}
 	return answer, nil
 }
 
-// concealed keeps what is missing from a stranger: he learns "denied".
+// concealed adds CodeDenied to ErrNotFound, so that a stranger does not learn what exists.
 func concealed(err error) error {
 	if errors.Is(err, broker.ErrNotFound) {
 		return fmt.Errorf("%w: %w", err, protocol.CodeDenied)
