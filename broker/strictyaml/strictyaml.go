@@ -62,16 +62,16 @@ type Member struct {
 // YAML all the same, the value is what was understood.
 func Read(raw []byte) (v Value, err error) {
 	if err := CheckShape(raw); err != nil {
-		return Value{}, Errors{err.(*Error)}
+		return Value{Place: Place{1, 1}}, Errors{err.(*Error)}
 	}
 	defer func() {
 		if r := recover(); r != nil { // the parser's, on text that it did not foresee
-			v, err = Value{}, Errors{{Place{1, 1}, "not understood as YAML"}}
+			v, err = Value{Place: Place{1, 1}}, Errors{{Place{1, 1}, "not understood as YAML"}}
 		}
 	}()
 	file, err := parser.ParseBytes(raw, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		return Value{}, Errors{syntax(err)}
+		return Value{Place: Place{1, 1}}, Errors{syntax(err)}
 	}
 	r := &reader{}
 	empty := Value{Place: Place{1, 1}, Mapping: true}
@@ -86,6 +86,7 @@ func Read(raw []byte) (v Value, err error) {
 	case len(docs) == 0:
 		return empty, nil
 	case len(docs) > 1:
+		v = empty
 		r.refuse(docs[1], "a second YAML document; want one")
 	default:
 		v = r.value(docs[0], 0)
