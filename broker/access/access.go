@@ -19,6 +19,7 @@ import (
 type Reads interface {
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
+	SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]broker.Session, error)
 }
 
 // A Tokens checks access tokens that the broker itself gave.
@@ -48,7 +49,7 @@ func (r *Rule) Admit(ctx context.Context, id ident.Device, shown []byte) (Standi
 	if err != nil {
 		return Standing{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	d, s, err := r.read(ctx, id, claims.OriginID)
+	d, s, err := r.read(ctx, id, claims)
 	if err != nil {
 		return Standing{}, err
 	}
@@ -57,20 +58,38 @@ func (r *Rule) Admit(ctx context.Context, id ident.Device, shown []byte) (Standi
 	return st.renewed(&d, &s)
 }
 
-// read finds a device and its session. A session that is gone is over: its row
-// outlives its last token.
-func (r *Rule) read(ctx context.Context, id ident.Device, session ident.UUID) (d broker.Device, s broker.Session, err error) {
-	if session.IsZero() {
-		return d, s, fmt.Errorf("%w: it names no session", ErrToken)
-	}
+// read finds a device and the session that its token names. A session that is gone is
+// over: its row outlives its last token.
+func (r *Rule) read(ctx context.Context, id ident.Device, claims *token.Claims) (d broker.Device, s broker.Session, err error) {
 	if d, err = r.reads.Device(ctx, id); err != nil {
 		return d, s, err
 	}
-	s, err = r.reads.Session(ctx, session)
+	s, err = r.session(ctx, id, claims)
 	if errors.Is(err, broker.ErrNotFound) {
 		err = fmt.Errorf("%w: %w", ErrEnded, err)
 	}
 	return d, s, err
+}
+
+// session finds what the token names by an id, or by the beginning of one. Where two of
+// the device's sessions begin alike, nobody knows whose end would be the token's, so it
+// counts for neither, and the device logs in again.
+func (r *Rule) session(ctx context.Context, id ident.Device, claims *token.Claims) (broker.Session, error) {
+	if !claims.OriginID.IsZero() {
+		return r.reads.Session(ctx, claims.OriginID)
+	}
+	prefix, ok := claims.SessionPrefix()
+	if !ok {
+		return broker.Session{}, fmt.Errorf("%w: it names no session", ErrToken)
+	}
+	alike, err := r.reads.SessionsLike(ctx, id, prefix)
+	if err != nil {
+		return broker.Session{}, err
+	}
+	if len(alike) != 1 {
+		return broker.Session{}, fmt.Errorf("%w: it may be of any of %d sessions", ErrToken, len(alike))
+	}
+	return alike[0], nil
 }
 
 // A Judge says what a standing comes to after a change; false: it is over. It reads

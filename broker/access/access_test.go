@@ -15,13 +15,15 @@ import (
 var (
 	noon  = time.Unix(1e9, 0)
 	owner = ident.UUID{6: 0x70, 15: 1}
-	first = ident.UUID{6: 0x70, 15: 2}
+	first = ident.UUID{5: 1, 6: 0x70, 15: 2}
 )
 
-// A store holds one device and one session, as the test wants them.
+// A store holds one device and one session, as the test wants them, and how many more
+// of the device begin like it.
 type store struct {
 	device  broker.Device
 	session broker.Session
+	alike   int
 	err     error
 	claims  token.Claims
 }
@@ -51,6 +53,19 @@ func (s *store) Session(_ context.Context, id ident.UUID) (broker.Session, error
 		return broker.Session{}, broker.ErrNotFound
 	}
 	return s.session, s.err
+}
+
+func (s *store) SessionsLike(_ context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]broker.Session, error) {
+	if s.err == nil && (id != s.session.Device || prefix != s.session.ID.Prefix()) {
+		return nil, broker.ErrNotFound
+	}
+	all := []broker.Session{s.session}
+	for i := range s.alike {
+		another := s.session
+		another.ID[15] = byte(100 + i)
+		all = append(all, another)
+	}
+	return all, s.err
 }
 
 func (s *store) Verify(context.Context, ident.Pool, []byte) (*token.Claims, error) {
@@ -144,6 +159,49 @@ func TestTokens(t *testing.T) {
 	} {
 		s := newStore(t)
 		id := s.device.ID
+		c.change(s)
+		if st, err := access.New(s, s).Admit(t.Context(), id, nil); !errors.Is(err, c.want) {
+			t.Errorf("%s: %+v, %v, want %v", name, st, err, c.want)
+		}
+	}
+}
+
+// TestCompactTokens: a token that names its session by the beginning of the id counts
+// as one that says all of it, for the one session of its own device that begins so.
+func TestCompactTokens(t *testing.T) {
+	compact := func(c *token.Claims) {
+		c.ID = []byte("the id's end")
+		*c = *c.Compact()
+	}
+	for name, c := range changes {
+		s := newStore(t)
+		compact(&s.claims)
+		before, err := access.New(s, s).Admit(t.Context(), s.device.ID, nil)
+		if err != nil || before.Session != first {
+			t.Fatalf("%s: %+v, %v", name, before, err)
+		}
+		c.change(s)
+		if _, err := access.New(s, s).Admit(t.Context(), s.device.ID, nil); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(*store)
+		want   error
+	}{
+		"revoked":                 {func(s *store) { s.session.Revoked = true }, access.ErrEnded},
+		"gone":                    {func(s *store) { s.session.ID[5]++ }, access.ErrEnded},
+		"another's":               {func(s *store) { s.session.Device = ident.Device{Pool: s.device.ID.Pool} }, access.ErrEnded},
+		"another subject":         {func(s *store) { s.claims.Subject[15] = 9 }, access.ErrOther},
+		"two that begin alike":    {func(s *store) { s.alike = 1 }, access.ErrToken},
+		"an id that is too short": {func(s *store) { s.claims.ID = s.claims.ID[:11] }, access.ErrToken},
+		"an id that is too long":  {func(s *store) { s.claims.ID = append(s.claims.ID, 0) }, access.ErrToken},
+		"a JWT's id":              {func(s *store) { s.claims.Confirmation.JKT = make([]byte, 32) }, access.ErrToken},
+		"disk on fire":            {func(s *store) { s.err = errDisk }, errDisk},
+	} {
+		s := newStore(t)
+		id := s.device.ID
+		compact(&s.claims)
 		c.change(s)
 		if st, err := access.New(s, s).Admit(t.Context(), id, nil); !errors.Is(err, c.want) {
 			t.Errorf("%s: %+v, %v, want %v", name, st, err, c.want)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -41,6 +42,46 @@ func (s *Store) Session(ctx context.Context, id ident.UUID) (x broker.Session, e
 		return err
 	})
 	return x, err
+}
+
+// SessionsLike implements broker.Sessions. Rows are keyed by id, so those that begin
+// alike are neighbours.
+func (s *Store) SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) (all []broker.Session, err error) {
+	err = s.view(ctx, "find sessions", func(tx *bolt.Tx) (err error) {
+		all, err = sessionsLike(tx, id, prefix)
+		return err
+	})
+	return all, err
+}
+
+func sessionsLike(tx *bolt.Tx, id ident.Device, prefix ident.UUIDPrefix) (all []broker.Session, err error) {
+	cur, rows := tx.Bucket([]byte(bucketSessions)).Cursor(), 0
+	for k, v := cur.Seek(prefix[:]); bytes.HasPrefix(k, prefix[:]); k, v = cur.Next() {
+		if rows++; rows > broker.MaxAlike {
+			return nil, fmt.Errorf("session of %s: more than %d begin with %x: %w", id, broker.MaxAlike, prefix, broker.ErrNotFound)
+		}
+		if len(k) != len(ident.UUID{}) {
+			return nil, fmt.Errorf("%w: session's id has %d bytes", ErrDamaged, len(k))
+		}
+		x, err := decodeSession(ident.UUID(k), v)
+		if err != nil {
+			return nil, err
+		}
+		if x.Device == id {
+			all = append(all, x)
+		}
+	}
+	if len(all) > 0 { // and of the device as it is now, not of one made again since
+		d, err := deviceRows().get(tx, id.Pool, id.Name.String())
+		if err != nil {
+			return nil, err
+		}
+		all = slices.DeleteFunc(all, func(x broker.Session) bool { return x.Subject != d.Subject })
+	}
+	if len(all) == 0 {
+		return nil, fmt.Errorf("session of %s that begins with %x: %w", id, prefix, broker.ErrNotFound)
+	}
+	return all, nil
 }
 
 // UpdateSession implements broker.Sessions. What change does to the device is not

@@ -162,8 +162,8 @@ func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *keyring.Rin
 
 // signAccess signs the access token: a JWT, or a CWT in the compact profile. Either
 // names its session, which says whether the token still counts: its times alone
-// could not, where the clocks of those who issue and those who revoke differ. That
-// makes 168 bytes of a compact token's 146.
+// could not, where the clocks of those who issue and those who revoke differ. The
+// compact one does so inside its id, to stay within 150 bytes.
 func signAccess(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
 	if p.Request().Format == protocol.FormatJWT {
 		text, err := token.SignJWT(token.Access, c, s)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 func sessionTests() []test {
@@ -14,6 +15,8 @@ func sessionTests() []test {
 			_, err := e.sessions.Session(e.ctx, e.uuid())
 			e.wants(broker.ErrNotFound, err)
 			_, err = e.sessions.UpdateSession(e.ctx, by(), e.uuid(), func(*broker.Session, *broker.Device) error { return nil })
+			e.wants(broker.ErrNotFound, err)
+			_, err = e.sessions.SessionsLike(e.ctx, e.id("a", "one"), e.uuid().Prefix())
 			e.wants(broker.ErrNotFound, err)
 			e.addPool("a")
 			_, err = e.sessions.ListSessions(e.ctx, e.id("a", "one"))
@@ -99,6 +102,79 @@ func sessionTests() []test {
 			e.same(want[:100], got)
 		}},
 	}
+}
+
+func sessionPrefixTests() []test {
+	return []test{
+		{"like: the device's that begin so, in order", func(e *env) {
+			e.addPool("a")
+			d, other := e.addDevice("a", "one"), e.addDevice("a", "two")
+			late, early := e.loginLike(d, 2, 9), e.loginLike(d, 2, 1)
+			for _, l := range []broker.Login{late, e.loginLike(other, 2, 5), e.loginLike(d, 1, 255), early, e.loginLike(d, 3, 0)} {
+				e.record(l)
+			}
+			e.like([]broker.Session{early.Session, late.Session}, d.ID, 2)
+			e.none(other.ID, 1)
+			e.none(d.ID, 4)
+		}},
+		{"like: as they are", func(e *env) {
+			e.addPool("a")
+			d := e.addDevice("a", "one")
+			l := e.loginLike(d, 1, 1)
+			e.record(l)
+			want, err := e.other.sessions.UpdateSession(e.ctx, by(), l.Session.ID, func(s *broker.Session, _ *broker.Device) error { s.Revoked = true; return nil })
+			e.ok(err)
+			e.like([]broker.Session{want}, d.ID, 1)
+		}},
+		{"like: end with their device", func(e *env) {
+			e.addPool("a")
+			d := e.addDevice("a", "one")
+			e.record(e.loginLike(d, 1, 1))
+			e.ok(e.devices.DeleteDevice(e.ctx, by(), d.ID))
+			e.none(d.ID, 1)
+			d = e.addDevice("a", "one") // the session was another's
+			e.none(d.ID, 1)
+			l := e.loginLike(d, 1, 2)
+			e.record(l)
+			e.like([]broker.Session{l.Session}, d.ID, 1)
+		}},
+		{"like: no more than MaxAlike are looked at", func(e *env) {
+			e.addPool("a")
+			d, other := e.addDevice("a", "one"), e.addDevice("a", "two")
+			l := e.loginLike(d, 1, 200)
+			e.record(l)
+			for i := range broker.MaxAlike {
+				e.like([]broker.Session{l.Session}, d.ID, 1)
+				e.record(e.loginLike(other, 1, byte(i)))
+			}
+			e.none(d.ID, 1)
+		}},
+	}
+}
+
+// loginLike is a login of d whose session's id begins with a prefix of that number and
+// ends in end.
+func (e *env) loginLike(d broker.Device, number, end byte) broker.Login {
+	l := e.login(d)
+	l.Session.ID = prefixed(number, end)
+	return l
+}
+
+func prefixed(number, end byte) ident.UUID {
+	return ident.UUID{0: 1, 5: number, 6: 0x70, 7: 0xff, 8: 0x80, 15: end}
+}
+
+func (e *env) like(want []broker.Session, id ident.Device, number byte) {
+	e.t.Helper()
+	got, err := e.other.sessions.SessionsLike(e.ctx, id, prefixed(number, 0).Prefix())
+	e.ok(err)
+	e.same(want, got)
+}
+
+func (e *env) none(id ident.Device, number byte) {
+	e.t.Helper()
+	_, err := e.other.sessions.SessionsLike(e.ctx, id, prefixed(number, 0).Prefix())
+	e.wants(broker.ErrNotFound, err)
 }
 
 func sessionRaceTests() []test {

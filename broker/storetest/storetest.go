@@ -117,7 +117,7 @@ func Sessions[S interface {
 	broker.Devices
 	broker.Sessions
 }](t *testing.T, open Open[S]) {
-	run(t, open, slices.Concat(sessionTests(), sessionRaceTests()), func(s S) handle {
+	run(t, open, slices.Concat(sessionTests(), sessionPrefixTests(), sessionRaceTests()), func(s S) handle {
 		return handle{pools: s, settings: s, devices: s, sessions: s}
 	})
 }

@@ -65,3 +65,11 @@ func (u UUID) String() string {
 
 // IsZero reports whether u identifies nothing.
 func (u UUID) IsZero() bool { return u == UUID{} }
+
+// A UUIDPrefix is the first half of a UUID: of a version 7 one, its time and 12
+// random bits. It is for where every byte counts, and finds rather than identifies:
+// two UUIDs may begin alike.
+type UUIDPrefix [8]byte
+
+// Prefix gives the first half of u.
+func (u UUID) Prefix() UUIDPrefix { return UUIDPrefix(u[:8]) }

@@ -62,3 +62,11 @@ func TestNewUUIDRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestPrefix: the first half, as the UUID's text shows it.
+func TestPrefix(t *testing.T) {
+	u, err := ident.ParseUUID("017f22e2-79b0-7cc3-98c4-dc0c0c07398f")
+	if want := (ident.UUIDPrefix{0x01, 0x7f, 0x22, 0xe2, 0x79, 0xb0, 0x7c, 0xc3}); err != nil || u.Prefix() != want {
+		t.Errorf("%x, %v; want %x", u.Prefix(), err, want)
+	}
+}

@@ -10,12 +10,18 @@ import (
 
 // Limits on claims.
 const (
-	MaxText   = 1024 // bytes of one text claim
-	MaxList   = 64   // groups, roles or attributes
-	MaxNonce  = 64   // bytes (RFC 9711, 4.1)
-	MinNonce  = 8    // bytes
-	MaxID     = 32   // bytes
-	compactID = 8    // bytes of cti that Compact keeps
+	MaxText  = 1024 // bytes of one text claim
+	MaxList  = 64   // groups, roles or attributes
+	MaxNonce = 64   // bytes (RFC 9711, 4.1)
+	MinNonce = 8    // bytes
+	MaxID    = 32   // bytes
+)
+
+// A compact token's cti is the first half of its session's id, then the end of its own.
+const (
+	compactSession = len(ident.UUIDPrefix{})
+	compactOwn     = 4 // bytes, enough to tell the tokens of one session apart
+	compactID      = compactSession + compactOwn
 )
 
 // Claims is what a token says, the same for JWT and CWT. A zero field is a claim
@@ -32,7 +38,7 @@ type Claims struct {
 	ClientID     string
 	Scope        string     // space-separated
 	Use          string     // token_use; set by the parsers, written from the class
-	OriginID     ident.UUID // origin_jti: the session that refreshes keep
+	OriginID     ident.UUID // origin_jti: the session that refreshes keep; a compact CWT says less, see SessionPrefix
 	AuthTime     time.Time  // auth_time: when the device last answered its challenges
 	Nonce        []byte     // the device's own, 8 to 64 bytes; in JSON as base64url
 	Device       ident.Device
@@ -90,16 +96,30 @@ func (c Confirmation) Matches(key *Key) bool {
 
 // Compact gives the claims of a compact access CWT: without those that the pool's
 // key set, the token's type or the broker's directory imply (issuer, times but
-// the expiry, use, device name, nonce, acr), and with a token id of eight bytes.
+// the expiry, use, device name, nonce, acr), and with the session named inside the
+// token id, for SessionPrefix to read, instead of a claim of its own. An id that is
+// too short for that, or of no session, stays as it is.
 func (c Claims) Compact() *Claims {
 	out := c
 	out.Issuer, out.Use, out.ACR = "", "", ""
 	out.NotBefore, out.IssuedAt, out.AuthTime = time.Time{}, time.Time{}, time.Time{}
 	out.Nonce, out.Device = nil, ident.Device{}
-	if len(out.ID) > compactID {
-		out.ID = out.ID[len(out.ID)-compactID:] // a version 7 UUID starts with the time and ends in chance
+	if !out.OriginID.IsZero() && len(out.ID) >= compactOwn {
+		session := out.OriginID.Prefix()
+		out.ID = append(session[:], out.ID[len(out.ID)-compactOwn:]...)
+		out.OriginID = ident.UUID{}
 	}
 	return &out
+}
+
+// SessionPrefix gives how the id of c's session begins, if c is of a compact access
+// CWT; false for one whose id has not that form. Other tokens name their session in
+// OriginID, whole.
+func (c *Claims) SessionPrefix() (session ident.UUIDPrefix, ok bool) {
+	if !c.OriginID.IsZero() || len(c.Confirmation.JKT) > 0 || len(c.ID) != compactID {
+		return session, false
+	}
+	return ident.UUIDPrefix(c.ID[:compactSession]), true
 }
 
 // A form is one of a token's two spellings.

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/ed25519"
@@ -114,6 +115,44 @@ func TestRoundTrip(t *testing.T) {
 
 func sameDevice(a, b ident.Device) bool { return a == b }
 
+// TestSessionPrefix: a compact CWT says in its id how its session's begins and what sets
+// it apart from the session's others; nothing else is read as one.
+func TestSessionPrefix(t *testing.T) {
+	s, in := newSigner(t, token.ES256), fullClaims(t)
+	in.OriginID = ident.UUID{1, 2, 3, 4, 5, 6, 0x77, 8, 0x89, 10}
+	id := bytes.Clone(in.ID)
+	cwt, err := token.SignCWT(token.Access, in.Compact(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := token.ParseCWT(cwt, token.Access, lookup(s.Key()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if prefix, ok := got.SessionPrefix(); !ok || prefix != in.OriginID.Prefix() || string(got.ID[8:]) != "cdef" || !got.OriginID.IsZero() {
+		t.Errorf("%x, %v; id %x", prefix, ok, got.ID)
+	}
+	if again := got.Compact(); !bytes.Equal(again.ID, got.ID) || !bytes.Equal(in.ID, id) || in.OriginID.IsZero() {
+		t.Errorf("compact again: %x; what it was made of: %x", again.ID, in.ID)
+	}
+	for name, change := range map[string]func(c *token.Claims){
+		"shorter":             func(c *token.Claims) { c.ID = c.ID[:11] },
+		"longer":              func(c *token.Claims) { c.ID = append(bytes.Clone(c.ID), 0) },
+		"no id":               func(c *token.Claims) { c.ID = nil },
+		"its session as well": func(c *token.Claims) { c.OriginID = in.OriginID },
+		"of a JWT":            func(c *token.Claims) { c.Confirmation.JKT = make([]byte, 32) },
+		"short id of its own": func(c *token.Claims) { c.ID, c.OriginID = []byte("abc"), in.OriginID; *c = *c.Compact() },
+		"an id without any":   func(c *token.Claims) { c.ID = []byte("12345678"); *c = *c.Compact() },
+		"the claims of both":  func(c *token.Claims) { *c = *in },
+	} {
+		c := *got
+		change(&c)
+		if prefix, ok := c.SessionPrefix(); ok {
+			t.Errorf("%s: %x", name, prefix)
+		}
+	}
+}
+
 // TestSizes is the promise of DESIGN: small enough for one MQTT packet on a bad link.
 func TestSizes(t *testing.T) {
 	s := newSigner(t, token.ES256)
@@ -128,7 +167,7 @@ func TestSizes(t *testing.T) {
 		claims *token.Claims
 		most   int
 	}{
-		{"compact access", token.Access, access.Compact(), 170},
+		{"compact access", token.Access, access.Compact(), 150},
 		{"full access", token.Access, access, 330},
 		{"ID with nonce and name", token.ID, &id, 220},
 	} {
