@@ -16,6 +16,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -293,6 +294,24 @@ func (f *fixture) otherSession() ident.UUID {
 	f.t.Helper()
 	f.enrolled("other", false)
 	return f.lastSession(f.Name(f.t, "other"))
+}
+
+// TestAccessTokenIsSmall: a compact token of ordinary claims has 150 bytes, and names its session.
+func TestAccessTokenIsSmall(t *testing.T) {
+	f := start(t, nil)
+	a, _ := f.enrolled("lamp", false)
+	raw := f.login(a, f, protocol.FormatCWT)
+	if len(raw) > 150 {
+		t.Errorf("%d bytes", len(raw))
+	}
+	claims, err := verifier.New(f.Keys, time.Now).Verify(t.Context(), f.Pool, raw)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if prefix, ok := claims.SessionPrefix(); !ok || prefix != f.lastSession(f.Name(t, "lamp")).Prefix() {
+		t.Errorf("it names %x, %v", prefix, ok)
+	}
+	f.mustConnect(5, "demo:lamp", raw).works()
 }
 
 // One session that is ended takes its tokens and its connections along, and no others.
