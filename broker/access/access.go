@@ -1,8 +1,8 @@
-// Package access holds the rule of standing: from an access token or a session to
-// what it may do now, and whether that still holds. Every door asks it: MQTT's
+// Package access holds the rule of standing: what the holder of an access token or a
+// session may do now, and whether that still holds later. Every door asks it: MQTT's
 // admission, review and upgrade, the refresh of tokens, the simulation.
 //
-// It decides nothing about proofs, makes no token, and writes nothing.
+// It checks no proof, makes no token, and writes nothing.
 package access
 
 import (
@@ -15,21 +15,21 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// Reads finds devices and what their logins left behind.
+// Reads is the part of a store that the rule reads. What is missing is broker.ErrNotFound.
 type Reads interface {
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
 	SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]broker.Session, error)
 }
 
-// A Tokens checks access tokens that the broker itself gave.
+// Tokens checks access tokens that the broker itself gave.
 type Tokens interface {
-	// Verify gives the claims of one that is genuine, of this pool, for the broker and
-	// not expired.
+	// Verify gives the claims of an access token if it is genuine, of this pool, meant
+	// for the broker and not expired.
 	Verify(ctx context.Context, pool ident.Pool, shown []byte) (*token.Claims, error)
 }
 
-// A Rule judges by what is stored. It is safe for concurrent use.
+// A Rule applies the rule of standing to what is stored. It is safe for concurrent use.
 type Rule struct {
 	reads  Reads
 	tokens Tokens
@@ -38,12 +38,11 @@ type Rule struct {
 // New makes a Rule.
 func New(reads Reads, tokens Tokens) *Rule { return &Rule{reads: reads, tokens: tokens} }
 
-// ErrToken: what was shown is no access token that is good now.
+// ErrToken: what was shown is no access token that is valid now.
 var ErrToken = errors.New("no valid access token")
 
-// Admit gives the standing of whoever shows an access token of that device. Errors
-// wrap ErrToken, or say as Check does why the token's session is over; others are the
-// store's.
+// Admit gives the standing of whoever shows an access token of that device. Errors wrap
+// ErrToken, or are those of Check if the session does not count any more, or the store's.
 func (r *Rule) Admit(ctx context.Context, id ident.Device, shown []byte) (Standing, error) {
 	claims, err := r.tokens.Verify(ctx, id.Pool, shown)
 	if err != nil {
@@ -58,8 +57,8 @@ func (r *Rule) Admit(ctx context.Context, id ident.Device, shown []byte) (Standi
 	return st.renewed(&d, &s)
 }
 
-// read finds a device and the session that its token names. A session that is gone is
-// over: its row outlives its last token.
+// read finds a device and the session that its token names. A session that is not found
+// is ErrEnded, because a session is kept longer than any token of it is valid.
 func (r *Rule) read(ctx context.Context, id ident.Device, claims *token.Claims) (d broker.Device, s broker.Session, err error) {
 	if d, err = r.reads.Device(ctx, id); err != nil {
 		return d, s, err
@@ -71,9 +70,9 @@ func (r *Rule) read(ctx context.Context, id ident.Device, claims *token.Claims) 
 	return d, s, err
 }
 
-// session finds what the token names by an id, or by the beginning of one. Where two of
-// the device's sessions begin alike, nobody knows whose end would be the token's, so it
-// counts for neither, and the device logs in again.
+// session finds the session that the token names by its id, or by the beginning of it. If
+// two of the device's sessions begin alike, the token could be of either, so it counts for
+// neither, and the device logs in again.
 func (r *Rule) session(ctx context.Context, id ident.Device, claims *token.Claims) (broker.Session, error) {
 	if !claims.OriginID.IsZero() {
 		return r.reads.Session(ctx, claims.OriginID)
@@ -92,14 +91,14 @@ func (r *Rule) session(ctx context.Context, id ident.Device, claims *token.Claim
 	return alike[0], nil
 }
 
-// A Judge says what a standing comes to after a change; false: it is over. It reads
-// nothing, so that it can be called with locks held.
+// A Judge gives a standing as it is after a change, or false if it no longer holds. It
+// does not read the store, so it may be called with locks held.
 type Judge func(Standing) (Standing, bool)
 
-// Review gives the judge of a device's standings by what is stored now: of the device,
-// and of one of its sessions, when that is what changed (zero: none did). A standing
-// on another session is judged by what it says of that itself. Of a device that is not
-// active, or is gone, nothing holds: active is false.
+// Review reads what is stored of a device now, and of one of its sessions if that is what
+// changed (zero: none did), and gives the Judge of the device's standings by it. A
+// standing on another session is judged by what the standing itself says of that one.
+// active is false when the device is not active or is gone: then no standing holds.
 func (r *Rule) Review(ctx context.Context, id ident.Device, session ident.UUID) (judge Judge, active bool, err error) {
 	d, err := r.reads.Device(ctx, id)
 	if err != nil && !errors.Is(err, broker.ErrNotFound) {

@@ -10,20 +10,19 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
-// A Standing is what its holder may do now, and what that rests on: a session of a
-// device. It can be kept, and asked later whether it still holds.
+// A Standing is what its holder may do now, and the session that this rests on. It can be
+// kept, and checked later: see Holds.
 type Standing struct {
 	Device      ident.Device
 	Permissions topic.Permissions
 	Expires     time.Time  // of the access token
-	Subject     ident.UUID // the device's when the session began
+	Subject     ident.UUID // of the device when the session began
 	Session     ident.UUID
-	DeviceRev   uint64    // as broker.Session's
-	Began       time.Time // as broker.Session's Created
+	DeviceRev   uint64    // as in broker.Session
+	Began       time.Time // Created in broker.Session
 }
 
-// Of gives the standing of session s until a time, with what its device may do
-// while no role says otherwise.
+// Of gives the standing on session s of an access token that expires at until.
 func Of(s *broker.Session, until time.Time) Standing {
 	return Standing{
 		Device: s.Device, Permissions: Permissions(s.Device), Expires: until,
@@ -31,8 +30,8 @@ func Of(s *broker.Session, until time.Time) Standing {
 	}
 }
 
-// Permissions is what a device may do on MQTT: its grant, its tokens and its
-// connections all say this.
+// Permissions is what a device may do on MQTT. Grants, tokens and connections all take it
+// from here.
 func Permissions(id ident.Device) topic.Permissions { return topic.Own(id) }
 
 // Errors of Check.
@@ -43,8 +42,9 @@ var (
 	ErrOther = errors.New("the session is another device's")
 )
 
-// Check is the rule: a session counts while its device is active, is the one that
-// began it, and has not ended it. Errors are broker.ErrInactive, ErrOther and ErrEnded.
+// Check is the rule: a session counts while its device is active, is still the one that
+// began it, and the session was not ended. Errors wrap broker.ErrInactive, ErrOther or
+// ErrEnded.
 func Check(d *broker.Device, s *broker.Session) error {
 	switch {
 	case d.Status != broker.StatusActive:
@@ -57,9 +57,9 @@ func Check(d *broker.Device, s *broker.Session) error {
 	return nil
 }
 
-// Holds reports whether st still counts while the store says d and s of its device
-// and session. Without s, nil, it goes by what st itself says of the session, which
-// tells all but whether that one alone was ended.
+// Holds reports whether st still counts when d and s are what is stored of its device and
+// session. With s nil it goes by what st itself knows of the session, which is everything
+// except whether this one session was ended by itself.
 func (st *Standing) Holds(d *broker.Device, s *broker.Session) bool { return st.check(d, s) == nil }
 
 func (st *Standing) check(d *broker.Device, s *broker.Session) error {
@@ -73,7 +73,7 @@ func (st *Standing) check(d *broker.Device, s *broker.Session) error {
 	return Check(d, s)
 }
 
-// renewed gives st with what its device may do today, if it holds.
+// renewed gives st with the permissions of today, if it holds.
 func (st Standing) renewed(d *broker.Device, s *broker.Session) (Standing, error) {
 	if err := st.check(d, s); err != nil {
 		return Standing{}, err

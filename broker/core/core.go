@@ -35,12 +35,12 @@ import (
 
 // Parts is what a broker is made of. Store, Sealer and Issuer are required.
 type Parts struct {
-	Store broker.Store // shared with the other replicas, and closed by who opened it
+	Store broker.Store // shared with the other replicas; whoever opened it closes it
 	// Sealer seals and opens secrets at rest. Replicas have the same key.
 	Sealer control.Sealer
 	// Issuer is the public base URL; a pool's issuer is Issuer + "/pools/" + its name.
 	Issuer string
-	// HookNetworks are those that webhooks may be in although they are not public.
+	// HookNetworks are networks that webhooks may be in although they are not public.
 	HookNetworks []netip.Prefix
 	Now          func() time.Time // nil: time.Now
 	Random       io.Reader        // nil: the system's
@@ -49,8 +49,8 @@ type Parts struct {
 	Metrics prometheus.Registerer
 	// Refusals bounds the refused messages of one source.
 	Refusals wrap.Limit
-	// Level is the clock that refusals of proofs are levelled by, not Now: it must go
-	// on evenly. Zero: the system's.
+	// Level is the clock by which refusals of proofs take the same time. It is not Now,
+	// which may jump. Zero: the system's.
 	Level level.Clock
 }
 
@@ -67,8 +67,8 @@ type Core struct {
 	refusals *wrap.Refusals
 }
 
-// New puts a broker together. A door that must hear of changes joins Tail before it
-// opens; Run makes it heard, and Close must follow.
+// New puts a broker together. A door that must be told of changes calls Tail.Tell before
+// it opens; changes are told while Run runs. The caller calls Close at the end.
 func New(ctx context.Context, p Parts) (*Core, error) {
 	if p.Store == nil || p.Sealer == nil {
 		return nil, errors.New("core: store and sealer are required")
@@ -103,7 +103,7 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 	return c, nil
 }
 
-// exchange stacks what a device's message passes.
+// exchange puts together all that a device's message passes through.
 func (c *Core) exchange(ctx context.Context, p Parts) (*exchange.Responder, error) {
 	sessions, err := clusterSecret(ctx, p, "session")
 	if err != nil {
@@ -128,7 +128,7 @@ func (c *Core) exchange(ctx context.Context, p Parts) (*exchange.Responder, erro
 	return x, err
 }
 
-// clusterSecret gives 32 random bytes that every replica shares, made once.
+// clusterSecret gives 32 random bytes that all replicas share. The first one makes them.
 func clusterSecret(ctx context.Context, p Parts, name string) ([]byte, error) {
 	purpose := broker.ClusterPurpose(name)
 	sealed, err := p.Store.SecretOnce(ctx, broker.By{Actor: broker.ActorBroker}, name, func() ([]byte, error) {
@@ -144,8 +144,8 @@ func clusterSecret(ctx context.Context, p Parts, name string) ([]byte, error) {
 	return p.Sealer.Open(purpose, sealed)
 }
 
-// Run does what goes on beside the calls, until ctx ends. Without it the broker works,
-// but reads the store where it could remember, and no door hears of changes.
+// Run follows the journal and sums up refusals until ctx ends. Without it the broker
+// answers, but it reads the store where it could remember, and no door is told of changes.
 // It returns when the last refusals are in the journal.
 func (c *Core) Run(ctx context.Context) {
 	var running sync.WaitGroup
@@ -154,5 +154,5 @@ func (c *Core) Run(ctx context.Context) {
 	running.Wait()
 }
 
-// Close ends what runs beside the calls. The store stays open.
+// Close drops the connections to hooks. The store stays open.
 func (c *Core) Close() { c.hooks.Close() }

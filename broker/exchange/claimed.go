@@ -5,8 +5,8 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// claimed is the device that a message says it is from: nothing of it is proven. It
-// is the zero Device if the message doesn't say.
+// claimed is the device that a message says it is from, zero if it does not say. Nothing
+// of that is proven.
 func claimed(m protocol.Message) ident.Device {
 	switch m := m.(type) {
 	case *protocol.Start:

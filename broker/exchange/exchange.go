@@ -21,14 +21,15 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Sessions is what the exchange writes: one call for each authentication.
+// Sessions is the part of a store that the exchange writes: one call for each login or
+// refresh.
 type Sessions interface {
 	RecordLogin(ctx context.Context, by broker.By, l broker.Login) (broker.Recorded, error)
 	UpdateSession(ctx context.Context, by broker.By, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
 }
 
-// Conversation is the core Handler: it authenticates, mints and records. It logs
-// nothing, bounds nothing, and takes as long as it takes. It is safe for concurrent use.
+// Conversation is the innermost Handler: it authenticates, mints and records. It logs
+// nothing and limits nothing; wrappers do. It is safe for concurrent use.
 type Conversation struct {
 	auth  *auth.Authenticator
 	mint  *mint.Minter
@@ -41,8 +42,8 @@ func New(a *auth.Authenticator, m *mint.Minter, s Sessions) *Conversation {
 }
 
 // Handle answers one message.
-func (r *Conversation) Handle(ctx context.Context, from Caller, m protocol.Message) Outcome {
-	reply, admitted, err := r.answerTo(ctx, from, m)
+func (c *Conversation) Handle(ctx context.Context, from Caller, m protocol.Message) Outcome {
+	reply, admitted, err := c.answerTo(ctx, from, m)
 	if err != nil {
 		return refuse(m, err)
 	}
@@ -55,38 +56,39 @@ func (r *Conversation) Handle(ctx context.Context, from Caller, m protocol.Messa
 	return out
 }
 
-func (r *Conversation) answerTo(ctx context.Context, from Caller, m protocol.Message) (protocol.Message, *Admission, error) {
+func (c *Conversation) answerTo(ctx context.Context, from Caller, m protocol.Message) (protocol.Message, *Admission, error) {
 	switch m := m.(type) {
 	case *protocol.Start:
-		if err := mayOpen(from, &m.Request); err != nil {
+		if err := checkSealing(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
-		c, err := r.auth.Start(ctx, m)
-		return c, nil, err
+		next, err := c.auth.Start(ctx, m)
+		return next, nil, err
 	case *protocol.Enrol:
-		if err := mayOpen(from, &m.Request); err != nil {
+		if err := checkSealing(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
-		c, err := r.auth.Enrol(ctx, m)
-		return c, nil, err
+		next, err := c.auth.Enrol(ctx, m)
+		return next, nil, err
 	case *protocol.Answer:
-		return r.answer(ctx, from, m)
+		return c.answer(ctx, from, m)
 	case *protocol.Refresh:
-		return r.refresh(ctx, from, m)
+		return c.refresh(ctx, from, m)
 	}
 	return nil, nil, fmt.Errorf("message type %d is not a request: %w", m.Type(), protocol.CodeMalformed)
 }
 
-// mayOpen refuses an unsealed grant to whoever might be listening in between.
-func mayOpen(from Caller, w *protocol.Request) error {
-	if w.SealTo == nil && !from.isDevice(w) {
+// checkSealing refuses a request for an unsealed grant that does not come on the device's
+// own connection: whoever is in between could read it.
+func checkSealing(from Caller, q *protocol.Request) error {
+	if q.SealTo == nil && !from.isDevice(q) {
 		return fmt.Errorf("unsealed grant asked for on another connection than the device's own: %w", protocol.CodeDenied)
 	}
 	return nil
 }
 
-func (r *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answer) (protocol.Message, *Admission, error) {
-	p, next, err := r.auth.Answer(ctx, m)
+func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answer) (protocol.Message, *Admission, error) {
+	p, next, err := c.auth.Answer(ctx, m)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -94,16 +96,16 @@ func (r *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 		return next, nil, nil
 	}
 	// Once more: the answer may come on another connection than the opening message did.
-	if err := mayOpen(from, p.Request()); err != nil {
+	if err := checkSealing(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
 	// Minted before it is recorded, and handed out after: once recorded, the exchange is
 	// spent, and a grant that then failed to be made would leave the device with nothing.
-	minted, err := r.mint.Login(ctx, p)
+	minted, err := c.mint.Login(ctx, p)
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := r.store.RecordLogin(ctx, byOf(p), broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
+	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
 	if err != nil {
 		return nil, nil, recordError(err, found.Status)
 	}
@@ -118,13 +120,14 @@ func (r *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	return g, admitted, err
 }
 
-// byOf says who writes when a device proved itself, and by which call.
+// byOf names the proven device as the one who writes, and its call as the request.
 func byOf(p *auth.Proven) broker.By {
 	call := p.Call()
 	return broker.By{Actor: broker.DeviceActor(p.Device().ID), Request: hex.EncodeToString(call[:])}
 }
 
-// recordError gives the device the code that fits what the store found.
+// recordError adds the code for the device to the error of RecordLogin; found is the
+// device's status.
 func recordError(err error, found broker.Status) error {
 	code := protocol.CodeInternal
 	switch {
@@ -142,18 +145,18 @@ func recordError(err error, found broker.Status) error {
 	return fmt.Errorf("record login: %w: %w", err, code)
 }
 
-func (r *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Refresh) (protocol.Message, *Admission, error) {
-	p, body, err := r.auth.Refresh(ctx, m)
+func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Refresh) (protocol.Message, *Admission, error) {
+	p, body, err := c.auth.Refresh(ctx, m)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := mayOpen(from, p.Request()); err != nil {
+	if err := checkSealing(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
 	var reuse bool
-	s, err := r.store.UpdateSession(ctx, byOf(p), body.Session, func(s *broker.Session, d *broker.Device) error {
+	s, err := c.store.UpdateSession(ctx, byOf(p), body.Session, func(s *broker.Session, d *broker.Device) error {
 		var err error
-		reuse, err = r.mint.Rotate(p, body, p.Client(), s, d)
+		reuse, err = c.mint.Rotate(p, body, p.Client(), s, d)
 		return err
 	})
 	if errors.Is(err, broker.ErrNotFound) {
@@ -165,7 +168,7 @@ func (r *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if reuse {
 		return nil, nil, &reused{s.ID}
 	}
-	minted, err := r.mint.Refreshed(ctx, p, s)
+	minted, err := c.mint.Refreshed(ctx, p, s)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -176,7 +179,7 @@ func (r *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	return g, admitted, err
 }
 
-// reused is the refusal of a refresh that ended its session.
+// reused is the error of a refresh that ended its session.
 type reused struct{ session ident.UUID }
 
 func (e *reused) Error() string { return mint.ErrReuse.Error() }
@@ -184,7 +187,8 @@ func (e *reused) Error() string { return mint.ErrReuse.Error() }
 // Unwrap gives the cause, and what the device hears of it.
 func (e *reused) Unwrap() []error { return []error{mint.ErrReuse, protocol.CodeDenied} }
 
-// grant seals the grant to the device, or leaves it open where that was allowed.
+// grant makes the message that hands the tokens over: sealed to the device, or open if
+// checkSealing allowed that.
 func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
 	body, err := detcbor.Marshal(&minted.Body)
 	if err != nil {
@@ -205,10 +209,11 @@ const (
 	retryFull = 60 // somebody has to make room first
 )
 
-// seconds rounds up: who comes back after them is not too early.
+// seconds rounds up, so that whoever waits so long does not come too early.
 func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
 
-// refuse gives the device the code that fits the cause: the one place where these meet.
+// refuse makes the Outcome of an error. It is the one place that decides which code and
+// which waiting time a device hears for which cause.
 func refuse(m protocol.Message, err error) Outcome {
 	out := Outcome{Claimed: claimed(m), Err: err}
 	var d protocol.ProblemDetail

@@ -10,12 +10,13 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// A Handler answers one message. Whoever wraps one sees all that a message comes to.
+// A Handler answers one message. A wrapper is a Handler that calls the next one: it sees
+// each message before and its Outcome after.
 type Handler interface {
 	Handle(ctx context.Context, from Caller, m protocol.Message) Outcome
 }
 
-// A HandlerFunc is a Handler.
+// A HandlerFunc is a function as a Handler.
 type HandlerFunc func(ctx context.Context, from Caller, m protocol.Message) Outcome
 
 // Handle calls f.
@@ -23,61 +24,64 @@ func (f HandlerFunc) Handle(ctx context.Context, from Caller, m protocol.Message
 	return f(ctx, from, m)
 }
 
-// Caller is what the transport knows of who sent a message. It names no device:
-// that is the message's to claim and the proof's to bind.
+// Caller is what the transport knows of who sent a message. It names no device: which
+// one it is, the message claims and its proof shows.
 type Caller struct {
-	// Channel names the message's TLS connection, which ends in this process
-	// (package channel); nil when there is none.
+	// Channel is the channel binding of the TLS connection that the message came on
+	// (package channel), if that connection ends in this process; else nil.
 	Channel []byte
-	// Remote is the address at the connection's other end; empty for one in this process.
+	// Remote is the address (host:port) at the other end of the connection; "" for a
+	// caller in this process.
 	Remote string
 }
 
-// isDevice reports whether the connection is the one on which the device says it said
-// w (protocol.Request.Channel). Otherwise someone else passes w on: a broker in
+// isDevice reports whether q came on the connection that the device says it sent it on
+// (protocol.Request.Channel). Otherwise somebody else passes q on: an MQTT broker in
 // between, or a thief.
-func (c Caller) isDevice(w *protocol.Request) bool {
-	return len(c.Channel) == protocol.ChannelLen && subtle.ConstantTimeCompare(c.Channel, w.Channel) == 1
+func (c Caller) isDevice(q *protocol.Request) bool {
+	return len(c.Channel) == protocol.ChannelLen && subtle.ConstantTimeCompare(c.Channel, q.Channel) == 1
 }
 
-// An Outcome is what a message comes to.
+// An Outcome is the result of one message: for the device, and for those who run the
+// broker.
 type Outcome struct {
-	Reply    protocol.Message // what the device hears; nil: nothing
-	Admitted *Admission       // whom a grant lets in; nil with anything else
-	// Claimed is the device that the message says it is from, zero if it doesn't say.
-	// Nothing of that is proven, unless the device is Admitted.
+	Reply    protocol.Message // what the device is sent; nil: nothing
+	Admitted *Admission       // set with a grant, nil otherwise
+	// Claimed is the device that the message says it is from, zero if it does not say.
+	// It is proven only if Admitted is set.
 	Claimed ident.Device
-	// Err is why the message was refused, for those who run the broker; nil if it was
-	// not. Code is what the device hears of that.
+	// Err is why the message was refused, nil if it was not. It never goes to the
+	// device, which is sent Code alone.
 	Err  error
 	Code protocol.Code
-	// Ended is the session that this message ended, because it came with a refresh
-	// token that had been replaced; zero with all others. Err is set, too.
+	// Ended is the session that this message ended, because its refresh token had been
+	// replaced before; then Err is set, too. Zero with all other messages.
 	Ended ident.UUID
 }
 
-// An Admission is the outcome of a successful authentication.
+// An Admission says what a successful login or refresh allows.
 type Admission struct {
 	Standing access.Standing
-	// Here: the device itself is at the other end of the connection that asked, which
-	// may go on with that standing. Not so when its messages were passed on.
+	// Here: the device itself is at the other end of the connection that the message
+	// came on, so the connection may go on with Standing. False when somebody passed the
+	// device's messages on.
 	Here bool
-	// Enrolled: this was an enrolment. Refreshed: this was no authentication, but the
-	// refresh of one.
+	// Enrolled: the login was an enrolment. Refreshed: this was a refresh, not a login.
 	Enrolled, Refreshed bool
 }
 
-// Reply is an answer as it is sent, and whom it admitted, if it is a grant.
+// Reply is an Outcome as it goes to the transport.
 type Reply struct {
-	Message  []byte // nil: there is nobody to answer
-	Admitted *Admission
+	Message  []byte     // encoded; nil: nothing is sent
+	Admitted *Admission // set with a grant, nil otherwise
 }
 
-// An Unread hears of bytes that are no message: why, and what their sender hears,
-// if they say which call to answer.
+// An Unread is told of bytes that cannot be decoded as a message, and of a reply that
+// cannot be encoded.
 type Unread func(ctx context.Context, from Caller, err error)
 
-// A Responder answers devices: a Handler behind the codec. It is safe for concurrent use.
+// A Responder decodes messages, has a Handler answer them, and encodes the replies. It is
+// safe for concurrent use.
 type Responder struct {
 	next   Handler
 	unread Unread
@@ -91,7 +95,7 @@ func NewResponder(next Handler, unread Unread) *Responder {
 	return &Responder{next: next, unread: unread}
 }
 
-// Respond answers one message. A refusal is a reply.
+// Respond answers one message. A refusal is a reply like any other.
 func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Reply {
 	m, err := protocol.Decode(request)
 	if err != nil {
@@ -110,7 +114,8 @@ func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Re
 	return Reply{Message: raw, Admitted: out.Admitted}
 }
 
-// undecodable answers only bytes that say which call to answer.
+// undecodable makes the reply to bytes that are no message: a refusal if they say which
+// call they belong to, otherwise nothing.
 func undecodable(err error) Reply {
 	var d *protocol.DecodeError
 	if !errors.As(err, &d) || d.ID == (protocol.CallID{}) {

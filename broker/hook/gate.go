@@ -10,24 +10,24 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// How much waiting for hooks a broker does. Anybody can open an exchange, so a hook
-// that hangs must not keep the workers that other pools' devices need.
+// Bounds on how much a broker waits for hooks. Anybody can open an exchange, so a hook
+// that hangs must not hold up the workers that other pools' devices need.
 const (
 	MaxCalls    = 32               // of one pool's hooks at once
-	maxFailures = 5                // in a row, after which a hook is left alone
-	pause       = 10 * time.Second // for so long; then one call at a time tries it
+	maxFailures = 5                // in a row, after which a hook is not called
+	pause       = 10 * time.Second // how long it is not called; then one call at a time tries it
 )
 
-// errBusy is wrapped when a hook is not called now. It tells the device to come again.
+// errBusy is wrapped when a hook is not called now. The device is told to come again.
 var errBusy = fmt.Errorf("hook not called: %w", protocol.CodeBusy)
 
-// A gate lets calls to hooks through or turns them away at once.
+// A gate lets calls to hooks through or refuses them at once.
 type gate struct {
 	now func() time.Time
 
-	mu    sync.Mutex // guards what is below
+	mu    sync.Mutex // guards the fields below
 	calls map[ident.Pool]int
-	hooks map[hookName]*record
+	hooks map[hookName]*failing
 }
 
 type hookName struct {
@@ -35,19 +35,19 @@ type hookName struct {
 	name string
 }
 
-// A record is kept of hooks that failed lately.
-type record struct {
+// failing is what the gate knows of a hook that failed last time.
+type failing struct {
 	failures int       // in a row
-	until    time.Time // not called before, if there are too many
-	probing  bool      // the one call that tries it again is under way
+	until    time.Time // not called before that, if failures are too many
+	probing  bool      // a call that tries whether it works again is under way
 }
 
 func newGate(now func() time.Time) *gate {
-	return &gate{now: now, calls: make(map[ident.Pool]int), hooks: make(map[hookName]*record)}
+	return &gate{now: now, calls: make(map[ident.Pool]int), hooks: make(map[hookName]*failing)}
 }
 
-// enter gives a function to be called with the outcome, or an error that wraps
-// protocol.CodeBusy.
+// enter lets a call through and gives the function that must be called at its end, with
+// whether it failed; or it refuses with an error that wraps protocol.CodeBusy.
 func (g *gate) enter(h *broker.Hook) (leave func(failed bool), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -67,6 +67,7 @@ func (g *gate) enter(h *broker.Hook) (leave func(failed bool), err error) {
 	return func(failed bool) { g.leave(name, probe, failed) }, nil
 }
 
+// leave notes the end of a call; probe: it was the one that tried a failing hook again.
 func (g *gate) leave(name hookName, probe, failed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -79,7 +80,7 @@ func (g *gate) leave(name hookName, probe, failed bool) {
 	}
 	r := g.hooks[name]
 	if r == nil {
-		r = &record{}
+		r = &failing{}
 		g.hooks[name] = r
 	}
 	if probe {

@@ -2,10 +2,10 @@
 // as Standard Webhooks prescribe, with the semantics and field names of Cognito's
 // define, create and verify triggers.
 //
-// It imports the domain, auth's words, net/http and the Standard Webhooks library.
-// It follows no redirect, dials no address that is not allowed, sends a call again
-// only when a kept connection turns out to be gone before it was read,
-// and takes no failure for a yes. A hook that hangs is left alone for a while.
+// It follows no redirect, dials no address that is not allowed, and takes no failure for
+// a yes. It sends a call a second time only when a kept connection turns out to be closed
+// before the hook can have read the call. A hook that keeps failing is left alone for a
+// while.
 package hook
 
 import (
@@ -30,20 +30,20 @@ import (
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
-// Limits of one call. How long it may take is the hook's own to say (broker.Hook).
+// Limits of one call. How long it may take, the hook's own setting says (broker.Hook).
 const (
 	MaxResponse   = 64 << 10        // bytes
 	MaxParameters = auth.MaxPairs   // of a challenge, public and private each
 	MaxPublic     = 4 << 10         // bytes of all public parameters, which fit one message
 	MaxPrivate    = auth.MaxPrivate // bytes of all private ones, which travel in the sealed session
 
-	maxName, maxValue = 64, 1024 // of one parameter: devices refuse more
+	maxName, maxValue = 64, 1024 // bytes of one parameter: devices refuse more
 )
 
-// ErrAnswer is wrapped when a hook's answer is not what was asked for.
+// ErrAnswer is wrapped when a hook's answer is malformed or too large.
 var ErrAnswer = errors.New("hook answered badly")
 
-// Store finds hooks.
+// Store is the part of a store that a Caller reads: hooks by name; broker.ErrNotFound.
 type Store interface {
 	Hook(ctx context.Context, pool ident.Pool, name string) (broker.Hook, error)
 }
@@ -61,8 +61,8 @@ type Caller struct {
 
 var _ auth.Hooks = (*Caller)(nil)
 
-// New makes a Caller. Addresses that are not public are dialled only if they lie
-// in allow, and plain HTTP is spoken only with those.
+// New makes a Caller. It dials addresses that are not public only if they are in allow,
+// and speaks plain HTTP only with those.
 func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time) *Caller {
 	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), gate: newGate(now), now: now}
 	c.dialer = &net.Dialer{Timeout: broker.MaxHookTimeout, Control: c.control}
@@ -79,8 +79,8 @@ func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time
 // Close drops idle connections.
 func (c *Caller) Close() { c.client.CloseIdleConnections() }
 
-// control runs after name resolution, on the address that is really dialled, so a
-// name that resolves to something else the second time gains nothing.
+// control runs after name resolution, with the address that is really dialled. So it does
+// not help an attacker that a name resolves to something else the second time.
 func (c *Caller) control(_, address string, _ syscall.RawConn) error {
 	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
@@ -131,7 +131,7 @@ func (c *Caller) Define(ctx context.Context, h broker.Hook, call auth.HookCall) 
 		Issue     bool   `json:"issueTokens"`
 		Fail      bool   `json:"failAuthentication"`
 	}
-	if err := c.call(ctx, h, "DefineAuthChallenge_Authentication", call, "", &out); err != nil {
+	if err := c.post(ctx, h, "DefineAuthChallenge_Authentication", call, "", &out); err != nil {
 		return auth.Decision{}, err
 	}
 	if out.Issue && out.Fail {
@@ -147,20 +147,21 @@ func (c *Caller) Create(ctx context.Context, h broker.Hook, call auth.HookCall) 
 		Private map[string]string `json:"privateChallengeParameters"`
 		Meta    string            `json:"challengeMetadata"`
 	}
-	if err := c.call(ctx, h, "CreateAuthChallenge_Authentication", call, "", &out); err != nil {
+	if err := c.post(ctx, h, "CreateAuthChallenge_Authentication", call, "", &out); err != nil {
 		return auth.Created{}, err
 	}
-	if err := bound("public", out.Public, MaxPublic); err != nil {
+	if err := checkSize("public", out.Public, MaxPublic); err != nil {
 		return auth.Created{}, err
 	}
-	if err := bound("private", out.Private, MaxPrivate); err != nil {
+	if err := checkSize("private", out.Private, MaxPrivate); err != nil {
 		return auth.Created{}, err
 	}
 	return auth.Created{Public: out.Public, Private: out.Private, Meta: out.Meta}, nil
 }
 
-// bound refuses parameters that would not fit where they have to go.
-func bound(what string, params map[string]string, most int) error {
+// checkSize refuses parameters that would not fit into a message or the sealed session;
+// most is how many bytes all may have together.
+func checkSize(what string, params map[string]string, most int) error {
 	if len(params) > MaxParameters {
 		return fmt.Errorf("%w: %d %s parameters, at most %d", ErrAnswer, len(params), what, MaxParameters)
 	}
@@ -181,7 +182,7 @@ func (c *Caller) Verify(ctx context.Context, h broker.Hook, call auth.HookCall, 
 	var out struct {
 		Correct *bool `json:"answerCorrect"`
 	}
-	if err := c.call(ctx, h, "VerifyAuthChallengeResponse_Authentication", call, answer, &out); err != nil {
+	if err := c.post(ctx, h, "VerifyAuthChallengeResponse_Authentication", call, answer, &out); err != nil {
 		return false, err
 	}
 	if out.Correct == nil {
@@ -190,7 +191,8 @@ func (c *Caller) Verify(ctx context.Context, h broker.Hook, call auth.HookCall, 
 	return *out.Correct, nil
 }
 
-func (c *Caller) call(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer string, out any) error {
+// post calls a hook, through the gate, and decodes its answer into out.
+func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer string, out any) error {
 	if err := c.targets.CheckURL(h.URL); err != nil {
 		return err
 	}

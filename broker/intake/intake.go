@@ -1,6 +1,7 @@
-// Package intake counts connections in and out of listeners, so that strangers keep
-// nobody out: in all, by source and by how fast they come. It reads nothing of a
-// connection, and ends only one that has to make room or may not come in.
+// Package intake bounds the connections of listeners, so that strangers cannot keep
+// devices out: how many there are in all and of each source, and how fast they come. It
+// never reads from a connection. It closes only those that may not come in, and those
+// that must make room.
 package intake
 
 import (
@@ -12,33 +13,34 @@ import (
 	"time"
 )
 
-// Limits bound what clients can hold or ask for before anyone has looked at
-// them. A source is an IPv4 address or an IPv6 /64, which is what one subscriber
-// line is given. Loopback is a source like any other: a reverse proxy or an
-// attacker on the machine is one. Zero means the default, negative none. The
-// figures are chosen, not derived.
+// Limits bound how many connections clients may hold, and open, before anything is known
+// of them. A source is an IPv4 address or an IPv6 /64, which is what one subscriber line is
+// given. Loopback is a source like any other, because a reverse proxy or an attacker on
+// the machine may be behind it. Zero means the default, negative no limit. The defaults
+// are chosen, not derived.
 type Limits struct {
-	// Conns is the most connections at once, handshakes included; 10,000. It can't be
-	// lifted. When it is reached, the oldest connection that is no device's makes room;
-	// new ones are refused only when all are devices'.
+	// Conns is how many connections there may be at once, those in their handshake
+	// included. The default is 10,000; there is no "no limit". When it is reached, the
+	// oldest connection that is no device's is dropped for a new one; new ones are
+	// refused only when all belong to devices.
 	Conns int
-	// Strangers is the most connections at once that are no device's (in TLS handshake,
-	// before CONNECT, anonymous); half of Conns. Beyond it the oldest is dropped: one
-	// that does what it came for is not among the oldest for long.
+	// Strangers is how many connections at once may be no device's: in their TLS
+	// handshake, before CONNECT, or anonymous. The default is half of Conns. Beyond it
+	// the oldest is dropped: a client that means well soon finishes or becomes a device's.
 	Strangers int
-	// PerSource is the most connections at once from one source; three fifths of
-	// Conns, so that no single source keeps the others out while a whole fleet may
+	// PerSource is how many connections one source may have at once. The default is three
+	// fifths of Conns, so that no single source keeps the others out, yet a whole fleet may
 	// sit behind one address.
 	PerSource int
 	// Rate is how many connections a second one source may open in the long run, and
-	// Burst how many at once; 500 and 5,000. A TLS handshake costs a core about a
-	// millisecond, so this bounds one source to about half a core, and a simulated or
-	// translated fleet of 5,000 comes in at once.
+	// Burst how many at once. The defaults are 500 and 5,000. A TLS handshake takes a
+	// core about a millisecond, so one source can take about half a core, and a fleet of
+	// 5,000 behind one address can come in at once.
 	Rate  float64
 	Burst int
 }
 
-// Refusals of a connection before it says anything.
+// Errors of Enter.
 var (
 	ErrFull       = errors.New("too many connections")
 	ErrFullSource = errors.New("too many connections from this source")
@@ -72,8 +74,8 @@ func (l Limits) withDefaults() (Limits, error) {
 // maxSources bounds the memory of sources without connections.
 const maxSources = 1 << 16
 
-// An Intake counts connections in and out. It is safe for concurrent use, and serves
-// as many listeners as shall share its limits.
+// An Intake counts connections in and out. One Intake may serve several listeners, which
+// then share its limits. It is safe for concurrent use.
 type Intake struct {
 	limits Limits
 	now    func() time.Time
@@ -84,7 +86,7 @@ type Intake struct {
 	sources   map[netip.Prefix]*source
 }
 
-// New makes an Intake; Limits that make no sense are refused.
+// New makes an Intake. It refuses a negative Conns, and a Burst below 1 beside a Rate.
 func New(l Limits) (*Intake, error) {
 	l, err := l.withDefaults()
 	if err != nil {
@@ -93,7 +95,7 @@ func New(l Limits) (*Intake, error) {
 	return &Intake{limits: l, now: time.Now}, nil
 }
 
-// Strangers is how many connections are counted in that are no device's.
+// Strangers gives how many of the connections now are no device's.
 func (in *Intake) Strangers() int {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -116,8 +118,8 @@ type source struct {
 	at     time.Time
 }
 
-// Source gives what counts as one source of an address (host:port): an IPv4 address
-// or an IPv6 /64. It is the zero Prefix, which has no limit of its own, of anything else.
+// Source gives the source of an address (host:port): its IPv4 address or its IPv6 /64. Of
+// anything else it is the zero Prefix, which has no limit of its own.
 func Source(remote string) netip.Prefix {
 	at, err := netip.ParseAddrPort(remote)
 	if err != nil {
@@ -134,10 +136,10 @@ func Source(remote string) netip.Prefix {
 	return p
 }
 
-// Enter counts in a connection from remote (host:port), as a stranger's, or says why
-// not. Should another have to make room for it, Enter ends that one by its drop, which
-// is called once at most, from any goroutine, and may be called before Enter has
-// returned to who counts the dropped one in.
+// Enter counts in a connection from remote (host:port) as a stranger's, or gives the error
+// why it may not come in. drop closes this connection when it must make room for another
+// one later. It is called at most once, from any goroutine, possibly before Enter has
+// returned.
 func (in *Intake) Enter(remote string, drop func()) (*Entry, error) {
 	e := &Entry{in: in, drop: drop, source: Source(remote)}
 	out, err := in.count(e)
@@ -150,7 +152,7 @@ func (in *Intake) Enter(remote string, drop func()) (*Entry, error) {
 	return e, nil
 }
 
-// count counts e in; out is the one that has to make room, counted out already.
+// count counts e in; out is the connection that must make room, already counted out.
 func (in *Intake) count(e *Entry) (out *Entry, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -182,7 +184,7 @@ func (in *Intake) count(e *Entry) (out *Entry, err error) {
 	return out, nil
 }
 
-// Admitted notes that the connection is a device's now.
+// Admitted notes that the connection now belongs to a device.
 func (e *Entry) Admitted() {
 	e.in.mu.Lock()
 	defer e.in.mu.Unlock()
@@ -215,7 +217,7 @@ func (e *Entry) leave() {
 	}
 }
 
-// sourceAt gives the source with its tokens as of now.
+// sourceAt gives the source of p, with the tokens that it has at now.
 func (in *Intake) sourceAt(p netip.Prefix, now time.Time) *source {
 	src := in.sources[p]
 	if src == nil {
@@ -239,8 +241,8 @@ func (s *source) fill(l Limits, now time.Time) {
 	s.at = now
 }
 
-// forgetIdle forgets sources without connections: those that are as good as new,
-// or when that isn't half of them, all.
+// forgetIdle forgets sources without connections: those that have all their tokens again
+// or, when that is less than half of them, all.
 func (in *Intake) forgetIdle(now time.Time) {
 	for _, all := range []bool{false, true} {
 		for p, s := range in.sources {

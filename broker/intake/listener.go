@@ -5,8 +5,8 @@ import (
 	"net"
 )
 
-// A Listener lets in as many connections as its Intake allows. Whoever comes too
-// often or too many at once is closed without a word.
+// A Listener lets in as many connections as its Intake allows. It closes the others
+// without sending anything.
 type Listener struct {
 	net.Listener
 	in  *Intake
@@ -19,7 +19,7 @@ func (in *Intake) Listen(ln net.Listener, log *slog.Logger) *Listener {
 	return &Listener{ln, in, log}
 }
 
-// A Conn is a connection that a Listener let in. Each counts as a stranger's.
+// A Conn is a connection that a Listener let in. It counts as a stranger's.
 type Conn struct {
 	net.Conn
 	entry *Entry
@@ -52,5 +52,5 @@ func (c *Conn) Close() error {
 	return c.Conn.Close()
 }
 
-// Leave counts the connection out while it stays open: another Intake has it now.
+// Leave counts the connection out but leaves it open, because another Intake counts it now.
 func (c *Conn) Leave() { c.entry.Leave() }

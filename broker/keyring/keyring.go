@@ -19,7 +19,7 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// KeyStore is what Keys reads.
+// KeyStore is the part of a store that Keys reads.
 type KeyStore interface {
 	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
 	ListSigningKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error)
@@ -39,12 +39,12 @@ type Keys struct {
 
 	mu    sync.Mutex // guards the fields below
 	rings map[ident.Pool]*Ring
-	age   uint64 // raised with each ring that is forgotten
+	age   uint64 // raised whenever a remembered ring may have become wrong
 }
 
-// New makes a Keys. While fresh says that Recorded has been told of all that was
-// written, but for a moment, rings are believed as they are remembered; otherwise, and
-// without it, the store is read each time.
+// New makes a Keys. fresh reports whether Recorded is told of all that is written
+// (tail.Follower.Fresh). While it does, a ring is read once and then remembered; while it
+// does not, or is nil, the store is read for each call.
 func New(store KeyStore, secrets Opener, fresh func() bool) *Keys {
 	if fresh == nil {
 		fresh = func() bool { return false }
@@ -52,20 +52,20 @@ func New(store KeyStore, secrets Opener, fresh func() bool) *Keys {
 	return &Keys{store: store, secrets: secrets, fresh: fresh, rings: make(map[ident.Pool]*Ring)}
 }
 
-// A Ring is a pool's keys, opened. It does not change.
+// A Ring is the keys of a pool, opened. It does not change.
 type Ring struct {
 	Issuer      string
 	Signer      *token.Signer
-	Verifiers   []*token.Key // every key that may have signed a token still alive, and the next one
-	Statement   []byte       // COSE_Sign1 by the anchor over all of them
-	StatementID []byte
-	Anchor      []byte // COSE_Key
+	Verifiers   []*token.Key // keys that tokens still alive may be signed by, and the announced next one
+	Statement   []byte       // protocol.Statement of them all, signed by the anchor
+	StatementID []byte       // protocol.StatementID
+	Anchor      []byte       // COSE_Key
 
-	believed bool   // it was read while fresh, and nothing was told since
-	made     string // what it was made of
+	believed bool   // read while fresh, and no change was told since
+	made     string // names all that the ring was made of
 }
 
-// Ring gives the pool's keys.
+// Ring gives the keys of a pool; broker.ErrNotFound if there is no such pool.
 func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
 	fresh := k.fresh() // before anything is read
 	k.mu.Lock()
@@ -89,14 +89,15 @@ func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
 	now := *r
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if age == k.age { // else what was read may be what was forgotten
+	if age == k.age { // else a change was told since, and what was read may be from before it
 		now.believed = fresh
 		k.rings[pool] = &now
 	}
 	return &now, nil
 }
 
-// Recorded hears of what was written: of a pool's keys, or that it is gone.
+// Recorded is told of each record of the journal. Those of a pool's keys, and of a pool
+// that is gone, make its ring be read again.
 func (k *Keys) Recorded(_ context.Context, r *broker.Record) {
 	if r.Kind != broker.RecordKey && r.Kind != broker.RecordPool {
 		return
@@ -107,14 +108,14 @@ func (k *Keys) Recorded(_ context.Context, r *broker.Record) {
 	if r.What == broker.WhatDelete && r.Kind == broker.RecordPool {
 		delete(k.rings, r.Pool)
 	} else if old := k.rings[r.Pool]; old != nil {
-		doubted := *old // kept, for most of it may be as it was
+		doubted := *old // kept: refresh may find that nothing in it changed
 		doubted.believed = false
 		k.rings[r.Pool] = &doubted
 	}
 }
 
-// refresh keeps the old ring when nothing changed: opening keys and signing the
-// statement cost more than reading.
+// refresh makes a ring of what was read, or gives the old one if nothing changed: opening
+// keys and signing the statement cost more than reading.
 func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey) (*Ring, error) {
 	var changed time.Time
 	made := fmt.Sprintf("%s %x", p.Issuer, p.Anchor)
@@ -136,9 +137,10 @@ func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey) (*Ri
 	if r.Signer == nil {
 		return nil, errors.New("no active signing key: run signet key rotate")
 	}
-	return r, k.state(r, p, changed)
+	return r, k.addStatement(r, p, changed)
 }
 
+// add puts one signing key into the ring.
 func (k *Keys) add(r *Ring, pool ident.Pool, s *broker.SigningKey) error {
 	pub, err := x509.ParsePKIXPublicKey(s.Public)
 	if err != nil {
@@ -156,6 +158,7 @@ func (k *Keys) add(r *Ring, pool ident.Pool, s *broker.SigningKey) error {
 	return err
 }
 
+// signer opens a sealed private key.
 func (k *Keys) signer(purpose broker.Purpose, sealed []byte) (*token.Signer, error) {
 	der, err := k.secrets.Open(purpose, sealed)
 	if err != nil {
@@ -172,8 +175,9 @@ func (k *Keys) signer(purpose broker.Purpose, sealed []byte) (*token.Signer, err
 	return token.NewSigner(signer)
 }
 
-// state signs the key statement with the anchor.
-func (k *Keys) state(r *Ring, p *broker.Pool, at time.Time) error {
+// addStatement signs the key statement with the anchor, dated by the latest change of a
+// key, so that every replica makes the same.
+func (k *Keys) addStatement(r *Ring, p *broker.Pool, at time.Time) error {
 	anchor, err := k.signer(broker.AnchorPurpose(p.Name), p.AnchorSealed)
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)

@@ -1,9 +1,9 @@
 // Package mint makes what an authenticated device gets: access, ID and refresh
-// tokens, and the session that they belong to. It takes auth.Proven, evidence that
-// only package auth can make, and nothing else for it.
+// tokens, and the session that they belong to. It gives them for auth.Proven
+// alone, evidence that only package auth can make.
 //
-// It imports broker's domain, auth and protocol. It never decides who a device is,
-// never writes to the store, and never sees a transport.
+// It never decides who a device is, never writes to the store, and never sees a
+// transport.
 package mint
 
 import (
@@ -28,7 +28,7 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
-// Rings gives pools' keys.
+// Rings gives the opened keys of pools.
 type Rings interface {
 	Ring(ctx context.Context, pool ident.Pool) (*keyring.Ring, error)
 }
@@ -41,14 +41,14 @@ type Config struct {
 	Random     io.Reader
 }
 
-// A Minter mints. It is safe for concurrent use.
+// A Minter makes tokens and sessions. It is safe for concurrent use.
 type Minter struct {
 	rings   Rings
 	refresh []byte
 	random  io.Reader
 }
 
-// New checks c.
+// New makes a Minter. It refuses a Config without Rings or with a short RefreshKey.
 func New(c Config) (*Minter, error) {
 	if c.Rings == nil || len(c.RefreshKey) < 32 {
 		return nil, errors.New("mint: rings and a refresh key of 32 bytes are required")
@@ -59,17 +59,18 @@ func New(c Config) (*Minter, error) {
 	return &Minter{rings: c.Rings, refresh: c.RefreshKey, random: c.Random}, nil
 }
 
-// ErrNoEvidence: Login was given evidence that auth did not make.
+// ErrNoEvidence is the error for a Proven that package auth did not make.
 var ErrNoEvidence = errors.New("mint: no evidence of an authentication")
 
-// Minted is a grant that may be handed out once its session is durable.
+// Minted is a grant and its session. The grant may be handed out once the session is
+// stored durably.
 type Minted struct {
 	Body    protocol.GrantBody
 	Session broker.Session
 	Expires time.Time // of the access token
 }
 
-// Login mints for a new session.
+// Login makes the grant of a login, with a new session.
 func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
 	if !p.Valid() {
 		return nil, ErrNoEvidence
@@ -87,7 +88,7 @@ func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
 	return m.grant(ctx, p, client, s)
 }
 
-// Refreshed mints for a session that Rotate let go on.
+// Refreshed makes the grant of a refresh, for a session as Rotate changed it.
 func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session) (*Minted, error) {
 	if !p.Valid() {
 		return nil, ErrNoEvidence
@@ -140,15 +141,15 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 }
 
 func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *keyring.Ring, s broker.Session) (*token.Claims, error) {
-	w, d := p.Request(), p.Device()
-	audience := w.Audience
+	request, d := p.Request(), p.Device()
+	audience := request.Audience
 	if audience == "" {
-		audience = w.Pool.String()
-	} else if audience != w.Pool.String() && !slices.Contains(client.Audiences, audience) {
+		audience = request.Pool.String()
+	} else if audience != request.Pool.String() && !slices.Contains(client.Audiences, audience) {
 		return nil, fmt.Errorf("audience %q is not the client's: %w", audience, protocol.CodeDenied)
 	}
-	if w.Scope != "" {
-		return nil, fmt.Errorf("scope %q: this client has none: %w", w.Scope, protocol.CodeDenied)
+	if request.Scope != "" {
+		return nil, fmt.Errorf("scope %q: this client has none: %w", request.Scope, protocol.CodeDenied)
 	}
 	id := make([]byte, 8)
 	if _, err := io.ReadFull(m.random, id); err != nil {
@@ -160,10 +161,10 @@ func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *keyring.Rin
 	}, nil
 }
 
-// signAccess signs the access token: a JWT, or a CWT in the compact profile. Either
-// names its session, which says whether the token still counts: its times alone
-// could not, where the clocks of those who issue and those who revoke differ. The
-// compact one does so inside its id, to stay within 150 bytes.
+// signAccess signs the access token: a JWT, or a CWT in the compact profile. Both name
+// the session, which decides whether the token still counts; its times alone could not,
+// because the clocks of those who issue and those who revoke differ. The compact one does
+// so inside its id, to stay within 150 bytes.
 func signAccess(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
 	if p.Request().Format == protocol.FormatJWT {
 		text, err := token.SignJWT(token.Access, c, s)
@@ -176,16 +177,17 @@ func signAccess(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error
 	return token.SignCWT(token.Access, compact, s)
 }
 
-// signID makes the token that proves the broker to the device: it carries the
-// device's own nonce. Its audience is the client (OpenID Connect Core, 2).
+// signID signs the ID token for the device itself. It proves the broker to the device,
+// because it carries the nonce that the device sent. Its audience is the client (OpenID
+// Connect Core, section 2).
 func signID(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
 	return token.SignCWT(token.ID, &token.Claims{
 		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, Expires: c.Expires, Nonce: p.Request().Nonce,
 	}, s)
 }
 
-// signIDJWT makes the ID token for those who read JWTs: it says who the device is,
-// which the CWT need not tell the device itself.
+// signIDJWT signs the ID token for others, who read JWTs. It says who the device is, which
+// the CWT need not tell the device.
 func signIDJWT(p *auth.Proven, c *token.Claims, s *token.Signer) (string, error) {
 	return token.SignJWT(token.ID, &token.Claims{
 		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, NotBefore: c.NotBefore, Expires: c.Expires, Nonce: p.Request().Nonce,
@@ -201,8 +203,8 @@ func filters(fs []topic.Filter) []string {
 	return out
 }
 
-// refreshToken derives generation n of a session's refresh tokens, so that the
-// same successor can be given again without the store ever holding one.
+// refreshToken derives the n-th refresh token of a session. So the same token can be
+// given twice, although the store never holds one.
 func (m *Minter) refreshToken(session ident.UUID, n uint32) []byte {
 	mac := hmac.New(sha256.New, m.refresh)
 	mac.Write([]byte("signet refresh v1"))
@@ -211,7 +213,8 @@ func (m *Minter) refreshToken(session ident.UUID, n uint32) []byte {
 	return mac.Sum(nil)
 }
 
-// handleOf is what the device sends and the store keeps in a refresh token's place.
+// handleOf is the hash that the device sends, and the store keeps, instead of the refresh
+// token.
 func handleOf(refreshToken []byte) []byte {
 	sum := sha256.Sum256(refreshToken)
 	return sum[:]

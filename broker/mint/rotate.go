@@ -13,20 +13,23 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// ErrReuse: a refresh token came back that had been replaced. Somebody has a copy;
-// the session is over.
+// ErrReuse: a refresh token was used after it had been replaced, so somebody has a copy.
+// The session is ended.
 var ErrReuse = errors.New("refresh token used again after it was replaced")
 
-// Rotate is the change that a refresh makes to its session, inside the store's
-// transaction. The current token brings its successor. The one before it, while its
-// successor is unused, brings the same successor again within grace, or at any time
-// to the same request: the answer was lost, or two requests raced. A request that
-// was granted before and comes again later is refused and ends nothing, for any
-// MQTT broker on the way can send it again. Anything else ends the whole family; the
-// caller must write s even then, so Rotate reports reuse apart from its error.
+// Rotate makes the change of a refresh to its session s, inside the store's transaction:
 //
-// A request that was held back on its first way and comes when its token is long
-// replaced looks like a thief's, and ends the family: the device authenticates anew.
+//   - The current refresh token gets its successor.
+//   - The token before it gets the same successor again, as long as nobody has used that:
+//     the answer was lost, or two requests raced. For the same request this holds at any
+//     time, for another one within the client's grace.
+//   - A request that was granted before is refused when it comes again later, and ends
+//     nothing: any MQTT broker on the way can send it again.
+//   - Every other token ends the session: reuse is true. It is not an error, because the
+//     caller must write s then, too.
+//
+// A request that was held back on the way until its token was long replaced looks like a
+// thief's, and ends the session: the device authenticates anew.
 func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Client, s *broker.Session, d *broker.Device) (reuse bool, err error) {
 	over := access.Check(d, s)
 	switch {
@@ -41,8 +44,8 @@ func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Cl
 	}
 	// What the proof covers, not the message: its call id, and an ECDSA proof's own
 	// form, can be changed on the way.
-	said := p.Transcript()
-	mark := said[:broker.RequestMark]
+	transcript := p.Transcript()
+	mark := transcript[:broker.RequestMark]
 	granted := remembered(s.Requests, mark)
 	switch {
 	case hmac.Equal(body.Handle, s.Handle):
@@ -65,6 +68,7 @@ func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Cl
 	return true, nil
 }
 
+// remembered reports whether mark is among the marks of requests that were granted.
 func remembered(requests, mark []byte) bool {
 	for r := range slices.Chunk(requests, broker.RequestMark) {
 		if bytes.Equal(r, mark) {
@@ -74,6 +78,7 @@ func remembered(requests, mark []byte) bool {
 	return false
 }
 
+// remember puts mark before the others, of which the newest broker.MaxRequests stay.
 func remember(s *broker.Session, mark []byte) {
 	all := slices.Concat(mark, s.Requests)
 	s.Requests = all[:min(len(all), broker.MaxRequests*broker.RequestMark)]

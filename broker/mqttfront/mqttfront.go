@@ -1,9 +1,9 @@
-// Package mqttfront joins the embedded MQTT server to the exchange: it admits
-// connections by access token, passes requests on, upgrades the connection of a
-// device that authenticated, and ends those of a device that may no more.
+// Package mqttfront joins the embedded MQTT server to the exchange: it admits connections
+// by access token, passes requests on, upgrades the connection of a device that has just
+// authenticated, and ends the connections of a device that may not have them any more.
 //
-// It decides nothing about proofs, tokens or sessions itself: the exchange does, and
-// package access.
+// It decides nothing about proofs, tokens or sessions itself: the exchange and package
+// access do.
 package mqttfront
 
 import (
@@ -21,12 +21,13 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// A Responder answers messages, as exchange.Responder does and what wraps it.
+// A Responder answers devices' messages: exchange.Responder.
 type Responder interface {
 	Respond(ctx context.Context, from exchange.Caller, request []byte) exchange.Reply
 }
 
-// A Server is what the Front asks of an MQTT server, as mqttd.Server has it.
+// A Server is what the Front needs of the MQTT server: mqttd.Server, whose methods say
+// what each does.
 type Server interface {
 	Upgrade(clientID string, s mqttd.Standing) error
 	Review(d ident.Device, judge mqttd.Judge, r mqttd.Reason, farewell []byte) (ended int)
@@ -36,7 +37,8 @@ type Server interface {
 	PushDevice(d ident.Device, payload []byte) (listening int)
 }
 
-// A Front is a server's mqttd.Gate, and its Respond the Responder.
+// A Front is the mqttd.Gate of a server; its Respond is the server's mqttd.Responder. Once
+// attached it is safe for concurrent use.
 type Front struct {
 	exchange Responder
 	access   *access.Rule
@@ -44,17 +46,17 @@ type Front struct {
 	server   Server
 }
 
-// New makes a Front. Before its server serves, Attach must say which that is.
+// New makes a Front. Attach must name its server before that serves.
 func New(x Responder, rule *access.Rule, log *slog.Logger) *Front {
 	return &Front{exchange: x, access: rule, log: log}
 }
 
-// Attach names the server whose Gate f is.
+// Attach names the server that f is the Gate of.
 func (f *Front) Attach(s Server) { f.server = s }
 
 var errRefused = errors.New("connection refused")
 
-// Admit lets in the anonymous, who may only talk to the exchange, and devices whose
+// Admit lets in anonymous clients, who may talk to the exchange only, and devices whose
 // password is a valid access token of theirs.
 func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, error) {
 	if c.UserName == "" && len(c.Password) == 0 {
@@ -72,9 +74,9 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, err
 	return mqttd.Standing(st), nil
 }
 
-// Respond answers one request and, when it was granted and the device itself is at
-// the connection's other end, makes the connection the device's before the device
-// hears of it: what it sends next may count on it.
+// Respond answers one request. When that is a grant, and the device itself is at the other
+// end of the connection, the connection becomes the device's before the answer is sent, so
+// that the device may use its new rights at once.
 func (f *Front) Respond(ctx context.Context, q mqttd.Request) []byte {
 	r := f.exchange.Respond(ctx, exchange.Caller{Channel: q.Channel, Remote: q.Remote.String()}, q.Payload)
 	if a := r.Admitted; a != nil {
@@ -87,16 +89,16 @@ func (f *Front) Respond(ctx context.Context, q mqttd.Request) []byte {
 	return r.Message
 }
 
-// upgrade gives the connection the standing that was just granted. A change since the
-// request came in is judged by the server, as for a connection that is there.
+// upgrade gives the connection the standing that was just granted. If the device was
+// changed since the request came in, the server reviews it like any other connection.
 func (f *Front) upgrade(ctx context.Context, clientID string, st access.Standing) {
 	if err := f.server.Upgrade(clientID, mqttd.Standing(st)); err != nil {
 		f.log.InfoContext(ctx, "connection not upgraded", "device", st.Device.String(), "err", err)
 	}
 }
 
-// Recorded hears of what was written, in order, and reviews the connections of a device
-// that was changed or deleted, or of which a session was ended, and ends those of a pool
+// Recorded is told of each record of the journal, in order. It reviews the connections of a
+// device that was changed or deleted or had a session ended, and ends those of a pool
 // that is gone.
 func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 	switch {
@@ -109,12 +111,12 @@ func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 	}
 }
 
-// review brings a device's connections in line with what is stored of it, and of one
-// session of it, if that is what changed: it tells and ends those that it may have no
-// more, and goes on with the others under today's permissions. When the store can't
-// be read, it ends them all.
+// review brings a device's connections in line with what is stored of the device now, and
+// of one session if that is what changed (zero: none). Connections that it may not have any
+// more are told so and ended; the others go on with today's permissions. If the store
+// cannot be read, all are ended.
 func (f *Front) review(ctx context.Context, id ident.Device, session ident.UUID) {
-	ctx = context.WithoutCancel(ctx) // the change is made, whoever asked for it has gone or not
+	ctx = context.WithoutCancel(ctx) // the change is made, even if whoever asked for it is gone
 	judge, active, err := f.access.Review(ctx, id, session)
 	if err != nil {
 		f.log.ErrorContext(ctx, "changed device not readable, ending its connections", "device", id.String(), "err", err)

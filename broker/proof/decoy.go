@@ -16,14 +16,15 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// decoys are keys that nobody has: an unknown device's proof is checked against
-// one, so that refusing it costs what refusing a known one does.
+// decoys are keys that nobody has. The proof of an unknown device is checked against one
+// of them, so that its refusal takes as long as that of a known device.
 type decoys struct {
 	keys   [2]*token.Key
 	secret token.Secret
 	choice []byte // key of the MAC that chooses one of keys for a name
 }
 
+// newDecoys derives the keys from a secret of the cluster: every replica has the same.
 func newDecoys(secret []byte) (decoys, error) {
 	seed, err := hkdf.Key(sha256.New, secret, nil, "signet decoy v1", 32)
 	if err != nil {
@@ -49,7 +50,7 @@ func newDecoys(secret []byte) (decoys, error) {
 	return decoys{keys: [2]*token.Key{ed, ec}, secret: psk, choice: seed}, nil
 }
 
-// check refuses a proof after it was checked against a key that nobody has.
+// check checks a proof against a decoy and then refuses it, whatever came of that.
 func (d *decoys) check(claimed ident.Device, kind string, input, proof []byte) error {
 	if kind == broker.KindPSK {
 		_ = d.secret.Verify(input, proof)
@@ -59,8 +60,8 @@ func (d *decoys) check(claimed ident.Device, kind string, input, proof []byte) e
 	return auth.ErrProof
 }
 
-// key is a name's key that nobody has. Which it is depends on the name alone, so
-// that asking again takes the same time again, as a real key does.
+// key chooses the decoy for a name. The choice depends on the name alone, so that a second
+// proof takes as long as the first, as with a real key.
 func (d *decoys) key(claimed ident.Device) *token.Key {
 	mac := hmac.New(sha256.New, d.choice)
 	mac.Write([]byte(claimed.String()))

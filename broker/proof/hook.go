@@ -9,14 +9,14 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// custom is whatever an operator's hook asks: its create makes the challenge, its
-// verify judges the answer.
+// custom is the method of all challenges that operators' hooks ask: the create hook makes
+// the challenge, the verify hook checks the answer.
 type custom struct{ hooks auth.Hooks }
 
-// Name is for logs: the challenges have names of their own.
+// Name is for logs only: each custom challenge has a name of its own.
 func (custom) Name() string { return "hook" }
 
-// Guessable is true: nobody knows how many answers there can be.
+// Guessable is true: a hook may ask for something as short as a PIN.
 func (custom) Guessable() bool { return true }
 
 // Ask has the hook make the challenge.
@@ -36,7 +36,7 @@ func (c custom) Ask(ctx context.Context, t *auth.Turn) (auth.Params, error) {
 	return auth.Params{Public: made.Public, Private: made.Private, Meta: made.Meta, Seals: true}, nil
 }
 
-// Check has the hook judge the answer.
+// Check has the hook check the answer.
 func (c custom) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (auth.Result, error) {
 	answer, err := t.Secret(ctx, m)
 	if err != nil {
@@ -57,7 +57,7 @@ func (c custom) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (au
 	return auth.Result{Name: t.Challenge(), OK: ok, AMR: auth.AMRCustom}, nil
 }
 
-// hook finds the one that asks, as it is now.
+// hook finds the hook that asks the challenge, as it is stored now.
 func (c custom) hook(ctx context.Context, t *auth.Turn) (broker.Hook, error) {
 	h, err := c.hooks.Hook(ctx, t.Claimed().Pool.String(), t.HookName())
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// key is a signature by the device's key.
+// key is the method of a signature by the device's key.
 type key struct {
 	decoys decoys
 	cache  keyCache
@@ -22,10 +22,10 @@ var _ auth.Possession = (*key)(nil)
 // Name is broker.KindKey.
 func (*key) Name() string { return broker.KindKey }
 
-// Guessable is false.
+// Guessable is false: nobody guesses a signature.
 func (*key) Guessable() bool { return false }
 
-// Ask asks for the proof alone.
+// Ask has no parameters to give.
 func (*key) Ask(context.Context, *auth.Turn) (auth.Params, error) { return auth.Params{}, nil }
 
 // Check verifies the signature.
@@ -33,7 +33,7 @@ func (k *key) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (auth
 	return check(ctx, k, t, m)
 }
 
-// Prover finds the key that a signature is by.
+// Prover finds the device key that made the signature proof over input.
 func (k *key) Prover(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
 	verify := func(by *broker.Authenticator) error {
 		pub, err := k.parse(by)

@@ -10,16 +10,16 @@ import (
 // are at most two.
 const keyCacheSize = 4096
 
-// keyCache remembers registered keys that were parsed. Whether bytes are a sound
-// key depends on nothing but the bytes, so it never goes stale; telling costs
-// half of what a signature's check does. When a generation is full it becomes
-// the old one, and the one before it is dropped: what is in use moves on.
+// keyCache remembers registered keys that were parsed, which takes half as long as
+// checking a signature. It never goes stale: whether bytes are a sound key depends on the
+// bytes alone. A full generation becomes the old one, and the old one before it is
+// dropped; keys that are in use move on to the young one.
 type keyCache struct {
 	mu         sync.Mutex // guards young and old
 	young, old map[string]*token.Key
 }
 
-// parse is token.ParseCOSEKey.
+// parse is token.ParseCOSEKey with a memory.
 func (c *keyCache) parse(raw []byte) (*token.Key, error) {
 	if k := c.find(raw); k != nil {
 		return k, nil

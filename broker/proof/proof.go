@@ -1,9 +1,9 @@
-// Package proof has the challenges that a broker knows, a file each: what is asked,
-// and how the answer is checked. Package auth runs them, and decides what follows.
+// Package proof has the challenges that a broker knows, one file for each: what is asked,
+// and how the answer is checked. Package auth runs them and decides what follows.
 //
-// A method keeps nothing between question and answer, and never says more of an
-// unknown device than of one whose proof is wrong. It touches no transport, and opens
-// no secret but the one that an answer is checked with.
+// A method keeps nothing between question and answer, and never tells more about an
+// unknown device than about one whose proof is wrong. It touches no transport, and opens
+// no secret except the one that an answer is checked with.
 package proof
 
 import (
@@ -16,8 +16,8 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// New makes an Authenticator that knows all of this package's methods beside those
-// in c. Its session key also makes the keys that unknown devices are checked with.
+// New makes an Authenticator that knows the methods in c and all of this package's. The
+// keys that unknown devices are checked with are derived from c.SessionKey.
 func New(c auth.Config) (*auth.Authenticator, error) {
 	d, err := newDecoys(c.SessionKey)
 	if err != nil {
@@ -30,7 +30,7 @@ func New(c auth.Config) (*auth.Authenticator, error) {
 	return auth.New(c)
 }
 
-// check is the Check of a possession: the answer's proof is over all that was said.
+// check is Check for every possession: the proof must be over the whole exchange so far.
 func check(ctx context.Context, p auth.Possession, t *auth.Turn, m *protocol.Answer) (auth.Result, error) {
 	d, err := t.Device(ctx)
 	if err != nil {
@@ -43,8 +43,8 @@ func check(ctx context.Context, p auth.Possession, t *auth.Turn, m *protocol.Ans
 	return auth.Result{Name: p.Name(), OK: true, AMR: auth.AMRPossession, By: by}, nil
 }
 
-// prover finds the authenticator of that kind, among d's, that verify takes a proof
-// for. Without any it refuses after a decoy was checked.
+// prover finds the first authenticator of d, of that kind, for which verify succeeds.
+// If d has none of that kind, or is nil, it runs decoy instead, which takes as long.
 func prover(d *broker.Device, kind string, verify func(*broker.Authenticator) error, decoy func() error) (*broker.Authenticator, error) {
 	checked := false
 	if d != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// psk is an HMAC under the key that the device and the broker share.
+// psk is the method of an HMAC under the key that the device and the broker share.
 type psk struct {
 	decoys  decoys
 	secrets auth.Opener
@@ -25,7 +25,7 @@ func (*psk) Name() string { return broker.KindPSK }
 // Guessable is false: a shared key has 32 random bytes at least.
 func (*psk) Guessable() bool { return false }
 
-// Ask asks for the proof alone.
+// Ask has no parameters to give.
 func (*psk) Ask(context.Context, *auth.Turn) (auth.Params, error) { return auth.Params{}, nil }
 
 // Check verifies the HMAC.
@@ -33,7 +33,7 @@ func (k *psk) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (auth
 	return check(ctx, k, t, m)
 }
 
-// Prover finds the shared key that an HMAC is by.
+// Prover finds the shared key that made the HMAC proof over input.
 func (k *psk) Prover(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
 	verify := func(by *broker.Authenticator) error {
 		secret, err := k.open(d.ID, by)

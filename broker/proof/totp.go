@@ -24,21 +24,22 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// What generators there are. Authenticator apps know the first of each best.
+// Parameters of generators.
 const (
 	TOTPPeriod    = 30 // seconds of a step (RFC 6238, X)
 	totpSkew      = 1  // steps that a generator's clock may be off, either way
 	totpSecretLen = 20 // random bytes: as long as HMAC-SHA-1's output (RFC 4226, R6)
 )
 
-// A Generator makes time-based one-time codes (RFC 6238).
+// A Generator makes time-based one-time codes (RFC 6238). Its fields are secret.
 type Generator struct {
 	Secret    []byte `cbor:"1,keyasint"`
 	Algorithm string `cbor:"2,keyasint"` // "SHA1", "SHA256" or "SHA512"
 	Digits    int    `cbor:"3,keyasint"` // 6 to 8
 }
 
-// NewGenerator makes one with a secret of its own.
+// NewGenerator makes a Generator with a random secret. Errors wrap broker.ErrInvalid for an
+// algorithm or a number of digits that it does not know.
 func NewGenerator(algorithm string, digits int, random io.Reader) (*Generator, error) {
 	g := &Generator{Secret: make([]byte, totpSecretLen), Algorithm: algorithm, Digits: digits}
 	if g.hash() == nil || digits < 6 || digits > 8 {
@@ -75,8 +76,8 @@ func (g *Generator) Code(step uint64) string {
 	return fmt.Sprintf("%0*d", g.Digits, n%most)
 }
 
-// find gives the step of a code that is good at now, 0 if there is none. It takes as
-// long whichever step it is.
+// find gives the step whose code this is, among those that count at now; 0 if it is none
+// of theirs. It always takes the same time.
 func (g *Generator) find(code string, now time.Time) (step uint64) {
 	at := now.Unix() / TOTPPeriod
 	for s := at - totpSkew; s <= at+totpSkew; s++ {
@@ -87,8 +88,8 @@ func (g *Generator) find(code string, now time.Time) (step uint64) {
 	return step
 }
 
-// URI is what authenticator apps and password stores read, often as a QR code. It
-// holds the secret.
+// URI is the generator as authenticator apps and password stores read it, often from a QR
+// code ("otpauth://totp/..."). It holds the secret.
 func (g *Generator) URI(id ident.Device) string {
 	q := url.Values{
 		"secret": {base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(g.Secret)}, "issuer": {"Signet"},
@@ -97,14 +98,14 @@ func (g *Generator) URI(id ident.Device) string {
 	return "otpauth://totp/Signet:" + url.PathEscape(id.String()) + "?" + q.Encode()
 }
 
-// ID is the authenticator's: an HMAC that tells nothing of the secret.
+// ID is the id of the device's authenticator: an HMAC that reveals nothing of the secret.
 func (g *Generator) ID(id ident.Device) broker.KeyID {
 	mac := hmac.New(sha256.New, g.Secret)
 	mac.Write([]byte("signet totp id v1 " + id.String()))
 	return broker.KeyID(mac.Sum(nil))
 }
 
-// Marshal gives what is sealed under broker.TOTPPurpose.
+// Marshal gives the plaintext that is sealed for broker.TOTPPurpose. It holds the secret.
 func (g *Generator) Marshal() ([]byte, error) { return detcbor.Marshal(g) }
 
 func parseGenerator(raw []byte) (*Generator, error) {
@@ -118,8 +119,8 @@ func parseGenerator(raw []byte) (*Generator, error) {
 	return &g, nil
 }
 
-// totp asks for a one-time code of the generator that the device, or whoever has it
-// in hand, keeps beside its key.
+// totp is the method of a one-time code, from a generator that the device itself has
+// beside its key, or the person who operates it.
 type totp struct{ secrets auth.Opener }
 
 // Name is broker.KindTOTP.
@@ -128,7 +129,8 @@ func (*totp) Name() string { return broker.KindTOTP }
 // Guessable is true: there are a million codes.
 func (*totp) Guessable() bool { return true }
 
-// Ask asks whoever proved the device's key; before that anybody could use up its tries.
+// Ask asks only a caller that has proved the device's key: anybody else could use up the
+// device's tries.
 func (*totp) Ask(_ context.Context, t *auth.Turn) (auth.Params, error) {
 	if !t.Proven() {
 		return auth.Params{}, fmt.Errorf("one-time code asked for before the device's key: %w", protocol.CodeDenied)
@@ -136,8 +138,8 @@ func (*totp) Ask(_ context.Context, t *auth.Turn) (auth.Params, error) {
 	return auth.Params{Seals: true}, nil
 }
 
-// Check finds the code among those of the steps about now. That each is good once is
-// seen to where tries are counted.
+// Check looks for the code among those of the current steps. The result's Step is its
+// number; package auth refuses a number that was used before.
 func (k *totp) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (auth.Result, error) {
 	answer, err := t.Secret(ctx, m)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package tail follows a store's journal: it hands each new record, in order and once,
-// to those who asked for them, goes on after errors, and knows whether it is up to
-// date. It reads and never writes, and it has no opinion on what a record means.
+// to those who asked to be told, goes on after errors, and knows whether it is up to
+// date. It never writes, and does not care what a record means.
 package tail
 
 import (
@@ -33,18 +33,19 @@ const (
 	longPause  = 5 * time.Second
 )
 
-// A Follower follows one journal.
+// A Follower follows one journal. Its methods are safe for concurrent use; Run is called
+// once.
 type Follower struct {
 	journal Journal
 	log     *slog.Logger
-	after   uint64     // the last record that was told
-	mu      sync.Mutex // guards seen
-	seen    []func(context.Context, *broker.Record)
-	atEnd   atomic.Pointer[time.Time] // when it was last known to have seen all; nil: not yet
+	after   uint64                                  // the last record that was told
+	mu      sync.Mutex                              // guards seen
+	seen    []func(context.Context, *broker.Record) // told of each record
+	atEnd   atomic.Pointer[time.Time]               // when it was last known to have seen all; nil: not yet
 }
 
-// New makes a Follower of all that is written from now on, which Run starts: whatever
-// is read from the store later, it tells of all that changes afterwards.
+// New makes a Follower of all that is written from now on. Run starts it. Whoever reads
+// the store after New is told of every change after that read.
 func New(ctx context.Context, j Journal, log *slog.Logger) (*Follower, error) {
 	last, err := j.Last(ctx)
 	if err != nil {
@@ -53,36 +54,36 @@ func New(ctx context.Context, j Journal, log *slog.Logger) (*Follower, error) {
 	return After(j, last, log), nil
 }
 
-// After makes a Follower that begins behind the record of that Seq, for who goes on.
+// After makes a Follower that begins behind the record of that Seq, to go on where another
+// one ended.
 func After(j Journal, seq uint64, log *slog.Logger) *Follower {
 	return &Follower{journal: j, log: log, after: seq}
 }
 
-// Tell has seen hear of each record from now on. It is called from one goroutine, one
-// record after the other; what it does holds the others up, and makes the Follower stale
-// if it takes long. It must not keep the record, nor write to the store.
+// Tell has seen called with each record from now on, one after the other from one
+// goroutine. A slow seen delays the others, and Fresh may become false. seen must neither
+// keep the record nor write to the store.
 func (f *Follower) Tell(seen func(context.Context, *broker.Record)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seen = append(f.seen, seen)
 }
 
-// listeners gives those who are to hear of a record.
+// listeners gives the functions that are told of a record.
 func (f *Follower) listeners() []func(context.Context, *broker.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.seen[:len(f.seen):len(f.seen)]
 }
 
-// Fresh reports whether everything that was written up to FreshFor ago has been told.
-// What was read from the store while the Follower was fresh, and was not told of since,
-// is as the store has it, but for that time.
+// Fresh reports whether everything that was written until FreshFor ago has been told. While
+// it has, whatever was read from the store and not told of since is at most FreshFor old.
 func (f *Follower) Fresh() bool {
 	at := f.atEnd.Load()
 	return at != nil && time.Since(*at) < FreshFor
 }
 
-// Run follows until ctx ends. Errors are logged, and overcome when the store answers again.
+// Run follows until ctx ends. It logs errors and tries again until the store answers.
 func (f *Follower) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		f.insist(ctx, func() error { return f.step(ctx) })
@@ -104,7 +105,7 @@ func (f *Follower) insist(ctx context.Context, do func() error) {
 	}
 }
 
-// step tells of what is there and, at the end, waits for more.
+// step tells of the next page of records and, at the journal's end, waits for more.
 func (f *Follower) step(ctx context.Context) error {
 	begin := time.Now()
 	records, err := f.journal.Since(ctx, f.after, page)

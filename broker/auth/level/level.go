@@ -1,5 +1,5 @@
-// Package level makes the refusals of proofs take one time, whoever's proof it was. It
-// knows nothing of what is refused.
+// Package level makes refusals of proofs take the same time, whatever was wrong. It does
+// not know what is refused, and refuses nothing itself.
 package level
 
 import (
@@ -14,15 +14,15 @@ const Time = 2 * time.Millisecond
 // waits in whole milliseconds, counted from when it began to.
 const timerSlack = 1200 * time.Microsecond
 
-// MostAtOnce is how many refusals wait at once where nothing else is said: a small part
-// of those who answer, and more than a machine can work off in Time.
+// MostAtOnce is how many refusals may wait at once by default: a small part of the workers
+// that answer, and more than a machine can check within Time.
 const MostAtOnce = 64
 
 // A Clock is what a Level measures and waits by. Zero fields are the real ones.
 type Clock struct {
 	Now func() time.Time
-	// Nap waits for d, which is less than two milliseconds, as exactly as can be and
-	// late by as much whatever was done before.
+	// Nap waits for d, less than two milliseconds, as exactly as possible. How late it is
+	// must not depend on the work before.
 	Nap func(d time.Duration)
 }
 
@@ -33,7 +33,7 @@ type Level struct {
 	waiting chan struct{}
 }
 
-// New makes a Level that lets so many wait at once; 0: MostAtOnce.
+// New makes a Level that lets atOnce refusals wait at once; 0: MostAtOnce.
 func New(c Clock, atOnce int) *Level {
 	if c.Now == nil {
 		c.Now = time.Now
@@ -47,19 +47,19 @@ func New(c Clock, atOnce int) *Level {
 	return &Level{now: c.Now, nap: c.Nap, waiting: make(chan struct{}, atOnce)}
 }
 
-// Now is the time that Wait takes.
+// Now is the current time by the clock that Wait compares with.
 func (l *Level) Now() time.Time { return l.now() }
 
-// Wait waits until Time has passed since began. Whose proof was refused shows in the
-// work that was done, in microseconds: a known device has a record to read, of some
-// size, and a key of some kind. It must not show in the answer's time.
+// Wait waits until Time has passed since began. How long the work took, by some
+// microseconds, depends on whose proof was refused: a known device has a record to read
+// and a key of some kind. The time of the answer must not show that.
 //
-// False: too many wait already, or ctx has ended. Then nothing may be answered, for the
-// answer's time would tell; and whoever waits keeps somebody from answering others, so
-// that a stranger with enough wrong proofs could stop them all.
+// It returns false if too many wait already, or ctx has ended. Then nothing may be
+// answered, because the time of that answer would tell; and each that waits holds up a
+// worker, so a stranger with enough wrong proofs could otherwise stop them all.
 //
-// A timer alone would be late by what the work took, and so tell it: the rest is
-// slept in the kernel, which is late by as much whenever it is asked.
+// A timer alone would be late by an amount that depends on the work before. So the last
+// part is slept in the kernel, which is late by the same amount every time.
 func (l *Level) Wait(ctx context.Context, began time.Time) bool {
 	select {
 	case l.waiting <- struct{}{}:

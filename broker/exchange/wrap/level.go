@@ -10,8 +10,9 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// Levelled lets every refusal of a proof take as long as any other. Where too many wait
-// already there is no answer: a device that is honest asks again.
+// Levelled makes every refusal of a proof take the same time, so that the time does not
+// tell which devices exist. When too many refusals wait already, a further one is not
+// answered at all; an honest device asks again.
 func Levelled(next exchange.Handler, l *level.Level) exchange.Handler {
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		began := l.Now()

@@ -17,41 +17,42 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// ErrLimited: too many messages of this source were refused.
+// ErrLimited is the error of a message that was not looked at, because too many of its
+// source were refused.
 var ErrLimited = errors.New("too many refusals of this source")
 
-// A Limit bounds the refusals of one source, an IPv4 address or an IPv6 /64. Callers
-// without an address are in this process and have none.
+// A Limit bounds how many messages of one source may be refused. A source is an IPv4
+// address or an IPv6 /64. Callers in this process have no address, and no limit.
 type Limit struct {
-	PerSecond float64 // in the long run; 0: DefaultLimit's, negative: no bound
-	Burst     int     // at once; 0: DefaultLimit's
+	PerSecond float64 // in the long run; 0: 50, negative: no bound
+	Burst     int     // at once; 0: 500
 }
 
-// DefaultLimit leaves room for a fleet behind one address whose devices have all lost
-// their keys, and for nobody to guess by trying.
+// defaultLimit is generous to a fleet behind one address whose devices have all lost their
+// keys, and still too little to guess by trying.
 var defaultLimit = Limit{PerSecond: 50, Burst: 500}
 
 // maxSources bounds the memory; sources beyond it share what one has.
 const maxSources = 4096
 
-// limiter has what each source may still be refused.
+// limiter knows how many refusals each source has left.
 type limiter struct {
 	limit   Limit
 	counter prometheus.Counter
 	log     *slog.Logger
 	now     func() time.Time
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards the fields below
 	sources map[netip.Prefix]*rate.Limiter
-	rest    *rate.Limiter // of those that had no room
-	hidden  int           // limited since told
+	shared  *rate.Limiter // of all sources that found no room in sources
+	untold  int           // messages limited since told
 	told    time.Time
 }
 
-// Limited answers "busy", without any work, to sources of which too many messages were
-// refused. What succeeds is not counted, so that honest devices behind the same address
-// bring nobody nearer to the bound; while somebody there is beyond it, they may have to
-// ask again. What is refused for the broker's own sake does not count either.
+// Limited answers "busy" at once to sources of which too many messages were refused.
+// Messages that succeed do not count, so honest devices behind the same address never
+// reach the bound by themselves; but while somebody there is beyond it, they may have to
+// ask again. Refusals that are the broker's own fault do not count either.
 func Limited(next exchange.Handler, l Limit, counter prometheus.Counter, log *slog.Logger) exchange.Handler {
 	return limited(next, l, counter, log, time.Now)
 }
@@ -67,7 +68,7 @@ func limited(next exchange.Handler, l Limit, counter prometheus.Counter, log *sl
 		l.Burst = defaultLimit.Burst
 	}
 	x := &limiter{limit: l, counter: counter, log: log, now: now, sources: map[netip.Prefix]*rate.Limiter{}}
-	x.rest = x.fresh()
+	x.shared = x.fresh()
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		source := intake.Source(from.Remote)
 		if source.IsValid() && !x.may(source) {
@@ -81,7 +82,8 @@ func limited(next exchange.Handler, l Limit, counter prometheus.Counter, log *sl
 	})
 }
 
-// isTheirs reports whether a message was refused for what it says.
+// isTheirs reports whether a message was refused for what it says, and not because the
+// broker is busy or broken.
 func isTheirs(out *exchange.Outcome) bool {
 	return out.Err != nil && out.Code != protocol.CodeInternal && out.Code != protocol.CodeBusy
 }
@@ -90,7 +92,7 @@ func (x *limiter) fresh() *rate.Limiter {
 	return rate.NewLimiter(rate.Limit(x.limit.PerSecond), x.limit.Burst)
 }
 
-// may reports whether another message of a source is looked at.
+// may reports whether a source has a refusal left, so that its next message is looked at.
 func (x *limiter) may(source netip.Prefix) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -99,7 +101,7 @@ func (x *limiter) may(source netip.Prefix) bool {
 		if len(x.sources) < maxSources {
 			return true
 		}
-		l = x.rest
+		l = x.shared
 	}
 	return l.TokensAt(x.now()) >= 1
 }
@@ -119,12 +121,12 @@ func (x *limiter) spend(source netip.Prefix) {
 		l = x.fresh()
 		x.sources[source] = l
 	default:
-		l = x.rest
+		l = x.shared
 	}
 	l.AllowN(now, 1)
 }
 
-// forget drops the sources that are as good as new.
+// forget drops the sources that have all their refusals left again.
 func (x *limiter) forget(now time.Time) {
 	for source, l := range x.sources {
 		if l.TokensAt(now) >= float64(x.limit.Burst) {
@@ -143,13 +145,13 @@ func (x *limiter) refuse(ctx context.Context, m protocol.Message, source netip.P
 	}
 }
 
-// tell sums up: the first of a flood is told at once, the others together.
+// tell logs the first limited message of a flood at once, and the others as sums.
 func (x *limiter) tell(ctx context.Context, source netip.Prefix) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.hidden++
+	x.untold++
 	if now := x.now(); now.Sub(x.told) >= every {
-		x.log.WarnContext(ctx, "messages answered busy: too many refusals of their source", "messages", x.hidden, "source", source.String())
-		x.hidden, x.told = 0, now
+		x.log.WarnContext(ctx, "messages answered busy: too many refusals of their source", "messages", x.untold, "source", source.String())
+		x.untold, x.told = 0, now
 	}
 }

@@ -11,8 +11,8 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// Log tells of refusals and their causes, and of enrolments; of a device's daily login
-// on request only: a fleet of millions would log nothing else.
+// Log logs refusals with their causes, and enrolments. Logins are logged at level debug
+// only: a fleet of millions would log nothing else.
 func Log(next exchange.Handler, log *slog.Logger) exchange.Handler {
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		out := next.Handle(ctx, from, m)

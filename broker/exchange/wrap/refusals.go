@@ -14,50 +14,51 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Journal keeps sums of events.
+// Journal is the part of broker.Journal that the sums are appended to.
 type Journal interface {
 	Append(ctx context.Context, by broker.By, events []broker.Event) error
 }
 
-// Bounds on what strangers can write into the journal: with one Append in ten seconds
-// no more than six times this many events a minute, and one for each code.
-const maxNamed = 20 // events that name a device
+// maxNamed is how many events of one Append name a device. It bounds what strangers can
+// make the journal grow by: one Append in ten seconds has this many events, and one more
+// for each code.
+const maxNamed = 20
 
-// Refusals sums refused messages by the device that they claim to be from and by code,
-// and appends the sums to the journal. Nothing of a claim is proven: what a flood of
-// made-up names claims is kept by code alone.
+// Refusals counts refused messages by the device that they claim to be from and by code,
+// and appends the counts to the journal. No claim is proven, so beyond maxNamed names
+// only the code is kept. It is safe for concurrent use.
 type Refusals struct {
 	journal Journal
 	log     *slog.Logger
 
 	mu    sync.Mutex // guards sums and named
-	sums  map[refusal]uint32
+	sums  map[sumKey]uint32
 	named int // of sums: those with a device
 }
 
-// A refusal is what is summed up together.
-type refusal struct {
-	claimed ident.Device // zero: nobody, or there was no room to name more
+// A sumKey says which refusals are counted together.
+type sumKey struct {
+	claimed ident.Device // zero: the message names none, or maxNamed are named already
 	code    protocol.Code
 }
 
-// NewRefusals makes Refusals that keep nothing until Run runs.
+// NewRefusals makes a Refusals. It appends nothing until Run runs.
 func NewRefusals(j Journal, log *slog.Logger) *Refusals {
-	return &Refusals{journal: j, log: log, sums: map[refusal]uint32{}}
+	return &Refusals{journal: j, log: log, sums: map[sumKey]uint32{}}
 }
 
-// Wrap makes a Handler that notes what next refuses.
+// Wrap makes a Handler that counts what next refuses.
 func (r *Refusals) Wrap(next exchange.Handler) exchange.Handler {
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		out := next.Handle(ctx, from, m)
 		if out.Err != nil {
-			r.add(refusal{out.Claimed, out.Code}, 1)
+			r.add(sumKey{out.Claimed, out.Code}, 1)
 		}
 		return out
 	})
 }
 
-func (r *Refusals) add(k refusal, n uint32) {
+func (r *Refusals) add(k sumKey, n uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, known := r.sums[k]; !known && !k.claimed.IsZero() {
@@ -70,15 +71,15 @@ func (r *Refusals) add(k refusal, n uint32) {
 	r.sums[k] += min(n, math.MaxUint32-r.sums[k])
 }
 
-func (r *Refusals) take() map[refusal]uint32 {
+func (r *Refusals) take() map[sumKey]uint32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	sums := r.sums
-	r.sums, r.named = map[refusal]uint32{}, 0
+	r.sums, r.named = map[sumKey]uint32{}, 0
 	return sums
 }
 
-// Run appends the sums every ten seconds until ctx ends, and then what is left.
+// Run appends the counts every ten seconds until ctx ends, and then the last ones.
 func (r *Refusals) Run(ctx context.Context) {
 	t := time.NewTicker(every)
 	defer t.Stop()
@@ -95,7 +96,7 @@ func (r *Refusals) Run(ctx context.Context) {
 	}
 }
 
-// flush appends the sums so far, or keeps them when that fails.
+// flush appends the counts so far. When that fails it keeps them for the next time.
 func (r *Refusals) flush(ctx context.Context) {
 	sums := r.take()
 	if len(sums) == 0 {

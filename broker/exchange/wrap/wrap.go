@@ -1,5 +1,6 @@
-// Package wrap holds what stands around the exchange: each wrapper adds one thing to a
-// Handler and passes on what it is given. None of them decides who a device is.
+// Package wrap holds what stands around the exchange: limits, metrics, log, the journal
+// of refusals and the time that a refusal takes. Each wrapper adds one thing to a Handler
+// and passes on the rest. None of them decides who a device is.
 package wrap
 
 import (
@@ -24,16 +25,16 @@ type Config struct {
 	Metrics prometheus.Registerer
 	// Refusals bounds the refused messages of one source; the zero Limit is the default.
 	Refusals Limit
-	// Clock is what refusals of proofs are levelled by; zero: the real one.
+	// Clock is what Levelled measures and waits by; zero: the system's.
 	Clock level.Clock
-	// Journal keeps sums of the refusals; nil: they are not kept. Somebody must then
-	// Run what Exchange gives.
+	// Journal is where sums of the refusals are kept; nil: they are not kept. With one,
+	// the Refusals that Exchange gives must Run.
 	Journal Journal
 }
 
-// Exchange wraps core in everything, in the order that counts: whatever is done about
-// a refusal is done before it is levelled, and a source that is over its limit costs no
-// work. The second result is nil without a journal.
+// Exchange wraps core in all wrappers. Their order matters: what is done about a refusal
+// is done before the time that it takes is levelled, and a source beyond its limit is
+// refused before any work. The second result is nil without a journal.
 func Exchange(core exchange.Handler, c Config) (*exchange.Responder, *Refusals, error) {
 	m, err := newMetrics(c.Metrics)
 	if err != nil {
@@ -51,8 +52,8 @@ func Exchange(core exchange.Handler, c Config) (*exchange.Responder, *Refusals, 
 	return exchange.NewResponder(h, unread(m, c.Log)), kept, nil
 }
 
-// unread counts and logs what is no message. Anybody can send that at any rate: it is
-// no more than a line for those who look for it.
+// unread counts and logs what is no message. Anybody can send that at any rate, so it is
+// logged at level debug only.
 func unread(m *metrics, log *slog.Logger) exchange.Unread {
 	return func(ctx context.Context, from exchange.Caller, err error) {
 		d, ok := errors.AsType[*protocol.DecodeError](err)

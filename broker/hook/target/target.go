@@ -1,9 +1,8 @@
-// Package target says where hooks may be: which URLs an operator may register and
-// which addresses a call may dial. Both are asked, because a name may resolve to
-// anything, and to something else the next time.
+// Package target says where hooks may be: which URLs an operator may register and which
+// addresses a call may dial. Both are checked, because a name may resolve to anything,
+// and to something else the next time.
 //
-// It imports the standard library and broker's errors. It resolves no name and
-// opens no connection.
+// It resolves no name and opens no connection.
 package target
 
 import (
@@ -44,8 +43,8 @@ func (p Policy) allowed(ip netip.Addr) bool {
 	return slices.ContainsFunc(p.allow, func(n netip.Prefix) bool { return n.Contains(ip) })
 }
 
-// public tells addresses that belong to somebody on the Internet: none of the
-// special-purpose ones (RFC 6890 and IANA's registries), and none that carries an
+// public reports whether an address belongs to somebody on the Internet: it is none of the
+// special-purpose ones (RFC 6890 and IANA's registries), and none that has an
 // IPv4 address inside (NAT64, 6to4, Teredo, ISATAP), which would be dialled in the end.
 func public(ip netip.Addr) bool {
 	if !ip.IsGlobalUnicast() || ip.IsPrivate() {
@@ -93,8 +92,8 @@ func port(s string) bool {
 	return s == "" || err == nil && n > 0
 }
 
-// checkHost refuses hosts that cannot be, and reports whether plain http may be
-// spoken with one.
+// checkHost refuses hosts that can never be called, and reports whether plain http may be
+// spoken with this one.
 func (p Policy) checkHost(host string) (plain bool, err error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip.Zone() != "" {

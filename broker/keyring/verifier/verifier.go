@@ -1,6 +1,6 @@
-// Package verifier checks tokens that the broker itself gave, by its pools' keys, as
-// a backend would by the published ones. What a token that passes is still worth, is
-// for package access to say.
+// Package verifier checks access tokens that the broker itself gave, by the keys of its
+// pools, as a backend does by the published ones. It does not say whether the token's
+// session still counts: package access does. It never reads the store.
 package verifier
 
 import (
@@ -14,7 +14,7 @@ import (
 	"github.com/signetd/signet/protocol/verify"
 )
 
-// Rings gives pools' keys.
+// Rings gives the opened keys of pools.
 type Rings interface {
 	Ring(ctx context.Context, pool ident.Pool) (*keyring.Ring, error)
 }
