@@ -124,7 +124,7 @@ func TestIssueDeviceTakesKindsOfKeys(t *testing.T) {
 		"P-256":            {newKey(t).Public(), nil},
 		"P-384":            {p384.Public(), ErrWeakKey},
 		"Ed25519":          {edKey, nil},
-		"RSA 2048":         {rsaKey.Public(), nil},
+		"RSA 2048":         {rsaKey.Public(), ErrWeakKey}, // sound, but no device proves itself with RSA
 		"P-224":            {p224.Public(), ErrWeakKey},
 		"RSA, exponent 3":  {&three, ErrWeakKey},
 		"nil":              {nil, ErrWeakKey},

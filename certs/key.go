@@ -38,10 +38,14 @@ func RequestKey(der []byte) (crypto.PublicKey, error) {
 	return csr.PublicKey, nil
 }
 
-// checkDeviceKey lets pass what a token can be bound to and no more: a certificate
-// for another key would name a device that could not prove itself.
+// checkDeviceKey lets pass what a device may prove itself with and no more: a
+// certificate for another key would name a device that could not log in.
 func checkDeviceKey(key crypto.PublicKey) error {
-	if _, err := token.NewKey(key); err != nil {
+	k, err := token.NewKey(key)
+	if err == nil {
+		err = k.CheckDevice()
+	}
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrWeakKey, err)
 	}
 	return nil
