@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -55,6 +54,10 @@ func (s *Store) SessionsLike(ctx context.Context, id ident.Device, prefix ident.
 }
 
 func sessionsLike(tx *bolt.Tx, id ident.Device, prefix ident.UUIDPrefix) (all []broker.Session, err error) {
+	d, err := deviceRows().get(tx, id.Pool, id.Name.String())
+	if err != nil {
+		return nil, err
+	}
 	cur, rows := tx.Bucket([]byte(bucketSessions)).Cursor(), 0
 	for k, v := cur.Seek(prefix[:]); bytes.HasPrefix(k, prefix[:]); k, v = cur.Next() {
 		if rows++; rows > broker.MaxAlike {
@@ -67,16 +70,9 @@ func sessionsLike(tx *bolt.Tx, id ident.Device, prefix ident.UUIDPrefix) (all []
 		if err != nil {
 			return nil, err
 		}
-		if x.Device == id {
+		if x.Subject == d.Subject { // not another's, nor of a device that had this name before
 			all = append(all, x)
 		}
-	}
-	if len(all) > 0 { // and of the device as it is now, not of one made again since
-		d, err := deviceRows().get(tx, id.Pool, id.Name.String())
-		if err != nil {
-			return nil, err
-		}
-		all = slices.DeleteFunc(all, func(x broker.Session) bool { return x.Subject != d.Subject })
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("session of %s that begins with %x: %w", id, prefix, broker.ErrNotFound)

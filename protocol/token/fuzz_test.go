@@ -28,6 +28,11 @@ func FuzzParseCWT(f *testing.F) {
 	}
 	f.Add(raw)
 	f.Add(split(f, raw).Payload)
+	compact, err := token.SignCWT(token.Access, fullClaims(f).Compact(), s)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(split(f, compact).Payload)
 	f.Add(unhex(f, "d28443a10126a0f640"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		_, _ = token.ParseCWT(data, token.Access, lookup(s.Key()))
@@ -49,6 +54,9 @@ func FuzzParseCWT(f *testing.F) {
 		}
 		if reread.Subject != claims.Subject || !reread.Expires.Equal(claims.Expires) || reread.Audience != claims.Audience {
 			t.Fatalf("%+v became %+v", claims, reread)
+		}
+		if session, ok := claims.SessionPrefix(); ok && (len(claims.ID) != 12 || string(session[:]) != string(claims.ID[:8])) {
+			t.Fatalf("id %x names session %x", claims.ID, session)
 		}
 	})
 }
