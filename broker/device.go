@@ -106,20 +106,26 @@ func (d *Device) Has(id KeyID) bool {
 	return slices.ContainsFunc(d.Authenticators, func(a Authenticator) bool { return a.ID == id })
 }
 
-// Devices keeps devices.
+// Devices is the store of devices. A key belongs to one device of a pool at most.
 type Devices interface {
-	// CreateDevice: ErrExists by name, ErrKeyBound when another device of the pool has the key.
+	// CreateDevice adds a device, with Rev 1: ErrExists if there is one of that name,
+	// ErrKeyBound if another device of the pool has one of its keys.
 	CreateDevice(ctx context.Context, by By, d Device) error
 	// CreateDevices creates many, each as CreateDevice would: it gives the error of each,
 	// in the order of all, nil for those that are there now. Of several with one name the
 	// first is created; of several with one key, the one whose name comes first.
 	CreateDevices(ctx context.Context, by By, all []Device) []error
+	// Device gives one device.
 	Device(ctx context.Context, id ident.Device) (Device, error)
 	// CountDevices gives how many devices a pool has, without looking at each.
 	CountDevices(ctx context.Context, pool ident.Pool) (int, error)
+	// ListDevices gives up to limit devices of a pool with names after the one given.
 	ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]Device, error)
 	// UpdateDevice applies change to the stored device and writes it with the next Rev,
-	// in one transaction; change's error ends it, and so does what Becomes says.
+	// in one transaction; change's error ends it, and so does what Becomes says. change
+	// must not call the store.
 	UpdateDevice(ctx context.Context, by By, id ident.Device, change func(*Device) error) (Device, error)
+	// DeleteDevice deletes a device. Its sessions are gone with it, also for a later device
+	// of that name.
 	DeleteDevice(ctx context.Context, by By, id ident.Device) error
 }

@@ -46,10 +46,13 @@ func ownPool(p Pool) Pool {
 	return p
 }
 
-// Pools keeps pools. They are made and changed as their documents are, by ChangeSettings.
+// Pools is the store of pools. They are made and changed together with their documents, by
+// Settings.ChangeSettings.
 type Pools interface {
+	// Pool gives one pool.
 	Pool(ctx context.Context, name ident.Pool) (Pool, error)
+	// ListPools gives all pools, by name.
 	ListPools(ctx context.Context) ([]Pool, error)
-	// DeletePool deletes p and all that is in it.
+	// DeletePool deletes the pool and all that is in it: devices, sessions, documents, keys.
 	DeletePool(ctx context.Context, by By, name ident.Pool) error
 }

@@ -99,7 +99,7 @@ func (r *Recorded) Allows(x *Session) error {
 	return nil
 }
 
-// Sessions keeps what logins leave behind.
+// Sessions is the store of sessions, one for each login.
 type Sessions interface {
 	// RecordLogin writes a successful authentication, once: ErrUsed when its
 	// exchange was recorded before; ErrInactive when the device is not active at the
@@ -113,9 +113,11 @@ type Sessions interface {
 	//
 	// A session is kept until no access token of it can be valid any more.
 	RecordLogin(ctx context.Context, by By, l Login) (Recorded, error)
+	// Session gives one session.
 	Session(ctx context.Context, id ident.UUID) (Session, error)
 	// UpdateSession applies change to the stored session, with its device as it is in
-	// the same transaction; change's error ends it, and so does what Becomes says.
+	// the same transaction; change's error ends it, and so does what Becomes says. What it
+	// does to the device is not kept. change must not call the store.
 	UpdateSession(ctx context.Context, by By, id ident.UUID, change func(*Session, *Device) error) (Session, error)
 	// SessionsLike gives those sessions of a device whose ids begin with prefix, in the
 	// order of their ids, as Session would: hardly ever more than one. ErrNotFound when

@@ -52,8 +52,10 @@ func (d *Document) Check() error {
 	return nil
 }
 
-// Settings keeps what operators set: pools' documents.
+// Settings is the store of what operators set for a pool: clients, flows, hooks and so on,
+// each one a Document.
 type Settings interface {
+	// Setting gives one document by its kind and name.
 	Setting(ctx context.Context, pool ident.Pool, kind, name string) (Document, error)
 	// ListSettings gives the documents of a kind with names after the one given, in order.
 	ListSettings(ctx context.Context, pool ident.Pool, kind, after string, limit int) ([]Document, error)
@@ -64,8 +66,10 @@ type Settings interface {
 	ChangeSettings(ctx context.Context, by By, edit func(SettingsTx) error) error
 }
 
-// SettingsTx is what an edit reads and writes with. Reads see what it wrote before.
+// SettingsTx is the transaction that an edit reads and writes with. Its reads see what it
+// wrote before.
 type SettingsTx interface {
+	// Pool is as in Pools.
 	Pool(name ident.Pool) (Pool, error)
 	// CreatePool adds a pool with its first signing keys: ErrExists if there is one of that name.
 	CreatePool(p Pool, keys []SigningKey) error
@@ -73,12 +77,14 @@ type SettingsTx interface {
 	// ErrStale. Name, issuer, time and keys never change: ErrInvalid. It gives the new Rev.
 	UpdatePool(p Pool) (rev uint64, err error)
 
+	// Setting and ListSettings are as in Settings.
 	Setting(pool ident.Pool, kind, name string) (Document, error)
 	ListSettings(pool ident.Pool, kind, after string, limit int) ([]Document, error)
 	// PutSetting writes d over the revision d.Rev: ErrStale if that is not the one
 	// stored, ErrNotFound if there is none. Rev 0 makes a new one: ErrExists. It gives
 	// the new Rev.
 	PutSetting(d Document) (rev uint64, err error)
+	// DeleteSetting deletes a document: ErrNotFound if there is none.
 	DeleteSetting(pool ident.Pool, kind, name string) error
 	// Referrers gives some of the documents that have a Ref to this one.
 	Referrers(pool ident.Pool, to Ref) ([]Ref, error)

@@ -35,9 +35,11 @@ type SigningKey struct {
 	Changed time.Time
 }
 
-// SigningKeys keeps signing keys.
+// SigningKeys is the store of pools' signing keys, in every phase of theirs.
 type SigningKeys interface {
+	// ListSigningKeys gives all keys of a pool, by id.
 	ListSigningKeys(ctx context.Context, pool ident.Pool) ([]SigningKey, error)
-	// ChangeSigningKeys replaces the pool's keys by what change makes of them, in one transaction.
+	// ChangeSigningKeys replaces the pool's keys by what change makes of them, in one
+	// transaction; change's error ends it. change must not call the store.
 	ChangeSigningKeys(ctx context.Context, by By, pool ident.Pool, change func([]SigningKey) ([]SigningKey, error)) error
 }

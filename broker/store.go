@@ -10,13 +10,14 @@ import (
 // handed in and out are the caller's to change. Missing things are ErrNotFound.
 // Lists go in key order: after is the last key seen, empty to begin; limit is 1 to 1000.
 
-// Secrets keeps the cluster's own sealed secrets, by name.
+// Secrets is the store of the cluster's own secrets, which come sealed, by name.
 type Secrets interface {
 	// SecretOnce gives the secret of that name, made by create if there is none yet.
+	// create must not call the store.
 	SecretOnce(ctx context.Context, by By, name string, create func() ([]byte, error)) ([]byte, error)
 }
 
-// Store is all of it. Only the wiring asks for so much.
+// Store is all of these together. Only package core and the commands ask for so much.
 type Store interface {
 	Pools
 	Devices
@@ -28,10 +29,11 @@ type Store interface {
 	Operators
 	Secrets
 	Journal
+	// Close ends the use of the store.
 	Close() error
 }
 
-// A Backuper is a Store that writes a consistent copy of itself, while it is used.
+// A Backuper is a Store that can write a consistent copy of itself while it is used.
 type Backuper interface {
 	// Backup gives the number of bytes that it wrote.
 	Backup(ctx context.Context, w io.Writer) (int64, error)

@@ -56,23 +56,24 @@ func (of TryOf) Owner() TryOf { return TryOf{Device: of.Device, What: of.What} }
 // A TryMark tells one answer from another: the start of the transcript that ends with it.
 type TryMark [16]byte
 
-// Tried is what counting found.
+// Tried is what Try found.
 type Tried struct {
 	N    int           // wrong tries in a row, this one included
 	Wait time.Duration // above 0: nothing was counted and nothing may be tried for so long
 }
 
-// Tries counts attempts at guessable answers, durably.
+// Tries is the store of counts of wrong guessable answers.
 type Tries interface {
-	// Try counts one attempt before its answer is looked at, unless there is to be
-	// waited. An answer with a mark that it knows is sent again and no further try.
+	// Try counts one attempt before its answer is checked. When there have been too many, it
+	// counts nothing and gives how long to wait. An answer whose mark is known was sent
+	// again, and is no further try.
 	Try(ctx context.Context, by By, of TryOf, mark TryMark, now time.Time) (Tried, error)
-	// Right takes back the try of a right answer. With a step above 0 the answer is a
-	// code that is good once: ErrUsed unless it is later than all before, and the try
-	// stays; the same mark again is no second use.
+	// Right takes back the try of an answer that was right. With a step above 0 the answer
+	// is a code that may be used once: if its step is not later than all before, that is
+	// ErrUsed and the try stays. The same mark again is no second use.
 	Right(ctx context.Context, by By, of TryOf, mark TryMark, step uint64) error
-	// Settle forgets the wrong tries of accounts whose owner has passed. It writes
-	// nothing where there are none.
+	// Settle sets the counts of a device that has passed its flow back to none. It writes
+	// nothing if they are.
 	Settle(ctx context.Context, by By, of []TryOf) error
 }
 

@@ -2,10 +2,9 @@
 // file. All writes pass through one goroutine that commits whatever waits
 // together, so that many logins share one fsync; reads go straight to the file.
 //
-// It imports bbolt, broker's domain words and protocol's names and CBOR rules,
-// nothing else of ours. It never acknowledges a write before it is on the disk,
-// never reads the wall clock but through Options, and never opens a file that
-// another process holds or that a newer version wrote.
+// It never acknowledges a write before it is on the disk, never reads the wall clock but
+// through Options, and never opens a file that another process holds or that a newer
+// version wrote. It decides nothing: the rules are broker's.
 //
 // Layout (top-level buckets):
 //

@@ -29,8 +29,8 @@ type bulk struct {
 	all []newcomer
 }
 
-// CreateDevices implements broker.Devices. While the writer writes one chunk the
-// next is encoded.
+// CreateDevices creates many devices: see broker.Devices. It encodes the next chunk while
+// the writer writes one.
 func (s *Store) CreateDevices(ctx context.Context, by broker.By, all []broker.Device) []error {
 	errs := make([]error, len(all))
 	if err := by.Validate(); err != nil {

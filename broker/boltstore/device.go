@@ -139,7 +139,7 @@ func (r *deviceRow) mayCome(tx *bolt.Tx) (*bolt.Bucket, error) {
 	return pool, r.free(pool)
 }
 
-// CreateDevice implements broker.Devices. Its first Rev is 1.
+// CreateDevice adds a device; broker.ErrExists, broker.ErrKeyBound.
 func (s *Store) CreateDevice(ctx context.Context, by broker.By, d broker.Device) error {
 	what := "create device " + d.ID.String()
 	d.Rev = 1
@@ -156,12 +156,12 @@ func (s *Store) CreateDevice(ctx context.Context, by broker.By, d broker.Device)
 	})
 }
 
-// Device implements broker.Devices.
+// Device gives one device; broker.ErrNotFound.
 func (s *Store) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
 	return getRow(ctx, s, deviceRows(), id.Pool, id.Name.String())
 }
 
-// ListDevices implements broker.Devices.
+// ListDevices gives devices by name, up to limit, after a name.
 func (s *Store) ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]broker.Device, error) {
 	if limit < 1 || limit > 1000 {
 		return nil, fmt.Errorf("list devices: %w: limit %d, want 1 to 1000", broker.ErrInvalid, limit)
@@ -169,7 +169,7 @@ func (s *Store) ListDevices(ctx context.Context, pool ident.Pool, after string, 
 	return listRows(ctx, s, deviceRows(), pool, after, limit)
 }
 
-// UpdateDevice implements broker.Devices. change must not call the store.
+// UpdateDevice applies edit to a device and writes it: see broker.Devices.
 func (s *Store) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, edit func(*broker.Device) error) (d broker.Device, err error) {
 	err = s.update(ctx, by, "update device "+id.String(), func(c *change) error {
 		pool, stored, row, err := knownDevice(c.tx, id)
@@ -207,8 +207,8 @@ func asRead(d *broker.Device) broker.Device {
 	return out
 }
 
-// CountDevices implements broker.Devices. The number is the sequence of the bucket, kept
-// where rows come and go: counting them would read the whole pool.
+// CountDevices gives how many devices a pool has. The number is kept as the sequence of
+// the devices' bucket, because counting would read the whole pool.
 func (s *Store) CountDevices(ctx context.Context, name ident.Pool) (n int, err error) {
 	err = s.view(ctx, "count devices", func(tx *bolt.Tx) error {
 		pool, err := inPool(tx, name)
@@ -221,8 +221,8 @@ func (s *Store) CountDevices(ctx context.Context, name ident.Pool) (n int, err e
 	return n, err
 }
 
-// DeleteDevice implements broker.Devices. The device's sessions can no longer be
-// read, even if one of that name is made again; their rows go later, by themselves.
+// DeleteDevice deletes a device. Its sessions can no longer be read, even if a device of
+// that name is made again; the sweep deletes their rows later.
 func (s *Store) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
 	return s.update(ctx, by, "delete device "+id.String(), func(c *change) error {
 		pool, d, row, err := knownDevice(c.tx, id)

@@ -87,7 +87,7 @@ func seekRecord(cur *bolt.Cursor, seq uint64) (k, v []byte) {
 	return k, v
 }
 
-// Since implements broker.Journal.
+// Since gives the records above after, up to limit: see broker.Journal.
 func (s *Store) Since(ctx context.Context, after uint64, limit int) (all []broker.Record, err error) {
 	if limit < 1 || limit > 1000 {
 		return nil, fmt.Errorf("read the journal: %w: limit %d, want 1 to 1000", broker.ErrInvalid, limit)
@@ -130,7 +130,7 @@ func (r *rowReader) appendTo(all []broker.Record, after uint64, limit int) ([]br
 	return all, nil
 }
 
-// Last implements broker.Journal.
+// Last gives the Seq of the newest record, 0 if there has been none.
 func (s *Store) Last(ctx context.Context) (last uint64, err error) {
 	err = s.view(ctx, "read the journal's end", func(tx *bolt.Tx) error {
 		last = tx.Bucket([]byte(bucketJournal)).Sequence()
@@ -164,8 +164,8 @@ func recordAt(tx *bolt.Tx, seq uint64) (broker.Record, bool, error) {
 	}
 }
 
-// History implements broker.Journal. It follows the chain that the device's row heads
-// and adds what the rows of its sessions tell.
+// History gives the records of one device: see broker.Journal. It follows the chain of
+// records that begins in the device's row, and adds what the rows of its sessions tell.
 func (s *Store) History(ctx context.Context, id ident.Device, before uint64, limit int) (all []broker.Record, err error) {
 	what := "history of " + id.String()
 	if limit < 1 || limit > 1000 {
@@ -261,7 +261,7 @@ func loginAt(tx *bolt.Tx, seq uint64, id ident.UUID, row []byte) (broker.Record,
 		Pool: x.Device.Pool, Subject: x.Device.Name.String(), What: broker.WhatLogin, Session: id}, nil
 }
 
-// Append implements broker.Journal.
+// Append records events that are no writes: see broker.Journal.
 func (s *Store) Append(ctx context.Context, by broker.By, events []broker.Event) error {
 	const what = "record events"
 	if len(events) == 0 || len(events) > broker.MaxEvents {
@@ -317,8 +317,8 @@ func (g *growth) above(after uint64) (bool, <-chan struct{}) {
 // pollEvery is how often another handle than the first looks for what others wrote.
 const pollEvery = 500 * time.Millisecond
 
-// Await implements broker.Journal. The first handle hears of all of this process's
-// commits; the others look for them, as replicas do.
+// Await waits for a record above after: see broker.Journal. The handle that opened the
+// file is told of commits; other handles look for them, as other replicas would.
 func (s *Store) Await(ctx context.Context, after uint64) error {
 	for {
 		ok, err := s.look(ctx, after)

@@ -20,7 +20,7 @@ type login struct {
 	pending bool
 }
 
-// RecordLogin implements broker.Sessions.
+// RecordLogin writes a successful authentication, once: see broker.Sessions.
 func (s *Store) RecordLogin(ctx context.Context, by broker.By, l broker.Login) (broker.Recorded, error) {
 	w := &login{Login: l}
 	what := "record login of " + l.Session.Device.String()

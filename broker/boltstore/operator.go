@@ -12,7 +12,8 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// SecretOnce implements broker.Secrets. create must not call the store.
+// SecretOnce gives a secret of the cluster, made by create if there is none: see
+// broker.Secrets.
 func (s *Store) SecretOnce(ctx context.Context, by broker.By, name string, create func() ([]byte, error)) (secret []byte, err error) {
 	if name == "" || len(name) > 128 {
 		return nil, fmt.Errorf("secret: %w: its name has 1 to 128 bytes, got %d", broker.ErrInvalid, len(name))
@@ -49,7 +50,7 @@ func decodeOperator(b []byte) (broker.Operator, error) {
 	return broker.Operator{Name: r.Name, Hash: r.Hash, Expires: fromNanos(r.Expires), Created: fromNanos(r.Created)}, err
 }
 
-// PutOperator implements broker.Operators; ErrExists when another operator has the hash.
+// PutOperator writes an operator; broker.ErrExists if another operator has the hash.
 func (s *Store) PutOperator(ctx context.Context, by broker.By, o broker.Operator) error {
 	what := "write operator " + o.Name
 	if o.Name == "" || len(o.Name) > 128 || len(o.Hash) != sha256.Size {
@@ -88,7 +89,7 @@ func dropHash(c *change, row []byte) error {
 	return c.delete(c.tx.Bucket([]byte(bucketOperatorHashes)), o.Hash)
 }
 
-// OperatorByHash implements broker.Operators.
+// OperatorByHash finds an operator by the SHA-256 of the bearer token.
 func (s *Store) OperatorByHash(ctx context.Context, hash []byte) (o broker.Operator, err error) {
 	err = s.view(ctx, "find operator", func(tx *bolt.Tx) error {
 		name := tx.Bucket([]byte(bucketOperatorHashes)).Get(hash)
@@ -101,7 +102,7 @@ func (s *Store) OperatorByHash(ctx context.Context, hash []byte) (o broker.Opera
 	return o, err
 }
 
-// ListOperators implements broker.Operators.
+// ListOperators gives all operators, by name.
 func (s *Store) ListOperators(ctx context.Context) (all []broker.Operator, err error) {
 	err = s.view(ctx, "list operators", func(tx *bolt.Tx) error {
 		return tx.Bucket([]byte(bucketOperators)).ForEach(func(_, v []byte) error {
@@ -113,7 +114,7 @@ func (s *Store) ListOperators(ctx context.Context) (all []broker.Operator, err e
 	return all, err
 }
 
-// DeleteOperator implements broker.Operators.
+// DeleteOperator deletes an operator; broker.ErrNotFound.
 func (s *Store) DeleteOperator(ctx context.Context, by broker.By, name string) error {
 	return s.update(ctx, by, "delete operator "+name, func(c *change) error {
 		b := c.tx.Bucket([]byte(bucketOperators))

@@ -106,7 +106,7 @@ func readPool(tx *bolt.Tx, name ident.Pool) (broker.Pool, error) {
 	return decodePool(b.Get([]byte(poolRow)))
 }
 
-// ListPools implements broker.Pools.
+// ListPools gives all pools, by name.
 func (s *Store) ListPools(ctx context.Context) (all []broker.Pool, err error) {
 	err = s.view(ctx, "list pools", func(tx *bolt.Tx) error {
 		pools := tx.Bucket([]byte(bucketPools))
@@ -119,8 +119,8 @@ func (s *Store) ListPools(ctx context.Context) (all []broker.Pool, err error) {
 	return all, err
 }
 
-// DeletePool implements broker.Pools. The rows of the pool's sessions go later,
-// by themselves; they can no longer be read, even if a pool of that name is made again.
+// DeletePool deletes a pool and all that is in it. Its sessions can no longer be read, even
+// if a pool of that name is made again; the sweep deletes their rows later.
 func (s *Store) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
 	return s.update(ctx, by, "delete pool", func(c *change) error {
 		b, err := inPool(c.tx, name)
@@ -152,12 +152,12 @@ func listRows[D any](ctx context.Context, s *Store, t row[D], pool ident.Pool, a
 	return all, err
 }
 
-// ListSigningKeys implements broker.SigningKeys.
+// ListSigningKeys gives all keys of a pool, by id.
 func (s *Store) ListSigningKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
 	return listRows(ctx, s, signingRows(), pool, "", 0)
 }
 
-// ChangeSigningKeys implements broker.SigningKeys.
+// ChangeSigningKeys replaces a pool's keys: see broker.SigningKeys.
 func (s *Store) ChangeSigningKeys(ctx context.Context, by broker.By, pool ident.Pool, edit func([]broker.SigningKey) ([]broker.SigningKey, error)) error {
 	return s.update(ctx, by, "change signing keys", func(c *change) error {
 		old, err := signingRows().list(c.tx, pool, "", 0)

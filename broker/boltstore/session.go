@@ -34,7 +34,7 @@ func storedSession(tx *bolt.Tx, id ident.UUID) (broker.Session, broker.Device, e
 	return x, d, err
 }
 
-// Session implements broker.Sessions.
+// Session gives one session; broker.ErrNotFound.
 func (s *Store) Session(ctx context.Context, id ident.UUID) (x broker.Session, err error) {
 	err = s.view(ctx, "read session", func(tx *bolt.Tx) (err error) {
 		x, _, err = storedSession(tx, id)
@@ -43,8 +43,8 @@ func (s *Store) Session(ctx context.Context, id ident.UUID) (x broker.Session, e
 	return x, err
 }
 
-// SessionsLike implements broker.Sessions. Rows are keyed by id, so those that begin
-// alike are neighbours.
+// SessionsLike gives the sessions of a device whose ids begin with prefix: see
+// broker.Sessions. Rows are keyed by id, so those that begin alike are neighbours.
 func (s *Store) SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) (all []broker.Session, err error) {
 	err = s.view(ctx, "find sessions", func(tx *bolt.Tx) (err error) {
 		all, err = sessionsLike(tx, id, prefix)
@@ -80,8 +80,8 @@ func sessionsLike(tx *bolt.Tx, id ident.Device, prefix ident.UUIDPrefix) (all []
 	return all, nil
 }
 
-// UpdateSession implements broker.Sessions. What change does to the device is not
-// kept; it may not give the session another id, device or subject, and must not call the store.
+// UpdateSession applies edit to a session and writes it: see broker.Sessions. edit may not
+// give the session another id, device or subject.
 func (s *Store) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, edit func(*broker.Session, *broker.Device) error) (broker.Session, error) {
 	var row []byte
 	err := s.update(ctx, by, "update session", func(c *change) error {
@@ -144,7 +144,7 @@ func recordInHistory(c *change, e entry) error {
 	return c.put(devices, name, device)
 }
 
-// ListSessions implements broker.Sessions.
+// ListSessions gives a device's sessions, newest first, at most 100.
 func (s *Store) ListSessions(ctx context.Context, id ident.Device) (all []broker.Session, err error) {
 	err = s.view(ctx, "list sessions", func(tx *bolt.Tx) error {
 		d, err := deviceRows().get(tx, id.Pool, id.Name.String())

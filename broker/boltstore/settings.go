@@ -32,7 +32,7 @@ func (s *Store) forget(records []entry) {
 	}
 }
 
-// Setting implements broker.Settings.
+// Setting gives one document; broker.ErrNotFound.
 func (s *Store) Setting(ctx context.Context, pool ident.Pool, kind, name string) (d broker.Document, err error) {
 	err = s.view(ctx, "read "+kind, func(tx *bolt.Tx) (err error) {
 		d, err = readDocument(tx, pool, kind, name)
@@ -41,7 +41,7 @@ func (s *Store) Setting(ctx context.Context, pool ident.Pool, kind, name string)
 	return d, err
 }
 
-// ListSettings implements broker.Settings.
+// ListSettings gives documents of a kind by name, up to limit, after a name.
 func (s *Store) ListSettings(ctx context.Context, pool ident.Pool, kind, after string, limit int) (all []broker.Document, err error) {
 	err = s.view(ctx, "list "+kind+"s", func(tx *bolt.Tx) (err error) {
 		all, err = listDocuments(tx, pool, kind, after, limit)
@@ -50,7 +50,8 @@ func (s *Store) ListSettings(ctx context.Context, pool ident.Pool, kind, after s
 	return all, err
 }
 
-// ChangeSettings implements broker.Settings.
+// ChangeSettings runs edit in one transaction: see broker.Settings. The writer may run it
+// a second time.
 func (s *Store) ChangeSettings(ctx context.Context, by broker.By, edit func(broker.SettingsTx) error) error {
 	return s.update(ctx, by, "change settings", func(c *change) error { return broker.Settle(&settingsTx{c}, edit) })
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Try implements broker.Tries.
+// Try counts one attempt: see broker.Tries.
 func (s *Store) Try(ctx context.Context, by broker.By, of broker.TryOf, mark broker.TryMark, now time.Time) (t broker.Tried, err error) {
 	err = s.update(ctx, by, "count try", func(c *change) error {
 		return c.account(of, func(n *broker.TryCount) (changed bool, err error) {
@@ -23,7 +23,7 @@ func (s *Store) Try(ctx context.Context, by broker.By, of broker.TryOf, mark bro
 	return t, err
 }
 
-// Right implements broker.Tries.
+// Right takes back the try of a right answer: see broker.Tries.
 func (s *Store) Right(ctx context.Context, by broker.By, of broker.TryOf, mark broker.TryMark, step uint64) error {
 	return s.update(ctx, by, "take back try", func(c *change) error {
 		if step > 0 {
@@ -36,7 +36,7 @@ func (s *Store) Right(ctx context.Context, by broker.By, of broker.TryOf, mark b
 	})
 }
 
-// Settle implements broker.Tries.
+// Settle sets counts of wrong tries back: see broker.Tries.
 func (s *Store) Settle(ctx context.Context, by broker.By, of []broker.TryOf) error {
 	return s.update(ctx, by, "settle tries", func(c *change) error {
 		for _, of := range of {

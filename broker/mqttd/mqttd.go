@@ -3,10 +3,9 @@
 // every packet's frame before mochi does, decides alone who may connect, publish
 // and subscribe, and ends connections when their time or their device does.
 //
-// It may import mochi-mqtt (its only importer), coder/websocket, protocol/topic,
-// protocol/channel and broker/intake. It knows nothing of tokens, exchanges or stores: a Gate admits,
-// a Responder answers. It keeps no session beyond its connection, stores
-// nothing, and never logs a packet.
+// It knows nothing of tokens, exchanges or stores: a Gate admits, a Responder answers. It
+// keeps no session beyond its connection, stores nothing, and never logs a packet. No type
+// of mochi-mqtt leaves it.
 package mqttd
 
 import (

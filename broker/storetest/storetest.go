@@ -3,8 +3,7 @@
 // be held to its part; and a model to compare a whole store with. A store's own
 // tests call Run and Model.
 //
-// It imports broker, protocol's names, testing and go-cmp only, and never looks
-// inside a store.
+// It never looks inside a store.
 package storetest
 
 import (

@@ -1,6 +1,5 @@
 // Package certstest gives other packages' tests a throwaway certificate
-// authority and TLS configurations under it. It imports certs and testing, and
-// belongs in no program.
+// authority and TLS configurations under it. It belongs in no program.
 package certstest
 
 import (

@@ -1,9 +1,8 @@
 // Package command is what firmware-sim does: its subcommands, their flags and what
 // they print. Tests run it without a process.
 //
-// It imports the standard library, agent with mqttlink, protocol, fleet with what
-// that is made of, and schollz/progressbar. The summary goes to standard output,
-// the progress bar to standard error and only to a terminal. It prints no secret.
+// The summary goes to standard output, the progress bar to standard error and only to a
+// terminal. It never prints a secret.
 package command
 
 import (

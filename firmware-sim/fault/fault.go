@@ -2,9 +2,9 @@
 // links that drop, messages that come twice, late or damaged, clocks that are
 // decades off, power that fails in the middle of an exchange.
 //
-// It imports the standard library and agent. A plan follows from a seed, a device
-// and a call alone, never from timing, so the same seed plans the same faults. It
-// never hides a fault: what was injected is told by Link.Fired and by *Injected.
+// A plan follows from a seed, a device and a call alone, never from timing, so the same
+// seed plans the same faults. It never hides a fault: Link.Fired and *Injected tell what
+// was injected.
 package fault
 
 import (

@@ -1,9 +1,8 @@
 // Package firmware is one simulated device: a key and a state in memory, a
 // connection of its own, and an agent that reboots when its faults say so.
 //
-// It imports the standard library, agent, protocol and fault. It never touches a
-// disk, never retries by itself, and reports each attempt with what was injected
-// into it.
+// It never touches a disk, never retries by itself, and reports each attempt with what
+// was injected into it.
 package firmware
 
 import (

@@ -1,8 +1,8 @@
 // Package firmwaretest has a small broker in memory that tests of simulated
 // devices dial. It speaks the protocol with real keys, and can be told to be bad.
 //
-// It imports the standard library, agent and protocol. It is for tests only: it
-// checks what a broker must check so that faults show, and keeps nothing safe.
+// It is for tests only: it checks what a broker must check so that faults show, and keeps
+// nothing safe.
 package firmwaretest
 
 import (

@@ -1,10 +1,9 @@
 // Package fleet runs many simulated devices through a scenario, counts what comes
 // of it and reports.
 //
-// It imports the standard library, agent, protocol, fault and firmware. It opens
-// no connection itself: devices dial as they are told. At most Concurrency of them
-// are at work at a time; the others stay connected, idle. Durations are measured
-// on the monotonic clock.
+// It opens no connection itself: devices dial as they are told. At most Concurrency of
+// them are at work at a time; the others stay connected, idle. Durations are measured on
+// the monotonic clock.
 package fleet
 
 import (

@@ -2,5 +2,5 @@
 // figure is a ratio of two things that ran in turn in the same process, so that
 // a busy machine slows both. Absolute figures are printed and never judged.
 //
-// It may import everything. It asserts nothing about time.
+// It asserts nothing about time.
 package bench

@@ -1,7 +1,7 @@
 // Package kernel gives tests what only a kernel has, and decides what becomes of a
 // test where it doesn't give it.
 //
-// It imports the standard library only. No program imports it.
+// It belongs in no program.
 package kernel
 
 import (

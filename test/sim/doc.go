@@ -3,8 +3,7 @@
 // doubles, delays, replays, edits and forges. One integer gives the whole run, and
 // gives it again.
 //
-// It may import anything of Signet and must run inside a testing/synctest bubble,
-// with the process's randomness seeded by testing/cryptotest: a quarter of an hour
+// It must run inside a testing/synctest bubble, with the process's randomness seeded by testing/cryptotest: a quarter of an hour
 // of virtual time takes a tenth of a second. Whatever happens at the same time
 // happens one after another, in an order that the seed chooses (stage.go). It opens
 // no socket.

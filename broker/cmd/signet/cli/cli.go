@@ -1,8 +1,8 @@
 // Package cli is the command signet without its main: commands, flags, profiles,
 // output. Tests run it in process.
 //
-// It imports the operators' API's client, version and, for tokens, protocol/token and
-// protocol/verify; never the broker's core, a store or an MQTT library.
+// It is a client of the operators' API and nothing more: it never opens a store and never
+// decides what an operator may do.
 //
 // Its voice: standard output has data and nothing else; errors and hints go to
 // standard error, say what is wrong in one line and what to do next in another;
