@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/broker/spelling"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/strictjson"
 )
@@ -25,6 +27,10 @@ import (
 const (
 	applyPath = "/api/v1/apply"
 	maxApply  = 1 << 20 // bytes of a request to apply
+	// maxItems is how many things one request may be about. The store has one writer,
+	// and no device can enrol while an edit holds it: with this many for less than a
+	// second. A dry run writes and takes back, so what shares its batch runs twice.
+	maxItems = 5000
 )
 
 // What apply did, or would do.
@@ -77,13 +83,16 @@ type applyRequest struct {
 	Plan   string
 	pools  map[string]bool // that it names, in pools or in any item
 	kinds  []served        // that it names
+	items  int             // in all its lists so far
 	wanted []wanted
-	failed map[failedItem]bool // items that are wrong by themselves
+	known  map[thing]int       // of wanted: where in there
+	failed map[broker.Ref]bool // what is wrong by itself, in whichever pool
 	broken []problem.Place
 }
 
-type failedItem struct {
-	pool string
+// A thing is what a request may name once.
+type thing struct {
+	pool ident.Pool
 	ref  broker.Ref
 }
 
@@ -128,7 +137,7 @@ func applySchema(registry huma.Registry, kinds map[string]applied) *huma.Schema 
 		"dryRun": {Type: huma.TypeBoolean, Description: "Change nothing, only say what would be"},
 		"prune":  {Type: huma.TypeBoolean, Description: "Delete what is not mentioned, of the kinds and in the pools that are"},
 		"plan":   {Type: huma.TypeString, Description: "The plan of a dry run: 412 if the changes would be others by now"},
-		"pools":  list(huma.SchemaFromType(registry, typeOf[poolItem]())),
+		"pools":  list(huma.SchemaFromType(registry, reflect.TypeFor[poolItem]())),
 	}
 	for plural, k := range kinds {
 		all[plural] = list(k.schema)
@@ -250,7 +259,7 @@ func (r *applyRun) set(tx broker.SettingsTx, now time.Time) error {
 func (r *applyRun) refused(at string, err error) bool {
 	broken := broker.RefusalsOf(err)
 	for _, b := range broken {
-		if r.req.failed[failedItem{"", b.Needs}] {
+		if r.req.failed[b.Needs] {
 			continue // it is in the file, and told to be wrong there
 		}
 		place := problem.Place{Location: at, Message: b.Text}
@@ -301,17 +310,13 @@ func mention(raw json.RawMessage, needs broker.Ref) string {
 
 // prune deletes what the request does not mention.
 func (r *applyRun) prune(tx broker.SettingsTx) error {
-	known := map[string]bool{}
-	for _, w := range r.req.wanted {
-		known[w.pool.String()+" "+w.ref.Kind+" "+w.ref.Name] = true
-	}
 	for _, name := range slices.Sorted(maps.Keys(r.req.pools)) {
 		pool, err := ident.ParsePool(name)
 		if err != nil {
 			return err
 		}
 		for _, k := range r.req.kinds {
-			gone, err := k.applied(nil).prune(r.s, tx, pool, known)
+			gone, err := k.applied(nil).prune(tx, pool, r.req.known)
 			if err != nil {
 				return keepNotFound(err)
 			}
@@ -337,11 +342,11 @@ func plan(changes []Change) string {
 
 // readApply reads a request, and notes all that is wrong with it.
 func (s *service) readApply(registry huma.Registry, kinds map[string]applied, raw []byte) (*applyRequest, error) {
-	members, err := strictjson.Object(raw)
+	members, err := strictjson.ObjectWithin(raw, maxApply, maxApply) // the items are counted below, where it can be said which is one too many
 	if err != nil {
 		return nil, problem.New(http.StatusBadRequest, err.Error())
 	}
-	req := &applyRequest{pools: map[string]bool{}, failed: map[failedItem]bool{}}
+	req := &applyRequest{pools: map[string]bool{}, known: map[thing]int{}, failed: map[broker.Ref]bool{}}
 	var known []string
 	for name := range kinds {
 		known = append(known, name)
@@ -361,7 +366,7 @@ func (s *service) readApply(registry huma.Registry, kinds map[string]applied, ra
 		case "plan":
 			err = json.Unmarshal(all[m.Name], &req.Plan)
 		case "pools":
-			req.items(m.Name, all[m.Name], func(at string, item json.RawMessage) { s.readPool(req, registry, at, item) })
+			req.list(m.Name, all[m.Name], func(at string, item json.RawMessage) { s.readPool(req, registry, at, item) })
 		default:
 			k, ok := kinds[m.Name]
 			if !ok {
@@ -369,7 +374,7 @@ func (s *service) readApply(registry huma.Registry, kinds map[string]applied, ra
 				continue
 			}
 			req.kinds = append(req.kinds, k.of)
-			req.items(m.Name, all[m.Name], func(at string, item json.RawMessage) { s.readItem(req, registry, k, at, item) })
+			req.list(m.Name, all[m.Name], func(at string, item json.RawMessage) { s.readItem(req, registry, k, at, item) })
 		}
 		if err != nil {
 			req.wrong(m.Name, "is not what it should be: true, false or text")
@@ -382,33 +387,39 @@ func (req *applyRequest) wrong(at, why string) {
 	req.broken = append(req.broken, problem.Place{Location: at, Message: why})
 }
 
-// items visits the items of a list.
-func (req *applyRequest) items(name string, raw json.RawMessage, visit func(at string, item json.RawMessage)) {
+// list visits the items of a list, up to the one that is too many.
+func (req *applyRequest) list(name string, raw json.RawMessage, visit func(at string, item json.RawMessage)) {
 	var all []json.RawMessage
 	if err := json.Unmarshal(raw, &all); err != nil || all == nil {
 		req.wrong(name, "is not a list")
 		return
 	}
 	for i, item := range all {
-		visit(fmt.Sprintf("%s[%d]", name, i), item)
+		at := fmt.Sprintf("%s[%d]", name, i)
+		if req.items++; req.items > maxItems {
+			if req.items == maxItems+1 {
+				req.wrong(at, fmt.Sprintf("is one too many: at most %d at a time; apply the rest by itself", maxItems))
+			}
+			return
+		}
+		visit(at, item)
 	}
 }
 
 // add notes one wanted thing, unless it was there before.
 func (req *applyRequest) add(w wanted) {
-	for _, old := range req.wanted {
-		if old.pool == w.pool && old.ref == w.ref {
-			req.wrong(w.at, fmt.Sprintf("%s %s is in %s already", w.ref.Kind, w.ref.Name, old.at))
-			return
-		}
+	if i, ok := req.known[thing{w.pool, w.ref}]; ok {
+		req.wrong(w.at, fmt.Sprintf("%s %s is in %s already", w.ref.Kind, w.ref.Name, req.wanted[i].at))
+		return
 	}
+	req.known[thing{w.pool, w.ref}] = len(req.wanted)
 	req.pools[w.pool.String()] = true
 	req.wanted = append(req.wanted, w)
 }
 
 func (s *service) readPool(req *applyRequest, registry huma.Registry, at string, raw json.RawMessage) {
 	var item poolItem
-	if places := checkItem(registry, huma.SchemaFromType(registry, typeOf[poolItem]()), at, raw, &item); places != nil {
+	if places := checkItem(registry, huma.SchemaFromType(registry, reflect.TypeFor[poolItem]()), at, raw, &item); places != nil {
 		req.broken = append(req.broken, places...)
 		return
 	}
@@ -446,13 +457,13 @@ func (s *service) readItem(req *applyRequest, registry huma.Registry, k applied,
 	}
 	req.broken = append(req.broken, places...)
 	if w.ref.Name != "" {
-		req.failed[failedItem{"", w.ref}] = true
+		req.failed[w.ref] = true
 	}
 }
 
 // unknownMember says that a member is unknown, and which is meant.
 func unknownMember(name string, known []string) string {
-	if near := nearest(name, known); near != "" {
+	if near := spelling.Nearest(name, known); near != "" {
 		return fmt.Sprintf("unknown key %q, did you mean %q?", name, near)
 	}
 	slices.Sort(known)

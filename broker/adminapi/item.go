@@ -13,15 +13,8 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/problem"
-	"github.com/signetd/signet/broker/spelling"
 	"github.com/signetd/signet/protocol/ident"
 )
-
-func typeOf[T any]() reflect.Type { return reflect.TypeFor[T]() }
-
-func limit(n int) *int { return &n }
-
-func nearest(name string, known []string) string { return spelling.Nearest(name, known) }
 
 // applied is one kind of setting in a request to apply.
 type applied struct {
@@ -31,7 +24,7 @@ type applied struct {
 	// if that can be told.
 	read func(s *service, registry huma.Registry, at string, raw json.RawMessage) (wanted, []problem.Place)
 	// prune deletes the settings in a pool that are not known, and gives what it deleted.
-	prune func(s *service, tx broker.SettingsTx, pool ident.Pool, known map[string]bool) ([]Change, error)
+	prune func(tx broker.SettingsTx, pool ident.Pool, known map[thing]int) ([]Change, error)
 }
 
 func (r resource[N, W]) applied(registry huma.Registry) applied {
@@ -48,9 +41,9 @@ func (r resource[N, W]) applied(registry huma.Registry) applied {
 
 // itemSchema is the schema of W with the pool that it is in, without what the broker alone writes.
 func (r resource[N, W]) itemSchema(registry huma.Registry) *huma.Schema {
-	form := huma.SchemaFromType(registry, typeOf[W]())
+	form := huma.SchemaFromType(registry, reflect.TypeFor[W]())
 	item := &huma.Schema{Type: huma.TypeObject, AdditionalProperties: false, Properties: map[string]*huma.Schema{
-		"pool": {Type: huma.TypeString, MaxLength: limit(32), Description: "The pool that it is in"},
+		"pool": {Type: huma.TypeString, MaxLength: new(ident.MaxPoolLen), Description: "The pool that it is in"},
 	}, Required: []string{"pool"}}
 	for name, p := range form.Properties {
 		if !p.ReadOnly {
@@ -129,7 +122,7 @@ func (r resource[N, W]) differences(old, now N) []FieldChange {
 	return out
 }
 
-func (r resource[N, W]) prune(_ *service, tx broker.SettingsTx, pool ident.Pool, known map[string]bool) ([]Change, error) {
+func (r resource[N, W]) prune(tx broker.SettingsTx, pool ident.Pool, known map[thing]int) ([]Change, error) {
 	kind := r.use(nil).Kind()
 	var gone []Change
 	for after := ""; ; {
@@ -139,7 +132,8 @@ func (r resource[N, W]) prune(_ *service, tx broker.SettingsTx, pool ident.Pool,
 		}
 		after = some[len(some)-1].Name
 		for _, d := range some {
-			if known[pool.String()+" "+kind.Name+" "+d.Name] || kind.Undeletable != nil && kind.Undeletable(d.Name) != nil {
+			_, stays := known[thing{pool, broker.Ref{Kind: kind.Name, Name: d.Name}}]
+			if stays || kind.Undeletable != nil && kind.Undeletable(d.Name) != nil {
 				continue
 			}
 			if err := kind.Delete(tx, pool, d.Name); err != nil {

@@ -3,6 +3,7 @@ package adminapi_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"reflect"
@@ -236,6 +237,41 @@ func TestApply(t *testing.T) {
 	}
 	if res, _ := a.ask(t, "POST", "/api/v1/apply", "Bearer "+a.token, `{"groups":[`+strings.Repeat(" ", 1<<20)+`]}`); res.StatusCode != http.StatusRequestEntityTooLarge {
 		t.Errorf("too large: %d", res.StatusCode)
+	}
+}
+
+// TestApplyMany: a file of settings may be far larger than any other request, up to a
+// number of items that is said with the place of the first that is too many.
+func TestApplyMany(t *testing.T) {
+	a := serve(t)
+	request := func(dry bool, from, n int) json.RawMessage {
+		var b strings.Builder
+		fmt.Fprintf(&b, `{"dryRun":%t,"pools":[{"name":"demo"}],"groups":[`, dry)
+		for i := range n {
+			fmt.Fprintf(&b, `{"pool":"demo","name":"g%d","description":"room %d of the house by the sea"},`, from+i, i)
+		}
+		return json.RawMessage(strings.TrimSuffix(b.String(), ",") + "]}")
+	}
+	c := a.client(t)
+	for _, n := range []int{257, 3000, 4999} {
+		raw := request(true, n, n)
+		dry, err := c.Apply(t.Context(), raw)
+		if err != nil || len(dry.Changes) != n+1 || !dry.Differs() {
+			t.Fatalf("%d items, %d bytes, dry: %d changes, %v", n, len(raw), len(dry.Changes), err)
+		}
+		done, err := c.Apply(t.Context(), request(false, n, n))
+		if err != nil || len(done.Changes) != n+1 || done.Plan != dry.Plan {
+			t.Fatalf("%d items: %d changes, %v", n, len(done.Changes), err)
+		}
+		if again, err := c.Apply(t.Context(), raw); err != nil || again.Differs() {
+			t.Fatalf("%d items again: %v", n, err)
+		}
+	}
+	_, err := c.Apply(t.Context(), request(true, 0, 5002))
+	var p *problem.Problem
+	if !errors.As(err, &p) || p.Status != http.StatusUnprocessableEntity || len(p.Errors) != 1 ||
+		p.Errors[0].Location != "groups[4999]" || !strings.Contains(p.Errors[0].Message, "at most 5000 at a time") {
+		t.Errorf("too many: %v", err)
 	}
 }
 

@@ -14,7 +14,7 @@ type Fields map[string]any
 // variable whose member is missing stays as it was. It is for programs that want
 // little of encoding/json, whose decoder is large. Values share data's memory.
 func Read(data []byte, max int, fields Fields) (unknown []string, err error) {
-	members, err := object(data, max)
+	members, err := ObjectWithin(data, max, MaxMembers)
 	if err != nil {
 		return nil, err
 	}

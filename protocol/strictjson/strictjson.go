@@ -37,16 +37,19 @@ type Member struct {
 
 // Object checks the whole document and gives its top-level members in order.
 // Values share data's memory.
-func Object(data []byte) ([]Member, error) { return object(data, MaxSize) }
+func Object(data []byte) ([]Member, error) { return ObjectWithin(data, MaxSize, MaxMembers) }
 
-func object(data []byte, max int) ([]Member, error) {
-	if len(data) > max {
-		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(data), max)
+// ObjectWithin is Object for documents of up to size bytes whose arrays have up to
+// elements each. Its objects have no more than MaxMembers all the same: each name is
+// held against all others.
+func ObjectWithin(data []byte, size, elements int) ([]Member, error) {
+	if len(data) > size {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(data), size)
 	}
 	if !utf8.Valid(data) {
 		return nil, fmt.Errorf("%w: not UTF-8", ErrMalformed)
 	}
-	w := walker{data: data, keep: true}
+	w := walker{data: data, elementsMax: elements, keep: true}
 	w.space()
 	if w.peek() != '{' {
 		return nil, w.unexpected("an object")
@@ -65,7 +68,7 @@ func (v Value) Object() ([]Member, error) {
 	if len(v) == 0 || v[0] != '{' {
 		return nil, fmt.Errorf("%w: want an object", ErrMalformed)
 	}
-	w := walker{data: v, keep: true}
+	w := walker{data: v, elementsMax: len(v), keep: true} // their number was checked
 	if err := w.object(1); err != nil {
 		return nil, err
 	}
@@ -77,7 +80,7 @@ func (v Value) Array() ([]Value, error) {
 	if len(v) == 0 || v[0] != '[' {
 		return nil, fmt.Errorf("%w: want an array", ErrMalformed)
 	}
-	w := walker{data: v, keep: true}
+	w := walker{data: v, elementsMax: len(v), keep: true} // their number was checked
 	if err := w.array(1); err != nil {
 		return nil, err
 	}

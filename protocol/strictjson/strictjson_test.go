@@ -3,6 +3,7 @@ package strictjson_test
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -46,6 +47,39 @@ func TestObjectRefuses(t *testing.T) {
 				t.Errorf("Object(%.60q) = %v, want ErrMalformed", in, err)
 			}
 		})
+	}
+}
+
+// TestObjectWithin: larger documents are read only where the caller says so, and as strictly.
+func TestObjectWithin(t *testing.T) {
+	list := func(n int) string { return `{"a":[` + strings.TrimSuffix(strings.Repeat("0,", n), ",") + `]}` }
+	large := `{"a":"` + strings.Repeat("x", strictjson.MaxSize) + `"}`
+	members := make([]string, strictjson.MaxMembers+1)
+	for i := range members {
+		members[i] = strconv.Quote(strconv.Itoa(i)) + ":0"
+	}
+	for name, c := range map[string]struct {
+		in             string
+		size, elements int
+		ok             bool
+	}{
+		"elements":       {list(3000), 1 << 20, 3000, true},
+		"one too many":   {list(3001), 1 << 20, 3000, false},
+		"large":          {large, len(large), 1, true},
+		"a byte more":    {large, len(large) - 1, 1, false},
+		"many members":   {"{" + strings.Join(members, ",") + "}", 1 << 20, 3000, false},
+		"duplicate":      {`{"a":[{"b":1,"b":1}]}`, 1 << 20, 3000, false},
+		"many, as usual": {list(strictjson.MaxMembers + 1), strictjson.MaxSize, strictjson.MaxMembers, false},
+	} {
+		got, err := strictjson.ObjectWithin([]byte(c.in), c.size, c.elements)
+		if (err == nil) != c.ok || err != nil && !errors.Is(err, strictjson.ErrMalformed) {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err == nil && got[0].Value[0] == '[' {
+			if all, err := got[0].Value.Array(); err != nil || len(all) != c.elements {
+				t.Errorf("%s: %d elements, %v", name, len(all), err)
+			}
+		}
 	}
 }
 

@@ -9,11 +9,12 @@ import (
 // A walker reads one document (RFC 8259) from left to right. With keep set it
 // keeps the members or elements of the outermost value.
 type walker struct {
-	data     []byte
-	pos      int
-	keep     bool
-	members  []Member
-	elements []Value
+	data        []byte
+	pos         int
+	elementsMax int // of one array
+	keep        bool
+	members     []Member
+	elements    []Value
 }
 
 // peek gives the next byte, or 0, which starts nothing in JSON, at the end.
@@ -69,7 +70,7 @@ func (w *walker) object(depth int) error {
 	w.pos++
 	w.space()
 	for first := true; w.peek() != '}'; first = false {
-		if err := w.separator(first, len(members)); err != nil {
+		if err := w.separator(first, len(members), MaxMembers); err != nil {
 			return err
 		}
 		m, err := w.member(depth)
@@ -149,7 +150,7 @@ func (w *walker) array(depth int) error {
 	w.pos++
 	w.space()
 	for count := 0; w.peek() != ']'; count++ {
-		if err := w.separator(count == 0, count); err != nil {
+		if err := w.separator(count == 0, count, w.elementsMax); err != nil {
 			return err
 		}
 		start := w.pos
@@ -166,9 +167,9 @@ func (w *walker) array(depth int) error {
 }
 
 // separator walks over the comma before every member but the first.
-func (w *walker) separator(first bool, count int) error {
-	if count >= MaxMembers {
-		return w.unexpected(fmt.Sprintf("at most %d members", MaxMembers))
+func (w *walker) separator(first bool, count, most int) error {
+	if count >= most {
+		return w.unexpected(fmt.Sprintf("at most %d members", most))
 	}
 	if first {
 		return nil

@@ -2,6 +2,7 @@ package cli_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,6 +80,37 @@ func TestApplyADayOfSettings(t *testing.T) {
 	}
 	if out := s.ok(t, "hook list"); !strings.Contains(out, "2s") {
 		t.Errorf("got %s", out)
+	}
+}
+
+// TestApplyLargeFiles: hundreds and thousands of settings go through diff and apply, and
+// one too many is said with its place in its file.
+func TestApplyLargeFiles(t *testing.T) {
+	s := login(t)
+	groups := func(n int) string {
+		var b strings.Builder
+		b.WriteString("groups:\n")
+		for i := range n {
+			fmt.Fprintf(&b, "  - {pool: demo, name: g%d, description: room %d of the house}\n", i, i)
+		}
+		return b.String()
+	}
+	s.ok(t, "pool create demo")
+	had := 0
+	for _, n := range []int{257, 3000} {
+		file := s.settings(t, "many.yaml", groups(n))
+		if r := s.run(t, "", "diff", "-f", file); r.code != 1 || strings.Count(r.out, "+ group demo/g") != n-had {
+			t.Fatalf("diff of %d: %d, %d lines, %s", n, r.code, strings.Count(r.out, "\n"), r.err)
+		}
+		if r := s.run(t, "", "apply", "-f", file); r.code != 0 || strings.Count(r.out, "created group ") != n-had {
+			t.Fatalf("apply of %d: %d, %d lines, %s", n, r.code, strings.Count(r.out, "\n"), r.err)
+		}
+		had = n
+	}
+	first, second := s.settings(t, "first.yaml", groups(4000)), s.settings(t, "second.yaml", strings.ReplaceAll(groups(1500), "name: g", "name: h"))
+	want := second + ": line 1002, column 5: is one too many: at most 5000 at a time; apply the rest by itself\n"
+	if r := s.run(t, "", "apply", "-f", first, "-f", second); r.code != 1 || !strings.HasSuffix(r.err, want) {
+		t.Errorf("got %d, %.300s, want %s", r.code, r.err, want)
 	}
 }
 
