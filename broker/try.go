@@ -19,6 +19,11 @@ const (
 	longestTry = time.Hour        // between two
 	keepTries  = 24 * time.Hour   // since the last one, then wrong ones are forgotten
 	keptMarks  = 8                // answers that are known again when they are repeated
+
+	// RepeatTime is how long after it was counted an answer may be sent again and is no
+	// further try: whoever lost the verdict asks for it soon. Later the same code is
+	// another guess, for what it is compared with has moved on.
+	RepeatTime = 10 * time.Second
 )
 
 // WaitAfter is how long nothing is tried after n wrong answers in a row.
@@ -66,7 +71,7 @@ type Tried struct {
 type Tries interface {
 	// Try counts one attempt before its answer is checked. When there have been too many, it
 	// counts nothing and gives how long to wait. An answer whose mark is known was sent
-	// again, and is no further try.
+	// again, and is no further try for RepeatTime after it was counted; later it is one.
 	Try(ctx context.Context, by By, of TryOf, mark TryMark, now time.Time) (Tried, error)
 	// Right takes back the try of an answer that was right. With a step above 0 the answer
 	// is a code that may be used once: if its step is not later than all before, that is
@@ -85,12 +90,42 @@ type TryCount struct {
 	Last  time.Time // when the last try was
 	Step  uint64    // of the last code that was good, 0 before the first
 	Used  TryMark   // its answer
-	Marks []TryMark // of the last tries
+	Marks []TryOnce // the last tries
+}
+
+// A TryOnce is a try that was counted.
+type TryOnce struct {
+	Mark TryMark
+	At   time.Time
+}
+
+// repeats reports whether an answer is one that was counted a moment ago, sent again.
+func (c *TryCount) repeats(mark TryMark, now time.Time) bool {
+	at := c.Last
+	if i := c.find(mark); i >= 0 {
+		at = c.Marks[i].At
+	} else if c.Step == 0 || c.Used != mark {
+		return false
+	}
+	return now.Sub(at).Abs() < RepeatTime
+}
+
+func (c *TryCount) find(mark TryMark) int {
+	return slices.IndexFunc(c.Marks, func(t TryOnce) bool { return t.Mark == mark })
+}
+
+// forget takes a mark out of those that are known.
+func (c *TryCount) forget(mark TryMark) (known bool) {
+	i := c.find(mark)
+	if i >= 0 {
+		c.Marks = slices.Delete(slices.Clone(c.Marks), i, i+1)
+	}
+	return i >= 0
 }
 
 // Try is Tries.Try. changed tells whether there is something to write.
 func (c *TryCount) Try(mark TryMark, now time.Time) (t Tried, changed bool) {
-	if slices.Contains(c.Marks, mark) || c.Step > 0 && c.Used == mark {
+	if c.repeats(mark, now) {
 		return Tried{N: max(c.N, 1)}, false
 	}
 	if now.Sub(c.Last) > keepTries {
@@ -105,7 +140,8 @@ func (c *TryCount) Try(mark TryMark, now time.Time) (t Tried, changed bool) {
 	if wait := WaitAfter(c.N); wait > 0 {
 		c.Next = now.Add(wait)
 	}
-	if c.Marks = append(c.Marks, mark); len(c.Marks) > keptMarks {
+	c.forget(mark)
+	if c.Marks = append(c.Marks, TryOnce{Mark: mark, At: now}); len(c.Marks) > keptMarks {
 		c.Marks = slices.Clone(c.Marks[1:])
 	}
 	return Tried{N: c.N}, true
@@ -113,11 +149,9 @@ func (c *TryCount) Try(mark TryMark, now time.Time) (t Tried, changed bool) {
 
 // Right is Tries.Right, of the account that the try was counted in.
 func (c *TryCount) Right(mark TryMark) (changed bool) {
-	i := slices.Index(c.Marks, mark)
-	if i < 0 {
+	if !c.forget(mark) {
 		return false
 	}
-	c.Marks = slices.Delete(slices.Clone(c.Marks), i, i+1)
 	c.N, c.Next = max(0, c.N-1), time.Time{}
 	return true
 }

@@ -38,6 +38,39 @@ func TestWaitsSurviveClocks(t *testing.T) {
 	}
 }
 
+// TestRepeatsAreFreeForSeconds: whoever lost the verdict gets it again. Later the same
+// answer is a try like any other: it waits, and it counts.
+func TestRepeatsAreFreeForSeconds(t *testing.T) {
+	var c TryCount
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	c.Try(TryMark{1}, now)
+	for i, step := range []struct {
+		after time.Duration
+		n     int
+		wait  bool
+	}{
+		{0, 1, false}, {RepeatTime - 1, 1, false}, {RepeatTime, 2, false}, {RepeatTime + time.Second, 2, false},
+		{2 * RepeatTime, 3, false}, {3*RepeatTime - 1, 3, false}, {3 * RepeatTime, 3, true}, {2*RepeatTime + firstWait - 1, 3, true},
+		{2*RepeatTime + firstWait, 4, false}, {2*RepeatTime + firstWait + 1, 4, false}, {3*RepeatTime + firstWait, 4, true},
+	} {
+		tried, changed := c.Try(TryMark{1}, now.Add(step.after))
+		if tried.N != step.n || tried.Wait > 0 != step.wait || len(c.Marks) != 1 {
+			t.Errorf("look %d, %v after the first: %+v of %+v, changed %v", i, step.after, tried, c, changed)
+		}
+	}
+	c = TryCount{} // another try meanwhile makes it no younger
+	c.Try(TryMark{1}, now)
+	c.Try(TryMark{2}, now.Add(RepeatTime-1))
+	if tried, _ := c.Try(TryMark{1}, now.Add(RepeatTime)); tried.N != 3 {
+		t.Errorf("the first of two answers again: %+v", tried)
+	}
+	for _, jump := range []time.Duration{-time.Hour, time.Hour} { // a clock that jumps makes none free either
+		if tried, changed := c.Try(TryMark{1}, now.Add(jump)); tried.Wait == 0 && !changed {
+			t.Errorf("after a jump of %v it was looked at again and not counted", jump)
+		}
+	}
+}
+
 // TestWaitsGrow: from nothing to an hour, and never back.
 func TestWaitsGrow(t *testing.T) {
 	last := time.Duration(0)

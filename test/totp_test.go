@@ -98,6 +98,26 @@ func TestOneTimeCodesAreGuessedAtByDevice(t *testing.T) {
 	k.opened(k.answer(k.secret(code(0))))
 }
 
+// TestAGuessIsLookedAtOnce: a code that is not right yet is not kept ready by sending its
+// answer again and again; later the answer is another guess, and waits like any other.
+func TestAGuessIsLookedAtOnce(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	second(t, s)
+	id := s.Name(t, "lamp-1")
+	register(t, s, id, key)
+	code := codes(t, s, id, control.NewTOTP{})
+	k := pinned(t, s, "lamp-1", key)
+	early := k.secret(code(4)) // good in two minutes
+	wantCode(t, ask(t, s.Exchange, early), protocol.CodeWrongAnswer, "a code of the future")
+	wantCode(t, ask(t, s.Exchange, early), protocol.CodeWrongAnswer, "the same answer, whose verdict was lost")
+	s.Offset = broker.RepeatTime
+	wantCode(t, ask(t, s.Exchange, k.secret("000000x")), protocol.CodeWrongAnswer, "another answer")
+	wantCode(t, ask(t, s.Exchange, early), protocol.CodeTries, "the first answer again, the third try")
+	for s.Offset = 2 * broker.RepeatTime; s.Offset < broker.RepeatTime+broker.WaitAfter(broker.FreeTries); s.Offset += broker.RepeatTime {
+		wantCode(t, ask(t, s.Exchange, early), protocol.CodeTries, "the first answer again while the device waits")
+	}
+}
+
 func (k *talk) answerWith(answer string) protocol.Message {
 	k.t.Helper()
 	return k.answer(k.secret(answer))

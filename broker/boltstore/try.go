@@ -96,48 +96,42 @@ func (c *change) dropTries(pool ident.Pool, name string) error {
 }
 
 // A row of tries: when it may go, wrong tries, next and last (Unix nanoseconds, 0 for
-// none), step and mark of the last code, then the marks.
-const tryFixed = 8 + 4 + 8 + 8 + 8 + len(broker.TryMark{})
+// none), step and mark of the last code, then the last tries: mark, when.
+const (
+	tryFixed = 8 + 4 + 8 + 8 + 8 + len(broker.TryMark{})
+	tryOnce  = len(broker.TryMark{}) + 8
+)
 
 func encodeTries(of broker.TryOf, n *broker.TryCount) []byte {
 	until := uint64(math.MaxInt64)
 	if at, ever := n.Until(of); ever {
 		until = binary.BigEndian.Uint64(untilRow(at))
 	}
-	v := binary.BigEndian.AppendUint64(make([]byte, 0, tryFixed+len(n.Marks)*len(broker.TryMark{})), until)
+	v := binary.BigEndian.AppendUint64(make([]byte, 0, tryFixed+len(n.Marks)*tryOnce), until)
 	v = binary.BigEndian.AppendUint32(v, uint32(n.N))
 	for _, t := range []time.Time{n.Next, n.Last} {
-		ns := uint64(0)
-		if !t.IsZero() {
-			ns = uint64(t.UnixNano())
-		}
-		v = binary.BigEndian.AppendUint64(v, ns)
+		v = binary.BigEndian.AppendUint64(v, uint64(nanos(t)))
 	}
 	v = binary.BigEndian.AppendUint64(v, n.Step)
 	v = append(v, n.Used[:]...)
 	for _, m := range n.Marks {
-		v = append(v, m[:]...)
+		v = binary.BigEndian.AppendUint64(append(v, m.Mark[:]...), uint64(nanos(m.At)))
 	}
 	return v
 }
 
 func decodeTries(v []byte) (broker.TryCount, error) {
 	const markLen = len(broker.TryMark{})
-	if len(v) < tryFixed || (len(v)-tryFixed)%markLen != 0 {
+	if len(v) < tryFixed || (len(v)-tryFixed)%tryOnce != 0 {
 		return broker.TryCount{}, fmt.Errorf("%w: a row of tries has %d bytes", ErrDamaged, len(v))
 	}
-	at := func(b []byte) time.Time {
-		if ns := int64(binary.BigEndian.Uint64(b)); ns != 0 {
-			return time.Unix(0, ns)
-		}
-		return time.Time{}
-	}
+	at := func(b []byte) time.Time { return fromNanos(int64(binary.BigEndian.Uint64(b))) }
 	n := broker.TryCount{
 		N: int(binary.BigEndian.Uint32(v[8:])), Next: at(v[12:]), Last: at(v[20:]),
 		Step: binary.BigEndian.Uint64(v[28:]), Used: broker.TryMark(v[36 : 36+markLen]),
 	}
-	for rest := v[tryFixed:]; len(rest) > 0; rest = rest[markLen:] {
-		n.Marks = append(n.Marks, broker.TryMark(rest[:markLen]))
+	for rest := v[tryFixed:]; len(rest) > 0; rest = rest[tryOnce:] {
+		n.Marks = append(n.Marks, broker.TryOnce{Mark: broker.TryMark(rest[:markLen]), At: at(rest[markLen:])})
 	}
 	return n, nil
 }

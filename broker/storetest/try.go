@@ -11,6 +11,7 @@ func tryTests() []test {
 	return []test{
 		{"counts from one, by account, and then has everybody wait", triesAreCounted},
 		{"an answer that is repeated is no further try", repeatedTries},
+		{"an answer that is repeated later is a try like any other", lateRepeats},
 		{"a right answer takes its try back, and settling all of them", triesTakenBack},
 		{"a code is good once, for everyone who brings it", codesAreUsedUp},
 		{"no try is lost", func(e *env) {
@@ -92,6 +93,22 @@ func repeatedTries(e *env) {
 	if _, wait := e.try(of, 1, start()); wait != 0 {
 		e.t.Errorf("an answer that was looked at must wait %v", wait)
 	}
+}
+
+func lateRepeats(e *env) {
+	of := e.tried("demo", "lamp-1", "totp")
+	at := start()
+	for want := 1; want <= broker.FreeTries; want++ {
+		n, wait := e.try(of, 1, at)
+		e.same(want, n)
+		e.same(time.Duration(0), wait)
+		at = at.Add(broker.RepeatTime)
+	}
+	_, wait := e.try(of, 1, at)
+	e.same(broker.WaitAfter(broker.FreeTries)-broker.RepeatTime, wait)
+	n, wait := e.try(of, 1, at.Add(wait))
+	e.same(broker.FreeTries+1, n)
+	e.same(time.Duration(0), wait)
 }
 
 func triesTakenBack(e *env) {
