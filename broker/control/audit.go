@@ -10,8 +10,8 @@ import (
 // MaxAudit is how many records an Audit gives at most.
 const MaxAudit = 500
 
-// An audit looks through that many pages of the journal and then gives what it has
-// found, so that no question holds the store for long.
+// Bounds on how much of the journal one question reads, so that it does not hold the store
+// for long. It gives what it has found until then.
 const (
 	auditPages = 10
 	auditPage  = 1000 // records
@@ -20,13 +20,14 @@ const (
 // AuditTrail is a part of the journal, in order.
 type AuditTrail struct {
 	Records []broker.Record
-	// Next is behind which record to go on: also when none was found, for then others
-	// were passed over.
+	// Next is the Seq behind which to go on. It moves on even when no record was found,
+	// because records of other pools were passed over.
 	Next uint64
 }
 
-// Audit gives up to limit (1 to MaxAudit) records behind one, of a pool if it is not
-// zero. Fewer, or none, do not say that there are no more until Next stays where it was.
+// Audit gives up to limit (1 to MaxAudit) records with a Seq above after, in order, of one
+// pool or, with the zero Pool, of all. There are no more only when Next equals after: fewer
+// records than limit, or none, do not say so.
 func (p *Plane) Audit(ctx context.Context, pool ident.Pool, after uint64, limit int) (AuditTrail, error) {
 	out := AuditTrail{Next: after}
 	if limit < 1 || limit > MaxAudit {
@@ -53,8 +54,8 @@ func (p *Plane) Audit(ctx context.Context, pool ident.Pool, after uint64, limit 
 	return out, nil
 }
 
-// LatestAudit gives the newest records, up to limit (1 to MaxAudit), of a pool if it is
-// not zero: those among the journal's last 10,000 numbers.
+// LatestAudit gives the newest records, up to limit (1 to MaxAudit), of one pool or, with
+// the zero Pool, of all. It looks at the journal's last 10,000 records only.
 func (p *Plane) LatestAudit(ctx context.Context, pool ident.Pool, limit int) (AuditTrail, error) {
 	if limit < 1 || limit > MaxAudit {
 		return AuditTrail{}, invalid("limit %d, want 1 to %d", limit, MaxAudit)
@@ -83,8 +84,8 @@ func (p *Plane) LatestAudit(ctx context.Context, pool ident.Pool, limit int) (Au
 	return out, nil
 }
 
-// DeviceHistory gives up to limit (1 to MaxAudit) records of a device, newest first and
-// below a Seq (0: from the newest): its changes, logins and ended sessions.
+// DeviceHistory gives up to limit (1 to MaxAudit) records of a device, newest first, with a
+// Seq below before (0: from the newest): its changes, logins and ended sessions.
 func (p *Plane) DeviceHistory(ctx context.Context, id ident.Device, before uint64, limit int) ([]broker.Record, error) {
 	if limit < 1 || limit > MaxAudit {
 		return nil, invalid("limit %d, want 1 to %d", limit, MaxAudit)

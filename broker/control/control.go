@@ -1,9 +1,9 @@
 // Package control is what operators do: pools, devices, enrolment tokens,
 // clients, flows, hooks, signing keys and operators' own access, each use case a
-// method that checks its input and writes once through the store. Who must know of
-// it follows the journal.
+// method that checks its input and writes in one transaction of the store. Whoever must
+// know of a change follows the journal.
 //
-// It knows no transport, and never logs or returns a secret but the once that it is made.
+// It knows no transport and never logs. It returns a secret only once, when it makes it.
 package control
 
 import (
@@ -36,8 +36,8 @@ type Store interface {
 	ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error)
 }
 
-// A Sealer encrypts secrets before they are stored. The purpose is authenticated:
-// what was sealed for one opens for no other.
+// A Sealer encrypts secrets before they are stored. What was sealed for one purpose opens
+// for no other.
 type Sealer interface {
 	Seal(purpose broker.Purpose, plain []byte) ([]byte, error)
 	Open(purpose broker.Purpose, sealed []byte) ([]byte, error)
@@ -61,14 +61,15 @@ type Plane struct {
 	Config
 }
 
-// New checks cfg.
+// New makes a Plane. It refuses a Config that lacks a part, or whose Issuer is no plain
+// https URL.
 func New(cfg Config) (*Plane, error) {
 	if cfg.Store == nil || cfg.Sealer == nil {
-		return nil, errors.New("directory: store and sealer are required")
+		return nil, errors.New("control: store and sealer are required")
 	}
 	u, err := url.Parse(cfg.Issuer)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
-		return nil, fmt.Errorf("directory: issuer %q is not an https URL without query and fragment", cfg.Issuer)
+		return nil, fmt.Errorf("control: issuer %q is not an https URL without query and fragment", cfg.Issuer)
 	}
 	cfg.Issuer = strings.TrimRight(cfg.Issuer, "/")
 	if cfg.Now == nil {

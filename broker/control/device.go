@@ -10,7 +10,7 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// A NewDevice is what an operator gives to register a device.
+// A NewDevice is what an operator says of a device to be registered.
 type NewDevice struct {
 	ID         ident.Device
 	Key        string // public key for ParseDeviceKey; empty: none yet
@@ -35,8 +35,8 @@ func (d *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (br
 	return dev, nil
 }
 
-// CreateDevices registers many, each as CreateDevice would, and gives the device or
-// the error of each, in the order of all. What one is refused for spoils no other.
+// CreateDevices registers many devices, each as CreateDevice would. It gives the device or
+// the error of each, in the order of all: one that is refused stops no other.
 func (d *Plane) CreateDevices(ctx context.Context, by broker.By, all []NewDevice) ([]broker.Device, []error) {
 	devs, errs := make([]broker.Device, len(all)), make([]error, len(all))
 	now, pools := d.Now(), map[ident.Pool]error{}
@@ -62,7 +62,7 @@ func (d *Plane) CreateDevices(ctx context.Context, by broker.By, all []NewDevice
 	return devs, errs
 }
 
-// newDevice checks what an operator said of a device, and makes it.
+// newDevice checks what the operator says, and makes the device that is to be stored.
 func (d *Plane) newDevice(n NewDevice, now time.Time) (broker.Device, error) {
 	if err := broker.CheckLabels(n.Groups, n.Attributes); err != nil {
 		return broker.Device{}, err
@@ -83,6 +83,7 @@ func (d *Plane) newDevice(n NewDevice, now time.Time) (broker.Device, error) {
 	return dev, nil
 }
 
+// authenticators makes the authenticators of the keys that the operator gives.
 func (d *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticator, error) {
 	var out []broker.Authenticator
 	if n.Key != "" {
@@ -133,7 +134,7 @@ func (d *Plane) CountDevices(ctx context.Context, pool ident.Pool) (int, error) 
 	return n, about(err, "pool %s", pool)
 }
 
-// UpdateDevice replaces groups and attributes; nil leaves as it is.
+// UpdateDevice replaces a device's groups and attributes; one that is nil stays as it is.
 func (d *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
 	if err := broker.CheckLabels(groups, attributes); err != nil {
 		return broker.Device{}, err
@@ -149,8 +150,8 @@ func (d *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device,
 	})
 }
 
-// DisableDevice takes everything from a device until it is enabled again: nothing
-// is granted after it returns, and its sessions are over.
+// DisableDevice ends a device's sessions, and grants it nothing more from the moment it
+// returns until the device is enabled again.
 func (d *Plane) DisableDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
 	return d.change(ctx, by, "disable", id, func(dev *broker.Device) error {
 		dev.Status = broker.StatusDisabled
@@ -189,7 +190,7 @@ func (d *Plane) RevokeSessions(ctx context.Context, by broker.By, id ident.Devic
 	})
 }
 
-// DeleteDevice deletes a device. Its name may be used again, its subject never is.
+// DeleteDevice deletes a device. Its name may be used again; its subject never is.
 func (d *Plane) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
 	if err := d.Store.DeleteDevice(ctx, by, id); err != nil {
 		return about(err, "delete device %s", id)
@@ -197,7 +198,7 @@ func (d *Plane) DeleteDevice(ctx context.Context, by broker.By, id ident.Device)
 	return nil
 }
 
-// change updates a device.
+// change applies f to a device and writes it; what says in errors what was being done.
 func (d *Plane) change(ctx context.Context, by broker.By, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
 	dev, err := d.Store.UpdateDevice(ctx, by, id, func(dev *broker.Device) error {
 		dev.Updated = d.Now()
@@ -209,8 +210,8 @@ func (d *Plane) change(ctx context.Context, by broker.By, what string, id ident.
 	return dev, nil
 }
 
-// ListSessions gives a device's sessions, newest first, at most 100. Those that ended
-// with all of the device's are Revoked too.
+// ListSessions gives a device's sessions, newest first, at most 100. Sessions that ended
+// together with all others of the device are Revoked, too.
 func (d *Plane) ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error) {
 	dev, err := d.Device(ctx, id)
 	if err != nil {
@@ -226,8 +227,8 @@ func (d *Plane) ListSessions(ctx context.Context, id ident.Device) ([]broker.Ses
 	return all, nil
 }
 
-// RevokeSession ends one session of a device, and its connections with it. Backends
-// that check tokens offline take those that it gave until they expire.
+// RevokeSession ends one session of a device, and its connections. Backends that check
+// tokens offline accept the session's tokens until they expire.
 func (d *Plane) RevokeSession(ctx context.Context, by broker.By, id ident.Device, session ident.UUID) error {
 	_, err := d.Store.UpdateSession(ctx, by, session, func(s *broker.Session, _ *broker.Device) error {
 		if s.Device != id {

@@ -18,8 +18,8 @@ const (
 	maxPSK     = 64
 )
 
-// ParseDeviceKey reads a device's public key, Ed25519 or ECDSA P-256, as a PEM
-// block PUBLIC KEY, a JWK (RFC 7517) or a COSE_Key (RFC 9052, 7) in hex. Errors
+// ParseDeviceKey reads a device's public key, Ed25519 or ECDSA P-256: a PEM block
+// PUBLIC KEY, a JWK (RFC 7517) or a COSE_Key (RFC 9052, 7) in hex. Errors
 // wrap broker.ErrInvalid and never repeat the text, which may be a private key.
 func ParseDeviceKey(text string) (*token.Key, error) {
 	text = strings.TrimSpace(text)

@@ -12,8 +12,8 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// EnrolTokens are the use cases of enrolment tokens. New ones are made by
-// CreateEnrolToken only, which makes their secret.
+// EnrolTokens are the use cases of enrolment tokens. Only CreateEnrolToken makes new ones,
+// because it makes their secret.
 func (p *Plane) EnrolTokens() Settings[broker.EnrolToken] {
 	s := Of(p, broker.EnrolTokens())
 	s.admit = func(old, t *broker.EnrolToken, now time.Time) error {
@@ -89,8 +89,8 @@ func checkEnrolLife(life time.Duration) error {
 	return nil
 }
 
-// UpdateEnrolToken gives an enrolment token another number of uses in all, or
-// another end, life from now; zero leaves as it is. Its text stays what it was.
+// UpdateEnrolToken sets how many uses an enrolment token has in all, and how long it is
+// valid, counted from now; what is zero stays as it is. The token's text does not change.
 func (p *Plane) UpdateEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string, m *Match, uses int, life time.Duration) (broker.EnrolToken, error) {
 	if life != 0 {
 		if err := checkEnrolLife(life); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// Hooks are the use cases of hooks. A new one is given its signing secret (Standard
-// Webhooks, "whsec_" and base64), which is told once.
+// Hooks are the use cases of hooks. A new hook gets a signing secret (Standard Webhooks,
+// "whsec_" and base64), which is returned once.
 func (p *Plane) Hooks() Settings[broker.Hook] {
 	s := Of(p, broker.Hooks())
 	// Names are resolved and checked when the hook is called; here only what is
@@ -23,14 +23,14 @@ func (p *Plane) Hooks() Settings[broker.Hook] {
 		}
 		return nil
 	}
-	s.birth = func(h *broker.Hook) (secret string, err error) {
+	s.complete = func(h *broker.Hook) (secret string, err error) {
 		h.Sealed, secret, err = p.newHookSecret(h.Pool, h.Name)
 		return secret, err
 	}
 	return s
 }
 
-// CreateHook registers a webhook and gives its new signing secret. A zero timeout is
+// CreateHook registers a webhook and gives its new signing secret. A zero timeout becomes
 // the default.
 func (p *Plane) CreateHook(ctx context.Context, by broker.By, h broker.Hook) (broker.Hook, string, error) {
 	if h.Timeout == 0 {
@@ -39,7 +39,7 @@ func (p *Plane) CreateHook(ctx context.Context, by broker.By, h broker.Hook) (br
 	return p.Hooks().Create(ctx, by, h)
 }
 
-// A HookChange is what an operator changes of a hook; zero leaves as it is.
+// A HookChange is what an operator changes of a hook; what is zero stays as it is.
 type HookChange struct {
 	URL       string
 	Timeout   time.Duration
@@ -63,7 +63,7 @@ func (p *Plane) UpdateHook(ctx context.Context, by broker.By, pool ident.Pool, n
 	return h, secret, err
 }
 
-// newHookSecret makes a signing secret and seals it.
+// newHookSecret makes a signing secret, and gives it sealed and as text.
 func (p *Plane) newHookSecret(pool ident.Pool, name string) (sealed []byte, secret string, err error) {
 	raw, err := p.random(32)
 	if err != nil {

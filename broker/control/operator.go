@@ -24,11 +24,12 @@ const (
 	MaxOperatorLife     = 2 * 365 * 24 * time.Hour
 )
 
-// ErrUnauthorized: no operator has this token now. It says no more on purpose.
+// ErrUnauthorized: no operator has this token, or not any more. It does not say which, on
+// purpose.
 var ErrUnauthorized = errors.New("not an operator's valid token")
 
-// CreateOperator makes an operator and gives its bearer token, which is shown once.
-// A zero life is the default.
+// CreateOperator makes an operator and gives its bearer token, which is shown once. A zero
+// life becomes the default.
 func (d *Plane) CreateOperator(ctx context.Context, by broker.By, name string, life time.Duration) (broker.Operator, string, error) {
 	if err := broker.CheckLabel("operator", name); err != nil {
 		return broker.Operator{}, "", err
@@ -40,11 +41,11 @@ func (d *Plane) CreateOperator(ctx context.Context, by broker.By, name string, l
 		return broker.Operator{}, "", invalid("an operator's token lives %s to %s, not %s",
 			broker.Span(MinOperatorLife), broker.Span(MaxOperatorLife), broker.Span(life))
 	}
-	known, err := d.Store.ListOperators(ctx)
+	others, err := d.Store.ListOperators(ctx)
 	if err != nil {
 		return broker.Operator{}, "", err
 	}
-	for _, o := range known {
+	for _, o := range others {
 		if o.Name == name {
 			return broker.Operator{}, "", fmt.Errorf("operator %s: %w", name, broker.ErrExists)
 		}
@@ -62,13 +63,15 @@ func (d *Plane) CreateOperator(ctx context.Context, by broker.By, name string, l
 	return o, secret, nil
 }
 
+// hashToken is what is stored of a bearer token.
 func hashToken(secret string) []byte {
 	sum := sha256.Sum256([]byte(secret))
 	return sum[:]
 }
 
-// Authenticate finds the operator of a bearer token: ErrUnauthorized if there is
-// none or it expired. The look-up is by hash, so its time tells nothing of the token.
+// Authenticate finds the operator of a bearer token: ErrUnauthorized if there is none, or
+// the token has expired. It looks up the hash, so the time that it takes reveals nothing of
+// the token.
 func (d *Plane) Authenticate(ctx context.Context, secret string) (broker.Operator, error) {
 	if len(secret) != operatorTokenLen || !strings.HasPrefix(secret, operatorPrefix) {
 		return broker.Operator{}, ErrUnauthorized

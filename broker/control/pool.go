@@ -13,8 +13,8 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// A NewPool is all that a pool needs to work, made but not yet written: anchor,
-// answer key, first signing key, a default client and a default flow of one step, key.
+// A NewPool is a pool that is made but not yet written, with all that it needs: anchor,
+// answer key, first signing key, a default client, and a default flow with the step "key".
 type NewPool struct {
 	pool broker.Pool
 	key  broker.SigningKey
@@ -37,7 +37,7 @@ func (p *Plane) MakePool(name ident.Pool) (NewPool, error) {
 	return NewPool{pool, key}, nil
 }
 
-// Create writes the pool in a transaction: broker.ErrExists if there is one of that name.
+// Create writes the pool in the transaction tx: broker.ErrExists if there is one of that name.
 func (n NewPool) Create(tx broker.SettingsTx, now time.Time) error {
 	name := n.pool.Name
 	if err := tx.CreatePool(n.pool, []broker.SigningKey{n.key}); err != nil {
@@ -52,7 +52,7 @@ func (n NewPool) Create(tx broker.SettingsTx, now time.Time) error {
 	return err
 }
 
-// CreatePool makes a pool.
+// CreatePool makes a pool and writes it.
 func (p *Plane) CreatePool(ctx context.Context, by broker.By, name ident.Pool) (broker.Pool, error) {
 	made, err := p.MakePool(name)
 	if err != nil {
@@ -120,7 +120,7 @@ func (p *Plane) ListPools(ctx context.Context) ([]broker.Pool, error) {
 	return p.Store.ListPools(ctx)
 }
 
-// SetPoolFlow makes a flow, which must exist, the one of all clients that name none.
+// SetPoolFlow sets the flow, which must exist, of all clients that name none.
 func (p *Plane) SetPoolFlow(ctx context.Context, by broker.By, name ident.Pool, flow string, m *Match) (pool broker.Pool, err error) {
 	what := "pool " + name.String()
 	err = p.edit(ctx, by, what, name, func(tx broker.SettingsTx, _ time.Time) error {

@@ -13,8 +13,8 @@ func invalid(format string, args ...any) error { return broker.Invalid("", forma
 // conflict is an error that wraps broker.ErrConflict.
 func conflict(format string, args ...any) error { return broker.Conflict(format, args...) }
 
-// about says what was being done, once. A store wraps its errors with the same, in
-// its own words, which are dropped where the kind of error says it all.
+// about wraps err with what was being done, for an operator. A store's error says the same
+// in its own words; these are dropped where the kind of the error says it all.
 func about(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

@@ -10,10 +10,11 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// A Match says for which stored revision a change is meant. A nil one is for any.
+// A Match names the revisions that a change is meant for: it is refused if another one is
+// stored. A nil Match allows any.
 type Match struct{ Revs []uint64 }
 
-// check refuses, with broker.ErrStale, another revision than m's.
+// check refuses a stored revision that is none of m's, with broker.ErrStale.
 func (m *Match) check(what string, rev uint64) error {
 	if m == nil || slices.Contains(m.Revs, rev) {
 		return nil
@@ -21,24 +22,26 @@ func (m *Match) check(what string, rev uint64) error {
 	return &broker.Refusal{Kind: broker.ErrStale, Text: what + " was changed meanwhile; read it again, and change what is there now"}
 }
 
-// Settings are the use cases of one kind of setting. Each is one transaction.
+// Settings are the use cases of one kind of setting, such as flows; N is its type. Each call
+// is one transaction.
 type Settings[N any] struct {
 	p    *Plane
 	kind broker.Kind[N]
-	// admit holds rules that ask for more than the noun itself; old is nil for a new
-	// one. nil: there are none.
+	// admit checks rules beyond those of the value itself (broker.Kind.Check); old is nil
+	// for a new one. May be nil.
 	admit func(old, n *N, now time.Time) error
-	// birth completes a new one, and gives the secret that it makes, if any. nil: nothing.
-	birth func(n *N) (secret string, err error)
+	// complete fills in what a new one needs, and gives the secret that it made, if any.
+	// May be nil.
+	complete func(n *N) (secret string, err error)
 }
 
-// Of gives the use cases of a kind that has no rules but its own.
+// Of gives the use cases of a kind whose own rules (broker.Kind.Check) are all there are.
 func Of[N any](p *Plane, kind broker.Kind[N]) Settings[N] { return Settings[N]{p: p, kind: kind} }
 
-// Kind gives the kind.
+// Kind is what the domain knows of this kind of setting.
 func (s Settings[N]) Kind() broker.Kind[N] { return s.kind }
 
-// Get finds one by name.
+// Get gives one by its name.
 func (s Settings[N]) Get(ctx context.Context, pool ident.Pool, name string) (n N, err error) {
 	if _, err := s.p.Pool(ctx, pool); err != nil {
 		return n, err
@@ -62,7 +65,8 @@ func (s Settings[N]) List(ctx context.Context, pool ident.Pool, after string, li
 	return s.kind.Nouns(all)
 }
 
-// Create writes a new one, and gives the secret that this made.
+// Create writes a new one: broker.ErrExists if there is one of that name. It gives what was
+// written, and the secret that this made, if any.
 func (s Settings[N]) Create(ctx context.Context, by broker.By, n N) (made N, secret string, err error) {
 	h := s.kind.Head(&n)
 	*h.Rev = 0
@@ -74,12 +78,13 @@ func (s Settings[N]) Create(ctx context.Context, by broker.By, n N) (made N, sec
 	return made, secret, err
 }
 
+// create writes a new one in the transaction tx.
 func (s Settings[N]) create(tx broker.SettingsTx, n *N, now time.Time) (secret string, err error) {
-	if err := s.judge(nil, n, now); err != nil {
+	if err := s.checkAll(nil, n, now); err != nil {
 		return "", err
 	}
-	if s.birth != nil {
-		if secret, err = s.birth(n); err != nil {
+	if s.complete != nil {
+		if secret, err = s.complete(n); err != nil {
 			return "", err
 		}
 	}
@@ -87,19 +92,19 @@ func (s Settings[N]) create(tx broker.SettingsTx, n *N, now time.Time) (secret s
 	return secret, err
 }
 
-// Replace writes n over the stored one of its name, which must be there and match.
+// Replace writes n over the stored one of its name, which must exist and match.
 func (s Settings[N]) Replace(ctx context.Context, by broker.By, n N, m *Match) (N, error) {
 	h := s.kind.Head(&n)
 	return s.Change(ctx, by, *h.Pool, *h.Name, m, func(old *N) error {
 		fresh := n
-		s.take(old, &fresh)
+		s.carryOver(old, &fresh)
 		*old = fresh
 		return nil
 	})
 }
 
-// judge holds n against all rules.
-func (s Settings[N]) judge(old, n *N, now time.Time) error {
+// checkAll checks n by all rules, and gives every refusal at once.
+func (s Settings[N]) checkAll(old, n *N, now time.Time) error {
 	err := s.kind.Check(n)
 	if s.admit == nil {
 		return err
@@ -118,8 +123,8 @@ func (s Settings[N]) judge(old, n *N, now time.Time) error {
 	return broken
 }
 
-// take gives n what a replacement of old does not say.
-func (s Settings[N]) take(old, n *N) {
+// carryOver copies to n what its replacement of old cannot say: revision, times, uses.
+func (s Settings[N]) carryOver(old, n *N) {
 	from, to := s.kind.Head(old), s.kind.Head(n)
 	*to.Rev, *to.Created = *from.Rev, *from.Created
 	if to.Used != nil {
@@ -141,13 +146,13 @@ func (s Settings[N]) Change(ctx context.Context, by broker.By, pool ident.Pool, 
 		if err := m.check(what, *s.kind.Head(&old).Rev); err != nil {
 			return err
 		}
-		if n, err = s.kind.Get(tx, pool, name); err != nil { // of its own, whatever f does
+		if n, err = s.kind.Get(tx, pool, name); err != nil { // a copy of its own, so that f cannot change old
 			return err
 		}
 		if err := f(&n); err != nil {
 			return err
 		}
-		if err := s.judge(&old, &n, now); err != nil {
+		if err := s.checkAll(&old, &n, now); err != nil {
 			return err
 		}
 		_, err = s.kind.Put(tx, &n, now)
@@ -171,8 +176,9 @@ func (s Settings[N]) Delete(ctx context.Context, by broker.By, pool ident.Pool, 
 	})
 }
 
-// Set writes n in a transaction, whether it is there or not. It gives what was
-// there, nil if n is new, whether that changed, and the secret that a new one made.
+// Set writes n in the transaction tx, whether there is one of its name or not. It gives the
+// one that was stored (nil: n is new), whether n differs from it, and the secret that a new
+// one made, if any.
 func (s Settings[N]) Set(tx broker.SettingsTx, n *N, now time.Time) (old *N, changed bool, secret string, err error) {
 	h := s.kind.Head(n)
 	was, found, err := s.find(tx, *h.Pool, *h.Name)
@@ -184,14 +190,15 @@ func (s Settings[N]) Set(tx broker.SettingsTx, n *N, now time.Time) (old *N, cha
 		secret, err = s.create(tx, n, now)
 		return nil, true, secret, err
 	}
-	s.take(&was, n)
-	if err := s.judge(&was, n, now); err != nil {
+	s.carryOver(&was, n)
+	if err := s.checkAll(&was, n, now); err != nil {
 		return nil, false, "", err
 	}
 	changed, err = s.kind.Put(tx, n, now)
 	return &was, changed, "", err
 }
 
+// find is kind.Get that reports with found, not with an error, that there is none.
 func (s Settings[N]) find(tx broker.SettingsTx, pool ident.Pool, name string) (n N, found bool, err error) {
 	n, err = s.kind.Get(tx, pool, name)
 	if errors.Is(err, broker.ErrNotFound) {
@@ -200,7 +207,8 @@ func (s Settings[N]) find(tx broker.SettingsTx, pool ident.Pool, name string) (n
 	return n, err == nil, err
 }
 
-// edit is a transaction about one pool, with errors in an operator's words.
+// edit runs f in a transaction about one pool, which must exist. Errors say what was being
+// done in an operator's words.
 func (p *Plane) edit(ctx context.Context, by broker.By, what string, pool ident.Pool, f func(broker.SettingsTx, time.Time) error) error {
 	now := p.Now()
 	if _, err := p.Pool(ctx, pool); err != nil {
@@ -209,7 +217,8 @@ func (p *Plane) edit(ctx context.Context, by broker.By, what string, pool ident.
 	return sentence(p.Store.ChangeSettings(ctx, by, func(tx broker.SettingsTx) error { return f(tx, now) }), what)
 }
 
-// sentence leaves of a transaction's error what an operator wants to know.
+// sentence turns the error of a transaction into what an operator wants to know: the
+// refusals alone if there are any.
 func sentence(err error, what string) error {
 	if broken := broker.RefusalsOf(err); broken != nil {
 		return broken
@@ -217,7 +226,7 @@ func sentence(err error, what string) error {
 	return about(err, "%s", what)
 }
 
-// Edit runs f in one transaction about as many pools as it likes.
+// Edit runs f in one transaction, which may be about several pools.
 func (p *Plane) Edit(ctx context.Context, by broker.By, f func(broker.SettingsTx, time.Time) error) error {
 	now := p.Now()
 	return p.Store.ChangeSettings(ctx, by, func(tx broker.SettingsTx) error { return f(tx, now) })
@@ -229,9 +238,9 @@ func (p *Plane) Clients() Settings[broker.Client] { return Of(p, broker.Clients(
 // Flows are the use cases of flows.
 func (p *Plane) Flows() Settings[broker.Flow] { return Of(p, broker.Flows()) }
 
-// PutClient writes a client; create says that it must be new, otherwise it must
-// exist. A zero access life becomes the default, a zero refresh life means
-// no refresh tokens; without audiences the pool's name is one.
+// PutClient writes a client. With create it must be new, without it must exist. A zero
+// AccessLife becomes the default; a zero RefreshLife means no refresh tokens; without
+// Audiences the pool's name is the only one.
 func (p *Plane) PutClient(ctx context.Context, by broker.By, c broker.Client, create bool) (broker.Client, error) {
 	if c.AccessLife == 0 {
 		c.AccessLife = broker.DefaultAccessLife
@@ -242,7 +251,7 @@ func (p *Plane) PutClient(ctx context.Context, by broker.By, c broker.Client, cr
 	return put(ctx, by, p.Clients(), c, create)
 }
 
-// PutFlow writes a flow; create says that it must be new, otherwise it must exist.
+// PutFlow writes a flow. With create it must be new, without it must exist.
 func (p *Plane) PutFlow(ctx context.Context, by broker.By, f broker.Flow, create bool) (broker.Flow, error) {
 	return put(ctx, by, p.Flows(), f, create)
 }

@@ -23,7 +23,7 @@ import (
 // MaxSigningKeys is how many signing keys a pool has at most, retired ones included.
 const MaxSigningKeys = 16
 
-// ListKeys gives a pool's signing keys by id, in every phase that is left.
+// ListKeys gives a pool's signing keys by id: announced, active and those that still verify.
 func (d *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return nil, err
@@ -33,19 +33,19 @@ func (d *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.Signing
 	return keys, err
 }
 
-// RotateKey begins a rotation: a new key of the given algorithm is announced in
-// the pool's key set, so that verifiers know it before it signs. One at a time.
-// With activate it signs at once, and verifiers that cached the key set must ask
-// again. Either way the old key goes on verifying until it is retired.
+// RotateKey begins a rotation, one at a time: a new key of the given algorithm is announced
+// in the pool's key set, so that verifiers know it before it signs. With activate it signs
+// at once, and verifiers that cached the key set must ask again. In both cases tokens
+// of the old key verify until that is retired.
 func (d *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, alg token.Alg, activate bool) (broker.SigningKey, error) {
 	if _, err := d.Pool(ctx, pool); err != nil {
 		return broker.SigningKey{}, err
 	}
-	known, err := d.Store.ListSigningKeys(ctx, pool)
+	others, err := d.Store.ListSigningKeys(ctx, pool)
 	if err != nil {
 		return broker.SigningKey{}, err
 	}
-	made, err := d.newSigningKey(pool, alg, known)
+	made, err := d.newSigningKey(pool, alg, others)
 	if err != nil {
 		return broker.SigningKey{}, about(err, "rotate key of %s", pool)
 	}
@@ -74,14 +74,15 @@ func (d *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, al
 	return made, nil
 }
 
-// ActivateKey makes an announced key sign, and the one that signed until now a
-// retired one that still verifies.
+// ActivateKey makes an announced key sign. The key that signed until now still verifies,
+// until RetireKey.
 func (d *Plane) ActivateKey(ctx context.Context, by broker.By, pool ident.Pool, id string) (broker.SigningKey, error) {
 	return d.changeKey(ctx, by, "activate", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		return d.activate(keys, id)
 	})
 }
 
+// activate is ActivateKey's change of the pool's keys.
 func (d *Plane) activate(keys []broker.SigningKey, id string) ([]broker.SigningKey, error) {
 	now := d.afterChanges(keys)
 	for i := range keys {
@@ -98,11 +99,11 @@ func (d *Plane) activate(keys []broker.SigningKey, id string) ([]broker.SigningK
 	return keys, nil
 }
 
-// RetireKey takes a key out of the pool's key set: no token it signed verifies any
-// more, so a key that signed is kept until the last of its tokens must have expired
-// unless force says that they must end now (the key was stolen). That is the longest
-// life a token may have, for clients change and go, and the key sets' own life, for
-// replicas' and verifiers' clocks. The key that signs cannot be retired.
+// RetireKey takes a key out of the pool's key set, so that no token signed by it verifies any
+// more. A key that has signed can be retired only when the last of its tokens must have
+// expired: after broker.MaxAccessLife, because clients' own lives change, and
+// broker.KeySetLife, because replicas and verifiers learn of a change late. force retires it
+// at once, for a key that was stolen. The key that signs cannot be retired.
 func (d *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
 	return d.changeKey(ctx, by, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		i := slices.IndexFunc(keys, func(k broker.SigningKey) bool { return k.ID == id })
@@ -125,8 +126,8 @@ func (d *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id
 	})
 }
 
-// afterChanges gives the time, but none before the latest change of a key: replicas'
-// clocks differ, and clocks are set back.
+// afterChanges gives the current time, or that of the latest change of a key if it is
+// later: replicas' clocks differ, and clocks are set back.
 func (d *Plane) afterChanges(keys []broker.SigningKey) time.Time {
 	now := d.Now()
 	for _, k := range keys {
@@ -137,8 +138,8 @@ func (d *Plane) afterChanges(keys []broker.SigningKey) time.Time {
 	return now
 }
 
-// changeKey applies f to keys among which id is, and gives that key: as it is
-// afterwards or, if f took it away, as it was.
+// changeKey applies f to the pool's keys, among which id must be, and gives that key as it
+// is afterwards or, if f removed it, as it was.
 func (d *Plane) changeKey(ctx context.Context, by broker.By, what string, pool ident.Pool, id string, f func([]broker.SigningKey) ([]broker.SigningKey, error)) (broker.SigningKey, error) {
 	var found broker.SigningKey
 	err := d.Store.ChangeSigningKeys(ctx, by, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
@@ -167,11 +168,11 @@ func (d *Plane) changeKey(ctx context.Context, by broker.By, what string, pool i
 	return found, nil
 }
 
-// newSigningKey makes an announced key. Its short id in COSE differs from those of
-// known, and its id does not begin with "-": one in 64 thumbprints in base64url
-// does, and would read as a flag where operators type it (signet key activate ID).
-func (d *Plane) newSigningKey(pool ident.Pool, alg token.Alg, known []broker.SigningKey) (broker.SigningKey, error) {
-	taken, err := publicKeys(known)
+// newSigningKey makes an announced key. Its short id in COSE differs from those of others.
+// Its id does not begin with "-", which one in 64 thumbprints in base64url does: it would
+// read as a flag where operators type it (signet key activate ID).
+func (d *Plane) newSigningKey(pool ident.Pool, alg token.Alg, others []broker.SigningKey) (broker.SigningKey, error) {
+	taken, err := publicKeys(others)
 	if err != nil {
 		return broker.SigningKey{}, err
 	}
@@ -192,6 +193,7 @@ func (d *Plane) newSigningKey(pool ident.Pool, alg token.Alg, known []broker.Sig
 	return broker.SigningKey{}, fmt.Errorf("new signing key: eight in a row have ids that are taken or read as flags")
 }
 
+// sealSigningKey makes the key as it is stored, its private half sealed.
 func (d *Plane) sealSigningKey(pool ident.Pool, private crypto.Signer, key *token.Key) (broker.SigningKey, error) {
 	now := d.Now()
 	out := broker.SigningKey{

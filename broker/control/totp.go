@@ -17,8 +17,9 @@ type NewTOTP struct {
 	Replace   bool   // the one that there is goes
 }
 
-// SetTOTP makes one and gives its otpauth URI, which holds the secret and is never
-// seen again. ErrConflict if the device has one that is not to be replaced.
+// SetTOTP makes a generator and gives its otpauth URI, which holds the secret and is
+// returned only this once. broker.ErrConflict if the device has one that is not to be
+// replaced.
 func (d *Plane) SetTOTP(ctx context.Context, by broker.By, id ident.Device, n NewTOTP) (uri string, err error) {
 	if n.Algorithm == "" {
 		n.Algorithm = "SHA1"
@@ -52,8 +53,8 @@ func (d *Plane) SetTOTP(ctx context.Context, by broker.By, id ident.Device, n Ne
 	return g.URI(id), nil
 }
 
-// RemoveTOTP takes a device's generator away. A flow that asks for its codes then
-// refuses the device.
+// RemoveTOTP removes a device's generator. A flow that asks for its codes then refuses the
+// device.
 func (d *Plane) RemoveTOTP(ctx context.Context, by broker.By, id ident.Device) error {
 	_, err := d.change(ctx, by, "remove one-time codes of", id, func(dev *broker.Device) error {
 		kept := withoutTOTP(dev.Authenticators)
