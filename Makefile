@@ -4,11 +4,13 @@ BIN      := bin
 PROGRAMS := $(patsubst %/main.go,./%,$(wildcard */cmd/*/main.go))
 LDFLAGS  := -s -w
 AGENT    := ./agent/cmd/signet-agent
-# A device has less memory than time: its agent is built without inlining outside the
-# runtime and cryptography's inner loops. That is 6% of its size and memory for a few
-# percent of a login's time. And it is built without HTTP/2, which nothing in it
-# speaks: 16 kB of its size, but 0.12 MiB of memory, which its 8 MiB have not to spare.
-SMALL    := -tags nethttpomithttp2 -gcflags=all=-l -gcflags=runtime= -gcflags='crypto/internal/fips140/...='
+# A device has less memory than time, and nearly all of its agent's file is in memory.
+# So it is built without inlining outside the runtime and cryptography's inner loops
+# (RSA's are bigmod's): that is 6% of its size for a few percent of a login's time. And
+# without HTTP/2, which nothing in it speaks: 16 kB of its size.
+SMALL    := -tags nethttpomithttp2 -gcflags=all=-l -gcflags=runtime= -gcflags='crypto/internal/fips140/...=' -gcflags='crypto/internal/fips140/rsa=-l'
+# On amd64 Go begins each function at 32 bytes; 16, as on arm64, saves 86 kB of padding.
+PACKED    = $(if $(filter amd64,$(shell $(GO) env GOARCH)),-funcalign=16)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
 TESTTIME ?= 20m
@@ -26,7 +28,7 @@ help: ## list the targets
 build: ## build all programs into bin/
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(filter-out $(AGENT),$(PROGRAMS))
-	$(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(AGENT)
+	$(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS) $(PACKED)' -o $(BIN)/ $(AGENT)
 
 .PHONY: vet
 vet: ## go vet and gofmt
