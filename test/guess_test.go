@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/test/harness"
 )
@@ -172,4 +173,66 @@ func TestGuessesOutliveQuestions(t *testing.T) {
 	if guesses > broker.FreeTries {
 		t.Errorf("the hook saw %d guesses at its second question, want at most %d", guesses, broker.FreeTries)
 	}
+}
+
+// TestADisabledDeviceIsNoOracle: whoever has proved the key of a device that is disabled is
+// told so at once, and learns nothing of whether a further answer is right; no hook hears
+// of it, and no try is counted.
+func TestADisabledDeviceIsNoOracle(t *testing.T) {
+	by := broker.By{Actor: broker.ActorLocal}
+	disable := func(t *testing.T, s *harness.Signet) {
+		t.Helper()
+		if _, err := s.Store.UpdateDevice(t.Context(), by, s.Name(t, "lamp-1"), func(d *broker.Device) error { d.Status = broker.StatusDisabled; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, steps := range map[string][]string{"steps": {"key", "hook:door"}, "steps with a code": {"key", "totp", "hook:door"}, "a define hook": nil} {
+		t.Run(what, func(t *testing.T) {
+			s, h, key := harness.New(t), pin("4711"), harness.NewP256(t)
+			h.on[define] = func(e hookEvent) map[string]any {
+				return map[string]any{"challengeName": map[bool]string{true: "key", false: "door"}[len(e.Request.Session) == 0]}
+			}
+			quiz(t, s, h, steps...)
+			register(t, s, s.Name(t, "lamp-1"), key)
+			right := "4711"
+			if what == "steps with a code" {
+				right = codes(t, s, s.Name(t, "lamp-1"), control.NewTOTP{})(0)
+			}
+			one, two, three := pinned(t, s, "lamp-1", key), pinned(t, s, "lamp-1", key), quizzed(t, s, "lamp-1")
+			three.start()
+			disable(t, s)
+			before := len(h.calls)
+			for range 2 * broker.FreeTries { // each would be counted
+				wantCode(t, one.answerWith("0000"), protocol.CodeDisabled, "a wrong answer")
+				wantCode(t, two.answerWith(right), protocol.CodeDisabled, "the right answer")
+			}
+			wantCode(t, three.answer(three.proof(key)), protocol.CodeDisabled, "the proof of the key")
+			if n := len(h.calls) - before; n != 0 {
+				t.Errorf("the hook heard of the disabled device %d times", n)
+			}
+		})
+	}
+	t.Run("enrolment", func(t *testing.T) {
+		s, h, key, other := harness.New(t), pin("4711"), harness.NewP256(t), harness.NewP256(t)
+		quiz(t, s, h, "key", "hook:door")
+		register(t, s, s.Name(t, "lamp-1"), key)
+		tok := s.Token(t, 1)
+		k := quizzed(t, s, "lamp-1")
+		k.enrol(t, other, tok)
+		disable(t, s)
+		before := len(h.calls)
+		for _, answer := range []string{"0000", "4711"} {
+			wantCode(t, k.answerWith(answer), protocol.CodeDisabled, "an answer by token")
+		}
+		wantCode(t, quizzed(t, s, "lamp-1").enrol(t, other, tok), protocol.CodeDisabled, "the token's proof")
+		if n := len(h.calls) - before; n != 0 {
+			t.Errorf("the hook heard of the disabled device %d times", n)
+		}
+		first := quizzed(t, s, "lamp-2") // uses it up
+		first.enrol(t, harness.NewP256(t), tok)
+		if _, ok := first.answerWith("4711").(*protocol.Grant); !ok {
+			t.Fatal("no grant")
+		}
+		wantCode(t, quizzed(t, s, "lamp-1").enrol(t, other, tok), protocol.CodeDenied, "the proof of a token that is used up")
+	})
 }

@@ -163,6 +163,9 @@ func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven
 	if err := a.check(ctx, t, m); err != nil {
 		return nil, nil, err
 	}
+	if err := t.mayGoOn(ctx); err != nil {
+		return nil, nil, err
+	}
 	t.pending.Transcript = t.withMessage
 	next, err := a.next(ctx, t)
 	if err != nil || next != nil {
@@ -275,6 +278,26 @@ func prover(s *pending, d *broker.Device) (*broker.Authenticator, error) {
 		}
 	}
 	return nil, fmt.Errorf("the device's key was replaced during its exchange: %w", protocol.CodeDenied)
+}
+
+// mayGoOn refuses whoever has proved the key of a device that is not active, before any
+// further challenge is asked and before any guess is counted or judged: it gets the same
+// code whatever it would answer, and no hook hears of it. Whoever has proved nothing goes
+// on, for it must not learn the device's status.
+func (t *Turn) mayGoOn(ctx context.Context) error {
+	if !t.Proven() {
+		return nil
+	}
+	d, err := t.Device(ctx)
+	if err != nil || d == nil || d.Status == broker.StatusActive {
+		return err
+	}
+	if t.enrolTokenID() != "" {
+		if err := t.mayEnrol(ctx, d); err == nil || !errors.Is(err, broker.ErrInactive) {
+			return err
+		}
+	}
+	return checkActive(d)
 }
 
 // checkActive refuses a device that is not active, with the code that says why. Only

@@ -76,6 +76,26 @@ func checkToken(ctx context.Context, t *Turn, m *protocol.Answer) error {
 	return nil
 }
 
+// mayEnrol asks ahead what the store will decide of an enrolment by token of a device that
+// is there: broker.ErrInactive if only the device's status is in its way; CodeDenied if
+// something else is.
+func (t *Turn) mayEnrol(ctx context.Context, d *broker.Device) error {
+	key, err := t.NewKey()
+	if err != nil {
+		return err
+	}
+	stored, err := t.EnrolToken(ctx)
+	if err != nil {
+		return concealed(err)
+	}
+	come := broker.Device{Authenticators: []broker.Authenticator{{ID: key.Thumbprint(), Kind: broker.KindKey}}}
+	_, err = broker.Admit(d, &broker.Login{Enrol: &broker.Enrolment{Device: come, TokenID: stored.ID, Now: t.now}}, stored, stored.Used)
+	if err != nil && !errors.Is(err, broker.ErrInactive) {
+		err = fmt.Errorf("%w: %w", err, protocol.CodeDenied)
+	}
+	return err
+}
+
 // enrolled completes p with what an enrolment, its flow done, will write.
 func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error {
 	key, err := t.NewKey()

@@ -59,6 +59,9 @@ func (a *Authenticator) countAndCheck(ctx context.Context, t *Turn, method Metho
 	if err != nil {
 		return Result{}, err
 	}
+	if err := t.mayGoOn(ctx); err != nil { // it was disabled since it was asked
+		return Result{}, err
+	}
 	of.What = guessedAt(method, t.pending.Hook)
 	by, mark := broker.By{Actor: broker.ActorBroker, Request: hex.EncodeToString(t.pending.Call[:])}, broker.TryMark(t.withMessage[:])
 	if of.Exchange.IsZero() {
