@@ -79,22 +79,6 @@ type row[D any] struct {
 	decode func([]byte) (D, error)
 }
 
-// put writes d, over what was there unless fresh is set.
-func (t row[D]) put(c *change, d *D, value []byte, fresh bool) error {
-	pool, key := t.key(d)
-	b, err := inPool(c.tx, pool)
-	if err != nil {
-		return err
-	}
-	b = b.Bucket([]byte(t.bucket))
-	old := b.Get([]byte(key))
-	if fresh && old != nil {
-		return fmt.Errorf("%s %s: %w", t.what, key, broker.ErrExists)
-	}
-	c.recordRow(t.kind, pool, key, old, value)
-	return c.put(b, []byte(key), value)
-}
-
 // ready checks and encodes d.
 func (t row[D]) ready(d *D) ([]byte, error) {
 	if _, key := t.key(d); key == "" || len(key) > 128 {
@@ -137,20 +121,6 @@ func (t row[D]) list(tx *bolt.Tx, pool ident.Pool, after string, limit int) ([]D
 		all = append(all, d)
 	}
 	return all, nil
-}
-
-func (t row[D]) delete(c *change, pool ident.Pool, key string) error {
-	b, err := inPool(c.tx, pool)
-	if err != nil {
-		return err
-	}
-	b = b.Bucket([]byte(t.bucket))
-	old := b.Get([]byte(key))
-	if old == nil {
-		return fmt.Errorf("%s %s: %w", t.what, key, broker.ErrNotFound)
-	}
-	c.recordRow(t.kind, pool, key, old, nil)
-	return c.delete(b, []byte(key))
 }
 
 // seekAfter moves to the first key behind after; to the first of all if after is empty.

@@ -75,7 +75,8 @@ func TestNotAllWait(t *testing.T) {
 		if l.Wait(t.Context(), time.Now()) {
 			t.Error("a third waited")
 		}
-		if !<-waited || !<-waited {
+		one, other := <-waited, <-waited
+		if !one || !other {
 			t.Error("the first two did not")
 		}
 		if !l.Wait(t.Context(), time.Now()) {

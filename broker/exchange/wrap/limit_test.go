@@ -69,7 +69,8 @@ func TestLimit(t *testing.T) {
 			}
 		}
 	}
-	if !b.ask(source, wrong) || !b.ask(source, wrong) {
+	first, second := b.ask(source, wrong), b.ask(source, wrong)
+	if !first || !second {
 		t.Error("limited too early")
 	}
 	if b.ask(source, wrong) || b.ask("192.0.2.1:1001", wrong) {

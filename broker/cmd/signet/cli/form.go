@@ -44,14 +44,6 @@ func (f form) member(name string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
-// text gives a member that is text, or nothing.
-func (f form) text(name string) string {
-	if v, ok := f.member(name); ok && v.Kind() == reflect.String {
-		return v.String()
-	}
-	return ""
-}
-
 // columns gives the headings and cells of a table; long adds those that only show shows.
 func (f form) columns(long bool) (header, row []string) {
 	for _, x := range f.fields() {
