@@ -48,7 +48,7 @@ type Config struct {
 // Handler serves /api/. The error says what Config lacks.
 func Handler(cfg Config) (http.Handler, error) {
 	if cfg.Control == nil || cfg.Log == nil {
-		return nil, errors.New("adminapi: directory and log are required")
+		return nil, errors.New("adminapi: control plane and log are required")
 	}
 	if cfg.Now == nil {
 		cfg.Now = time.Now

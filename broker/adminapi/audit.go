@@ -17,7 +17,7 @@ import (
 
 // A Record is the audit trail's line on one thing that was done.
 type Record struct {
-	Seq     uint64    `json:"seq" doc:"Its place; a number that is missing was a login or the like, kept for a day"`
+	Seq     uint64    `json:"seq" doc:"Its place; a number that is missing was a login or the like, kept for a week"`
 	Time    time.Time `json:"time"`
 	Actor   string    `json:"actor" doc:"Who: operator:NAME, device:POOL:NAME, local (on the broker's machine) or signetd itself"`
 	Action  string    `json:"action" doc:"create, update, delete, disable, enable, login, refresh, revoke, ..."`

@@ -82,9 +82,9 @@ func New(cfg Config) (*Plane, error) {
 }
 
 // random reads n bytes.
-func (d *Plane) random(n int) ([]byte, error) {
+func (p *Plane) random(n int) ([]byte, error) {
 	b := make([]byte, n)
-	if _, err := io.ReadFull(d.Random, b); err != nil {
+	if _, err := io.ReadFull(p.Random, b); err != nil {
 		return nil, fmt.Errorf("read random bytes: %w", err)
 	}
 	return b, nil

@@ -21,15 +21,15 @@ type NewDevice struct {
 }
 
 // CreateDevice registers a device. One without any key enrols later with a token.
-func (d *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (broker.Device, error) {
-	dev, err := d.newDevice(n, d.Now())
+func (p *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (broker.Device, error) {
+	dev, err := p.newDevice(n, p.Now())
 	if err != nil {
 		return broker.Device{}, err
 	}
-	if _, err := d.Pool(ctx, n.ID.Pool); err != nil {
+	if _, err := p.Pool(ctx, n.ID.Pool); err != nil {
 		return broker.Device{}, err
 	}
-	if err := d.Store.CreateDevice(ctx, by, dev); err != nil {
+	if err := p.Store.CreateDevice(ctx, by, dev); err != nil {
 		return broker.Device{}, about(err, "create device %s", n.ID)
 	}
 	return dev, nil
@@ -37,15 +37,15 @@ func (d *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (br
 
 // CreateDevices registers many devices, each as CreateDevice would. It gives the device or
 // the error of each, in the order of all: one that is refused stops no other.
-func (d *Plane) CreateDevices(ctx context.Context, by broker.By, all []NewDevice) ([]broker.Device, []error) {
+func (p *Plane) CreateDevices(ctx context.Context, by broker.By, all []NewDevice) ([]broker.Device, []error) {
 	devs, errs := make([]broker.Device, len(all)), make([]error, len(all))
-	now, pools := d.Now(), map[ident.Pool]error{}
+	now, pools := p.Now(), map[ident.Pool]error{}
 	sound, at := make([]broker.Device, 0, len(all)), make([]int, 0, len(all))
 	for i, n := range all {
-		dev, err := d.newDevice(n, now)
+		dev, err := p.newDevice(n, now)
 		if err == nil {
 			if _, asked := pools[n.ID.Pool]; !asked {
-				_, pools[n.ID.Pool] = d.Pool(ctx, n.ID.Pool)
+				_, pools[n.ID.Pool] = p.Pool(ctx, n.ID.Pool)
 			}
 			err = pools[n.ID.Pool]
 		}
@@ -53,7 +53,7 @@ func (d *Plane) CreateDevices(ctx context.Context, by broker.By, all []NewDevice
 			sound, at = append(sound, dev), append(at, i)
 		}
 	}
-	for k, err := range d.Store.CreateDevices(ctx, by, sound) {
+	for k, err := range p.Store.CreateDevices(ctx, by, sound) {
 		i := at[k]
 		if errs[i] = about(err, "create device %s", all[i].ID); err == nil {
 			devs[i] = sound[k]
@@ -63,7 +63,7 @@ func (d *Plane) CreateDevices(ctx context.Context, by broker.By, all []NewDevice
 }
 
 // newDevice checks what the operator says, and makes the device that is to be stored.
-func (d *Plane) newDevice(n NewDevice, now time.Time) (broker.Device, error) {
+func (p *Plane) newDevice(n NewDevice, now time.Time) (broker.Device, error) {
 	if err := broker.CheckLabels(n.Groups, n.Attributes); err != nil {
 		return broker.Device{}, err
 	}
@@ -74,17 +74,17 @@ func (d *Plane) newDevice(n NewDevice, now time.Time) (broker.Device, error) {
 		dev.Status = broker.StatusPending
 	}
 	var err error
-	if dev.Authenticators, err = d.authenticators(n, now); err != nil {
+	if dev.Authenticators, err = p.authenticators(n, now); err != nil {
 		return broker.Device{}, err
 	}
-	if dev.Subject, err = ident.NewUUID(now, d.Random); err != nil {
+	if dev.Subject, err = ident.NewUUID(now, p.Random); err != nil {
 		return broker.Device{}, err
 	}
 	return dev, nil
 }
 
 // authenticators makes the authenticators of the keys that the operator gives.
-func (d *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticator, error) {
+func (p *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticator, error) {
 	var out []broker.Authenticator
 	if n.Key != "" {
 		key, err := ParseDeviceKey(n.Key)
@@ -102,7 +102,7 @@ func (d *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticat
 		if err != nil {
 			return nil, invalid("shared key: %v", err)
 		}
-		sealed, err := d.Sealer.Seal(broker.PSKPurpose(n.ID), psk)
+		sealed, err := p.Sealer.Seal(broker.PSKPurpose(n.ID), psk)
 		if err != nil {
 			return nil, fmt.Errorf("seal shared key of %s: %w", n.ID, err)
 		}
@@ -112,8 +112,8 @@ func (d *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticat
 }
 
 // Device finds a device.
-func (d *Plane) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
-	dev, err := d.Store.Device(ctx, id)
+func (p *Plane) Device(ctx context.Context, id ident.Device) (broker.Device, error) {
+	dev, err := p.Store.Device(ctx, id)
 	if err != nil {
 		return dev, about(err, "device %s", id)
 	}
@@ -121,25 +121,25 @@ func (d *Plane) Device(ctx context.Context, id ident.Device) (broker.Device, err
 }
 
 // ListDevices gives up to limit (1 to 1000) devices with names after the one given.
-func (d *Plane) ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]broker.Device, error) {
-	if _, err := d.Pool(ctx, pool); err != nil {
+func (p *Plane) ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]broker.Device, error) {
+	if _, err := p.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
-	return d.Store.ListDevices(ctx, pool, after, limit)
+	return p.Store.ListDevices(ctx, pool, after, limit)
 }
 
 // CountDevices gives how many devices a pool has.
-func (d *Plane) CountDevices(ctx context.Context, pool ident.Pool) (int, error) {
-	n, err := d.Store.CountDevices(ctx, pool)
+func (p *Plane) CountDevices(ctx context.Context, pool ident.Pool) (int, error) {
+	n, err := p.Store.CountDevices(ctx, pool)
 	return n, about(err, "pool %s", pool)
 }
 
 // UpdateDevice replaces a device's groups and attributes; one that is nil stays as it is.
-func (d *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
+func (p *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
 	if err := broker.CheckLabels(groups, attributes); err != nil {
 		return broker.Device{}, err
 	}
-	return d.change(ctx, by, "update", id, func(dev *broker.Device) error {
+	return p.change(ctx, by, "update", id, func(dev *broker.Device) error {
 		if groups != nil {
 			dev.Groups = groups
 		}
@@ -152,17 +152,17 @@ func (d *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device,
 
 // DisableDevice ends a device's sessions, and grants it nothing more from the moment it
 // returns until the device is enabled again.
-func (d *Plane) DisableDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
-	return d.change(ctx, by, "disable", id, func(dev *broker.Device) error {
+func (p *Plane) DisableDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
+	return p.change(ctx, by, "disable", id, func(dev *broker.Device) error {
 		dev.Status = broker.StatusDisabled
-		dev.EndSessions(d.Now())
+		dev.EndSessions(p.Now())
 		return nil
 	})
 }
 
 // EnableDevice makes a disabled or quarantined device active.
-func (d *Plane) EnableDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
-	return d.change(ctx, by, "enable", id, func(dev *broker.Device) error {
+func (p *Plane) EnableDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
+	return p.change(ctx, by, "enable", id, func(dev *broker.Device) error {
 		if dev.Status == broker.StatusPending {
 			return conflict("the device waits for approval; approve it instead")
 		}
@@ -172,8 +172,8 @@ func (d *Plane) EnableDevice(ctx context.Context, by broker.By, id ident.Device)
 }
 
 // ApproveDevice makes a pending device active.
-func (d *Plane) ApproveDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
-	return d.change(ctx, by, "approve", id, func(dev *broker.Device) error {
+func (p *Plane) ApproveDevice(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
+	return p.change(ctx, by, "approve", id, func(dev *broker.Device) error {
 		if dev.Status != broker.StatusPending && dev.Status != broker.StatusActive {
 			return conflict("the device is %s, not pending; enable it instead", dev.Status)
 		}
@@ -183,25 +183,25 @@ func (d *Plane) ApproveDevice(ctx context.Context, by broker.By, id ident.Device
 }
 
 // RevokeSessions ends every session of a device; it may log in again.
-func (d *Plane) RevokeSessions(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
-	return d.change(ctx, by, "revoke sessions of", id, func(dev *broker.Device) error {
-		dev.EndSessions(d.Now())
+func (p *Plane) RevokeSessions(ctx context.Context, by broker.By, id ident.Device) (broker.Device, error) {
+	return p.change(ctx, by, "revoke sessions of", id, func(dev *broker.Device) error {
+		dev.EndSessions(p.Now())
 		return nil
 	})
 }
 
 // DeleteDevice deletes a device. Its name may be used again; its subject never is.
-func (d *Plane) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
-	if err := d.Store.DeleteDevice(ctx, by, id); err != nil {
+func (p *Plane) DeleteDevice(ctx context.Context, by broker.By, id ident.Device) error {
+	if err := p.Store.DeleteDevice(ctx, by, id); err != nil {
 		return about(err, "delete device %s", id)
 	}
 	return nil
 }
 
 // change applies f to a device and writes it; what says in errors what was being done.
-func (d *Plane) change(ctx context.Context, by broker.By, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
-	dev, err := d.Store.UpdateDevice(ctx, by, id, func(dev *broker.Device) error {
-		dev.Updated = d.Now()
+func (p *Plane) change(ctx context.Context, by broker.By, what string, id ident.Device, f func(*broker.Device) error) (broker.Device, error) {
+	dev, err := p.Store.UpdateDevice(ctx, by, id, func(dev *broker.Device) error {
+		dev.Updated = p.Now()
 		return f(dev)
 	})
 	if err != nil {
@@ -212,12 +212,12 @@ func (d *Plane) change(ctx context.Context, by broker.By, what string, id ident.
 
 // ListSessions gives a device's sessions, newest first, at most 100. Sessions that ended
 // together with all others of the device are Revoked, too.
-func (d *Plane) ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error) {
-	dev, err := d.Device(ctx, id)
+func (p *Plane) ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error) {
+	dev, err := p.Device(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	all, err := d.Store.ListSessions(ctx, id)
+	all, err := p.Store.ListSessions(ctx, id)
 	if err != nil {
 		return nil, err
 	}
@@ -229,8 +229,8 @@ func (d *Plane) ListSessions(ctx context.Context, id ident.Device) ([]broker.Ses
 
 // RevokeSession ends one session of a device, and its connections. Backends that check
 // tokens offline accept the session's tokens until they expire.
-func (d *Plane) RevokeSession(ctx context.Context, by broker.By, id ident.Device, session ident.UUID) error {
-	_, err := d.Store.UpdateSession(ctx, by, session, func(s *broker.Session, _ *broker.Device) error {
+func (p *Plane) RevokeSession(ctx context.Context, by broker.By, id ident.Device, session ident.UUID) error {
+	_, err := p.Store.UpdateSession(ctx, by, session, func(s *broker.Session, _ *broker.Device) error {
 		if s.Device != id {
 			return broker.ErrNotFound // another device's sessions are nobody's business here
 		}

@@ -30,7 +30,7 @@ var ErrUnauthorized = errors.New("not an operator's valid token")
 
 // CreateOperator makes an operator and gives its bearer token, which is shown once. A zero
 // life becomes the default.
-func (d *Plane) CreateOperator(ctx context.Context, by broker.By, name string, life time.Duration) (broker.Operator, string, error) {
+func (p *Plane) CreateOperator(ctx context.Context, by broker.By, name string, life time.Duration) (broker.Operator, string, error) {
 	if err := broker.CheckLabel("operator", name); err != nil {
 		return broker.Operator{}, "", err
 	}
@@ -41,7 +41,7 @@ func (d *Plane) CreateOperator(ctx context.Context, by broker.By, name string, l
 		return broker.Operator{}, "", invalid("an operator's token lives %s to %s, not %s",
 			broker.Span(MinOperatorLife), broker.Span(MaxOperatorLife), broker.Span(life))
 	}
-	others, err := d.Store.ListOperators(ctx)
+	others, err := p.Store.ListOperators(ctx)
 	if err != nil {
 		return broker.Operator{}, "", err
 	}
@@ -50,14 +50,14 @@ func (d *Plane) CreateOperator(ctx context.Context, by broker.By, name string, l
 			return broker.Operator{}, "", fmt.Errorf("operator %s: %w", name, broker.ErrExists)
 		}
 	}
-	raw, err := d.random(32)
+	raw, err := p.random(32)
 	if err != nil {
 		return broker.Operator{}, "", err
 	}
 	secret := operatorPrefix + base64.RawURLEncoding.EncodeToString(raw)
-	now := d.Now()
+	now := p.Now()
 	o := broker.Operator{Name: name, Hash: hashToken(secret), Expires: now.Add(life), Created: now}
-	if err := d.Store.PutOperator(ctx, by, o); err != nil {
+	if err := p.Store.PutOperator(ctx, by, o); err != nil {
 		return broker.Operator{}, "", about(err, "create operator %s", name)
 	}
 	return o, secret, nil
@@ -72,31 +72,31 @@ func hashToken(secret string) []byte {
 // Authenticate finds the operator of a bearer token: ErrUnauthorized if there is none, or
 // the token has expired. It looks up the hash, so the time that it takes reveals nothing of
 // the token.
-func (d *Plane) Authenticate(ctx context.Context, secret string) (broker.Operator, error) {
+func (p *Plane) Authenticate(ctx context.Context, secret string) (broker.Operator, error) {
 	if len(secret) != operatorTokenLen || !strings.HasPrefix(secret, operatorPrefix) {
 		return broker.Operator{}, ErrUnauthorized
 	}
 	hash := hashToken(secret)
-	o, err := d.Store.OperatorByHash(ctx, hash)
+	o, err := p.Store.OperatorByHash(ctx, hash)
 	switch {
 	case errors.Is(err, broker.ErrNotFound):
 		return broker.Operator{}, ErrUnauthorized
 	case err != nil:
 		return broker.Operator{}, fmt.Errorf("look up operator: %w", err)
-	case subtle.ConstantTimeCompare(o.Hash, hash) != 1, !d.Now().Before(o.Expires):
+	case subtle.ConstantTimeCompare(o.Hash, hash) != 1, !p.Now().Before(o.Expires):
 		return broker.Operator{}, ErrUnauthorized
 	}
 	return o, nil
 }
 
 // ListOperators gives all operators.
-func (d *Plane) ListOperators(ctx context.Context) ([]broker.Operator, error) {
-	return d.Store.ListOperators(ctx)
+func (p *Plane) ListOperators(ctx context.Context) ([]broker.Operator, error) {
+	return p.Store.ListOperators(ctx)
 }
 
 // DeleteOperator ends an operator's access at once.
-func (d *Plane) DeleteOperator(ctx context.Context, by broker.By, name string) error {
-	if err := d.Store.DeleteOperator(ctx, by, name); err != nil {
+func (p *Plane) DeleteOperator(ctx context.Context, by broker.By, name string) error {
+	if err := p.Store.DeleteOperator(ctx, by, name); err != nil {
 		return about(err, "delete operator %s", name)
 	}
 	return nil

@@ -24,11 +24,11 @@ import (
 const MaxSigningKeys = 16
 
 // ListKeys gives a pool's signing keys by id: announced, active and those that still verify.
-func (d *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
-	if _, err := d.Pool(ctx, pool); err != nil {
+func (p *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
+	if _, err := p.Pool(ctx, pool); err != nil {
 		return nil, err
 	}
-	keys, err := d.Store.ListSigningKeys(ctx, pool)
+	keys, err := p.Store.ListSigningKeys(ctx, pool)
 	slices.SortFunc(keys, func(a, b broker.SigningKey) int { return strings.Compare(a.ID, b.ID) })
 	return keys, err
 }
@@ -37,19 +37,19 @@ func (d *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.Signing
 // in the pool's key set, so that verifiers know it before it signs. With activate it signs
 // at once, and verifiers that cached the key set must ask again. In both cases tokens
 // of the old key verify until that is retired.
-func (d *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, alg token.Alg, activate bool) (broker.SigningKey, error) {
-	if _, err := d.Pool(ctx, pool); err != nil {
+func (p *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, alg token.Alg, activate bool) (broker.SigningKey, error) {
+	if _, err := p.Pool(ctx, pool); err != nil {
 		return broker.SigningKey{}, err
 	}
-	others, err := d.Store.ListSigningKeys(ctx, pool)
+	others, err := p.Store.ListSigningKeys(ctx, pool)
 	if err != nil {
 		return broker.SigningKey{}, err
 	}
-	made, err := d.newSigningKey(pool, alg, others)
+	made, err := p.newSigningKey(pool, alg, others)
 	if err != nil {
 		return broker.SigningKey{}, about(err, "rotate key of %s", pool)
 	}
-	err = d.Store.ChangeSigningKeys(ctx, by, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+	err = p.Store.ChangeSigningKeys(ctx, by, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		if len(keys) >= MaxSigningKeys {
 			return nil, conflict("pool %s has %d keys; retire old ones first", pool, len(keys))
 		}
@@ -58,10 +58,10 @@ func (d *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, al
 				return nil, conflict("key %s is announced already; activate or retire it first", k.ID)
 			}
 		}
-		made.Changed = d.afterChanges(keys)
+		made.Changed = p.afterChanges(keys)
 		keys = append(keys, made)
 		if activate {
-			return d.activate(keys, made.ID)
+			return p.activate(keys, made.ID)
 		}
 		return keys, nil
 	})
@@ -76,15 +76,15 @@ func (d *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, al
 
 // ActivateKey makes an announced key sign. The key that signed until now still verifies,
 // until RetireKey.
-func (d *Plane) ActivateKey(ctx context.Context, by broker.By, pool ident.Pool, id string) (broker.SigningKey, error) {
-	return d.changeKey(ctx, by, "activate", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
-		return d.activate(keys, id)
+func (p *Plane) ActivateKey(ctx context.Context, by broker.By, pool ident.Pool, id string) (broker.SigningKey, error) {
+	return p.changeKey(ctx, by, "activate", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+		return p.activate(keys, id)
 	})
 }
 
 // activate is ActivateKey's change of the pool's keys.
-func (d *Plane) activate(keys []broker.SigningKey, id string) ([]broker.SigningKey, error) {
-	now := d.afterChanges(keys)
+func (p *Plane) activate(keys []broker.SigningKey, id string) ([]broker.SigningKey, error) {
+	now := p.afterChanges(keys)
 	for i := range keys {
 		k := &keys[i]
 		switch {
@@ -104,18 +104,18 @@ func (d *Plane) activate(keys []broker.SigningKey, id string) ([]broker.SigningK
 // expired: after broker.MaxAccessLife, because clients' own lives change, and
 // broker.KeySetLife, because replicas and verifiers learn of a change late. force retires it
 // at once, for a key that was stolen. The key that signs cannot be retired.
-func (d *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
-	return d.changeKey(ctx, by, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+func (p *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
+	return p.changeKey(ctx, by, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		i := slices.IndexFunc(keys, func(k broker.SigningKey) bool { return k.ID == id })
 		k := keys[i]
 		if k.State == broker.KeyActive {
 			return nil, conflict("key %s signs; rotate and activate another first", id)
 		}
 		safe := k.Changed.Add(broker.MaxAccessLife + broker.KeySetLife)
-		if k.State == broker.KeyRetired && !force && d.Now().Before(safe) {
+		if k.State == broker.KeyRetired && !force && p.Now().Before(safe) {
 			return nil, conflict("tokens of key %s are valid until %s; wait or force", id, safe.UTC().Format(time.RFC3339))
 		}
-		now := d.afterChanges(keys)
+		now := p.afterChanges(keys)
 		keys = slices.Delete(keys, i, i+1)
 		for i := range keys {
 			if keys[i].State == broker.KeyActive {
@@ -128,8 +128,8 @@ func (d *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id
 
 // afterChanges gives the current time, or that of the latest change of a key if it is
 // later: replicas' clocks differ, and clocks are set back.
-func (d *Plane) afterChanges(keys []broker.SigningKey) time.Time {
-	now := d.Now()
+func (p *Plane) afterChanges(keys []broker.SigningKey) time.Time {
+	now := p.Now()
 	for _, k := range keys {
 		if k.Changed.After(now) {
 			now = k.Changed
@@ -140,9 +140,9 @@ func (d *Plane) afterChanges(keys []broker.SigningKey) time.Time {
 
 // changeKey applies f to the pool's keys, among which id must be, and gives that key as it
 // is afterwards or, if f removed it, as it was.
-func (d *Plane) changeKey(ctx context.Context, by broker.By, what string, pool ident.Pool, id string, f func([]broker.SigningKey) ([]broker.SigningKey, error)) (broker.SigningKey, error) {
+func (p *Plane) changeKey(ctx context.Context, by broker.By, what string, pool ident.Pool, id string, f func([]broker.SigningKey) ([]broker.SigningKey, error)) (broker.SigningKey, error) {
 	var found broker.SigningKey
-	err := d.Store.ChangeSigningKeys(ctx, by, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+	err := p.Store.ChangeSigningKeys(ctx, by, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		pick := func() bool {
 			for _, k := range keys {
 				if k.ID == id {
@@ -171,13 +171,13 @@ func (d *Plane) changeKey(ctx context.Context, by broker.By, what string, pool i
 // newSigningKey makes an announced key. Its short id in COSE differs from those of others.
 // Its id does not begin with "-", which one in 64 thumbprints in base64url does: it would
 // read as a flag where operators type it (signet key activate ID).
-func (d *Plane) newSigningKey(pool ident.Pool, alg token.Alg, others []broker.SigningKey) (broker.SigningKey, error) {
+func (p *Plane) newSigningKey(pool ident.Pool, alg token.Alg, others []broker.SigningKey) (broker.SigningKey, error) {
 	taken, err := publicKeys(others)
 	if err != nil {
 		return broker.SigningKey{}, err
 	}
 	for range 8 {
-		private, err := d.newPrivate(alg)
+		private, err := p.newPrivate(alg)
 		if err != nil {
 			return broker.SigningKey{}, err
 		}
@@ -188,14 +188,14 @@ func (d *Plane) newSigningKey(pool ident.Pool, alg token.Alg, others []broker.Si
 		if strings.HasPrefix(key.KID(), "-") || slices.ContainsFunc(taken, func(k *token.Key) bool { return bytes.Equal(k.COSEKID(), key.COSEKID()) }) {
 			continue
 		}
-		return d.sealSigningKey(pool, private, key)
+		return p.sealSigningKey(pool, private, key)
 	}
 	return broker.SigningKey{}, fmt.Errorf("new signing key: eight in a row have ids that are taken or read as flags")
 }
 
 // sealSigningKey makes the key as it is stored, its private half sealed.
-func (d *Plane) sealSigningKey(pool ident.Pool, private crypto.Signer, key *token.Key) (broker.SigningKey, error) {
-	now := d.Now()
+func (p *Plane) sealSigningKey(pool ident.Pool, private crypto.Signer, key *token.Key) (broker.SigningKey, error) {
+	now := p.Now()
 	out := broker.SigningKey{
 		Pool: pool, ID: key.KID(), Alg: key.Alg().String(), State: broker.KeyAnnounced, Created: now, Changed: now,
 	}
@@ -207,7 +207,7 @@ func (d *Plane) sealSigningKey(pool ident.Pool, private crypto.Signer, key *toke
 	if err != nil {
 		return out, fmt.Errorf("new signing key: %w", err)
 	}
-	if out.Sealed, err = d.Sealer.Seal(broker.SigningKeyPurpose(pool, out.ID), der); err != nil {
+	if out.Sealed, err = p.Sealer.Seal(broker.SigningKeyPurpose(pool, out.ID), der); err != nil {
 		return out, fmt.Errorf("seal signing key: %w", err)
 	}
 	return out, nil
@@ -230,11 +230,11 @@ func publicKeys(keys []broker.SigningKey) ([]*token.Key, error) {
 }
 
 // newPrivate makes a private key from d.Random; RSA takes the system's randomness.
-func (d *Plane) newPrivate(alg token.Alg) (crypto.Signer, error) {
+func (p *Plane) newPrivate(alg token.Alg) (crypto.Signer, error) {
 	switch alg {
 	case token.ES256:
 		for range 8 { // a random number is above the group's order once in 2^32
-			raw, err := d.random(32)
+			raw, err := p.random(32)
 			if err != nil {
 				return nil, err
 			}
@@ -244,7 +244,7 @@ func (d *Plane) newPrivate(alg token.Alg) (crypto.Signer, error) {
 		}
 		return nil, fmt.Errorf("random source gives no P-256 key")
 	case token.EdDSA:
-		seed, err := d.random(ed25519.SeedSize)
+		seed, err := p.random(ed25519.SeedSize)
 		if err != nil {
 			return nil, err
 		}

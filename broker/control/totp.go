@@ -20,14 +20,14 @@ type NewTOTP struct {
 // SetTOTP makes a generator and gives its otpauth URI, which holds the secret and is
 // returned only this once. broker.ErrConflict if the device has one that is not to be
 // replaced.
-func (d *Plane) SetTOTP(ctx context.Context, by broker.By, id ident.Device, n NewTOTP) (uri string, err error) {
+func (p *Plane) SetTOTP(ctx context.Context, by broker.By, id ident.Device, n NewTOTP) (uri string, err error) {
 	if n.Algorithm == "" {
 		n.Algorithm = "SHA1"
 	}
 	if n.Digits == 0 {
 		n.Digits = 6
 	}
-	g, err := proof.NewGenerator(n.Algorithm, n.Digits, d.Random)
+	g, err := proof.NewGenerator(n.Algorithm, n.Digits, p.Random)
 	if err != nil {
 		return "", err
 	}
@@ -35,16 +35,16 @@ func (d *Plane) SetTOTP(ctx context.Context, by broker.By, id ident.Device, n Ne
 	if err != nil {
 		return "", fmt.Errorf("one-time codes of %s: %w", id, err)
 	}
-	sealed, err := d.Sealer.Seal(broker.TOTPPurpose(id), raw)
+	sealed, err := p.Sealer.Seal(broker.TOTPPurpose(id), raw)
 	if err != nil {
 		return "", fmt.Errorf("seal one-time codes of %s: %w", id, err)
 	}
-	_, err = d.change(ctx, by, "set one-time codes of", id, func(dev *broker.Device) error {
+	_, err = p.change(ctx, by, "set one-time codes of", id, func(dev *broker.Device) error {
 		kept := withoutTOTP(dev.Authenticators)
 		if len(kept) < len(dev.Authenticators) && !n.Replace {
 			return conflict("the device has a generator of one-time codes; replacing it makes that one useless")
 		}
-		dev.Authenticators = append(kept, broker.Authenticator{ID: g.ID(id), Kind: broker.KindTOTP, Sealed: sealed, Added: d.Now()})
+		dev.Authenticators = append(kept, broker.Authenticator{ID: g.ID(id), Kind: broker.KindTOTP, Sealed: sealed, Added: p.Now()})
 		return nil
 	})
 	if err != nil {
@@ -55,8 +55,8 @@ func (d *Plane) SetTOTP(ctx context.Context, by broker.By, id ident.Device, n Ne
 
 // RemoveTOTP removes a device's generator. A flow that asks for its codes then refuses the
 // device.
-func (d *Plane) RemoveTOTP(ctx context.Context, by broker.By, id ident.Device) error {
-	_, err := d.change(ctx, by, "remove one-time codes of", id, func(dev *broker.Device) error {
+func (p *Plane) RemoveTOTP(ctx context.Context, by broker.By, id ident.Device) error {
+	_, err := p.change(ctx, by, "remove one-time codes of", id, func(dev *broker.Device) error {
 		kept := withoutTOTP(dev.Authenticators)
 		if len(kept) == len(dev.Authenticators) {
 			return conflict("the device has no generator of one-time codes")
