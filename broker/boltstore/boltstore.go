@@ -129,7 +129,10 @@ type file struct {
 	sweep   sweepState // housekeeping's goroutine only
 }
 
-type counters struct{ commits, changes, tail atomic.Int64 }
+type counters struct {
+	commits, changes atomic.Int64
+	tail             tail
+}
 
 // Stats are figures since the store was opened.
 type Stats struct {
@@ -233,17 +236,15 @@ func checkFormat(db *bolt.DB, path string) error {
 	})
 }
 
-// prepare makes the buckets of a new file, counts the logins that are in no run and leaves our process id.
+// prepare makes the buckets of a new file, measures what is not folded of the journal and leaves our process id.
 func (s *Store) prepare() error {
-	missing, tail := false, 0
+	missing := false
 	err := s.db.View(func(tx *bolt.Tx) error {
 		if missing = tx.Bucket([]byte(bucketMeta)) == nil; missing {
 			return nil
 		}
 		s.growth.reached(tx.Bucket([]byte(bucketJournal)).Sequence())
-		var err error
-		tail, err = tailEntries(tx)
-		return err
+		return s.stats.tail.measure(tx)
 	})
 	if err == nil && missing {
 		err = s.db.Update(makeBuckets)
@@ -251,7 +252,6 @@ func (s *Store) prepare() error {
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", s.path, err)
 	}
-	s.stats.tail.Store(int64(tail))
 	if err := os.WriteFile(pidPath(s.path), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		return fmt.Errorf("open store: leave the process id: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -58,8 +59,58 @@ func TestIndexFolds(t *testing.T) {
 	}
 	again := openStore(t, s.path, Options{SweepEvery: -1})
 	check(again)
-	if n := again.stats.tail.Load(); n == 0 || n >= 120 {
+	if n := again.stats.tail.logins.Load(); n == 0 || n >= 120 {
 		t.Errorf("%d entries in the tail after reopening", n)
+	}
+}
+
+// TestTrafficIsFolded: however much the journal takes beside few logins, or none, what a
+// lookup and the next start read of it stays bounded.
+func TestTrafficIsFolded(t *testing.T) {
+	s, d := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true})
+	l := testLogin(d)
+	if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
+		t.Fatal(err)
+	}
+	for round := range 2 { // the second has no login
+		var left atomic.Int64
+		left.Store(foldRecords)
+		var wg sync.WaitGroup
+		for range 256 {
+			wg.Go(func() {
+				for left.Add(-1) >= 0 {
+					_, err := s.UpdateSession(t.Context(), by(), l.Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
+					if err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+		behind := func() (n uint64) {
+			if err := s.view(t.Context(), "test", func(tx *bolt.Tx) error {
+				n = tx.Bucket([]byte(bucketJournal)).Sequence() - marked(tx, keyFolded)
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		for deadline := time.Now().Add(time.Minute); behind() >= foldRecords; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("round %d: a lookup reads %d records of the journal", round, behind())
+			}
+		}
+		if all, err := s.ListSessions(t.Context(), d.ID); err != nil || len(all) != 1 || countRows(t, s, bucketRuns) != 1 {
+			t.Errorf("round %d: %d sessions in %d runs: %v", round, len(all), countRows(t, s, bucketRuns), err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if n := openStore(t, s.path, Options{SweepEvery: -1}).stats.tail.records.Load(); n >= foldRecords {
+		t.Errorf("%d records were read at the start", n)
 	}
 }
 

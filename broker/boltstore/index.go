@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -18,17 +19,21 @@ import (
 //
 //   - the journal: each batch's rows name the sessions and subjects of its logins, in
 //     arrival order, in the same transaction; so nothing is to be rebuilt after a crash.
-//   - runs: when the journal has foldAt logins that are in no run, housekeeping sorts
-//     them into the newest run, one value of sorted pairs; a full run is left alone and a
-//     new one begun. keyFolded says how far that has come.
+//   - runs: when the journal has foldAt logins that are in no run, or foldRecords records
+//     behind those that were looked through, housekeeping sorts the logins into the newest
+//     run, one value of sorted pairs; a full run is left alone and a new one begun.
+//     keyFolded says how far that has come.
 //
-// A lookup reads the journal's newest part and searches each run. Pairs of purged
+// A lookup, and opening the store, reads the journal's newest part, whatever kind of
+// traffic made it; a lookup then searches each run. Pairs of purged
 // sessions are harmless, because the session's row has the last word; housekeeping
 // drops them later.
 const (
 	entrySize = 2 * len(ident.UUID{})
 	foldAt    = 8192
 	fullRun   = 65536 // entries: 2 MiB
+	// foldRecords is several times foldAt: a device refreshes more often than it logs in.
+	foldRecords = 4 * foldAt
 )
 
 // marked gives the Seq that a key of bucketMeta holds, 0 if none.
@@ -64,10 +69,21 @@ func unfolded(tx *bolt.Tx, f func(session, subject []byte)) error {
 	return nil
 }
 
-// tailEntries counts the logins that are in no run yet.
-func tailEntries(tx *bolt.Tx) (n int, err error) {
-	err = unfolded(tx, func(_, _ []byte) { n++ })
-	return n, err
+// A tail is how much of the journal is not folded yet.
+type tail struct{ logins, records atomic.Int64 }
+
+// long reports whether it is to be folded.
+func (l *tail) long() bool { return l.logins.Load() >= foldAt || l.records.Load() >= foldRecords }
+
+// measure counts it.
+func (l *tail) measure(tx *bolt.Tx) error {
+	logins := 0
+	if err := unfolded(tx, func(_, _ []byte) { logins++ }); err != nil {
+		return err
+	}
+	l.logins.Store(int64(logins))
+	l.records.Store(int64(tx.Bucket([]byte(bucketJournal)).Sequence() - marked(tx, keyFolded)))
+	return nil
 }
 
 func firstOf(tx *bolt.Tx, bucket string) (cur *bolt.Cursor, k, v []byte) {

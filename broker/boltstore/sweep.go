@@ -52,7 +52,7 @@ func (s *Store) keepHouse(ctx context.Context) {
 
 // foldNow folds the index's tail if it is long.
 func (s *Store) foldNow(ctx context.Context) error {
-	if s.stats.tail.Load() < foldAt {
+	if !s.stats.tail.long() {
 		return nil
 	}
 	return s.foldAll(ctx)
@@ -62,11 +62,7 @@ func (s *Store) foldAll(ctx context.Context) error {
 	if err := s.tidy(ctx, "fold the session index", s.foldTail); err != nil {
 		return err
 	}
-	return s.view(ctx, "count the session index", func(tx *bolt.Tx) error {
-		n, err := tailEntries(tx)
-		s.stats.tail.Store(int64(n))
-		return err
-	})
+	return s.view(ctx, "count the session index", s.stats.tail.measure)
 }
 
 // sweepNow looks at the next piece of each bucket.
@@ -148,11 +144,10 @@ const trimRows = 64
 // trimJournal takes records of traffic out of the journal that are older than
 // broker.KeepTraffic and, if they are logins, in the session index's runs.
 func (s *Store) trimJournal(ctx context.Context) error {
-	now := s.opts.Now()
-	if err := s.foldOld(ctx, now.Add(-2*broker.KeepTraffic)); err != nil {
+	until := nanos(s.opts.Now().Add(-broker.KeepTraffic))
+	if err := s.foldOld(ctx, until); err != nil {
 		return err
 	}
-	until := nanos(now.Add(-broker.KeepTraffic))
 	for {
 		old := 0
 		err := s.view(ctx, "look for old records", func(tx *bolt.Tx) error {
@@ -168,9 +163,9 @@ func (s *Store) trimJournal(ctx context.Context) error {
 	}
 }
 
-// foldOld folds the journal's logins if the oldest in no run is older than until: a
-// row of the journal is not trimmed before, and few logins alone would never be folded.
-func (s *Store) foldOld(ctx context.Context, until time.Time) error {
+// foldOld folds the journal if the oldest row that is not folded is older than until: it
+// is not trimmed before, and where little happens it would never be folded.
+func (s *Store) foldOld(ctx context.Context, until int64) error {
 	var at int64
 	err := s.view(ctx, "look for old logins", func(tx *bolt.Tx) error {
 		_, v := tx.Bucket([]byte(bucketJournal)).Cursor().Seek(seqKey(marked(tx, keyFolded) + 1))
@@ -180,7 +175,7 @@ func (s *Store) foldOld(ctx context.Context, until time.Time) error {
 		}
 		return nil
 	})
-	if err != nil || at >= nanos(until) {
+	if err != nil || at >= until {
 		return err
 	}
 	return s.foldAll(ctx)

@@ -292,7 +292,9 @@ func (s *Store) count(c *change, changes int) {
 		s.stats.commits.Add(1)
 		s.stats.changes.Add(int64(changes))
 	}
-	if s.stats.tail.Add(int64(c.logins)) >= foldAt {
+	s.stats.tail.logins.Add(int64(c.logins))
+	s.stats.tail.records.Add(int64(len(c.records)))
+	if s.stats.tail.long() {
 		select {
 		case s.fold <- struct{}{}:
 		default:
