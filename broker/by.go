@@ -1,6 +1,10 @@
 package broker
 
-import "github.com/signetd/signet/protocol/ident"
+import (
+	"strings"
+
+	"github.com/signetd/signet/protocol/ident"
+)
 
 // By says who writes, by which request, and why. Every writing call of a store takes
 // one, and the journal keeps it with the record of what was written.
@@ -25,5 +29,10 @@ const (
 // OperatorActor is the operator of that name.
 func OperatorActor(name string) Actor { return Actor("operator:" + name) }
 
+const devicePrefix = "device:"
+
 // DeviceActor is a device that proved itself.
-func DeviceActor(id ident.Device) Actor { return Actor("device:" + id.String()) }
+func DeviceActor(id ident.Device) Actor { return Actor(devicePrefix + id.String()) }
+
+// IsDevice reports whether a is a device.
+func (a Actor) IsDevice() bool { return strings.HasPrefix(string(a), devicePrefix) }

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -28,7 +29,8 @@ type Record struct {
 	// Session is set in records of kind session; their Subject is its device's name.
 	Session ident.UUID
 	// Prev is the Seq of the record before this one in its device's own history; 0 when
-	// it is the first, and in records of anything but devices and ended sessions.
+	// it is the first, and in records of anything but devices and of sessions that
+	// somebody else than the device ended.
 	Prev uint64
 	// Count is how many events an appended record sums up; 0 for what is no event.
 	Count uint32
@@ -98,18 +100,33 @@ func WhatOfDevice(was, now Status, ended bool) What {
 	return WhatUpdate
 }
 
+// WhatOfSession says what a write by by did to a session that was old and is next. It is ""
+// if nothing changed: then there is nothing to write, and nothing to record. inHistory: the
+// record stays for good, in its device's history (Record.Prev); otherwise it is traffic.
+func WhatOfSession(by Actor, old, next *Session) (what What, inHistory bool) {
+	switch {
+	case next.Revoked && !old.Revoked:
+		return WhatRevoke, !by.IsDevice()
+	case next.Generation != old.Generation || !bytes.Equal(next.Handle, old.Handle) || !bytes.Equal(next.Requests, old.Requests):
+		return WhatRefresh, false
+	case !next.equal(old):
+		return WhatUpdate, false
+	}
+	return "", false
+}
+
 // KeepTraffic is how long the journal keeps a record of traffic at the least: a follower,
 // such as an audit sink, may be down for a week and loses nothing. It bounds what devices
 // can make a store hold.
 const KeepTraffic = 7 * 24 * time.Hour
 
-// Traffic reports whether r is of what devices cause all day: a login, a refresh, a
-// counted try, summed refusals. Such records go some time after KeepTraffic; all
-// others stay.
+// Traffic reports whether r is of what devices cause all day: a login, a refresh, the
+// end of a session by its own device, a counted try, summed refusals. Such records go some
+// time after KeepTraffic; all others stay.
 func (r *Record) Traffic() bool {
 	switch r.Kind {
 	case RecordSession:
-		return r.What == WhatLogin || r.What == WhatRefresh
+		return r.What != WhatRevoke || r.By.Actor.IsDevice()
 	case RecordTry, RecordRefusal:
 		return true
 	}
@@ -153,7 +170,8 @@ const (
 //   - Every row that a writing call of the store creates, changes or deletes has a
 //     record, appended in the transaction that writes the row: there is no write without
 //     its record, and no record without its write. A call that fails leaves none.
-//   - The record of a device's change says what WhatOfDevice says of it.
+//   - The record of a device's change says what WhatOfDevice says of it, and that of a
+//     session's what WhatOfSession says. A change of a session that changes nothing is no write.
 //   - The deletion of a pool has one record, which stands for all that was in the pool.
 //   - Housekeeping (rows past their end, indexes) writes no records: it changes nothing
 //     that a reader of the store could still see.
@@ -174,8 +192,10 @@ type Journal interface {
 	Await(ctx context.Context, after uint64) error
 	// History gives up to limit (1 to 1000) records of one device, newest first, with a
 	// Seq below before (0: from the newest): each change of it, its deletion and what
-	// came before if the name was used again, each of its sessions that was ended, and
-	// the logins of its last sessions. ErrNotFound: no device had that name.
+	// came before if the name was used again, each of its sessions that somebody ended,
+	// and of its last sessions the logins and, while the journal has them, the ends by the
+	// device itself. ErrNotFound: no device had that name. A page costs as many reads as
+	// there are newer records of changes and ends by others: no device can make those more.
 	History(ctx context.Context, id ident.Device, before uint64, limit int) ([]Record, error)
 	// Append records events that are no writes of the store, 1 to MaxEvents, as records
 	// of kind refusal: all of them or, with an error, none.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"time"
@@ -43,6 +44,13 @@ const MaxAlike = 64
 // Ended reports whether s was ended, by itself or with all of its device d's.
 func (s *Session) Ended(d *Device) bool {
 	return s.Revoked || s.DeviceRev < d.SessionsRev || !s.Created.After(d.SessionsAfter)
+}
+
+// equal reports whether nothing of s and o differs.
+func (s *Session) equal(o *Session) bool {
+	return s.ID == o.ID && s.Device == o.Device && s.Subject == o.Subject && s.Client == o.Client && s.Revoked == o.Revoked &&
+		s.DeviceRev == o.DeviceRev && s.Generation == o.Generation && s.Created.Equal(o.Created) && s.Expires.Equal(o.Expires) &&
+		s.Rotated.Equal(o.Rotated) && bytes.Equal(s.Handle, o.Handle) && bytes.Equal(s.Previous, o.Previous) && bytes.Equal(s.Requests, o.Requests)
 }
 
 // Becomes refuses a change of what never changes: a session's id, device and subject.

@@ -48,7 +48,7 @@ func spread(b *testing.B, n int, f func(i int) error) time.Duration {
 func BenchmarkRecordLogin(b *testing.B) {
 	s, d := seeded(b, Options{})
 	sample := testLogin(d).Session
-	row, err := encodeSession(&sample, 0)
+	row, err := encodeSession(&sample)
 	if err != nil {
 		b.Fatal(err)
 	}

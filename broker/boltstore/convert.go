@@ -70,13 +70,10 @@ func keepUntil(x *broker.Session) int64 {
 	return max(x.Created.Add(keepCreated).Unix(), x.Expires.Add(keepExpired).Unix(), 0)
 }
 
-// sessionHead makes the header of a session whose login's record has that Seq.
-func sessionHead(x *broker.Session, seq uint64) []byte {
-	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, uint64(keepUntil(x))), seq)
-}
-
-func encodeSession(x *broker.Session, seq uint64) ([]byte, error) {
-	return encodeAfter(sessionHead(x, seq), sessionRecord{
+// encodeSession makes a session's row; the Seqs of its records are yet to be set.
+func encodeSession(x *broker.Session) ([]byte, error) {
+	head := binary.BigEndian.AppendUint64(make([]byte, 0, sessionHeader), uint64(keepUntil(x)))
+	return encodeAfter(head[:sessionHeader], sessionRecord{
 		Pool: x.Device.Pool, Name: x.Device.Name, Subject: x.Subject[:], Client: x.Client,
 		Created: nanos(x.Created), Expires: nanos(x.Expires), Revoked: x.Revoked, Generation: x.Generation,
 		Handle: x.Handle, Previous: x.Previous, Rotated: nanos(x.Rotated), Requests: x.Requests, DeviceRev: x.DeviceRev})

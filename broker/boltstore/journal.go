@@ -185,8 +185,8 @@ func (s *Store) History(ctx context.Context, id ident.Device, before uint64, lim
 		if all, err = chain(tx, head, before, limit); err != nil {
 			return err
 		}
-		logins, err := loginsOf(tx, row, before, limit)
-		all = append(all, logins...)
+		traces, err := tracesOf(tx, row, before, limit)
+		all = append(all, traces...)
 		return err
 	})
 	slices.SortFunc(all, func(a, b broker.Record) int { return cmp.Compare(b.Seq, a.Seq) })
@@ -211,8 +211,44 @@ func chain(tx *bolt.Tx, head, before uint64, limit int) (all []broker.Record, er
 	return all, nil
 }
 
-// loginsOf gives the records of the logins whose sessions are left of a device's row.
-func loginsOf(tx *bolt.Tx, device []byte, before uint64, limit int) (all []broker.Record, err error) {
+// A trace is a record that a session's row leads to.
+type trace struct {
+	seq uint64
+	id  ident.UUID
+	row []byte
+	end bool // it is the session's end by its device, not its login
+}
+
+// tracesOf gives the records that the sessions lead to which are left of a device's row:
+// their logins, and their ends by the device itself, unless those have gone.
+func tracesOf(tx *bolt.Tx, device []byte, before uint64, limit int) (all []broker.Record, err error) {
+	traces, err := findTraces(tx, device, before)
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range traces {
+		if len(all) == limit {
+			break
+		}
+		r, ok, err := recordAt(tx, t.seq)
+		if err != nil {
+			return nil, err
+		}
+		if !ok && t.end {
+			continue
+		}
+		if !ok {
+			if r, err = t.login(); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, r)
+	}
+	return all, nil
+}
+
+// findTraces finds the traces below before (0: all), newest first.
+func findTraces(tx *bolt.Tx, device []byte, before uint64) (all []trace, err error) {
 	if device == nil {
 		return nil, nil
 	}
@@ -230,35 +266,28 @@ func loginsOf(tx *bolt.Tx, device []byte, before uint64, limit int) (all []broke
 		if v == nil {
 			continue // purged; the index lags
 		}
-		seq, err := sessionSeq(v)
+		seqs, err := seqsOf(v)
 		if err != nil {
 			return nil, err
 		}
-		if before != 0 && seq >= before {
-			continue
-		}
-		r, err := loginAt(tx, seq, id, v)
-		if err != nil {
-			return nil, err
-		}
-		if all = append(all, r); len(all) == limit {
-			break
+		for _, t := range []trace{{seq: seqs.login, id: id, row: v}, {seq: seqs.ended, id: id, row: v, end: true}} {
+			if t.seq != 0 && (before == 0 || t.seq < before) {
+				all = append(all, t)
+			}
 		}
 	}
+	slices.SortFunc(all, func(a, b trace) int { return cmp.Compare(b.seq, a.seq) })
 	return all, nil
 }
 
-// loginAt gives a login's record, from its session's row when it has gone from the journal.
-func loginAt(tx *bolt.Tx, seq uint64, id ident.UUID, row []byte) (broker.Record, error) {
-	if r, ok, err := recordAt(tx, seq); err != nil || ok {
-		return r, err
-	}
-	x, err := decodeSession(id, row)
+// login makes a login's record that has gone from the journal, of what its session's row says.
+func (t *trace) login() (broker.Record, error) {
+	x, err := decodeSession(t.id, t.row)
 	if err != nil {
 		return broker.Record{}, err
 	}
-	return broker.Record{Seq: seq, At: x.Created, By: broker.By{Actor: broker.DeviceActor(x.Device)}, Kind: broker.RecordSession,
-		Pool: x.Device.Pool, Subject: x.Device.Name.String(), What: broker.WhatLogin, Session: id}, nil
+	return broker.Record{Seq: t.seq, At: x.Created, By: broker.By{Actor: broker.DeviceActor(x.Device)}, Kind: broker.RecordSession,
+		Pool: x.Device.Pool, Subject: x.Device.Name.String(), What: broker.WhatLogin, Session: t.id}, nil
 }
 
 // Append records events that are no writes: see broker.Journal.

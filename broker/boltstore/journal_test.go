@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -233,6 +234,46 @@ func TestTrim(t *testing.T) {
 	if err != nil || len(sessions) != maxSessions {
 		t.Errorf("%d sessions: %v", len(sessions), err)
 	}
+}
+
+// TestTrimOwnEnds: sessions that a device logs in and ends for itself, as often as it
+// likes, leave nothing in the journal for good, and no hole in the device's history.
+func TestTrimOwnEnds(t *testing.T) {
+	var ahead atomic.Int64
+	now := time.Now()
+	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(time.Duration(ahead.Load())) }, SweepEvery: -1, UnsafeNoSync: true})
+	own := broker.By{Actor: broker.DeviceActor(d.ID), Request: "00"}
+	end := func(x *broker.Session, _ *broker.Device) error { x.Revoked = true; return nil }
+	for i, by := range []broker.By{own, own, by(), own} {
+		l := testLogin(d)
+		l.Session.Expires = now.Add(30 * 24 * time.Hour)
+		_, login := s.RecordLogin(t.Context(), own, l)
+		_, revoke := s.UpdateSession(t.Context(), by, l.Session.ID, end)
+		if err := errors.Join(login, revoke); err != nil {
+			t.Fatalf("session %d: %v", i, err)
+		}
+	}
+	history := func(want ...broker.What) {
+		t.Helper()
+		all, err := s.History(t.Context(), d.ID, 0, 1000)
+		var got []broker.What
+		for _, r := range all {
+			got = append(got, r.What)
+		}
+		if err != nil || !slices.Equal(want, got) {
+			t.Errorf("history %v: %v, want %v", got, err, want)
+		}
+	}
+	history("revoke", "login", "revoke", "login", "revoke", "login", "revoke", "login", "create")
+	n := len(sinceAll(t, s))
+	ahead.Store(int64(broker.KeepTraffic + time.Minute))
+	if err := s.sweepNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := len(sinceAll(t, s)); left != n-4-3 {
+		t.Errorf("%d of %d records left, want all but the logins and the device's own ends", left, n)
+	}
+	history("login", "revoke", "login", "login", "login", "create")
 }
 
 func sinceAll(t *testing.T, s *Store) (all []broker.Record) {

@@ -2,7 +2,6 @@ package boltstore
 
 import (
 	"context"
-	"encoding/binary"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -44,7 +43,7 @@ func (l *login) check() error {
 			return err
 		}
 	}
-	row, err := encodeSession(&l.Session, 0)
+	row, err := encodeSession(&l.Session)
 	if l.Enrol == nil && !l.Session.Subject.IsZero() {
 		l.row = row
 	}
@@ -82,7 +81,7 @@ func (l *login) record(c *change) error {
 	row := l.row
 	if row == nil {
 		x.Subject = l.found.Subject
-		if row, err = encodeSession(&x, 0); err != nil {
+		if row, err = encodeSession(&x); err != nil {
 			return err
 		}
 	}
@@ -95,7 +94,7 @@ func addSession(c *change, x *broker.Session, subject ident.UUID, row []byte) er
 	seq := c.record(entry{subject: subject, Record: broker.Record{Kind: broker.RecordSession, Pool: x.Device.Pool,
 		Subject: x.Device.Name.String(), What: broker.WhatLogin, Session: x.ID}})
 	c.logins++
-	binary.BigEndian.PutUint64(row[sessionHeader-8:], seq)
+	sessionSeqs{login: seq}.set(row)
 	return c.put(b, x.ID[:], row)
 }
 

@@ -149,7 +149,7 @@ func decode[R any](b []byte) (R, error) {
 // Both kinds of header are read without decoding the rest.
 const (
 	deviceHeader  = 1 + len(ident.UUID{}) + 8 // status, subject, Seq of the last record of it
-	sessionHeader = 8 + 8                     // when the row may go, Unix seconds; Seq of the login's record
+	sessionHeader = 8 + 8 + 8                 // when the row may go, Unix seconds; Seqs of its records (sessionSeqs)
 )
 
 var errNoHeader = errors.New("row is shorter than its header")
@@ -202,10 +202,21 @@ func headOf(pool *bolt.Bucket, name, row []byte) (seq uint64, found bool) {
 	return 0, false
 }
 
-// sessionSeq gives the Seq of the record of the login that wrote a session's row.
-func sessionSeq(row []byte) (uint64, error) {
+// sessionSeqs are the Seqs of the records that a session's row leads to.
+type sessionSeqs struct {
+	login uint64
+	ended uint64 // by the device itself; 0 if it did not
+}
+
+func seqsOf(row []byte) (sessionSeqs, error) {
 	if len(row) < sessionHeader {
-		return 0, fmt.Errorf("%w: session: %w", ErrDamaged, errNoHeader)
+		return sessionSeqs{}, fmt.Errorf("%w: session: %w", ErrDamaged, errNoHeader)
 	}
-	return binary.BigEndian.Uint64(row[sessionHeader-8:]), nil
+	return sessionSeqs{login: binary.BigEndian.Uint64(row[8:]), ended: binary.BigEndian.Uint64(row[16:])}, nil
+}
+
+// set writes them into a session's row.
+func (q sessionSeqs) set(row []byte) {
+	binary.BigEndian.PutUint64(row[8:], q.login)
+	binary.BigEndian.PutUint64(row[16:], q.ended)
 }

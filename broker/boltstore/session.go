@@ -105,29 +105,32 @@ func (s *Store) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, 
 	return decodeSession(id, row)
 }
 
-// changeSession writes x in the place of old and gives its row. That a session was
-// ended is of its device's history.
+// changeSession writes x in the place of old, if it differs, and gives its row.
 func changeSession(c *change, old, x *broker.Session) ([]byte, error) {
 	b := c.tx.Bucket([]byte(bucketSessions))
 	was := b.Get(x.ID[:])
-	seq, err := sessionSeq(was)
+	what, inHistory := broker.WhatOfSession(c.by.Actor, old, x)
+	if what == "" {
+		return bytes.Clone(was), nil
+	}
+	seqs, err := seqsOf(was)
 	if err != nil {
 		return nil, err
 	}
-	row, err := encodeSession(x, seq)
+	row, err := encodeSession(x)
 	if err != nil {
 		return nil, err
 	}
 	e := entry{Record: broker.Record{Kind: broker.RecordSession, Pool: x.Device.Pool, Subject: x.Device.Name.String(),
-		What: broker.WhatRefresh, Before: digest(was), Session: x.ID}}
-	if x.Revoked && !old.Revoked {
-		e.What = broker.WhatRevoke
+		What: what, Before: digest(was), Session: x.ID}}
+	if inHistory {
 		if err := recordInHistory(c, e); err != nil {
 			return nil, err
 		}
-	} else {
-		c.record(e)
+	} else if seq := c.record(e); what == broker.WhatRevoke {
+		seqs.ended = seq
 	}
+	seqs.set(row)
 	return row, c.put(b, x.ID[:], bytes.Clone(row))
 }
 

@@ -30,6 +30,8 @@ func journalTests() []test {
 		{"a device's records say what was done", deviceRecords},
 		{"a device's history is its own, newest first, over its deletion", history},
 		{"a device's history tells its logins and its ended sessions", sessionHistory},
+		{"a session's records say what was done, and nothing of nothing", sessionRecords},
+		{"the end of a session by its own device is traffic, and in the history", ownEnd},
 		{"events are recorded all or none", events},
 		{"Await hears of what is there and what comes, and ends with its context", awaited},
 		{"a limit is 1 to 1000", func(e *env) {
@@ -526,6 +528,61 @@ func sessionHistory(e *env) {
 	e.same([]string{"device a:lamp disable +", "session a:lamp revoke +", "session a:lamp login", "session a:lamp login", "device a:lamp create"}, shorts(all))
 	e.same([]ident.UUID{two.Session.ID, one.Session.ID}, []ident.UUID{all[2].Session, all[3].Session})
 	e.same("because of stolen", all[1].By.Reason)
+}
+
+func sessionRecords(e *env) {
+	e.addPool("a")
+	d := e.addDevice("a", "lamp")
+	l := e.login(d)
+	e.record(l)
+	want := l.Session
+	for _, c := range []struct {
+		what   string
+		change func(*broker.Session)
+		want   []string
+	}{
+		{"nothing", func(*broker.Session) {}, nil},
+		{"refresh", func(s *broker.Session) { s.Generation, s.Handle, s.Requests = 1, []byte("h"), []byte("12345678") }, []string{"session a:lamp refresh +"}},
+		{"the same", func(s *broker.Session) { s.Handle, s.Rotated = []byte("h"), s.Rotated.Add(0) }, nil},
+		{"a request more", func(s *broker.Session) { s.Requests = []byte("8765432112345678") }, []string{"session a:lamp refresh +"}},
+		{"client", func(s *broker.Session) { s.Client = "other" }, []string{"session a:lamp update +"}},
+		{"revoke", func(s *broker.Session) { s.Revoked = true }, []string{"session a:lamp revoke +"}},
+		{"revoke again", func(s *broker.Session) { s.Revoked = true }, nil},
+	} {
+		c.change(&want)
+		e.records(c.what, func(by broker.By) error {
+			got, err := e.sessions.UpdateSession(e.ctx, by, l.Session.ID, func(s *broker.Session, _ *broker.Device) error { c.change(s); return nil })
+			e.same(want, got)
+			return err
+		}, c.want...)
+		got, err := e.other.sessions.Session(e.ctx, l.Session.ID)
+		e.ok(err)
+		e.same(want, got)
+	}
+}
+
+func ownEnd(e *env) {
+	e.addPool("a")
+	d := e.addDevice("a", "lamp")
+	one, two := e.login(d), e.login(d)
+	e.record(one)
+	e.record(two)
+	for _, end := range []struct {
+		by broker.By
+		of broker.Login
+	}{{own(d, "01"), one}, {by(), two}} {
+		before := e.last()
+		_, err := e.sessions.UpdateSession(e.ctx, end.by, end.of.Session.ID, func(s *broker.Session, _ *broker.Device) error { s.Revoked = true; return nil })
+		e.ok(err)
+		got := e.since(before)
+		e.same([]string{"session a:lamp revoke +"}, shorts(got))
+		if own := end.by.Actor.IsDevice(); got[0].Traffic() != own || (got[0].Prev == 0) != own {
+			e.t.Fatalf("end by %s: %+v", end.by.Actor, got[0])
+		}
+	}
+	all := e.historyOf(d.ID)
+	e.same([]string{"session a:lamp revoke +", "session a:lamp revoke +", "session a:lamp login", "session a:lamp login", "device a:lamp create"}, shorts(all))
+	e.same([]ident.UUID{two.Session.ID, one.Session.ID, two.Session.ID, one.Session.ID}, []ident.UUID{all[0].Session, all[1].Session, all[2].Session, all[3].Session})
 }
 
 func events(e *env) {
