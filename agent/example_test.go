@@ -18,6 +18,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -36,7 +37,7 @@ func newChipKey(chip crypto.Signer) (chipKey, error) {
 	return chipKey{signer}, signer.Key().CheckDevice()
 }
 
-func (k chipKey) Kind() string                       { return protocol.KindKey }
+func (k chipKey) Kind() string                       { return challenge.Key }
 func (k chipKey) PublicKey() []byte                  { return k.signer.Key().MarshalCOSE() }
 func (k chipKey) Prove(input []byte) ([]byte, error) { return k.signer.Sign(input) }
 

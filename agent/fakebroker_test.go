@@ -14,6 +14,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -161,15 +162,15 @@ func (b *fakeBroker) respond(m protocol.Message) (protocol.Message, error) {
 }
 
 func (b *fakeBroker) challenge(c *conversation) (protocol.Message, error) {
-	body := protocol.ChallengeBody{Kind: protocol.KindKey, Nonce: make([]byte, 32), Issuer: issuer}
+	body := protocol.ChallengeBody{Kind: challenge.Key, Nonce: make([]byte, 32), Issuer: issuer}
 	_, _ = rand.Read(body.Nonce)
 	if c.enrol != nil {
-		body.Kind = protocol.KindEnrol
+		body.Kind = challenge.Enrol
 	}
 	if c.step > 0 {
 		body.Kind, body.Params = b.flow[c.step-1], map[string]string{"ask": "colour"}
 		body.SealTo = b.sealKey.PublicKey().Bytes()
-		if body.Kind == protocol.KindKey {
+		if body.Kind == challenge.Key {
 			body.Params, body.SealTo = nil, nil
 		}
 	}
@@ -219,11 +220,11 @@ func (b *fakeBroker) answered(m *protocol.Answer) (protocol.Message, error) {
 }
 
 func (b *fakeBroker) right(c *conversation, m *protocol.Answer) bool {
-	if c.step > 0 && b.flow[c.step-1] != protocol.KindKey {
+	if c.step > 0 && b.flow[c.step-1] != challenge.Key {
 		plain, err := protocol.OpenAnswer(b.sealKey, c.said, m.Secret)
 		return err == nil && string(plain) == b.secret
 	}
-	purpose := protocol.KindKey
+	purpose := challenge.Key
 	if c.enrol != nil {
 		purpose = protocol.PurposeEnrol
 		key, err := b.admit.Key()
@@ -328,7 +329,7 @@ func (m *memoryState) Save(ctx context.Context, r agent.Record) error {
 
 type memoryKey struct{ s *token.Signer }
 
-func (k memoryKey) Kind() string                    { return protocol.KindKey }
+func (k memoryKey) Kind() string                    { return challenge.Key }
 func (k memoryKey) PublicKey() []byte               { return k.s.Key().MarshalCOSE() }
 func (k memoryKey) Prove(in []byte) ([]byte, error) { return k.s.Sign(in) }
 

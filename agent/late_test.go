@@ -9,6 +9,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 )
 
 // A lateLink hands out replies in the order in which they came to it, however many
@@ -76,7 +77,7 @@ func TestLateMessages(t *testing.T) {
 		"opening goes twice":           {nil, lateLink{again: is(protocol.TypeStart)}, 0, false},
 		"both, and two more questions": {[]string{"colour", "shape"}, lateLink{again: is(protocol.TypeStart), twice: is(protocol.TypeChallenge)}, 2, false},
 		"wrong answer is told twice":   {[]string{"colour"}, lateLink{twice: is(protocol.TypeRefusal)}, 2, true},
-		"a second proof is wanted":     {[]string{protocol.KindKey}, lateLink{}, 0, false},
+		"a second proof is wanted":     {[]string{challenge.Key}, lateLink{}, 0, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, cfg := newFakeBroker(t), config(t)

@@ -4,22 +4,17 @@ import (
 	"encoding/base64"
 	"fmt"
 	"time"
-)
 
-// The kinds of authenticators. A challenge that one answers has the same name.
-const (
-	KindKey  = "key"  // a key pair: the device signs
-	KindPSK  = "psk"  // a shared key: the device MACs
-	KindTOTP = "totp" // one-time codes by time, of a generator that a person or program has (RFC 6238)
+	"github.com/signetd/signet/protocol/challenge"
 )
 
 // An Authenticator is what a device proves itself with. A device may have several,
 // each with an ID of its own.
 type Authenticator struct {
 	ID     KeyID
-	Kind   string // KindKey, KindPSK or KindTOTP
-	Key    []byte // KindKey: COSE_Key of the public key
-	Sealed []byte // KindPSK: the shared key, KindTOTP: the generator, sealed
+	Kind   string // challenge.Key, challenge.PSK or challenge.TOTP
+	Key    []byte // challenge.Key: COSE_Key of the public key
+	Sealed []byte // challenge.PSK: the shared key, challenge.TOTP: the generator, sealed
 	Added  time.Time
 }
 
@@ -44,14 +39,17 @@ func (id KeyID) String() string { return base64.RawURLEncoding.EncodeToString(id
 
 // Possession reports whether a is a key of the device's own, which tokens can be bound
 // to and an enrolment brings; a generator of codes is beside it.
-func (a *Authenticator) Possession() bool { return a.Kind == KindKey || a.Kind == KindPSK }
+func (a *Authenticator) Possession() bool {
+	kind, _ := challenge.Of(a.Kind)
+	return kind.Possession
+}
 
 // check finds what is missing in a.
 func (a *Authenticator) check() error {
 	switch {
 	case a.ID.IsZero():
 		return fmt.Errorf("%w: an authenticator has an id", ErrInvalid)
-	case a.Kind == KindKey && len(a.Key) > 0 && a.Sealed == nil, (a.Kind == KindPSK || a.Kind == KindTOTP) && len(a.Sealed) > 0 && a.Key == nil:
+	case a.Kind == challenge.Key && len(a.Key) > 0 && a.Sealed == nil, (a.Kind == challenge.PSK || a.Kind == challenge.TOTP) && len(a.Sealed) > 0 && a.Key == nil:
 		return nil
 	}
 	return fmt.Errorf("%w: authenticator %s is neither a key nor a sealed secret", ErrInvalid, a.ID)

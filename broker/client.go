@@ -37,11 +37,9 @@ const (
 	MaxGrace           = time.Hour
 )
 
-// Bounds on a client's audiences.
-const (
-	MaxAudiences = 8
-	MaxAudience  = 256 // bytes of one
-)
+// MaxAudiences is how many audiences a client has at most, each of at most
+// ident.MaxAudience bytes.
+const MaxAudiences = 8
 
 // NewClient gives a client with the defaults: tokens for the pool's own audience
 // that live an hour, refresh tokens that live 30 days, a grace of 5 minutes.
@@ -61,8 +59,8 @@ func (c *Client) Validate() error {
 		broken.add(Invalid("audiences", "%d audiences, at most %d", len(c.Audiences), MaxAudiences))
 	}
 	for i, a := range c.Audiences {
-		if a == "" || !printable(a, MaxAudience) {
-			broken.add(Invalid(fmt.Sprintf("audiences[%d]", i), "audience %q: want 1 to %d printable ASCII characters", a, MaxAudience))
+		if a == "" || !printable(a, ident.MaxAudience) {
+			broken.add(Invalid(fmt.Sprintf("audiences[%d]", i), "audience %q: want 1 to %d printable ASCII characters", a, ident.MaxAudience))
 		}
 	}
 	if c.AccessLife < MinAccessLife || c.AccessLife > MaxAccessLife {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -94,7 +95,7 @@ func (d *Device) Becomes(next *Device) error {
 func (d *Device) PublicKeys() []KeyID {
 	var ids []KeyID
 	for i := range d.Authenticators {
-		if a := &d.Authenticators[i]; a.Kind == KindKey {
+		if a := &d.Authenticators[i]; a.Kind == challenge.Key {
 			ids = append(ids, a.ID)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
@@ -21,17 +21,17 @@ func sound(t *testing.T) broker.Device {
 }
 
 func key(n byte) broker.Authenticator {
-	return broker.Authenticator{ID: broker.KeyID{n}, Kind: broker.KindKey, Key: []byte{n}}
+	return broker.Authenticator{ID: broker.KeyID{n}, Kind: challenge.Key, Key: []byte{n}}
 }
 
 func shared(n byte) broker.Authenticator {
-	return broker.Authenticator{ID: broker.KeyID{n}, Kind: broker.KindPSK, Sealed: []byte{n}}
+	return broker.Authenticator{ID: broker.KeyID{n}, Kind: challenge.PSK, Sealed: []byte{n}}
 }
 
 // TestKinds: an authenticator's kind is the name of the challenge that it answers.
 func TestKinds(t *testing.T) {
-	if broker.KindKey != protocol.KindKey || broker.KindPSK != protocol.KindPSK {
-		t.Errorf("%q and %q, want %q and %q", broker.KindKey, broker.KindPSK, protocol.KindKey, protocol.KindPSK)
+	if challenge.Key != challenge.Key || challenge.PSK != challenge.PSK {
+		t.Errorf("%q and %q, want %q and %q", challenge.Key, challenge.PSK, challenge.Key, challenge.PSK)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -13,7 +14,7 @@ import (
 type Flow struct {
 	Pool    ident.Pool `json:"-"`
 	Name    string     `json:"-"`
-	Steps   []string   `json:"steps,omitempty"`  // KindKey, KindPSK, KindTOTP or "hook:NAME"
+	Steps   []string   `json:"steps,omitempty"`  // challenge.Key, challenge.PSK, challenge.TOTP or "hook:NAME"
 	Define  string     `json:"define,omitempty"` // instead of Steps: the hook that decides after each answer
 	Created time.Time  `json:"-"`
 	Rev     uint64     `json:"-"` // the store's
@@ -42,25 +43,39 @@ func (f *Flow) Validate() error {
 	if len(f.Steps) > MaxSteps {
 		broken.add(Invalid("steps", "flow %q has %d steps, at most %d", f.Name, len(f.Steps), MaxSteps))
 	}
-	for i, s := range f.Steps {
-		if s == KindKey || s == KindPSK {
-			continue
-		}
-		field := fmt.Sprintf("steps[%d]", i)
-		name, ok := HookStep(s)
-		switch {
-		case s == KindTOTP && !slices.Contains(f.Steps[:i], KindKey) && !slices.Contains(f.Steps[:i], KindPSK):
-			broken.add(Invalid(field, "flow %q: totp comes after key or psk: before one of them anybody could use up a device's tries", f.Name))
-		case s == KindTOTP:
-		case name == KindKey || name == KindPSK || name == KindTOTP || name == "enrol":
-			broken.add(Invalid(field, "flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", f.Name, name))
-		case len(name) > MaxChallengeName:
-			broken.add(Invalid(field, "flow %q: %q is too long to name a challenge, at most %d characters", f.Name, name, MaxChallengeName))
-		case !ok || CheckLabel("hook", name) != nil:
-			broken.add(Invalid(field, "flow %q: unknown step %q, want key, psk, totp or hook:NAME", f.Name, s))
-		}
+	for i := range f.Steps {
+		broken.add(f.checkStep(i))
 	}
 	return broken.or()
+}
+
+// checkStep checks one step: a challenge of the protocol's in its place, or a hook of
+// another name.
+func (f *Flow) checkStep(i int) error {
+	step, field := f.Steps[i], fmt.Sprintf("steps[%d]", i)
+	if kind, ok := challenge.Of(step); ok && kind.Step {
+		if kind.AfterKey && !slices.ContainsFunc(f.Steps[:i], provesKey) {
+			return Invalid(field, "flow %q: %s comes after key or psk: before one of them anybody could use up a device's tries", f.Name, step)
+		}
+		return nil
+	}
+	name, ok := HookStep(step)
+	_, own := challenge.Of(name)
+	switch {
+	case own:
+		return Invalid(field, "flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", f.Name, name)
+	case len(name) > MaxChallengeName:
+		return Invalid(field, "flow %q: %q is too long to name a challenge, at most %d characters", f.Name, name, MaxChallengeName)
+	case !ok || CheckLabel("hook", name) != nil:
+		return Invalid(field, "flow %q: unknown step %q, want key, psk, totp or hook:NAME", f.Name, step)
+	}
+	return nil
+}
+
+// provesKey reports whether a step's answer proves that the device has a key.
+func provesKey(step string) bool {
+	kind, _ := challenge.Of(step)
+	return kind.Step && kind.Possession
 }
 
 // HookStep gives the hook's name of a step "hook:NAME".

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // A DecodeError says what is wrong with received bytes. ID is the call to refuse,
@@ -315,7 +316,7 @@ func (w *Request) check() error {
 		return fmt.Errorf("X25519 key of %d bytes, want 32", len(w.SealTo))
 	case w.Format > FormatJWT:
 		return fmt.Errorf("unknown token format %d", w.Format)
-	case len(w.Client) > 64, len(w.Audience) > 255, len(w.Scope) > 1024:
+	case len(w.Client) > 64, len(w.Audience) > ident.MaxAudience, len(w.Scope) > 1024:
 		return errors.New("client, audience or scope is too long")
 	case w.Statement != nil && len(w.Statement) != StatementIDLen:
 		return fmt.Errorf("statement id of %d bytes, want %d", len(w.Statement), StatementIDLen)
@@ -326,12 +327,12 @@ func (w *Request) check() error {
 }
 
 func checkPairs(what string, m map[string]string) error {
-	if len(m) > MaxMetadata {
-		return fmt.Errorf("%d pairs of %s, at most %d", len(m), what, MaxMetadata)
+	if len(m) > MaxPairs {
+		return fmt.Errorf("%d pairs of %s, at most %d", len(m), what, MaxPairs)
 	}
 	for k, v := range m {
-		if k == "" || len(k) > 64 || len(v) > 1024 || !utf8.ValidString(v) {
-			return fmt.Errorf("%s: a name has 1 to 64 bytes, a value at most 1024", what)
+		if k == "" || len(k) > MaxPairName || len(v) > MaxPairValue || !utf8.ValidString(v) {
+			return fmt.Errorf("%s: a name has 1 to %d bytes, a value at most %d", what, MaxPairName, MaxPairValue)
 		}
 	}
 	return nil

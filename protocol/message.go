@@ -16,11 +16,18 @@ const (
 	MaxAnswer   = 16 << 10 // the opening that it repeats included
 	MaxOpening  = 8 << 10  // of what answers repeat of the opening message
 	MaxSession  = 1536     // 2,048 characters of base64url
-	MaxMetadata = 16       // pairs
 	NonceLen    = 16       // the device's
 	ServerNonce = 32
 	IDLen       = 16
 	ChannelLen  = 32
+)
+
+// Limits on texts by name: metadata, attributes, and a challenge's parameters. Whoever
+// makes some keeps them, because the other end refuses more.
+const (
+	MaxPairs     = 16
+	MaxPairName  = 64   // bytes, and at least 1
+	MaxPairValue = 1024 // bytes
 )
 
 // Type numbers a message. Numbers are frozen.
@@ -94,7 +101,7 @@ type Request struct {
 	Format    Format            `cbor:"8,keyasint,omitempty"`  // of the access token
 	Audience  string            `cbor:"9,keyasint,omitempty"`  // whom the access token is for; none: the pool
 	Scope     string            `cbor:"10,keyasint,omitempty"` // what it is to allow; no client has scopes yet, so any is refused
-	Metadata  map[string]string `cbor:"11,keyasint,omitempty"` // for hooks, at most MaxMetadata pairs
+	Metadata  map[string]string `cbor:"11,keyasint,omitempty"` // for hooks, at most MaxPairs
 	Statement []byte            `cbor:"12,keyasint,omitempty"` // StatementID of the key statement that the device has
 	Channel   []byte            `cbor:"16,keyasint,omitempty"` // name of the TLS connection that this is said on (package channel)
 }
@@ -125,16 +132,9 @@ type Challenge struct {
 	Body    []byte `cbor:"4,keyasint"` // a ChallengeBody
 }
 
-// The kinds of challenge that the protocol itself knows; any other is custom.
-const (
-	KindKey   = "key"   // a signature by the enrolled key
-	KindPSK   = "psk"   // an HMAC under the shared key
-	KindEnrol = "enrol" // possession of the new key, and of the enrolment token
-)
-
 // ChallengeBody is what a challenge asks.
 type ChallengeBody struct {
-	Kind   string            `cbor:"1,keyasint"`           // KindKey, KindPSK, KindEnrol or a custom challenge's name
+	Kind   string            `cbor:"1,keyasint"`           // challenge.Key, challenge.PSK, challenge.Enrol or a custom challenge's name
 	Nonce  []byte            `cbor:"2,keyasint"`           // ServerNonce random bytes
 	Issuer string            `cbor:"3,keyasint"`           // the pool's URL, as tokens name it
 	Params map[string]string `cbor:"4,keyasint,omitempty"` // what a custom challenge tells

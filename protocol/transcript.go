@@ -3,6 +3,7 @@ package protocol
 import (
 	"crypto/sha256"
 
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/detcbor"
 )
 
@@ -29,9 +30,9 @@ func (t Transcript) Add(b []byte) Transcript {
 }
 
 // Purposes keep proofs of one key apart: none can stand for another. The purpose of
-// a proof that answers a challenge is the challenge's kind, KindKey or KindPSK.
+// a proof that answers a challenge is the challenge's name, challenge.Key or challenge.PSK.
 const (
-	PurposeEnrol      = "enrol"
+	PurposeEnrol      = challenge.Enrol
 	PurposeEnrolToken = "enrol-token"
 	PurposeRefresh    = "refresh"
 	PurposeAnswer     = "answer" // of a secret answer: see SecretInput

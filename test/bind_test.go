@@ -11,6 +11,7 @@ import (
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/test/harness"
@@ -48,7 +49,7 @@ func TestChallengesAreNotRelayed(t *testing.T) {
 			shown := *device
 			shown.said = protocol.Transcript{}.Add(device.opening).Add(stranger.challenge.Body)
 			shown.body = stranger.body
-			proof, err := key.Prove(protocol.ProofInput(protocol.KindKey, shown.said))
+			proof, err := key.Prove(protocol.ProofInput(challenge.Key, shown.said))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -147,7 +148,7 @@ func TestEnrolmentProvesPossession(t *testing.T) {
 // an rsaProver proves possession of an RSA key, as no agent of ours does.
 type rsaProver struct{ *token.Signer }
 
-func (rsaProver) Kind() string                         { return protocol.KindKey }
+func (rsaProver) Kind() string                         { return challenge.Key }
 func (p rsaProver) PublicKey() []byte                  { return p.Key().MarshalCOSE() }
 func (p rsaProver) Prove(input []byte) ([]byte, error) { return p.Sign(input) }
 

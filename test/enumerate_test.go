@@ -9,6 +9,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/test/harness"
 )
@@ -20,7 +21,7 @@ func strangers(t *testing.T, s *harness.Signet) []ident.Device {
 	names := []ident.Device{s.Name(t, "lamp-0")} // nobody
 	for i, d := range []broker.Device{
 		{Status: broker.StatusActive}, {Status: broker.StatusDisabled}, {Status: broker.StatusQuarantined}, {Status: broker.StatusPending},
-		{Status: broker.StatusActive, Authenticators: []broker.Authenticator{{ID: broker.KeyID{1}, Kind: broker.KindPSK, Sealed: []byte("x")}}},
+		{Status: broker.StatusActive, Authenticators: []broker.Authenticator{{ID: broker.KeyID{1}, Kind: challenge.PSK, Sealed: []byte("x")}}},
 		{Status: broker.StatusActive, Authenticators: []broker.Authenticator{}},
 	} {
 		d.ID = s.Name(t, "lamp-"+string(rune('1'+i)))

@@ -32,7 +32,7 @@ func TestAsMuchAsAMessageHolds(t *testing.T) {
 		metadata, attributes map[string]string
 		fits                 bool
 	}{
-		"sixteen pairs of metadata":    {pairs(protocol.MaxMetadata, 490), nil, true},
+		"sixteen pairs of metadata":    {pairs(protocol.MaxPairs, 490), nil, true},
 		"metadata of 1 KiB each":       {pairs(7, 2+1024), nil, true},
 		"attributes of 1 KiB each":     {nil, pairs(7, 2+1024), true},
 		"metadata beyond the limit":    {pairs(8, 1020), nil, false},

@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
 	"github.com/signetd/signet/test/harness"
@@ -52,7 +53,7 @@ func TestTokensOfEveryKindOfKey(t *testing.T) {
 		}
 		for name, p := range map[string]agent.Prover{"lamp-p256": harness.NewP256(t), "lamp-ed25519": harness.NewEd25519(t), "lamp-hmac": shared} {
 			client := "default"
-			if p.Kind() == protocol.KindPSK {
+			if p.Kind() == challenge.PSK {
 				client = "shared"
 			} else {
 				register(t, s, s.Name(t, name), p)
@@ -88,7 +89,7 @@ func tokenSays(t *testing.T, s *harness.Signet, v *verify.Verifier, k *talk, p a
 	if left := time.Until(c.Expires); left > time.Hour || left < 55*time.Minute || g.Life != 3600 {
 		t.Errorf("%s: lives %v, the grant says %d s", d.ID, left, g.Life)
 	}
-	if p.Kind() == protocol.KindKey {
+	if p.Kind() == challenge.Key {
 		key, err := token.ParseCOSEKey(p.PublicKey())
 		if err != nil {
 			t.Fatal(err)

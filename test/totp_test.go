@@ -14,6 +14,7 @@ import (
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/test/harness"
 )
@@ -42,7 +43,7 @@ func codes(t *testing.T, s *harness.Signet, id ident.Device, n control.NewTOTP) 
 // second makes client "quiz", whose flow asks for a code after the key.
 func second(t *testing.T, s *harness.Signet) {
 	t.Helper()
-	quiz(t, s, pin("0"), broker.KindKey, broker.KindTOTP)
+	quiz(t, s, pin("0"), challenge.Key, challenge.TOTP)
 }
 
 // TestOneTimeCodes: key and code let a device in; each code once, on whichever
@@ -56,7 +57,7 @@ func TestOneTimeCodes(t *testing.T) {
 	replicas := cluster(t, s, 2)
 
 	k := pinned(t, s, "lamp-1", key)
-	if k.body.Kind != broker.KindTOTP || k.body.SealTo == nil {
+	if k.body.Kind != challenge.TOTP || k.body.SealTo == nil {
 		t.Fatalf("asked for %q", k.body.Kind)
 	}
 	wantCode(t, ask(t, replicas[1], k.secret("000000x")), protocol.CodeWrongAnswer, "no code")
@@ -182,7 +183,7 @@ func TestANewKeyIsNoWayRoundTheCode(t *testing.T) {
 		t.Fatal("another key with the right code is no grant")
 	}
 	d, err := s.Store.Device(t.Context(), id)
-	if err != nil || len(d.Authenticators) != 2 || d.Authenticators[1].Kind != broker.KindTOTP {
+	if err != nil || len(d.Authenticators) != 2 || d.Authenticators[1].Kind != challenge.TOTP {
 		t.Errorf("authenticators %v: %v", d.Authenticators, err)
 	}
 }
@@ -203,7 +204,7 @@ func TestCodesComeAfterTheKey(t *testing.T) {
 		}
 	}
 	key, h := harness.NewP256(t), pin("0")
-	h.on[define] = func(hookEvent) map[string]any { return map[string]any{"challengeName": broker.KindTOTP} }
+	h.on[define] = func(hookEvent) map[string]any { return map[string]any{"challengeName": challenge.TOTP} }
 	quiz(t, s, h)
 	register(t, s, s.Name(t, "lamp-1"), key)
 	wantCode(t, quizzed(t, s, "lamp-1").start(), protocol.CodeDenied, "a hook that asks a stranger for a code")
@@ -220,7 +221,7 @@ func TestAgentAnswersOneTimeCodes(t *testing.T) {
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) {
 		c.Client, c.Pin = "quiz", s.Pin(t)
 		c.Solver = func(_ context.Context, kind string, _ map[string]string) ([]byte, error) {
-			if kind != broker.KindTOTP {
+			if kind != challenge.TOTP {
 				t.Errorf("asked for %q", kind)
 			}
 			if asked++; asked == 1 {

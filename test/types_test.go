@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
@@ -58,7 +59,7 @@ func everything(t *testing.T, s *token.Signer, secret token.Secret, said protoco
 }
 
 func proofs() []string {
-	return []string{protocol.KindKey, protocol.KindPSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh}
+	return []string{challenge.Key, challenge.PSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh}
 }
 
 // TestNothingStandsForAnother holds every signed object, and its bare signature,
@@ -140,7 +141,7 @@ func TestTokensAreNoProofs(t *testing.T) {
 		k.start()
 		wantCode(t, k.answer(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: proof})), protocol.CodeDenied, what+" as a proof")
 	}
-	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.KindPSK} {
+	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeEnrol, protocol.PurposeEnrolToken, challenge.PSK} {
 		k := newTalk(t, s.Exchange, id)
 		k.start()
 		k.body.Kind = purpose

@@ -20,7 +20,7 @@ import (
 	"strings"
 
 	"github.com/signetd/signet/agent"
-	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -41,7 +41,7 @@ type Key struct{ signer *token.Signer }
 var _ agent.Prover = (*Key)(nil)
 
 // Kind says that this is a signature key.
-func (k *Key) Kind() string { return protocol.KindKey }
+func (k *Key) Kind() string { return challenge.Key }
 
 // PublicKey gives the COSE_Key.
 func (k *Key) PublicKey() []byte { return k.signer.Key().MarshalCOSE() }
@@ -183,7 +183,7 @@ func ReadSharedKey(path string) (SharedKey, error) {
 }
 
 // Kind says that this is a shared key.
-func (SharedKey) Kind() string { return protocol.KindPSK }
+func (SharedKey) Kind() string { return challenge.PSK }
 
 // PublicKey is nil: a shared key has none.
 func (SharedKey) PublicKey() []byte { return nil }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 )
 
 // possession answers by the device's own key, or the one that it shares.
@@ -29,7 +30,7 @@ type newcomer struct{ possession }
 
 // Answer proves possession of both.
 func (n newcomer) Answer(_ context.Context, t *Turn, m *protocol.Answer) (err error) {
-	if n.own.Kind() != protocol.KindKey || !t.Enrolling {
+	if n.own.Kind() != challenge.Key || !t.Enrolling {
 		return fmt.Errorf("%w: an enrolment challenge in an authentication", ErrUnexpected)
 	}
 	if m.Proof, err = prove(n.own, protocol.ProofInput(protocol.PurposeEnrol, t.Transcript)); err != nil || t.Token == nil {

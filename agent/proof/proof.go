@@ -10,6 +10,7 @@ import (
 	"errors"
 
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 )
 
 // Errors of this package, wrapped.
@@ -22,7 +23,7 @@ var (
 
 // A Prover holds the device's secret and proves possession of it.
 type Prover interface {
-	// Kind is protocol.KindKey or protocol.KindPSK.
+	// Kind is challenge.Key or challenge.PSK.
 	Kind() string
 	// PublicKey is the COSE_Key to enrol (RFC 9052, section 7); nil for a shared key.
 	PublicKey() []byte
@@ -63,7 +64,7 @@ type Methods struct {
 // New gives the methods of a device with that secret. solve may be nil.
 func New(own Prover, solve Solver) *Methods {
 	p := possession{own}
-	named := map[string]Method{protocol.KindKey: p, protocol.KindPSK: p, protocol.KindEnrol: newcomer{p}}
+	named := map[string]Method{challenge.Key: p, challenge.PSK: p, challenge.Enrol: newcomer{p}}
 	return &Methods{named: named, rest: solver{own, solve}}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"golang.org/x/sync/singleflight"
@@ -106,7 +107,7 @@ func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol
 	if err != nil {
 		return nil, err
 	}
-	return a.ask(ctx, t, enrolment{}, protocol.KindEnrol, "")
+	return a.ask(ctx, t, enrolment{}, challenge.Enrol, "")
 }
 
 // open begins an exchange: m, a *Start or *Enrol, is its first message.
@@ -197,7 +198,7 @@ func (a *Authenticator) resume(m *protocol.Answer) (*Turn, error) {
 
 // check has the answer judged by the challenge's method and adds the result.
 func (a *Authenticator) check(ctx context.Context, t *Turn, m *protocol.Answer) error {
-	if t.pending.Kind == protocol.KindEnrol && t.pending.enrol != nil && len(t.pending.Results) == 0 {
+	if t.pending.Kind == challenge.Enrol && t.pending.enrol != nil && len(t.pending.Results) == 0 {
 		return t.add(enrolment{}.Check(ctx, t, m))
 	}
 	method, err := a.methods.of(t.pending.Kind, t.pending.Hook)

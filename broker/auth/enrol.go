@@ -8,6 +8,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -18,7 +19,7 @@ import (
 type enrolment struct{}
 
 // Name is that of the challenge.
-func (enrolment) Name() string { return protocol.KindEnrol }
+func (enrolment) Name() string { return challenge.Enrol }
 
 // Guessable is false: both proofs are signatures.
 func (enrolment) Guessable() bool { return false }
@@ -40,7 +41,7 @@ func (enrolment) Check(ctx context.Context, t *Turn, m *protocol.Answer) (Result
 	} else {
 		err = checkToken(ctx, t, m)
 	}
-	return Result{Name: protocol.KindKey, OK: true, AMR: AMRPossession}, err
+	return Result{Name: challenge.Key, OK: true, AMR: AMRPossession}, err
 }
 
 // registeredDevice gives the device whose key an operator registered before. No such
@@ -88,7 +89,7 @@ func (t *Turn) mayEnrol(ctx context.Context, d *broker.Device) error {
 	if err != nil {
 		return concealed(err)
 	}
-	come := broker.Device{Authenticators: []broker.Authenticator{{ID: key.Thumbprint(), Kind: broker.KindKey}}}
+	come := broker.Device{Authenticators: []broker.Authenticator{{ID: key.Thumbprint(), Kind: challenge.Key}}}
 	_, err = broker.Admit(d, &broker.Login{Enrol: &broker.Enrolment{Device: come, TokenID: stored.ID, Now: t.now}}, stored, stored.Used)
 	if err != nil && !errors.Is(err, broker.ErrInactive) {
 		err = fmt.Errorf("%w: %w", err, protocol.CodeDenied)
@@ -102,7 +103,7 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 	if err != nil {
 		return err
 	}
-	p.by, p.confirms = broker.Authenticator{ID: key.Thumbprint(), Kind: broker.KindKey, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
+	p.by, p.confirms = broker.Authenticator{ID: key.Thumbprint(), Kind: challenge.Key, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
 	p.enrolment = &broker.Enrolment{Now: p.at}
 	if t.enrol.TokenID == nil {
 		d, err := registeredDevice(ctx, t, key)

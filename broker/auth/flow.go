@@ -7,6 +7,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/detcbor"
 )
 
@@ -27,37 +28,37 @@ func (a *Authenticator) next(ctx context.Context, t *Turn) (*protocol.Challenge,
 	if n := len(t.pending.Results); n >= MaxRounds {
 		return nil, fmt.Errorf("%d challenges and no end: %w", n, protocol.CodeDenied)
 	}
-	var challenge, hook string
+	var kind, hook string
 	if flow.Define != "" {
-		challenge, hook, err = a.define(ctx, t, flow.Define)
+		kind, hook, err = a.define(ctx, t, flow.Define)
 	} else {
-		challenge, hook, err = a.nextStep(t.pending, flow)
+		kind, hook, err = a.nextStep(t.pending, flow)
 	}
-	if err != nil || challenge == "" {
+	if err != nil || kind == "" {
 		return nil, err
 	}
-	method, err := a.methods.of(challenge, hook)
+	method, err := a.methods.of(kind, hook)
 	if err != nil {
 		return nil, err
 	}
-	return a.ask(ctx, t, method, challenge, hook)
+	return a.ask(ctx, t, method, kind, hook)
 }
 
 // ask has method make a challenge, and gives the message that asks it.
-func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, challenge, hook string) (*protocol.Challenge, error) {
+func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, kind, hook string) (*protocol.Challenge, error) {
 	pool, err := t.Pool(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t.pending.Kind, t.pending.Hook, t.pending.Private, t.pending.Meta = challenge, hook, nil, ""
+	t.pending.Kind, t.pending.Hook, t.pending.Private, t.pending.Meta = kind, hook, nil, ""
 	p, err := method.Ask(ctx, t)
 	if err != nil {
 		return nil, err
 	}
 	if err := p.checkFit(t.pending.Results); err != nil {
-		return nil, fmt.Errorf("challenge %q: %w: %w", challenge, err, protocol.CodeDenied)
+		return nil, fmt.Errorf("challenge %q: %w: %w", kind, err, protocol.CodeDenied)
 	}
-	body := &protocol.ChallengeBody{Kind: challenge, Issuer: pool.Issuer, Params: p.Public}
+	body := &protocol.ChallengeBody{Kind: kind, Issuer: pool.Issuer, Params: p.Public}
 	if p.Seals {
 		key, err := t.AnswerKey(ctx)
 		if err != nil {
@@ -73,8 +74,8 @@ func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, challen
 // so far, and the hook that asks it if it is custom; "" when the list is done. If an
 // operator changed the flow since the exchange began, that is CodeExpired, and the
 // device begins anew.
-func (a *Authenticator) nextStep(s *pending, flow *broker.Flow) (challenge, hook string, err error) {
-	if s.enrol != nil && flow.Steps[0] != protocol.KindKey {
+func (a *Authenticator) nextStep(s *pending, flow *broker.Flow) (kind, hook string, err error) {
+	if s.enrol != nil && flow.Steps[0] != challenge.Key {
 		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrolment answers: %w", flow.Name, protocol.CodeDenied)
 	}
 	for i, r := range s.Results {
@@ -90,7 +91,7 @@ func (a *Authenticator) nextStep(s *pending, flow *broker.Flow) (challenge, hook
 	if !custom {
 		return step, "", nil
 	}
-	if a.methods.named[name] != nil || name == protocol.KindEnrol {
+	if _, own := challenge.Of(name); own {
 		return "", "", fmt.Errorf("flow %q: hook %q has the name of a challenge that is not its own: %w", flow.Name, name, protocol.CodeInternal)
 	}
 	return name, name, nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 )
 
 // Hooks calls operators' webhooks, with the semantics of Cognito's define, create and
@@ -74,7 +75,7 @@ func (t *Turn) HookCall(ctx context.Context, phase string) (HookCall, error) {
 
 // define asks the flow's define hook what comes next. It gives the challenge's name, and
 // the hook that asks it, "" if one of the methods does. Both are "" when the flow is done.
-func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (challenge, hook string, err error) {
+func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (kind, hook string, err error) {
 	if a.hooks == nil {
 		return "", "", fmt.Errorf("hook %s: no hooks are set up: %w", name, protocol.CodeInternal)
 	}
@@ -87,6 +88,7 @@ func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (chall
 		return "", "", err
 	}
 	d, err := a.hooks.Define(ctx, h, call)
+	_, own := challenge.Of(d.Challenge)
 	switch {
 	case err != nil:
 		return "", "", fmt.Errorf("define hook %s: %w: %w", h.Name, err, protocol.CodeDenied)
@@ -96,7 +98,7 @@ func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (chall
 		return "", "", nil
 	case a.methods.named[d.Challenge] != nil:
 		return d.Challenge, "", nil
-	case d.Challenge == protocol.KindEnrol || !validName(d.Challenge):
+	case own || !validName(d.Challenge):
 		return "", "", fmt.Errorf("define hook %s named no usable challenge: %w", h.Name, protocol.CodeInternal)
 	}
 	return d.Challenge, name, nil

@@ -6,6 +6,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -84,7 +85,10 @@ type methods struct {
 func newMethods(named []Method, custom Method) (methods, error) {
 	ms := methods{named: make(map[string]Method, len(named)), custom: custom}
 	for _, m := range named {
-		if ms.named[m.Name()] != nil || m.Name() == protocol.KindEnrol {
+		if err := checkMethod(m); err != nil {
+			return methods{}, err
+		}
+		if ms.named[m.Name()] != nil {
 			return methods{}, fmt.Errorf("auth: two methods are called %q", m.Name())
 		}
 		ms.named[m.Name()] = m
@@ -98,14 +102,28 @@ func newMethods(named []Method, custom Method) (methods, error) {
 	return ms, nil
 }
 
+// checkMethod refuses a method that flows cannot name, and one that is not what the
+// protocol says of its challenge.
+func checkMethod(m Method) error {
+	kind, ok := challenge.Of(m.Name())
+	_, possession := m.(Possession)
+	switch {
+	case !ok || !kind.Step:
+		return fmt.Errorf("auth: a method is called %q, which no flow can ask", m.Name())
+	case possession != kind.Possession || m.Guessable() != kind.Guessable:
+		return fmt.Errorf("auth: method %q: proof of possession %v, guessable %v; want %v, %v", m.Name(), possession, m.Guessable(), kind.Possession, kind.Guessable)
+	}
+	return nil
+}
+
 // of gives the method of a challenge; hook is the hook that asks it, or "".
-func (ms *methods) of(challenge, hook string) (Method, error) {
-	m := ms.named[challenge]
+func (ms *methods) of(kind, hook string) (Method, error) {
+	m := ms.named[kind]
 	if hook != "" {
 		m = ms.custom
 	}
 	if m == nil {
-		return nil, fmt.Errorf("challenge %q: nothing is set up to ask it: %w", challenge, protocol.CodeInternal)
+		return nil, fmt.Errorf("challenge %q: nothing is set up to ask it: %w", kind, protocol.CodeInternal)
 	}
 	return m, nil
 }

@@ -61,8 +61,7 @@ func (s *pending) takeOpening(m protocol.Message) error {
 // Bounds on what a sealed session holds, chosen so that all of it together always fits
 // protocol.MaxSession.
 const (
-	MaxPairs   = 16  // private parameters of a custom challenge
-	MaxPrivate = 512 // bytes of their names and values
+	MaxPrivate = 512 // bytes of names and values of a custom challenge's private parameters, at most protocol.MaxPairs
 	MaxDetail  = 224 // bytes of all challenges' metadata
 
 	maxAMR = 4 // bytes
@@ -86,8 +85,8 @@ func pairsLen(m map[string]string) (n int) {
 
 // checkFit refuses a challenge that the sealed session has no room for.
 func (p *Params) checkFit(results []Result) error {
-	if len(p.Private) > MaxPairs || pairsLen(p.Private) > MaxPrivate {
-		return fmt.Errorf("%d private parameters of %d bytes, at most %d of %d", len(p.Private), pairsLen(p.Private), MaxPairs, MaxPrivate)
+	if len(p.Private) > protocol.MaxPairs || pairsLen(p.Private) > MaxPrivate {
+		return fmt.Errorf("%d private parameters of %d bytes, at most %d of %d", len(p.Private), pairsLen(p.Private), protocol.MaxPairs, MaxPrivate)
 	}
 	if n := metaLen(results) + len(p.Meta); n > MaxDetail {
 		return fmt.Errorf("metadata of %d bytes with the challenges before, at most %d", n, MaxDetail)

@@ -97,8 +97,8 @@ func TestTheLargestSessionFitsItsField(t *testing.T) {
 			v.Results = append(v.Results, Result{Name: name, OK: true, AMR: strings.Repeat("a", maxAMR), Meta: strings.Repeat("m", MaxDetail/MaxRounds+i%2)})
 		}
 		v.Meta = strings.Repeat("m", MaxDetail-metaLen(v.Results))
-		for i := range MaxPairs {
-			v.Private[fmt.Sprintf("%02d", i)] = strings.Repeat("p", MaxPrivate/MaxPairs-2)
+		for i := range protocol.MaxPairs {
+			v.Private[fmt.Sprintf("%02d", i)] = strings.Repeat("p", MaxPrivate/protocol.MaxPairs-2)
 		}
 	}
 	v, raw := sealed(t, s, largest)

@@ -19,6 +19,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
@@ -132,7 +133,7 @@ func newUUID() ident.UUID {
 
 // testKey is an authenticator whose key is text.
 func testKey(text string) broker.Authenticator {
-	return broker.Authenticator{ID: sha256.Sum256([]byte(text)), Kind: broker.KindKey, Key: []byte(text)}
+	return broker.Authenticator{ID: sha256.Sum256([]byte(text)), Kind: challenge.Key, Key: []byte(text)}
 }
 
 func testLogin(d broker.Device) broker.Login {

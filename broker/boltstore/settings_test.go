@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
@@ -54,7 +55,7 @@ func TestSettingsFollowWrites(t *testing.T) {
 	read()
 	for n := range 3 {
 		c.AccessLife += time.Minute
-		f.Steps = append(f.Steps, broker.KindKey)
+		f.Steps = append(f.Steps, challenge.Key)
 		if err := errors.Join(save(t, s, broker.Clients(), c), save(t, s, broker.Flows(), f)); err != nil {
 			t.Fatal(err)
 		}
@@ -71,7 +72,7 @@ func TestSettingsFollowWrites(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		other := broker.Flow{Pool: pool, Name: "other", Steps: []string{broker.KindKey}}
+		other := broker.Flow{Pool: pool, Name: "other", Steps: []string{challenge.Key}}
 		if _, err := broker.Flows().Put(tx, &other, time.Now()); err != nil {
 			return err
 		}
@@ -212,7 +213,7 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 	reads("another setting", 0)
 	id := identtest.Device(t, "demo:lamp-1")
 	d := broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive,
-		Authenticators: []broker.Authenticator{{ID: broker.KeyID{1}, Kind: broker.KindKey, Key: []byte{1}}}}
+		Authenticators: []broker.Authenticator{{ID: broker.KeyID{1}, Kind: challenge.Key, Key: []byte{1}}}}
 	l := testLogin(d)
 	l.Enrol = &broker.Enrolment{Device: d, TokenID: token.ID, Now: time.Now()}
 	if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
@@ -238,7 +239,7 @@ func BenchmarkSettings(b *testing.B) {
 	s, d := seeded(b, Options{UnsafeNoSync: true})
 	pool := d.ID.Pool
 	c := broker.NewClient(pool, broker.DefaultClient)
-	f := broker.Flow{Pool: pool, Name: broker.DefaultFlow, Steps: []string{broker.KindKey}}
+	f := broker.Flow{Pool: pool, Name: broker.DefaultFlow, Steps: []string{challenge.Key}}
 	if err := errors.Join(broker.Clients().Save(b.Context(), s, by(), &c, time.Now()), broker.Flows().Save(b.Context(), s, by(), &f, time.Now())); err != nil {
 		b.Fatal(err)
 	}

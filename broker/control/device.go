@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -91,7 +92,7 @@ func (p *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticat
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, broker.Authenticator{ID: key.Thumbprint(), Kind: broker.KindKey, Key: key.MarshalCOSE(), Added: now})
+		out = append(out, broker.Authenticator{ID: key.Thumbprint(), Kind: challenge.Key, Key: key.MarshalCOSE(), Added: now})
 	}
 	if n.PSK != "" {
 		psk, err := ParsePSK(n.PSK)
@@ -106,7 +107,7 @@ func (p *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticat
 		if err != nil {
 			return nil, fmt.Errorf("seal shared key of %s: %w", n.ID, err)
 		}
-		out = append(out, broker.Authenticator{ID: secret.ID(n.ID.String()), Kind: broker.KindPSK, Sealed: sealed, Added: now})
+		out = append(out, broker.Authenticator{ID: secret.ID(n.ID.String()), Kind: challenge.PSK, Sealed: sealed, Added: now})
 	}
 	return out, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -44,7 +45,7 @@ func (n NewPool) Create(tx broker.SettingsTx, now time.Time) error {
 		return err
 	}
 	client := broker.NewClient(name, broker.DefaultClient)
-	flow := broker.Flow{Pool: name, Name: broker.DefaultFlow, Steps: []string{broker.KindKey}}
+	flow := broker.Flow{Pool: name, Name: broker.DefaultFlow, Steps: []string{challenge.Key}}
 	if _, err := broker.Clients().Put(tx, &client, now); err != nil {
 		return err
 	}

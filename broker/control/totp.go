@@ -7,6 +7,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/proof"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -44,7 +45,7 @@ func (p *Plane) SetTOTP(ctx context.Context, by broker.By, id ident.Device, n Ne
 		if len(kept) < len(dev.Authenticators) && !n.Replace {
 			return conflict("the device has a generator of one-time codes; replacing it makes that one useless")
 		}
-		dev.Authenticators = append(kept, broker.Authenticator{ID: g.ID(id), Kind: broker.KindTOTP, Sealed: sealed, Added: p.Now()})
+		dev.Authenticators = append(kept, broker.Authenticator{ID: g.ID(id), Kind: challenge.TOTP, Sealed: sealed, Added: p.Now()})
 		return nil
 	})
 	if err != nil {
@@ -68,5 +69,5 @@ func (p *Plane) RemoveTOTP(ctx context.Context, by broker.By, id ident.Device) e
 }
 
 func withoutTOTP(all []broker.Authenticator) []broker.Authenticator {
-	return slices.DeleteFunc(slices.Clone(all), func(a broker.Authenticator) bool { return a.Kind == broker.KindTOTP })
+	return slices.DeleteFunc(slices.Clone(all), func(a broker.Authenticator) bool { return a.Kind == challenge.TOTP })
 }

@@ -26,18 +26,16 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/hook/target"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
 // Limits of one call. How long it may take, the hook's own setting says (broker.Hook).
 const (
-	MaxResponse   = 64 << 10        // bytes
-	MaxParameters = auth.MaxPairs   // of a challenge, public and private each
-	MaxPublic     = 4 << 10         // bytes of all public parameters, which fit one message
-	MaxPrivate    = auth.MaxPrivate // bytes of all private ones, which travel in the sealed session
-
-	maxName, maxValue = 64, 1024 // bytes of one parameter: devices refuse more
+	MaxResponse = 64 << 10        // bytes
+	MaxPublic   = 4 << 10         // bytes of all public parameters, which fit one message
+	MaxPrivate  = auth.MaxPrivate // bytes of all private ones, which travel in the sealed session
 )
 
 // ErrAnswer is wrapped when a hook's answer is malformed or too large.
@@ -162,12 +160,12 @@ func (c *Caller) Create(ctx context.Context, h broker.Hook, call auth.HookCall) 
 // checkSize refuses parameters that would not fit into a message or the sealed session;
 // most is how many bytes all may have together.
 func checkSize(what string, params map[string]string, most int) error {
-	if len(params) > MaxParameters {
-		return fmt.Errorf("%w: %d %s parameters, at most %d", ErrAnswer, len(params), what, MaxParameters)
+	if len(params) > protocol.MaxPairs {
+		return fmt.Errorf("%w: %d %s parameters, at most %d", ErrAnswer, len(params), what, protocol.MaxPairs)
 	}
 	for k, v := range params {
-		if k == "" || len(k) > maxName || len(v) > maxValue {
-			return fmt.Errorf("%w: a %s parameter's name has 1 to %d bytes, its value at most %d", ErrAnswer, what, maxName, maxValue)
+		if k == "" || len(k) > protocol.MaxPairName || len(v) > protocol.MaxPairValue {
+			return fmt.Errorf("%w: a %s parameter's name has 1 to %d bytes, its value at most %d", ErrAnswer, what, protocol.MaxPairName, protocol.MaxPairValue)
 		}
 		most -= len(k) + len(v)
 	}

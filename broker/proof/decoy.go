@@ -10,8 +10,8 @@ import (
 	"fmt"
 	"math/big"
 
-	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -52,7 +52,7 @@ func newDecoys(secret []byte) (decoys, error) {
 
 // check checks a proof against a decoy and then refuses it, whatever came of that.
 func (d *decoys) check(claimed ident.Device, kind string, input, proof []byte) error {
-	if kind == broker.KindPSK {
+	if kind == challenge.PSK {
 		_ = d.secret.Verify(input, proof)
 	} else {
 		_ = d.key(claimed).Verify(input, proof)

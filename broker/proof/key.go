@@ -7,6 +7,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -19,8 +20,8 @@ type key struct {
 
 var _ auth.Possession = (*key)(nil)
 
-// Name is broker.KindKey.
-func (*key) Name() string { return broker.KindKey }
+// Name is challenge.Key.
+func (*key) Name() string { return challenge.Key }
 
 // Guessable is false: nobody guesses a signature.
 func (*key) Guessable() bool { return false }
@@ -42,7 +43,7 @@ func (k *key) Prover(d *broker.Device, claimed ident.Device, input, proof []byte
 		}
 		return pub.Verify(input, proof)
 	}
-	return prover(d, broker.KindKey, verify, func() error { return k.decoys.check(claimed, broker.KindKey, input, proof) })
+	return prover(d, challenge.Key, verify, func() error { return k.decoys.check(claimed, challenge.Key, input, proof) })
 }
 
 // Confirmation is by the key's thumbprint.

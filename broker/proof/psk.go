@@ -7,6 +7,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -19,8 +20,8 @@ type psk struct {
 
 var _ auth.Possession = (*psk)(nil)
 
-// Name is broker.KindPSK.
-func (*psk) Name() string { return broker.KindPSK }
+// Name is challenge.PSK.
+func (*psk) Name() string { return challenge.PSK }
 
 // Guessable is false: a shared key has 32 random bytes at least.
 func (*psk) Guessable() bool { return false }
@@ -42,7 +43,7 @@ func (k *psk) Prover(d *broker.Device, claimed ident.Device, input, proof []byte
 		}
 		return secret.Verify(input, proof)
 	}
-	return prover(d, broker.KindPSK, verify, func() error { return k.decoys.check(claimed, broker.KindPSK, input, proof) })
+	return prover(d, challenge.PSK, verify, func() error { return k.decoys.check(claimed, challenge.PSK, input, proof) })
 }
 
 // Confirmation is by an HMAC that reveals nothing.

@@ -22,6 +22,7 @@ import (
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -145,7 +146,7 @@ func request(d ident.Device) (protocol.Head, protocol.Request) {
 func (w *timed) answer(t *testing.T, d ident.Device) []byte {
 	t.Helper()
 	head, request := request(d)
-	return w.prove(t, &protocol.Start{Head: head, Request: request}, protocol.KindKey)
+	return w.prove(t, &protocol.Start{Head: head, Request: request}, challenge.Key)
 }
 
 // enrolment makes the answer of an enrolment as d by a key that nobody registered,

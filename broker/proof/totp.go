@@ -20,6 +20,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -123,8 +124,8 @@ func parseGenerator(raw []byte) (*Generator, error) {
 // beside its key, or the person who operates it.
 type totp struct{ secrets auth.Opener }
 
-// Name is broker.KindTOTP.
-func (*totp) Name() string { return broker.KindTOTP }
+// Name is challenge.TOTP.
+func (*totp) Name() string { return challenge.TOTP }
 
 // Guessable is true: there are a million codes.
 func (*totp) Guessable() bool { return true }
@@ -149,14 +150,14 @@ func (k *totp) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (aut
 	if err != nil {
 		return auth.Result{}, err
 	}
-	r := auth.Result{Name: broker.KindTOTP, AMR: auth.AMRCode}
+	r := auth.Result{Name: challenge.TOTP, AMR: auth.AMRCode}
 	if d == nil {
 		return r, fmt.Errorf("no such device has a generator of one-time codes: %w", protocol.CodeDenied)
 	}
 	found := false
 	for i := range d.Authenticators {
 		by := &d.Authenticators[i]
-		if by.Kind != broker.KindTOTP {
+		if by.Kind != challenge.TOTP {
 			continue
 		}
 		found = true

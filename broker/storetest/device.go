@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -214,7 +215,7 @@ func severalKeys(e *env) {
 
 // sharedKey is an authenticator whose sealed shared key is sealed.
 func sharedKey(sealed []byte) broker.Authenticator {
-	return broker.Authenticator{ID: sha256.Sum256(sealed), Kind: broker.KindPSK, Sealed: sealed, Added: start()}
+	return broker.Authenticator{ID: sha256.Sum256(sealed), Kind: challenge.PSK, Sealed: sealed, Added: start()}
 }
 
 func pages(e *env) {

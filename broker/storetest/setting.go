@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -326,7 +327,7 @@ func nounTests() []test {
 		{"each kind comes back", func(e *env) {
 			p := e.addPool("a")
 			h := broker.Hook{Pool: p, Name: "check", URL: "https://hooks.example/", Sealed: []byte{1}, Timeout: time.Second}
-			f := broker.Flow{Pool: p, Name: "main", Steps: []string{broker.KindKey, "hook:check"}}
+			f := broker.Flow{Pool: p, Name: "main", Steps: []string{challenge.Key, "hook:check"}}
 			c := broker.Client{Pool: p, ID: "app", Flow: "main", Audiences: []string{"x", "y"}, AccessLife: time.Hour, RefreshLife: 48 * time.Hour, Grace: time.Minute}
 			t := broker.EnrolToken{Pool: p, ID: "0a", Key: []byte{1}, Uses: 3, Expires: start(), Groups: []string{"g"},
 				Attributes: map[string]string{"a": "b"}, Replace: true, Approve: true}
@@ -351,9 +352,9 @@ func nounTests() []test {
 		}},
 		{"saying the same is no write", func(e *env) {
 			p := e.addPool("a")
-			f := broker.Flow{Pool: p, Name: "main", Steps: []string{broker.KindKey}}
+			f := broker.Flow{Pool: p, Name: "main", Steps: []string{challenge.Key}}
 			save(e, broker.Flows(), &f)
-			again := broker.Flow{Pool: p, Name: "main", Steps: []string{broker.KindKey}}
+			again := broker.Flow{Pool: p, Name: "main", Steps: []string{challenge.Key}}
 			save(e, broker.Flows(), &again)
 			e.same(f, again)
 		}},

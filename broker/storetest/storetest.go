@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -307,7 +308,7 @@ func (e *env) device(pool, name string) broker.Device {
 
 // publicKey is an authenticator whose key is text: to a store, one is as good as another.
 func publicKey(text string, added time.Time) broker.Authenticator {
-	return broker.Authenticator{ID: sha256.Sum256([]byte(text)), Kind: broker.KindKey, Key: []byte(text), Added: added}
+	return broker.Authenticator{ID: sha256.Sum256([]byte(text)), Kind: challenge.Key, Key: []byte(text), Added: added}
 }
 
 // addDevice stores one.

@@ -19,6 +19,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/firmware-sim/fault"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -40,7 +41,7 @@ type key struct{ signer *token.Signer }
 
 var _ agent.Prover = key{}
 
-func (k key) Kind() string                       { return protocol.KindKey }
+func (k key) Kind() string                       { return challenge.Key }
 func (k key) PublicKey() []byte                  { return k.signer.Key().MarshalCOSE() }
 func (k key) Prove(input []byte) ([]byte, error) { return k.signer.Sign(input) }
 

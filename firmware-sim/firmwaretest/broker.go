@@ -17,6 +17,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
@@ -181,14 +182,14 @@ func (b *Broker) respond(m protocol.Message) (protocol.Message, error) {
 		}
 		t := &talk{id: m.ID, wish: m.Request, enrol: m, key: key}
 		t.said = t.said.Add(m.Bytes())
-		return b.challenge(t, protocol.KindEnrol)
+		return b.challenge(t, challenge.Enrol)
 	case *protocol.Start:
 		t := &talk{id: m.ID, wish: m.Request}
 		if d := b.devices[m.Name]; d != nil {
 			t.key = d.key
 		}
 		t.said = t.said.Add(m.Bytes())
-		return b.challenge(t, protocol.KindKey)
+		return b.challenge(t, challenge.Key)
 	case *protocol.Answer:
 		return b.answered(m)
 	case *protocol.Refresh:
@@ -240,7 +241,7 @@ func (b *Broker) admit(t *talk) error {
 
 func (b *Broker) right(t *talk, m *protocol.Answer) bool {
 	if t.enrol == nil {
-		return t.key != nil && t.key.Verify(protocol.ProofInput(protocol.KindKey, t.said), m.Proof) == nil
+		return t.key != nil && t.key.Verify(protocol.ProofInput(challenge.Key, t.said), m.Proof) == nil
 	}
 	private, err := b.Token.Key()
 	if err != nil || string(t.enrol.TokenID) != string(b.Token.ID()) {

@@ -18,6 +18,10 @@ const (
 	MaxNameLen = 128
 )
 
+// MaxAudience is how long the name of whom a token is for may be, in bytes: what a
+// client may be allowed, a device can ask for.
+const MaxAudience = 255
+
 // ErrInvalid is wrapped by every parse error of this package.
 var ErrInvalid = errors.New("invalid identifier")
 

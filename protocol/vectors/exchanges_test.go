@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 )
 
 type enrolmentFile struct {
@@ -185,8 +186,8 @@ func authenticate(t *testing.T) exchanged {
 	raw := encode(t, &protocol.Start{Head: head(k.call), Request: w})
 	k.say("device", "start", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
-	p := k.prove(protocol.KindKey, k.sign)
-	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.KindKey, k.said)), Opening: k.open})
+	p := k.prove(challenge.Key, k.sign)
+	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(challenge.Key, k.said)), Opening: k.open})
 	k.say("device", "answer", raw, raw, step{Covers: []proof{p}})
 	answerKey := x25519(t, "answer key")
 	session = k.challenge(protocol.ChallengeBody{Kind: "colour", Nonce: fixed("server nonce 2", 32), Issuer: issuer, Params: map[string]string{"ask": "colour of the lamp"}, SealTo: answerKey.PublicKey().Bytes()}, "session 2")
@@ -234,8 +235,8 @@ func sharedKey(t *testing.T) exchanged {
 	raw := encode(t, &protocol.Start{Head: head(k.call), Request: request(t)})
 	k.say("device", "start", raw, raw, step{})
 	session := k.challenge(protocol.ChallengeBody{Kind: "psk", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
-	p := k.prove(protocol.KindPSK, k.sign)
-	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(protocol.KindPSK, k.said)), Opening: k.open})
+	p := k.prove(challenge.PSK, k.sign)
+	raw = encode(t, &protocol.Answer{Head: head(k.call), Session: session, Proof: k.sign(protocol.ProofInput(challenge.PSK, k.said)), Opening: k.open})
 	k.say("device", "answer", raw, raw, step{Covers: []proof{p}})
 	k.grant(true)
 	return k.out
@@ -268,7 +269,7 @@ func exchanges(t *testing.T) exchangeFile {
 		h.Parts, h.After = append(h.Parts, hexOf(p)), append(h.After, hexOf(said[:]))
 	}
 	f.Transcript = []hashed{h}
-	for _, p := range []string{protocol.KindKey, protocol.KindPSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh, protocol.PurposeAnswer} {
+	for _, p := range []string{challenge.Key, challenge.PSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh, protocol.PurposeAnswer} {
 		f.Proofs = append(f.Proofs, proofed{p, hexOf(said[:]), hexOf(protocol.ProofInput(p, said))})
 	}
 	return f

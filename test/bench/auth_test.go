@@ -16,6 +16,7 @@ import (
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -189,7 +190,7 @@ func (d *device) answer(b *testing.B, start, reply []byte) []byte {
 		return nil
 	}
 	var t protocol.Transcript
-	proof, err := d.signer.Sign(protocol.ProofInput(protocol.KindKey, t.Add(start).Add(c.Body)))
+	proof, err := d.signer.Sign(protocol.ProofInput(challenge.Key, t.Add(start).Add(c.Body)))
 	if err != nil {
 		b.Error(err)
 		return nil

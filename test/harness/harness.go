@@ -31,6 +31,7 @@ import (
 	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/broker/tail"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/token"
@@ -258,11 +259,11 @@ func Registered(t testing.TB, cose []byte) broker.Authenticator {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return broker.Authenticator{ID: k.Thumbprint(), Kind: broker.KindKey, Key: k.MarshalCOSE(), Added: time.Now()}
+	return broker.Authenticator{ID: k.Thumbprint(), Kind: challenge.Key, Key: k.MarshalCOSE(), Added: time.Now()}
 }
 
 // Kind is "key".
-func (k Key) Kind() string { return protocol.KindKey }
+func (k Key) Kind() string { return challenge.Key }
 
 // PublicKey is the COSE_Key.
 func (k Key) PublicKey() []byte { return k.signer.Key().MarshalCOSE() }
@@ -274,7 +275,7 @@ func (k Key) Prove(input []byte) ([]byte, error) { return k.signer.Sign(input) }
 type Shared []byte
 
 // Kind is "psk".
-func (Shared) Kind() string { return protocol.KindPSK }
+func (Shared) Kind() string { return challenge.PSK }
 
 // PublicKey is nil: there is none.
 func (Shared) PublicKey() []byte { return nil }

@@ -34,7 +34,7 @@ func TestTheDocumentHasTheCodesFigures(t *testing.T) {
 		fmt.Sprintf("| request or reply | %d KiB; `enrol` and `answer` %d KiB |", protocol.MaxMessage>>10, protocol.MaxAnswer>>10),
 		fmt.Sprintf("| opening message | %d KiB of it are repeated in answers |", protocol.MaxOpening>>10),
 		fmt.Sprintf("| session | %s bytes |", thousands(protocol.MaxSession)),
-		fmt.Sprintf("| map of texts | %d pairs, ", protocol.MaxMetadata),
+		fmt.Sprintf("| map of texts | %d pairs, ", protocol.MaxPairs),
 		fmt.Sprintf("at most %d levels and %d members", detcbor.MaxDepth, detcbor.MaxItems),
 		fmt.Sprintf("| 2 | nonce | the broker's, %d bytes |", protocol.ServerNonce),
 		fmt.Sprintf("| 6 | nonce | %d random bytes", protocol.NonceLen),
