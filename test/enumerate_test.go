@@ -127,6 +127,7 @@ func TestOnlyTheKeyLearnsTheStatus(t *testing.T) {
 		k := newTalk(t, s.Exchange, id)
 		k.start()
 		wantCode(t, k.answer(k.proof(key)), code, string(status))
+		wantCode(t, ask(t, s.Exchange, enrolment(t, s, id, key, nil)), code, "enrolment of a "+string(status)+" device")
 		wantCode(t, ask(t, s.Exchange, newTalk(t, s.Exchange, id).refresh(key, ident.UUID{1}, []byte("x"))), code, "refresh of a "+string(status)+" device")
 	}
 }

@@ -300,15 +300,3 @@ func (t *Turn) mayGoOn(ctx context.Context) error {
 	}
 	return checkActive(d)
 }
-
-// checkActive refuses a device that is not active, with the code that says why. Only
-// whoever proved the device's key may learn that.
-func checkActive(d *broker.Device) error {
-	switch d.Status {
-	case broker.StatusActive:
-		return nil
-	case broker.StatusPending:
-		return fmt.Errorf("device is pending: %w", protocol.CodePending)
-	}
-	return fmt.Errorf("device is %s: %w", d.Status, protocol.CodeDisabled)
-}

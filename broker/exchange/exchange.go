@@ -131,10 +131,8 @@ func byOf(p *auth.Proven) broker.By {
 func recordError(err error, found broker.Status) error {
 	code := protocol.CodeInternal
 	switch {
-	case errors.Is(err, broker.ErrInactive) && found == broker.StatusPending:
-		code = protocol.CodePending
 	case errors.Is(err, broker.ErrInactive):
-		code = protocol.CodeDisabled
+		code = auth.CodeOf(found)
 	case errors.Is(err, broker.ErrKeyBound):
 		code = protocol.CodeExists
 	case errors.Is(err, broker.ErrExhausted), errors.Is(err, broker.ErrExpired), errors.Is(err, broker.ErrNotFound):

@@ -36,7 +36,7 @@ func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Cl
 	case s.Device != p.Device().ID || s.Client != body.Client:
 		return false, fmt.Errorf("session of another device or client: %w", protocol.CodeDenied)
 	case errors.Is(over, broker.ErrInactive):
-		return false, fmt.Errorf("%w: %w", over, protocol.CodeDisabled)
+		return false, fmt.Errorf("%w: %w", over, auth.CodeOf(d.Status))
 	case over != nil:
 		return false, fmt.Errorf("%w: %w", over, protocol.CodeDenied)
 	case s.Expires.IsZero() || !p.At().Before(s.Expires):
