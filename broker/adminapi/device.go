@@ -2,8 +2,8 @@ package adminapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -31,8 +31,9 @@ type Device struct {
 // An Authenticator is what a device proves itself with.
 type Authenticator struct {
 	Kind       string    `json:"kind" enum:"key,psk,totp"`
+	ID         string    `json:"id" doc:"The one id of the key, of 32 bytes in base64url; of a public key RFC 9679, as in tokens in CBOR"`
 	Alg        string    `json:"alg,omitempty"`
-	Thumbprint string    `json:"thumbprint,omitempty" doc:"RFC 7638, in base64url"`
+	Thumbprint string    `json:"thumbprint,omitempty" doc:"Of a public key: RFC 7638, in base64url, as in tokens in JSON"`
 	Added      time.Time `json:"added"`
 }
 
@@ -59,7 +60,7 @@ func wireDevice(d broker.Device) Device {
 		Created: d.Created, Updated: d.Updated, SessionsAfter: optional(d.SessionsAfter),
 	}
 	for _, a := range d.Authenticators {
-		w := Authenticator{Kind: a.Kind, Added: a.Added}
+		w := Authenticator{Kind: a.Kind, ID: a.ID.String(), Added: a.Added}
 		if k, err := token.ParseCOSEKey(a.Key); err == nil {
 			w.Alg, w.Thumbprint = k.Alg().String(), k.KID()
 		}
@@ -150,23 +151,16 @@ func (p PoolClient) Devices(ctx context.Context) ([]Device, error) {
 	return all[Device](ctx, p.c, p.path+"/devices")
 }
 
-// CountDevices counts the devices, page by page.
-func (p PoolClient) CountDevices(ctx context.Context) (n int, err error) {
-	err = pages(ctx, p.c, p.path+"/devices", func(some []struct{}) { n += len(some) })
-	return n, err
-}
-
-// SomeDevices says how many devices there are, as far as one page tells.
-func (p PoolClient) SomeDevices(ctx context.Context) (string, error) {
-	some, err := get[Page[struct{}]](ctx, p.c, p.path+"/devices?limit="+strconv.Itoa(maxPage))
-	n := strconv.Itoa(len(some.Items))
-	switch {
-	case some.Next != "":
-		return "more than " + n + " devices", err
-	case len(some.Items) == 1:
-		return "1 device", err
+// CountDevices says how many devices the pool has.
+func (p PoolClient) CountDevices(ctx context.Context) (int, error) {
+	pool, err := get[Pool](ctx, p.c, p.path)
+	if err != nil {
+		return 0, err
 	}
-	return n + " devices", err
+	if pool.Devices == nil {
+		return 0, errors.New("the broker does not say how many devices the pool has")
+	}
+	return *pool.Devices, nil
 }
 
 // CreateDevice registers a device.

@@ -21,6 +21,7 @@ type Pool struct {
 	Anchor           string    `json:"anchor" doc:"The key that vouches for all others: COSE_Key in hex"`
 	AnchorThumbprint string    `json:"anchorThumbprint" doc:"RFC 9679, in hex"`
 	Created          time.Time `json:"created"`
+	Devices          *int      `json:"devices,omitempty" doc:"How many it has; only when one pool is asked for"`
 }
 
 // NewPool asks for a pool.
@@ -66,7 +67,13 @@ func (s *service) poolRoutes(api huma.API) {
 				return tagged[Pool]{}, err
 			}
 			p, err := s.dir.Pool(ctx, name)
-			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
+			if err != nil {
+				return tagged[Pool]{}, err
+			}
+			devices, err := s.dir.CountDevices(ctx, name)
+			out := wirePool(p)
+			out.Devices = &devices
+			return tagged[Pool]{http.StatusOK, etag(p.Rev), out}, err
 		})
 	tag(s, api, route(http.MethodPatch, "/pools/{pool}", "update-pool", "Change a pool's default flow", word),
 		func(ctx context.Context, in *struct {

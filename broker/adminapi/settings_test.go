@@ -162,6 +162,77 @@ func TestListsReadPageByPage(t *testing.T) {
 	}
 }
 
+func (c *countedStore) ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]broker.Device, error) {
+	all, err := c.Store.ListDevices(ctx, pool, after, limit)
+	c.rows += len(all)
+	return all, err
+}
+
+// TestCountDevices: a pool says how many devices it has, and reads none of them for it.
+func TestCountDevices(t *testing.T) {
+	a := serve(t)
+	if _, err := a.client(t).CreatePool(t.Context(), "demo"); err != nil {
+		t.Fatal(err)
+	}
+	counted := &countedStore{Store: a.Plane.Store}
+	a.Plane.Store = counted
+	p := a.client(t).In("demo")
+	for want := range 3 {
+		if n, err := p.CountDevices(t.Context()); err != nil || n != want {
+			t.Errorf("%d devices, want %d, %v", n, want, err)
+		}
+		if _, err := p.CreateDevice(t.Context(), adminapi.NewDevice{Name: fmt.Sprintf("lamp-%d", want)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if counted.rows != 0 {
+		t.Errorf("%d devices were read", counted.rows)
+	}
+	if _, err := a.client(t).In("none").CountDevices(t.Context()); err == nil || !strings.Contains(err.Error(), "not found") {
+		t.Errorf("no such pool: %v", err)
+	}
+}
+
+// TestAuthenticatorIDs: every kind of authenticator is shown with the one id that its key has.
+func TestAuthenticatorIDs(t *testing.T) {
+	a := serve(t)
+	if _, err := a.client(t).CreatePool(t.Context(), "demo"); err != nil {
+		t.Fatal(err)
+	}
+	p := a.client(t).In("demo")
+	const key = "a30101200621582003a107bff3ce10be1d70dd18e74bc09967e4d6309ba50d5f1ddc8664125531b8"
+	for name, n := range map[string]adminapi.NewDevice{"key": {Key: key}, "psk": {PSK: strings.Repeat("ab", 32)}} {
+		n.Name = name
+		shown, err := p.CreateDevice(t.Context(), n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.CreateTOTP(t.Context(), name, adminapi.NewTOTP{}); err != nil {
+			t.Fatal(err)
+		}
+		if shown, err = p.Device(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		pool, err := ident.ParsePool("demo")
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := ident.ParseName(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored, err := a.Store.Device(t.Context(), ident.Device{Pool: pool, Name: id})
+		if err != nil || len(shown.Authenticators) != 2 || len(stored.Authenticators) != 2 {
+			t.Fatalf("%s: %+v, %v", name, shown, err)
+		}
+		for i, x := range shown.Authenticators {
+			if x.ID != stored.Authenticators[i].ID.String() || len(x.ID) != 43 || x.Kind != stored.Authenticators[i].Kind {
+				t.Errorf("%s: shown as %+v", name, x)
+			}
+		}
+	}
+}
+
 // TestNounsAreDescribed: whatever a form says in its tags can be a flag and a column.
 func TestNounsAreDescribed(t *testing.T) {
 	seen := map[string]bool{}

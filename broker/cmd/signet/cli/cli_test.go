@@ -248,6 +248,12 @@ func TestOperatorsDay(t *testing.T) {
 	if out := s.ok(t, "device list -o csv"); !strings.HasPrefix(out, "NAME,STATUS,") || !strings.Contains(out, "\nlamp-1,active,") {
 		t.Errorf("got %s", out)
 	}
+	if r := s.run(t, "", "pool", "delete", "demo"); !strings.Contains(r.err, "deletes pool demo with its 1 device, for good") {
+		t.Errorf("got %+v", r)
+	}
+	if out := s.ok(t, "device show lamp-1"); !strings.Contains(out, "IDS ") {
+		t.Errorf("no id of its key: %s", out)
+	}
 	if out := s.ok(t, "device list --count"); out != "1\n" {
 		t.Errorf("got %q", out)
 	}

@@ -26,13 +26,14 @@ func deviceShelf() shelf[adminapi.Device] {
 			}
 		},
 		more: func(d adminapi.Device) (header, row []string) {
-			var keys []string
+			var ids, keys []string
 			for _, x := range d.Authenticators {
+				ids = append(ids, x.Kind+":"+x.ID)
 				if x.Thumbprint != "" {
 					keys = append(keys, x.Thumbprint)
 				}
 			}
-			return []string{"KEYS", "UPDATED", "SESSIONS AFTER"}, []string{strings.Join(keys, ","), stamp(&d.Updated), stamp(d.SessionsAfter)}
+			return []string{"IDS", "THUMBPRINTS", "UPDATED", "SESSIONS AFTER"}, []string{strings.Join(ids, ","), strings.Join(keys, ","), stamp(&d.Updated), stamp(d.SessionsAfter)}
 		},
 		all: adminapi.PoolClient.Devices, names: adminapi.PoolClient.DeviceNames,
 	}

@@ -85,12 +85,12 @@ func (a *app) deletePool() *cobra.Command {
 			return err
 		}
 		if !yes {
-			devices, err := c.In(args[0]).SomeDevices(cmd.Context())
+			devices, err := c.In(args[0]).CountDevices(cmd.Context())
 			if err != nil {
 				return err
 			}
 			return &hintedError{
-				usagef("this deletes pool %s with its %s, for good", args[0], devices),
+				usagef("this deletes pool %s with its %s, for good", args[0], counted(devices, "device")),
 				"if that is what you want: signet pool delete " + args[0] + " --yes",
 			}
 		}

@@ -36,6 +36,9 @@ func TestOneTimeCodes(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.ok(t, "device totp lamp-1 --pool demo --replace -o json")), &made); err != nil || !strings.HasPrefix(made.URI, "otpauth://totp/") || made.Name != "lamp-1" {
 		t.Errorf("got %+v: %v", made, err)
 	}
+	if out := s.ok(t, "device show lamp-1 --pool demo"); !strings.Contains(out, "IDS             totp:") {
+		t.Errorf("no id of it: %s", out)
+	}
 	if out := s.ok(t, "device show lamp-1 --pool demo -o json"); !strings.Contains(out, `"totp"`) || strings.Contains(out, "secret") {
 		t.Errorf("got %s", out)
 	}
