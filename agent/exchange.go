@@ -40,7 +40,7 @@ func (k Ask) usual() bool {
 // An Admission admits a device that the broker does not know yet.
 type Admission struct {
 	Token      *protocol.EnrolToken // nil if the broker knows the device's key already
-	Attributes map[string]string    // what the device says of itself
+	Attributes map[string]string    // what the device says of itself: printable ASCII, values of at most 256 bytes
 }
 
 // call is one logical call: its names, its ephemeral key and what was said so far.

@@ -45,7 +45,8 @@ type Device struct {
 func (d *Device) EndSessions(now time.Time) { d.SessionsAfter, d.SessionsRev = now, d.Rev+1 }
 
 // Validate checks what a store needs to hold of d: that it has a name, a subject, one
-// of the statuses, and authenticators with one id each.
+// of the statuses, authenticators with one id each, and groups and attributes as
+// CheckLabels wants them, whoever states those.
 func (d *Device) Validate() error {
 	if d.ID.IsZero() || d.Subject.IsZero() {
 		return fmt.Errorf("%w: a device has a name and a subject", ErrInvalid)
@@ -66,7 +67,7 @@ func (d *Device) Validate() error {
 			}
 		}
 	}
-	return nil
+	return CheckLabels(d.Groups, d.Attributes)
 }
 
 // Clone gives a copy that shares nothing with d. What is empty in d is nil in it.

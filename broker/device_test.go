@@ -3,6 +3,7 @@ package broker_test
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,11 +29,9 @@ func shared(n byte) broker.Authenticator {
 	return broker.Authenticator{ID: broker.KeyID{n}, Kind: challenge.PSK, Sealed: []byte{n}}
 }
 
-// TestKinds: an authenticator's kind is the name of the challenge that it answers.
-func TestKinds(t *testing.T) {
-	if challenge.Key != challenge.Key || challenge.PSK != challenge.PSK {
-		t.Errorf("%q and %q, want %q and %q", challenge.Key, challenge.PSK, challenge.Key, challenge.PSK)
-	}
+// stating gives a device an attribute.
+func stating(name, value string) func(*broker.Device) {
+	return func(d *broker.Device) { d.Attributes = map[string]string{name: value} }
 }
 
 func TestDeviceValidate(t *testing.T) {
@@ -40,19 +39,30 @@ func TestDeviceValidate(t *testing.T) {
 		spoil func(*broker.Device)
 		ok    bool
 	}{
-		"as it should be":        {func(*broker.Device) {}, true},
-		"no authenticator":       {func(d *broker.Device) { d.Authenticators = nil }, true},
-		"several of a kind":      {func(d *broker.Device) { d.Authenticators = append(d.Authenticators, key(3), shared(4)) }, true},
-		"no name":                {func(d *broker.Device) { d.ID = ident.Device{} }, false},
-		"no subject":             {func(d *broker.Device) { d.Subject = ident.UUID{} }, false},
-		"no status":              {func(d *broker.Device) { d.Status = "" }, false},
-		"unknown status":         {func(d *broker.Device) { d.Status = "Active" }, false},
-		"authenticator sans id":  {func(d *broker.Device) { d.Authenticators[1].ID = broker.KeyID{} }, false},
-		"two of one id":          {func(d *broker.Device) { d.Authenticators[1].ID = broker.KeyID{1} }, false},
-		"unknown kind":           {func(d *broker.Device) { d.Authenticators[0].Kind = "KEY" }, false},
-		"key without key":        {func(d *broker.Device) { d.Authenticators[0].Key = nil }, false},
-		"key with a secret":      {func(d *broker.Device) { d.Authenticators[0].Sealed = []byte{1} }, false},
-		"psk without secret":     {func(d *broker.Device) { d.Authenticators[1].Sealed = nil }, false},
+		"as it should be":       {func(*broker.Device) {}, true},
+		"no authenticator":      {func(d *broker.Device) { d.Authenticators = nil }, true},
+		"several of a kind":     {func(d *broker.Device) { d.Authenticators = append(d.Authenticators, key(3), shared(4)) }, true},
+		"no name":               {func(d *broker.Device) { d.ID = ident.Device{} }, false},
+		"no subject":            {func(d *broker.Device) { d.Subject = ident.UUID{} }, false},
+		"no status":             {func(d *broker.Device) { d.Status = "" }, false},
+		"unknown status":        {func(d *broker.Device) { d.Status = "Active" }, false},
+		"authenticator sans id": {func(d *broker.Device) { d.Authenticators[1].ID = broker.KeyID{} }, false},
+		"two of one id":         {func(d *broker.Device) { d.Authenticators[1].ID = broker.KeyID{1} }, false},
+		"unknown kind":          {func(d *broker.Device) { d.Authenticators[0].Kind = "KEY" }, false},
+		"key without key":       {func(d *broker.Device) { d.Authenticators[0].Key = nil }, false},
+		"key with a secret":     {func(d *broker.Device) { d.Authenticators[0].Sealed = []byte{1} }, false},
+		"psk without secret":    {func(d *broker.Device) { d.Authenticators[1].Sealed = nil }, false},
+		"attributes and groups": {func(d *broker.Device) {
+			d.Attributes, d.Groups = map[string]string{"site": "hall 3~", strings.Repeat("n", 64): strings.Repeat("v", 256), "none": ""}, []string{"pumps"}
+		}, true},
+		"attribute with ESC":     {stating("site", "\x1b[2J"), false},
+		"attribute with newline": {stating("site", "a\nb"), false},
+		"attribute with U+202E":  {stating("site", "\u202etxt.exe"), false},
+		"attribute too long":     {stating("site", strings.Repeat("v", 257)), false},
+		"attribute's name's ESC": {stating("\x1b[2J", "x"), false},
+		"attribute without name": {stating("", "x"), false},
+		"attribute's long name":  {stating(strings.Repeat("n", 65), "x"), false},
+		"bad group":              {func(d *broker.Device) { d.Groups = []string{"Pumps"} }, false},
 		"psk with a public half": {func(d *broker.Device) { d.Authenticators[1].Key = []byte{1} }, false},
 	} {
 		d := sound(t)

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Limits on what operators say about devices, chosen to keep a record small.
+// Limits on what operators and devices say about devices, chosen to keep a record small.
 const (
 	MaxLabel      = 64 // bytes of a name of anything but a device or a pool
 	MaxGroups     = 16
@@ -30,7 +30,9 @@ func checkLabel(field, what, s string) error {
 	return nil
 }
 
-// CheckLabels checks a device's groups and attributes.
+// CheckLabels checks a device's groups and attributes, whether an operator says them, an
+// enrolment token presets them or the device states them itself. Attributes are printable
+// ASCII: they are shown on operators' terminals, and go to hooks, logs and tokens.
 func CheckLabels(groups []string, attributes map[string]string) error {
 	var broken Refusals
 	if len(groups) > MaxGroups {

@@ -6,6 +6,8 @@ import (
 	"crypto/rsa"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -252,3 +254,39 @@ func TestGrantsAreSealed(t *testing.T) {
 }
 
 func hexID(tok *protocol.EnrolToken) string { return hex.EncodeToString(tok.ID()) }
+
+// TestAttributesThatADeviceStates: a device can say of itself what an operator could, in
+// bytes that are safe to show. Anything else ends its enrolment before it is stored.
+func TestAttributesThatADeviceStates(t *testing.T) {
+	s := harness.New(t)
+	preset := map[string]string{}
+	for i := range broker.MaxAttributes {
+		preset[fmt.Sprintf("p%d", i)] = "x"
+	}
+	full := tokenFor(t, s, control.NewEnrolToken{Pool: s.Pool, Uses: 9, Life: time.Hour, Attributes: preset})
+	for i, c := range []struct {
+		what   string
+		tok    *protocol.EnrolToken
+		states map[string]string
+		want   error
+	}{
+		{"printable ASCII", s.Token(t, 1), map[string]string{"serial number": " ~", strings.Repeat("n", broker.MaxAttrKey): strings.Repeat("v", broker.MaxAttrValue)}, nil},
+		{"ESC", s.Token(t, 1), map[string]string{"serial": "\x1b]0;owned\x07"}, protocol.CodeMalformed},
+		{"ESC in a name", s.Token(t, 1), map[string]string{"\x1b[2J": "042"}, protocol.CodeMalformed},
+		{"U+202E", s.Token(t, 1), map[string]string{"serial": "\u202e240"}, protocol.CodeMalformed},
+		{"newline", s.Token(t, 1), map[string]string{"serial": "042\nlamp-9  active"}, protocol.CodeMalformed},
+		{"DEL", s.Token(t, 1), map[string]string{"serial": "\x7f"}, protocol.CodeMalformed},
+		{"257 bytes", s.Token(t, 1), map[string]string{"serial": strings.Repeat("v", broker.MaxAttrValue+1)}, protocol.CodeMalformed},
+		{"as many as the token presets", full, map[string]string{"p0": "mine"}, nil},
+		{"more than fit beside what the token presets", full, map[string]string{"serial": "042"}, protocol.CodeTooLarge},
+	} {
+		a := newAgent(t, s, fmt.Sprintf("lamp-%d", i), harness.NewP256(t), nil)
+		_, err := a.Enrol(t.Context(), s, agent.Admission{Token: c.tok, Attributes: c.states})
+		if !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.what, err, c.want)
+		}
+		if _, err := s.Store.Device(t.Context(), a.Device()); (err == nil) != (c.want == nil) {
+			t.Errorf("%s: the device in the store: %v", c.what, err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/test/harness"
 )
@@ -34,10 +35,12 @@ func TestAsMuchAsAMessageHolds(t *testing.T) {
 	}{
 		"sixteen pairs of metadata":    {pairs(protocol.MaxPairs, 490), nil, true},
 		"metadata of 1 KiB each":       {pairs(7, 2+1024), nil, true},
-		"attributes of 1 KiB each":     {nil, pairs(7, 2+1024), true},
+		"attributes of 256 bytes each": {nil, pairs(protocol.MaxPairs, 2+broker.MaxAttrValue), true},
+		"an attribute of 257 bytes":    {nil, pairs(1, 2+broker.MaxAttrValue+1), false},
 		"metadata beyond the limit":    {pairs(8, 1020), nil, false},
 		"attributes beyond the limit":  {nil, pairs(8, 1020), false},
 		"both, and a longer enrolment": {pairs(1, 10), pairs(12, 1020), false},
+		"as much of both as may be":    {pairs(protocol.MaxPairs, 490), pairs(protocol.MaxPairs, 2+broker.MaxAttrValue), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id, key := s.Name(t, strings.NewReplacer(" ", "-", ",", "").Replace(name)), harness.NewP256(t)

@@ -44,6 +44,7 @@ var homes = []struct {
 	{"how many texts by name a message has, and how long", mark{define: `(?i)^max(pairs?|pair_?name|pair_?value|parameters|metadata)$`}, []string{"protocol"}},
 	{"how long an audience's name is", mark{define: `(?i)^max_?audience$`}, []string{"protocol/ident"}},
 	{"what a device hears of its status", mark{field: `^CodePending$`}, []string{"broker/auth", "agent", "agent/command", "firmware-sim/fleet"}},
+	{"what groups and attributes may say", mark{define: `(?i)^max_?(attr|groups)`}, []string{"broker"}},
 	{"how MQTT is spoken to clients", mark{imports: `^github\.com/mochi-mqtt/`}, []string{"broker/mqttd"}},
 	{"what lies on the broker's disk", mark{imports: `^go\.etcd\.io/bbolt`}, []string{"broker/boltstore"}},
 	{"who may issue certificates", mark{imports: `^github\.com/smallstep/certificates`}, []string{"certs"}},

@@ -101,11 +101,15 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 
 // Enrol answers the message that opens an enrolment. Its challenge asks for proofs of
 // the new key and of the enrolment token. It takes the place of the key challenge that
-// the client's flow begins with; the flow's other challenges follow.
+// the client's flow begins with; the flow's other challenges follow. Attributes that
+// operators could not say of a device are CodeMalformed.
 func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol.Challenge, error) {
 	t, err := a.open(m)
 	if err != nil {
 		return nil, err
+	}
+	if err := broker.CheckLabels(nil, m.Attributes); err != nil {
+		return nil, fmt.Errorf("attributes that the device states: %w: %w", err, protocol.CodeMalformed)
 	}
 	return a.ask(ctx, t, enrolment{}, challenge.Enrol, "")
 }

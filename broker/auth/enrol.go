@@ -132,6 +132,9 @@ func (a *Authenticator) newDevice(ctx context.Context, t *Turn, p *Proven) error
 		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
 		Attributes: overlay(t.enrol.Attributes, stored.Attributes), Groups: stored.Groups, Created: p.at, Updated: p.at,
 	}
+	if err := broker.CheckLabels(p.device.Groups, p.device.Attributes); err != nil { // each may be right, and all too many
+		return fmt.Errorf("attributes that the device states and its token presets: %w: %w", err, protocol.CodeTooLarge)
+	}
 	if stored.Approve {
 		p.device.Status = broker.StatusPending
 	}

@@ -35,6 +35,8 @@ func TestTheDocumentHasTheCodesFigures(t *testing.T) {
 		fmt.Sprintf("| opening message | %d KiB of it are repeated in answers |", protocol.MaxOpening>>10),
 		fmt.Sprintf("| session | %s bytes |", thousands(protocol.MaxSession)),
 		fmt.Sprintf("| map of texts | %d pairs, ", protocol.MaxPairs),
+		fmt.Sprintf("names have 1 to %d and values at most %d printable ASCII characters", broker.MaxAttrKey, broker.MaxAttrValue),
+		fmt.Sprintf("%d pairs with those are the most", broker.MaxAttributes),
 		fmt.Sprintf("at most %d levels and %d members", detcbor.MaxDepth, detcbor.MaxItems),
 		fmt.Sprintf("| 2 | nonce | the broker's, %d bytes |", protocol.ServerNonce),
 		fmt.Sprintf("| 6 | nonce | %d random bytes", protocol.NonceLen),
