@@ -223,8 +223,12 @@ func (t *Turn) add(r Result, err error) error {
 	if r.By != nil {
 		t.pending.Prover = bytes.Clone(r.By.ID[:])
 	}
-	r.Meta = t.pending.Meta
-	t.pending.Results = append(t.pending.Results, r)
+	r.Meta, r.Hook = t.pending.Meta, t.pending.Hook
+	results := append(t.pending.Results, r)
+	if n := detailLen(results); n > MaxDetail {
+		return fmt.Errorf("challenge %q: details of %d bytes with the challenges before, at most %d: %w", r.Name, n, MaxDetail, protocol.CodeInternal)
+	}
+	t.pending.Results = results
 	return nil
 }
 

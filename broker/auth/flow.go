@@ -55,7 +55,7 @@ func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, kind, h
 	if err != nil {
 		return nil, err
 	}
-	if err := p.checkFit(t.pending.Results); err != nil {
+	if err := p.checkFit(t.pending.Results, kind, hook); err != nil {
 		return nil, fmt.Errorf("challenge %q: %w: %w", kind, err, protocol.CodeDenied)
 	}
 	body := &protocol.ChallengeBody{Kind: kind, Issuer: pool.Issuer, Params: p.Public}

@@ -55,6 +55,11 @@ type Result struct {
 	OK   bool   `cbor:"2,keyasint" json:"challengeResult"`
 	Meta string `cbor:"3,keyasint,omitempty" json:"challengeMetadata,omitempty"`
 	AMR  string `cbor:"4,keyasint,omitempty" json:"-"` // Authentication Method Reference (RFC 8176); "": none
+	// Claims are what the method found out that later policy may need, such as a version of
+	// firmware or a digest of registers: few and short, for they share MaxDetail.
+	Claims map[string]string `cbor:"5,keyasint,omitempty" json:"-"`
+	// Hook is the hook that asked and judged, "" if a method did. The exchange fills it in.
+	Hook string `cbor:"6,keyasint,omitempty" json:"-"`
 
 	// By is the authenticator whose possession the answer proves; nil: it proves none.
 	By *broker.Authenticator `cbor:"-" json:"-"`

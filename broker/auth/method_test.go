@@ -2,9 +2,12 @@ package auth
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
@@ -63,5 +66,28 @@ func TestMethodsAreWhatTheProtocolSays(t *testing.T) {
 	}
 	if _, err := newMethods([]Method{key, key}, nil); err == nil {
 		t.Error("two methods of one name were taken")
+	}
+}
+
+// TestResultsSayWhoJudgedAndWhatWasFound: an exchange keeps the hook and the claims of
+// each result, as much as a sealed session has room for; hooks are told neither.
+func TestResultsSayWhoJudgedAndWhatWasFound(t *testing.T) {
+	turn := &Turn{pending: &pending{Kind: "pin", Hook: "doors", Meta: "m"}}
+	found := Result{Name: "pin", OK: true, Claims: map[string]string{"firmware": "1.2"}}
+	if err := turn.add(found, nil); err != nil {
+		t.Fatal(err)
+	}
+	found.Hook, found.Meta = "doors", "m"
+	p := Proven{results: turn.Results()}
+	if diff := cmp.Diff([]Result{found}, p.Results()); diff != "" {
+		t.Errorf("results (-want +got):\n%s", diff)
+	}
+	told, err := json.Marshal(p.Results())
+	if want := `[{"challengeName":"pin","challengeResult":true,"challengeMetadata":"m"}]`; err != nil || string(told) != want {
+		t.Errorf("a hook is told %s, want %s", told, want)
+	}
+	found.Claims = map[string]string{"log": strings.Repeat("x", MaxDetail)}
+	if err := turn.add(found, nil); !errors.Is(err, protocol.CodeInternal) || len(turn.Results()) != 1 {
+		t.Errorf("claims beyond what a session holds: %v, %d results", err, len(turn.Results()))
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,17 +63,70 @@ func (s *pending) takeOpening(m protocol.Message) error {
 // protocol.MaxSession.
 const (
 	MaxPrivate = 512 // bytes of names and values of a custom challenge's private parameters, at most protocol.MaxPairs
-	MaxDetail  = 224 // bytes of all challenges' metadata
+	MaxDetail  = 224 // bytes of all results' metadata, claims and hooks: see detailLen
 
 	maxAMR = 4 // bytes
 )
 
-// metaLen is how many bytes of MaxDetail results take.
-func metaLen(results []Result) (n int) {
+// detailLen is how many bytes of MaxDetail results take. A claim takes its name and value
+// and what CBOR needs for them; a hook, its name wherever packHooks does not leave it out.
+func detailLen(results []Result) (n int) {
 	for i := range results {
 		n += len(results[i].Meta)
+		if len(results[i].Claims) > 0 {
+			n += pairsLen(results[i].Claims) + claimHead*len(results[i].Claims) + claimHead
+		}
+	}
+	for _, r := range packHooks(results) {
+		if r.Hook != sameName && r.Hook != sameHook {
+			n += len(r.Hook)
+		}
 	}
 	return n
+}
+
+// claimHead is how many bytes CBOR needs at most around a claim, or around the map of them.
+const claimHead = 6
+
+// What packHooks says instead of a hook's name. No hook is called so.
+const (
+	sameName = "=" // the hook has the challenge's name
+	sameHook = "^" // the hook that judged the custom challenge before
+)
+
+// packHooks gives results with the names of hooks left out that the others tell: of a
+// flow's steps all are, of a define hook all but the first.
+func packHooks(results []Result) []Result {
+	out, before := slices.Clone(results), ""
+	for i := range out {
+		switch hook := out[i].Hook; hook {
+		case "":
+		case out[i].Name:
+			out[i].Hook, before = sameName, hook
+		case before:
+			out[i].Hook = sameHook
+		default:
+			before = hook
+		}
+	}
+	return out
+}
+
+// unpackHooks undoes packHooks in place.
+func unpackHooks(results []Result) {
+	before := ""
+	for i := range results {
+		r := &results[i]
+		switch r.Hook {
+		case "":
+			continue
+		case sameName:
+			r.Hook = r.Name
+		case sameHook:
+			r.Hook = before
+		}
+		before = r.Hook
+	}
 }
 
 // pairsLen is the length of all names and values in bytes.
@@ -83,13 +137,14 @@ func pairsLen(m map[string]string) (n int) {
 	return n
 }
 
-// checkFit refuses a challenge that the sealed session has no room for.
-func (p *Params) checkFit(results []Result) error {
+// checkFit refuses a challenge, asked by hook if that is not "", that the sealed session
+// has no room for once it has its result.
+func (p *Params) checkFit(results []Result, name, hook string) error {
 	if len(p.Private) > protocol.MaxPairs || pairsLen(p.Private) > MaxPrivate {
 		return fmt.Errorf("%d private parameters of %d bytes, at most %d of %d", len(p.Private), pairsLen(p.Private), protocol.MaxPairs, MaxPrivate)
 	}
-	if n := metaLen(results) + len(p.Meta); n > MaxDetail {
-		return fmt.Errorf("metadata of %d bytes with the challenges before, at most %d", n, MaxDetail)
+	if n := detailLen(append(slices.Clone(results), Result{Name: name, Meta: p.Meta, Hook: hook})); n > MaxDetail {
+		return fmt.Errorf("details of %d bytes with the challenges before, at most %d", n, MaxDetail)
 	}
 	return nil
 }
@@ -138,7 +193,9 @@ func (s *sealer) aead(hour uint32) (cipher.AEAD, error) {
 }
 
 func (s *sealer) seal(v *pending) ([]byte, error) {
-	plain, err := detcbor.Marshal(v)
+	packed := *v
+	packed.Results = packHooks(v.Results)
+	plain, err := detcbor.Marshal(&packed)
 	if err != nil {
 		return nil, err
 	}
@@ -185,5 +242,6 @@ func (s *sealer) open(b []byte, now time.Time) (*pending, error) {
 	if age := now.Sub(time.UnixMilli(v.Issued)); age > SessionLife || age < -SessionLife {
 		return nil, fmt.Errorf("session is %v old: %w", age, protocol.CodeExpired)
 	}
+	unpackHooks(v.Results)
 	return &v, nil
 }

@@ -22,7 +22,9 @@ func sealed(t testing.TB, s *sealer, change func(*pending)) (*pending, []byte) {
 	t.Helper()
 	v := &pending{
 		Exchange: ident.UUID{1}, Opening: [32]byte{4},
-		Transcript: protocol.Transcript{2}, Issued: noon().UnixMilli(), Kind: "door", Results: []Result{{Name: "key", OK: true}},
+		Transcript: protocol.Transcript{2}, Issued: noon().UnixMilli(), Kind: "door", Results: []Result{
+			{Name: "key", OK: true, Claims: map[string]string{"firmware": "1.2"}}, {Name: "pin", OK: true, Hook: "doors"}, {Name: "gate", Hook: "doors"}, {Name: "bell", Hook: "bell"}, {Name: "pin", Hook: "bell"}, {Name: "totp"}, {Name: "pin", Hook: "doors"},
+		},
 		Private: map[string]string{"answer": "PRIVATE-CANARY"}, Call: protocol.CallID{3}, Meta: "m",
 	}
 	if change != nil {
@@ -88,27 +90,64 @@ func TestNoBitOfASessionCanBeChanged(t *testing.T) {
 func TestTheLargestSessionFitsItsField(t *testing.T) {
 	s := newSealer(bytes.Repeat([]byte{7}, 32), rand.Reader)
 	name := strings.Repeat("n", broker.MaxChallengeName)
+	var spend func(*pending) // spends MaxDetail
 	largest := func(v *pending) {
 		*v = pending{
 			Exchange: ident.UUID{1}, Opening: [32]byte{4}, Transcript: protocol.Transcript{2}, Issued: noon().UnixMilli(),
 			Kind: name, Hook: strings.Repeat("h", 64), Prover: bytes.Repeat([]byte{5}, 32), Call: protocol.CallID{3}, Private: map[string]string{},
 		}
-		for i := range MaxRounds - 1 { // the last challenge's result is never sealed
-			v.Results = append(v.Results, Result{Name: name, OK: true, AMR: strings.Repeat("a", maxAMR), Meta: strings.Repeat("m", MaxDetail/MaxRounds+i%2)})
+		for range MaxRounds - 1 { // the last challenge's result is never sealed
+			v.Results = append(v.Results, Result{Name: name, OK: true, AMR: strings.Repeat("a", maxAMR), Hook: v.Hook})
 		}
-		v.Meta = strings.Repeat("m", MaxDetail-metaLen(v.Results))
+		spend(v)
 		for i := range protocol.MaxPairs {
 			v.Private[fmt.Sprintf("%02d", i)] = strings.Repeat("p", MaxPrivate/protocol.MaxPairs-2)
 		}
 	}
-	v, raw := sealed(t, s, largest)
-	if n := metaLen(v.Results) + len(v.Meta); n != MaxDetail {
-		t.Errorf("%d bytes of metadata, want the most, %d", n, MaxDetail)
+	metadata := func(v *pending) { // spread over all results, and the challenge that waits
+		for i := range v.Results {
+			v.Results[i].Meta = strings.Repeat("m", (MaxDetail-detailLen(v.Results[:i+1]))/MaxRounds)
+		}
+		v.Meta = strings.Repeat("m", MaxDetail-detailLen(v.Results))
 	}
-	if n := pairsLen(v.Private); n != MaxPrivate {
-		t.Errorf("%d bytes of private parameters, want the most, %d", n, MaxPrivate)
+	claims := func(v *pending) { // many small ones
+		for i := range v.Results {
+			v.Results[i].Claims = map[string]string{}
+		}
+		for n := 0; ; n++ {
+			of := v.Results[n%len(v.Results)].Claims
+			of[fmt.Sprint(n)] = ""
+			if detailLen(v.Results) > MaxDetail {
+				delete(of, fmt.Sprint(n))
+				break
+			}
+		}
+		v.Meta = strings.Repeat("m", MaxDetail-detailLen(v.Results))
 	}
-	t.Logf("%d of %d bytes", len(raw), protocol.MaxSession)
+	one := func(v *pending) { // and one large
+		v.Results[0].Claims = map[string]string{"c": ""}
+		v.Results[0].Claims["c"] = strings.Repeat("c", MaxDetail-detailLen(v.Results))
+	}
+	hooks := func(v *pending) { // of several define hooks, one after the other
+		for i := range v.Results {
+			v.Results[i].Hook = strings.Repeat(string(rune('a'+i)), 64)
+			if detailLen(v.Results) > MaxDetail {
+				v.Results[i].Hook = ""
+			}
+		}
+		v.Meta = strings.Repeat("m", MaxDetail-detailLen(v.Results))
+	}
+	for what, fill := range map[string]func(*pending){"metadata": metadata, "claims": claims, "one claim": one, "hooks": hooks} {
+		spend = fill
+		v, raw := sealed(t, s, largest)
+		if n := detailLen(v.Results) + len(v.Meta); n != MaxDetail {
+			t.Errorf("%s: details of %d bytes, want the most, %d", what, n, MaxDetail)
+		}
+		if n := pairsLen(v.Private); n != MaxPrivate {
+			t.Errorf("%s: %d bytes of private parameters, want the most, %d", what, n, MaxPrivate)
+		}
+		t.Logf("%s: %d of %d bytes", what, len(raw), protocol.MaxSession)
+	}
 }
 
 func FuzzOpenSession(f *testing.F) {

@@ -55,6 +55,7 @@ func (p *Proven) Enrolment() *broker.Enrolment { return p.enrolment }
 // Client is the client that the device named, as it was when its answer was checked.
 func (p *Proven) Client() *broker.Client { return &p.client }
 
-// Results are those of all challenges, in order; none for a refresh. Not each need be OK:
+// Results are those of all challenges, in order, each with its method, the strength of its
+// proof, its claims and the hook that judged it; none for a refresh. Not each need be OK:
 // a define hook may let a wrong answer to a custom challenge pass.
 func (p *Proven) Results() []Result { return p.results }
