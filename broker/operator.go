@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"time"
 )
 
@@ -13,8 +14,25 @@ type Operator struct {
 	Created time.Time
 }
 
+// operatorHashLen is the length of a SHA-256 in bytes.
+const operatorHashLen = 32
+
+// Validate finds what is wrong with o's name or hash. No store keeps what it refuses.
+func (o *Operator) Validate() error {
+	if err := CheckLabel("operator", o.Name); err != nil {
+		return err
+	}
+	if len(o.Hash) != operatorHashLen {
+		return fmt.Errorf("%w: operator %s: a token's hash has %d bytes, not %d", ErrInvalid, o.Name, operatorHashLen, len(o.Hash))
+	}
+	return nil
+}
+
 // Operators is the store of who may use the operators' API.
 type Operators interface {
+	// CreateOperator writes a new operator: ErrExists if there is one of that name, or one
+	// with the same Hash.
+	CreateOperator(ctx context.Context, by By, o Operator) error
 	// PutOperator writes an operator over the one of that name, if any: ErrExists if another
 	// operator has the same Hash.
 	PutOperator(ctx context.Context, by By, o Operator) error

@@ -3,7 +3,6 @@ package boltstore
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
@@ -50,11 +49,20 @@ func decodeOperator(b []byte) (broker.Operator, error) {
 	return broker.Operator{Name: r.Name, Hash: r.Hash, Expires: fromNanos(r.Expires), Created: fromNanos(r.Created)}, err
 }
 
+// CreateOperator writes a new operator; broker.ErrExists if there is one of that name or hash.
+func (s *Store) CreateOperator(ctx context.Context, by broker.By, o broker.Operator) error {
+	return s.putOperator(ctx, by, "create operator "+o.Name, o, true)
+}
+
 // PutOperator writes an operator; broker.ErrExists if another operator has the hash.
 func (s *Store) PutOperator(ctx context.Context, by broker.By, o broker.Operator) error {
-	what := "write operator " + o.Name
-	if o.Name == "" || len(o.Name) > 128 || len(o.Hash) != sha256.Size {
-		return fmt.Errorf("%s: %w: an operator has a name of 1 to 128 bytes and a SHA-256", what, broker.ErrInvalid)
+	return s.putOperator(ctx, by, "write operator "+o.Name, o, false)
+}
+
+// putOperator writes o, over the one of that name unless fresh is set.
+func (s *Store) putOperator(ctx context.Context, by broker.By, what string, o broker.Operator, fresh bool) error {
+	if err := o.Validate(); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	value, err := encode(operatorRecord{o.Name, o.Hash, nanos(o.Expires), nanos(o.Created)})
 	if err != nil {
@@ -66,6 +74,9 @@ func (s *Store) PutOperator(ctx context.Context, by broker.By, o broker.Operator
 			return broker.ErrExists
 		}
 		old := all.Get([]byte(o.Name))
+		if fresh && old != nil {
+			return broker.ErrExists
+		}
 		c.recordRow(broker.RecordOperator, ident.Pool{}, o.Name, old, value)
 		if err := dropHash(c, old); err != nil {
 			return err

@@ -41,15 +41,6 @@ func (p *Plane) CreateOperator(ctx context.Context, by broker.By, name string, l
 		return broker.Operator{}, "", invalid("an operator's token lives %s to %s, not %s",
 			broker.Span(MinOperatorLife), broker.Span(MaxOperatorLife), broker.Span(life))
 	}
-	others, err := p.Store.ListOperators(ctx)
-	if err != nil {
-		return broker.Operator{}, "", err
-	}
-	for _, o := range others {
-		if o.Name == name {
-			return broker.Operator{}, "", fmt.Errorf("operator %s: %w", name, broker.ErrExists)
-		}
-	}
 	raw, err := p.random(32)
 	if err != nil {
 		return broker.Operator{}, "", err
@@ -57,8 +48,8 @@ func (p *Plane) CreateOperator(ctx context.Context, by broker.By, name string, l
 	secret := operatorPrefix + base64.RawURLEncoding.EncodeToString(raw)
 	now := p.Now()
 	o := broker.Operator{Name: name, Hash: hashToken(secret), Expires: now.Add(life), Created: now}
-	if err := p.Store.PutOperator(ctx, by, o); err != nil {
-		return broker.Operator{}, "", about(err, "create operator %s", name)
+	if err := p.Store.CreateOperator(ctx, by, o); err != nil {
+		return broker.Operator{}, "", about(err, "operator %s", name)
 	}
 	return o, secret, nil
 }

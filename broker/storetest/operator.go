@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"crypto/sha256"
+	"strings"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -42,6 +43,33 @@ func operatorTests() []test {
 			_, err := e.operators.OperatorByHash(e.ctx, ann.Hash)
 			e.wants(broker.ErrNotFound, err)
 			e.wants(broker.ErrNotFound, e.operators.DeleteOperator(e.ctx, by(), "ann"))
+		}},
+		{"of many who make one operator at once, one does", func(e *env) {
+			all := make([]broker.Operator, 50)
+			for i := range all {
+				all[i] = operator("ann")
+				h := sha256.Sum256([]byte{byte(i)})
+				all[i].Hash = h[:]
+			}
+			errs := e.together(len(all), func(i int, h *handle) error { return h.operators.CreateOperator(e.ctx, by(), all[i]) })
+			e.same(1, e.tally(errs, broker.ErrExists))
+			for i, err := range errs { // the token that was told is the one that holds
+				_, look := e.operators.OperatorByHash(e.ctx, all[i].Hash)
+				e.same(err == nil, look == nil)
+			}
+		}},
+		{"an operator without a proper name or hash is not kept", func(e *env) {
+			for _, change := range []func(*broker.Operator){
+				func(o *broker.Operator) { o.Name = "" },
+				func(o *broker.Operator) { o.Name = strings.Repeat("x", broker.MaxLabel+1) },
+				func(o *broker.Operator) { o.Name = "Ann" },
+				func(o *broker.Operator) { o.Hash = o.Hash[1:] },
+			} {
+				o := operator("ann")
+				change(&o)
+				e.wants(broker.ErrInvalid, e.operators.CreateOperator(e.ctx, by(), o))
+				e.wants(broker.ErrInvalid, e.operators.PutOperator(e.ctx, by(), o))
+			}
 		}},
 		{"two operators never share a token", func(e *env) {
 			ann, bob := operator("ann"), operator("bob")
