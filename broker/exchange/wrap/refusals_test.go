@@ -45,6 +45,13 @@ func (d *diary) fails(err error) {
 	d.err = err
 }
 
+// count gives how many appends there were.
+func (d *diary) count() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.appends)
+}
+
 // all gives how often each was refused, by "pool:name code".
 func (d *diary) all() map[string]int {
 	d.mu.Lock()
@@ -91,11 +98,11 @@ func TestRefusalsAreSummed(t *testing.T) {
 		times(4, refused(ident.Device{}, auth.ErrProof, protocol.CodeDenied))
 		times(5, granted(lamp, exchange.Admission{}))
 		time.Sleep(every + time.Second)
-		if n := len(d.appends); n != 1 {
+		if n := d.count(); n != 1 {
 			t.Errorf("%d appends, want one", n)
 		}
 		time.Sleep(time.Hour)
-		if n := len(d.appends); n != 1 {
+		if n := d.count(); n != 1 {
 			t.Errorf("%d appends although nothing was refused since", n)
 		}
 		d.fails(errors.New("disk"))
