@@ -9,6 +9,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
@@ -107,10 +108,10 @@ func TestAlgorithmIsTheEnrolledOne(t *testing.T) {
 	shared := harness.Shared("0123456789abcdef0123456789abcdef")
 	provers := map[string]agent.Prover{"ES256": harness.NewP256(t), "EdDSA": harness.NewEd25519(t), "HMAC": shared}
 	for alg, client := range map[string]string{"key": "keys", "psk": "shared"} {
-		if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: client, Steps: []string{alg}}, true); err != nil {
+		if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: client, Steps: []string{alg}}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: client, Flow: client, AccessLife: time.Hour}, true); err != nil {
+		if _, err := controltest.PutClient(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: client, Flow: client, AccessLife: time.Hour}, true); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/token"
@@ -225,11 +226,11 @@ func TestDisabledDeviceGetsNothing(t *testing.T) {
 func TestSharedKey(t *testing.T) {
 	s := harness.New(t)
 	psk := harness.Shared("0123456789abcdef0123456789abcdef")
-	if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+	if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 		t.Fatal(err)
 	}
 	client := broker.Client{Pool: s.Pool, ID: "meters", Flow: "shared", AccessLife: time.Hour, RefreshLife: time.Hour}
-	if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, client, true); err != nil {
+	if _, err := controltest.PutClient(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, client, true); err != nil {
 		t.Fatal(err)
 	}
 	n := control.NewDevice{ID: s.Name(t, "meter-1"), PSK: hex.EncodeToString(psk)}
@@ -251,7 +252,7 @@ func TestSharedKey(t *testing.T) {
 func TestSharedKeyIsNamedByItself(t *testing.T) {
 	s, ctx := harness.New(t), t.Context()
 	psk := harness.Shared("0123456789abcdef0123456789abcdef")
-	if _, err := s.Control.PutFlow(ctx, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+	if _, err := controltest.PutFlow(ctx, s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Control.SetPoolFlow(ctx, broker.By{Actor: broker.ActorLocal}, s.Pool, "shared", nil); err != nil {
@@ -299,14 +300,14 @@ func TestSecondChallengeByHook(t *testing.T) {
 	s := harness.New(t)
 	web := httptest.NewServer(http.HandlerFunc(doorCode))
 	defer web.Close()
-	if _, _, err := s.Control.CreateHook(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
+	if _, _, err := controltest.CreateHook(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
+	if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
 		t.Fatal(err)
 	}
 	client := broker.Client{Pool: s.Pool, ID: "doors", Flow: "two", AccessLife: time.Hour}
-	if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, client, true); err != nil {
+	if _, err := controltest.PutClient(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, client, true); err != nil {
 		t.Fatal(err)
 	}
 	key := harness.NewP256(t)
@@ -349,13 +350,13 @@ func TestEnrolmentRunsTheFlow(t *testing.T) {
 	s := harness.New(t)
 	web := httptest.NewServer(http.HandlerFunc(doorCode))
 	defer web.Close()
-	if _, _, err := s.Control.CreateHook(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
+	if _, _, err := controltest.CreateHook(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL, Timeout: 5 * time.Second}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
+	if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "two", Steps: []string{"key", "hook:door"}}, true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "doors", Flow: "two", AccessLife: time.Hour}, true); err != nil {
+	if _, err := controltest.PutClient(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "doors", Flow: "two", AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, answer := range []string{"wrong", "42"} {

@@ -17,6 +17,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/test/harness"
 )
@@ -281,7 +282,7 @@ func TestFlowChangedMeanwhile(t *testing.T) {
 		k := quizzed(t, s, "lamp-1")
 		k.start()
 		k.answer(k.proof(key))
-		if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "quiz", Steps: steps}, false); err != nil {
+		if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "quiz", Steps: steps}, false); err != nil {
 			t.Fatal(err)
 		}
 		wantCode(t, k.answer(k.secret("1")), protocol.CodeExpired, name)
@@ -297,7 +298,7 @@ func TestFlowChangedMeanwhile(t *testing.T) {
 	k.start()
 	k.answer(k.proof(key))
 	k.answer(k.secret("nonsense"))
-	if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "quiz", Steps: []string{"key", "hook:door", "key"}}, false); err != nil {
+	if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "quiz", Steps: []string{"key", "hook:door", "key"}}, false); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, k.answer(k.proof(key)), protocol.CodeExpired, "a wrong answer under other rules")
@@ -311,11 +312,11 @@ func TestHooksTakeNoNameOfTheProtocols(t *testing.T) {
 	web := httptest.NewServer(counting(1))
 	defer web.Close()
 	for _, name := range []string{"key", "psk", "enrol"} {
-		if _, _, err := s.Control.CreateHook(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: name, URL: web.URL}); err != nil {
+		if _, _, err := controltest.CreateHook(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: name, URL: web.URL}); err != nil {
 			t.Fatal(err)
 		}
 		flow := broker.Flow{Pool: s.Pool, Name: name, Steps: []string{"key", "hook:" + name}}
-		if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, flow, true); !errors.Is(err, broker.ErrInvalid) {
+		if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, flow, true); !errors.Is(err, broker.ErrInvalid) {
 			t.Errorf("a flow with hook:%s: %v, want invalid", name, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/test/harness"
 )
 
@@ -119,12 +120,12 @@ func quiz(t *testing.T, s *harness.Signet, h http.Handler, steps ...string) {
 	if len(steps) == 0 {
 		flow.Define = "door"
 	}
-	_, _, err := s.Control.CreateHook(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
+	_, _, err := controltest.CreateHook(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
 	if err == nil {
-		_, err = s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, flow, true)
+		_, err = controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, flow, true)
 	}
 	if err == nil {
-		_, err = s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "quiz", Flow: "quiz", AccessLife: time.Hour}, true)
+		_, err = controltest.PutClient(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "quiz", Flow: "quiz", AccessLife: time.Hour}, true)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -11,6 +11,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/token"
@@ -42,10 +43,10 @@ func TestTokensOfEveryKindOfKey(t *testing.T) {
 	for _, alg := range []token.Alg{token.ES256, token.EdDSA, token.RS256} {
 		s := harness.New(t)
 		s.Rotate(t, alg)
-		if _, err := s.Control.PutFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+		if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "shared", Flow: "shared", AccessLife: time.Hour, RefreshLife: time.Hour}, true); err != nil {
+		if _, err := controltest.PutClient(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "shared", Flow: "shared", AccessLife: time.Hour, RefreshLife: time.Hour}, true); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Control.CreateDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewDevice{ID: s.Name(t, "lamp-hmac"), PSK: hex.EncodeToString(shared)}); err != nil {
@@ -125,7 +126,7 @@ func clientOf(k *talk) string {
 func TestAudiencesAndScopes(t *testing.T) {
 	s, key := harness.New(t), harness.NewP256(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
-	if _, err := s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "meters", Audiences: []string{"billing"}, AccessLife: time.Hour}, true); err != nil {
+	if _, err := controltest.PutClient(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: s.Pool, ID: "meters", Audiences: []string{"billing"}, AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct {
@@ -159,7 +160,7 @@ func TestRefreshTokensAreOpaque(t *testing.T) {
 	if len(f.token) != 32 || string(x.Handle) == string(f.token) || len(x.Handle) != 32 {
 		t.Errorf("token %x, handle %x", f.token, x.Handle)
 	}
-	if _, err := f.s.Control.PutClient(t.Context(), broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: f.s.Pool, ID: "once", AccessLife: time.Hour}, true); err != nil {
+	if _, err := controltest.PutClient(t.Context(), f.s.Control, broker.By{Actor: broker.ActorLocal}, broker.Client{Pool: f.s.Pool, ID: "once", AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
 	k := newTalk(t, f.s.Exchange, f.id)

@@ -325,25 +325,25 @@ func TestEnrolToken(t *testing.T) {
 func TestFlowsNeedTheirHooks(t *testing.T) {
 	w, demo, ctx := world(t), pool(t, "demo"), t.Context()
 	flow := broker.Flow{Pool: demo, Name: "two", Steps: []string{"key", "hook:pin"}}
-	_, err := w.PutFlow(ctx, by(), flow, true)
+	_, err := controltest.PutFlow(ctx, w.Plane, by(), flow, true)
 	want(t, err, broker.ErrInvalid)
-	h, secret, err := w.CreateHook(ctx, by(), broker.Hook{Pool: demo, Name: "pin", URL: "https://hooks.example/pin"})
+	h, secret, err := controltest.CreateHook(ctx, w.Plane, by(), broker.Hook{Pool: demo, Name: "pin", URL: "https://hooks.example/pin"})
 	want(t, err, nil)
 	if got, err := w.Sealer.Open(broker.HookPurpose(h.Pool, h.Name), h.Sealed); err != nil || string(got) != secret || !strings.HasPrefix(secret, "whsec_") {
 		t.Errorf("sealed secret: %v", err)
 	}
-	_, err = w.PutFlow(ctx, by(), flow, true)
+	_, err = controltest.PutFlow(ctx, w.Plane, by(), flow, true)
 	want(t, err, nil)
-	_, err = w.PutFlow(ctx, by(), flow, true)
+	_, err = controltest.PutFlow(ctx, w.Plane, by(), flow, true)
 	want(t, err, broker.ErrExists)
 	want(t, w.Hooks().Delete(ctx, by(), demo, "pin", nil), broker.ErrConflict)
 	client := broker.Client{Pool: demo, ID: "app", Flow: "none"}
-	_, err = w.PutClient(ctx, by(), client, true)
+	_, err = controltest.PutClient(ctx, w.Plane, by(), client, true)
 	want(t, err, broker.ErrInvalid)
 	client.Flow = "two"
-	_, err = w.PutClient(ctx, by(), client, false)
+	_, err = controltest.PutClient(ctx, w.Plane, by(), client, false)
 	want(t, err, broker.ErrNotFound)
-	_, err = w.PutClient(ctx, by(), client, true)
+	_, err = controltest.PutClient(ctx, w.Plane, by(), client, true)
 	want(t, err, nil)
 	want(t, w.Flows().Delete(ctx, by(), demo, "two", nil), broker.ErrConflict)
 	want(t, w.Clients().Delete(ctx, by(), demo, "app", nil), nil)
@@ -360,7 +360,7 @@ func TestHookURLs(t *testing.T) {
 		"https://localhost/", "https://a.localhost./", "https://127.0.0.1/", "https://[::1]/", "https://[::ffff:10.0.0.1]/",
 		"https://169.254.169.254/latest", "https://192.168.1.1/", "https://0.0.0.0/", "https://[fe80::1]/", "https://hooks.example/#x",
 	} {
-		_, _, err := w.CreateHook(t.Context(), by(), broker.Hook{Pool: demo, Name: "h", URL: bad})
+		_, _, err := controltest.CreateHook(t.Context(), w.Plane, by(), broker.Hook{Pool: demo, Name: "h", URL: bad})
 		if !errors.Is(err, broker.ErrInvalid) {
 			t.Errorf("%s: got %v", bad, err)
 		}
@@ -378,7 +378,7 @@ func TestAllowedHookURLs(t *testing.T) {
 		{"http://10.1.2.3:8080/", nil}, {"https://10.1.2.3/", nil}, {"https://hooks.example/", nil}, {"http://10.2.0.1/", broker.ErrInvalid},
 		{"https://127.0.0.1/", broker.ErrInvalid}, {"http://hooks.example/", broker.ErrInvalid}, {"https://localhost/", broker.ErrInvalid},
 	} {
-		_, _, err := w.CreateHook(t.Context(), by(), broker.Hook{Pool: demo, Name: fmt.Sprint("h", i), URL: c.url})
+		_, _, err := controltest.CreateHook(t.Context(), w.Plane, by(), broker.Hook{Pool: demo, Name: fmt.Sprint("h", i), URL: c.url})
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: got %v, want %v", c.url, err, c.want)
 		}

@@ -30,15 +30,6 @@ func (p *Plane) Hooks() Settings[broker.Hook] {
 	return s
 }
 
-// CreateHook registers a webhook and gives its new signing secret. A zero timeout becomes
-// the default.
-func (p *Plane) CreateHook(ctx context.Context, by broker.By, h broker.Hook) (broker.Hook, string, error) {
-	if h.Timeout == 0 {
-		h.Timeout = broker.DefaultHookTimeout
-	}
-	return p.Hooks().Create(ctx, by, h)
-}
-
 // A HookChange is what an operator changes of a hook; what is zero stays as it is.
 type HookChange struct {
 	URL       string

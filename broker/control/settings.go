@@ -237,29 +237,3 @@ func (p *Plane) Clients() Settings[broker.Client] { return Of(p, broker.Clients(
 
 // Flows are the use cases of flows.
 func (p *Plane) Flows() Settings[broker.Flow] { return Of(p, broker.Flows()) }
-
-// PutClient writes a client. With create it must be new, without it must exist. A zero
-// AccessLife becomes the default; a zero RefreshLife means no refresh tokens; without
-// Audiences the pool's name is the only one.
-func (p *Plane) PutClient(ctx context.Context, by broker.By, c broker.Client, create bool) (broker.Client, error) {
-	if c.AccessLife == 0 {
-		c.AccessLife = broker.DefaultAccessLife
-	}
-	if len(c.Audiences) == 0 {
-		c.Audiences = []string{c.Pool.String()}
-	}
-	return put(ctx, by, p.Clients(), c, create)
-}
-
-// PutFlow writes a flow. With create it must be new, without it must exist.
-func (p *Plane) PutFlow(ctx context.Context, by broker.By, f broker.Flow, create bool) (broker.Flow, error) {
-	return put(ctx, by, p.Flows(), f, create)
-}
-
-func put[N any](ctx context.Context, by broker.By, s Settings[N], n N, create bool) (N, error) {
-	if create {
-		n, _, err := s.Create(ctx, by, n)
-		return n, err
-	}
-	return s.Replace(ctx, by, n, nil)
-}

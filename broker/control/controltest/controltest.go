@@ -4,11 +4,13 @@
 package controltest
 
 import (
+	"context"
 	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
@@ -67,4 +69,38 @@ func New(t testing.TB) *World {
 		t.Fatal(err)
 	}
 	return w
+}
+
+// PutClient writes a client as a test has it in one line. Zero lives and audiences are
+// what the API would make of absent ones. With create it must be new, without it must exist.
+func PutClient(ctx context.Context, p *control.Plane, by broker.By, c broker.Client, create bool) (broker.Client, error) {
+	usual := broker.NewClient(c.Pool, c.ID)
+	if c.AccessLife == 0 {
+		c.AccessLife = usual.AccessLife
+	}
+	if len(c.Audiences) == 0 {
+		c.Audiences = usual.Audiences
+	}
+	return put(ctx, by, p.Clients(), c, create)
+}
+
+// PutFlow writes a flow. With create it must be new, without it must exist.
+func PutFlow(ctx context.Context, p *control.Plane, by broker.By, f broker.Flow, create bool) (broker.Flow, error) {
+	return put(ctx, by, p.Flows(), f, create)
+}
+
+func put[N any](ctx context.Context, by broker.By, s control.Settings[N], n N, create bool) (N, error) {
+	if create {
+		n, _, err := s.Create(ctx, by, n)
+		return n, err
+	}
+	return s.Replace(ctx, by, n, nil)
+}
+
+// CreateHook registers a hook, with the usual timeout if h has none, and gives its secret.
+func CreateHook(ctx context.Context, p *control.Plane, by broker.By, h broker.Hook) (broker.Hook, string, error) {
+	if h.Timeout == 0 {
+		h.Timeout = broker.DefaultHookTimeout
+	}
+	return p.Hooks().Create(ctx, by, h)
 }
