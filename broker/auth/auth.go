@@ -239,8 +239,8 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 		return nil, err
 	}
 	p := &Proven{
-		exchange: t.pending.Exchange, request: *t.pending.request, transcript: t.pending.Transcript, at: t.now, call: t.pending.Call,
-		client: *client, results: t.pending.Results,
+		exchange: t.pending.Exchange, request: t.pending.request, transcript: t.pending.Transcript, at: t.now, call: t.pending.Call,
+		client: client, results: t.pending.Results,
 	}
 	if t.enrol != nil {
 		if err := a.enrolled(ctx, t, p); err != nil {

@@ -13,7 +13,7 @@ import (
 // refresh. Only this package can make one; the zero value proves nothing.
 type Proven struct {
 	exchange   ident.UUID
-	request    protocol.Request
+	request    *protocol.Request
 	transcript protocol.Transcript
 	device     broker.Device
 	by         broker.Authenticator
@@ -21,7 +21,7 @@ type Proven struct {
 	at         time.Time
 	call       protocol.CallID
 	enrolment  *broker.Enrolment
-	client     broker.Client
+	client     *broker.Client
 	results    []Result
 }
 
@@ -32,7 +32,7 @@ func (p *Proven) Valid() bool { return p != nil && !p.exchange.IsZero() }
 func (p *Proven) Exchange() ident.UUID { return p.exchange }
 
 // Request is what the device asked for.
-func (p *Proven) Request() *protocol.Request { return &p.request }
+func (p *Proven) Request() *protocol.Request { return p.request }
 
 // Transcript is the hash of the whole exchange, the last answer included.
 func (p *Proven) Transcript() protocol.Transcript { return p.transcript }
@@ -53,7 +53,7 @@ func (p *Proven) Call() protocol.CallID { return p.call }
 func (p *Proven) Enrolment() *broker.Enrolment { return p.enrolment }
 
 // Client is the client that the device named, as it was when its answer was checked.
-func (p *Proven) Client() *broker.Client { return &p.client }
+func (p *Proven) Client() *broker.Client { return p.client }
 
 // Results are those of all challenges, in order, each with its method, the strength of its
 // proof, its claims and the hook that judged it; none for a refresh. Not each need be OK:

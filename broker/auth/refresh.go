@@ -44,7 +44,7 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 		return nil, nil, err
 	}
 	return &Proven{
-		exchange: body.Session, request: body.Request, transcript: transcript, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(), client: *client,
+		exchange: body.Session, request: &body.Request, transcript: transcript, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(), client: client,
 	}, body, nil
 }
 
