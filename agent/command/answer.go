@@ -123,19 +123,19 @@ func (d *desk) serve(ctx context.Context, r localapi.Request) localapi.Reply {
 }
 
 // answer is the command: without a word it shows what is asked, with one it answers.
-func (s *session) answer(ctx context.Context, args []string) error {
+func (p *program) answer(ctx context.Context, args []string) error {
 	var w where
-	f := s.flags("answer")
+	f := p.flags("answer")
 	w.flags(f)
 	w.socketFlag(f)
 	args, words := leading(args)
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	if len(words) > 1 {
 		return fmt.Errorf("%w: one answer, in quotes if it has spaces", errUsage)
 	}
-	_, socket, err := s.find(w)
+	_, socket, err := p.find(w)
 	if err != nil {
 		return err
 	}
@@ -144,12 +144,12 @@ func (s *session) answer(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(s.out, "%s\n", reply.Challenge)
+		fmt.Fprintf(p.out, "%s\n", reply.Challenge)
 		return nil
 	}
 	text := words[0]
 	if text == "-" {
-		raw, err := io.ReadAll(io.LimitReader(s.in, maxAnswer+1))
+		raw, err := io.ReadAll(io.LimitReader(p.in, maxAnswer+1))
 		if err != nil {
 			return fmt.Errorf("read the answer: %w", err)
 		}
@@ -161,7 +161,7 @@ func (s *session) answer(ctx context.Context, args []string) error {
 	if _, err := localapi.Call(ctx, socket, localapi.Request{Op: "answer", Answer: text}); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, "handed over; signet-agent status tells what came of it")
+	fmt.Fprintln(p.out, "handed over; signet-agent status tells what came of it")
 	return nil
 }
 

@@ -183,11 +183,11 @@ func (m *machine) run(args ...string) (code int, out, errs string) {
 func (m *machine) runFor(ctx context.Context, args ...string) (code int, out, errs string) {
 	m.t.Helper()
 	var o, e bytes.Buffer
-	s := &session{
+	p := &program{
 		out: &o, err: &e, getenv: func(k string) string { return m.env[k] },
 		now: func() time.Time { return time.Now().Add(time.Duration(m.shift.Load())) },
 	}
-	code = s.main(ctx, args)
+	code = p.main(ctx, args)
 	m.said.WriteString(o.String() + e.String())
 	return code, o.String(), e.String()
 }

@@ -10,16 +10,16 @@ import (
 	"github.com/signetd/signet/protocol/build"
 )
 
-func (s *session) bugreport(ctx context.Context, args []string) error {
+func (p *program) bugreport(ctx context.Context, args []string) error {
 	var w where
-	f := s.flags("bugreport")
+	f := p.flags("bugreport")
 	w.flags(f)
 	w.socketFlag(f)
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
-	out := map[string]any{"version": build.Version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": s.now().UTC()}
-	path, socket, err := s.find(w)
+	out := map[string]any{"version": build.Version(), "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "local_time": p.now().UTC()}
+	path, socket, err := p.find(w)
 	if err == nil {
 		var st Status
 		if st, err = look(ctx, path, socket); err == nil {
@@ -35,7 +35,7 @@ func (s *session) bugreport(ctx context.Context, args []string) error {
 			out["has"] = map[string]bool{"anchor": r.Anchor != nil, "key_statement": r.Statement != nil, "refresh_token": r.Refresh != nil}
 		}
 	}
-	enc := json.NewEncoder(s.out)
+	enc := json.NewEncoder(p.out)
 	enc.SetIndent("", "  ")
 	return enc.Encode(out)
 }

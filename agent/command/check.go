@@ -13,54 +13,54 @@ import (
 )
 
 // check goes the way to the broker step by step and stops where it is blocked.
-func (s *session) check(ctx context.Context, args []string) error {
+func (p *program) check(ctx context.Context, args []string) error {
 	var w where
-	f := s.flags("check")
+	f := p.flags("check")
 	w.flags(f)
 	w.socketFlag(f)
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
-	path, socket, err := s.find(w)
+	path, socket, err := p.find(w)
 	if err != nil {
 		return err
 	}
 	if st, err := look(ctx, path, socket); path == "" && err != nil {
 		return err
 	} else if err == nil && st.Running {
-		return s.checkRunning(ctx, path, &st)
+		return p.checkRunning(ctx, path, &st)
 	}
-	v, err := s.openDevice(ctx, path)
+	v, err := p.openDevice(ctx, path)
 	if err != nil {
 		return err
 	}
 	defer v.dir.Close() //nolint:errcheck // only a lock
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
-	return s.walk(ctx, v)
+	return p.walk(ctx, v)
 }
 
 // checkRunning leaves the login to the agent that runs, and goes the way to it as a
 // stranger. Who knows the socket only cannot do that.
-func (s *session) checkRunning(ctx context.Context, path string, st *Status) error {
-	_ = s.tick("agent", "running: "+st.line(), nil)
+func (p *program) checkRunning(ctx context.Context, path string, st *Status) error {
+	_ = p.tick("agent", "running: "+st.line(), nil)
 	if path != "" {
 		ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 		defer cancel()
-		conn, err := s.knock(ctx, path)
+		conn, err := p.knock(ctx, path)
 		if err != nil {
 			return err
 		}
 		_ = conn.Close()
 	}
 	if st.Phase != string(agent.PhaseOnline) {
-		return s.tick("login", "", fmt.Errorf("%w: %s: %s", localapi.ErrAgent, st.Phase, st.Reason))
+		return p.tick("login", "", fmt.Errorf("%w: %s: %s", localapi.ErrAgent, st.Phase, st.Reason))
 	}
-	return s.tick("login", "ok", nil)
+	return p.tick("login", "ok", nil)
 }
 
 // knock connects as a stranger, with what the folder tells.
-func (s *session) knock(ctx context.Context, path string) (agent.Connection, error) {
+func (p *program) knock(ctx context.Context, path string) (agent.Connection, error) {
 	view, err := keyfile.View(path)
 	if err != nil {
 		return nil, err
@@ -73,7 +73,7 @@ func (s *session) knock(ctx context.Context, path string) (agent.Connection, err
 	if err != nil {
 		return nil, err
 	}
-	return s.way(ctx, &c, func() time.Time { return later(built(), time.Unix(r.Floor, 0)) })
+	return p.way(ctx, &c, func() time.Time { return later(built(), time.Unix(r.Floor, 0)) })
 }
 
 func later(a, b time.Time) time.Time {
@@ -84,39 +84,39 @@ func later(a, b time.Time) time.Time {
 }
 
 // way goes as far as the connection.
-func (s *session) way(ctx context.Context, c *settings, floor func() time.Time) (agent.Connection, error) {
+func (p *program) way(ctx context.Context, c *settings, floor func() time.Time) (agent.Connection, error) {
 	u, err := url.Parse(c.Broker)
 	if err != nil {
 		return nil, err
 	}
 	addrs, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
-	if err := s.tick("DNS", fmt.Sprintf("ok: %s is %v", u.Hostname(), addrs), err); err != nil {
+	if err := p.tick("DNS", fmt.Sprintf("ok: %s is %v", u.Hostname(), addrs), err); err != nil {
 		return nil, err
 	}
-	_ = s.tick("clock", clockLine(s.now(), floor()), nil)
+	_ = p.tick("clock", clockLine(p.now(), floor()), nil)
 	dial, err := c.dialer(floor)
 	if err != nil {
 		return nil, err
 	}
 	conn, err := dial(ctx, nil)
-	return conn, s.tick("TLS", "ok: "+c.Broker, err)
+	return conn, p.tick("TLS", "ok: "+c.Broker, err)
 }
 
-func (s *session) walk(ctx context.Context, v *device) error {
-	conn, err := s.way(ctx, &v.settings, v.agent.Floor)
+func (p *program) walk(ctx context.Context, v *device) error {
+	conn, err := p.way(ctx, &v.settings, v.agent.Floor)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // done with it
-	g, err := s.login(ctx, v, conn)
+	g, err := p.login(ctx, v, conn)
 	if err != nil {
-		return s.tick("login", "", err)
+		return p.tick("login", "", err)
 	}
 	off, _ := v.agent.Offset()
-	return s.tick("login", fmt.Sprintf("ok: %s, token good for %s; the broker's clock is %s from this machine's", g.Subject, g.Life, off), nil)
+	return p.tick("login", fmt.Sprintf("ok: %s, token good for %s; the broker's clock is %s from this machine's", g.Subject, g.Life, off), nil)
 }
 
-func (s *session) login(ctx context.Context, v *device, link agent.Link) (*agent.Grant, error) {
+func (p *program) login(ctx context.Context, v *device, link agent.Link) (*agent.Grant, error) {
 	if err := v.enrolled(); err != nil {
 		return nil, err
 	}
@@ -133,11 +133,11 @@ func clockLine(now, floor time.Time) string {
 }
 
 // tick prints one line of check.
-func (s *session) tick(what, ok string, err error) error {
+func (p *program) tick(what, ok string, err error) error {
 	if err != nil {
-		fmt.Fprintf(s.out, "%-6s failed: %v\n", what, err)
+		fmt.Fprintf(p.out, "%-6s failed: %v\n", what, err)
 		return fmt.Errorf("check stopped at %s: %w", what, err)
 	}
-	fmt.Fprintf(s.out, "%-6s %s\n", what, ok)
+	fmt.Fprintf(p.out, "%-6s %s\n", what, ok)
 	return nil
 }

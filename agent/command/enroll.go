@@ -26,9 +26,9 @@ type enrolFlags struct {
 	broker, pool, name, token, ca, fingerprint, anchor, key, psk, state, client, answer string
 }
 
-func (s *session) enroll(ctx context.Context, args []string) error {
+func (p *program) enroll(ctx context.Context, args []string) error {
 	var o enrolFlags
-	f := s.flags("enroll")
+	f := p.flags("enroll")
 	f.StringVar(&o.broker, "broker", "", "`URL` of the broker, mqtts://host:8883")
 	f.StringVar(&o.pool, "pool", "", "the device's `pool`")
 	f.StringVar(&o.name, "name", "", "the device's `name` in its pool")
@@ -41,7 +41,7 @@ func (s *session) enroll(ctx context.Context, args []string) error {
 	f.StringVar(&o.state, "state", "", "the device's own `folder`")
 	f.StringVar(&o.client, "client", "", "`client` of the pool to log in as")
 	f.StringVar(&o.answer, "answer-command", "", "`program` that answers custom challenges")
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	c, err := o.settings()
@@ -52,15 +52,15 @@ func (s *session) enroll(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	admission, err := s.admission(o.token)
+	admission, err := p.admission(o.token)
 	if err != nil {
 		return err
 	}
-	path, err := s.folder(o.state, o.name)
+	path, err := p.folder(o.state, o.name)
 	if err != nil {
 		return err
 	}
-	return s.enrolIn(ctx, path, c, kind, admission)
+	return p.enrolIn(ctx, path, c, kind, admission)
 }
 
 func (o *enrolFlags) settings() (*settings, error) {
@@ -116,9 +116,9 @@ func (o *enrolFlags) kind() (keyfile.Kind, error) {
 	return "", fmt.Errorf("%w: --key %q: only file, file:p256 and file:ed25519 so far", errUsage, o.key)
 }
 
-func (s *session) admission(text string) (agent.Admission, error) {
+func (p *program) admission(text string) (agent.Admission, error) {
 	if text == "" {
-		text = s.getenv("SIGNET_ENROLL_TOKEN")
+		text = p.getenv("SIGNET_ENROLL_TOKEN")
 	}
 	if path, ok := strings.CutPrefix(text, "@"); ok {
 		raw, err := os.ReadFile(path)
@@ -139,7 +139,7 @@ func (s *session) admission(text string) (agent.Admission, error) {
 
 // enrolIn writes key and settings before the first message leaves the device. The
 // settings of a device that works stay until the new ones have worked too.
-func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Admission) error {
+func (p *program) enrolIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Admission) error {
 	d, err := keyfile.Open(path, nil)
 	if err != nil {
 		return err
@@ -149,7 +149,7 @@ func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind ke
 	if err != nil {
 		return err
 	}
-	a, err := s.agent(ctx, c, &anew{d, s}, prover)
+	a, err := p.agent(ctx, c, &anew{d, p}, prover)
 	if err != nil {
 		return err
 	}
@@ -178,7 +178,7 @@ func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind ke
 	if err := c.save(d); err != nil {
 		return err
 	}
-	fmt.Fprintf(s.out, "enrolled %s (%s) in %s; key in %s (%s); first token in %d ms\n",
+	fmt.Fprintf(p.out, "enrolled %s (%s) in %s; key in %s (%s); first token in %d ms\n",
 		c.Device.Name, g.Subject, c.Device.Pool, path, describe(prover), time.Since(start).Milliseconds())
 	return nil
 }
@@ -187,33 +187,33 @@ func (s *session) enrolIn(ctx context.Context, path string, c *settings, kind ke
 // none, because the broker knows the device by its key.
 type anew struct {
 	*keyfile.Dir
-	s *session
+	p *program
 }
 
 func (a *anew) Load(ctx context.Context) (agent.Record, error) {
 	r, err := a.Dir.Load(ctx)
 	if errors.Is(err, keyfile.ErrDamaged) {
-		fmt.Fprintf(a.s.err, "signet-agent: %v; starting over with the same key\n", err)
+		fmt.Fprintf(a.p.err, "signet-agent: %v; starting over with the same key\n", err)
 		return agent.Record{}, nil
 	}
 	return r, err
 }
 
 // key prints the public key. It needs the folder for itself only to make one.
-func (s *session) key(ctx context.Context, args []string) error {
+func (p *program) key(ctx context.Context, args []string) error {
 	var w where
 	var o enrolFlags
-	f := s.flags("key")
+	f := p.flags("key")
 	w.flags(f)
 	f.StringVar(&o.key, "key", "file", "the kind of a new key: `file`, file:p256 or file:ed25519")
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	kind, err := o.kind()
 	if err != nil {
 		return err
 	}
-	path, err := s.folder(w.state, w.name)
+	path, err := p.folder(w.state, w.name)
 	if err != nil {
 		return err
 	}
@@ -221,7 +221,7 @@ func (s *session) key(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(s.out, "%s\n", public)
+	_, err = fmt.Fprintf(p.out, "%s\n", public)
 	return err
 }
 
@@ -249,14 +249,14 @@ func describe(p agent.Prover) string {
 	return "shared key"
 }
 
-func (s *session) unenroll(_ context.Context, args []string) error {
+func (p *program) unenroll(_ context.Context, args []string) error {
 	var w where
-	f := s.flags("unenroll")
+	f := p.flags("unenroll")
 	w.flags(f)
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
-	path, err := s.folder(w.state, w.name)
+	path, err := p.folder(w.state, w.name)
 	if err != nil {
 		return err
 	}
@@ -281,6 +281,6 @@ func (s *session) unenroll(_ context.Context, args []string) error {
 	if err := os.Remove(filepath.Join(path, settingsName)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	fmt.Fprintf(s.out, "forgot %s on this device; a broker that knows it still does: signet device delete %s\n", whom, name)
+	fmt.Fprintf(p.out, "forgot %s on this device; a broker that knows it still does: signet device delete %s\n", whom, name)
 	return nil
 }

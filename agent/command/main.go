@@ -52,8 +52,8 @@ signet-agent COMMAND -h lists a command's flags.
 // errUsage marks arguments that make no sense.
 var errUsage = errors.New("usage")
 
-// A session is one run of the program.
-type session struct {
+// A program is one run of it: its streams and what it sees of the machine.
+type program struct {
 	out, err io.Writer
 	getenv   func(string) string
 	now      func() time.Time // this machine's clock, which is not relied on
@@ -65,25 +65,25 @@ type session struct {
 // Main runs one subcommand and gives the exit code: 0, 1 for a failure, 2 for
 // arguments that make no sense.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	s := &session{in: os.Stdin, out: stdout, err: stderr, getenv: os.Getenv, now: time.Now}
-	return s.main(ctx, args)
+	p := &program{in: os.Stdin, out: stdout, err: stderr, getenv: os.Getenv, now: time.Now}
+	return p.main(ctx, args)
 }
 
-func (s *session) main(ctx context.Context, args []string) int {
+func (p *program) main(ctx context.Context, args []string) int {
 	if len(args) == 0 {
-		fmt.Fprint(s.err, usage)
+		fmt.Fprint(p.err, usage)
 		return exitUsage
 	}
 	run := map[string]func(context.Context, []string) error{
-		"enroll": s.enroll, "key": s.key, "run": s.run, "status": s.status, "check": s.check, "token": s.token, "answer": s.answer,
-		"bugreport": s.bugreport, "unenroll": s.unenroll, "version": s.version, "--version": s.version,
+		"enroll": p.enroll, "key": p.key, "run": p.run, "status": p.status, "check": p.check, "token": p.token, "answer": p.answer,
+		"bugreport": p.bugreport, "unenroll": p.unenroll, "version": p.version, "--version": p.version,
 	}[args[0]]
 	switch {
 	case args[0] == "help" || args[0] == "-h" || args[0] == "--help":
-		fmt.Fprint(s.out, usage)
+		fmt.Fprint(p.out, usage)
 		return exitOK
 	case run == nil:
-		fmt.Fprintf(s.err, "signet-agent: no command %q\n\n%s", args[0], usage)
+		fmt.Fprintf(p.err, "signet-agent: no command %q\n\n%s", args[0], usage)
 		return exitUsage
 	}
 	err := run(ctx, args[1:])
@@ -93,9 +93,9 @@ func (s *session) main(ctx context.Context, args []string) int {
 	case errors.Is(err, flag.ErrHelp):
 		return exitOK
 	}
-	fmt.Fprintf(s.err, "signet-agent: %v\n", err)
+	fmt.Fprintf(p.err, "signet-agent: %v\n", err)
 	if h := hint(err); h != "" {
-		fmt.Fprintf(s.err, "hint: %s\n", h)
+		fmt.Fprintf(p.err, "hint: %s\n", h)
 	}
 	if errors.Is(err, errUsage) {
 		return exitUsage
@@ -149,10 +149,10 @@ func hint(err error) string {
 	return ""
 }
 
-func (s *session) version(_ context.Context, args []string) error {
-	if err := s.parse(s.flags("version"), args); err != nil {
+func (p *program) version(_ context.Context, args []string) error {
+	if err := p.parse(p.flags("version"), args); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, build.Line("signet-agent"))
+	fmt.Fprintln(p.out, build.Line("signet-agent"))
 	return nil
 }

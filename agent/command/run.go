@@ -30,7 +30,7 @@ type device struct {
 }
 
 // openDevice locks the folder of a device. The caller closes dir.
-func (s *session) openDevice(ctx context.Context, path string) (*device, error) {
+func (p *program) openDevice(ctx context.Context, path string) (*device, error) {
 	view, err := keyfile.View(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoDevice, err)
@@ -43,20 +43,20 @@ func (s *session) openDevice(ctx context.Context, path string) (*device, error) 
 	if err != nil {
 		return nil, err
 	}
-	v := &device{dir: d, settings: c, now: s.now}
-	if err := s.assemble(ctx, v); err != nil {
+	v := &device{dir: d, settings: c, now: p.now}
+	if err := p.assemble(ctx, v); err != nil {
 		_ = d.Close()
 		return nil, err
 	}
 	return v, nil
 }
 
-func (s *session) assemble(ctx context.Context, v *device) error {
+func (p *program) assemble(ctx context.Context, v *device) error {
 	prover, err := v.settings.prover(ctx, v.dir, "")
 	if err != nil {
 		return err
 	}
-	if v.agent, err = s.agent(ctx, &v.settings, v.dir, prover); err != nil {
+	if v.agent, err = p.agent(ctx, &v.settings, v.dir, prover); err != nil {
 		return err
 	}
 	v.dial, err = v.settings.dialer(v.agent.Floor)
@@ -72,33 +72,33 @@ func (v *device) enrolled() error {
 	return fmt.Errorf("%w: %s", errNotEnrolled, v.settings.Device)
 }
 
-func (s *session) run(ctx context.Context, args []string) error {
+func (p *program) run(ctx context.Context, args []string) error {
 	var w where
 	var groups string
-	f := s.flags("run")
+	f := p.flags("run")
 	w.flags(f)
 	w.socketFlag(f)
 	f.StringVar(&groups, "group", "", "`gids`, separated by commas, whose members may ask for tokens beside this user and root; needs --socket")
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	gids, err := parseGroups(groups)
 	if err != nil {
 		return err
 	}
-	path, err := s.folder(w.state, w.name)
+	path, err := p.folder(w.state, w.name)
 	if err != nil {
 		return err
 	}
 	w.state = path
-	if _, w.socket, err = s.find(w); err != nil {
+	if _, w.socket, err = p.find(w); err != nil {
 		return err
 	}
 	if len(gids) > 0 && filepath.Dir(w.socket) == filepath.Clean(path) {
 		return fmt.Errorf("%w: --group needs --socket: nobody else can enter %s", errUsage, path)
 	}
-	s.lasting, s.desk = true, newDesk()
-	v, err := s.openDevice(ctx, path)
+	p.lasting, p.desk = true, newDesk()
+	v, err := p.openDevice(ctx, path)
 	if err != nil {
 		return err
 	}
@@ -106,17 +106,17 @@ func (s *session) run(ctx context.Context, args []string) error {
 	if err := v.enrolled(); err != nil {
 		return err
 	}
-	return s.serve(ctx, v, w.socket, gids)
+	return p.serve(ctx, v, w.socket, gids)
 }
 
 // serve keeps the device authenticated and answers its programs until ctx ends.
-func (s *session) serve(ctx context.Context, v *device, socket string, gids []uint32) error {
+func (p *program) serve(ctx context.Context, v *device, socket string, gids []uint32) error {
 	ln, err := localapi.Listen(ctx, socket, len(gids) > 0)
 	if err != nil {
 		return err
 	}
-	w := &watch{device: v, desk: s.desk, special: map[string]*agent.Grant{}}
-	fmt.Fprintf(s.out, "running %s; programs ask %s\n", v.settings.Device, socket)
+	w := &watch{device: v, desk: p.desk, special: map[string]*agent.Grant{}}
+	fmt.Fprintf(p.out, "running %s; programs ask %s\n", v.settings.Device, socket)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	served := make(chan error, 1)

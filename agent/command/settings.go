@@ -52,19 +52,19 @@ type settings struct {
 }
 
 // flags makes a flag set whose errors are errUsage.
-func (s *session) flags(name string) *flag.FlagSet {
+func (p *program) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(io.Discard) // Main prints errors
 	f.Usage = func() {}
 	return f
 }
 
-func (s *session) parse(f *flag.FlagSet, args []string) error {
+func (p *program) parse(f *flag.FlagSet, args []string) error {
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(s.out, "signet-agent %s\n", f.Name())
-		f.SetOutput(s.out)
+		fmt.Fprintf(p.out, "signet-agent %s\n", f.Name())
+		f.SetOutput(p.out)
 		f.PrintDefaults()
 		return err
 	case err != nil:
@@ -89,15 +89,15 @@ func (w *where) socketFlag(f *flag.FlagSet) {
 
 // find gives the device's folder and its agent's socket. Who names a socket and no
 // device needs no folder: path is empty then.
-func (s *session) find(w where) (path, socket string, err error) {
+func (p *program) find(w where) (path, socket string, err error) {
 	socket = w.socket
 	if socket == "" {
-		socket = s.getenv("SIGNET_AGENT_SOCKET")
+		socket = p.getenv("SIGNET_AGENT_SOCKET")
 	}
 	if socket != "" && w.state == "" && w.name == "" {
 		return "", socket, nil
 	}
-	if path, err = s.folder(w.state, w.name); err != nil {
+	if path, err = p.folder(w.state, w.name); err != nil {
 		return "", "", err
 	}
 	if socket == "" {
@@ -107,31 +107,31 @@ func (s *session) find(w where) (path, socket string, err error) {
 }
 
 // home is where devices' folders are unless a flag or systemd says otherwise.
-func (s *session) home() string {
-	base := s.getenv("XDG_STATE_HOME")
+func (p *program) home() string {
+	base := p.getenv("XDG_STATE_HOME")
 	if base == "" {
-		base = filepath.Join(s.getenv("HOME"), ".local", "state")
+		base = filepath.Join(p.getenv("HOME"), ".local", "state")
 	}
 	return filepath.Join(base, "signet")
 }
 
 // folder finds the device's folder. Without a hint it is the only one there is.
-func (s *session) folder(state, name string) (string, error) {
+func (p *program) folder(state, name string) (string, error) {
 	if state == "" {
-		state = s.getenv("STATE_DIRECTORY")
+		state = p.getenv("STATE_DIRECTORY")
 	}
 	if state != "" {
 		return state, nil
 	}
 	if name != "" {
-		return filepath.Join(s.home(), name), nil
+		return filepath.Join(p.home(), name), nil
 	}
-	found, err := filepath.Glob(filepath.Join(s.home(), "*", settingsName))
+	found, err := filepath.Glob(filepath.Join(p.home(), "*", settingsName))
 	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("%w in %s", errNoDevice, s.home())
+		return "", fmt.Errorf("%w in %s", errNoDevice, p.home())
 	}
 	if len(found) > 1 {
-		return "", fmt.Errorf("%d devices in %s: name one with --name", len(found), s.home())
+		return "", fmt.Errorf("%d devices in %s: name one with --name", len(found), p.home())
 	}
 	return filepath.Dir(found[0]), nil
 }
@@ -257,8 +257,8 @@ func (c *settings) prover(ctx context.Context, d *keyfile.Dir, kind keyfile.Kind
 }
 
 // agent puts the device together from its folder.
-func (s *session) agent(ctx context.Context, c *settings, state agent.State, prover agent.Prover) (*agent.Agent, error) {
-	cfg := agent.Config{Device: c.Device, Client: c.Client, Prover: prover, State: state, Built: built(), Clock: s.now, Log: s.log()}
+func (p *program) agent(ctx context.Context, c *settings, state agent.State, prover agent.Prover) (*agent.Agent, error) {
+	cfg := agent.Config{Device: c.Device, Client: c.Client, Prover: prover, State: state, Built: built(), Clock: p.now, Log: p.log()}
 	if c.Anchor != "" {
 		pin, err := hexPin(c.Anchor, 16)
 		if err != nil {
@@ -268,20 +268,20 @@ func (s *session) agent(ctx context.Context, c *settings, state agent.State, pro
 	}
 	if c.AnswerCommand != "" {
 		cfg.Solver = answerWith(c.AnswerCommand)
-	} else if s.desk != nil {
-		cfg.Solver, cfg.Patience = s.desk.solve, patience
+	} else if p.desk != nil {
+		cfg.Solver, cfg.Patience = p.desk.solve, patience
 	}
 	return agent.New(ctx, cfg)
 }
 
 // log is for what happens to a device while nobody looks; a command that is over
 // at once only warns. No secrets.
-func (s *session) log() *slog.Logger {
+func (p *program) log() *slog.Logger {
 	level := slog.LevelWarn
-	if s.lasting {
+	if p.lasting {
 		level = slog.LevelInfo
 	}
-	return slog.New(slog.NewTextHandler(s.err, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(p.err, &slog.HandlerOptions{Level: level}))
 }
 
 // dialer connects this device to its broker; floor is an instant that has passed.

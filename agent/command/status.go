@@ -101,20 +101,20 @@ func parseStatus(raw []byte) (st Status, err error) {
 	return st, nil
 }
 
-func (s *session) status(ctx context.Context, args []string) error {
+func (p *program) status(ctx context.Context, args []string) error {
 	var w where
 	var format string
-	f := s.flags("status")
+	f := p.flags("status")
 	w.flags(f)
 	w.socketFlag(f)
 	f.StringVar(&format, "o", "text", "text or json")
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	if format != "text" && format != "json" {
 		return fmt.Errorf("%w: -o %q: want text or json", errUsage, format)
 	}
-	path, socket, err := s.find(w)
+	path, socket, err := p.find(w)
 	if err != nil {
 		return err
 	}
@@ -123,11 +123,11 @@ func (s *session) status(ctx context.Context, args []string) error {
 		return err
 	}
 	if format == "json" {
-		enc := json.NewEncoder(s.out)
+		enc := json.NewEncoder(p.out)
 		enc.SetIndent("", "  ")
 		return enc.Encode(st)
 	}
-	fmt.Fprintln(s.out, st.line())
+	fmt.Fprintln(p.out, st.line())
 	return nil
 }
 

@@ -9,16 +9,16 @@ import (
 	"github.com/signetd/signet/agent/localapi"
 )
 
-func (s *session) token(ctx context.Context, args []string) error {
+func (p *program) token(ctx context.Context, args []string) error {
 	var w where
 	r := localapi.Request{Op: "token"}
-	f := s.flags("token")
+	f := p.flags("token")
 	w.flags(f)
 	w.socketFlag(f)
 	f.StringVar(&r.Type, "type", "access", "access or id")
 	f.StringVar(&r.Format, "format", "", "jwt or cwt (default: jwt for access tokens)")
 	f.StringVar(&r.Audience, "audience", "", "whom the token is for (default: the pool)")
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	if r.Format == "" && r.Type != "id" {
@@ -28,13 +28,13 @@ func (s *session) token(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	path, socket, err := s.find(w)
+	path, socket, err := p.find(w)
 	if err != nil {
 		return err
 	}
 	reply, err := localapi.Call(ctx, socket, r)
 	if err == nil {
-		fmt.Fprintln(s.out, reply.Token)
+		fmt.Fprintln(p.out, reply.Token)
 		return nil
 	}
 	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
@@ -43,7 +43,7 @@ func (s *session) token(ctx context.Context, args []string) error {
 	if ask == nil {
 		ask = new(agent.Ask)
 	}
-	g, err := s.once(ctx, path, *ask)
+	g, err := p.once(ctx, path, *ask)
 	if err != nil {
 		return err
 	}
@@ -51,13 +51,13 @@ func (s *session) token(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(s.out, text)
+	fmt.Fprintln(p.out, text)
 	return nil
 }
 
 // once connects, renews and goes.
-func (s *session) once(ctx context.Context, path string, ask agent.Ask) (*agent.Grant, error) {
-	v, err := s.openDevice(ctx, path)
+func (p *program) once(ctx context.Context, path string, ask agent.Ask) (*agent.Grant, error) {
+	v, err := p.openDevice(ctx, path)
 	if err != nil {
 		return nil, err
 	}

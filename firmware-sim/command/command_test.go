@@ -91,8 +91,8 @@ func TestTokenAndRootsAreRead(t *testing.T) {
 	if err := os.WriteFile(file, []byte(b.Token.Reveal()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s := &session{getenv: func(string) string { return "" }}
-	v, err := (&runFlags{token: "@" + file}).voucher(s)
+	p := &program{getenv: func(string) string { return "" }}
+	v, err := (&runFlags{token: "@" + file}).admission(p)
 	if err != nil || v.Token.Reveal() != b.Token.Reveal() {
 		t.Errorf("%v, %v", v, err)
 	}
@@ -153,10 +153,10 @@ func runFleetWith(t *testing.T, b *firmwaretest.Broker, file string) (string, er
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	s := &session{out: &out, err: io.Discard}
+	p := &program{out: &out, err: io.Discard}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	err = s.runFleet(ctx, fleet.Config{
+	err = p.runFleet(ctx, fleet.Config{
 		Pool: pool, Prefix: "sim", Devices: 12, Concurrency: 4, Keys: []firmware.Kind{firmware.Ed25519}, Scenario: sc,
 		Faults: fault.Source{Seed: 1}, Voucher: agent.Admission{Token: b.Token}, Dial: b.Dial,
 	}, file)

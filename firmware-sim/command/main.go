@@ -43,8 +43,8 @@ var (
 	errNoFiles = errors.New("too few open files allowed")
 )
 
-// A session is one run of the program.
-type session struct {
+// A program is one run of it: its streams and what it sees of the machine.
+type program struct {
 	out, err io.Writer
 	getenv   func(string) string
 }
@@ -52,7 +52,7 @@ type session struct {
 // Main runs one subcommand and gives the exit code: 0, 1 if a device was left out
 // without an injected reason or anything else failed, 2 for arguments that make no sense.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	s := &session{out: stdout, err: stderr, getenv: os.Getenv}
+	p := &program{out: stdout, err: stderr, getenv: os.Getenv}
 	if len(args) == 0 {
 		fmt.Fprint(stderr, usage)
 		return exitUsage
@@ -60,9 +60,9 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	var err error
 	switch args[0] {
 	case "run":
-		err = s.run(ctx, args[1:])
+		err = p.run(ctx, args[1:])
 	case "report":
-		err = s.report(args[1:])
+		err = p.report(args[1:])
 	case "version", "--version":
 		fmt.Fprintln(stdout, build.Line("firmware-sim"))
 	case "help", "-h", "--help":
@@ -106,7 +106,7 @@ func hint(err error) string {
 }
 
 // flags makes a flag set whose errors are errUsage.
-func (s *session) flags(name string) *flag.FlagSet {
+func (p *program) flags(name string) *flag.FlagSet {
 	f := flag.NewFlagSet(name, flag.ContinueOnError)
 	f.SetOutput(io.Discard) // Main prints errors
 	f.Usage = func() {}
@@ -114,12 +114,12 @@ func (s *session) flags(name string) *flag.FlagSet {
 }
 
 // parse prints help that was asked for to standard output.
-func (s *session) parse(f *flag.FlagSet, args []string) error {
+func (p *program) parse(f *flag.FlagSet, args []string) error {
 	err := f.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(s.out, "firmware-sim %s\n", f.Name())
-		f.SetOutput(s.out)
+		fmt.Fprintf(p.out, "firmware-sim %s\n", f.Name())
+		f.SetOutput(p.out)
 		f.PrintDefaults()
 		return err
 	case err != nil:

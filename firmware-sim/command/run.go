@@ -38,11 +38,11 @@ type runFlags struct {
 	timeout                                                        time.Duration
 }
 
-func (s *session) run(ctx context.Context, args []string) error {
+func (p *program) run(ctx context.Context, args []string) error {
 	var o runFlags
-	f := s.flags("run")
-	f.StringVar(&o.broker, "broker", s.getenv("SIGNET_BROKER"), "`URL` of the broker, mqtts://host:8883; also SIGNET_BROKER")
-	f.StringVar(&o.ca, "ca", s.getenv("SIGNET_CA"), "PEM `file` with the root that the broker's certificate comes from; also SIGNET_CA")
+	f := p.flags("run")
+	f.StringVar(&o.broker, "broker", p.getenv("SIGNET_BROKER"), "`URL` of the broker, mqtts://host:8883; also SIGNET_BROKER")
+	f.StringVar(&o.ca, "ca", p.getenv("SIGNET_CA"), "PEM `file` with the root that the broker's certificate comes from; also SIGNET_CA")
 	f.StringVar(&o.pool, "pool", "demo", "the devices' `pool`")
 	f.StringVar(&o.token, "token", "", "enrolment `token` with a use for each device, or @FILE; also SIGNET_ENROLL_TOKEN")
 	f.StringVar(&o.prefix, "prefix", "", "devices are `PREFIX`-00001 and so on (default sim- and four random letters)")
@@ -56,13 +56,13 @@ func (s *session) run(ctx context.Context, args []string) error {
 	f.StringVar(&o.key, "key", "p256", "the devices' keys: p256, ed25519 or mixed")
 	f.StringVar(&o.report, "report", "", "`file` to write the report to, in JSON; - for standard output")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "limit on the whole run")
-	if err := s.parse(f, args); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	if f.NArg() > 0 {
 		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
 	}
-	c, err := o.config(s)
+	c, err := o.config(p)
 	if err != nil {
 		return err
 	}
@@ -71,11 +71,11 @@ func (s *session) run(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
-	return s.runFleet(ctx, c, o.report)
+	return p.runFleet(ctx, c, o.report)
 }
 
-func (s *session) runFleet(ctx context.Context, c fleet.Config, file string) error {
-	if bar := newBar(s.err); bar != nil {
+func (p *program) runFleet(ctx context.Context, c fleet.Config, file string) error {
+	if bar := newBar(p.err); bar != nil {
 		c.Progress = bar
 	}
 	rep, err := fleet.Run(ctx, c)
@@ -88,7 +88,7 @@ func (s *session) runFleet(ctx context.Context, c fleet.Config, file string) err
 			return fmt.Errorf("encode the report: %w", err)
 		}
 		if file == "-" {
-			_, err = s.out.Write(append(raw, '\n'))
+			_, err = p.out.Write(append(raw, '\n'))
 		} else {
 			err = os.WriteFile(file, append(raw, '\n'), 0o644)
 		}
@@ -97,7 +97,7 @@ func (s *session) runFleet(ctx context.Context, c fleet.Config, file string) err
 		}
 	}
 	if file != "-" {
-		summarize(s.out, rep)
+		summarize(p.out, rep)
 	}
 	return verdict(rep)
 }
@@ -117,9 +117,9 @@ func verdict(r *fleet.Report) error {
 	return fmt.Errorf("%w: %d of %d devices are out for no injected reason; %s: %s", errFleet, r.Unexplained, r.Devices, r.LeftOut[0].Name, r.LeftOut[0].Reason)
 }
 
-func (s *session) report(args []string) error {
-	f := s.flags("report")
-	if err := s.parse(f, args); err != nil {
+func (p *program) report(args []string) error {
+	f := p.flags("report")
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	if f.NArg() != 1 {
@@ -133,12 +133,12 @@ func (s *session) report(args []string) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.Arg(0), err)
 	}
-	summarize(s.out, rep)
+	summarize(p.out, rep)
 	return nil
 }
 
 // config reads the flags.
-func (o *runFlags) config(s *session) (c fleet.Config, err error) {
+func (o *runFlags) config(p *program) (c fleet.Config, err error) {
 	switch {
 	case o.broker == "":
 		return c, fmt.Errorf("%w: run needs --broker", errUsage)
@@ -168,7 +168,7 @@ func (o *runFlags) config(s *session) (c fleet.Config, err error) {
 	if c.Scenario, err = o.steps(); err != nil {
 		return c, err
 	}
-	if c.Voucher, err = o.voucher(s); err != nil {
+	if c.Voucher, err = o.admission(p); err != nil {
 		return c, err
 	}
 	c.Dial, err = o.dial()
@@ -236,10 +236,10 @@ func (o *runFlags) scenarioFile() (fleet.Scenario, error) {
 	return s, nil
 }
 
-func (o *runFlags) voucher(s *session) (agent.Admission, error) {
+func (o *runFlags) admission(p *program) (agent.Admission, error) {
 	text := o.token
 	if text == "" {
-		text = s.getenv("SIGNET_ENROLL_TOKEN")
+		text = p.getenv("SIGNET_ENROLL_TOKEN")
 	}
 	if path, ok := strings.CutPrefix(text, "@"); ok {
 		raw, err := readFile(path, maxFile)

@@ -35,11 +35,11 @@ func settle(ctx context.Context, b *life, f *facts, workers []*worker) error {
 	for name := range by {
 		wrong = append(wrong, fmt.Errorf("%w: %s, and nobody has made it", errWrong, name))
 	}
-	vouchers, err := pool.EnrollmentTokens(ctx)
+	enrolTokens, err := pool.EnrollmentTokens(ctx)
 	if err != nil {
 		return fmt.Errorf("list enrolment tokens: %w", err)
 	}
-	return errors.Join(append(wrong, f.checkVouchers(vouchers)...)...)
+	return errors.Join(append(wrong, f.checkEnrolTokens(enrolTokens)...)...)
 }
 
 // replay says again every final answer of the last life. What was granted is not
@@ -107,10 +107,10 @@ func (w *worker) verify(ctx context.Context, b *life) error {
 }
 
 func (w *worker) hold(ctx context.Context, b *life, d *device) error {
-	known := d.agent.Enrolled() || d.voucher == nil // it can tell the broker from another
+	known := d.agent.Enrolled() || d.enrolToken == nil // it can tell the broker from another
 	switch {
 	case d.presence == present && d.status == "active":
-		if !d.agent.Enrolled() && d.voucher != nil {
+		if !d.agent.Enrolled() && d.enrolToken != nil {
 			return w.enrolAgain(ctx, b, d)
 		}
 		return w.holdActive(ctx, b, d)
@@ -128,7 +128,7 @@ func (w *worker) enrolAgain(ctx context.Context, b *life, d *device) error {
 	if err := d.connect(ctx, b); err != nil {
 		return err
 	}
-	g, err := d.agent.Enrol(ctx, spy{d.link, d}, agent.Admission{Token: &d.voucher.token})
+	g, err := d.agent.Enrol(ctx, spy{d.link, d}, agent.Admission{Token: &d.enrolToken.token})
 	if err != nil {
 		return fmt.Errorf("enrol %s again: %w", d.name, err)
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// A voucher is an enrolment token whose creation was acknowledged.
-type voucher struct {
+// An enrolToken is one whose creation was acknowledged.
+type enrolToken struct {
 	id    string
 	token protocol.EnrolToken
 	uses  int
@@ -29,14 +29,14 @@ type facts struct {
 
 	ledger *ledger
 
-	mu       sync.Mutex // guards the fields below and the vouchers'
-	vouchers []*voucher
-	strays   int // vouchers whose making was not acknowledged
-	tally    map[string]int
-	names    int
-	acks     atomic.Int64
-	enough   int64 // acknowledgements after which this life ends
-	end      func()
+	mu          sync.Mutex // guards the fields below and the tokens'
+	enrolTokens []*enrolToken
+	strays      int // tokens whose making was not acknowledged
+	tally       map[string]int
+	names       int
+	acks        atomic.Int64
+	enough      int64 // acknowledgements after which this life ends
+	end         func()
 }
 
 // ack notes one acknowledgement.
@@ -77,12 +77,12 @@ func (f *facts) nextName() (ident.Device, error) {
 	return ident.ParseDevice(fmt.Sprintf("%s:d-%d", f.pool, n))
 }
 
-// pick gives some voucher, now and then one that has no use left; nil when new ones are needed.
-func (f *facts) pick(r *rand.Rand) *voucher {
+// pick gives some token, now and then one that has no use left; nil when new ones are needed.
+func (f *facts) pick(r *rand.Rand) *enrolToken {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var fresh []*voucher
-	for _, v := range f.vouchers {
+	var fresh []*enrolToken
+	for _, v := range f.enrolTokens {
 		if !v.spent {
 			fresh = append(fresh, v)
 		}
@@ -91,28 +91,28 @@ func (f *facts) pick(r *rand.Rand) *voucher {
 		return nil
 	}
 	if r.IntN(12) == 0 {
-		return f.vouchers[r.IntN(len(f.vouchers))]
+		return f.enrolTokens[r.IntN(len(f.enrolTokens))]
 	}
 	return fresh[r.IntN(len(fresh))]
 }
 
 // admitted notes that v brought a device in.
-func (f *facts) admitted(v *voucher) {
+func (f *facts) admitted(v *enrolToken) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v.in++
 }
 
 // exhausted notes that v was refused.
-func (f *facts) exhausted(v *voucher) {
+func (f *facts) exhausted(v *enrolToken) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v.spent = true
 }
 
-// checkVouchers holds the broker's list against ours. Each device that is or was in
+// checkEnrolTokens holds the broker's list against ours. Each device that is or was in
 // is one use: no more, no less.
-func (f *facts) checkVouchers(listed []adminapi.EnrollmentToken) (wrong []error) {
+func (f *facts) checkEnrolTokens(listed []adminapi.EnrollmentToken) (wrong []error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	by := make(map[string]adminapi.EnrollmentToken, len(listed))
@@ -122,7 +122,7 @@ func (f *facts) checkVouchers(listed []adminapi.EnrollmentToken) (wrong []error)
 			wrong = append(wrong, fmt.Errorf("enrolment token %s: %d of %d uses", l.ID, l.Used, l.Uses))
 		}
 	}
-	for _, v := range f.vouchers {
+	for _, v := range f.enrolTokens {
 		l, ok := by[v.id]
 		switch {
 		case !ok:
@@ -133,7 +133,7 @@ func (f *facts) checkVouchers(listed []adminapi.EnrollmentToken) (wrong []error)
 			wrong = append(wrong, fmt.Errorf("enrolment token %s was refused as used up and has %d of %d uses", v.id, l.Used, l.Uses))
 		}
 	}
-	if extra := len(listed) - len(f.vouchers); extra > f.strays {
+	if extra := len(listed) - len(f.enrolTokens); extra > f.strays {
 		wrong = append(wrong, fmt.Errorf("%d enrolment tokens that nobody has made", extra-f.strays))
 	}
 	return wrong

@@ -101,7 +101,7 @@ func (w *worker) enrol(ctx context.Context, b *life) error {
 	v := w.facts.pick(w.rand)
 	if v == nil {
 		var err error
-		if v, err = w.newVoucher(ctx, b); err != nil {
+		if v, err = w.newEnrolToken(ctx, b); err != nil {
 			return err
 		}
 	}
@@ -130,7 +130,7 @@ func (w *worker) enrol(ctx context.Context, b *life) error {
 	return d.granted(g)
 }
 
-func (w *worker) newVoucher(ctx context.Context, b *life) (*voucher, error) {
+func (w *worker) newEnrolToken(ctx context.Context, b *life) (*enrolToken, error) {
 	uses := 1 + w.rand.IntN(8)
 	made, err := b.api.In(w.facts.pool.String()).CreateEnrollmentToken(ctx, adminapi.NewEnrollmentToken{Uses: &uses})
 	w.facts.mu.Lock()
@@ -139,11 +139,11 @@ func (w *worker) newVoucher(ctx context.Context, b *life) (*voucher, error) {
 		w.facts.strays++
 		return nil, fmt.Errorf("create an enrolment token: %w", err)
 	}
-	v := &voucher{id: made.ID, uses: uses}
+	v := &enrolToken{id: made.ID, uses: uses}
 	if v.token, err = protocol.ParseEnrolToken(made.Token); err != nil {
 		return nil, err
 	}
-	w.facts.vouchers = append(w.facts.vouchers, v)
+	w.facts.enrolTokens = append(w.facts.enrolTokens, v)
 	w.facts.tally["enrolment tokens"]++
 	return v, nil
 }
