@@ -83,7 +83,7 @@ func (c *call) believe(body *protocol.GrantBody) (*protocol.Statement, error) {
 	}
 	if old := c.record.Statement; old != nil && body.Statement != nil {
 		before, err := readStatement(c.record.Anchor, old)
-		if err == nil && before.Issued.After(s.Issued) {
+		if err == nil && s.Before(before) {
 			return nil, fmt.Errorf("%w: its key statement is older than the one stored", ErrGrant)
 		}
 	}

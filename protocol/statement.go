@@ -20,6 +20,16 @@ type Statement struct {
 	Keys   []*token.Key // what tokens are signed with, now and soon
 	SealTo []byte       // X25519 key that answers to custom challenges are sealed to
 	Issued time.Time    // when it was signed, in whole seconds
+	Epoch  uint64       // which life of the pool's store it is of: raised when an older copy of the store is put back
+}
+
+// Before reports whether s is older than o. The epoch decides before the time: a store
+// that was put back knows nothing of what was signed after its copy was taken.
+func (s *Statement) Before(o *Statement) bool {
+	if s.Epoch != o.Epoch {
+		return s.Epoch < o.Epoch
+	}
+	return s.Issued.Before(o.Issued)
 }
 
 // statementMap is a Statement on the wire. Later versions may add members.
@@ -28,6 +38,7 @@ type statementMap struct {
 	Keys   detcbor.RawMessage `cbor:"2,keyasint"` // COSE_KeySet
 	SealTo []byte             `cbor:"3,keyasint"`
 	Issued int64              `cbor:"4,keyasint"` // Unix seconds
+	Epoch  uint64             `cbor:"5,keyasint,omitempty"`
 }
 
 func (s *statementMap) check() error {
@@ -52,7 +63,7 @@ func EncodeStatement(s *Statement, anchor *token.Signer) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode key statement: %w", err)
 	}
-	m := statementMap{Issuer: s.Issuer, Keys: set, SealTo: s.SealTo, Issued: s.Issued.Unix()}
+	m := statementMap{Issuer: s.Issuer, Keys: set, SealTo: s.SealTo, Issued: s.Issued.Unix(), Epoch: s.Epoch}
 	if err := m.check(); err != nil {
 		return nil, err
 	}
@@ -86,7 +97,7 @@ func DecodeStatement(raw []byte, anchor *token.Key) (*Statement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key statement: %w", err)
 	}
-	return &Statement{Issuer: m.Issuer, Keys: keys, SealTo: m.SealTo, Issued: time.Unix(m.Issued, 0)}, nil
+	return &Statement{Issuer: m.Issuer, Keys: keys, SealTo: m.SealTo, Issued: time.Unix(m.Issued, 0), Epoch: m.Epoch}, nil
 }
 
 // StatementID names an encoded statement: a device that has it says so in its

@@ -25,7 +25,7 @@ func edSigner(t testing.TB, seed byte) *token.Signer {
 func TestStatement(t *testing.T) {
 	anchor, signer := edSigner(t, 1), edSigner(t, 2)
 	want := protocol.Statement{
-		Issuer: "https://id.example/pools/demo", Keys: []*token.Key{signer.Key()}, SealTo: bytes.Repeat([]byte{9}, 32), Issued: time.Unix(1_780_000_000, 0),
+		Issuer: "https://id.example/pools/demo", Keys: []*token.Key{signer.Key()}, SealTo: bytes.Repeat([]byte{9}, 32), Issued: time.Unix(1_780_000_000, 0), Epoch: 7,
 	}
 	raw, err := protocol.EncodeStatement(&want, anchor)
 	if err != nil {
@@ -35,7 +35,7 @@ func TestStatement(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Issuer != want.Issuer || !bytes.Equal(got.SealTo, want.SealTo) || !got.Issued.Equal(want.Issued) || len(got.Keys) != 1 {
+	if got.Issuer != want.Issuer || !bytes.Equal(got.SealTo, want.SealTo) || !got.Issued.Equal(want.Issued) || got.Epoch != want.Epoch || len(got.Keys) != 1 {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if k, err := got.Key(signer.Key().COSEKID()); err != nil || !k.Equal(signer.Key()) {
@@ -49,6 +49,22 @@ func TestStatement(t *testing.T) {
 	}
 	if _, err := protocol.DecodeStatement(raw, signer.Key()); !errors.Is(err, token.ErrSignature) {
 		t.Errorf("by another anchor: %v, want ErrSignature", err)
+	}
+}
+
+// TestStatementOrder: the epoch decides before the time. A store that was put back is of
+// a new epoch, though its keys were last changed before those that devices know.
+func TestStatementOrder(t *testing.T) {
+	at := func(epoch uint64, second int64) *protocol.Statement {
+		return &protocol.Statement{Epoch: epoch, Issued: time.Unix(second, 0)}
+	}
+	rising := []*protocol.Statement{at(0, 100), at(0, 101), at(1, 50), at(1, 99), at(1<<40, 1)}
+	for i, a := range rising {
+		for j, b := range rising {
+			if a.Before(b) != (i < j) {
+				t.Errorf("statement %d is before %d: %v", i, j, a.Before(b))
+			}
+		}
 	}
 }
 

@@ -88,7 +88,10 @@ func goodGrants(t *testing.T) []grantCase {
 	return []grantCase{
 		{name: "first"},
 		{name: "later, without anchor and statement", stored: now, body: bare},
-		{name: "later, with a newer statement", stored: known(t, stated(t, p256(t, "anchor"), issuer, issued-1000)), body: func(b *protocol.GrantBody) { b.Anchor = nil }},
+		{name: "later, with a newer statement", stored: known(t, stated(t, p256(t, "anchor"), issuer, issued-1000, 0)), body: func(b *protocol.GrantBody) { b.Anchor = nil }},
+		{name: "later, with an older statement of a newer epoch", stored: now, body: func(b *protocol.GrantBody) {
+			b.Anchor, b.Statement = nil, stated(t, p256(t, "anchor"), issuer, issued-1000, 1)
+		}},
 		{name: "another anchor beside the stored one is passed over", stored: now, body: func(b *protocol.GrantBody) {
 			b.Statement, b.Anchor = nil, p256(t, "stranger").signer.Key().MarshalCOSE()
 		}},
@@ -141,14 +144,16 @@ func badStatements(t *testing.T) []grantCase {
 	good := statement(t, anchor)
 	flipped := slices.Clone(good)
 	flipped[60] ^= 1
-	older := with("older statement than the stored one", stated(t, anchor, issuer, issued-1))
+	older := with("older statement than the stored one", stated(t, anchor, issuer, issued-1, 0))
 	older.stored = known(t, good)
+	epoch := with("newer statement of an older epoch than the stored one", stated(t, anchor, issuer, issued+1, 6))
+	epoch.stored = known(t, stated(t, anchor, issuer, issued, 7))
 	return []grantCase{
 		with("no statement", nil), with("statement by a stranger", statement(t, p256(t, "stranger"))), with("statement by a key that signs tokens", statement(t, p256(t, "signer"))),
-		with("one bit of the statement", flipped), with("statement of another issuer", stated(t, anchor, "https://evil.example/pools/demo", issued)),
-		with("an ID token as statement", idToken(t, fixed("nonce", 16), anchor)), with("statement without its tag", good[1:]), older,
+		with("one bit of the statement", flipped), with("statement of another issuer", stated(t, anchor, "https://evil.example/pools/demo", issued, 0)),
+		with("an ID token as statement", idToken(t, fixed("nonce", 16), anchor)), with("statement without its tag", good[1:]), older, epoch,
 		{name: "grant of another issuer than the challenges", failure: "statement", body: func(b *protocol.GrantBody) {
-			b.Issuer, b.Statement = "https://evil.example/pools/demo", stated(t, anchor, "https://evil.example/pools/demo", issued)
+			b.Issuer, b.Statement = "https://evil.example/pools/demo", stated(t, anchor, "https://evil.example/pools/demo", issued, 0)
 		}},
 	}
 }

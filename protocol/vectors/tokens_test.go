@@ -168,15 +168,19 @@ func signers(t *testing.T) []keyPair {
 	return []keyPair{p256(t, "signer"), ed(t, "signer ed25519"), rsa2048(t, "signer rsa")}
 }
 
-func statement(t *testing.T, by keyPair) []byte { return stated(t, by, issuer, issued) }
+func statement(t *testing.T, by keyPair) []byte { return stated(t, by, issuer, issued, 0) }
 
 // stated is a statement of any issuer and time.
-func stated(t *testing.T, by keyPair, iss string, at int64) []byte {
+func stated(t *testing.T, by keyPair, iss string, at int64, epoch uint64) []byte {
 	var list []detcbor.RawMessage
 	for _, s := range signers(t) {
 		list = append(list, s.signer.Key().MarshalCOSE())
 	}
-	payload := encode(t, map[int64]any{1: iss, 2: list, 3: x25519(t, "answer key").PublicKey().Bytes(), 4: at})
+	m := map[int64]any{1: iss, 2: list, 3: x25519(t, "answer key").PublicKey().Bytes(), 4: at}
+	if epoch != 0 {
+		m[5] = epoch
+	}
+	payload := encode(t, m)
 	raw, err := token.Sign1(token.KeyStatement, payload, nil, by.signer)
 	if err != nil {
 		t.Fatal(err)

@@ -116,7 +116,7 @@ class Device:
     def __init__(self, pool, name, private, client=None, solve=None):
         self.pool, self.name, self.private, self.client, self.solve = pool, name, private, client, solve
         self.pin = self.anchor = self.statement = self.subject = self.session = self.refresh_token = None
-        self.issued, self.refusals = 0, []
+        self.issued, self.refusals = (0, 0), []
 
     @property
     def kind(self):
