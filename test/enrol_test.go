@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/exchange"
@@ -219,8 +220,9 @@ func TestGrantsAreSealed(t *testing.T) {
 	register(t, s, s.Name(t, "lamp-1"), key)
 	k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
 	own, relays := bytes.Repeat([]byte{1}, protocol.ChannelLen), bytes.Repeat([]byte{2}, protocol.ChannelLen)
+	vouched := false
 	over := func(channel, raw []byte) protocol.Message {
-		m, err := protocol.Decode(s.Exchange.Respond(t.Context(), exchange.Caller{Channel: channel}, raw).Message)
+		m, err := protocol.Decode(s.Exchange.Respond(t.Context(), exchange.Caller{Channel: access.Channel{Name: channel, Vouched: vouched}}, raw).Message)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -238,6 +240,10 @@ func TestGrantsAreSealed(t *testing.T) {
 	answer := k.proof(key)
 	wantCode(t, ask(t, s.Exchange, answer), protocol.CodeDenied, "an open grant's answer over somebody's broker")
 	wantCode(t, over(relays, answer), protocol.CodeDenied, "an open grant's answer over a relay")
+	vouched = true
+	wantCode(t, over(relays, k.opening), protocol.CodeDenied, "an open grant behind the operator's balancer")
+	wantCode(t, over(relays, answer), protocol.CodeDenied, "an open grant's answer behind the operator's balancer")
+	vouched = false
 	if g, ok := direct(answer).(*protocol.Grant); !ok || g.Open == nil || g.Sealed != nil {
 		t.Errorf("an open grant that was asked for: %+v", g)
 	}

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/test/harness"
@@ -19,6 +20,7 @@ type passedOn struct {
 	to            *exchange.Responder
 	device, heard []byte
 	opening       []byte              // the name of the connection on which the first message is heard, if another
+	vouched       bool                // a balancer of the operator's ends the device's connection
 	change        func([]byte) []byte // of each message
 	admitted      *exchange.Admission // by the last grant
 }
@@ -26,9 +28,9 @@ type passedOn struct {
 func (l *passedOn) Channel() []byte { return l.device }
 
 func (l *passedOn) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
-	from := exchange.Caller{Channel: l.heard}
+	from := exchange.Caller{Channel: access.Channel{Name: l.heard, Vouched: l.vouched}}
 	if l.opening != nil {
-		from.Channel, l.opening = l.opening, nil
+		from.Channel.Name, l.opening = l.opening, nil
 	}
 	if l.change != nil {
 		request = l.change(request)
@@ -56,6 +58,8 @@ func TestRelayedConnectionIsNotTheDevices(t *testing.T) {
 		"neither has TLS":                   {passedOn{}, false},
 		"the answers over a relay":          {passedOn{device: own, heard: relays, opening: own}, false},
 		"the start of a name":               {passedOn{device: own, heard: own[:16]}, false},
+		"an operators balancer":             {passedOn{device: own, heard: relays, vouched: true}, true},
+		"an operators balancer without TLS": {passedOn{heard: relays, vouched: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			link := c.link

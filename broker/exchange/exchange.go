@@ -81,7 +81,7 @@ func (c *Conversation) answerTo(ctx context.Context, from Caller, m protocol.Mes
 // checkSealing refuses a request for an unsealed grant that does not come on the device's
 // own connection: whoever is in between could read it.
 func checkSealing(from Caller, q *protocol.Request) error {
-	if q.SealTo == nil && !from.isDevice(q) {
+	if q.SealTo == nil && !from.Channel.EndsHere(q.Channel) {
 		return fmt.Errorf("unsealed grant asked for on another connection than the device's own: %w", protocol.CodeDenied)
 	}
 	return nil
@@ -198,7 +198,7 @@ func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, 
 	} else if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
 		return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
 	}
-	return g, &Admission{Standing: access.Of(&minted.Session, minted.Expires), Here: from.isDevice(p.Request())}, nil
+	return g, &Admission{Standing: access.Of(&minted.Session, minted.Expires), Here: from.Channel.Is(p.Request().Channel)}, nil
 }
 
 // Seconds after which a device may ask again.

@@ -2,7 +2,6 @@ package exchange
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 
 	"github.com/signetd/signet/broker/access"
@@ -27,19 +26,11 @@ func (f HandlerFunc) Handle(ctx context.Context, from Caller, m protocol.Message
 // Caller is what the transport knows of who sent a message. It names no device: which
 // one it is, the message claims and its proof shows.
 type Caller struct {
-	// Channel is the channel binding of the TLS connection that the message came on
-	// (package channel), if that connection ends in this process; else nil.
-	Channel []byte
+	// Channel is the TLS connection that the message came on.
+	Channel access.Channel
 	// Remote is the address (host:port) at the other end of the connection; "" for a
 	// caller in this process.
 	Remote string
-}
-
-// isDevice reports whether q came on the connection that the device says it sent it on
-// (protocol.Request.Channel). Otherwise somebody else passes q on: an MQTT broker in
-// between, or a thief.
-func (c Caller) isDevice(q *protocol.Request) bool {
-	return len(c.Channel) == protocol.ChannelLen && subtle.ConstantTimeCompare(c.Channel, q.Channel) == 1
 }
 
 // An Outcome is the result of one message: for the device, and for those who run the

@@ -87,6 +87,7 @@ type Request struct {
 	ClientID string
 	Remote   net.Addr
 	Channel  []byte // names its TLS connection (package channel); nil unless that ends in this process
+	Vouched  bool   // its TLS ends in a balancer that the operator vouches for (package balancer)
 	Payload  []byte
 }
 

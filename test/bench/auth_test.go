@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
@@ -70,7 +71,7 @@ func (c authCase) bench(b *testing.B) {
 			starts[i] = d.start(b)
 		}
 		replies := make([][]byte, batch)
-		caller := exchange.Caller{Channel: channel()}
+		caller := exchange.Caller{Channel: access.Channel{Name: channel()}}
 		signet.run(b, batch, callers, func(i int) { replies[i] = s.Exchange.Respond(b.Context(), caller, starts[i]).Message })
 		answers := make([][]byte, batch)
 		spread(batch, callers, func(i int) { answers[i] = devices[i].answer(b, starts[i], replies[i]) })
