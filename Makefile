@@ -39,6 +39,10 @@ vet: ## go vet and gofmt
 staticcheck: ## staticcheck, at a pinned version
 	$(GO) run $(STATICCHECK) ./...
 
+.PHONY: vulncheck
+vulncheck: ## known vulnerabilities that the programs reach; says so when it could not look
+	@sh test/vulncheck/vulncheck.sh
+
 .PHONY: test
 test: build ## every test there is; installs what they need and lack
 	@sh test/setup.sh test
