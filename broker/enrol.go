@@ -35,7 +35,7 @@ const (
 )
 
 // Validate gives the bounds that an enrolment token breaks. When it may end depends
-// on the time at which that is said.
+// on the time at which that is said: CheckEnd.
 func (t *EnrolToken) Validate() error {
 	var broken Refusals
 	broken.add(checkLabel("id", "enrolment token", t.ID))
@@ -44,6 +44,22 @@ func (t *EnrolToken) Validate() error {
 	}
 	broken.add(CheckLabels(t.Groups, t.Attributes))
 	return broken.or()
+}
+
+// CheckEnrolLife checks how long from now an operator wants an enrolment token to live.
+func CheckEnrolLife(life time.Duration) error {
+	if life < MinEnrolLife || life > MaxEnrolLife {
+		return Invalid("", "an enrolment token lives %s to %s, not %s", Span(MinEnrolLife), Span(MaxEnrolLife), Span(life))
+	}
+	return nil
+}
+
+// CheckEnd checks the end that t is given at now.
+func (t *EnrolToken) CheckEnd(now time.Time) error {
+	if t.Expires.Before(now) || t.Expires.After(now.Add(MaxEnrolLife)) {
+		return Invalid("expires", "enrolment token %q: it ends within %s from now, not at %s", t.ID, Span(MaxEnrolLife), t.Expires.UTC().Format(time.RFC3339))
+	}
+	return nil
 }
 
 // Becomes refuses a change of what never changes: an enrolment token's pool, id and key.

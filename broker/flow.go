@@ -27,6 +27,10 @@ const DefaultFlow = "default"
 // told by it, and travel with the exchange.
 const MaxChallengeName = 32
 
+// ValidChallengeName reports whether s may name a custom challenge: 1 to
+// MaxChallengeName printable ASCII characters.
+func ValidChallengeName(s string) bool { return s != "" && printable(s, MaxChallengeName) }
+
 // MaxSteps is how many challenges a flow has at most.
 const MaxSteps = 8
 
@@ -66,7 +70,7 @@ func (f *Flow) checkStep(i int) error {
 		return Invalid(field, "flow %q: a challenge cannot be called %q, that is one of the protocol's own; name the hook otherwise", f.Name, name)
 	case len(name) > MaxChallengeName:
 		return Invalid(field, "flow %q: %q is too long to name a challenge, at most %d characters", f.Name, name, MaxChallengeName)
-	case !ok || CheckLabel("hook", name) != nil:
+	case !ok || checkLabel("", "hook", name) != nil:
 		return Invalid(field, "flow %q: unknown step %q, want key, psk, totp or hook:NAME", f.Name, step)
 	}
 	return nil

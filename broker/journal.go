@@ -160,7 +160,7 @@ const (
 	MaxActor   = 192  // bytes: a device's full name fits
 	MaxRequest = 64   // bytes
 	MaxReason  = 256  // bytes
-	MaxSubject = 128  // bytes
+	MaxSubject = 128  // bytes, so the longest name of any row
 	MaxEvents  = 1000 // in one Append
 )
 
@@ -182,7 +182,7 @@ const (
 //   - Records of traffic (Record.Traffic) may go when they are older than KeepTraffic.
 //     A Seq that is missing in what Since gives was such a record, and nothing else.
 type Journal interface {
-	// Since gives up to limit (1 to 1000) records with a Seq above after, in order. None
+	// Since gives up to limit (1 to MaxList) records with a Seq above after, in order. None
 	// and no error: there is no record left above after, for now.
 	Since(ctx context.Context, after uint64, limit int) ([]Record, error)
 	// Last gives the Seq of the newest record, 0 when there has been none.
@@ -190,14 +190,14 @@ type Journal interface {
 	// Await returns when there has been a record above after, or when ctx ends, with its
 	// error. It tells of this process's commits at once, of other replicas' within a second.
 	Await(ctx context.Context, after uint64) error
-	// History gives up to limit (1 to 1000) records of one device, newest first, with a
+	// History gives up to limit (1 to MaxList) records of one device, newest first, with a
 	// Seq below before (0: from the newest): each change of it, its deletion and what
 	// came before if the name was used again, each of its sessions that somebody ended,
 	// and of its last sessions the logins and, while the journal has them, the ends by the
 	// device itself. ErrNotFound: no device had that name. A page costs as many reads as
 	// there are newer records of changes and ends by others: no device can make those more.
 	History(ctx context.Context, id ident.Device, before uint64, limit int) ([]Record, error)
-	// Append records events that are no writes of the store, 1 to MaxEvents, as records
+	// Append records events that are no writes of the store, as CheckEvents wants them, as records
 	// of kind refusal: all of them or, with an error, none.
 	Append(ctx context.Context, by By, events []Event) error
 }
@@ -219,6 +219,19 @@ func (by By) Validate() error {
 	return nil
 }
 
+// CheckEvents checks what one Append is to record: how many, and each.
+func CheckEvents(events []Event) error {
+	if len(events) == 0 || len(events) > MaxEvents {
+		return fmt.Errorf("%w: %d events, want 1 to %d", ErrInvalid, len(events), MaxEvents)
+	}
+	for i := range events {
+		if err := events[i].Validate(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Validate checks an event's bounds.
 func (e *Event) Validate() error {
 	if len(e.Subject) > MaxSubject || !readable(e.Subject) {
@@ -230,7 +243,7 @@ func (e *Event) Validate() error {
 	if len(e.What) > 32 {
 		return fmt.Errorf("%w: event %q", ErrInvalid, e.What)
 	}
-	return CheckLabel("event", string(e.What))
+	return checkLabel("", "event", string(e.What))
 }
 
 // readable reports whether s is UTF-8 that a terminal shows as it is.

@@ -1,9 +1,7 @@
 package broker
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"time"
 
@@ -161,37 +159,17 @@ func (k Kind[N]) becomes(old Document, n *N) error {
 	return k.Becomes(&was, n)
 }
 
-// Replace is Put over whatever is stored under n's name: it keeps what a replacement
-// does not say. It gives what was there, nil if n is new.
-func (k Kind[N]) Replace(tx SettingsTx, n *N, now time.Time) (old *N, changed bool, err error) {
-	h := k.Head(n)
-	was, err := k.Get(tx, *h.Pool, *h.Name)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		*h.Rev = 0
-		changed, err = k.Put(tx, n, now)
-		return nil, changed, err
-	case err != nil:
-		return nil, false, err
-	}
-	from := k.Head(&was)
-	*h.Rev, *h.Created = *from.Rev, *from.Created
-	if h.Used != nil {
-		*h.Used = *from.Used
+// CarryOver copies to n what its replacement of old cannot or does not say: revision, time
+// of creation, uses, and what Keep keeps.
+func (k Kind[N]) CarryOver(old, n *N) {
+	from, to := k.Head(old), k.Head(n)
+	*to.Rev, *to.Created = *from.Rev, *from.Created
+	if to.Used != nil {
+		*to.Used = *from.Used
 	}
 	if k.Keep != nil {
-		k.Keep(&was, n)
+		k.Keep(old, n)
 	}
-	changed, err = k.Put(tx, n, now)
-	return &was, changed, err
-}
-
-// Save is Replace in a transaction of its own.
-func (k Kind[N]) Save(ctx context.Context, s Settings, by By, n *N, now time.Time) error {
-	return s.ChangeSettings(ctx, by, func(tx SettingsTx) error {
-		_, _, err := k.Replace(tx, n, now)
-		return err
-	})
 }
 
 // Delete deletes one in a transaction, unless it is one that stays.

@@ -14,10 +14,8 @@ const (
 	MaxAttrValue  = 256 // bytes
 )
 
-// CheckLabel checks the names of clients, flows, hooks, groups and operators: 1 to 64 of [a-z0-9-].
-func CheckLabel(what, s string) error { return checkLabel("", what, s) }
-
-// checkLabel is CheckLabel for a member of a setting.
+// checkLabel checks the names of clients, flows, hooks, groups, operators and secrets: 1 to
+// 64 of [a-z0-9-]. field is where in a setting it stands, empty elsewhere.
 func checkLabel(field, what, s string) error {
 	if s == "" || len(s) > MaxLabel {
 		return Invalid(field, "a %s's name has 1 to %d characters, got %d", what, MaxLabel, len(s))

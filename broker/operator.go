@@ -17,10 +17,20 @@ type Operator struct {
 // operatorHashLen is the length of a SHA-256 in bytes.
 const operatorHashLen = 32
 
-// Validate finds what is wrong with o's name or hash. No store keeps what it refuses.
+// Default and bounds of how long an operator's token lives.
+const (
+	DefaultOperatorLife = 90 * 24 * time.Hour
+	MinOperatorLife     = time.Minute
+	MaxOperatorLife     = 2 * 365 * 24 * time.Hour
+)
+
+// Validate finds what is wrong with o's name, hash or life. No store keeps what it refuses.
 func (o *Operator) Validate() error {
-	if err := CheckLabel("operator", o.Name); err != nil {
+	if err := checkLabel("", "operator", o.Name); err != nil {
 		return err
+	}
+	if life := o.Expires.Sub(o.Created); life < MinOperatorLife || life > MaxOperatorLife {
+		return Invalid("", "an operator's token lives %s to %s, not %s", Span(MinOperatorLife), Span(MaxOperatorLife), Span(life))
 	}
 	if len(o.Hash) != operatorHashLen {
 		return fmt.Errorf("%w: operator %s: a token's hash has %d bytes, not %d", ErrInvalid, o.Name, operatorHashLen, len(o.Hash))

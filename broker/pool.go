@@ -9,6 +9,9 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
+// MaxIssuer is the longest URL of an issuer in bytes, chosen arbitrarily.
+const MaxIssuer = 2048
+
 // A Pool is a directory of devices with an issuer of its own.
 type Pool struct {
 	Name    ident.Pool
@@ -22,6 +25,20 @@ type Pool struct {
 	AnchorSealed []byte
 	// AnswerSealed is the X25519 key that secret answers are sealed to, sealed.
 	AnswerSealed []byte
+}
+
+// Validate checks what a store needs to hold of p: that it has a name, an issuer, and a
+// default flow of a name that a flow may have, if it has one.
+func (p *Pool) Validate() error {
+	switch {
+	case p.Name.IsZero():
+		return fmt.Errorf("%w: a pool has a name", ErrInvalid)
+	case p.Issuer == "" || !printable(p.Issuer, MaxIssuer):
+		return fmt.Errorf("%w: pool %s: its issuer has 1 to %d printable ASCII characters", ErrInvalid, p.Name, MaxIssuer)
+	case p.Flow != "":
+		return checkLabel("flow", "flow", p.Flow)
+	}
+	return nil
 }
 
 // refs are what the pool needs of its documents.

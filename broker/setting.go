@@ -15,7 +15,7 @@ import (
 type Document struct {
 	Pool ident.Pool
 	Kind string // a Kind's name: "client"
-	Name string // 1 to 128 bytes, unique in pool and kind
+	Name string // 1 to MaxSubject bytes, unique in pool and kind
 	// Rev is the store's: another number at each write, never one that a document of
 	// the same name had before, even if that was deleted.
 	Rev     uint64
@@ -42,10 +42,10 @@ func (d *Document) Check() error {
 	switch {
 	case d.Pool.IsZero():
 		return fmt.Errorf("%w: no pool named", ErrInvalid)
-	case CheckLabel("kind", d.Kind) != nil:
+	case checkLabel("", "kind", d.Kind) != nil:
 		return fmt.Errorf("%w: a document of kind %q", ErrInvalid, d.Kind)
-	case d.Name == "" || len(d.Name) > 128 || strings.IndexByte(d.Name, 0) >= 0:
-		return fmt.Errorf("%w: a %s's name has 1 to 128 bytes and no NUL", ErrInvalid, d.Kind)
+	case d.Name == "" || len(d.Name) > MaxSubject || strings.IndexByte(d.Name, 0) >= 0:
+		return fmt.Errorf("%w: a %s's name has 1 to %d bytes and no NUL", ErrInvalid, d.Kind, MaxSubject)
 	case len(d.Body) > MaxDocument:
 		return fmt.Errorf("%w: %s %s has %d bytes, at most %d", ErrInvalid, d.Kind, d.Name, len(d.Body), MaxDocument)
 	}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -35,11 +36,55 @@ type SigningKey struct {
 	Changed time.Time
 }
 
+// MaxSigningKeys is how many signing keys a pool has at most, retired ones included.
+const MaxSigningKeys = 16
+
+// Validate checks what a store needs to hold of k: that it has a pool, an id, one of the
+// phases, and both halves.
+func (k *SigningKey) Validate() error {
+	switch {
+	case k.Pool.IsZero():
+		return fmt.Errorf("%w: a signing key has a pool", ErrInvalid)
+	case k.ID == "" || !printable(k.ID, MaxSubject):
+		return fmt.Errorf("%w: a signing key's id has 1 to %d printable ASCII characters", ErrInvalid, MaxSubject)
+	case len(k.Public) == 0 || len(k.Sealed) == 0:
+		return fmt.Errorf("%w: signing key %s: a half of it is missing", ErrInvalid, k.ID)
+	}
+	switch k.State {
+	case KeyAnnounced, KeyActive, KeyRetired:
+		return nil
+	}
+	return fmt.Errorf("%w: signing key %s: phase %q", ErrInvalid, k.ID, k.State)
+}
+
+// CheckSigningKeys checks all keys of a pool: each, that they are the pool's, that no two
+// have one id, and how many they are.
+func CheckSigningKeys(pool ident.Pool, keys []SigningKey) error {
+	if len(keys) > MaxSigningKeys {
+		return fmt.Errorf("%w: %d signing keys, at most %d", ErrInvalid, len(keys), MaxSigningKeys)
+	}
+	seen := make(map[string]bool, len(keys))
+	for i := range keys {
+		k := &keys[i]
+		if err := k.Validate(); err != nil {
+			return err
+		}
+		if k.Pool != pool {
+			return fmt.Errorf("%w: signing key %s is of pool %q, not %q", ErrInvalid, k.ID, k.Pool, pool)
+		}
+		if seen[k.ID] {
+			return fmt.Errorf("%w: signing key %s comes twice", ErrInvalid, k.ID)
+		}
+		seen[k.ID] = true
+	}
+	return nil
+}
+
 // SigningKeys is the store of pools' signing keys, in every phase of theirs.
 type SigningKeys interface {
 	// ListSigningKeys gives all keys of a pool, by id.
 	ListSigningKeys(ctx context.Context, pool ident.Pool) ([]SigningKey, error)
 	// ChangeSigningKeys replaces the pool's keys by what change makes of them, in one
-	// transaction; change's error ends it. change must not call the store.
+	// transaction; change's error ends it, and so does what CheckSigningKeys says. change must not call the store.
 	ChangeSigningKeys(ctx context.Context, by By, pool ident.Pool, change func([]SigningKey) ([]SigningKey, error)) error
 }

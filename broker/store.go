@@ -2,17 +2,33 @@ package broker
 
 import (
 	"context"
+	"fmt"
 	"io"
 )
 
 // The store, one small interface per concept. Each call is one use case and one
 // transaction: when it returns without error, what it wrote is durable. Values
 // handed in and out are the caller's to change. Missing things are ErrNotFound.
-// Lists go in key order: after is the last key seen, empty to begin; limit is 1 to 1000.
+// Lists go in key order: after is the last key seen, empty to begin; limit is
+// 1 to MaxList.
+
+// MaxList is how many rows or records one call of a store gives at most.
+const MaxList = 1000
+
+// CheckLimit checks how many a call of a store is asked for.
+func CheckLimit(limit int) error {
+	if limit < 1 || limit > MaxList {
+		return fmt.Errorf("%w: limit %d, want 1 to %d", ErrInvalid, limit, MaxList)
+	}
+	return nil
+}
+
+// CheckSecretName checks the name of a secret of the cluster: 1 to 64 of [a-z0-9-].
+func CheckSecretName(name string) error { return checkLabel("", "secret", name) }
 
 // Secrets is the store of the cluster's own secrets, which come sealed, by name.
 type Secrets interface {
-	// SecretOnce gives the secret of that name, made by create if there is none yet.
+	// SecretOnce gives the secret of that name (CheckSecretName), made by create if there is none yet.
 	// create must not call the store.
 	SecretOnce(ctx context.Context, by By, name string, create func() ([]byte, error)) ([]byte, error)
 }

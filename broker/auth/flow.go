@@ -3,7 +3,6 @@ package auth
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
@@ -103,12 +102,6 @@ func stepName(step string) string {
 		return name
 	}
 	return step
-}
-
-// validName reports whether s may name a custom challenge: 1 to broker.MaxChallengeName
-// printable ASCII characters.
-func validName(s string) bool {
-	return s != "" && len(s) <= broker.MaxChallengeName && !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 func encodeBody(b *protocol.ChallengeBody) ([]byte, error) {

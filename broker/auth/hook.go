@@ -98,7 +98,7 @@ func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (kind,
 		return "", "", nil
 	case a.methods.named[d.Challenge] != nil:
 		return d.Challenge, "", nil
-	case own || !validName(d.Challenge):
+	case own || !broker.ValidChallengeName(d.Challenge):
 		return "", "", fmt.Errorf("define hook %s named no usable challenge: %w", h.Name, protocol.CodeInternal)
 	}
 	return d.Challenge, name, nil

@@ -97,20 +97,19 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 }
 
 func deviceRows() row[broker.Device] {
-	return row[broker.Device]{kind: broker.RecordDevice, bucket: poolDevices, what: "device",
-		key:    func(d *broker.Device) (ident.Pool, string) { return d.ID.Pool, d.ID.Name.String() },
-		encode: encodeDevice, decode: decodeDevice}
+	return row[broker.Device]{bucket: poolDevices, what: "device", decode: decodeDevice}
 }
 
 func signingRows() row[broker.SigningKey] {
-	return row[broker.SigningKey]{kind: broker.RecordKey, bucket: poolSigning, what: "signing key",
-		key: func(k *broker.SigningKey) (ident.Pool, string) { return k.Pool, k.ID },
-		encode: func(k *broker.SigningKey) ([]byte, error) {
-			return encode(signingRecord{k.Pool, k.ID, k.Alg, string(k.State), k.Public, k.Sealed, nanos(k.Created), nanos(k.Changed)})
-		},
-		decode: func(b []byte) (broker.SigningKey, error) {
-			r, err := decode[signingRecord](b)
-			return broker.SigningKey{Pool: r.Pool, ID: r.ID, Alg: r.Alg, State: broker.KeyState(r.State), Public: r.Public, Sealed: r.Sealed,
-				Created: fromNanos(r.Created), Changed: fromNanos(r.Changed)}, err
-		}}
+	return row[broker.SigningKey]{bucket: poolSigning, what: "signing key", decode: decodeSigningKey}
+}
+
+func encodeSigningKey(k *broker.SigningKey) ([]byte, error) {
+	return encode(signingRecord{k.Pool, k.ID, k.Alg, string(k.State), k.Public, k.Sealed, nanos(k.Created), nanos(k.Changed)})
+}
+
+func decodeSigningKey(b []byte) (broker.SigningKey, error) {
+	r, err := decode[signingRecord](b)
+	return broker.SigningKey{Pool: r.Pool, ID: r.ID, Alg: r.Alg, State: broker.KeyState(r.State), Public: r.Public, Sealed: r.Sealed,
+		Created: fromNanos(r.Created), Changed: fromNanos(r.Changed)}, err
 }

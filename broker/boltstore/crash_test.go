@@ -240,10 +240,10 @@ func seedCrash(t *testing.T, path string) ident.Pool {
 	t.Helper()
 	s := openStore(t, path, Options{})
 	p := identtest.Pool(t, childPool)
-	if err := addPool(t.Context(), s, broker.Pool{Name: p}); err != nil {
+	if err := addPool(t.Context(), s, broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + p.String()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := broker.EnrolTokens().Save(t.Context(), s, by(), &broker.EnrolToken{Pool: p, ID: "many", Uses: broker.MaxEnrolUses}, time.Now()); err != nil {
+	if err := save(t, s, broker.EnrolTokens(), broker.EnrolToken{Pool: p, ID: "many", Uses: broker.MaxEnrolUses}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

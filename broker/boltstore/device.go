@@ -163,8 +163,8 @@ func (s *Store) Device(ctx context.Context, id ident.Device) (broker.Device, err
 
 // ListDevices gives devices by name, up to limit, after a name.
 func (s *Store) ListDevices(ctx context.Context, pool ident.Pool, after string, limit int) ([]broker.Device, error) {
-	if limit < 1 || limit > 1000 {
-		return nil, fmt.Errorf("list devices: %w: limit %d, want 1 to 1000", broker.ErrInvalid, limit)
+	if err := broker.CheckLimit(limit); err != nil {
+		return nil, fmt.Errorf("list devices: %w", err)
 	}
 	return listRows(ctx, s, deviceRows(), pool, after, limit)
 }

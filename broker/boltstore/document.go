@@ -105,8 +105,8 @@ func decodeDocument(pool *bolt.Bucket, name ident.Pool, key, v []byte) (broker.D
 }
 
 func listDocuments(tx *bolt.Tx, pool ident.Pool, kind, after string, limit int) ([]broker.Document, error) {
-	if limit < 1 || limit > 1000 {
-		return nil, fmt.Errorf("%w: limit %d, want 1 to 1000", broker.ErrInvalid, limit)
+	if err := broker.CheckLimit(limit); err != nil {
+		return nil, err
 	}
 	b, err := inPool(tx, pool)
 	if err != nil {

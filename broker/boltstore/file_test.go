@@ -141,7 +141,7 @@ func seeded(t testing.TB, opts Options) (*Store, broker.Device) {
 	t.Helper()
 	s := openStore(t, filepath.Join(t.TempDir(), "store"), opts)
 	p := identtest.Pool(t, childPool)
-	if err := addPool(t.Context(), s, broker.Pool{Name: p}); err != nil {
+	if err := addPool(t.Context(), s, broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + p.String()}); err != nil {
 		t.Fatal(err)
 	}
 	return s, addDevice(t, s, "one")

@@ -89,8 +89,8 @@ func seekRecord(cur *bolt.Cursor, seq uint64) (k, v []byte) {
 
 // Since gives the records above after, up to limit: see broker.Journal.
 func (s *Store) Since(ctx context.Context, after uint64, limit int) (all []broker.Record, err error) {
-	if limit < 1 || limit > 1000 {
-		return nil, fmt.Errorf("read the journal: %w: limit %d, want 1 to 1000", broker.ErrInvalid, limit)
+	if err := broker.CheckLimit(limit); err != nil {
+		return nil, fmt.Errorf("read the journal: %w", err)
 	}
 	err = s.view(ctx, "read the journal", func(tx *bolt.Tx) error {
 		b := tx.Bucket([]byte(bucketJournal))
@@ -168,8 +168,8 @@ func recordAt(tx *bolt.Tx, seq uint64) (broker.Record, bool, error) {
 // records that begins in the device's row, and adds what the rows of its sessions tell.
 func (s *Store) History(ctx context.Context, id ident.Device, before uint64, limit int) (all []broker.Record, err error) {
 	what := "history of " + id.String()
-	if limit < 1 || limit > 1000 {
-		return nil, fmt.Errorf("%s: %w: limit %d, want 1 to 1000", what, broker.ErrInvalid, limit)
+	if err := broker.CheckLimit(limit); err != nil {
+		return nil, fmt.Errorf("%s: %w", what, err)
 	}
 	err = s.view(ctx, what, func(tx *bolt.Tx) error {
 		pool, err := inPool(tx, id.Pool)
@@ -293,13 +293,8 @@ func (t *trace) login() (broker.Record, error) {
 // Append records events that are no writes: see broker.Journal.
 func (s *Store) Append(ctx context.Context, by broker.By, events []broker.Event) error {
 	const what = "record events"
-	if len(events) == 0 || len(events) > broker.MaxEvents {
-		return fmt.Errorf("%s: %w: %d events, want 1 to %d", what, broker.ErrInvalid, len(events), broker.MaxEvents)
-	}
-	for i := range events {
-		if err := events[i].Validate(); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
+	if err := broker.CheckEvents(events); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
 	}
 	return s.update(ctx, by, what, func(c *change) error {
 		for _, e := range events {

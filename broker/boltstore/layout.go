@@ -68,29 +68,15 @@ func inPool(tx *bolt.Tx, pool ident.Pool) (*bolt.Bucket, error) {
 	return b, nil
 }
 
-// A row is the record type of a domain type D: R encodes it, and back.
+// A row is how a domain type D is read from its pool.
 type row[D any] struct {
-	kind   broker.RecordKind
 	bucket string // in the pool's bucket
 	what   string // for errors
-	key    func(*D) (ident.Pool, string)
-	check  func(*D) error // may be nil
-	encode func(*D) ([]byte, error)
 	decode func([]byte) (D, error)
 }
 
-// ready checks and encodes d.
-func (t row[D]) ready(d *D) ([]byte, error) {
-	if _, key := t.key(d); key == "" || len(key) > 128 {
-		return nil, fmt.Errorf("%w: a %s's name has 1 to 128 bytes, got %d", broker.ErrInvalid, t.what, len(key))
-	}
-	if t.check != nil {
-		if err := t.check(d); err != nil {
-			return nil, err
-		}
-	}
-	return t.encode(d)
-}
+// A keyValue is a row as it lies in its bucket.
+type keyValue struct{ key, value []byte }
 
 func (t row[D]) get(tx *bolt.Tx, pool ident.Pool, key string) (D, error) {
 	var none D

@@ -14,8 +14,8 @@ import (
 // SecretOnce gives a secret of the cluster, made by create if there is none: see
 // broker.Secrets.
 func (s *Store) SecretOnce(ctx context.Context, by broker.By, name string, create func() ([]byte, error)) (secret []byte, err error) {
-	if name == "" || len(name) > 128 {
-		return nil, fmt.Errorf("secret: %w: its name has 1 to 128 bytes, got %d", broker.ErrInvalid, len(name))
+	if err := broker.CheckSecretName(name); err != nil {
+		return nil, err
 	}
 	what := "secret " + name
 	err = s.view(ctx, what, func(tx *bolt.Tx) error {

@@ -12,40 +12,28 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-type keyValue struct {
-	kind       broker.RecordKind
-	bucket     string
-	key, value []byte
-}
-
-// readyIn checks and encodes rows that are to go into one new pool.
-func readyIn[D any](t row[D], pool ident.Pool, all []D) ([]keyValue, error) {
-	var out []keyValue
-	seen := map[string]bool{}
+// keyRows checks and encodes all keys of a pool.
+func keyRows(pool ident.Pool, all []broker.SigningKey) ([]keyValue, error) {
+	if err := broker.CheckSigningKeys(pool, all); err != nil {
+		return nil, err
+	}
+	out := make([]keyValue, 0, len(all))
 	for i := range all {
-		p, key := t.key(&all[i])
-		if p != pool {
-			return nil, fmt.Errorf("%w: %s %s is of pool %q, not %q", broker.ErrInvalid, t.what, key, p, pool)
-		}
-		if seen[key] {
-			return nil, fmt.Errorf("%w: %s %s comes twice", broker.ErrInvalid, t.what, key)
-		}
-		seen[key] = true
-		value, err := t.ready(&all[i])
+		value, err := encodeSigningKey(&all[i])
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, keyValue{t.kind, t.bucket, []byte(key), value})
+		out = append(out, keyValue{[]byte(all[i].ID), value})
 	}
 	return out, nil
 }
 
 // createPool makes the pool's buckets and rows.
 func createPool(c *change, p broker.Pool, keys []broker.SigningKey) error {
-	if p.Name.IsZero() {
-		return fmt.Errorf("%w: a pool has a name", broker.ErrInvalid)
+	if err := p.Validate(); err != nil {
+		return err
 	}
-	rows, err := readyIn(signingRows(), p.Name, keys)
+	rows, err := keyRows(p.Name, keys)
 	if err != nil {
 		return err
 	}
@@ -66,13 +54,7 @@ func createPool(c *change, p broker.Pool, keys []broker.SigningKey) error {
 	if _, err := putPool(c, b, p); err != nil {
 		return err
 	}
-	for _, kv := range rows {
-		c.recordRow(kv.kind, p.Name, string(kv.key), nil, kv.value)
-		if err := b.Bucket([]byte(kv.bucket)).Put(kv.key, kv.value); err != nil {
-			return err
-		}
-	}
-	return nil
+	return replaceKeys(c, p.Name, nil, rows)
 }
 
 // putPool writes the pool's record under a revision of its own.
@@ -168,7 +150,7 @@ func (s *Store) ChangeSigningKeys(ctx context.Context, by broker.By, pool ident.
 		if err != nil {
 			return err
 		}
-		rows, err := readyIn(signingRows(), pool, keys)
+		rows, err := keyRows(pool, keys)
 		if err != nil {
 			return err
 		}
@@ -184,14 +166,14 @@ func replaceKeys(c *change, pool ident.Pool, old []broker.SigningKey, rows []key
 	}
 	b = b.Bucket([]byte(poolSigning))
 	stays := map[string]bool{}
-	for _, kv := range rows {
-		stays[string(kv.key)] = true
-		was := b.Get(kv.key)
-		if bytes.Equal(was, kv.value) {
+	for _, r := range rows {
+		stays[string(r.key)] = true
+		was := b.Get(r.key)
+		if bytes.Equal(was, r.value) {
 			continue
 		}
-		c.recordRow(kv.kind, pool, string(kv.key), was, kv.value)
-		if err := c.put(b, kv.key, kv.value); err != nil {
+		c.recordRow(broker.RecordKey, pool, string(r.key), was, r.value)
+		if err := c.put(b, r.key, r.value); err != nil {
 			return err
 		}
 	}

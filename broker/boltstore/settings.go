@@ -76,6 +76,9 @@ func (t *settingsTx) UpdatePool(p broker.Pool) (uint64, error) {
 	if err := old.Becomes(&p); err != nil {
 		return 0, err
 	}
+	if err := p.Validate(); err != nil {
+		return 0, err
+	}
 	b, err := inPool(t.c.tx, p.Name)
 	if err != nil {
 		return 0, err

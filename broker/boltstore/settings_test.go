@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/storetest"
 	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
@@ -30,8 +31,8 @@ func settingsStore(t *testing.T) (*Store, ident.Pool, broker.Client, broker.Flow
 		if err := tx.CreatePool(p, nil); err != nil {
 			return err
 		}
-		_, _, errC := broker.Clients().Replace(tx, &c, time.Now())
-		_, _, errF := broker.Flows().Replace(tx, &f, time.Now())
+		_, errC := broker.Clients().Put(tx, &c, time.Now())
+		_, errF := broker.Flows().Put(tx, &f, time.Now())
 		return errors.Join(errC, errF)
 	})
 	if err != nil {
@@ -163,9 +164,9 @@ func TestSettingsBesideAWriter(t *testing.T) {
 	readers.Wait()
 }
 
-func save[N any](t *testing.T, s *Store, k broker.Kind[N], n N) error {
+func save[N any](t testing.TB, s *Store, k broker.Kind[N], n N) error {
 	t.Helper()
-	return k.Save(t.Context(), s, by(), &n, time.Now())
+	return storetest.Save(t.Context(), s, by(), k, &n, time.Now())
 }
 
 func addPool(ctx context.Context, s *Store, p broker.Pool) error {
@@ -220,7 +221,7 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, update := s.UpdateDevice(t.Context(), by(), d.ID, func(d *broker.Device) error { d.Groups = []string{"lab"}; return nil })
-	if err := errors.Join(update, s.PutOperator(t.Context(), by(), broker.Operator{Name: "ada", Hash: make([]byte, 32)})); err != nil {
+	if err := errors.Join(update, s.PutOperator(t.Context(), by(), broker.Operator{Name: "ada", Hash: make([]byte, 32), Expires: time.Unix(0, 0).Add(time.Hour), Created: time.Unix(0, 0)})); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.EnrolToken(t.Context(), pool, token.ID); err != nil || got.Used != 1 {
@@ -240,7 +241,7 @@ func BenchmarkSettings(b *testing.B) {
 	pool := d.ID.Pool
 	c := broker.NewClient(pool, broker.DefaultClient)
 	f := broker.Flow{Pool: pool, Name: broker.DefaultFlow, Steps: []string{challenge.Key}}
-	if err := errors.Join(broker.Clients().Save(b.Context(), s, by(), &c, time.Now()), broker.Flows().Save(b.Context(), s, by(), &f, time.Now())); err != nil {
+	if err := errors.Join(save(b, s, broker.Clients(), c), save(b, s, broker.Flows(), f)); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {

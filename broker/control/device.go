@@ -65,9 +65,6 @@ func (p *Plane) CreateDevices(ctx context.Context, by broker.By, all []NewDevice
 
 // newDevice checks what the operator says, and makes the device that is to be stored.
 func (p *Plane) newDevice(n NewDevice, now time.Time) (broker.Device, error) {
-	if err := broker.CheckLabels(n.Groups, n.Attributes); err != nil {
-		return broker.Device{}, err
-	}
 	dev := broker.Device{
 		ID: n.ID, Status: broker.StatusActive, Attributes: n.Attributes, Groups: n.Groups, Created: now, Updated: now,
 	}
@@ -81,7 +78,7 @@ func (p *Plane) newDevice(n NewDevice, now time.Time) (broker.Device, error) {
 	if dev.Subject, err = ident.NewUUID(now, p.Random); err != nil {
 		return broker.Device{}, err
 	}
-	return dev, nil
+	return dev, dev.Validate()
 }
 
 // authenticators makes the authenticators of the keys that the operator gives.
@@ -137,9 +134,6 @@ func (p *Plane) CountDevices(ctx context.Context, pool ident.Pool) (int, error) 
 
 // UpdateDevice replaces a device's groups and attributes; one that is nil stays as it is.
 func (p *Plane) UpdateDevice(ctx context.Context, by broker.By, id ident.Device, groups []string, attributes map[string]string) (broker.Device, error) {
-	if err := broker.CheckLabels(groups, attributes); err != nil {
-		return broker.Device{}, err
-	}
 	return p.change(ctx, by, "update", id, func(dev *broker.Device) error {
 		if groups != nil {
 			dev.Groups = groups

@@ -26,11 +26,7 @@ func (p *Plane) EnrolTokens() Settings[broker.EnrolToken] {
 		if old != nil && old.Expires.Equal(t.Expires) {
 			return nil
 		}
-		if t.Expires.Before(now) || t.Expires.After(now.Add(broker.MaxEnrolLife)) {
-			return broker.Invalid("expires", "enrolment token %q: it ends within %s from now, not at %s", t.ID,
-				broker.Span(broker.MaxEnrolLife), t.Expires.UTC().Format(time.RFC3339))
-		}
-		return nil
+		return t.CheckEnd(now)
 	}
 	return s
 }
@@ -55,7 +51,7 @@ func (p *Plane) CreateEnrolToken(ctx context.Context, by broker.By, n NewEnrolTo
 	if n.Life == 0 {
 		n.Life = broker.DefaultEnrolLife
 	}
-	if err := checkEnrolLife(n.Life); err != nil {
+	if err := broker.CheckEnrolLife(n.Life); err != nil {
 		return broker.EnrolToken{}, "", err
 	}
 	pool, err := p.Pool(ctx, n.Pool)
@@ -81,19 +77,11 @@ func (p *Plane) CreateEnrolToken(ctx context.Context, by broker.By, n NewEnrolTo
 	return t, secret.Reveal(), nil
 }
 
-func checkEnrolLife(life time.Duration) error {
-	if life < broker.MinEnrolLife || life > broker.MaxEnrolLife {
-		return invalid("an enrolment token lives %s to %s, not %s",
-			broker.Span(broker.MinEnrolLife), broker.Span(broker.MaxEnrolLife), broker.Span(life))
-	}
-	return nil
-}
-
 // UpdateEnrolToken sets how many uses an enrolment token has in all, and how long it is
 // valid, counted from now; what is zero stays as it is. The token's text does not change.
 func (p *Plane) UpdateEnrolToken(ctx context.Context, by broker.By, pool ident.Pool, id string, m *Match, uses int, life time.Duration) (broker.EnrolToken, error) {
 	if life != 0 {
-		if err := checkEnrolLife(life); err != nil {
+		if err := broker.CheckEnrolLife(life); err != nil {
 			return broker.EnrolToken{}, err
 		}
 	}

@@ -18,10 +18,6 @@ import (
 const (
 	operatorPrefix   = "sgnt_"
 	operatorTokenLen = len(operatorPrefix) + 43
-
-	DefaultOperatorLife = 90 * 24 * time.Hour
-	MinOperatorLife     = time.Minute
-	MaxOperatorLife     = 2 * 365 * 24 * time.Hour
 )
 
 // ErrUnauthorized: no operator has this token, or not any more. It does not say which, on
@@ -29,17 +25,10 @@ const (
 var ErrUnauthorized = errors.New("not an operator's valid token")
 
 // CreateOperator makes an operator and gives its bearer token, which is shown once. A zero
-// life becomes the default.
+// life becomes broker.DefaultOperatorLife.
 func (p *Plane) CreateOperator(ctx context.Context, by broker.By, name string, life time.Duration) (broker.Operator, string, error) {
-	if err := broker.CheckLabel("operator", name); err != nil {
-		return broker.Operator{}, "", err
-	}
 	if life == 0 {
-		life = DefaultOperatorLife
-	}
-	if life < MinOperatorLife || life > MaxOperatorLife {
-		return broker.Operator{}, "", invalid("an operator's token lives %s to %s, not %s",
-			broker.Span(MinOperatorLife), broker.Span(MaxOperatorLife), broker.Span(life))
+		life = broker.DefaultOperatorLife
 	}
 	raw, err := p.random(32)
 	if err != nil {
@@ -48,6 +37,9 @@ func (p *Plane) CreateOperator(ctx context.Context, by broker.By, name string, l
 	secret := operatorPrefix + base64.RawURLEncoding.EncodeToString(raw)
 	now := p.Now()
 	o := broker.Operator{Name: name, Hash: hashToken(secret), Expires: now.Add(life), Created: now}
+	if err := o.Validate(); err != nil {
+		return broker.Operator{}, "", err
+	}
 	if err := p.Store.CreateOperator(ctx, by, o); err != nil {
 		return broker.Operator{}, "", about(err, "operator %s", name)
 	}

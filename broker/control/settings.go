@@ -97,7 +97,7 @@ func (s Settings[N]) Replace(ctx context.Context, by broker.By, n N, m *Match) (
 	h := s.kind.Head(&n)
 	return s.Change(ctx, by, *h.Pool, *h.Name, m, func(old *N) error {
 		fresh := n
-		s.carryOver(old, &fresh)
+		s.kind.CarryOver(old, &fresh)
 		*old = fresh
 		return nil
 	})
@@ -121,18 +121,6 @@ func (s Settings[N]) checkAll(old, n *N, now time.Time) error {
 		return nil
 	}
 	return broken
-}
-
-// carryOver copies to n what its replacement of old cannot say: revision, times, uses.
-func (s Settings[N]) carryOver(old, n *N) {
-	from, to := s.kind.Head(old), s.kind.Head(n)
-	*to.Rev, *to.Created = *from.Rev, *from.Created
-	if to.Used != nil {
-		*to.Used = *from.Used
-	}
-	if s.kind.Keep != nil {
-		s.kind.Keep(old, n)
-	}
 }
 
 // Change applies f to the stored one, which must match, and writes it.
@@ -190,7 +178,7 @@ func (s Settings[N]) Set(tx broker.SettingsTx, n *N, now time.Time) (old *N, cha
 		secret, err = s.create(tx, n, now)
 		return nil, true, secret, err
 	}
-	s.carryOver(&was, n)
+	s.kind.CarryOver(&was, n)
 	if err := s.checkAll(&was, n, now); err != nil {
 		return nil, false, "", err
 	}

@@ -20,9 +20,6 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// MaxSigningKeys is how many signing keys a pool has at most, retired ones included.
-const MaxSigningKeys = 16
-
 // ListKeys gives a pool's signing keys by id: announced, active and those that still verify.
 func (p *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
 	if _, err := p.Pool(ctx, pool); err != nil {
@@ -50,7 +47,7 @@ func (p *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, al
 		return broker.SigningKey{}, about(err, "rotate key of %s", pool)
 	}
 	err = p.Store.ChangeSigningKeys(ctx, by, pool, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
-		if len(keys) >= MaxSigningKeys {
+		if len(keys) >= broker.MaxSigningKeys {
 			return nil, conflict("pool %s has %d keys; retire old ones first", pool, len(keys))
 		}
 		for _, k := range keys {

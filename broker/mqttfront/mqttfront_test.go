@@ -471,7 +471,7 @@ func TestUpgradeInPlace(t *testing.T) {
 		t.Fatal(err)
 	}
 	short := broker.Client{Pool: f.Pool, ID: "short", AccessLife: broker.MinAccessLife}
-	if err := broker.Clients().Save(t.Context(), f.Store, broker.By{Actor: broker.ActorLocal}, &short, time.Now()); err != nil {
+	if _, _, err := f.Control.Clients().Create(t.Context(), broker.By{Actor: broker.ActorLocal}, short); err != nil {
 		t.Fatal(err)
 	}
 	brief := f.device("lamp", key, "short")

@@ -167,7 +167,7 @@ func everyOtherWrite(e *env, p ident.Pool) {
 	retired.State = broker.KeyRetired
 	e.records("keys", set(retired, two), "key a:one update +", "key a:two create")
 	e.records("keys", set(two), "key a:one delete +")
-	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Created: start()}
+	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start()}
 	e.records("operator", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada create")
 	e.records("operator", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
 	e.records("operator", func(by broker.By) error { return e.operators.DeleteOperator(e.ctx, by, "ada") }, "operator :ada delete +")
@@ -261,7 +261,7 @@ func failedWrites(e *env) {
 		{broker.ErrKeyBound, e.devices.CreateDevice(e.ctx, by(), other)},
 		{broker.ErrNotFound, e.devices.DeleteDevice(e.ctx, by(), other.ID)},
 		{broker.ErrNotFound, e.pools.DeletePool(e.ctx, by(), e.pool("none"))},
-		{broker.ErrExists, e.createPool(broker.Pool{Name: e.pool("a")})},
+		{broker.ErrExists, e.createPool(broker.Pool{Name: e.pool("a"), Issuer: "https://x"})},
 		{stop, e.change(func(tx broker.SettingsTx) error {
 			if _, err := tx.PutSetting(document(e, "a", "thing", "x")); err != nil {
 				return err
@@ -429,7 +429,7 @@ func befores(e *env) {
 		seen[string(change(site))] = true
 	}
 	e.same(3, len(seen))
-	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Created: start()}
+	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start()}
 	e.ok(e.operators.PutOperator(e.ctx, by(), o))
 	one := e.records("same", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
 	two := e.records("same", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")

@@ -58,12 +58,15 @@ func operatorTests() []test {
 				e.same(err == nil, look == nil)
 			}
 		}},
-		{"an operator without a proper name or hash is not kept", func(e *env) {
+		{"an operator without a proper name, hash or end is not kept", func(e *env) {
 			for _, change := range []func(*broker.Operator){
 				func(o *broker.Operator) { o.Name = "" },
 				func(o *broker.Operator) { o.Name = strings.Repeat("x", broker.MaxLabel+1) },
 				func(o *broker.Operator) { o.Name = "Ann" },
 				func(o *broker.Operator) { o.Hash = o.Hash[1:] },
+				func(o *broker.Operator) { o.Expires = time.Time{} },
+				func(o *broker.Operator) { o.Expires = o.Created.Add(broker.MinOperatorLife - 1) },
+				func(o *broker.Operator) { o.Expires = o.Created.Add(broker.MaxOperatorLife + 1) },
 			} {
 				o := operator("ann")
 				change(&o)

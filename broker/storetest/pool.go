@@ -31,9 +31,10 @@ func poolTests() []test {
 			e.same("https://signet.example/pools/a", p.Issuer)
 		}},
 		{"invalid parts make no pool", func(e *env) {
-			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{Name: e.pool("a")}, signingKey(e, "b", "k1")))
-			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{Name: e.pool("a"), Flow: "none"}))
-			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{}))
+			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{Name: e.pool("a"), Issuer: "https://x"}, signingKey(e, "b", "k1")))
+			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{Name: e.pool("a")}))
+			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{Name: e.pool("a"), Issuer: "https://x", Flow: "none"}))
+			e.wants(broker.ErrInvalid, e.createPool(broker.Pool{Issuer: "https://x"}))
 			_, err := e.pools.Pool(e.ctx, e.pool("a"))
 			e.wants(broker.ErrNotFound, err)
 		}},

@@ -1,8 +1,11 @@
 package storetest
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
+
+	"github.com/signetd/signet/broker"
 )
 
 func secretTests() []test {
@@ -18,6 +21,12 @@ func secretTests() []test {
 			other, err := e.secrets.SecretOnce(e.ctx, by(), "other", create)
 			e.ok(err)
 			e.same([]byte{2}, other)
+		}},
+		{"a name is a label", func(e *env) {
+			for _, name := range []string{"", "Session", "a b", strings.Repeat("x", broker.MaxLabel+1)} {
+				_, err := e.secrets.SecretOnce(e.ctx, by(), name, func() ([]byte, error) { return []byte("x"), nil })
+				e.wants(broker.ErrInvalid, err)
+			}
 		}},
 		{"a failure leaves none", func(e *env) {
 			_, err := e.secrets.SecretOnce(e.ctx, by(), "cluster", func() ([]byte, error) { return nil, errStop })

@@ -1,6 +1,11 @@
 package storetest
 
-import "github.com/signetd/signet/broker"
+import (
+	"fmt"
+	"strings"
+
+	"github.com/signetd/signet/broker"
+)
 
 func signingKey(e *env, pool, id string) broker.SigningKey {
 	return broker.SigningKey{Pool: e.pool(pool), ID: id, Alg: "ES256", State: broker.KeyActive, Public: []byte{1}, Sealed: []byte{2}, Created: start(), Changed: start()}
@@ -28,6 +33,29 @@ func keyTests() []test {
 			none, err := e.keys.ListSigningKeys(e.ctx, e.pool("b"))
 			e.ok(err)
 			e.same(0, len(none))
+		}},
+		{"what is no sound set of keys changes nothing", func(e *env) {
+			p := e.addPool("a")
+			var many []broker.SigningKey
+			for i := range broker.MaxSigningKeys + 1 {
+				many = append(many, signingKey(e, "a", fmt.Sprintf("k%02d", i)))
+			}
+			set := func(keys []broker.SigningKey) error {
+				return e.keys.ChangeSigningKeys(e.ctx, by(), p, func([]broker.SigningKey) ([]broker.SigningKey, error) { return keys, nil })
+			}
+			e.wants(broker.ErrInvalid, set(many))
+			for _, spoil := range []func(*broker.SigningKey){
+				func(k *broker.SigningKey) { k.ID = strings.Repeat("x", broker.MaxSubject+1) }, func(k *broker.SigningKey) { k.ID = "a\x00b" },
+				func(k *broker.SigningKey) { k.State = "lost" }, func(k *broker.SigningKey) { k.Public = nil }, func(k *broker.SigningKey) { k.Sealed = nil },
+			} {
+				k := signingKey(e, "a", "k1")
+				spoil(&k)
+				e.wants(broker.ErrInvalid, set([]broker.SigningKey{k}))
+			}
+			got, err := e.keys.ListSigningKeys(e.ctx, p)
+			e.ok(err)
+			e.same(0, len(got))
+			e.ok(set(many[1:]))
 		}},
 		{"an error or a foreign key changes nothing", func(e *env) {
 			p := e.addPool("a")

@@ -118,7 +118,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 		return err
 	}
 	client := broker.Client{Pool: w.pool, ID: broker.DefaultClient, AccessLife: accessLife, RefreshLife: time.Hour, Grace: w.fate.dice.upTo(3 * time.Minute).Round(time.Second)}
-	if err := broker.Clients().Save(w.ctx, w.store, broker.By{Actor: broker.ActorLocal}, &client, time.Now()); err != nil {
+	if _, err := w.dir.Clients().Replace(w.ctx, broker.By{Actor: broker.ActorLocal}, client, nil); err != nil {
 		return err
 	}
 	mine, err := ecdh.X25519().GenerateKey(rand.Reader)
