@@ -259,7 +259,7 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 	if err := checkActive(d); err != nil {
 		return nil, err
 	}
-	p.device, p.by = *d, *by
+	p.device = *d
 	if p.confirms, err = a.confirmation(d, by); err != nil {
 		return nil, err
 	}

@@ -103,7 +103,7 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 	if err != nil {
 		return err
 	}
-	p.by, p.confirms = broker.Authenticator{ID: key.Thumbprint(), Kind: challenge.Key, Key: key.MarshalCOSE(), Added: p.at}, token.Confirm(key)
+	p.confirms = token.Confirm(key)
 	p.enrolment = &broker.Enrolment{Now: p.at}
 	if t.enrol.TokenID == nil {
 		d, err := registeredDevice(ctx, t, key)
@@ -111,7 +111,7 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 			return err
 		}
 		p.device = *d
-	} else if err := a.newDevice(ctx, t, p); err != nil {
+	} else if err := a.newDevice(ctx, t, key, p); err != nil {
 		return err
 	}
 	p.enrolment.Device = p.device
@@ -119,7 +119,7 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 }
 
 // newDevice fills p with the device as an enrolment token makes it.
-func (a *Authenticator) newDevice(ctx context.Context, t *Turn, p *Proven) error {
+func (a *Authenticator) newDevice(ctx context.Context, t *Turn, key *token.Key, p *Proven) error {
 	stored, err := t.EnrolToken(ctx)
 	if err != nil {
 		return concealed(err)
@@ -128,8 +128,9 @@ func (a *Authenticator) newDevice(ctx context.Context, t *Turn, p *Proven) error
 	if err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}
+	by := broker.Authenticator{ID: key.Thumbprint(), Kind: challenge.Key, Key: key.MarshalCOSE(), Added: p.at}
 	p.device = broker.Device{
-		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{p.by},
+		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{by},
 		Attributes: overlay(t.enrol.Attributes, stored.Attributes), Groups: stored.Groups, Created: p.at, Updated: p.at,
 	}
 	if err := broker.CheckLabels(p.device.Groups, p.device.Attributes); err != nil { // each may be right, and all too many

@@ -61,7 +61,7 @@ func (t *Turn) HookCall(ctx context.Context, phase string) (HookCall, error) {
 	}
 	c := HookCall{
 		ID:   fmt.Sprintf("%x-%d-%s", t.withMessage[:16], len(t.pending.Results), phase),
-		Pool: t.pending.request.Pool.String(), Name: t.pending.request.Name.String(), Client: t.pending.request.Client,
+		Pool: t.pending.request.Pool.String(), Name: t.pending.request.Name.String(), Client: t.clientID(),
 		Results: t.pending.Results, Metadata: t.pending.request.Metadata, Device: d,
 	}
 	if phase != "define" {

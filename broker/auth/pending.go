@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
@@ -45,16 +44,11 @@ type pending struct {
 func (s *pending) takeOpening(m protocol.Message) error {
 	switch m := m.(type) {
 	case *protocol.Start:
-		r := m.Request
-		s.request = &r
+		s.request = &m.Request
 	case *protocol.Enrol:
-		r := m.Request
-		s.request, s.enrol = &r, m
+		s.request, s.enrol = &m.Request, m
 	default:
 		return fmt.Errorf("message type %d opens nothing: %w", m.Type(), protocol.CodeMalformed)
-	}
-	if s.request.Client == "" {
-		s.request.Client = broker.DefaultClient
 	}
 	return nil
 }
@@ -94,9 +88,12 @@ const (
 	sameHook = "^" // the hook that judged the custom challenge before
 )
 
-// packHooks gives results with the names of hooks left out that the others tell: of a
+// packHooks gives results, or a copy with the names of hooks left out that the others tell: of a
 // flow's steps all are, of a define hook all but the first.
 func packHooks(results []Result) []Result {
+	if !slices.ContainsFunc(results, func(r Result) bool { return r.Hook != "" }) {
+		return results
+	}
 	out, before := slices.Clone(results), ""
 	for i := range out {
 		switch hook := out[i].Hook; hook {
@@ -193,9 +190,10 @@ func (s *sealer) aead(hour uint32) (cipher.AEAD, error) {
 }
 
 func (s *sealer) seal(v *pending) ([]byte, error) {
-	packed := *v
-	packed.Results = packHooks(v.Results)
-	plain, err := detcbor.Marshal(&packed)
+	results := v.Results
+	v.Results = packHooks(results)
+	plain, err := detcbor.Marshal(v)
+	v.Results = results
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,6 @@ type Proven struct {
 	request    *protocol.Request
 	transcript protocol.Transcript
 	device     broker.Device
-	by         broker.Authenticator
 	confirms   token.Confirmation
 	at         time.Time
 	call       protocol.CallID

@@ -19,9 +19,6 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
 	}
-	if body.Client == "" {
-		body.Client = broker.DefaultClient
-	}
 	transcript := protocol.Transcript{}.Add(m.Body)
 	t := a.turn(&pending{request: &body.Request, Call: m.Call()}, transcript, now)
 	d, err := t.Device(ctx)
@@ -44,7 +41,7 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 		return nil, nil, err
 	}
 	return &Proven{
-		exchange: body.Session, request: &body.Request, transcript: transcript, device: *d, by: *by, confirms: confirms, at: now, call: m.Call(), client: client,
+		exchange: body.Session, request: &body.Request, transcript: transcript, device: *d, confirms: confirms, at: now, call: m.Call(), client: client,
 	}, body, nil
 }
 

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdh"
 	"encoding/hex"
@@ -78,12 +79,15 @@ func (t *Turn) Pool(ctx context.Context) (*broker.Pool, error) {
 	return t.pool, nil
 }
 
+// clientID is the client that the device names, or the default.
+func (t *Turn) clientID() string { return cmp.Or(t.pending.request.Client, broker.DefaultClient) }
+
 // Client gives the client that the device names, or the default; CodeDenied if there is none.
 func (t *Turn) Client(ctx context.Context) (*broker.Client, error) {
 	if t.client == nil {
-		c, err := t.reads.Client(ctx, t.pending.request.Pool, t.pending.request.Client)
+		c, err := t.reads.Client(ctx, t.pending.request.Pool, t.clientID())
 		if err != nil {
-			return nil, fmt.Errorf("client %q: %w", t.pending.request.Client, concealed(err))
+			return nil, fmt.Errorf("client %q: %w", t.clientID(), concealed(err))
 		}
 		t.client = &c
 	}

@@ -53,7 +53,7 @@ func (l *login) check() error {
 // record is the transaction. Every check comes before the first write.
 func (l *login) record(c *change) error {
 	l.found, l.pending = broker.Recorded{}, false
-	x := l.Session
+	x := &l.Session
 	if c.tx.Bucket([]byte(bucketSessions)).Get(x.ID[:]) != nil || c.tx.Bucket([]byte(bucketSpent)).Get(x.ID[:]) != nil {
 		return fmt.Errorf("exchange %s: %w", x.ID, broker.ErrUsed)
 	}
@@ -65,7 +65,7 @@ func (l *login) record(c *change) error {
 		if err := l.enrol(c, pool); err != nil || l.pending {
 			return err
 		}
-		x.Subject, x.DeviceRev = l.found.Subject, l.found.DeviceRev
+		x = l.with(l.found.Subject, l.found.DeviceRev)
 	}
 	v := pool.Bucket([]byte(poolDevices)).Get([]byte(x.Device.Name.String()))
 	if v == nil {
@@ -75,17 +75,24 @@ func (l *login) record(c *change) error {
 		return err
 	}
 	l.found.DeviceRev = x.DeviceRev
-	if err := l.found.Allows(&x); err != nil {
+	if err := l.found.Allows(x); err != nil {
 		return err
 	}
 	row := l.row
 	if row == nil {
-		x.Subject = l.found.Subject
-		if row, err = encodeSession(&x); err != nil {
+		x = l.with(l.found.Subject, x.DeviceRev)
+		if row, err = encodeSession(x); err != nil {
 			return err
 		}
 	}
-	return addSession(c, &x, l.found.Subject, row)
+	return addSession(c, x, l.found.Subject, row)
+}
+
+// with is the session of the device as the transaction found it.
+func (l *login) with(subject ident.UUID, rev uint64) *broker.Session {
+	x := l.Session
+	x.Subject, x.DeviceRev = subject, rev
+	return &x
 }
 
 func addSession(c *change, x *broker.Session, subject ident.UUID, row []byte) error {

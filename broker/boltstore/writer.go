@@ -194,7 +194,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		fail(batch, err)
 		return -1, nil
 	}
-	c := &change{tx: tx, seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
+	c := &change{tx: tx, records: make([]entry, 0, len(batch)), seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
 	changes := 0
 	for i, r := range batch {
 		if c.carryOut(r); r.err == nil {

@@ -80,12 +80,14 @@ func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
 		ID: p.Exchange(), Device: p.Device().ID, Subject: p.Device().Subject, Client: client.ID, Created: p.At(), Rotated: p.At(),
 		DeviceRev: p.Device().Rev,
 	}
+	var refresh []byte
 	if client.RefreshLife > 0 {
 		s.Expires = p.At().Add(client.RefreshLife)
 		s.Generation = 1
-		s.Handle = handleOf(m.refreshToken(s.ID, 1))
+		refresh = m.refreshToken(s.ID, 1)
+		s.Handle = handleOf(refresh)
 	}
-	return m.grant(ctx, p, client, s)
+	return m.grant(ctx, p, client, s, refresh)
 }
 
 // Refreshed makes the grant of a refresh, for a session as Rotate changed it.
@@ -93,11 +95,15 @@ func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session
 	if !p.Valid() {
 		return nil, ErrNoEvidence
 	}
-	client := p.Client()
-	return m.grant(ctx, p, client, s)
+	var refresh []byte
+	if !s.Expires.IsZero() {
+		refresh = m.refreshToken(s.ID, s.Generation)
+	}
+	return m.grant(ctx, p, p.Client(), s, refresh)
 }
 
-func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Client, s broker.Session) (*Minted, error) {
+// grant makes the grant of s, whose refresh token now valid is refresh; nil if it has none.
+func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Client, s broker.Session, refresh []byte) (*Minted, error) {
 	ring, err := m.rings.Ring(ctx, p.Request().Pool)
 	if err != nil {
 		return nil, err
@@ -127,8 +133,8 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 		}
 		body.IDJWT = []byte(text)
 	}
-	if !s.Expires.IsZero() {
-		body.Refresh = m.refreshToken(s.ID, s.Generation)
+	if refresh != nil {
+		body.Refresh = refresh
 		body.Refreshes = uint32(s.Expires.Sub(p.At()) / time.Second)
 	}
 	if !slices.Equal(p.Request().Statement, ring.StatementID) {

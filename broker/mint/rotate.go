@@ -33,7 +33,7 @@ var ErrReuse = errors.New("refresh token used again after it was replaced")
 func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Client, s *broker.Session, d *broker.Device) (reuse bool, err error) {
 	over := access.Check(d, s)
 	switch {
-	case s.Device != p.Device().ID || s.Client != body.Client:
+	case s.Device != p.Device().ID || s.Client != c.ID:
 		return false, fmt.Errorf("session of another device or client: %w", protocol.CodeDenied)
 	case errors.Is(over, broker.ErrInactive):
 		return false, fmt.Errorf("%w: %w", over, auth.CodeOf(d.Status))

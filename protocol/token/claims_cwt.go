@@ -114,7 +114,7 @@ func (w *claimWriter) attributes(label int64, attrs map[string]string) {
 
 // encodeCWTClaims writes the labels in deterministic order: 1, 2, ... -1, -2, ...
 func encodeCWTClaims(c *Claims) ([]byte, error) {
-	w := &claimWriter{b: make([]byte, 0, 256)}
+	w := &claimWriter{b: make([]byte, 1, 256)} // the map's head comes first
 	w.text(claimIss, c.Issuer)
 	w.uuid(claimSub, c.Subject)
 	w.text(claimAud, c.Audience)
@@ -141,7 +141,8 @@ func encodeCWTClaims(c *Claims) ([]byte, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	return append(appendHead(make([]byte, 0, len(w.b)+3), detcbor.Map, w.count), w.b...), nil
+	appendHead(w.b[:0], detcbor.Map, w.count) // one byte: there are fewer than 24 claims
+	return w.b, nil
 }
 
 func decodeCWTClaims(payload []byte) (*Claims, error) {
