@@ -92,7 +92,7 @@ type Agent struct {
 
 	mu      sync.Mutex // protects the fields below
 	record  Record
-	current *Grant // the last grant that was asked for without special demands
+	current *Tokens // the last ones that were asked for without special demands
 	signed  signedTime
 	status  Status
 }
@@ -139,8 +139,8 @@ func (a *Agent) Enrolled() bool {
 // Device gives the device's name.
 func (a *Agent) Device() ident.Device { return a.cfg.Device }
 
-// A Grant is what the device holds after an authentication, checked.
-type Grant struct {
+// Tokens are what the device holds after an authentication, checked.
+type Tokens struct {
 	Access    []byte // access token: a CWT, or a JWT's text
 	ID        []byte // ID token: a CWT
 	IDJWT     []byte // the same as a JWT's text, not checked here; only with FormatJWT
@@ -156,10 +156,10 @@ type Grant struct {
 }
 
 // Left is how long the access token is still good, counted on the monotonic clock.
-func (g *Grant) Left(now time.Time) time.Duration { return g.Life - now.Sub(g.Arrived) }
+func (t *Tokens) Left(now time.Time) time.Duration { return t.Life - now.Sub(t.Arrived) }
 
-// Current gives the grant in use, nil before the first and after a refusal.
-func (a *Agent) Current() *Grant {
+// Current gives the tokens in use, nil before the first and after a refusal.
+func (a *Agent) Current() *Tokens {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.current

@@ -36,7 +36,7 @@ func (d *dialogue) hear(c *call, reply protocol.Message) error {
 }
 
 // converse says the opening message and answers what is asked until it is granted or refused.
-func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protocol.Message) (*Grant, error) {
+func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protocol.Message) (*Tokens, error) {
 	if len(c.pin) == 0 {
 		return nil, fmt.Errorf("%w: without an enrolment token or a pin the real broker cannot be told from another", ErrNoAnchor)
 	}

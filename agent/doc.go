@@ -6,7 +6,7 @@
 //	if err != nil {
 //		log.Fatal(err)
 //	}
-//	grant, err := device.Enrol(ctx, link, admission)
+//	tokens, err := device.Enrol(ctx, link, admission)
 //
 // Enrol makes the device known, once, with the enrolment token that the admission
 // brings. Renew gets new tokens whenever they are wanted; Run does all of it by
@@ -14,6 +14,6 @@
 //
 // How messages travel is a Link's business (agent/mqttlink), where keys and state
 // live a Prover's and a State's (agent/keyfile, or the driver of a chip; Memory for
-// tests). The package never trusts the device's clock, never keeps a grant that it
+// tests). The package never trusts the device's clock, never keeps tokens that it
 // could not check, and never writes a secret to its log.
 package agent

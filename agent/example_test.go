@@ -64,17 +64,17 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	grant, err := device.Enrol(ctx, link, admission)
+	tokens, err := device.Enrol(ctx, link, admission)
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("enrolled; may publish to", grant.Publish)
+	fmt.Println("enrolled; may publish to", tokens.Publish)
 
-	grant, err = device.Renew(ctx, link, agent.Ask{})
+	tokens, err = device.Renew(ctx, link, agent.Ask{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("renewed; the token is good for", grant.Life)
+	fmt.Println("renewed; the token is good for", tokens.Life)
 	// Output:
 	// enrolled; may publish to [devices/demo/lamp-1/#]
 	// renewed; the token is good for 1h0m0s

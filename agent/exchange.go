@@ -94,18 +94,18 @@ func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 // Enrol makes the device known to the broker with its own key, and gets its first
 // tokens. It may be repeated with the same key. Errors wrap *protocol.Refusal,
 // ErrNoAnchor, ErrGrant, ErrUnexpected or what the link, prover and state said.
-func (a *Agent) Enrol(ctx context.Context, link Link, v Admission) (*Grant, error) {
+func (a *Agent) Enrol(ctx context.Context, link Link, v Admission) (*Tokens, error) {
 	if a.cfg.Prover.PublicKey() == nil {
 		return a.Authenticate(ctx, link, Ask{}) // the operator has registered the shared key
 	}
 	a.calling.Lock()
 	defer a.calling.Unlock()
-	g, err := a.again(func() (*Grant, error) { return a.enrol(ctx, link, v) })
+	g, err := a.again(func() (*Tokens, error) { return a.enrol(ctx, link, v) })
 	a.note(g, err)
 	return g, err
 }
 
-func (a *Agent) enrol(ctx context.Context, link Link, v Admission) (*Grant, error) {
+func (a *Agent) enrol(ctx context.Context, link Link, v Admission) (*Tokens, error) {
 	c, w, err := a.newCall(link, Ask{})
 	if err != nil {
 		return nil, err
@@ -126,15 +126,15 @@ func (a *Agent) enrol(ctx context.Context, link Link, v Admission) (*Grant, erro
 // Authenticate gets new tokens with the device's key, in a new session. When a
 // session expires on the way or an answer is lost it starts over, a few times.
 // Errors are Enrol's.
-func (a *Agent) Authenticate(ctx context.Context, link Link, ask Ask) (*Grant, error) {
+func (a *Agent) Authenticate(ctx context.Context, link Link, ask Ask) (*Tokens, error) {
 	a.calling.Lock()
 	defer a.calling.Unlock()
-	g, err := a.again(func() (*Grant, error) { return a.authenticate(ctx, link, ask) })
+	g, err := a.again(func() (*Tokens, error) { return a.authenticate(ctx, link, ask) })
 	a.noteFor(ask, g, err)
 	return g, err
 }
 
-func (a *Agent) authenticate(ctx context.Context, link Link, ask Ask) (*Grant, error) {
+func (a *Agent) authenticate(ctx context.Context, link Link, ask Ask) (*Tokens, error) {
 	c, w, err := a.newCall(link, ask)
 	if err != nil {
 		return nil, err
@@ -143,7 +143,7 @@ func (a *Agent) authenticate(ctx context.Context, link Link, ask Ask) (*Grant, e
 }
 
 // again repeats whole calls that failed only because a message was late or doubled.
-func (a *Agent) again(try func() (*Grant, error)) (g *Grant, err error) {
+func (a *Agent) again(try func() (*Tokens, error)) (g *Tokens, err error) {
 	for range freshCalls {
 		if g, err = try(); err == nil || !stale(err) {
 			return g, err

@@ -14,7 +14,7 @@ import (
 // refresh token's hash and a proof by the device's key. It fails with
 // ErrNoSession when there is none; a refusal as denied or expired means that the
 // session has ended: authenticate instead.
-func (a *Agent) Refresh(ctx context.Context, link Link, ask Ask) (*Grant, error) {
+func (a *Agent) Refresh(ctx context.Context, link Link, ask Ask) (*Tokens, error) {
 	a.calling.Lock()
 	defer a.calling.Unlock()
 	g, err := a.refresh(ctx, link, ask)
@@ -22,7 +22,7 @@ func (a *Agent) Refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 	return g, err
 }
 
-func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error) {
+func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Tokens, error) {
 	c, w, err := a.newCall(link, ask)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Grant, error)
 // Renew gets new tokens: it refreshes if there is a session, and authenticates with
 // the key if there is none or the broker has ended it. Status tells of the second
 // call then: that a session is over says nothing of the device.
-func (a *Agent) Renew(ctx context.Context, link Link, ask Ask) (*Grant, error) {
+func (a *Agent) Renew(ctx context.Context, link Link, ask Ask) (*Tokens, error) {
 	a.calling.Lock()
 	g, err := a.refresh(ctx, link, ask)
 	a.calling.Unlock()

@@ -181,7 +181,7 @@ func (h *hints) left(now time.Time) time.Duration {
 }
 
 // renewIn is the time until half of g's life has passed, 10% more or less.
-func (a *Agent) renewIn(g *Grant) time.Duration {
+func (a *Agent) renewIn(g *Tokens) time.Duration {
 	half := time.Duration(float64(g.Life) * (0.45 + 0.1*a.fraction()))
 	return max(half-a.cfg.Clock().Sub(g.Arrived), renewLeast)
 }

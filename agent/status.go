@@ -42,7 +42,7 @@ func (a *Agent) Status() Status {
 // noteFor remembers how a call for ask went. What fails because of a special demand,
 // such as an audience that the client may not have, tells nothing of the device's
 // standing: one program's mistake must not keep tokens from the others.
-func (a *Agent) noteFor(ask Ask, g *Grant, err error) {
+func (a *Agent) noteFor(ask Ask, g *Tokens, err error) {
 	if p := phaseOf(err); !ask.usual() && err != nil && p != PhaseDisabled && p != PhasePending {
 		return
 	}
@@ -50,7 +50,7 @@ func (a *Agent) noteFor(ask Ask, g *Grant, err error) {
 }
 
 // note remembers how a call went.
-func (a *Agent) note(g *Grant, err error) {
+func (a *Agent) note(g *Tokens, err error) {
 	s := Status{Phase: phaseOf(err), Err: err, Since: a.cfg.Clock()}
 	var r *protocol.Refusal
 	if errors.As(err, &r) {

@@ -26,7 +26,7 @@ func readStatement(anchor, raw []byte) (*protocol.Statement, error) {
 
 // accept opens a grant, checks that the pool made it for this very call, makes
 // what must last durable, and only then believes it.
-func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Grant, error) {
+func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Tokens, error) {
 	arrived := a.cfg.Clock()
 	if m.Sealed == nil {
 		return nil, fmt.Errorf("%w: it is not sealed, and this device asked for that", ErrGrant)
@@ -47,11 +47,11 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Grant,
 	if err != nil {
 		return nil, err
 	}
-	g := &Grant{
+	t := &Tokens{
 		Access: body.Access, ID: body.ID, IDJWT: body.IDJWT, Format: c.format, Subject: body.Subject, Issuer: body.Issuer, Session: body.Session,
 		Publish: body.Publish, Subscribe: body.Subscribe, Life: time.Duration(body.Life) * time.Second, Arrived: arrived, Signed: issued,
 	}
-	return g, a.keep(ctx, c, body, g)
+	return t, a.adopt(ctx, c, body, t)
 }
 
 // believe finds the anchor and the key statement to use, and puts them into the call's record.
@@ -82,8 +82,8 @@ func (c *call) believe(body *protocol.GrantBody) (*protocol.Statement, error) {
 		return nil, err
 	}
 	if old := c.record.Statement; old != nil && body.Statement != nil {
-		before, err := readStatement(c.record.Anchor, old)
-		if err == nil && s.Before(before) {
+		stored, err := readStatement(c.record.Anchor, old)
+		if err == nil && s.Before(stored) {
 			return nil, fmt.Errorf("%w: its key statement is older than the one stored", ErrGrant)
 		}
 	}

@@ -267,7 +267,7 @@ func TestSharedKeyIsNamedByItself(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := func(g *agent.Grant, err error) {
+	named := func(g *agent.Tokens, err error) {
 		t.Helper()
 		if err != nil {
 			t.Fatal(err)

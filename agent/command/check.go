@@ -116,7 +116,7 @@ func (p *program) walk(ctx context.Context, v *device) error {
 	return p.tick("login", fmt.Sprintf("ok: %s, token good for %s; the broker's clock is %s from this machine's", g.Subject, g.Life, off), nil)
 }
 
-func (p *program) login(ctx context.Context, v *device, link agent.Link) (*agent.Grant, error) {
+func (p *program) login(ctx context.Context, v *device, link agent.Link) (*agent.Tokens, error) {
 	if err := v.enrolled(); err != nil {
 		return nil, err
 	}

@@ -115,7 +115,7 @@ func (p *program) serve(ctx context.Context, v *device, socket string, gids []ui
 	if err != nil {
 		return err
 	}
-	w := &watch{device: v, desk: p.desk, special: map[string]*agent.Grant{}}
+	w := &watch{device: v, desk: p.desk, special: map[string]*agent.Tokens{}}
 	fmt.Fprintf(p.out, "running %s; programs ask %s\n", v.settings.Device, socket)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -149,7 +149,7 @@ type watch struct {
 
 	mu      sync.Mutex // protects the fields below
 	link    agent.Connection
-	special map[string]*agent.Grant // tokens with special demands, by demand
+	special map[string]*agent.Tokens // tokens with special demands, by demand
 }
 
 // connect remembers the connection in use, so that programs' calls share it.
@@ -210,7 +210,7 @@ func (w *watch) token(ctx context.Context, r localapi.Request) (text string, lef
 		fresh, err := w.renew(ctx, link, ask)
 		switch {
 		case err == nil:
-			w.keep(key, fresh)
+			w.keepSpecial(key, fresh)
 			g = fresh
 		case g == nil || g.Left(w.now()) < leastLeft || refused(err):
 			return "", 0, err
@@ -220,7 +220,7 @@ func (w *watch) token(ctx context.Context, r localapi.Request) (text string, lef
 	return text, g.Left(w.now()), err
 }
 
-func (w *watch) renew(ctx context.Context, link agent.Link, ask *agent.Ask) (*agent.Grant, error) {
+func (w *watch) renew(ctx context.Context, link agent.Link, ask *agent.Ask) (*agent.Tokens, error) {
 	if link == nil {
 		return nil, errors.New("the broker cannot be reached just now")
 	}
@@ -239,7 +239,7 @@ func refused(err error) bool {
 // maxSpecial bounds the tokens with special demands at hand. Chosen arbitrarily.
 const maxSpecial = 64
 
-func (w *watch) keep(key string, g *agent.Grant) {
+func (w *watch) keepSpecial(key string, g *agent.Tokens) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.special) >= maxSpecial {
@@ -248,7 +248,7 @@ func (w *watch) keep(key string, g *agent.Grant) {
 	w.special[key] = g
 }
 
-// asked is the demand that r stands for; nil if the usual grant will do.
+// asked is the demand that r stands for; nil if the usual tokens will do.
 func asked(r localapi.Request) (*agent.Ask, error) {
 	format := protocol.FormatCWT
 	switch r.Format {
@@ -274,7 +274,7 @@ func asked(r localapi.Request) (*agent.Ask, error) {
 }
 
 // spell writes a token as text: a JWT as it is, a CWT in base64url.
-func spell(g *agent.Grant, class string) (string, error) {
+func spell(g *agent.Tokens, class string) (string, error) {
 	switch {
 	case class == "id" && g.Format == protocol.FormatJWT:
 		if g.IDJWT == nil {

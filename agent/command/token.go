@@ -56,7 +56,7 @@ func (p *program) token(ctx context.Context, args []string) error {
 }
 
 // once connects, renews and goes.
-func (p *program) once(ctx context.Context, path string, ask agent.Ask) (*agent.Grant, error) {
+func (p *program) once(ctx context.Context, path string, ask agent.Ask) (*agent.Tokens, error) {
 	v, err := p.openDevice(ctx, path)
 	if err != nil {
 		return nil, err

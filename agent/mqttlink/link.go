@@ -222,7 +222,7 @@ func (l *Link) ask(ctx context.Context, request []byte, now bool) ([]byte, error
 		return nil, fmt.Errorf("send request: it is no message: %w", err)
 	}
 	replies := l.listen(id)
-	defer l.rest(id)
+	defer l.stopListening(id)
 	again := time.NewTicker(l.resend)
 	defer again.Stop()
 	for ; ; now = true {
@@ -259,8 +259,9 @@ func (l *Link) listen(id protocol.CallID) <-chan []byte {
 	return ch
 }
 
-// rest ends the listening to a call, and forgets the one before.
-func (l *Link) rest(id protocol.CallID) {
+// stopListening ends the listening to a call. Replies to it are still held, for it may be
+// listened to again, until the listening to another call ends.
+func (l *Link) stopListening(id protocol.CallID) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.idle != id {

@@ -116,7 +116,7 @@ func (f *fixture) device(name string, key agent.Prover, client string) *agent.Ag
 }
 
 // enrolled makes a device's agent and enrols it, and gives what was granted.
-func (f *fixture) enrolled(name string, replace bool) (*agent.Agent, *agent.Grant) {
+func (f *fixture) enrolled(name string, replace bool) (*agent.Agent, *agent.Tokens) {
 	f.t.Helper()
 	_, text, err := f.Control.CreateEnrolToken(f.t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: f.Pool, Replace: replace})
 	if err != nil {

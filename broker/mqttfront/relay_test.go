@@ -156,13 +156,13 @@ func TestRelay(t *testing.T) {
 func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
 	id, topics := f.Name(f.t, name), "devices/demo/"+name
 	a := f.device(name, harness.NewP256(f.t), "")
-	var g *agent.Grant
-	for _, call := range []func() (*agent.Grant, error){
-		func() (*agent.Grant, error) {
+	var g *agent.Tokens
+	for _, call := range []func() (*agent.Tokens, error){
+		func() (*agent.Tokens, error) {
 			return a.Enrol(f.t.Context(), link, agent.Admission{Token: f.Token(f.t, 1)})
 		},
-		func() (*agent.Grant, error) { return a.Authenticate(f.t.Context(), link, agent.Ask{}) },
-		func() (*agent.Grant, error) { return a.Refresh(f.t.Context(), link, agent.Ask{}) },
+		func() (*agent.Tokens, error) { return a.Authenticate(f.t.Context(), link, agent.Ask{}) },
+		func() (*agent.Tokens, error) { return a.Refresh(f.t.Context(), link, agent.Ask{}) },
 	} {
 		var err error
 		if g, err = call(); err != nil {

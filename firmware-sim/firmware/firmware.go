@@ -160,7 +160,7 @@ func (d *Device) Try(ctx context.Context, op Op) (o Outcome) {
 	return o
 }
 
-func (d *Device) call(ctx context.Context, l agent.Link, op Op) (*agent.Grant, error) {
+func (d *Device) call(ctx context.Context, l agent.Link, op Op) (*agent.Tokens, error) {
 	switch op {
 	case Enrol:
 		return d.agent.Enrol(ctx, l, d.cfg.Voucher)

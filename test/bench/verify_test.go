@@ -18,7 +18,7 @@ import (
 )
 
 // tokens lets a device authenticate and gives what it got.
-func tokens(b *testing.B, pool token.Alg, format protocol.Format) (*harness.Signet, *agent.Grant) {
+func tokens(b *testing.B, pool token.Alg, format protocol.Format) (*harness.Signet, *agent.Tokens) {
 	b.Helper()
 	s := harness.New(b)
 	s.Rotate(b, pool)

@@ -145,7 +145,7 @@ func (d *device) hangup() {
 }
 
 // granted notes a grant.
-func (d *device) granted(g *agent.Grant) error {
+func (d *device) granted(g *agent.Tokens) error {
 	if !d.subject.IsZero() && d.subject != g.Subject {
 		return fmt.Errorf("%w: %s was %s and is %s", errWrong, d.name, d.subject, g.Subject)
 	}
