@@ -73,10 +73,10 @@ type Tries interface {
 	// counts nothing and gives how long to wait. An answer whose mark is known was sent
 	// again, and is no further try for RepeatTime after it was counted; later it is one.
 	Try(ctx context.Context, by By, of TryOf, mark TryMark, now time.Time) (Tried, error)
-	// Right takes back the try of an answer that was right. With a step above 0 the answer
+	// Accept takes back the try of an answer that was right. With a step above 0 the answer
 	// is a code that may be used once: if its step is not later than all before, that is
 	// ErrUsed and the try stays. The same mark again is no second use.
-	Right(ctx context.Context, by By, of TryOf, mark TryMark, step uint64) error
+	Accept(ctx context.Context, by By, of TryOf, mark TryMark, step uint64) error
 	// Settle sets the counts of a device that has passed its flow back to none. It writes
 	// nothing if they are.
 	Settle(ctx context.Context, by By, of []TryOf) error
@@ -147,8 +147,8 @@ func (c *TryCount) Try(mark TryMark, now time.Time) (t Tried, changed bool) {
 	return Tried{N: c.N}, true
 }
 
-// Right is Tries.Right, of the account that the try was counted in.
-func (c *TryCount) Right(mark TryMark) (changed bool) {
+// TakeBack is Tries.TakeBack, of the account that the try was counted in.
+func (c *TryCount) TakeBack(mark TryMark) (changed bool) {
 	if !c.forget(mark) {
 		return false
 	}

@@ -82,7 +82,7 @@ func (a *Authenticator) countAndCheck(ctx context.Context, t *Turn, method Metho
 		return Result{}, err
 	}
 	if r.OK {
-		err := a.tries.Right(ctx, by, of, mark, r.Step)
+		err := a.tries.Accept(ctx, by, of, mark, r.Step)
 		if err == nil || !errors.Is(err, broker.ErrUsed) {
 			return r, err
 		}

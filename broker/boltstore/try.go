@@ -23,8 +23,8 @@ func (s *Store) Try(ctx context.Context, by broker.By, of broker.TryOf, mark bro
 	return t, err
 }
 
-// Right takes back the try of a right answer: see broker.Tries.
-func (s *Store) Right(ctx context.Context, by broker.By, of broker.TryOf, mark broker.TryMark, step uint64) error {
+// Accept takes back the try of a right answer: see broker.Tries.
+func (s *Store) Accept(ctx context.Context, by broker.By, of broker.TryOf, mark broker.TryMark, step uint64) error {
 	return s.update(ctx, by, "take back try", func(c *change) error {
 		if step > 0 {
 			err := c.account(of.Owner(), func(n *broker.TryCount) (bool, error) { return n.Use(mark, step) })
@@ -32,7 +32,7 @@ func (s *Store) Right(ctx context.Context, by broker.By, of broker.TryOf, mark b
 				return err
 			}
 		}
-		return c.account(of, func(n *broker.TryCount) (bool, error) { return n.Right(mark), nil })
+		return c.account(of, func(n *broker.TryCount) (bool, error) { return n.TakeBack(mark), nil })
 	})
 }
 

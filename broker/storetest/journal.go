@@ -122,7 +122,7 @@ func everyWriteRecorded(e *env) {
 	of := broker.TryOf{Device: d.ID, What: "totp"}
 	try := func(by broker.By) error { _, err := e.tries.Try(e.ctx, by, of, broker.TryMark{1}, start()); return err }
 	right := func(step uint64) func(broker.By) error {
-		return func(by broker.By) error { return e.tries.Right(e.ctx, by, of, broker.TryMark{1}, step) }
+		return func(by broker.By) error { return e.tries.Accept(e.ctx, by, of, broker.TryMark{1}, step) }
 	}
 	settle := func(by broker.By) error { return e.tries.Settle(e.ctx, by, []broker.TryOf{of}) }
 	e.records("try", try, "try a:lamp count")

@@ -31,7 +31,7 @@ func (c *counter) Try(_ context.Context, _ broker.By, of broker.TryOf, mark brok
 	return t, nil
 }
 
-func (c *counter) Right(_ context.Context, _ broker.By, of broker.TryOf, mark broker.TryMark, step uint64) error {
+func (c *counter) Accept(_ context.Context, _ broker.By, of broker.TryOf, mark broker.TryMark, step uint64) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if step > 0 {
@@ -39,7 +39,7 @@ func (c *counter) Right(_ context.Context, _ broker.By, of broker.TryOf, mark br
 			return err
 		}
 	}
-	c.account(of).Right(mark)
+	c.account(of).TakeBack(mark)
 	return nil
 }
 

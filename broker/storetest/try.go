@@ -32,7 +32,7 @@ func tryTests() []test {
 		{"of two who bring one code at once one is let in", func(e *env) {
 			of := e.tried("demo", "lamp-1", "totp")
 			e.same(1, e.tally(e.together(8, func(i int, h *handle) error {
-				return h.tries.Right(e.ctx, by(), of, broker.TryMark{1, byte(i)}, 42)
+				return h.tries.Accept(e.ctx, by(), of, broker.TryMark{1, byte(i)}, 42)
 			}), broker.ErrUsed))
 		}},
 	}
@@ -117,7 +117,7 @@ func triesTakenBack(e *env) {
 	e.try(other, 1, start())
 	e.try(of, 2, start())
 	for range 3 { // sent again
-		e.ok(e.tries.Right(e.ctx, by(), of, broker.TryMark{2}, 0))
+		e.ok(e.tries.Accept(e.ctx, by(), of, broker.TryMark{2}, 0))
 	}
 	n, _ := e.try(of, 3, start())
 	e.same(2, n)
@@ -134,7 +134,7 @@ func codesAreUsedUp(e *env) {
 	enrol.Enrol = "00"
 	right := func(of broker.TryOf, mark byte, step uint64) error {
 		e.try(of, mark, start())
-		return e.tries.Right(e.ctx, by(), of, broker.TryMark{mark}, step)
+		return e.tries.Accept(e.ctx, by(), of, broker.TryMark{mark}, step)
 	}
 	e.ok(right(of, 1, 100))
 	e.ok(right(of, 1, 100)) // the same answer again
