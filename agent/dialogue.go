@@ -54,7 +54,7 @@ func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protoc
 		if err != nil {
 			return nil, err
 		}
-		if errors.Is(refusal(reply), protocol.CodeReplayed) {
+		if errors.Is(refusalIn(reply), protocol.CodeReplayed) {
 			reply = c.overtaken(ctx, link, raw, reply)
 		}
 		if g, ok := reply.(*protocol.Grant); ok {

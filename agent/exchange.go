@@ -160,8 +160,8 @@ func stale(err error) bool {
 // errOutOfStep marks an exchange that a doubled or late message has confused.
 var errOutOfStep = errors.New("out of step")
 
-// refusal gives what a reply refuses, nil if it doesn't.
-func refusal(m protocol.Message) error {
+// refusalIn gives what a reply refuses, nil if it doesn't.
+func refusalIn(m protocol.Message) error {
 	if r, ok := m.(*protocol.Refusal); ok {
 		return r
 	}

@@ -147,7 +147,7 @@ func (c *TryCount) Try(mark TryMark, now time.Time) (t Tried, changed bool) {
 	return Tried{N: c.N}, true
 }
 
-// TakeBack is Tries.TakeBack, of the account that the try was counted in.
+// TakeBack is what Tries.Accept does in the account that the try was counted in.
 func (c *TryCount) TakeBack(mark TryMark) (changed bool) {
 	if !c.forget(mark) {
 		return false

@@ -52,11 +52,11 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 		return nil
 	}
 	h.srv.cfg.Log.Info("mqtt connection refused", "client", fmt.Sprintf("%.256q", cl.ID), "remote", c.RemoteAddr().String(), "error", err)
-	return errors.Join(err, h.srv.mqtt.SendConnack(cl, refusal(err, cl.Properties.ProtocolVersion), false, nil))
+	return errors.Join(err, h.srv.mqtt.SendConnack(cl, connackCode(err, cl.Properties.ProtocolVersion), false, nil))
 }
 
-// refusal is the CONNACK code for an error of admit. 3.1.1 knows five.
-func refusal(err error, version byte) packets.Code {
+// connackCode is the CONNACK code for an error of admit. 3.1.1 knows five.
+func connackCode(err error, version byte) packets.Code {
 	var code packets.Code
 	switch {
 	case errors.As(err, &code):

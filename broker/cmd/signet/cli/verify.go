@@ -64,7 +64,7 @@ func (a *app) doVerify(cmd *cobra.Command, v verification) error {
 	}
 	raw, err := a.readInput("-", 4*token.MaxSize)
 	if err != nil {
-		return &refusal{token.ErrMalformed}
+		return &rejectedToken{token.ErrMalformed}
 	}
 	keys, err := parseKeys(rawKey)
 	var usage *usageError
@@ -72,21 +72,21 @@ func (a *app) doVerify(cmd *cobra.Command, v verification) error {
 		return err
 	}
 	if err != nil {
-		return &refusal{err}
+		return &rejectedToken{err}
 	}
 	if err := v.check(raw, keys, at); err != nil {
-		return &refusal{err}
+		return &rejectedToken{err}
 	}
 	return nil
 }
 
-// A refusal is a token that is not accepted.
-type refusal struct{ cause error }
+// A rejectedToken is a token that is not accepted.
+type rejectedToken struct{ cause error }
 
-func (r *refusal) Error() string {
+func (r *rejectedToken) Error() string {
 	return "refused: " + strings.Join(strings.Fields(r.cause.Error()), " ")
 }
-func (r *refusal) Unwrap() error { return r.cause }
+func (r *rejectedToken) Unwrap() error { return r.cause }
 
 func (v verification) time(now time.Time) (time.Time, error) {
 	if v.at == "" {
