@@ -4,6 +4,7 @@ BIN      := bin
 PROGRAMS := $(patsubst %/main.go,./%,$(wildcard */cmd/*/main.go))
 LDFLAGS  := -s -w
 AGENT    := ./agent/cmd/signet-agent
+AGENTNAME ?= signet-agent
 # A device has less memory than time, and nearly all of its agent's file is in memory.
 # So it is built without inlining outside the runtime and cryptography's inner loops
 # (RSA's are bigmod's): that is 6% of its size for a few percent of a login's time. And
@@ -28,7 +29,12 @@ help: ## list the targets
 build: ## build all programs into bin/
 	@mkdir -p $(BIN)
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ $(filter-out $(AGENT),$(PROGRAMS))
-	$(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS) $(PACKED)' -o $(BIN)/ $(AGENT)
+	@$(MAKE) --no-print-directory agent
+
+.PHONY: agent
+agent: ## build signet-agent alone, as small as it gets
+	@mkdir -p $(BIN)
+	$(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS) $(PACKED)' -o $(BIN)/$(AGENTNAME) $(AGENT)
 
 .PHONY: vet
 vet: ## go vet and gofmt
@@ -79,20 +85,28 @@ fuzz: ## each fuzz target for FUZZTIME, 30s; 6/ shares six minutes among all
 long: ## the long forms, for a night: more kills, more simulated worlds, more fuzzing, the figures
 	SIGNET_KILL_ROUNDS=1000 SIGNET_SIM_SEEDS=20000 $(MAKE) test TESTTIME=3h
 	$(MAKE) planted
+	FRESH=1 sh .ci/reproducible
 	$(MAKE) fuzz FUZZTIME=5m
 	$(MAKE) bench
 
 .PHONY: cross
 cross: ## the agent for small boards
-	@mkdir -p $(BIN)
-	GOOS=linux GOARCH=arm64 $(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/signet-agent-arm64 $(AGENT)
-	GOOS=linux GOARCH=arm GOARM=7 $(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/signet-agent-armv7 $(AGENT)
-	GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/signet-agent-mipsle $(AGENT)
+	@GOOS=linux GOARCH=arm64 $(MAKE) --no-print-directory agent AGENTNAME=signet-agent-arm64
+	@GOOS=linux GOARCH=arm GOARM=7 $(MAKE) --no-print-directory agent AGENTNAME=signet-agent-armv7
+	@GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(MAKE) --no-print-directory agent AGENTNAME=signet-agent-mipsle
 
 .PHONY: sizes
 sizes: build cross ## sizes of the programs and the agent's idle memory
 	@sh test/bench/sizes.sh $(BIN)
 
+.PHONY: release
+release: ## archives, bills of materials and checksums of the checked-out commit, into dist/
+	@sh .ci/release dist
+
+.PHONY: reproducible
+reproducible: ## two releases of the commit, made in different folders, are equal
+	@sh .ci/reproducible linux/amd64
+
 .PHONY: clean
 clean: ## remove what make made
-	rm -rf $(BIN)
+	rm -rf $(BIN) dist
