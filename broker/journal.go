@@ -49,12 +49,13 @@ const (
 	RecordSecret   RecordKind = "secret" // one of the cluster's own
 	RecordTry      RecordKind = "try"    // a counted attempt at a guessable answer
 	RecordRefusal  RecordKind = "refusal"
+	RecordStore    RecordKind = "store" // its epoch
 )
 
 // IsDocument reports whether k is a Kind's name.
 func (k RecordKind) IsDocument() bool {
 	switch k {
-	case RecordPool, RecordDevice, RecordSession, RecordKey, RecordOperator, RecordSecret, RecordTry, RecordRefusal:
+	case RecordPool, RecordDevice, RecordSession, RecordKey, RecordOperator, RecordSecret, RecordTry, RecordRefusal, RecordStore:
 		return false
 	}
 	return true

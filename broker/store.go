@@ -44,6 +44,7 @@ type Store interface {
 	Tries
 	Operators
 	Secrets
+	Epochs
 	Journal
 	// Close ends the use of the store.
 	Close() error

@@ -129,7 +129,7 @@ func hint(err error) string {
 		{protocol.CodeDisabled, "ask the operator: signet device enable"},
 		{protocol.CodeExists, "a device of that name has another key; use a token that allows replacement, or another name"},
 		{protocol.CodeTries, "wait as long as it says; a wrong answer more doubles that"},
-		{protocol.CodeDenied, "check pool, name and token; the broker's log says why"},
+		{protocol.CodeDenied, "check pool, name and token; the broker's log says why. If it was restored from a backup older than this device: signet-agent enroll, with a new token"},
 		{protocol.CodePending, "an operator has yet to approve it: signet device approve"},
 		{localapi.ErrAgent, "signet-agent status tells where the device stands"},
 		{localapi.ErrPath, "take a shorter one: run --socket PATH"},

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/core"
@@ -171,8 +172,9 @@ var ErrNotEmpty = errors.New("the folder is not empty")
 var ErrBackup = errors.New("not a sound backup")
 
 // Restore makes the data folder of a backup. The folder must not exist or be empty.
-// Nothing is in it unless the whole backup is sound and this version can open it.
-func Restore(ctx context.Context, cfg config.Config, path string) (err error) {
+// Nothing is in it unless the whole backup is sound and this version can open it. Its
+// store begins a new epoch, above after: devices may know more than the backup does.
+func Restore(ctx context.Context, cfg config.Config, path string, after uint64) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
@@ -199,31 +201,71 @@ func Restore(ctx context.Context, cfg config.Config, path string) (err error) {
 	if err := unpack(ctx, tar.NewReader(f), tmp); err != nil {
 		return fmt.Errorf("restore %s: %w", path, err)
 	}
-	if err := tryOut(ctx, cfg, tmp); err != nil {
+	if err := tryOut(ctx, cfg, tmp, after); err != nil {
 		return fmt.Errorf("restore %s: %w", path, err)
 	}
 	return moveIn(tmp, cfg.Data)
 }
 
-// tryOut opens what was unpacked, its secrets included.
-func tryOut(ctx context.Context, cfg config.Config, dir string) error {
+// tryOut opens what was unpacked, its secrets included, and begins the store's new epoch.
+func tryOut(ctx context.Context, cfg config.Config, dir string, after uint64) error {
 	cfg.Data = dir
+	_, err := begin(ctx, &cfg, after, "restored from a backup")
+	return err
+}
+
+// Accept takes the store that lies in a data folder for the folder's, though it is an
+// older copy, and begins its new epoch, above after and above what the folder knows of.
+// Nobody may have the store open.
+func Accept(ctx context.Context, cfg config.Config, after uint64) (epoch uint64, err error) {
+	if !exists(cfg.StorePath()) {
+		return 0, fmt.Errorf("restore: there is no store in %s; say where it is with --data", cfg.Data)
+	}
+	know, err := readMark(&cfg)
+	if err != nil {
+		return 0, err
+	}
+	epoch, err = begin(ctx, &cfg, max(after, know.Epoch), "put back where it lies")
+	if err != nil {
+		return 0, fmt.Errorf("restore: %w", err)
+	}
+	return epoch, nil
+}
+
+// begin opens a data folder's store with its secrets and begins a new epoch of it.
+func begin(ctx context.Context, cfg *config.Config, after uint64, why string) (epoch uint64, err error) {
 	if !exists(cfg.KeyPath()) {
-		return fmt.Errorf("%w: it was left out of the backup, because it lay outside of the data folder: say where it is with key_file or SIGNET_KEY_FILE", config.ErrKeyMissing)
+		return 0, fmt.Errorf("%w: it was left out of the backup, because it lay outside of the data folder: say where it is with key_file or SIGNET_KEY_FILE", config.ErrKeyMissing)
 	}
 	key, err := cfg.OpenKey()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	s, err := boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	c, err := core.New(ctx, core.Parts{Store: s, Sealer: key, Issuer: cfg.Issuer})
 	if err == nil {
 		c.Close()
+		epoch, err = raise(ctx, s, after, why)
 	}
-	return errors.Join(err, s.Close())
+	if err == nil {
+		err = WriteMark(ctx, cfg, s)
+	}
+	return epoch, errors.Join(err, s.Close())
+}
+
+func raise(ctx context.Context, s broker.Epochs, after uint64, why string) (uint64, error) {
+	was, err := s.Epoch(ctx)
+	if err != nil {
+		return 0, err
+	}
+	next, err := broker.NextEpoch(max(was, after), time.Now())
+	if err != nil {
+		return 0, err
+	}
+	return next, s.RaiseEpoch(ctx, broker.By{Actor: broker.ActorLocal, Reason: why}, next)
 }
 
 // moveIn moves what was restored to its place, the store last.

@@ -36,12 +36,13 @@ const (
 	poolRow       = "record"
 )
 
-// The keys of bucketMeta: the format's version, and the last Seqs up to which the
-// journal's logins are in the runs and its old traffic is gone.
+// The keys of bucketMeta: the format's version, the last Seqs up to which the journal's
+// logins are in the runs and its old traffic is gone, and the store's epoch.
 const (
 	keyFormat  = "format"
 	keyFolded  = "folded"
 	keyTrimmed = "trimmed"
+	keyEpoch   = "epoch"
 )
 
 // appendFill is how full pages are left where keys come in ascending order.

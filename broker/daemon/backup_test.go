@@ -124,7 +124,7 @@ func TestBackupAndRestore(t *testing.T) {
 	} {
 		cfg := s.cfg
 		cfg.Data = dir
-		if err := backup.Restore(t.Context(), cfg, c.from); err != nil {
+		if err := backup.Restore(t.Context(), cfg, c.from, 0); err != nil {
 			t.Fatal(err)
 		}
 		if got := operatorsOf(t, &site{cfg: cfg}); got != c.operators {
@@ -133,7 +133,7 @@ func TestBackupAndRestore(t *testing.T) {
 		if raw, err := os.ReadFile(filepath.Join(dir, config.CAFolder, "root.pem")); err != nil || string(raw) != "a root" {
 			t.Errorf("got %q, %v", raw, err)
 		}
-		if err := backup.Restore(t.Context(), cfg, c.from); !errors.Is(err, backup.ErrNotEmpty) {
+		if err := backup.Restore(t.Context(), cfg, c.from, 0); !errors.Is(err, backup.ErrNotEmpty) {
 			t.Errorf("over a data folder: got %v", err)
 		}
 	}
@@ -167,7 +167,7 @@ func TestDamagedBackups(t *testing.T) {
 		}
 		cfg := s.cfg
 		cfg.Data = filepath.Join(out, "restored")
-		if err := backup.Restore(t.Context(), cfg, path); !errors.Is(err, backup.ErrBackup) {
+		if err := backup.Restore(t.Context(), cfg, path, 0); !errors.Is(err, backup.ErrBackup) {
 			t.Errorf("%s: got %v", what, err)
 		}
 		if _, err := os.Stat(cfg.Data); err == nil {
@@ -209,11 +209,11 @@ func TestBackupWithoutItsKey(t *testing.T) {
 	}
 	cfg := s.cfg
 	cfg.Data, cfg.KeyFile = filepath.Join(t.TempDir(), "restored"), ""
-	if err := backup.Restore(t.Context(), cfg, path); !errors.Is(err, config.ErrKeyMissing) {
+	if err := backup.Restore(t.Context(), cfg, path, 0); !errors.Is(err, config.ErrKeyMissing) {
 		t.Errorf("without the key: got %v", err)
 	}
 	cfg.KeyFile = s.cfg.KeyFile
-	if err := backup.Restore(t.Context(), cfg, path); err != nil {
+	if err := backup.Restore(t.Context(), cfg, path, 0); err != nil {
 		t.Error(err)
 	}
 }

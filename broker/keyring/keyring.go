@@ -23,6 +23,7 @@ import (
 type KeyStore interface {
 	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
 	ListSigningKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error)
+	Epoch(ctx context.Context) (uint64, error)
 }
 
 // Opener opens secrets that are sealed at rest.
@@ -82,7 +83,11 @@ func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
 	}
-	r, err := k.refresh(old, &p, keys)
+	epoch, err := k.store.Epoch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
+	}
+	r, err := k.refresh(old, &p, keys, epoch)
 	if err != nil {
 		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
 	}
@@ -97,9 +102,9 @@ func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
 }
 
 // Recorded is told of each record of the journal. Those of a pool's keys, and of a pool
-// that is gone, make its ring be read again.
+// that is gone, make its ring be read again; a new epoch of the store, all of them.
 func (k *Keys) Recorded(_ context.Context, r *broker.Record) {
-	if r.Kind != broker.RecordKey && r.Kind != broker.RecordPool {
+	if r.Kind != broker.RecordKey && r.Kind != broker.RecordPool && r.Kind != broker.RecordStore {
 		return
 	}
 	k.mu.Lock()
@@ -107,18 +112,22 @@ func (k *Keys) Recorded(_ context.Context, r *broker.Record) {
 	k.age++
 	if r.What == broker.WhatDelete && r.Kind == broker.RecordPool {
 		delete(k.rings, r.Pool)
-	} else if old := k.rings[r.Pool]; old != nil {
-		doubted := *old // kept: refresh may find that nothing in it changed
-		doubted.believed = false
-		k.rings[r.Pool] = &doubted
+		return
+	}
+	for pool, old := range k.rings {
+		if pool == r.Pool || r.Kind == broker.RecordStore {
+			doubted := *old // kept: refresh may find that nothing in it changed
+			doubted.believed = false
+			k.rings[pool] = &doubted
+		}
 	}
 }
 
 // refresh makes a ring of what was read, or gives the old one if nothing changed: opening
 // keys and signing the statement cost more than reading.
-func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey) (*Ring, error) {
+func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey, epoch uint64) (*Ring, error) {
 	var changed time.Time
-	made := fmt.Sprintf("%s %x", p.Issuer, p.Anchor)
+	made := fmt.Sprintf("%s %x %d", p.Issuer, p.Anchor, epoch)
 	for _, s := range keys {
 		made += fmt.Sprintf(" %s %s %d", s.ID, s.State, s.Changed.UnixNano())
 		if s.Changed.After(changed) {
@@ -137,7 +146,7 @@ func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey) (*Ri
 	if r.Signer == nil {
 		return nil, errors.New("no active signing key: run signet key rotate")
 	}
-	return r, k.addStatement(r, p, changed)
+	return r, k.addStatement(r, p, changed, epoch)
 }
 
 // add puts one signing key into the ring.
@@ -175,9 +184,9 @@ func (k *Keys) signer(purpose broker.Purpose, sealed []byte) (*token.Signer, err
 	return token.NewSigner(signer)
 }
 
-// addStatement signs the key statement with the anchor, dated by the latest change of a
-// key, so that every replica makes the same.
-func (k *Keys) addStatement(r *Ring, p *broker.Pool, at time.Time) error {
+// addStatement signs the key statement with the anchor, dated by the store's epoch and
+// the latest change of a key, so that every replica makes the same.
+func (k *Keys) addStatement(r *Ring, p *broker.Pool, at time.Time, epoch uint64) error {
 	anchor, err := k.signer(broker.AnchorPurpose(p.Name), p.AnchorSealed)
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
@@ -191,7 +200,7 @@ func (k *Keys) addStatement(r *Ring, p *broker.Pool, at time.Time) error {
 		return fmt.Errorf("answer key: %w", err)
 	}
 	r.Statement, err = protocol.EncodeStatement(&protocol.Statement{
-		Issuer: r.Issuer, Keys: r.Verifiers, SealTo: answer.PublicKey().Bytes(), Issued: at,
+		Issuer: r.Issuer, Keys: r.Verifiers, SealTo: answer.PublicKey().Bytes(), Issued: at, Epoch: epoch,
 	}, anchor)
 	if err != nil {
 		return err

@@ -177,6 +177,8 @@ func everyOtherWrite(e *env, p ident.Pool) {
 	}
 	e.records("secret", secret, "secret :s create")
 	e.records("secret again", secret)
+	e.records("epoch", func(by broker.By) error { return e.epochs.RaiseEpoch(e.ctx, by, 5) }, "store :epoch create")
+	e.records("epoch again", func(by broker.By) error { return e.epochs.RaiseEpoch(e.ctx, by, 6) }, "store :epoch update +")
 	e.records("pool", func(by broker.By) error { return e.pools.DeletePool(e.ctx, by, p) }, "pool a: delete +")
 }
 

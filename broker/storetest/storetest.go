@@ -40,7 +40,7 @@ func Run(t *testing.T, open Open[broker.Store]) {
 		{"pools", Pools[broker.Store]}, {"devices", Devices[broker.Store]}, {"settings", Settings[broker.Store]},
 		{"signing keys", SigningKeys[broker.Store]}, {"logins", Logins[broker.Store]}, {"enrolments", Enrolments[broker.Store]},
 		{"sessions", Sessions[broker.Store]}, {"tries", Tries[broker.Store]}, {"operators", Operators[broker.Store]},
-		{"secrets", Secrets[broker.Store]}, {"across", across}, {"journal", Journal},
+		{"secrets", Secrets[broker.Store]}, {"epochs", Epochs[broker.Store]}, {"across", across}, {"journal", Journal},
 	} {
 		t.Run(group.name, func(t *testing.T) { group.run(t, open) })
 	}
@@ -137,6 +137,11 @@ func Secrets[S broker.Secrets](t *testing.T, open Open[S]) {
 	run(t, open, secretTests(), func(s S) handle { return handle{secrets: s} })
 }
 
+// Epochs holds a store to what broker.Epochs says.
+func Epochs[S broker.Epochs](t *testing.T, open Open[S]) {
+	run(t, open, epochTests(), func(s S) handle { return handle{epochs: s} })
+}
+
 // across is what several concepts together say.
 func across(t *testing.T, open Open[broker.Store]) { run(t, open, acrossTests(), whole) }
 
@@ -170,10 +175,11 @@ type handle struct {
 	tries     broker.Tries
 	operators broker.Operators
 	secrets   broker.Secrets
+	epochs    broker.Epochs
 	journal   broker.Journal
 }
 
-func whole(s broker.Store) handle { return handle{s, s, s, s, s, s, s, s, s, s} }
+func whole(s broker.Store) handle { return handle{s, s, s, s, s, s, s, s, s, s, s} }
 
 // env is one subtest's store, and words to speak about it.
 type env struct {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/backup"
+	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 )
 
@@ -31,13 +32,19 @@ func (o *options) backupCommand() *cobra.Command {
 }
 
 func (o *options) restoreCommand() *cobra.Command {
-	return o.leaf("restore FILE", "Make a data folder of a backup; the folder is empty or not there yet",
-		"signetd restore --data /var/lib/signet signet-2026-11-23.tar", func(ctx context.Context, args []string) error {
+	var inPlace bool
+	var after uint64
+	c := o.leaf("restore FILE", "Make a data folder of a backup; the folder is empty or not there yet",
+		"signetd restore --data /var/lib/signet signet-2026-11-23.tar\nsignetd restore --data /var/lib/signet --in-place",
+		func(ctx context.Context, args []string) error {
 			cfg, err := o.config(config.Default())
 			if err != nil {
 				return err
 			}
-			err = backup.Restore(ctx, cfg, args[0])
+			if inPlace {
+				return o.accept(ctx, cfg, after)
+			}
+			err = backup.Restore(ctx, cfg, args[0], after)
 			if errors.Is(err, backup.ErrBackup) {
 				return &nextError{err, "nothing was restored; try another backup"}
 			}
@@ -47,4 +54,29 @@ func (o *options) restoreCommand() *cobra.Command {
 			fmt.Fprintf(o.stdout, "restored %s\nstart it: signetd serve %s\n", cfg.Data, o.where(cfg))
 			return nil
 		})
+	c.Long = "Makes a data folder of a backup; the folder is empty or not there yet. Or, with --in-place, takes the store\n" +
+		"that lies in the data folder, although it is an older copy: it, or the whole folder, was put back by other means.\n\n" +
+		"Either way the store begins a new epoch: devices take its keys, though they may know of newer ones."
+	c.Flags().BoolVar(&inPlace, "in-place", false, "no backup: take the store that lies in the data folder")
+	c.Flags().Uint64Var(&after, "epoch-after", 0, "begin an epoch above this `number`, which signetd's log names; without it the time decides")
+	c.Args = func(cmd *cobra.Command, args []string) error {
+		if inPlace && len(args) == 0 {
+			return nil
+		}
+		return arguments(cmd, args)
+	}
+	return c
+}
+
+// accept takes the store that lies in the data folder.
+func (o *options) accept(ctx context.Context, cfg config.Config, after uint64) error {
+	epoch, err := backup.Accept(ctx, cfg, after)
+	if held, ok := errors.AsType[*boltstore.HeldError](err); ok {
+		return &nextError{held, "stop signetd first"}
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(o.stdout, "took the store in %s, now of epoch %d\nstart it: signetd serve %s\n", cfg.Data, epoch, o.where(cfg))
+	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/certs"
 )
@@ -19,23 +20,23 @@ func TestInitGoesOn(t *testing.T) {
 		says string
 	}{
 		"before the authority": {func(t *testing.T, data string) {
-			remove(t, data, config.CAFolder, config.StoreFile, config.KeyFile)
+			remove(t, data, config.CAFolder, config.StoreFile, backup.MarkFile, config.KeyFile)
 		}, "made "},
-		"before the key":   {func(t *testing.T, data string) { remove(t, data, config.StoreFile, config.KeyFile) }, "kept what was there: certificate authority\n"},
-		"before the store": {func(t *testing.T, data string) { remove(t, data, config.StoreFile) }, "kept what was there: certificate authority\n"},
+		"before the key":   {func(t *testing.T, data string) { remove(t, data, config.StoreFile, backup.MarkFile, config.KeyFile) }, "kept what was there: certificate authority\n"},
+		"before the store": {func(t *testing.T, data string) { remove(t, data, config.StoreFile, backup.MarkFile) }, "kept what was there: certificate authority\n"},
 		"before the operator": {func(t *testing.T, data string) {
 			if code, _, errs := signetd(t, nil, "operator delete admin --data "+data); code != 0 {
 				t.Fatal(errs)
 			}
 		}, "kept what was there: certificate authority, store\n"},
 		"while the authority was written": {func(t *testing.T, data string) {
-			remove(t, data, config.StoreFile, config.KeyFile)
+			remove(t, data, config.StoreFile, backup.MarkFile, config.KeyFile)
 			if err := os.Rename(filepath.Join(data, config.CAFolder), filepath.Join(data, "."+config.CAFolder+"-new-1")); err != nil {
 				t.Fatal(err)
 			}
 		}, "made "},
 		"and the root's key is in a safe": {func(t *testing.T, data string) {
-			remove(t, data, config.StoreFile, filepath.Join(config.CAFolder, certs.RootKeyFile))
+			remove(t, data, config.StoreFile, backup.MarkFile, filepath.Join(config.CAFolder, certs.RootKeyFile))
 		}, "kept what was there: certificate authority\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -71,7 +72,7 @@ func TestInitKeepsNothingUnsound(t *testing.T) {
 		says  string
 	}{
 		"half an authority": {func(t *testing.T, data string) {
-			remove(t, data, config.StoreFile, filepath.Join(config.CAFolder, certs.IntermediateKeyFile))
+			remove(t, data, config.StoreFile, backup.MarkFile, filepath.Join(config.CAFolder, certs.IntermediateKeyFile))
 		}, "", certs.IntermediateKeyFile},
 		"a store without its key": {func(t *testing.T, data string) { remove(t, data, config.KeyFile) }, "", "put it back from a backup"},
 		"another authority than the one brought": {func(t *testing.T, data string) {

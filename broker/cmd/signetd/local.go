@@ -10,6 +10,7 @@ import (
 	"net/http"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/core"
@@ -20,7 +21,13 @@ import (
 // opens the secrets in it.
 type folder struct {
 	*boltstore.Store
+	cfg   config.Config
 	parts core.Parts
+}
+
+// Close writes down how far the store has come, and closes it.
+func (f *folder) Close() error {
+	return errors.Join(backup.WriteMark(context.Background(), &f.cfg, f.Store), f.Store.Close())
 }
 
 // openFolder opens a data folder, and makes the store in it if there is none.
@@ -33,7 +40,13 @@ func openFolder(ctx context.Context, cfg *config.Config) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &folder{s, core.Parts{Store: s, Sealer: key, Issuer: cfg.Issuer, HookNetworks: cfg.Hooks.Allow}}, nil
+	if err := backup.CheckMark(ctx, cfg, s); err != nil {
+		if older, ok := errors.AsType[*backup.OlderError](err); ok {
+			err = &nextError{older, "put back the one that was here; or, if this copy is to be taken: signetd restore --in-place --data " + quoted(cfg.Data)}
+		}
+		return nil, errors.Join(err, s.Close())
+	}
+	return &folder{s, *cfg, core.Parts{Store: s, Sealer: key, Issuer: cfg.Issuer, HookNetworks: cfg.Hooks.Allow}}, nil
 }
 
 // onMachine does something by the operators' API without a token: through the signetd

@@ -4,15 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 
+	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
@@ -49,11 +52,23 @@ func (o *options) serve(ctx context.Context) error {
 	return errors.Join(b.Run(ctx), b.Close())
 }
 
+// Run serves until ctx ends, and keeps the folder's mark meanwhile.
+func (b *running) Run(ctx context.Context) error {
+	var keeping sync.WaitGroup
+	inner, stop := context.WithCancel(ctx)
+	keeping.Go(func() { backup.KeepMark(inner, &b.folder.cfg, b.folder.Store, b.log) })
+	err := b.Daemon.Run(ctx)
+	stop()
+	keeping.Wait()
+	return err
+}
+
 // A running is a broker that listens, with what it stands on.
 type running struct {
 	*daemon.Daemon
 	ca     *certs.Authority
 	folder *folder
+	log    *slog.Logger
 }
 
 // Close ends what there is of it, the store last.
@@ -75,7 +90,7 @@ func (o *options) open(ctx context.Context, cfg config.Config) (*running, error)
 	if err != nil {
 		return nil, err
 	}
-	b := new(running)
+	b := &running{log: log}
 	if b.ca, err = openCA(cfg, o.where(cfg)); err != nil {
 		return nil, err
 	}
