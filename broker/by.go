@@ -34,5 +34,12 @@ const devicePrefix = "device:"
 // DeviceActor is a device that proved itself.
 func DeviceActor(id ident.Device) Actor { return Actor(devicePrefix + id.String()) }
 
+// Among reports whether a is which, or one of that kind: operator:ada is among "operator",
+// and device:demo:lamp-1 among "device" and "device:demo".
+func (a Actor) Among(which Actor) bool {
+	rest, ok := strings.CutPrefix(string(a), string(which))
+	return ok && (rest == "" || rest[0] == ':')
+}
+
 // IsDevice reports whether a is a device.
 func (a Actor) IsDevice() bool { return strings.HasPrefix(string(a), devicePrefix) }

@@ -52,6 +52,11 @@ const (
 	RecordStore    RecordKind = "store" // its epoch
 )
 
+// RecordKinds gives the kinds of what is no document.
+func RecordKinds() []RecordKind {
+	return []RecordKind{RecordPool, RecordDevice, RecordSession, RecordKey, RecordOperator, RecordSecret, RecordTry, RecordRefusal}
+}
+
 // IsDocument reports whether k is a Kind's name.
 func (k RecordKind) IsDocument() bool {
 	switch k {

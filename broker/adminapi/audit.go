@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -35,6 +37,7 @@ type Record struct {
 type AuditPage struct {
 	Items []Record `json:"items" nullable:"false"`
 	Next  uint64   `json:"next" doc:"Give it as after to go on. More may be there even if items are few or none, until it stays the same"`
+	Prev  uint64   `json:"prev,omitempty" doc:"With newest: give it as before to go back. More may be there even if items are few or none, while it is present"`
 }
 
 // A HistoryPage is a part of a device's history, newest first.
@@ -66,10 +69,48 @@ func wireRecords(all []broker.Record) []Record {
 }
 
 type auditInput struct {
-	Pool   string `query:"pool" maxLength:"32" doc:"Of this pool only" example:"demo"`
-	After  uint64 `query:"after" doc:"Begin behind this one; next of the answer before"`
-	Newest bool   `query:"newest" doc:"Begin with the newest that there are instead; after is not read"`
-	Limit  int    `query:"limit" minimum:"1" maximum:"500" default:"100"`
+	Pool    string    `query:"pool" maxLength:"32" doc:"Of this pool only" example:"demo"`
+	Kind    string    `query:"kind" maxLength:"64" doc:"Of this kind only" example:"device"`
+	Actor   string    `query:"actor" maxLength:"192" doc:"By this actor only, or by those of a kind: operator, device, device:POOL" example:"operator:ada"`
+	Device  string    `query:"device" maxLength:"161" doc:"Only what was done to this device and its sessions, and what it did itself: POOL:NAME" example:"demo:lamp-1"`
+	Since   time.Time `query:"since" doc:"Written then or later"`
+	Until   time.Time `query:"until" doc:"Written before"`
+	Traffic bool      `query:"traffic" default:"true" doc:"false leaves out what is kept for a week only: logins, refreshes, tries, refusals"`
+	After   uint64    `query:"after" doc:"Begin behind this one; next of the answer before"`
+	Newest  bool      `query:"newest" doc:"Begin with the newest that there are instead; after is not read"`
+	Before  uint64    `query:"before" doc:"With newest, begin before this one; prev of the answer before"`
+	Limit   int       `query:"limit" minimum:"1" maximum:"500" default:"100"`
+}
+
+// filter reads what is wanted.
+func (in *auditInput) filter() (f control.AuditFilter, err error) {
+	f = control.AuditFilter{Kind: broker.RecordKind(in.Kind), Actor: broker.Actor(in.Actor), Since: in.Since, Until: in.Until, NoTraffic: !in.Traffic}
+	if kinds := RecordKinds(); in.Kind != "" && !slices.Contains(kinds, in.Kind) {
+		return f, broker.Invalid("kind", "there is no kind %q; want one of %s", in.Kind, strings.Join(kinds, ", "))
+	}
+	if !in.Since.IsZero() && !in.Until.IsZero() && !in.Since.Before(in.Until) {
+		return f, broker.Invalid("until", "nothing is both since %s and until %s", in.Since.UTC().Format(time.RFC3339), in.Until.UTC().Format(time.RFC3339))
+	}
+	if in.Pool != "" {
+		if f.Pool, err = ident.ParsePool(in.Pool); err != nil {
+			return f, err
+		}
+	}
+	if in.Device != "" {
+		f.Device, err = ident.ParseDevice(in.Device)
+	}
+	return f, err
+}
+
+// RecordKinds gives what records may be of.
+func RecordKinds() (all []string) {
+	for _, k := range broker.RecordKinds() {
+		all = append(all, string(k))
+	}
+	for _, n := range Nouns() {
+		all = append(all, n.Command)
+	}
+	return all
 }
 
 func (s *service) auditRoutes(api huma.API) {
@@ -94,39 +135,57 @@ func (s *service) auditRoutes(api huma.API) {
 		})
 }
 
-func (s *service) audit(ctx context.Context, in *auditInput) (out AuditPage, err error) {
-	var pool ident.Pool
-	if in.Pool != "" {
-		if pool, err = ident.ParsePool(in.Pool); err != nil {
-			return out, err
-		}
+func (s *service) audit(ctx context.Context, in *auditInput) (AuditPage, error) {
+	f, err := in.filter()
+	if err != nil {
+		return AuditPage{}, err
 	}
 	var trail control.AuditTrail
 	if in.Newest {
-		trail, err = s.dir.LatestAudit(ctx, pool, in.Limit)
+		trail, err = s.dir.LatestAudit(ctx, f, in.Before, in.Limit)
 	} else {
-		trail, err = s.dir.Audit(ctx, pool, in.After, in.Limit)
+		trail, err = s.dir.Audit(ctx, f, in.After, in.Limit)
 	}
-	return AuditPage{Items: wireRecords(trail.Records), Next: trail.Next}, err
+	return AuditPage{Items: wireRecords(trail.Records), Next: trail.Next, Prev: trail.Prev}, err
 }
 
-// Audit reads up to limit records of the audit trail behind one, of a pool if it is
-// not empty.
-func (c *Client) Audit(ctx context.Context, pool string, after uint64, limit int) (AuditPage, error) {
-	return get[AuditPage](ctx, c, "/audit?"+auditQuery(pool, limit)+"&after="+strconv.FormatUint(after, 10))
+// An AuditQuery says which records are wanted; what is zero leaves none out.
+type AuditQuery struct {
+	Pool      string
+	Kind      string // one of RecordKinds
+	Actor     string // or those of a kind: "operator"
+	Device    string // "demo:lamp-1"
+	Since     time.Time
+	Until     time.Time
+	NoTraffic bool
 }
 
-// LatestAudit reads the newest records, up to limit.
-func (c *Client) LatestAudit(ctx context.Context, pool string, limit int) (AuditPage, error) {
-	return get[AuditPage](ctx, c, "/audit?"+auditQuery(pool, limit)+"&newest=true")
+// Audit reads up to limit records of the audit trail behind one.
+func (c *Client) Audit(ctx context.Context, q AuditQuery, after uint64, limit int) (AuditPage, error) {
+	return get[AuditPage](ctx, c, "/audit?"+q.encode(limit)+"&after="+strconv.FormatUint(after, 10))
 }
 
-func auditQuery(pool string, limit int) string {
-	q := url.Values{"limit": {strconv.Itoa(limit)}}
-	if pool != "" {
-		q.Set("pool", pool)
+// LatestAudit reads the newest records before one (0: of all), up to limit.
+func (c *Client) LatestAudit(ctx context.Context, q AuditQuery, before uint64, limit int) (AuditPage, error) {
+	return get[AuditPage](ctx, c, "/audit?"+q.encode(limit)+"&newest=true&before="+strconv.FormatUint(before, 10))
+}
+
+func (q AuditQuery) encode(limit int) string {
+	v := url.Values{"limit": {strconv.Itoa(limit)}}
+	for name, text := range map[string]string{"pool": q.Pool, "kind": q.Kind, "actor": q.Actor, "device": q.Device} {
+		if text != "" {
+			v.Set(name, text)
+		}
 	}
-	return q.Encode()
+	for name, at := range map[string]time.Time{"since": q.Since, "until": q.Until} {
+		if !at.IsZero() {
+			v.Set(name, at.UTC().Format(time.RFC3339Nano))
+		}
+	}
+	if q.NoTraffic {
+		v.Set("traffic", "false")
+	}
+	return v.Encode()
 }
 
 // DeviceHistory reads up to limit records of a device, newest first, before one (0:

@@ -41,7 +41,7 @@ func (l *ledger) check(ctx context.Context, c *adminapi.Client) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
-		page, err := c.Audit(ctx, "", l.after, 500)
+		page, err := c.Audit(ctx, adminapi.AuditQuery{}, l.after, 500)
 		if err != nil {
 			return fmt.Errorf("read the audit trail: %w", err)
 		}

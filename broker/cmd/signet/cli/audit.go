@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"strconv"
@@ -31,20 +32,79 @@ func recordRow(r adminapi.Record) []string {
 	return []string{strconv.FormatUint(r.Seq, 10), stamp(&r.Time), r.Actor, action, r.Kind, name, r.Reason, r.Request}
 }
 
+// wanted are the flags that say which records are wanted.
+type wanted struct {
+	query        adminapi.AuditQuery
+	since, until string
+}
+
+func (w *wanted) flags(a *app, cmd *cobra.Command) {
+	f := cmd.PersistentFlags()
+	f.StringVar(&w.query.Pool, "pool", "", "records of this `pool` only")
+	f.StringVar(&w.query.Kind, "kind", "", "records of this `kind` only, such as device or client")
+	f.StringVar(&w.query.Actor, "actor", "", "by this `actor` only, such as operator:ada, or by those of a kind, such as operator")
+	f.StringVar(&w.query.Device, "device", "", "only what concerns this device, given as `POOL:NAME`, and what it did itself")
+	f.BoolVar(&w.query.NoTraffic, "no-traffic", false, "without logins, refreshes, tries and refusals")
+	complete(cmd, "pool", a.completing(a.poolNames))
+	complete(cmd, "kind", cobra.FixedCompletions(adminapi.RecordKinds(), cobra.ShellCompDirectiveNoFileComp))
+	complete(cmd, "actor", cobra.FixedCompletions([]string{"operator", "device", "local", "signetd"}, cobra.ShellCompDirectiveNoFileComp))
+	complete(cmd, "device", cobra.NoFileCompletions)
+}
+
+// times are the flags of a listing, which has an end.
+func (w *wanted) times(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&w.since, "since", "", "written at this `time` or later: 2026-01-31T12:00:00Z, or 24h for a day ago")
+	cmd.Flags().StringVar(&w.until, "until", "", "written before this `time`")
+	complete(cmd, "since", cobra.NoFileCompletions)
+	complete(cmd, "until", cobra.NoFileCompletions)
+}
+
+// read turns the times that were given into those of the query.
+func (w *wanted) read(now time.Time) (err error) {
+	if w.query.Since, err = timeFlag("since", w.since, now); err != nil {
+		return err
+	}
+	w.query.Until, err = timeFlag("until", w.until, now)
+	return err
+}
+
+// timeFlag reads a time, or how long ago it was; zero if text is empty.
+func timeFlag(name, text string, now time.Time) (time.Time, error) {
+	if text == "" {
+		return time.Time{}, nil
+	}
+	if at, err := time.Parse(time.RFC3339, text); err == nil {
+		return at, nil
+	}
+	ago, err := adminapi.ParseDuration(text)
+	if err != nil {
+		return time.Time{}, usagef("--%s %q: want a time such as 2026-01-31T12:00:00Z, or how long ago, such as 24h", name, text)
+	}
+	return now.Add(-time.Duration(ago)), nil
+}
+
 func (a *app) audit() *cobra.Command {
-	var pool string
+	var want wanted
 	var after uint64
 	var limit int
-	listing := a.leaf("list", "Show the newest records, or those behind one", "signet audit list\nsignet audit list --pool demo --after 1200 --limit 50 -o json",
+	listing := a.leaf("list", "Show the newest records, or those behind one",
+		"signet audit list --no-traffic --since 24h\nsignet audit list --actor operator:ada --kind client\nsignet audit list --pool demo --after 1200 --limit 50 -o json",
 		func(cmd *cobra.Command, _ []string) error {
+			if limit < 1 {
+				return usagef("--limit %d, want at least 1", limit)
+			}
+			if err := want.read(a.Now()); err != nil {
+				return err
+			}
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			if limit < 1 {
-				return usagef("--limit %d, want at least 1", limit)
+			read := latestRecords
+			if cmd.Flags().Changed("after") {
+				read = recordsBehind
 			}
-			records, err := auditRecords(cmd, c, pool, after, limit)
+			records, err := read(cmd.Context(), c, want.query, after, limit)
 			if err != nil {
 				return err
 			}
@@ -52,35 +112,46 @@ func (a *app) audit() *cobra.Command {
 		})
 	listing.Flags().Uint64Var(&after, "after", 0, "begin behind the record with this `number`; without it, with the newest")
 	listing.Flags().IntVar(&limit, "limit", 100, "show at most this `number` of records")
+	want.times(listing)
 	tail := a.leaf("tail", "Show records as they are written, until interrupted", "signet audit tail --pool demo\nsignet audit tail --after 0 -o json",
 		func(cmd *cobra.Command, _ []string) error {
 			c, err := a.connect()
 			if err != nil {
 				return err
 			}
-			return a.followAudit(cmd, c, pool, after)
+			return a.followAudit(cmd, c, want.query, after)
 		})
 	tail.Long = "Shows records as they are written, one line each (-o json: one JSON object each), until\ninterrupted. With --after it begins behind that record and misses none."
 	tail.Flags().Uint64Var(&after, "after", 0, "begin behind the record with this `number`; without it, with what comes")
 	g := group("audit", "What was done, by whom and why", listing, tail)
-	g.PersistentFlags().StringVar(&pool, "pool", "", "records of this `pool` only")
-	complete(g, "pool", a.completing(a.poolNames))
+	want.flags(a, g)
 	return g
 }
 
-// auditRecords reads up to limit records.
-func auditRecords(cmd *cobra.Command, c *adminapi.Client, pool string, after uint64, limit int) ([]adminapi.Record, error) {
-	const most = 500
-	if !cmd.Flags().Changed("after") {
-		if limit > most {
-			return nil, usagef("--limit %d: the newest %d at most; give --after to read more", limit, most)
+// mostRecords is how many records one question gives.
+const mostRecords = 500
+
+// latestRecords reads the newest records, up to limit, in order.
+func latestRecords(ctx context.Context, c *adminapi.Client, q adminapi.AuditQuery, _ uint64, limit int) ([]adminapi.Record, error) {
+	out := []adminapi.Record{}
+	for before := uint64(0); len(out) < limit; {
+		page, err := c.LatestAudit(ctx, q, before, min(limit-len(out), mostRecords))
+		if err != nil {
+			return nil, err
 		}
-		page, err := c.LatestAudit(cmd.Context(), pool, limit)
-		return page.Items, err
+		out = append(page.Items, out...)
+		if before = page.Prev; before == 0 {
+			break
+		}
 	}
+	return out, nil
+}
+
+// recordsBehind reads up to limit records behind one.
+func recordsBehind(ctx context.Context, c *adminapi.Client, q adminapi.AuditQuery, after uint64, limit int) ([]adminapi.Record, error) {
 	out := []adminapi.Record{}
 	for len(out) < limit {
-		page, err := c.Audit(cmd.Context(), pool, after, min(limit-len(out), most))
+		page, err := c.Audit(ctx, q, after, min(limit-len(out), mostRecords))
 		if err != nil {
 			return nil, err
 		}
@@ -94,20 +165,20 @@ func auditRecords(cmd *cobra.Command, c *adminapi.Client, pool string, after uin
 }
 
 // followAudit prints records as they come.
-func (a *app) followAudit(cmd *cobra.Command, c *adminapi.Client, pool string, after uint64) error {
+func (a *app) followAudit(cmd *cobra.Command, c *adminapi.Client, q adminapi.AuditQuery, after uint64) error {
 	if a.format != "table" && a.format != "json" {
 		return usagef("tail prints lines: -o table or json")
 	}
 	ctx := cmd.Context()
 	if !cmd.Flags().Changed("after") {
-		page, err := c.LatestAudit(ctx, pool, 1)
+		page, err := c.LatestAudit(ctx, adminapi.AuditQuery{}, 0, 1)
 		if err != nil {
 			return err
 		}
 		after = page.Next
 	}
 	for {
-		page, err := c.Audit(ctx, pool, after, 500)
+		page, err := c.Audit(ctx, q, after, mostRecords)
 		if err != nil {
 			return err
 		}

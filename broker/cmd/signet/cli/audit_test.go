@@ -36,12 +36,25 @@ func TestAuditAndHistory(t *testing.T) {
 		t.Errorf("got %d records, %+v, %+v", len(all), some, newest)
 	}
 	for line, what := range map[string]string{
-		"audit list --limit 0": "--limit", "audit list --limit 501": "--after", "audit tail -o csv": "-o table or json",
+		"audit list --limit 0": "--limit", "audit list --since yesterday": "--since", "audit list --kind lamp": "device, session", "audit tail -o csv": "-o table or json",
 		"device history nobody --pool demo": "not found", "device history lamp-1 --pool demo --limit 0": "--limit",
 	} {
 		if r := s.run(t, "", strings.Fields(line)...); r.code == 0 || !strings.Contains(r.err, what) {
 			t.Errorf("%s: exit %d, %s", line, r.code, r.err)
 		}
+	}
+	for line, want := range map[string]int{
+		"--kind device": 2, "--kind device --actor operator:ada": 2, "--kind device --actor local": 0, "--device demo:lamp-1 --no-traffic": 2,
+		"--since 1h --kind device": 2, "--until 1h --kind device": 0, "--kind device --limit 1": 1, "--kind device --limit 501": 2,
+		"--kind device --after 0": 2,
+	} {
+		var got []adminapi.Record
+		if err := json.Unmarshal([]byte(s.ok(t, "audit list -o json "+line)), &got); err != nil || len(got) != want {
+			t.Errorf("%s: %d records, want %d, %v", line, len(got), want, err)
+		}
+	}
+	if out := s.ok(t, "__complete audit list --kind c"); !strings.Contains(out, "client") {
+		t.Errorf("kinds: %s", out)
 	}
 	if r := s.run(t, "", "pool", "delete", "demo", "--reason", "two\nlines"); r.code != 2 {
 		t.Errorf("a reason of two lines: %+v", r)
