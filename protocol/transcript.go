@@ -42,10 +42,17 @@ const (
 // device's key gave it, and nobody who stands in between. t ends with the challenge.
 func SecretInput(t Transcript, sealed []byte) []byte { return ProofInput(PurposeAnswer, t.Add(sealed)) }
 
+type proofInput struct {
+	_          struct{} `cbor:",toarray"`
+	Context    string
+	Purpose    string
+	Transcript Transcript
+}
+
 // ProofInput is what a proof signs or MACs: the CBOR array
 // ["signet-proof-v1", purpose, transcript]. Both sides call it.
 func ProofInput(purpose string, t Transcript) []byte {
-	b, err := detcbor.Marshal([]any{"signet-proof-v1", purpose, t[:]})
+	b, err := detcbor.Marshal(&proofInput{Context: "signet-proof-v1", Purpose: purpose, Transcript: t})
 	if err != nil {
 		return nil // strings and bytes always encode; nil verifies nothing
 	}

@@ -114,7 +114,7 @@ func (w *claimWriter) attributes(label int64, attrs map[string]string) {
 
 // encodeCWTClaims writes the labels in deterministic order: 1, 2, ... -1, -2, ...
 func encodeCWTClaims(c *Claims) ([]byte, error) {
-	w := &claimWriter{b: make([]byte, 1, 256)} // the map's head comes first
+	w := &claimWriter{b: make([]byte, 1, 160)} // the map's head comes first
 	w.text(claimIss, c.Issuer)
 	w.uuid(claimSub, c.Subject)
 	w.text(claimAud, c.Audience)
