@@ -8,10 +8,12 @@ package command
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/firmware-sim/fault"
@@ -26,15 +28,6 @@ const (
 	exitFail  = 1
 	exitUsage = 2
 )
-
-const usage = `firmware-sim is a fleet of simulated devices, which misbehave a little on purpose.
-
-  run      enrol and authenticate devices (--broker, --ca, --pool, --token, --devices)
-  report   print a report that run has written
-  version
-
-firmware-sim COMMAND -h lists a command's flags.
-`
 
 // Errors that decide the exit code or the hint.
 var (
@@ -53,25 +46,10 @@ type program struct {
 // without an injected reason or anything else failed, 2 for arguments that make no sense.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := &program{out: stdout, err: stderr, getenv: os.Getenv}
-	if len(args) == 0 {
-		fmt.Fprint(stderr, usage)
-		return exitUsage
-	}
-	var err error
-	switch args[0] {
-	case "run":
-		err = p.run(ctx, args[1:])
-	case "report":
-		err = p.report(args[1:])
-	case "version", "--version":
-		fmt.Fprintln(stdout, build.Line("firmware-sim"))
-	case "help", "-h", "--help":
-		fmt.Fprint(stdout, usage)
-	default:
-		fmt.Fprintf(stderr, "firmware-sim: no command %q\n\n%s", args[0], usage)
-		return exitUsage
-	}
-	if err == nil || errors.Is(err, flag.ErrHelp) {
+	root := p.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
 		return exitOK
 	}
 	fmt.Fprintf(stderr, "firmware-sim: %v\n", err)
@@ -82,6 +60,50 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitUsage
 	}
 	return exitFail
+}
+
+// root is the command with its subcommands.
+func (p *program) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "firmware-sim",
+		Short: "A fleet of simulated devices, which misbehave a little on purpose",
+		Long: "A fleet of simulated devices, which misbehave a little on purpose: each has its own key,\n" +
+			"connection and faults. They enrol and authenticate at a real broker, and are counted.",
+		Example: "  firmware-sim run --broker mqtts://localhost:8883 --ca root.pem --token TOKEN --devices 5000 --report report.json\n" +
+			"  firmware-sim report report.json",
+		SilenceUsage: true, SilenceErrors: true, Version: build.Version(),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return fmt.Errorf("%w: %s needs one of: run, report, version", errUsage, cmd.Name())
+			}
+			return fmt.Errorf("%w: no command %q; there are run, report and version", errUsage, args[0])
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetVersionTemplate(build.Line("firmware-sim") + "\n")
+	root.SetOut(p.out)
+	root.SetErr(p.err)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.AddCommand(p.runCommand(), p.reportCommand(), &cobra.Command{
+		Use: "version", Short: "Print the version", Args: p.arguments,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(p.out, build.Line("firmware-sim"))
+			return err
+		},
+	})
+	return root
+}
+
+// arguments holds a line to the arguments that its command's Use names.
+func (p *program) arguments(cmd *cobra.Command, args []string) error {
+	want := len(strings.Fields(cmd.Use)) - 1
+	switch {
+	case len(args) < want:
+		return fmt.Errorf("%w: firmware-sim %s", errUsage, cmd.Use)
+	case len(args) > want:
+		return fmt.Errorf("%w: unexpected argument %q", errUsage, args[want])
+	}
+	return nil
 }
 
 // hint says what to do next.
@@ -103,27 +125,4 @@ func hint(err error) string {
 		}
 	}
 	return ""
-}
-
-// flags makes a flag set whose errors are errUsage.
-func (p *program) flags(name string) *flag.FlagSet {
-	f := flag.NewFlagSet(name, flag.ContinueOnError)
-	f.SetOutput(io.Discard) // Main prints errors
-	f.Usage = func() {}
-	return f
-}
-
-// parse prints help that was asked for to standard output.
-func (p *program) parse(f *flag.FlagSet, args []string) error {
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(p.out, "firmware-sim %s\n", f.Name())
-		f.SetOutput(p.out)
-		f.PrintDefaults()
-		return err
-	case err != nil:
-		return fmt.Errorf("%w: %w", errUsage, err)
-	}
-	return nil
 }

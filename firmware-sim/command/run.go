@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/spf13/cobra"
+
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/firmware-sim/fault"
@@ -38,9 +40,17 @@ type runFlags struct {
 	timeout                                                        time.Duration
 }
 
-func (p *program) run(ctx context.Context, args []string) error {
+func (p *program) runCommand() *cobra.Command {
 	var o runFlags
-	f := p.flags("run")
+	cmd := &cobra.Command{
+		Use: "run", Short: "Enrol and authenticate devices", Args: p.arguments,
+		Example: "  firmware-sim run --broker mqtts://localhost:8883 --ca root.pem --token TOKEN --devices 5000\n" +
+			"  firmware-sim run --broker mqtts://localhost:8883 --ca root.pem --token @token.txt --scenario storm --faults off",
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE:              func(cmd *cobra.Command, _ []string) error { return p.run(cmd.Context(), &o) },
+	}
+	f := cmd.Flags()
+	f.SortFlags = false
 	f.StringVar(&o.broker, "broker", p.getenv("SIGNET_BROKER"), "`URL` of the broker, mqtts://host:8883; also SIGNET_BROKER")
 	f.StringVar(&o.ca, "ca", p.getenv("SIGNET_CA"), "PEM `file` with the root that the broker's certificate comes from; also SIGNET_CA")
 	f.StringVar(&o.pool, "pool", "demo", "the devices' `pool`")
@@ -56,12 +66,19 @@ func (p *program) run(ctx context.Context, args []string) error {
 	f.StringVar(&o.key, "key", "p256", "the devices' keys: p256, ed25519 or mixed")
 	f.StringVar(&o.report, "report", "", "`file` to write the report to, in JSON; - for standard output")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Minute, "limit on the whole run")
-	if err := p.parse(f, args); err != nil {
-		return err
+	for name, values := range map[string][]string{"scenario": {string(fleet.Steady), string(fleet.Storm)}, "key": {"p256", "ed25519", "mixed"}, "faults": {"off"}} {
+		directive := cobra.ShellCompDirectiveNoFileComp
+		if name == "scenario" {
+			directive = cobra.ShellCompDirectiveDefault
+		}
+		if err := cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, directive)); err != nil { // a flag's name mistyped here
+			cmd.PreRunE = func(*cobra.Command, []string) error { return err }
+		}
 	}
-	if f.NArg() > 0 {
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
-	}
+	return cmd
+}
+
+func (p *program) run(ctx context.Context, o *runFlags) error {
 	c, err := o.config(p)
 	if err != nil {
 		return err
@@ -117,21 +134,21 @@ func verdict(r *fleet.Report) error {
 	return fmt.Errorf("%w: %d of %d devices are out for no injected reason; %s: %s", errFleet, r.Unexplained, r.Devices, r.LeftOut[0].Name, r.LeftOut[0].Reason)
 }
 
-func (p *program) report(args []string) error {
-	f := p.flags("report")
-	if err := p.parse(f, args); err != nil {
-		return err
+func (p *program) reportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "report FILE", Short: "Print a report that run has written", Example: "  firmware-sim report report.json", Args: p.arguments,
+		RunE: func(_ *cobra.Command, args []string) error { return p.report(args[0]) },
 	}
-	if f.NArg() != 1 {
-		return fmt.Errorf("%w: firmware-sim report FILE", errUsage)
-	}
-	raw, err := readFile(f.Arg(0), maxReport)
+}
+
+func (p *program) report(file string) error {
+	raw, err := readFile(file, maxReport)
 	if err != nil {
 		return fmt.Errorf("read the report: %w", err)
 	}
 	rep, err := fleet.ParseReport(raw)
 	if err != nil {
-		return fmt.Errorf("read %s: %w", f.Arg(0), err)
+		return fmt.Errorf("read %s: %w", file, err)
 	}
 	summarize(p.out, rep)
 	return nil
