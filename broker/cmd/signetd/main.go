@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"syscall"
+
+	"github.com/signetd/signet/broker/cmd/signetd/command"
 )
 
 func main() { os.Exit(start()) }
@@ -18,5 +20,5 @@ func start() int {
 	defer stop()
 	context.AfterFunc(ctx, stop)                               // a second signal ends it at once
 	defer runtime.KeepAlive(ballast(debug.SetMemoryLimit(-1))) // a negative limit only asks
-	return run(ctx, os.Environ(), os.Args[1:], os.Stdout, os.Stderr)
+	return command.Main(ctx, os.Environ(), os.Args[1:], os.Stdout, os.Stderr)
 }

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -76,7 +76,7 @@ func (f *fleet) run(t *testing.T, in string, program string, args ...string) str
 func newFleet(t *testing.T) *fleet {
 	t.Helper()
 	f := &fleet{dir: t.TempDir(), bin: t.TempDir(), env: map[string]string{}, said: map[string][]byte{}, canaries: map[string][][]byte{}}
-	build := exec.Command("go", "build", "-o", f.bin+string(filepath.Separator), ".", "../signet", "../../../agent/cmd/signet-agent")
+	build := exec.Command("go", "build", "-o", f.bin+string(filepath.Separator), "..", "../../signet", "../../../../agent/cmd/signet-agent")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)

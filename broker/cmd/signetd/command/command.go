@@ -1,4 +1,9 @@
-package main
+// Package command is what signetd does: its subcommands, their flags and what they print.
+// Tests run it without a process.
+//
+// Data goes to standard output, errors to standard error with what to do next. It decides
+// nothing about devices: it opens what the broker stands on and puts it together.
+package command
 
 import (
 	"context"
@@ -31,8 +36,8 @@ type options struct {
 	started                         bool // the command line was understood
 }
 
-// run carries out one command line and gives its exit code.
-func run(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
+// Main carries out one command line and gives its exit code.
+func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
 	o := &options{stdout: stdout, stderr: stderr, environ: map[string]string{}}
 	for _, kv := range environ {
 		if k, v, ok := strings.Cut(kv, "="); ok {

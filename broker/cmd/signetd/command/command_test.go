@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -12,7 +12,7 @@ import (
 func signetd(t *testing.T, environ []string, line string) (code int, out, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code = run(t.Context(), environ, strings.Fields(line), &stdout, &stderr)
+	code = Main(t.Context(), environ, strings.Fields(line), &stdout, &stderr)
 	return code, stdout.String(), stderr.String()
 }
 
@@ -132,7 +132,7 @@ func TestOperatorsWhileNobodyServes(t *testing.T) {
 	do := func(line string, want int, says string) string {
 		t.Helper()
 		var out, errs bytes.Buffer
-		if code := run(t.Context(), nil, append(strings.Fields(line), "--data", data), &out, &errs); code != want || !strings.Contains(out.String()+errs.String(), says) {
+		if code := Main(t.Context(), nil, append(strings.Fields(line), "--data", data), &out, &errs); code != want || !strings.Contains(out.String()+errs.String(), says) {
 			t.Errorf("%s: exit %d, %s%s; want %d and %q", line, code, &out, &errs, want, says)
 		}
 		return out.String()
