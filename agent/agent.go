@@ -50,6 +50,10 @@ type Solver = proof.Solver
 var (
 	// ErrGrant is wrapped when a grant is not the real broker's for this call.
 	ErrGrant = errors.New("grant not acceptable")
+	// ErrAnchor is wrapped, beside ErrGrant, when another anchor than the pinned one
+	// stands behind a grant: somebody is in between, or the pool got another anchor
+	// without the old one's word.
+	ErrAnchor = errors.New("the anchor is not the pinned one")
 	// ErrUnexpected is wrapped when a reply makes no sense at this point.
 	ErrUnexpected = proof.ErrUnexpected
 	// ErrNoAnchor says that nothing tells the real broker from another.

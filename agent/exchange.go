@@ -41,6 +41,23 @@ func (k Ask) usual() bool {
 type Admission struct {
 	Token      *protocol.EnrolToken // nil if the broker knows the device's key already
 	Attributes map[string]string    // what the device says of itself: printable ASCII, values of at most 256 bytes
+	// Pin is the start (at least 16 bytes) of the thumbprint of the anchor to believe from
+	// now on. It is an operator's word, and goes before the token's pin and before what the
+	// device has stored: an anchor that was lost or stolen is left behind by it. nil: the
+	// token's or, without one, what is stored or configured.
+	Pin []byte
+}
+
+// pin gives the anchor that an enrolment of a device with the configured pin is to believe,
+// nil for the one that it believes already.
+func (v *Admission) pin(configured []byte) []byte {
+	switch {
+	case v.Pin != nil:
+		return v.Pin
+	case v.Token != nil && configured == nil:
+		return v.Token.Pin()
+	}
+	return nil
 }
 
 // call is one logical call: its names, its ephemeral key and what was said so far.
@@ -95,12 +112,16 @@ func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 // tokens. It may be repeated with the same key. Errors wrap *protocol.Refusal,
 // ErrNoAnchor, ErrGrant, ErrUnexpected or what the link, prover and state said.
 func (a *Agent) Enrol(ctx context.Context, link Link, v Admission) (*Tokens, error) {
+	if v.Pin != nil && len(v.Pin) < protocol.PinLen {
+		return nil, fmt.Errorf("anchor pin of %d bytes, want at least %d", len(v.Pin), protocol.PinLen)
+	}
+	try := a.enrol
 	if a.cfg.Prover.PublicKey() == nil {
-		return a.Authenticate(ctx, link, Ask{}) // the operator has registered the shared key
+		try = a.login // the operator has registered the shared key
 	}
 	a.calling.Lock()
 	defer a.calling.Unlock()
-	g, err := a.again(func() (*Tokens, error) { return a.enrol(ctx, link, v) })
+	g, err := a.again(func() (*Tokens, error) { return try(ctx, link, v) })
 	a.note(g, err)
 	return g, err
 }
@@ -115,12 +136,25 @@ func (a *Agent) enrol(ctx context.Context, link Link, v Admission) (*Tokens, err
 	c.record.Statement, c.enrolling = nil, &v
 	if v.Token != nil {
 		m.TokenID = v.Token.ID()
-		if a.cfg.Pin == nil {
-			c.pin = v.Token.Pin()
-		}
+	}
+	if pin := v.pin(a.cfg.Pin); pin != nil {
+		c.pin = pin
 	}
 	m.ID = c.id
 	return a.converse(ctx, link, c, m)
+}
+
+// login is the enrolment of a device with a shared key.
+func (a *Agent) login(ctx context.Context, link Link, v Admission) (*Tokens, error) {
+	c, w, err := a.newCall(link, Ask{})
+	if err != nil {
+		return nil, err
+	}
+	if v.Pin != nil { // ask for everything anew
+		w.Statement, c.pin = nil, v.Pin
+		c.record.Anchor, c.record.Statement = nil, nil
+	}
+	return a.converse(ctx, link, c, &protocol.Start{Head: protocol.Head{ID: c.id}, Request: w})
 }
 
 // Authenticate gets new tokens with the device's key, in a new session. When a

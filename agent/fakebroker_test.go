@@ -44,6 +44,8 @@ type fakeBroker struct {
 	bendChallenge func(*protocol.ChallengeBody)
 	bendReply     func(raw []byte) []byte
 	statementBy   *token.Signer
+	moved         bool                  // its anchor is another: no device has its statement
+	successions   []protocol.Succession // of earlier anchors
 
 	mu      sync.Mutex
 	devices map[ident.Name]*token.Key
@@ -297,8 +299,8 @@ func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
 		Subject: b.subject[c.request.Name], Issuer: issuer, Publish: []string{"devices/demo/x/#"}, Subscribe: []string{"devices/demo/x/#"},
 	}
 	b.refresh[sha256.Sum256(body.Refresh)] = body.Session
-	if c.request.Statement == nil {
-		body.Statement = b.statement()
+	if c.request.Statement == nil || b.moved {
+		body.Statement, body.Successions = b.statement(), b.successions
 	}
 	if c.enrol != nil {
 		body.Anchor = b.anchor.Key().MarshalCOSE()

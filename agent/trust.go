@@ -18,10 +18,25 @@ func readStatement(anchor, raw []byte) (*protocol.Statement, error) {
 		return nil, fmt.Errorf("%w: anchor: %w", ErrGrant, err)
 	}
 	s, err := protocol.DecodeStatement(raw, key)
-	if err != nil {
+	switch {
+	case errors.Is(err, token.ErrSignature), errors.Is(err, token.ErrAlgorithm):
+		return nil, fmt.Errorf("%w: %w: %w", ErrGrant, ErrAnchor, err)
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
 	}
 	return s, nil
+}
+
+// stored is the key statement that the device has, nil if it has none that holds.
+func (c *call) stored() *protocol.Statement {
+	if c.record.Anchor == nil || c.record.Statement == nil {
+		return nil
+	}
+	s, err := readStatement(c.record.Anchor, c.record.Statement)
+	if err != nil {
+		return nil
+	}
+	return s
 }
 
 // accept opens a grant, checks that the pool made it for this very call, makes
@@ -54,22 +69,44 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Tokens
 	return t, a.adopt(ctx, c, body, t)
 }
 
-// believe finds the anchor and the key statement to use, and puts them into the call's record.
-func (c *call) believe(body *protocol.GrantBody) (*protocol.Statement, error) {
-	if body.Anchor != nil && (c.record.Anchor == nil || c.enrolling != nil) {
-		c.record.Anchor = body.Anchor
+// anchor finds the anchor to believe and puts it and its pin into the call's record: the
+// one that is stored or, in an enrolment or when none is, the one that came; and when the
+// pool's anchor was replaced since, the one that the replaced ones lead to. From then on
+// the device knows that one only, so the old ones' owners cannot lead it back.
+func (c *call) anchor(body *protocol.GrantBody) (*token.Key, error) {
+	anchor, err := protocol.Follow(c.pin, body.Successions)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
 	}
-	if c.record.Anchor == nil {
+	if anchor != nil {
+		thumb := anchor.Thumbprint()
+		c.pin = thumb[:protocol.PinLen]
+		c.record.Anchor, c.record.Pin = anchor.MarshalCOSE(), c.pin
+		return anchor, nil
+	}
+	raw := c.record.Anchor
+	if body.Anchor != nil && (raw == nil || c.enrolling != nil) {
+		raw = body.Anchor
+	}
+	if raw == nil {
 		return nil, fmt.Errorf("%w: %w: the broker sent no anchor and none is stored", ErrGrant, ErrNoAnchor)
 	}
-	anchor, err := token.ParseCOSEKey(c.record.Anchor)
-	if err != nil {
+	if anchor, err = token.ParseCOSEKey(raw); err != nil {
 		return nil, fmt.Errorf("%w: anchor: %w", ErrGrant, err)
 	}
 	if thumb := anchor.Thumbprint(); !bytes.HasPrefix(thumb[:], c.pin) {
-		return nil, fmt.Errorf("%w: the anchor is not the pinned one", ErrGrant)
+		return nil, fmt.Errorf("%w: %w", ErrGrant, ErrAnchor)
 	}
 	c.record.Anchor, c.record.Pin = anchor.MarshalCOSE(), c.pin
+	return anchor, nil
+}
+
+// believe finds the anchor and the key statement to use, and puts them into the call's record.
+func (c *call) believe(body *protocol.GrantBody) (*protocol.Statement, error) {
+	before := c.stored()
+	if _, err := c.anchor(body); err != nil {
+		return nil, err
+	}
 	raw := body.Statement
 	if raw == nil {
 		raw = c.record.Statement
@@ -81,11 +118,8 @@ func (c *call) believe(body *protocol.GrantBody) (*protocol.Statement, error) {
 	if err != nil {
 		return nil, err
 	}
-	if old := c.record.Statement; old != nil && body.Statement != nil {
-		stored, err := readStatement(c.record.Anchor, old)
-		if err == nil && s.Before(stored) {
-			return nil, fmt.Errorf("%w: its key statement is older than the one stored", ErrGrant)
-		}
+	if before != nil && s.Before(before) {
+		return nil, fmt.Errorf("%w: its key statement is older than the one stored", ErrGrant)
 	}
 	if s.Issuer != body.Issuer || c.issuer != "" && c.issuer != body.Issuer {
 		return nil, fmt.Errorf("%w: issuer is %q in the grant, %q in the key statement", ErrGrant, body.Issuer, s.Issuer)

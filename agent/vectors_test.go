@@ -26,6 +26,7 @@ func TestGrantVectors(t *testing.T) {
 		Ephemeral                      string `json:"ephemeral_private"`
 		Grants                         []struct {
 			Name, Hex, Failure string
+			StoredPin          string `json:"stored_pin"`
 			Anchor             string `json:"stored_anchor"`
 			Statement          string `json:"stored_statement"`
 			Subject            string `json:"stored_subject"`
@@ -50,6 +51,9 @@ func TestGrantVectors(t *testing.T) {
 	}
 	for _, v := range f.Grants {
 		c := &call{nonce: bytesOf(f.Nonce), ephemeral: key, transcript: protocol.Transcript(bytesOf(f.Transcript)), issuer: f.Issuer, pin: bytesOf(f.Pin)}
+		if v.StoredPin != "" {
+			c.pin = bytesOf(v.StoredPin)
+		}
 		c.record.Anchor, c.record.Statement = bytesOf(v.Anchor), bytesOf(v.Statement)
 		copy(c.record.Subject[:], bytesOf(v.Subject))
 		m, err := protocol.Decode(bytesOf(v.Hex))

@@ -206,13 +206,14 @@ func decodeBody(r detcbor.Reader, size int, h envelope) (Message, error) {
 // shapes is what the library's decoder does not look at: which fields must be
 // there, and that each is what it should be and not null.
 var shapes = struct {
-	challenge, refresh, grant, statement *detcbor.Shape
-	of                                   map[Type]*detcbor.Shape
+	challenge, refresh, grant, statement, succession *detcbor.Shape
+	of                                               map[Type]*detcbor.Shape
 }{
-	challenge: detcbor.ShapeOf(ChallengeBody{}),
-	refresh:   detcbor.ShapeOf(RefreshBody{}),
-	grant:     detcbor.ShapeOf(GrantBody{}),
-	statement: detcbor.ShapeOf(statementMap{}),
+	challenge:  detcbor.ShapeOf(ChallengeBody{}),
+	refresh:    detcbor.ShapeOf(RefreshBody{}),
+	grant:      detcbor.ShapeOf(GrantBody{}),
+	statement:  detcbor.ShapeOf(statementMap{}),
+	succession: detcbor.ShapeOf(successionMap{}),
 	of: map[Type]*detcbor.Shape{
 		TypeStart: detcbor.ShapeOf(Start{}), TypeChallenge: detcbor.ShapeOf(Challenge{}), TypeAnswer: detcbor.ShapeOf(Answer{}),
 		TypeGrant: detcbor.ShapeOf(Grant{}), TypeRefusal: detcbor.ShapeOf(Refusal{}), TypeRefresh: detcbor.ShapeOf(Refresh{}),
@@ -376,6 +377,9 @@ func DecodeGrantBody(b []byte) (*GrantBody, error) {
 	}
 	if g.Refresh != nil && len(g.Refresh) != 32 {
 		return nil, fmt.Errorf("decode grant: refresh token of %d bytes, want 32", len(g.Refresh))
+	}
+	if len(g.Successions) > MaxSuccessions {
+		return nil, fmt.Errorf("decode grant: %d successions of anchors, at most %d", len(g.Successions), MaxSuccessions)
 	}
 	return &g, nil
 }

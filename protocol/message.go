@@ -208,6 +208,8 @@ type GrantBody struct {
 	Statement []byte     `cbor:"11,keyasint,omitempty"` // key statement (DecodeStatement), if the device does not have it
 	Anchor    []byte     `cbor:"12,keyasint,omitempty"` // COSE_Key that signed it; believed if it fits the device's pin
 	IDJWT     []byte     `cbor:"13,keyasint,omitempty"` // the ID token again, for others, when the access token is a JWT
+	// Successions lead from the pool's earlier anchors to the one that signed Statement, which they come with.
+	Successions []Succession `cbor:"14,keyasint,omitempty"`
 }
 
 // Refusal says no, with a code; the reason stays in the broker's log.

@@ -56,6 +56,9 @@ func (p *program) enroll(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	if admission.Pin, err = c.pin(); err != nil {
+		return err
+	}
 	path, err := p.folder(o.state, o.name)
 	if err != nil {
 		return err

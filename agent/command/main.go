@@ -115,6 +115,7 @@ func hint(err error) string {
 		{errNoDevice, "signet-agent enroll makes this device known to a broker; --state or --name picks one of several"},
 		{protocol.ErrEnrolToken, "copy the token again from where it was made, or make one: signet enrollment create"},
 		{agent.ErrNoAnchor, "give an enrolment token, or the pool's anchor with --anchor"},
+		{agent.ErrAnchor, "somebody is in between, or the pool has another anchor; compare it with signet pool show POOL and, if it is the pool's, enrol again with the same key: signet-agent enroll --anchor THUMBPRINT and the flags of the first time"},
 		{agent.ErrGrant, "what answered is not the pinned broker; compare the token or anchor with the pool's"},
 		{agent.ErrNoSolver, "give a program that answers it with --answer-command, or answer a running agent: signet-agent answer CODE"},
 		{agent.ErrOtherDevice, "each device has a folder of its own: take another --state, or signet-agent unenroll first"},

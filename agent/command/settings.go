@@ -23,6 +23,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/strictjson"
 )
@@ -256,15 +257,24 @@ func (c *settings) prover(ctx context.Context, d *keyfile.Dir, kind keyfile.Kind
 	return key, nil
 }
 
+// pin reads which anchor the operator gave the device, nil if none.
+func (c *settings) pin() ([]byte, error) {
+	if c.Anchor == "" {
+		return nil, nil
+	}
+	pin, err := hexPin(c.Anchor, protocol.PinLen)
+	if err != nil {
+		return nil, fmt.Errorf("--anchor: %w", err)
+	}
+	return pin, nil
+}
+
 // agent puts the device together from its folder.
 func (p *program) agent(ctx context.Context, c *settings, state agent.State, prover agent.Prover) (*agent.Agent, error) {
 	cfg := agent.Config{Device: c.Device, Client: c.Client, Prover: prover, State: state, Built: built(), Clock: p.now, Log: p.log()}
-	if c.Anchor != "" {
-		pin, err := hexPin(c.Anchor, 16)
-		if err != nil {
-			return nil, fmt.Errorf("--anchor: %w", err)
-		}
-		cfg.Pin = pin
+	var err error
+	if cfg.Pin, err = c.pin(); err != nil {
+		return nil, err
 	}
 	if c.AnswerCommand != "" {
 		cfg.Solver = answerWith(c.AnswerCommand)

@@ -8,17 +8,19 @@ type Class uint8
 
 // The classes. The zero value names none.
 const (
-	Access       Class = iota + 1 // a device's right to use something
-	ID                            // who a device is, said to the device or a client
-	KeyStatement                  // a pool's statement about its keys; COSE only
+	Access           Class = iota + 1 // a device's right to use something
+	ID                                // who a device is, said to the device or a client
+	KeyStatement                      // a pool's statement about its keys; COSE only
+	AnchorSuccession                  // an anchor's word that another takes its place; COSE only
 )
 
 // Numbers of the classes in COSE's typ header, from the range for experimental
 // use of CoAP content formats (RFC 7252, 12.3).
 const (
-	TypeAccess       = 65001
-	TypeID           = 65002
-	TypeKeyStatement = 65003
+	TypeAccess           = 65001
+	TypeID               = 65002
+	TypeKeyStatement     = 65003
+	TypeAnchorSuccession = 65004
 )
 
 // A classRow is all that tells one class from another.
@@ -38,6 +40,8 @@ func (c Class) row() classRow {
 		return classRow{"ID", TypeID, "application/signet-id+cwt", "JWT", "id"}
 	case KeyStatement:
 		return classRow{"key statement", TypeKeyStatement, "application/signet-keys+cwt", "", "keys"}
+	case AnchorSuccession:
+		return classRow{"anchor succession", TypeAnchorSuccession, "application/signet-anchor+cwt", "", "anchor"}
 	}
 	return classRow{name: "unknown"}
 }

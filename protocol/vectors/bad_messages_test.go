@@ -243,7 +243,9 @@ func badBodies(t *testing.T) []invalidMessage {
 			{"refresh token of 31 bytes", set(3, make([]byte, 31)), bad}, {"no session", drop(4), bad}, {"session of 15 bytes", set(4, make([]byte, 15)), bad},
 			{"no life", drop(5), bad}, {"life is negative", set(5, -1), bad}, {"life of 2^32 seconds", set(5, int64(1)<<32), bad}, {"no subject", drop(7), bad},
 			{"subject of 17 bytes", set(7, make([]byte, 17)), bad}, {"no issuer", drop(8), bad}, {"nothing to publish to", drop(9), bad}, {"filters are one text", set(9, "devices/#"), bad},
-			{"filter is bytes", set(10, [][]byte{{'#'}}), bad}, {"filter is null", set(10, []any{nil}), bad}})},
+			{"filter is bytes", set(10, [][]byte{{'#'}}), bad}, {"filter is null", set(10, []any{nil}), bad},
+			{"no succession", set(14, []any{}), bad}, {"succession without signature", set(14, []any{map[int64]any{1: []byte("anchor")}}), bad},
+			{"17 successions", set(14, slices.Repeat([]any{map[int64]any{1: []byte("anchor"), 2: []byte("succession")}}, 17)), bad}})},
 	} {
 		out = append(out, g.vectors(t, g.what)...)
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdh"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
@@ -25,6 +26,7 @@ type grantFile struct {
 // A grantJudge is one grant and what the device has stored when it comes.
 type grantJudge struct {
 	Name      string `json:"name"`
+	Pin       string `json:"stored_pin,omitempty"` // instead of the file's
 	Anchor    string `json:"stored_anchor,omitempty"`
 	Statement string `json:"stored_statement,omitempty"`
 	Subject   string `json:"stored_subject,omitempty"`
@@ -44,14 +46,14 @@ func grants(t *testing.T) grantFile {
 	id, said := head(30).ID, protocol.Transcript(fixed("transcript", 32))
 	thumb := p256(t, "anchor").signer.Key().Thumbprint()
 	f := grantFile{
-		About: "Grants that end the call described here. failure: the check of docs/protocol.md, section 8, that refuses it; empty if the device believes it. stored_...: what the device has from before; nothing means a first grant.",
+		About: "Grants that end the call described here. failure: the check of docs/protocol.md, section 8, that refuses it; empty if the device believes it. stored_...: what the device has from before; nothing means a first grant. stored_pin takes the place of pin.",
 		Call:  hexOf(id[:]), Nonce: hexOf(fixed("nonce", 16)), Ephemeral: hexOf(x25519(t, "ephemeral").Bytes()), Transcript: hexOf(said[:]), Issuer: issuer, Pin: hexOf(thumb[:16]),
 	}
 	usual := func(raw []byte) *protocol.Grant {
 		sealed, _ := sealFixed(t, x25519(t, "ephemeral"), x25519(t, "broker's ephemeral"), "signet grant v1", said[:], raw)
 		return &protocol.Grant{Sealed: sealed}
 	}
-	for _, c := range slices.Concat(goodGrants(t), badSeals(t, said, usual), badAnchors(t), badStatements(t), badIDTokens(t)) {
+	for _, c := range slices.Concat(goodGrants(t), goodSuccessions(t), badSeals(t, said, usual), badAnchors(t), badSuccessions(t), badStatements(t), badIDTokens(t)) {
 		body := grantBody(t)
 		body.Access, body.ID = accessCWT(t, claims(t), p256(t, "signer")), idToken(t, fixed("nonce", 16), p256(t, "signer"))
 		body.Statement, body.Anchor = statement(t, p256(t, "anchor")), p256(t, "anchor").signer.Key().MarshalCOSE()
@@ -133,6 +135,91 @@ func badAnchors(t *testing.T) []grantCase {
 		}},
 		{name: "anchor is no key", failure: "anchor", body: func(b *protocol.GrantBody) { b.Anchor = []byte("anchor") }},
 		{name: "anchor with a byte more", failure: "anchor", body: func(b *protocol.GrantBody) { b.Anchor = append(b.Anchor, 0) }},
+	}
+}
+
+// replaced lets the pool have the anchors of these names one after another, and the body
+// what follows from that: successions, and a statement by the last.
+func replaced(t *testing.T, b *protocol.GrantBody, anchors ...string) {
+	b.Anchor = nil
+	for i, to := range anchors[1:] {
+		b.Successions = append(b.Successions, succession(t, anchors[i], to))
+	}
+	b.Statement = statement(t, p256(t, anchors[len(anchors)-1]))
+}
+
+// succession is the word of the anchor from that to takes its place.
+func succession(t *testing.T, from, to string) protocol.Succession {
+	s, err := protocol.Succeed(p256(t, from).signer, p256(t, to).signer.Key(), time.Unix(issued, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// ahead stores a device's second anchor, to which it followed the pool.
+func ahead(t *testing.T) func(*grantJudge) {
+	return func(v *grantJudge) {
+		known(t, statement(t, p256(t, "second anchor")))(v)
+		second := p256(t, "second anchor").signer.Key()
+		thumb := second.Thumbprint()
+		v.Anchor, v.Pin = hexOf(second.MarshalCOSE()), hexOf(thumb[:16])
+	}
+}
+
+func goodSuccessions(t *testing.T) []grantCase {
+	now := known(t, statement(t, p256(t, "anchor")))
+	return []grantCase{
+		{name: "first, the pinned anchor was replaced", body: func(b *protocol.GrantBody) {
+			replaced(t, b, "anchor", "second anchor")
+			b.Anchor = p256(t, "second anchor").signer.Key().MarshalCOSE()
+		}},
+		{name: "later, the stored anchor was replaced", stored: now, body: func(b *protocol.GrantBody) { replaced(t, b, "anchor", "second anchor") }},
+		{name: "later, the stored anchor was replaced, and that one too", stored: now, body: func(b *protocol.GrantBody) { replaced(t, b, "anchor", "second anchor", "third anchor") }},
+		{name: "what was before the stored anchor is passed over", stored: now, body: func(b *protocol.GrantBody) {
+			replaced(t, b, "stranger", "anchor", "second anchor")
+			b.Successions[0].Signed = []byte("no COSE_Sign1")
+		}},
+		{name: "later, nothing is new to the device", stored: ahead(t), body: func(b *protocol.GrantBody) { replaced(t, b, "anchor", "second anchor") }},
+	}
+}
+
+func badSuccessions(t *testing.T) []grantCase {
+	now := known(t, statement(t, p256(t, "anchor")))
+	bad := func(name, failure string, stored func(*grantJudge), body func(*protocol.GrantBody)) grantCase {
+		return grantCase{name: name, failure: failure, stored: stored, body: body}
+	}
+	return []grantCase{
+		bad("succession signed by another than the stored anchor", "anchor", now, func(b *protocol.GrantBody) {
+			replaced(t, b, "anchor", "stranger")
+			b.Successions[0].Signed = succession(t, "stranger", "stranger").Signed
+		}),
+		bad("one bit of the succession", "anchor", now, func(b *protocol.GrantBody) {
+			replaced(t, b, "anchor", "second anchor")
+			b.Successions[0].Signed[40] ^= 1
+		}),
+		bad("a key statement as succession", "anchor", now, func(b *protocol.GrantBody) {
+			replaced(t, b, "anchor", "second anchor")
+			b.Successions[0].Signed = statement(t, p256(t, "anchor"))
+		}),
+		bad("succession of a stranger to the device", "statement", now, func(b *protocol.GrantBody) { replaced(t, b, "stranger", "second anchor") }),
+		bad("successions newest first", "statement", now, func(b *protocol.GrantBody) {
+			replaced(t, b, "anchor", "second anchor", "third anchor")
+			slices.Reverse(b.Successions)
+		}),
+		bad("statement by the anchor that was replaced beside its succession", "statement", now, func(b *protocol.GrantBody) {
+			replaced(t, b, "anchor", "second anchor")
+			b.Statement = statement(t, p256(t, "anchor"))
+		}),
+		bad("older statement than the one of the replaced anchor", "statement", known(t, stated(t, p256(t, "anchor"), issuer, issued+1, 0)), func(b *protocol.GrantBody) { replaced(t, b, "anchor", "second anchor") }),
+		bad("a replaced anchor leads elsewhere", "statement", ahead(t), func(b *protocol.GrantBody) { replaced(t, b, "anchor", "stranger") }),
+		bad("statement by a replaced anchor", "statement", ahead(t), func(b *protocol.GrantBody) {
+			b.Statement, b.Anchor = statement(t, p256(t, "anchor")), p256(t, "anchor").signer.Key().MarshalCOSE()
+		}),
+		bad("replaced anchor, nothing stored", "anchor", func(v *grantJudge) {
+			ahead(t)(v)
+			v.Anchor, v.Statement = "", ""
+		}, func(*protocol.GrantBody) {}),
 	}
 }
 

@@ -86,6 +86,11 @@ func samples(t *testing.T) []sample {
 	jwt := grantBody(t)
 	jwt.IDJWT = []byte("ID token as JWT")
 	first.Statement, first.Anchor = []byte("key statement"), []byte("anchor")
+	moved := grantBody(t)
+	moved.Statement = []byte("key statement")
+	for _, s := range []string{"anchor", "second anchor"} {
+		moved.Successions = append(moved.Successions, protocol.Succession{From: []byte(s), Signed: []byte("succession of " + s)})
+	}
 	out := []sample{
 		{"start, least", "asks for an open grant without naming the TLS connection: well formed, but denied", "start", &protocol.Start{Head: head(1), Request: short}},
 		{"start, usual", "", "start", &protocol.Start{Head: head(2), Request: request(t)}},
@@ -104,6 +109,7 @@ func samples(t *testing.T) []sample {
 		{"grant, open", "", "grant", &protocol.Grant{Head: head(12), Open: encode(t, least)}},
 		{"grant body, without refresh token", "the client has no refresh tokens", "grant-body", least},
 		{"grant body, first", "after enrolment", "grant-body", first},
+		{"grant body, after two new anchors", "the pool's anchor was replaced since the device was here", "grant-body", moved},
 		{"grant body, JWTs", "asked for with format 1; the ID token is there twice", "grant-body", jwt},
 		{"refusal, later code", "a code that is not known means internal", "refusal", protocol.Refuse(head(13).ID, protocol.ProblemDetail{Code: 200})},
 		{"event", "events have call id zero", "event", &protocol.Event{Name: protocol.EventDisabled}},
@@ -170,12 +176,27 @@ func fieldsOf(t *testing.T, raw []byte, of reflect.Type) []field {
 		f := field{Key: key, Name: m.name}
 		if m.of != nil && m.of.Kind() == reflect.Struct && m.of.PkgPath() == of.PkgPath() {
 			f.Type, f.Value = "map", fieldsOf(t, top[key], m.of)
+		} else if m.of != nil && m.of.Kind() == reflect.Slice && m.of.Elem().Kind() == reflect.Struct {
+			f.Type, f.Value = "maps", elementsOf(t, top[key], m.of.Elem())
 		} else {
 			f.Type, f.Value = plain(t, top[key])
 		}
 		out = append(out, f)
 	}
 	return out
+}
+
+// elementsOf is fieldsOf for an array of maps.
+func elementsOf(t *testing.T, raw []byte, of reflect.Type) (all [][]field) {
+	t.Helper()
+	var elements []detcbor.RawMessage
+	if err := detcbor.Unmarshal(raw, &elements); err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range elements {
+		all = append(all, fieldsOf(t, e, of))
+	}
+	return all
 }
 
 func plain(t *testing.T, raw []byte) (kind string, value any) {

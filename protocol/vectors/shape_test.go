@@ -62,7 +62,7 @@ func shapes() map[string]reflect.Type {
 		"start": reflect.TypeFor[protocol.Start](), "enrol": reflect.TypeFor[protocol.Enrol](), "challenge": reflect.TypeFor[protocol.Challenge](),
 		"challenge-body": reflect.TypeFor[protocol.ChallengeBody](), "answer": reflect.TypeFor[protocol.Answer](),
 		"refresh": reflect.TypeFor[protocol.Refresh](), "refresh-body": reflect.TypeFor[protocol.RefreshBody](),
-		"grant": reflect.TypeFor[protocol.Grant](), "grant-body": reflect.TypeFor[protocol.GrantBody](),
+		"grant": reflect.TypeFor[protocol.Grant](), "grant-body": reflect.TypeFor[protocol.GrantBody](), "succession": reflect.TypeFor[protocol.Succession](),
 		"refusal": reflect.TypeFor[protocol.Refusal](), "problem": reflect.TypeFor[protocol.Problem](),
 		"problem-detail": reflect.TypeFor[protocol.ProblemDetail](), "event": reflect.TypeFor[protocol.Event](),
 	}
@@ -184,10 +184,10 @@ func TestCDDLNumbers(t *testing.T) {
 		"groups": token.ClaimGroups, "roles": token.ClaimRoles, "acr": token.ClaimACR, "attributes": token.ClaimAttributes,
 	})
 	objects := make(map[string]int64)
-	for _, name := range []string{"access-cwt", "id-cwt", "key-statement"} {
+	for _, name := range []string{"access-cwt", "id-cwt", "key-statement", "anchor-succession"} {
 		objects[name], _ = (*(*all[name].typ)[0].args[0])[0].literal.(int64)
 	}
-	compareNumbers(t, "typ", objects, map[string]int64{"access-cwt": token.TypeAccess, "id-cwt": token.TypeID, "key-statement": token.TypeKeyStatement})
+	compareNumbers(t, "typ", objects, map[string]int64{"access-cwt": token.TypeAccess, "id-cwt": token.TypeID, "key-statement": token.TypeKeyStatement, "anchor-succession": token.TypeAnchorSuccession})
 }
 
 func enumOf(r *rule) map[string]int64 {

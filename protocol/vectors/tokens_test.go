@@ -52,7 +52,7 @@ type invalidKey struct {
 }
 
 func pairsOfKeys(t *testing.T) []keyPair {
-	return []keyPair{p256(t, "device"), ed(t, "device ed25519"), p256(t, "signer"), ed(t, "signer ed25519"), rsa2048(t, "signer rsa"), p256(t, "anchor"), p256(t, "stranger")}
+	return []keyPair{p256(t, "device"), ed(t, "device ed25519"), p256(t, "signer"), ed(t, "signer ed25519"), rsa2048(t, "signer rsa"), p256(t, "anchor"), p256(t, "second anchor"), p256(t, "stranger")}
 }
 
 func keys(t *testing.T) keyFile {
@@ -99,12 +99,14 @@ type tokenFile struct {
 type tokenVector struct {
 	Name   string  `json:"name"`
 	Form   string  `json:"form"`  // "jwt" or "cwt"
-	Class  string  `json:"class"` // "access", "id", "keys"
+	Class  string  `json:"class"` // "access", "id", "keys", "anchor"
 	Alg    string  `json:"alg"`
 	Token  string  `json:"token"`
 	Signed string  `json:"signed,omitempty"` // CWT: the bytes that the signature covers
 	Claims string  `json:"claims,omitempty"` // JWT: the JSON
 	Fields []field `json:"fields,omitempty"` // CWT: the payload's map
+
+	Successor string `json:"successor,omitempty"` // COSE_Key that a succession names
 }
 
 type invalidToken struct {
@@ -209,7 +211,7 @@ func lookup(list []*token.Key) token.Lookup {
 
 func tokens(t *testing.T) tokenFile {
 	f := tokenFile{
-		About:  "Tokens and a key statement, and what must be refused, with the reason: malformed, header, type, algorithm, signature, unknown-key, claims; issuer, audience and expired are for the reader to check against the issuer and audience here. JWTs are text, COSE_Sign1 objects hex.",
+		About:  "Tokens, a key statement and a succession of anchors, and what must be refused, with the reason: malformed, header, type, algorithm, signature, unknown-key, claims; issuer, audience and expired are for the reader to check against the issuer and audience here. JWTs are text, COSE_Sign1 objects hex.",
 		Issuer: issuer, Audience: "demo", JWKS: string(token.MarshalJWKS(publicKeys(t))), COSEKeys: hexOf(token.MarshalCOSEKeySet(publicKeys(t))),
 		Anchor: hexOf(p256(t, "anchor").signer.Key().MarshalCOSE()), Nonce: hexOf(fixed("nonce", 16)),
 	}
@@ -223,6 +225,9 @@ func tokens(t *testing.T) tokenFile {
 		f.Valid = append(f.Valid, cwt(t, "ID CWT, "+alg, "id", alg, idToken(t, fixed("nonce", 16), s)))
 	}
 	f.Valid = append(f.Valid, cwt(t, "key statement", "keys", "ES256", statement(t, p256(t, "anchor"))))
+	moved := cwt(t, "succession", "anchor", "ES256", succession(t, "anchor", "second anchor").Signed)
+	moved.Successor = hexOf(p256(t, "second anchor").signer.Key().MarshalCOSE())
+	f.Valid = append(f.Valid, moved)
 	f.Invalid = slices.Concat(badJWTs(t), badCWTs(t))
 	for i := range f.Invalid {
 		f.Invalid[i].Failure = failureName(f.Invalid[i].want)
@@ -256,6 +261,9 @@ func read(form, class string, raw []byte, keys []*token.Key) error {
 	switch {
 	case class == "keys":
 		_, err = token.OpenSign1(raw, token.KeyStatement, keys[0], nil)
+		return err
+	case class == "anchor":
+		_, err = token.OpenSign1(raw, token.AnchorSuccession, keys[0], nil)
 		return err
 	case form == "jwt" && class == "id":
 		c, err = token.ParseJWT(raw, token.ID, lookup(keys))
@@ -291,7 +299,7 @@ func part(t *testing.T, jws string, n int) []byte {
 func cwt(t *testing.T, name, class, alg string, raw []byte) tokenVector {
 	parts := coseParts(t, raw)
 	var fs []field
-	if class != "keys" {
+	if class != "keys" && class != "anchor" {
 		fs = fieldsOf(t, parts[2], claimNames())
 	}
 	signed := encode(t, []any{"Signature1", parts[0], []byte{}, parts[2]})
@@ -416,6 +424,9 @@ func badCWTs(t *testing.T) []invalidToken {
 		{"expired", "access", with(func(c *token.Claims) { c.Expires = time.Unix(issued-1, 0) }), errExpired},
 		{"another audience", "access", with(func(c *token.Claims) { c.Audience = "other" }), errAudience},
 		{"statement by another anchor", "keys", statement(t, p256(t, "stranger")), token.ErrSignature},
+		{"succession by another anchor", "anchor", succession(t, "stranger", "second anchor").Signed, token.ErrSignature},
+		{"a key statement as succession", "anchor", statement(t, p256(t, "anchor")), token.ErrType},
+		{"a succession as key statement", "keys", succession(t, "anchor", "second anchor").Signed, token.ErrType},
 		{"an ID token as key statement", "keys", idToken(t, fixed("nonce", 16), p256(t, "anchor")), token.ErrType},
 	}
 	var out []invalidToken

@@ -101,7 +101,7 @@ func TestMessages(t *testing.T) {
 		}
 	}
 	for name := range shapes() {
-		if !seen[name] && !strings.HasPrefix(name, "problem") {
+		if inside := strings.HasPrefix(name, "problem") || name == "succession"; !seen[name] && !inside {
 			t.Errorf("no valid vector for %s", name)
 		}
 	}
@@ -182,7 +182,7 @@ func TestTokens(t *testing.T) {
 		if form == "cwt" {
 			b = unhex(t, text)
 		}
-		if class == "keys" {
+		if class == "keys" || class == "anchor" {
 			list = []*token.Key{anchor}
 		}
 		return read(form, class, b, list)

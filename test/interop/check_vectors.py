@@ -31,6 +31,8 @@ def unfield(f):
     value = f["value"]
     if f["type"] == "bytes":
         return bytes.fromhex(value)
+    if f["type"] == "maps":
+        return [{x["key"]: unfield(x) for x in element} for element in value]
     return {x["key"]: unfield(x) for x in value} if f["type"] == "map" else value
 
 
@@ -85,6 +87,8 @@ def read_cwt(v, f, find, anchor):
     raw = bytes.fromhex(v["token"])
     if v["class"] == "keys":
         return tok.open_statement(raw, anchor)
+    if v["class"] == "anchor":
+        return tok.decode(tok.open_sign1(raw, "anchor", lambda kid: anchor))
     claims = tok.open_cwt(raw, v["class"], find)
     if v["class"] == "access" and claims[3] != f["audience"]:
         raise tok.BadToken("audience")
@@ -99,6 +103,9 @@ def tokens(c, f):
         claims = read_cwt(v, f, find, anchor)
         parts = wire.decode(bytes.fromhex(v["token"])[1:])
         c.that(wire.encode(["Signature1", parts[0], b"", parts[2]]).hex() == v["signed"], f"{v['name']}: signed bytes")
+        if v["class"] == "anchor":
+            c.that(set(claims) == {1, 2} and tok.Key(claims[1]).cose.hex() == v["successor"], v["name"])
+            continue
         if v["class"] == "keys":
             c.that(claims["issuer"] == f["issuer"] and claims["issued"] == (0, ISSUED), v["name"])
             continue
@@ -194,7 +201,7 @@ def grants(c, f):
     raw = bytes.fromhex
     for v in f["grants"]:
         d = Device("demo", "lamp-1", None)
-        d.pin, d.nonce, d.call_id, d.issuer = raw(f["pin"]), raw(f["nonce"]), raw(f["call"]), f["issuer"]
+        d.pin, d.nonce, d.call_id, d.issuer = raw(v.get("stored_pin", f["pin"])), raw(f["nonce"]), raw(f["call"]), f["issuer"]
         d.ephemeral, d.said = X25519PrivateKey.from_private_bytes(raw(f["ephemeral_private"])), wire.Transcript()
         d.said.value = raw(f["transcript"])
         d.anchor, d.statement, d.subject = (raw(v[k]) if k in v else None for k in ("stored_anchor", "stored_statement", "stored_subject"))

@@ -226,14 +226,18 @@ class Device:
     def accept(self, m, first):
         """Believes a grant only after every check of docs/protocol.md, section 8."""
         g = self.unseal(m)
-        raw = g[12] if 12 in g and (first or not self.anchor) else self.anchor
-        if raw is None:
-            raise Unbelievable("anchor", "none")
+        raw, pin = g[12] if 12 in g and (first or not self.anchor) else self.anchor, self.pin
         try:
-            anchor = tok.Key(raw)
-        except (ValueError, TypeError, AttributeError) as e:
+            anchor = tok.follow(pin, g.get(14, []))
+            if anchor:
+                pin = anchor.thumbprint[:16]
+            elif raw is None:
+                raise Unbelievable("anchor", "none")
+            else:
+                anchor = tok.Key(raw)
+        except (tok.BadToken, ValueError, TypeError, AttributeError, KeyError) as e:
             raise Unbelievable("anchor", e) from None
-        if not self.pin or not anchor.thumbprint.startswith(self.pin):
+        if not pin or not anchor.thumbprint.startswith(pin):
             raise Unbelievable("anchor", "not the pinned one")
         statement = g.get(11, self.statement)
         if statement is None:
@@ -250,7 +254,7 @@ class Device:
             raise Unbelievable("id-token", e) from None
         if claims.get(10) != self.nonce or claims.get(1) != g[8] or claims[2] != g[7] or not first and self.subject not in (None, g[7]):
             raise Unbelievable("id-token", "not for this call or device")
-        self.anchor, self.statement, self.subject, self.issued = anchor.cose, statement, g[7], s["issued"]
+        self.anchor, self.pin, self.statement, self.subject, self.issued = anchor.cose, pin, statement, g[7], s["issued"]
         self.session, self.refresh_token = g[4], g.get(3, self.refresh_token)
         return {"access": g[1], "life": g[5], "publish": g[9], "subscribe": g[10], "issuer": g[8], "find": s["find"], "made": claims[6]}
 

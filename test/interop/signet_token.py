@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from signet_wire import decode, encode
 
 ALGS = {-7: "ES256", -8: "EdDSA", -257: "RS256"}
-TYPS = {"access": (65001, "application/signet-at+cwt"), "id": (65002, "application/signet-id+cwt"), "keys": (65003, "application/signet-keys+cwt")}
+TYPS = {"access": (65001, "application/signet-at+cwt"), "id": (65002, "application/signet-id+cwt"), "keys": (65003, "application/signet-keys+cwt"),
+        "anchor": (65004, "application/signet-anchor+cwt")}
 KNOWN_CLAIMS = range(-65544, -65536)
 SMALL_ORDER = {0, 1, 2**255 - 20}
 
@@ -148,3 +149,14 @@ def open_statement(raw, anchor):
     """Gives issuer, find, answer key and time of the pool's word about its keys."""
     s = decode(open_sign1(raw, "keys", lambda kid: anchor))
     return {"issuer": s[1], "find": key_set(s[2]), "answer_key": s.get(3), "issued": (s.get(5, 0), s[4])}
+
+
+def follow(pin, successions):
+    """Gives the anchor that took the pinned one's place in the end, None if it is the pool's still."""
+    anchor = None
+    for s in successions:
+        old = Key(s[1])
+        if old.thumbprint.startswith(pin):
+            anchor = Key(decode(open_sign1(s[2], "anchor", lambda kid: old))[1])
+            pin = anchor.thumbprint
+    return anchor

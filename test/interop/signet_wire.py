@@ -158,7 +158,9 @@ BODIES = {
     "refresh-body": REQUEST | {13: (True, _bytes(16)), 14: (True, _bytes(32))},
     "grant-body": {1: (True, _bytes(most=1 << 14)), 2: (True, _bytes(most=1 << 14)), 3: (False, _bytes(32)), 4: (True, _bytes(16)), 5: (True, _uint()),
                    6: (False, _uint()), 7: (True, _bytes(16)), 8: (True, lambda v: _text()(v) and v), 9: (True, _texts), 10: (True, _texts),
-                   11: (False, _bytes()), 12: (False, _bytes()), 13: (False, _bytes())},
+                   11: (False, _bytes()), 12: (False, _bytes()), 13: (False, _bytes()),
+                   14: (False, lambda v: isinstance(v, list) and len(v) <= 16 and all(isinstance(s, dict) and _fits("succession", s) for s in v))},
+    "succession": {1: (True, _bytes()), 2: (True, _bytes())},
 }
 
 

@@ -59,7 +59,7 @@ def accepted(v, f, now):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         f = json.load(file)
-    out = {part: [{"form": v["form"], "name": v["name"], "accepted": accepted(v, f, int(sys.argv[2]))} for v in f.get(part) or [] if v["class"] != "keys"]
+    out = {part: [{"form": v["form"], "name": v["name"], "accepted": accepted(v, f, int(sys.argv[2]))} for v in f.get(part) or [] if v["class"] not in ("keys", "anchor")]
            for part in ("valid", "invalid")}
     print(json.dumps(out))
 

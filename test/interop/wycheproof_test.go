@@ -136,7 +136,7 @@ func TestVectorsByProgram(t *testing.T) {
 			return verifyBy(t, program, v.Token, "--format", "jws", "--key", keys["jwt"], "--aud", "default", "--at", issued)
 		case v.Form == "jwt":
 			return verifyBy(t, program, v.Token, "--format", "jws", "--key", keys["jwt"], "--aud", f.Audience, "--at", issued)
-		case v.Class == "keys":
+		case v.Class == "keys", v.Class == "anchor":
 			return verifyBy(t, program, v.Token, "--format", "cose", "--key", keys["keys"])
 		case v.Class == "id":
 			return verifyBy(t, program, v.Token, "--format", "cwt", "--key", keys["cwt"], "--at", issued)
@@ -145,7 +145,7 @@ func TestVectorsByProgram(t *testing.T) {
 	}
 	passes := map[string]bool{
 		"jwt typ of an ID token": true, "jwt another issuer": true, "cwt an access token as ID token": true,
-		"cwt unknown critical claim": true, "cwt an ID token as key statement": true,
+		"cwt unknown critical claim": true, "cwt an ID token as key statement": true, "cwt a key statement as succession": true, "cwt a succession as key statement": true,
 	}
 	refused := make(map[string]int)
 	for _, v := range f.Valid {
