@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/signetd/signet/protocol/challenge"
@@ -14,7 +15,7 @@ import (
 type Flow struct {
 	Pool    ident.Pool `json:"-"`
 	Name    string     `json:"-"`
-	Steps   []string   `json:"steps,omitempty"`  // challenge.Key, challenge.PSK, challenge.TOTP or "hook:NAME"
+	Steps   []string   `json:"steps,omitempty"`  // names of challenges that are steps, or "hook:NAME"
 	Define  string     `json:"define,omitempty"` // instead of Steps: the hook that decides after each answer
 	Created time.Time  `json:"-"`
 	Rev     uint64     `json:"-"` // the store's
@@ -59,7 +60,7 @@ func (f *Flow) checkStep(i int) error {
 	step, field := f.Steps[i], fmt.Sprintf("steps[%d]", i)
 	if kind, ok := challenge.Of(step); ok && kind.Step {
 		if kind.AfterKey && !slices.ContainsFunc(f.Steps[:i], provesKey) {
-			return Invalid(field, "flow %q: %s comes after key or psk: before one of them anybody could use up a device's tries", f.Name, step)
+			return Invalid(field, "flow %q: %s comes after %s: before one of them anybody could use up a device's tries", f.Name, step, strings.Join(steps(provesKey), " or "))
 		}
 		return nil
 	}
@@ -71,7 +72,7 @@ func (f *Flow) checkStep(i int) error {
 	case len(name) > MaxChallengeName:
 		return Invalid(field, "flow %q: %q is too long to name a challenge, at most %d characters", f.Name, name, MaxChallengeName)
 	case !ok || checkLabel("", "hook", name) != nil:
-		return Invalid(field, "flow %q: unknown step %q, want key, psk, totp or hook:NAME", f.Name, step)
+		return Invalid(field, "flow %q: unknown step %q, want %s or hook:NAME", f.Name, step, strings.Join(steps(nil), ", "))
 	}
 	return nil
 }
@@ -80,6 +81,16 @@ func (f *Flow) checkStep(i int) error {
 func provesKey(step string) bool {
 	kind, _ := challenge.Of(step)
 	return kind.Step && kind.Possession
+}
+
+// steps gives the challenges that flows can have as steps; keep, if not nil, says which.
+func steps(keep func(step string) bool) (names []string) {
+	for _, k := range challenge.Kinds() {
+		if k.Step && (keep == nil || keep(k.Name)) {
+			names = append(names, k.Name)
+		}
+	}
+	return names
 }
 
 // HookStep gives the hook's name of a step "hook:NAME".

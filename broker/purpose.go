@@ -30,11 +30,11 @@ func HookPurpose(pool ident.Pool, name string) Purpose {
 	return Purpose{"hook:" + pool.String() + ":" + name}
 }
 
-// PSKPurpose is that of a device's shared key: its bytes.
-func PSKPurpose(id ident.Device) Purpose { return Purpose{"psk:" + id.String()} }
-
-// TOTPPurpose is that of a device's generator of one-time codes.
-func TOTPPurpose(id ident.Device) Purpose { return Purpose{"totp:" + id.String()} }
+// AuthenticatorPurpose is that of the secret of a device's authenticator, by its kind: of
+// challenge.PSK the shared key's bytes, of others what their method reads.
+func AuthenticatorPurpose(kind string, id ident.Device) Purpose {
+	return Purpose{"authenticator:" + kind + ":" + id.String()}
+}
 
 // ClusterPurpose is that of a secret of the cluster itself, by name.
 func ClusterPurpose(name string) Purpose { return Purpose{"cluster:" + name} }

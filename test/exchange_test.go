@@ -19,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
 	"github.com/signetd/signet/test/harness"
@@ -284,7 +285,7 @@ func TestSharedKeyIsNamedByItself(t *testing.T) {
 	jwt := protocol.FormatJWT
 	named(a.Authenticate(ctx, s, agent.Ask{}))
 	named(a.Refresh(ctx, s, agent.Ask{Format: &jwt}))
-	sealed, err := s.Control.Sealer.Seal(broker.PSKPurpose(id), psk)
+	sealed, err := s.Control.Sealer.Seal(broker.AuthenticatorPurpose(challenge.PSK, id), psk)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/test/harness"
 )
@@ -196,7 +195,7 @@ func TestADisabledDeviceIsNoOracle(t *testing.T) {
 			register(t, s, s.Name(t, "lamp-1"), key)
 			right := "4711"
 			if what == "steps with a code" {
-				right = codes(t, s, s.Name(t, "lamp-1"), control.NewTOTP{})(0)
+				right = codes(t, s, s.Name(t, "lamp-1"), nil, false)(0)
 			}
 			one, two, three := pinned(t, s, "lamp-1", key), pinned(t, s, "lamp-1", key), quizzed(t, s, "lamp-1")
 			three.start()

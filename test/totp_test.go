@@ -20,9 +20,9 @@ import (
 )
 
 // codes makes a generator for a device and gives its codes, by steps from now.
-func codes(t *testing.T, s *harness.Signet, id ident.Device, n control.NewTOTP) func(step int) string {
+func codes(t *testing.T, s *harness.Signet, id ident.Device, params map[string]string, replace bool) func(step int) string {
 	t.Helper()
-	uri, err := s.Control.SetTOTP(t.Context(), broker.By{Actor: broker.ActorLocal}, id, n)
+	_, uri, err := s.Control.MakeAuthenticator(t.Context(), broker.By{Actor: broker.ActorLocal}, id, challenge.TOTP, params, replace)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestOneTimeCodes(t *testing.T) {
 	second(t, s)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	code := codes(t, s, id, control.NewTOTP{Algorithm: "SHA256"})
+	code := codes(t, s, id, map[string]string{"algorithm": "SHA256"}, false)
 	replicas := cluster(t, s, 2)
 
 	k := pinned(t, s, "lamp-1", key)
@@ -82,7 +82,7 @@ func TestOneTimeCodesAreGuessedAtByDevice(t *testing.T) {
 	second(t, s)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	code := codes(t, s, id, control.NewTOTP{})
+	code := codes(t, s, id, nil, false)
 	looked := 0
 	for range 20 {
 		m := pinned(t, s, "lamp-1", key).answerWith("123 45")
@@ -106,7 +106,7 @@ func TestAGuessIsLookedAtOnce(t *testing.T) {
 	second(t, s)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	code := codes(t, s, id, control.NewTOTP{})
+	code := codes(t, s, id, nil, false)
 	k := pinned(t, s, "lamp-1", key)
 	early := k.secret(code(4)) // good in two minutes
 	wantCode(t, ask(t, s.Exchange, early), protocol.CodeWrongAnswer, "a code of the future")
@@ -133,19 +133,19 @@ func TestWithoutAGenerator(t *testing.T) {
 	register(t, s, id, key)
 	wantCode(t, pinned(t, s, "lamp-1", key).answerWith("123456"), protocol.CodeDenied, "a code without a generator")
 	by := broker.By{Actor: broker.ActorLocal}
-	code := codes(t, s, id, control.NewTOTP{})
-	if _, err := s.Control.SetTOTP(t.Context(), by, id, control.NewTOTP{}); !errors.Is(err, broker.ErrConflict) {
+	code := codes(t, s, id, nil, false)
+	if _, _, err := s.Control.MakeAuthenticator(t.Context(), by, id, challenge.TOTP, nil, false); !errors.Is(err, broker.ErrConflict) {
 		t.Errorf("a second generator: %v", err)
 	}
-	newer := codes(t, s, id, control.NewTOTP{Replace: true})
+	newer := codes(t, s, id, nil, true)
 	wantCode(t, pinned(t, s, "lamp-1", key).answerWith(code(0)), protocol.CodeWrongAnswer, "a code of the generator before")
 	k := pinned(t, s, "lamp-1", key)
 	k.opened(k.answer(k.secret(newer(0))))
-	if err := s.Control.RemoveTOTP(t.Context(), by, id); err != nil {
+	if err := s.Control.RemoveAuthenticator(t.Context(), by, id, challenge.TOTP); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, pinned(t, s, "lamp-1", key).answerWith(newer(1)), protocol.CodeDenied, "a code of a generator that was removed")
-	if err := s.Control.RemoveTOTP(t.Context(), by, id); !errors.Is(err, broker.ErrConflict) {
+	if err := s.Control.RemoveAuthenticator(t.Context(), by, id, challenge.TOTP); !errors.Is(err, broker.ErrConflict) {
 		t.Errorf("removed twice: %v", err)
 	}
 }
@@ -160,7 +160,7 @@ func TestANewKeyIsNoWayRoundTheCode(t *testing.T) {
 	if _, err := s.Control.CreateDevice(t.Context(), by, control.NewDevice{ID: id}); err != nil {
 		t.Fatal(err)
 	}
-	code := codes(t, s, id, control.NewTOTP{})
+	code := codes(t, s, id, nil, false)
 	enrol := func(key harness.Key, replace bool, code string) protocol.Message {
 		_, text, err := s.Control.CreateEnrolToken(t.Context(), by, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: replace})
 		if err != nil {
@@ -216,7 +216,7 @@ func TestAgentAnswersOneTimeCodes(t *testing.T) {
 	second(t, s)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	code := codes(t, s, id, control.NewTOTP{})
+	code := codes(t, s, id, nil, false)
 	asked := 0
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) {
 		c.Client, c.Pin = "quiz", s.Pin(t)

@@ -32,8 +32,8 @@ type Prover interface {
 	Prove(input []byte) ([]byte, error)
 }
 
-// A Solver answers a challenge that is no proof: kind is its name, such as "totp",
-// params are its public parameters. The answer is sent sealed to the broker.
+// A Solver answers a challenge that is no proof: kind is its name, params are
+// its public parameters. The answer is sent sealed to the broker.
 type Solver func(ctx context.Context, kind string, params map[string]string) (answer []byte, err error)
 
 // A Turn is a challenge that is to be answered.

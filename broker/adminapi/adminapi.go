@@ -91,7 +91,9 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	api := humago.New(mux, config)
 	s.poolRoutes(api)
 	s.deviceRoutes(api)
-	s.totpRoutes(api)
+	for _, k := range made() {
+		k.register(s, api)
+	}
 	s.sessionRoutes(api)
 	for _, r := range resources() {
 		r.register(s, api)

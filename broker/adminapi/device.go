@@ -30,7 +30,7 @@ type Device struct {
 
 // An Authenticator is what a device proves itself with.
 type Authenticator struct {
-	Kind       string    `json:"kind" enum:"key,psk,totp"`
+	Kind       string    `json:"kind" doc:"The challenge that it answers, such as key or psk"`
 	ID         string    `json:"id" doc:"The one id of the key, of 32 bytes in base64url; of a public key RFC 9679, as in tokens in CBOR"`
 	Alg        string    `json:"alg,omitempty"`
 	Thumbprint string    `json:"thumbprint,omitempty" doc:"Of a public key: RFC 7638, in base64url, as in tokens in JSON"`

@@ -12,7 +12,7 @@ import (
 // A Flow says which challenges a device answers.
 type Flow struct {
 	Name    string     `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" column:"NAME"`
-	Steps   []string   `json:"steps,omitempty" nullable:"false" maxItems:"8" doc:"key, psk, totp or hook:NAME, in order" column:"STEPS" flag:"step" usage:"<challenge> key, psk, totp or hook:NAME; repeat in order" instead:"define"`
+	Steps   []string   `json:"steps,omitempty" nullable:"false" maxItems:"8" doc:"The broker's own challenges, such as key and psk, or hook:NAME, in order" column:"STEPS" flag:"step" usage:"<challenge> of the broker's own, such as key or psk, or hook:NAME; repeat in order" instead:"define"`
 	Define  string     `json:"define,omitempty" maxLength:"64" doc:"Instead of steps: the hook that decides after each answer" column:"DEFINE" flag:"define" usage:"instead of steps: the <hook> that decides after each answer" instead:"step"`
 	Created *time.Time `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
 }

@@ -207,7 +207,7 @@ func TestAuthenticatorIDs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.CreateTOTP(t.Context(), name, adminapi.NewTOTP{}); err != nil {
+		if _, err := p.MakeAuthenticator(t.Context(), name, "totp", adminapi.TOTP{}, false); err != nil {
 			t.Fatal(err)
 		}
 		if shown, err = p.Device(t.Context(), name); err != nil {

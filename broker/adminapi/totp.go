@@ -1,58 +1,22 @@
 package adminapi
 
-import (
-	"context"
-	"net/http"
+import "github.com/signetd/signet/protocol/challenge"
 
-	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/signetd/signet/broker/control"
-)
-
-// NewTOTP asks for a device's generator of one-time codes (RFC 6238).
-type NewTOTP struct {
-	Algorithm string `json:"algorithm,omitempty" enum:"SHA1,SHA256,SHA512" doc:"SHA1 unless given: what every authenticator app knows"`
-	Digits    int    `json:"digits,omitempty" minimum:"6" maximum:"8" doc:"6 unless given"`
-	Replace   bool   `json:"replace,omitempty" doc:"The one that there is goes"`
-}
-
-// TOTP is a generator that was just made.
+// TOTP asks for a device's generator of one-time codes (RFC 6238).
 type TOTP struct {
-	Pool string `json:"pool"`
-	Name string `json:"name"`
-	URI  string `json:"uri" doc:"otpauth URI for authenticator apps, with the secret; shown only now"`
+	Algorithm string `json:"algorithm,omitempty" enum:"SHA1,SHA256,SHA512" doc:"SHA1 unless given: what every authenticator app knows" flag:"algorithm" usage:"SHA1, SHA256 or SHA512; many apps know only SHA1" shown:"SHA1"`
+	Digits    *int   `json:"digits,omitempty" minimum:"6" maximum:"8" doc:"6 unless given" flag:"digits" usage:"digits of a code, 6 to 8" shown:"6"`
 }
 
-func (s *service) totpRoutes(api huma.API) {
-	const tag, path = "devices", devicesPath + "/{name}/totp"
-	handle(s, api, route(http.MethodPost, path, "create-totp", "Make a device's generator of one-time codes", tag),
-		func(ctx context.Context, in *struct {
-			DevicePath
-			Body NewTOTP
-		}) (TOTP, error) {
-			id, err := in.device()
-			if err != nil {
-				return TOTP{}, err
-			}
-			uri, err := s.dir.SetTOTP(ctx, byOf(ctx), id, control.NewTOTP{Algorithm: in.Body.Algorithm, Digits: in.Body.Digits, Replace: in.Body.Replace})
-			return TOTP{Pool: id.Pool.String(), Name: id.Name.String(), URI: uri}, err
-		})
-	handleEmpty(s, api, route(http.MethodDelete, path, "delete-totp", "Take a device's generator of one-time codes away", tag),
-		func(ctx context.Context, in *DevicePath) error {
-			id, err := in.device()
-			if err != nil {
-				return err
-			}
-			return s.dir.RemoveTOTP(ctx, byOf(ctx), id)
-		})
-}
-
-// CreateTOTP makes a device's generator of one-time codes; the answer has its secret.
-func (p PoolClient) CreateTOTP(ctx context.Context, name string, n NewTOTP) (TOTP, error) {
-	return send[TOTP](ctx, p.c, http.MethodPost, p.path+join("devices", name, "totp"), n)
-}
-
-// DeleteTOTP takes a device's generator of one-time codes away.
-func (p PoolClient) DeleteTOTP(ctx context.Context, name string) error {
-	return p.c.do(ctx, http.MethodDelete, p.path+join("devices", name, "totp"), nil, nil)
+func totpKind() madeBy[TOTP] {
+	return madeBy[TOTP]{AuthenticatorKind{
+		Kind: challenge.TOTP, One: "generator of one-time codes",
+		About: "Makes a generator of one-time codes (RFC 6238) for a device: a second factor for flows\nwith the step totp behind key or psk. Scan the QR code with an authenticator app, or\ngive the URI to a program. Neither is shown again.",
+		Make: Verb{"Make a device's generator of one-time codes, and show it once",
+			"signet device totp lamp-1 --pool demo\nsignet device totp lamp-1 --pool demo --replace\nsignet device totp lamp-1 --pool demo --remove", func() any { return &TOTP{} }},
+		Remove:  "Take a device's generator of one-time codes away",
+		Heading: "URI",
+		Use:     "scan the code or keep the URI; it is shown only now\non the device: signet-agent answer CODE, or --answer-command",
+		Scan:    true,
+	}}
 }

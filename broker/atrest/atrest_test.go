@@ -14,7 +14,9 @@ import (
 )
 
 // psk is a purpose to seal for.
-func psk(t *testing.T) broker.Purpose { return broker.PSKPurpose(identtest.Device(t, "demo:gate-1")) }
+func psk(t *testing.T) broker.Purpose {
+	return broker.AuthenticatorPurpose("psk", identtest.Device(t, "demo:gate-1"))
+}
 
 func TestSealAndOpen(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "kek")
@@ -33,7 +35,7 @@ func TestSealAndOpen(t *testing.T) {
 	if got, err := again.Open(psk(t), sealed); err != nil || string(got) != "secret" {
 		t.Fatalf("got %q, %v", got, err)
 	}
-	if _, err := again.Open(broker.TOTPPurpose(identtest.Device(t, "demo:gate-1")), sealed); !errors.Is(err, atrest.ErrOpen) {
+	if _, err := again.Open(broker.AuthenticatorPurpose("totp", identtest.Device(t, "demo:gate-1")), sealed); !errors.Is(err, atrest.ErrOpen) {
 		t.Errorf("opened for another purpose: %v", err)
 	}
 	sealed[len(sealed)-1] ^= 1

@@ -68,10 +68,10 @@ type Result struct {
 	Step uint64 `cbor:"-" json:"-"`
 }
 
-// Authentication Method References (RFC 8176) of results.
+// Authentication Method References (RFC 8176) of results. A method that alone has another
+// one says so itself.
 const (
 	AMRPossession = "pop"
-	AMRCode       = "otp"
 	AMRCustom     = "" // what a hook asks is the operator's to name
 )
 

@@ -52,8 +52,11 @@ type Config struct {
 	Issuer string
 	// HookTargets says where hooks may be; the zero value allows public addresses only.
 	HookTargets target.Policy
-	Now         func() time.Time // nil: time.Now
-	Random      io.Reader        // nil: the system's
+	// Makers make the authenticators that operators may ask for, by kind; those of other
+	// kinds come with their devices.
+	Makers map[string]broker.Maker
+	Now    func() time.Time // nil: time.Now
+	Random io.Reader        // nil: the system's
 }
 
 // A Plane carries out operators' use cases. It is safe for concurrent use.

@@ -227,7 +227,7 @@ func TestSharedKey(t *testing.T) {
 	}
 	d, err := w.CreateDevice(t.Context(), by(), control.NewDevice{ID: id, PSK: base64.StdEncoding.EncodeToString([]byte(psk))})
 	want(t, err, nil)
-	got, err := w.Sealer.Open(broker.PSKPurpose(d.ID), d.Authenticators[0].Sealed)
+	got, err := w.Sealer.Open(broker.AuthenticatorPurpose(d.Authenticators[0].Kind, d.ID), d.Authenticators[0].Sealed)
 	if err != nil || string(got) != psk {
 		t.Errorf("got %q, %v", got, err)
 	}

@@ -100,7 +100,7 @@ func (p *Plane) authenticators(n NewDevice, now time.Time) ([]broker.Authenticat
 		if err != nil {
 			return nil, invalid("shared key: %v", err)
 		}
-		sealed, err := p.Sealer.Seal(broker.PSKPurpose(n.ID), psk)
+		sealed, err := p.Sealer.Seal(broker.AuthenticatorPurpose(challenge.PSK, n.ID), psk)
 		if err != nil {
 			return nil, fmt.Errorf("seal shared key of %s: %w", n.ID, err)
 		}

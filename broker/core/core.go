@@ -94,7 +94,7 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 		return nil, err
 	}
 	c.Control, err = control.New(control.Config{
-		Store: p.Store, Sealer: p.Sealer, Issuer: p.Issuer, HookTargets: target.New(p.HookNetworks),
+		Store: p.Store, Sealer: p.Sealer, Issuer: p.Issuer, HookTargets: target.New(p.HookNetworks), Makers: proof.Makers(),
 		Now: p.Now, Random: p.Random,
 	})
 	if err != nil {

@@ -6,7 +6,11 @@
 // no secret except the one that an answer is checked with.
 package proof
 
-import "github.com/signetd/signet/broker/auth"
+import (
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/protocol/challenge"
+)
 
 // New makes an Authenticator that knows the methods in c and all of this package's. The
 // keys that unknown devices are checked with are derived from c.SessionKey.
@@ -20,4 +24,9 @@ func New(c auth.Config) (*auth.Authenticator, error) {
 		c.Custom = custom{c.Hooks}
 	}
 	return auth.New(c)
+}
+
+// Makers gives what makes the authenticators that operators may ask for, by kind.
+func Makers() map[string]broker.Maker {
+	return map[string]broker.Maker{challenge.TOTP: makeGenerator}
 }

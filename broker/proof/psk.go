@@ -14,7 +14,7 @@ import (
 func newPSK(d decoys, secrets auth.Opener) auth.Possession {
 	return &possession[token.Secret]{name: challenge.PSK, decoy: d.psk, confirm: token.ConfirmSecret,
 		half: func(id ident.Device, by *broker.Authenticator) (token.Secret, error) {
-			raw, err := secrets.Open(broker.PSKPurpose(id), by.Sealed)
+			raw, err := secrets.Open(broker.AuthenticatorPurpose(challenge.PSK, id), by.Sealed)
 			if err != nil {
 				return token.Secret{}, fmt.Errorf("shared key: %w", err)
 			}

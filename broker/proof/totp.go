@@ -25,6 +25,8 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
+const totpAMR = "otp" // RFC 8176, section 2
+
 // Parameters of generators.
 const (
 	TOTPPeriod    = 30 // seconds of a step (RFC 6238, X)
@@ -39,17 +41,37 @@ type Generator struct {
 	Digits    int    `cbor:"3,keyasint"` // 6 to 8
 }
 
-// NewGenerator makes a Generator with a random secret. Errors wrap broker.ErrInvalid for an
-// algorithm or a number of digits that it does not know.
-func NewGenerator(algorithm string, digits int, random io.Reader) (*Generator, error) {
-	g := &Generator{Secret: make([]byte, totpSecretLen), Algorithm: algorithm, Digits: digits}
-	if g.hash() == nil || digits < 6 || digits > 8 {
-		return nil, fmt.Errorf("%w: codes of %d digits by %q; want 6 to 8 by SHA1, SHA256 or SHA512", broker.ErrInvalid, digits, algorithm)
+// makeGenerator is a broker.Maker. Its params are "algorithm", SHA1 unless given, and
+// "digits", 6 unless given.
+func makeGenerator(id ident.Device, params map[string]string, random io.Reader) (n broker.NewAuthenticator, err error) {
+	g := &Generator{Secret: make([]byte, totpSecretLen), Algorithm: "SHA1", Digits: 6}
+	for name, value := range params {
+		switch name {
+		case "algorithm":
+			g.Algorithm = value
+		case "digits":
+			if g.Digits, err = strconv.Atoi(value); err != nil {
+				return n, fmt.Errorf("%w: codes of %q digits", broker.ErrInvalid, value)
+			}
+		default:
+			return n, fmt.Errorf("%w: generators of one-time codes have no parameter %q", broker.ErrInvalid, name)
+		}
+	}
+	if !g.sound() {
+		return n, fmt.Errorf("%w: codes of %d digits by %q; want 6 to 8 by SHA1, SHA256 or SHA512", broker.ErrInvalid, g.Digits, g.Algorithm)
 	}
 	if _, err := io.ReadFull(random, g.Secret); err != nil {
-		return nil, fmt.Errorf("secret of one-time codes: %w", err)
+		return n, fmt.Errorf("secret of one-time codes: %w", err)
 	}
-	return g, nil
+	raw, err := detcbor.Marshal(g)
+	if err != nil {
+		return n, fmt.Errorf("one-time codes of %s: %w", id, err)
+	}
+	return broker.NewAuthenticator{ID: g.id(id), Secret: raw, Shown: g.uri(id)}, nil
+}
+
+func (g *Generator) sound() bool {
+	return g.hash() != nil && g.Digits >= 6 && g.Digits <= 8 && len(g.Secret) > 0
 }
 
 func (g *Generator) hash() func() hash.Hash {
@@ -89,9 +111,9 @@ func (g *Generator) find(code string, now time.Time) (step uint64) {
 	return step
 }
 
-// URI is the generator as authenticator apps and password stores read it, often from a QR
+// uri is the generator as authenticator apps and password stores read it, often from a QR
 // code ("otpauth://totp/..."). It holds the secret.
-func (g *Generator) URI(id ident.Device) string {
+func (g *Generator) uri(id ident.Device) string {
 	q := url.Values{
 		"secret": {base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(g.Secret)}, "issuer": {"Signet"},
 		"algorithm": {g.Algorithm}, "digits": {strconv.Itoa(g.Digits)}, "period": {strconv.Itoa(TOTPPeriod)},
@@ -99,22 +121,19 @@ func (g *Generator) URI(id ident.Device) string {
 	return "otpauth://totp/Signet:" + url.PathEscape(id.String()) + "?" + q.Encode()
 }
 
-// ID is the id of the device's authenticator: an HMAC that reveals nothing of the secret.
-func (g *Generator) ID(id ident.Device) broker.KeyID {
+// id is the id of the device's authenticator: an HMAC that reveals nothing of the secret.
+func (g *Generator) id(id ident.Device) broker.KeyID {
 	mac := hmac.New(sha256.New, g.Secret)
 	mac.Write([]byte("signet totp id v1 " + id.String()))
 	return broker.KeyID(mac.Sum(nil))
 }
-
-// Marshal gives the plaintext that is sealed for broker.TOTPPurpose. It holds the secret.
-func (g *Generator) Marshal() ([]byte, error) { return detcbor.Marshal(g) }
 
 func parseGenerator(raw []byte) (*Generator, error) {
 	var g Generator
 	if err := detcbor.Unmarshal(raw, &g); err != nil {
 		return nil, err
 	}
-	if g.hash() == nil || g.Digits < 6 || g.Digits > 8 || len(g.Secret) == 0 {
+	if !g.sound() {
 		return nil, fmt.Errorf("codes of %d digits by %q", g.Digits, g.Algorithm)
 	}
 	return &g, nil
@@ -150,7 +169,7 @@ func (k *totp) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (aut
 	if err != nil {
 		return auth.Result{}, err
 	}
-	r := auth.Result{Name: challenge.TOTP, AMR: auth.AMRCode}
+	r := auth.Result{Name: challenge.TOTP, AMR: totpAMR}
 	if d == nil {
 		return r, fmt.Errorf("no such device has a generator of one-time codes: %w", protocol.CodeDenied)
 	}
@@ -176,7 +195,7 @@ func (k *totp) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (aut
 }
 
 func (k *totp) open(d ident.Device, by *broker.Authenticator) (*Generator, error) {
-	raw, err := k.secrets.Open(broker.TOTPPurpose(d), by.Sealed)
+	raw, err := k.secrets.Open(broker.AuthenticatorPurpose(challenge.TOTP, d), by.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("generator of one-time codes: %w", err)
 	}

@@ -3,11 +3,15 @@ package proof
 import (
 	"bytes"
 	"encoding/base32"
+	"errors"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -57,53 +61,61 @@ func TestHOTPVectors(t *testing.T) {
 	}
 }
 
+// TestGenerators: what is made is kept and shown as one and the same, of a random secret,
+// as the parameters say or as is usual.
 func TestGenerators(t *testing.T) {
 	id, err := ident.ParseDevice("demo:lamp-1")
 	if err != nil {
 		t.Fatal(err)
 	}
 	random := bytes.NewReader(bytes.Repeat([]byte("abcdefghijklmnopqrstuvwxyz"), 10))
-	g, err := NewGenerator("SHA256", 8, random)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := url.Parse(g.URI(id))
-	if err != nil || u.Scheme != "otpauth" || u.Host != "totp" || u.Path != "/Signet:demo:lamp-1" {
-		t.Fatalf("%s: %v", g.URI(id), err)
-	}
-	q := u.Query()
-	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(q.Get("secret"))
-	if err != nil || !bytes.Equal(secret, g.Secret) || len(secret) < 20 || q.Get("algorithm") != "SHA256" || q.Get("digits") != "8" || q.Get("period") != "30" || q.Get("issuer") != "Signet" {
-		t.Errorf("%s: %v", u, err)
-	}
-	raw, err := g.Marshal()
-	if err != nil {
-		t.Fatal(err)
-	}
-	back, err := parseGenerator(raw)
-	if err != nil || back.Code(7) != g.Code(7) || back.ID(id) != g.ID(id) {
-		t.Errorf("reads as something else: %v", err)
-	}
-	other, err := NewGenerator("SHA256", 8, random)
-	if err != nil || other.ID(id) == g.ID(id) {
-		t.Errorf("two generators have one id: %v", err)
-	}
-	for _, bad := range []struct {
-		algorithm string
-		digits    int
-	}{{"MD5", 6}, {"", 6}, {"SHA1", 5}, {"SHA1", 9}} {
-		if _, err := NewGenerator(bad.algorithm, bad.digits, random); err == nil {
-			t.Errorf("%d digits by %q", bad.digits, bad.algorithm)
+	for _, c := range []struct {
+		params            map[string]string
+		algorithm, digits string
+	}{
+		{nil, "SHA1", "6"}, {map[string]string{"digits": "8"}, "SHA1", "8"},
+		{map[string]string{"algorithm": "SHA256", "digits": "7"}, "SHA256", "7"}, {map[string]string{"algorithm": "SHA512"}, "SHA512", "6"},
+	} {
+		n, err := makeGenerator(id, c.params, random)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u, err := url.Parse(n.Shown)
+		if err != nil || u.Scheme != "otpauth" || u.Host != "totp" || u.Path != "/Signet:demo:lamp-1" {
+			t.Fatalf("%s: %v", n.Shown, err)
+		}
+		g, err := parseGenerator(n.Secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := u.Query()
+		secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(q.Get("secret"))
+		if err != nil || !bytes.Equal(secret, g.Secret) || len(secret) < 20 || q.Get("algorithm") != c.algorithm || q.Get("digits") != c.digits || q.Get("period") != "30" || q.Get("issuer") != "Signet" {
+			t.Errorf("%s: %v", u, err)
+		}
+		if g.Algorithm != c.algorithm || strconv.Itoa(g.Digits) != c.digits || n.ID != g.id(id) || n.ID.IsZero() {
+			t.Errorf("%v: kept as %d digits by %s", c.params, g.Digits, g.Algorithm)
+		}
+		other, err := makeGenerator(id, c.params, random)
+		if err != nil || other.ID == n.ID {
+			t.Errorf("two generators have one id: %v", err)
 		}
 	}
-	if _, err := NewGenerator("SHA1", 6, bytes.NewReader(nil)); err == nil {
+	for _, bad := range []map[string]string{
+		{"algorithm": "MD5"}, {"algorithm": "sha1"}, {"algorithm": ""}, {"digits": "5"}, {"digits": "9"}, {"digits": "six"}, {"digits": ""}, {"period": "60"},
+	} {
+		if _, err := makeGenerator(id, bad, random); !errors.Is(err, broker.ErrInvalid) {
+			t.Errorf("%v: %v", bad, err)
+		}
+	}
+	if _, err := makeGenerator(id, nil, bytes.NewReader(nil)); err == nil {
 		t.Error("a secret without randomness")
 	}
 }
 
 func FuzzGenerator(f *testing.F) {
 	g := &Generator{Secret: []byte("12345678901234567890"), Algorithm: "SHA1", Digits: 6}
-	raw, err := g.Marshal()
+	raw, err := detcbor.Marshal(g)
 	if err != nil {
 		f.Fatal(err)
 	}

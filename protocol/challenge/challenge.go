@@ -25,14 +25,17 @@ type Kind struct {
 	AfterKey bool
 	// Guessable: answers can be found by trying, so tries are counted.
 	Guessable bool
+	// PublicKey and Secret: what the broker keeps of an authenticator of this name, a
+	// secret sealed. Neither: there are no such authenticators.
+	PublicKey, Secret bool
 }
 
 // Kinds gives all of them.
 func Kinds() []Kind {
 	return []Kind{
-		{Name: Key, Step: true, Possession: true},
-		{Name: PSK, Step: true, Possession: true},
-		{Name: TOTP, Step: true, AfterKey: true, Guessable: true},
+		{Name: Key, Step: true, Possession: true, PublicKey: true},
+		{Name: PSK, Step: true, Possession: true, Secret: true},
+		{Name: TOTP, Step: true, AfterKey: true, Guessable: true, Secret: true},
 		{Name: Enrol, Possession: true},
 	}
 }

@@ -15,7 +15,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%s: %+v, %v", k.Name, got, ok)
 		}
 		seen[k.Name] = true
-		if k.Guessable && !k.AfterKey || k.AfterKey && k.Possession || k.AfterKey && !k.Step {
+		if k.Guessable && !k.AfterKey || k.AfterKey && k.Possession || k.AfterKey && !k.Step || k.PublicKey && k.Secret || (k.PublicKey || k.Secret) && !k.Step {
 			t.Errorf("%+v contradicts itself", k)
 		}
 	}

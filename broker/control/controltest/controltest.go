@@ -14,6 +14,7 @@ import (
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/proof"
 )
 
 // A Clock stands still until it is moved.
@@ -63,7 +64,7 @@ func New(t testing.TB) *World {
 	}
 	t.Cleanup(func() { _ = w.Store.Close() })
 	w.Plane, err = control.New(control.Config{
-		Store: w.Store, Sealer: sealer, Issuer: "https://signet.example:8443", Now: w.Clock.Now,
+		Store: w.Store, Sealer: sealer, Issuer: "https://signet.example:8443", Makers: proof.Makers(), Now: w.Clock.Now,
 	})
 	if err != nil {
 		t.Fatal(err)

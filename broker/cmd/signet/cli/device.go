@@ -44,15 +44,16 @@ func (a *app) devices() *cobra.Command {
 	act := func(verb, short string, do func(adminapi.PoolClient, context.Context, string) (adminapi.Device, error)) *cobra.Command {
 		return s.one(a, verb+" NAME", short, "signet device "+verb+" lamp-1 --pool demo", do)
 	}
-	return a.inPool("device", "Devices of a pool",
+	cmd := a.inPool("device", "Devices of a pool",
 		a.createDevice(s), a.listDevices(s), a.updateDevice(s), s.showing(a, "NAME", adminapi.PoolClient.Device),
 		act("disable", "Take everything from a device until it is enabled again", adminapi.PoolClient.DisableDevice),
 		act("enable", "Make a disabled device active", adminapi.PoolClient.EnableDevice),
 		act("approve", "Make a pending device active", adminapi.PoolClient.ApproveDevice),
 		act("revoke", "End all sessions of a device; it may log in again", adminapi.PoolClient.RevokeSessions),
-		a.totp(s),
 		s.removing(a, "NAME", "Delete a device and end its sessions", adminapi.PoolClient.DeleteDevice),
 		a.sessions(s), a.history(s))
+	cmd.AddCommand(a.authenticators(s)...)
+	return cmd
 }
 
 func (a *app) listDevices(s shelf[adminapi.Device]) *cobra.Command {

@@ -129,6 +129,17 @@ func (f form) flags(cmd *cobra.Command, defaults bool) (names []string, take fun
 	}
 }
 
+// spelled gives the one of values, separated by commas, that differs from text in case at
+// most; text itself if there is none.
+func spelled(text, values string) string {
+	for v := range strings.SplitSeq(values, ",") {
+		if strings.EqualFold(v, text) {
+			return v
+		}
+	}
+	return text
+}
+
 // flagFor adds the flag of one field, and gives what sets a field to its value.
 func flagFor(cmd *cobra.Command, x field, name string, defaults bool) func(reflect.Value) error {
 	usage := strings.NewReplacer("<", "`", ">", "`").Replace(x.tag.Get("usage"))
@@ -137,7 +148,7 @@ func flagFor(cmd *cobra.Command, x field, name string, defaults bool) func(refle
 	switch x.value.Interface().(type) {
 	case string:
 		v := f.String(name, "", usage)
-		read = func(to reflect.Value) error { to.SetString(*v); return nil }
+		read = func(to reflect.Value) error { to.SetString(spelled(*v, x.tag.Get("enum"))); return nil }
 	case bool:
 		v := f.Bool(name, false, usage)
 		read = func(to reflect.Value) error { to.SetBool(*v); return nil }

@@ -32,8 +32,8 @@ func TestOneTimeCodes(t *testing.T) {
 			t.Errorf("a line of another length: %q", l)
 		}
 	}
-	var made adminapi.TOTP
-	if err := json.Unmarshal([]byte(s.ok(t, "device totp lamp-1 --pool demo --replace -o json")), &made); err != nil || !strings.HasPrefix(made.URI, "otpauth://totp/") || made.Name != "lamp-1" {
+	var made adminapi.MadeAuthenticator
+	if err := json.Unmarshal([]byte(s.ok(t, "device totp lamp-1 --pool demo --replace -o json")), &made); err != nil || !strings.HasPrefix(made.Secret, "otpauth://totp/") || made.Name != "lamp-1" {
 		t.Errorf("got %+v: %v", made, err)
 	}
 	if out := s.ok(t, "device show lamp-1 --pool demo"); !strings.Contains(out, "IDS             totp:") {
@@ -46,7 +46,7 @@ func TestOneTimeCodes(t *testing.T) {
 	if out := s.ok(t, "device show lamp-1 --pool demo -o json"); strings.Contains(out, `"totp"`) {
 		t.Errorf("got %s", out)
 	}
-	for _, line := range []string{"--digits 5", "--algorithm md5", "--remove --replace"} {
+	for _, line := range []string{"--digits 5", "--algorithm md5", "--remove --replace", "--remove --digits 8"} {
 		if r := s.run(t, "", strings.Fields("device totp lamp-1 --pool demo "+line)...); r.code == 0 || r.out != "" {
 			t.Errorf("%s: %+v", line, r)
 		}
