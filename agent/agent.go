@@ -39,6 +39,16 @@ type Bound interface {
 	Channel() []byte
 }
 
+// A Doubtful is a Connection that may be in doubt: what shows that the broker is at its
+// other end has ended by the time that the device heard last (Agent.Floor), though not by
+// any that has certainly passed. Either it is old, or the broker's clock was wrong when it told the
+// time. The device asks for fresh tokens on it, which are proof of their own and tell the
+// time anew, and for nothing else while there is doubt.
+type Doubtful interface {
+	// Doubt says why, nil if there is none. It is asked again after each grant.
+	Doubt() error
+}
+
 // A Prover holds the device's secret and proves possession of it.
 type Prover = proof.Prover
 

@@ -101,16 +101,32 @@ func TestNoClock(t *testing.T) {
 	}
 }
 
-func TestFloorNeverFalls(t *testing.T) {
-	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
-	high := b.now
-	b.now = b.now.Add(-time.Hour)
-	if _, err := a.Authenticate(t.Context(), b, agent.Ask{}); err != nil {
-		t.Fatal(err)
-	}
-	if got := newAgent(t, cfg).Floor(); !got.Equal(high) {
-		t.Errorf("floor %v, want %v", got, high)
+// TestNewestTimeCounts: a broker whose clock was years ahead, or behind, is believed
+// again with the next grant; nothing goes below the build time.
+func TestNewestTimeCounts(t *testing.T) {
+	for _, years := range []int{10, -10} {
+		b, cfg := newFakeBroker(t), config(t)
+		right := b.now
+		cfg.Built = right.AddDate(-1, 0, 0)
+		b.now = right.AddDate(years, 0, 0)
+		a := enrol(t, b, cfg)
+		want := b.now
+		if years < 0 {
+			want = cfg.Built
+		}
+		if got := newAgent(t, cfg).Floor(); !got.Equal(want) {
+			t.Errorf("%d years off: floor %v, want %v", years, got, want)
+		}
+		b.now = right
+		if _, err := a.Authenticate(t.Context(), b, agent.Ask{}); err != nil {
+			t.Fatal(err)
+		}
+		if got := newAgent(t, cfg).Floor(); !got.Equal(right) {
+			t.Errorf("%d years off, and right again: floor %v, want %v", years, got, right)
+		}
+		if off, known := a.Offset(); !known || time.Now().Add(off).Sub(right).Abs() > time.Minute {
+			t.Errorf("%d years off, and right again: offset %v", years, off)
+		}
 	}
 }
 

@@ -10,7 +10,7 @@ type signedTime struct {
 
 // Time gives the broker's time: what it signed last, plus what has passed since
 // on the monotonic clock. known is false before the first grant of this run; then
-// the time is only a floor, the latest instant known to have passed.
+// the time is only a floor: what was signed last in an earlier run.
 func (a *Agent) Time() (now time.Time, known bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -32,8 +32,9 @@ func (a *Agent) timeLocked() (time.Time, bool) {
 	return now, true
 }
 
-// Floor is an instant that has certainly passed: what TLS certificates are
-// checked against. The device's own clock has no part in it.
+// Floor is an instant that has passed, if the broker's clock was right when it was heard
+// last, and never before Config.Built: what TLS certificates are checked against. The
+// device's own clock has no part in it.
 func (a *Agent) Floor() time.Time {
 	t, _ := a.Time()
 	return t

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -21,7 +22,8 @@ type Connection interface {
 }
 
 // A Dialer connects: with the credential, or as a stranger if it is nil. It
-// wraps ErrCredential when the broker did not take the credential.
+// wraps ErrCredential when the broker did not take the credential, and ErrStale when it
+// did not show it, because the connection is Doubtful.
 type Dialer func(ctx context.Context, c *Credential) (Connection, error)
 
 // A Credential is what a device logs in to MQTT with.
@@ -32,6 +34,9 @@ type Credential struct {
 
 // ErrCredential is wrapped by a Dialer when the broker refused the credential.
 var ErrCredential = errors.New("credential refused")
+
+// ErrStale: what shows that the broker is there has ended, by the time heard last.
+var ErrStale = errors.New("out of date by the time last heard from the broker")
 
 // Timing of Run.
 const (
@@ -78,7 +83,7 @@ func (a *Agent) Run(ctx context.Context, dial Dialer) error {
 func (a *Agent) connected(ctx context.Context, dial Dialer, h *hints) (worked bool, err error) {
 	cred := a.Credential()
 	conn, err := a.dial(ctx, dial, cred)
-	if errors.Is(err, ErrCredential) && cred != nil {
+	if cred != nil && (errors.Is(err, ErrCredential) || errors.Is(err, ErrStale)) {
 		cred = nil
 		conn, err = a.dial(ctx, dial, nil)
 	}
@@ -91,12 +96,29 @@ func (a *Agent) connected(ctx context.Context, dial Dialer, h *hints) (worked bo
 		if err := a.renewOn(ctx, conn, h); err != nil {
 			return false, err
 		}
+		if err := Doubt(conn); err != nil {
+			a.note(nil, err)
+			return false, err
+		}
 	} else {
 		a.note(a.Current(), nil)
 	}
 	began := a.cfg.Clock()
 	granted, err := a.stay(ctx, conn, h)
 	return granted || cred == nil || a.cfg.Clock().Sub(began) >= steady, err
+}
+
+// Doubt says why link is good for nothing but asking for tokens (Doubtful); it wraps
+// ErrStale. It is nil if link is good.
+func Doubt(link Link) error {
+	d, ok := link.(Doubtful)
+	if !ok {
+		return nil
+	}
+	if err := d.Doubt(); err != nil {
+		return fmt.Errorf("%w: %w", ErrStale, err)
+	}
+	return nil
 }
 
 func (a *Agent) dial(ctx context.Context, dial Dialer, c *Credential) (Connection, error) {

@@ -88,6 +88,75 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// doubtfulConnection is one whose certificate has ended by any time after good.
+type doubtfulConnection struct {
+	*fakeConnection
+	a    *agent.Agent
+	good time.Time
+}
+
+func (c *doubtfulConnection) Doubt() error {
+	if c.a.Floor().After(c.good) {
+		return errors.New("ended")
+	}
+	return nil
+}
+
+// TestRunInDoubt: a broker whose clock was ten years ahead has told a time at which its
+// certificate has ended. The device shows no token, asks for new ones, and stays on the
+// connection when they tell another time; else it does not.
+func TestRunInDoubt(t *testing.T) {
+	for name, right := range map[string]bool{"the clock is right again": true, "the certificate is old": false} {
+		t.Run(name, func(t *testing.T) {
+			b, cfg := newFakeBroker(t), config(t)
+			now := b.now
+			b.now = now.AddDate(10, 0, 0)
+			enrol(t, b, cfg)
+			synctest.Test(t, func(t *testing.T) {
+				a := newAgent(t, cfg)
+				if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {
+					t.Fatal(err)
+				}
+				if right {
+					b.now = now
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				var shown, strangers int
+				dial := func(_ context.Context, c *agent.Credential) (agent.Connection, error) {
+					conn := &doubtfulConnection{&fakeConnection{b, nil, make(chan struct{})}, a, now.AddDate(0, 1, 0)}
+					if c != nil && conn.Doubt() != nil {
+						return nil, agent.ErrStale
+					}
+					if c != nil {
+						shown++
+					} else {
+						strangers++
+					}
+					return conn, nil
+				}
+				ended := make(chan error)
+				go func() { ended <- a.Run(ctx, dial) }()
+				time.Sleep(10 * time.Minute)
+				synctest.Wait()
+				st := a.Status()
+				if right && (strangers != 1 || st.Phase != agent.PhaseOnline || a.Floor().After(now.AddDate(0, 1, 0))) {
+					t.Errorf("dialled %d times, %+v, floor %v", strangers, st, a.Floor())
+				}
+				if !right && (strangers < 5 || st.Phase == agent.PhaseOnline || !errors.Is(st.Err, agent.ErrStale)) {
+					t.Errorf("dialled %d times, %+v", strangers, st)
+				}
+				if shown != 0 {
+					t.Errorf("a token was shown %d times", shown)
+				}
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
 // A broker that takes the credential and drops the connection at once is dialled
 // less and less often; one that was good for a while is dialled at once again.
 func TestRunDropped(t *testing.T) {

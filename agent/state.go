@@ -28,7 +28,7 @@ type Record struct {
 	Pin       []byte       `cbor:"6,keyasint,omitempty"`  // start of the anchor's thumbprint
 	Anchor    []byte       `cbor:"7,keyasint,omitempty"`  // COSE_Key, fits the pin
 	Statement []byte       `cbor:"8,keyasint,omitempty"`  // COSE_Sign1 by the anchor, verified
-	Floor     int64        `cbor:"9,keyasint,omitempty"`  // Unix seconds: it is not earlier than this
+	Floor     int64        `cbor:"9,keyasint,omitempty"`  // Unix seconds: the time last heard from the broker
 	Session   ident.UUID   `cbor:"10,keyasint"`           // of the refresh token
 	Refresh   []byte       `cbor:"11,keyasint,omitempty"` // refresh token, a secret
 }
@@ -72,9 +72,7 @@ func (a *Agent) snapshot() Record {
 func (a *Agent) adopt(ctx context.Context, c *call, body *protocol.GrantBody, g *Tokens) error {
 	r := c.record
 	r.Enrolled, r.Subject, r.Issuer = true, body.Subject, body.Issuer
-	if iat := g.Signed.Unix(); iat > r.Floor {
-		r.Floor = iat
-	}
+	r.Floor = g.Signed.Unix() // the newest counts, though it be earlier: the broker's clock may have been wrong before
 	if body.Refresh != nil {
 		r.Session, r.Refresh = body.Session, body.Refresh
 	}

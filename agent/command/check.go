@@ -99,6 +99,11 @@ func (p *program) way(ctx context.Context, c *settings, floor func() time.Time) 
 		return nil, err
 	}
 	conn, err := dial(ctx, nil)
+	if err == nil {
+		if doubt := agent.Doubt(conn); doubt != nil {
+			return conn, p.tick("TLS", fmt.Sprintf("in doubt, the login tells the time anew: %v", doubt), nil)
+		}
+	}
 	return conn, p.tick("TLS", "ok: "+c.Broker, err)
 }
 
@@ -111,6 +116,9 @@ func (p *program) walk(ctx context.Context, v *device) error {
 	g, err := p.login(ctx, v, conn)
 	if err != nil {
 		return p.tick("login", "", err)
+	}
+	if err := agent.Doubt(conn); err != nil {
+		return p.tick("TLS", "", err)
 	}
 	off, _ := v.agent.Offset()
 	return p.tick("login", fmt.Sprintf("ok: %s, token good for %s; the broker's clock is %s from this machine's", g.Subject, g.Life, off), nil)

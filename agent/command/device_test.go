@@ -58,9 +58,10 @@ func TestWrongClocks(t *testing.T) {
 			t.Errorf("%d: %s", year, out)
 		}
 		stop()
-		// The floor knows better than the clock: no certificate from before it is taken.
+		// The floor knows better than the clock: no certificate from before it is taken,
+		// once the broker has told the time again.
 		b.present(t, time.Now().AddDate(0, -2, 0), time.Now().Add(-time.Hour), true)
-		m.fails(1, "certificate has expired", "give the broker's root", "check", "--state", dir)
+		m.fails(1, "certificate has expired", "renew the broker's certificate", "check", "--state", dir)
 		// What begins after the floor is judged at its beginning: time may have passed.
 		b.present(t, time.Now().AddDate(1, 0, 0), time.Now().AddDate(2, 0, 0), true)
 		m.must("check", "--state", dir)

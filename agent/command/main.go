@@ -124,6 +124,7 @@ func hint(err error) string {
 		{keyfile.ErrKeyLost, "restore device.key, or signet-agent unenroll and enrol again with a token that allows a new key"},
 		{keyfile.ErrHeld, "a running signet-agent holds it; stop it first"},
 		{keyfile.ErrExposed, "chmod go-rwx the path named above"},
+		{agent.ErrStale, "renew the broker's certificate, or set the broker's clock: the device goes by the time that it signs"},
 		{mqttlink.ErrCertificate, "give the broker's root with --ca FILE; signet-agent check tells more"},
 		{mqttlink.ErrURL, "brokers are named like mqtts://broker.example:8883"},
 		{localapi.ErrForbidden, "run as the agent's user or in a group given to run --group"},

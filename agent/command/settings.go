@@ -181,7 +181,7 @@ func (c *settings) save(d *keyfile.Dir) error {
 
 // trust reads whom to believe; floor is an instant that has passed.
 func (c *settings) trust(floor func() time.Time) (mqttlink.Trust, error) {
-	t := mqttlink.Trust{Floor: floor}
+	t := mqttlink.Trust{Floor: floor, Built: built()}
 	rest := []byte(c.CA)
 	for {
 		var block *pem.Block

@@ -76,10 +76,11 @@ var (
 	_ agent.Connection = (*Link)(nil)
 	_ agent.Listener   = (*Link)(nil)
 	_ agent.Bound      = (*Link)(nil)
+	_ agent.Doubtful   = (*Link)(nil)
 )
 
 // Dial connects and subscribes the device's own topics. Errors wrap ErrURL,
-// ErrCertificate, agent.ErrCredential or what the network said.
+// ErrCertificate, agent.ErrCredential, agent.ErrStale or what the network said.
 func Dial(ctx context.Context, o Options) (*Link, error) {
 	address, err := parseURL(o.Broker)
 	if err != nil {
@@ -89,7 +90,7 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 	defer cancel()
 	l := &Link{
 		resend: or(o.Resend, defaultResend), events: make(chan *protocol.Event, 8), done: make(chan struct{}),
-		trusted: &trusted{trust: o.Trust}, waiting: map[protocol.CallID]chan []byte{},
+		trusted: &trusted{trust: o.Trust, strict: o.Credential != nil}, waiting: map[protocol.CallID]chan []byte{},
 	}
 	if l.clientID, err = clientID(o); err != nil {
 		return nil, err
@@ -302,6 +303,10 @@ func (l *Link) Channel() []byte {
 // Root is the root certificate that vouched for the broker, if it was pinned
 // alone or found by its fingerprint; nil otherwise and without TLS.
 func (l *Link) Root() *x509.Certificate { return l.trusted.root }
+
+// Doubt says why the broker's certificate is not believed now, nil if it is: it has
+// ended by the time last heard. Only a Link without a credential can be in doubt.
+func (l *Link) Doubt() error { return l.trusted.doubt() }
 
 // Events gives the broker's pushes.
 func (l *Link) Events() <-chan *protocol.Event { return l.events }

@@ -259,16 +259,18 @@ func TestTLSAgainstTheFloor(t *testing.T) {
 		trust mqttlink.Trust
 		ok    bool
 	}{
-		"in date":               {era.AddDate(0, 0, 9), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
-		"begins after floor":    {era.AddDate(-2, 0, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
-		"floor of 1970":         {time.Unix(0, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
-		"ended before floor":    {era.AddDate(0, 2, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned}, false},
-		"other root":            {era, "127.0.0.1", mqttlink.Trust{Roots: []*x509.Certificate{other.cert}}, false},
-		"one of two roots":      {era, "127.0.0.1", mqttlink.Trust{Roots: []*x509.Certificate{other.cert, ca.cert}}, true},
-		"other name":            {era, "broker.example", mqttlink.Trust{Roots: pinned}, false},
-		"fingerprint":           {era, "127.0.0.1", mqttlink.Trust{Fingerprint: sum[:]}, true},
-		"other fingerprint":     {era, "127.0.0.1", mqttlink.Trust{Fingerprint: make([]byte, 32)}, false},
-		"system does not trust": {era, "127.0.0.1", mqttlink.Trust{}, false},
+		"in date":                       {era.AddDate(0, 0, 9), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
+		"begins after floor":            {era.AddDate(-2, 0, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
+		"floor of 1970":                 {time.Unix(0, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned}, true},
+		"ended before floor":            {era.AddDate(0, 2, 0), "127.0.0.1", mqttlink.Trust{Roots: pinned, Built: era.AddDate(0, 2, 0)}, false},
+		"ended since built, other name": {era.AddDate(0, 2, 0), "broker.example", mqttlink.Trust{Roots: pinned}, false},
+		"ended since built, other root": {era.AddDate(0, 2, 0), "127.0.0.1", mqttlink.Trust{Roots: []*x509.Certificate{other.cert}}, false},
+		"other root":                    {era, "127.0.0.1", mqttlink.Trust{Roots: []*x509.Certificate{other.cert}}, false},
+		"one of two roots":              {era, "127.0.0.1", mqttlink.Trust{Roots: []*x509.Certificate{other.cert, ca.cert}}, true},
+		"other name":                    {era, "broker.example", mqttlink.Trust{Roots: pinned}, false},
+		"fingerprint":                   {era, "127.0.0.1", mqttlink.Trust{Fingerprint: sum[:]}, true},
+		"other fingerprint":             {era, "127.0.0.1", mqttlink.Trust{Fingerprint: make([]byte, 32)}, false},
+		"system does not trust":         {era, "127.0.0.1", mqttlink.Trust{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newServer(t, ca.serve(t, era, tt.name))
@@ -288,6 +290,36 @@ func TestTLSAgainstTheFloor(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestDoubt: a certificate that has ended by the time last heard, and not by any that has
+// certainly passed, is good for strangers, in doubt, until the time is heard anew. No
+// credential is shown to it.
+func TestDoubt(t *testing.T) {
+	era := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	ca := newAuthority(t, era.AddDate(-1, 0, 0))
+	s := newServer(t, ca.serve(t, era, "127.0.0.1"))
+	floor := era.AddDate(10, 0, 0)
+	trust := mqttlink.Trust{Roots: []*x509.Certificate{ca.cert}, Built: era, Floor: func() time.Time { return floor }}
+	l := dial(t, mqttlink.Options{Broker: s.url, Trust: trust})
+	if err := l.Doubt(); !errors.Is(err, mqttlink.ErrCertificate) || !strings.Contains(err.Error(), "2036-06-01T00:00:00Z") {
+		t.Errorf("in doubt: %v", err)
+	}
+	if _, err := l.RoundTrip(t.Context(), request(t, 1)); err != nil {
+		t.Error(err)
+	}
+	cred := &agent.Credential{Username: "demo:lamp", Password: []byte("secret")}
+	if _, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: s.url, Trust: trust, Credential: cred}); !errors.Is(err, agent.ErrStale) || !errors.Is(err, mqttlink.ErrCertificate) {
+		t.Errorf("with a credential: %v", err)
+	}
+	floor = era
+	if err := l.Doubt(); err != nil {
+		t.Errorf("when the time was heard anew: %v", err)
+	}
+	plain := newServer(t, nil)
+	if err := dial(t, mqttlink.Options{Broker: plain.url, Trust: trust}).Doubt(); err != nil {
+		t.Errorf("without TLS: %v", err)
 	}
 }
 

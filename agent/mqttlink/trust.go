@@ -13,6 +13,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/signetd/signet/agent"
 )
 
 // ErrCertificate is wrapped when the broker's certificate is not believed.
@@ -24,16 +26,22 @@ type Trust struct {
 	Roots []*x509.Certificate
 	// Fingerprint is the SHA-256 of a root that the broker sends along itself.
 	Fingerprint []byte
-	// Floor gives an instant that has certainly passed (agent.Floor). Certificates
+	// Floor gives the time last heard from the broker (agent.Floor). Certificates
 	// are judged at that instant, or when they begin if that is later: a device
 	// without a clock cannot do better, and one with a wrong clock is not misled.
 	Floor func() time.Time
+	// Built is an instant that has certainly passed. What ended since, but before Floor, is
+	// believed by strangers, in doubt (Link.Doubt): it may be the broker's clock that was wrong.
+	Built time.Time
 }
 
-// trusted is a Trust in use; root is who vouched for the broker last.
+// trusted is a Trust in use on one connection.
 type trusted struct {
-	trust Trust
-	root  *x509.Certificate
+	trust  Trust
+	strict bool // nothing is believed in doubt
+	host   string
+	chain  []*x509.Certificate // what the broker showed
+	root   *x509.Certificate   // who vouched for it
 }
 
 func parseURL(s string) (*url.URL, error) {
@@ -85,8 +93,37 @@ func (t *trusted) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
 func (t *trusted) config(host string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, ServerName: host, Time: t.floor, InsecureSkipVerify: true,
-		VerifyConnection: func(s tls.ConnectionState) error { return t.verify(host, s.PeerCertificates) },
+		VerifyConnection: func(s tls.ConnectionState) error {
+			t.host, t.chain = host, s.PeerCertificates
+			err := t.verify(t.floor())
+			if err == nil || !ended(err) {
+				return err
+			}
+			if known := t.verify(t.trust.Built); known != nil || !t.strict {
+				return known
+			}
+			return fmt.Errorf("%w: %w", agent.ErrStale, err)
+		},
 	}
+}
+
+// ended reports whether a certificate was refused because it had expired.
+func ended(err error) bool {
+	invalid, ok := errors.AsType[x509.CertificateInvalidError](err)
+	return ok && invalid.Reason == x509.Expired
+}
+
+// doubt is why the certificate is not believed now, nil if it is. The floor may have
+// moved since the handshake.
+func (t *trusted) doubt() error {
+	if t.chain == nil {
+		return nil // no TLS
+	}
+	err := t.verify(t.floor())
+	if err != nil && ended(err) {
+		return fmt.Errorf("%w (by the time last heard from the broker, %s)", err, t.floor().UTC().Format(time.RFC3339))
+	}
+	return err
 }
 
 func (t *trusted) floor() time.Time {
@@ -96,24 +133,25 @@ func (t *trusted) floor() time.Time {
 	return t.trust.Floor()
 }
 
-func (t *trusted) verify(host string, chain []*x509.Certificate) error {
-	if len(chain) == 0 {
+// verify judges what the broker showed at an instant.
+func (t *trusted) verify(at time.Time) error {
+	if len(t.chain) == 0 {
 		return fmt.Errorf("%w: none came", ErrCertificate)
 	}
 	roots := t.trust.Roots
 	if t.trust.Fingerprint != nil {
-		root := find(chain, t.trust.Fingerprint)
+		root := find(t.chain, t.trust.Fingerprint)
 		if root == nil {
 			return fmt.Errorf("%w: the broker does not send a root with the pinned fingerprint; use the root's file", ErrCertificate)
 		}
 		roots = []*x509.Certificate{root}
 	}
 	if len(roots) == 0 {
-		return t.verifyWith(host, chain, nil)
+		return t.verifyWith(at, nil)
 	}
 	var err error
 	for _, root := range roots {
-		if err = t.verifyWith(host, chain, root); err == nil {
+		if err = t.verifyWith(at, root); err == nil {
 			t.root = root
 			return nil
 		}
@@ -121,10 +159,10 @@ func (t *trusted) verify(host string, chain []*x509.Certificate) error {
 	return err
 }
 
-// verifyWith judges chain under one root, nil for the system's.
-func (t *trusted) verifyWith(host string, chain []*x509.Certificate, root *x509.Certificate) error {
-	opts := x509.VerifyOptions{DNSName: host, CurrentTime: t.floor(), Intermediates: x509.NewCertPool()}
-	for i, c := range chain {
+// verifyWith is verify under one root, nil for the system's.
+func (t *trusted) verifyWith(at time.Time, root *x509.Certificate) error {
+	opts := x509.VerifyOptions{DNSName: t.host, CurrentTime: at, Intermediates: x509.NewCertPool()}
+	for i, c := range t.chain {
 		opts.CurrentTime = later(opts.CurrentTime, c.NotBefore)
 		if i > 0 {
 			opts.Intermediates.AddCert(c)
@@ -135,7 +173,7 @@ func (t *trusted) verifyWith(host string, chain []*x509.Certificate, root *x509.
 		opts.Roots.AddCert(root)
 		opts.CurrentTime = later(opts.CurrentTime, root.NotBefore)
 	}
-	if _, err := chain[0].Verify(opts); err != nil {
+	if _, err := t.chain[0].Verify(opts); err != nil {
 		return fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
 	return nil
