@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
 )
 
@@ -34,8 +35,10 @@ type Config struct {
 	// empty, a systemd credential signet.key or else that file in the data folder.
 	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
 	Limits  Limits `yaml:"limits" envPrefix:"LIMITS_"`
-	Hooks   Hooks  `yaml:"hooks" envPrefix:"HOOKS_"`
-	Log     Log    `yaml:"log" envPrefix:"LOG_"`
+	// Balancer says what stands before the listeners.
+	Balancer Balancer `yaml:"balancer" envPrefix:"BALANCER_"`
+	Hooks    Hooks    `yaml:"hooks" envPrefix:"HOOKS_"`
+	Log      Log      `yaml:"log" envPrefix:"LOG_"`
 	// Version is the program's, for the API document.
 	Version string `yaml:"-"`
 	// HTTPTimeout is how long a request may take to come; 30 s. Nobody sets it but tests.
@@ -68,6 +71,43 @@ type Limits struct {
 // Intake gives them as the listeners' counter reads them.
 func (l Limits) Intake() intake.Limits {
 	return intake.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst}
+}
+
+// Balancer says in which networks the operator's own load balancers are, for each listener:
+// those that begin each connection with a PROXY header, and those that end the TLS of
+// devices and are trusted with their sessions.
+type Balancer struct {
+	MQTTProxy    []netip.Prefix `yaml:"mqtt_proxy_protocol" env:"MQTT_PROXY_PROTOCOL"`
+	MQTTEndsTLS  []netip.Prefix `yaml:"mqtt_ends_tls" env:"MQTT_ENDS_TLS"`
+	HTTPSProxy   []netip.Prefix `yaml:"https_proxy_protocol" env:"HTTPS_PROXY_PROTOCOL"`
+	HTTPSEndsTLS []netip.Prefix `yaml:"https_ends_tls" env:"HTTPS_ENDS_TLS"`
+}
+
+// MQTT gives what is before the MQTT listener.
+func (b Balancer) MQTT() balancer.Networks {
+	return balancer.Networks{Proxy: b.MQTTProxy, EndsTLS: b.MQTTEndsTLS}
+}
+
+// HTTPS gives what is before the HTTPS listener.
+func (b Balancer) HTTPS() balancer.Networks {
+	return balancer.Networks{Proxy: b.HTTPSProxy, EndsTLS: b.HTTPSEndsTLS, HTTP: true}
+}
+
+// check refuses networks that no address is in and those that all are.
+func (b Balancer) check() error {
+	for key, networks := range map[string][]netip.Prefix{
+		"mqtt_proxy_protocol": b.MQTTProxy, "mqtt_ends_tls": b.MQTTEndsTLS, "https_proxy_protocol": b.HTTPSProxy, "https_ends_tls": b.HTTPSEndsTLS,
+	} {
+		for _, p := range networks {
+			if p.Bits() == 0 {
+				return fmt.Errorf("%w: balancer.%s: %s is everybody; name the balancers' own network", ErrConfig, key, p)
+			}
+			if p.Addr().Is4In6() {
+				return fmt.Errorf("%w: balancer.%s: %s: write the network as IPv4, such as 192.0.2.7/32", ErrConfig, key, p)
+			}
+		}
+	}
+	return nil
 }
 
 // An Address is one address to listen on, with how to set it.
@@ -214,6 +254,9 @@ func (c *Config) Check() error {
 		if n < 0 {
 			return fmt.Errorf("%w: limits.%s %d: want 1 or more, or 0 for the default", ErrConfig, key, n)
 		}
+	}
+	if err := c.Balancer.check(); err != nil {
+		return err
 	}
 	if _, err := c.Log.level(); err != nil {
 		return err

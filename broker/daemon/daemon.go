@@ -21,6 +21,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/core"
@@ -52,6 +53,7 @@ type Daemon struct {
 	store   broker.Store
 	core    *core.Core
 	metrics *prometheus.Registry
+	refused *refusals
 	mqtt    *mqttd.Server
 	mqttLn  net.Listener
 	https   *http.Server
@@ -76,6 +78,9 @@ func Open(ctx context.Context, cfg config.Config, parts core.Parts, certs Certif
 			err = errors.Join(err, d.Close())
 		}
 	}()
+	if d.refused, err = newRefusals(d.metrics, log); err != nil {
+		return nil, err
+	}
 	if err := d.listen(); err != nil {
 		return nil, err
 	}
@@ -137,7 +142,7 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	}
 	d.Control = d.core.Control
 	front := mqttfront.New(d.core.Exchange, d.core.Access, d.log)
-	if d.mqtt, err = mqttd.New(mqttd.Config{Gate: front, Respond: front.Respond, Log: d.log, Limits: d.cfg.Limits.Intake()}); err != nil {
+	if d.mqtt, err = mqttd.New(mqttd.Config{Gate: front, Respond: front.Respond, Log: d.log, Limits: d.cfg.Limits.Intake(), Refused: d.refused.of("mqtt")}); err != nil {
 		return err
 	}
 	front.Attach(d.mqtt)
@@ -150,6 +155,7 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	if err != nil {
 		return err
 	}
+	refused, before := d.refused.of("https"), d.cfg.Balancer
 	mux := http.NewServeMux()
 	mux.Handle("/api/", api)
 	mux.Handle("/mqtt", d.mqtt.Handler())
@@ -161,17 +167,18 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	})
 	mux.Handle("/", problem.Plain(public))
 	conf := &tls.Config{GetCertificate: certs.GetCertificate, MinVersion: tls.VersionTLS12}
-	d.mqttLn = tls.NewListener(d.mqttLn, conf)
+	d.mqttLn = tls.NewListener(behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), conf)
 	web := conf.Clone()
 	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
 	in, err := intake.New(d.cfg.Limits.Intake())
 	if err != nil {
 		return err
 	}
-	d.httpLn = tls.NewListener(in.Listen(d.httpLn, d.log.With("door", "https")), web)
+	d.httpLn = tls.NewListener(in.Listen(behind(before.HTTPS(), d.httpLn, refused), refused), web)
 	errLog := slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
-	d.https = d.bounded(mux, errLog)
-	d.https.ConnState = letThrough
+	d.https = d.bounded(balancer.Forwarded(mux), errLog)
+	d.https.ConnState = connState(refused)
+	d.https.ConnContext = balancer.ConnContext
 	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Local: true})
 	if err != nil {
 		return err
@@ -211,6 +218,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return d.Close()
 	})
 	d.ready.Store(true)
+	if b := d.cfg.Balancer; len(b.MQTTEndsTLS)+len(b.HTTPSEndsTLS) > 0 {
+		d.log.WarnContext(ctx, "balancers are trusted to end the TLS of devices", "mqtt", b.MQTTEndsTLS, "https", b.HTTPSEndsTLS)
+	}
 	d.log.InfoContext(ctx, "serving", "mqtt", d.Addrs.MQTT.String(), "https", d.Addrs.HTTPS.String(), "health", d.Addrs.Health.String())
 	err := g.Wait()
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, mqttd.ErrClosed) || errors.Is(err, net.ErrClosed)) {

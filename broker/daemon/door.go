@@ -8,12 +8,19 @@ import (
 	"github.com/signetd/signet/broker/intake"
 )
 
-// letThrough counts a connection out that became a WebSocket: the MQTT server counts
-// it from here on.
-func letThrough(nc net.Conn, state http.ConnState) {
-	if t, ok := nc.(*tls.Conn); ok && state == http.StateHijacked {
-		if c, ok := t.NetConn().(*intake.Conn); ok {
-			c.Leave()
+// connState counts a connection out that became a WebSocket, because the MQTT server counts
+// it from here on, and tells of one that ended in its handshake.
+func connState(refused intake.Refused) func(net.Conn, http.ConnState) {
+	return func(nc net.Conn, state http.ConnState) {
+		t, ok := nc.(*tls.Conn)
+		switch {
+		case !ok:
+		case state == http.StateHijacked:
+			if c, ok := t.NetConn().(*intake.Conn); ok {
+				c.Leave()
+			}
+		case state == http.StateClosed && !t.ConnectionState().HandshakeComplete:
+			refused.Handshake(nc.RemoteAddr().String(), t.Handshake()) // it says again how it ended
 		}
 	}
 }

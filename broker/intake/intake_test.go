@@ -3,7 +3,6 @@ package intake
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"testing"
@@ -176,7 +175,7 @@ func TestListener(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := in.Listen(tcp, slog.New(slog.DiscardHandler))
+	ln := in.Listen(tcp, ignore)
 	defer ln.Close()
 	accept := func() (net.Conn, *Conn) {
 		t.Helper()
@@ -219,6 +218,8 @@ func TestListener(t *testing.T) {
 	}
 }
 
+func ignore(Cause, string, error) {}
+
 // TestRefusedAreClosed: who may not come in is closed without a word, and the
 // Listener goes on.
 func TestRefusedAreClosed(t *testing.T) {
@@ -230,7 +231,7 @@ func TestRefusedAreClosed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ln := in.Listen(tcp, slog.New(slog.DiscardHandler))
+	ln := in.Listen(tcp, ignore)
 	var clients []net.Conn
 	for range 2 {
 		nc, err := net.Dial("tcp", tcp.Addr().String())

@@ -1,22 +1,28 @@
 package intake
 
-import (
-	"log/slog"
-	"net"
-)
+import "net"
 
 // A Listener lets in as many connections as its Intake allows. It closes the others
 // without sending anything.
 type Listener struct {
 	net.Listener
-	in  *Intake
-	log *slog.Logger
+	in      *Intake
+	refused Refused
 }
 
-// Listen counts the connections of ln in and out. It logs, at level debug, whom it
-// turned away or dropped.
-func (in *Intake) Listen(ln net.Listener, log *slog.Logger) *Listener {
-	return &Listener{ln, in, log}
+// Listen counts the connections of ln in and out, and tells whom it turned away or
+// dropped. A connection on which requests of many clients come, as its method Many says,
+// has no source.
+func (in *Intake) Listen(ln net.Listener, refused Refused) *Listener {
+	return &Listener{ln, in, refused}
+}
+
+// sourceOf gives the address that a connection counts as.
+func sourceOf(nc net.Conn) string {
+	if c, ok := nc.(interface{ Many() bool }); ok && c.Many() {
+		return ""
+	}
+	return nc.RemoteAddr().String()
 }
 
 // A Conn is a connection that a Listener let in. It counts as a stranger's.
@@ -33,12 +39,12 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		remote := nc.RemoteAddr().String()
-		entry, err := l.in.Enter(remote, func() {
-			l.log.Debug("connection dropped to make room", "remote", remote)
+		entry, err := l.in.Enter(sourceOf(nc), func() {
+			l.refused.Enter(remote, ErrRoom)
 			_ = nc.Close() // whoever serves it finds out and closes the Conn
 		})
 		if err != nil {
-			l.log.Debug("connection refused", "remote", remote, "error", err)
+			l.refused.Enter(remote, err)
 			_ = nc.Close() // it cost nothing so far
 			continue
 		}
@@ -51,6 +57,9 @@ func (c *Conn) Close() error {
 	c.Leave()
 	return c.Conn.Close()
 }
+
+// NetConn is the connection without the counting.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
 
 // Leave counts the connection out but leaves it open, because another Intake counts it now.
 func (c *Conn) Leave() { c.entry.Leave() }

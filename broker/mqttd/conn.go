@@ -14,6 +14,7 @@ import (
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 
+	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/topic"
@@ -83,6 +84,14 @@ func (c *conn) channel() []byte {
 		}
 	})
 	return c.name
+}
+
+// vouched reports whether a balancer that the operator vouches for ended the client's TLS.
+func (c *conn) vouched() bool {
+	if web, ok := c.Conn.(webConn); ok {
+		return web.vouched
+	}
+	return balancer.Vouched(c.Conn)
 }
 
 // limit is the most bytes that a packet of the client may have now.

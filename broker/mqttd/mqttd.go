@@ -119,14 +119,15 @@ type Config struct {
 	Respond Responder // required
 	Log     *slog.Logger
 
-	Limits         intake.Limits // on connections
-	MaxPacket      int           // bytes of an authenticated client's packet; 64 KiB, at least 16.5 KiB
-	ConnectTimeout time.Duration // from accept to an admitted CONNECT, TLS handshake included; 10 s
-	PacketTimeout  time.Duration // from a packet's first byte to its last; 30 s
-	WriteTimeout   time.Duration // for a client that doesn't read; 10 s
-	AnonymousFor   time.Duration // life of a connection that doesn't authenticate; 5 min
-	Workers        int           // Responder calls at once; 256
-	Queue          int           // requests waiting for a worker, dropped beyond it; 4,096
+	Limits         intake.Limits  // on connections
+	Refused        intake.Refused // told of connections that are not served; nil: nobody is
+	MaxPacket      int            // bytes of an authenticated client's packet; 64 KiB, at least 16.5 KiB
+	ConnectTimeout time.Duration  // from accept to an admitted CONNECT, TLS handshake included; 10 s
+	PacketTimeout  time.Duration  // from a packet's first byte to its last; 30 s
+	WriteTimeout   time.Duration  // for a client that doesn't read; 10 s
+	AnonymousFor   time.Duration  // life of a connection that doesn't authenticate; 5 min
+	Workers        int            // Responder calls at once; 256
+	Queue          int            // requests waiting for a worker, dropped beyond it; 4,096
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -135,6 +136,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if c.Refused == nil {
+		c.Refused = func(intake.Cause, string, error) {}
 	}
 	for _, d := range []struct {
 		v    *int

@@ -69,7 +69,7 @@ func (s *Server) answer(r request) {
 	defer s.clients.finishJob(r.conn)
 	defer recovered(s.cfg.Log, "answering a request")
 	reply := s.cfg.Respond(s.ctx, Request{
-		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Channel: r.conn.channel(), Payload: r.payload,
+		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
 	})
 	if reply != nil {
 		if err := r.conn.push(r.conn.id.Reply(), reply); err != nil {

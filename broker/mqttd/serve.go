@@ -7,10 +7,14 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/coder/websocket"
 	mqtt "github.com/mochi-mqtt/server/v2"
+
+	"github.com/signetd/signet/broker/balancer"
+	"github.com/signetd/signet/broker/intake"
 )
 
 // Serve accepts connections from ln until ctx ends, the Server closes or ln
@@ -59,28 +63,50 @@ func (s *Server) serveConn(nc net.Conn) {
 }
 
 // Handler serves MQTT over WebSocket (subprotocol "mqtt", binary messages; MQTT
-// 5, section 6). Mount it at /mqtt of the HTTPS server.
+// 5, section 6). Mount it at /mqtt of the HTTPS server. It asks for no Origin: a page
+// brings nothing of its visitor's along that is worth anything here, no cookie and no
+// certificate, only what it knows itself.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{Subprotocols: []string{"mqtt"}, CompressionMode: websocket.CompressionDisabled})
+		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+			Subprotocols: []string{"mqtt"}, CompressionMode: websocket.CompressionDisabled, InsecureSkipVerify: true,
+		})
 		if err != nil {
+			s.cfg.Refused(intake.CauseWebSocket, r.RemoteAddr, err)
 			return // Accept has answered
 		}
 		if ws.Subprotocol() != "mqtt" {
-			_ = ws.Close(websocket.StatusPolicyViolation, `the subprotocol must be "mqtt"`)
+			s.cfg.Refused(intake.CauseWebSocket, r.RemoteAddr, errSubprotocol)
+			_ = ws.Close(websocket.StatusPolicyViolation, errSubprotocol.Error())
 			return
 		}
 		// The request's context ends with this function, no sooner.
-		s.serveConn(webConn{websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary), ws, r.TLS})
+		nc := websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary)
+		s.serveConn(webConn{nc, ws, r.TLS, remoteOf(r, nc), balancer.VouchedRequest(r.Context())})
 	})
+}
+
+var errSubprotocol = errors.New(`the subprotocol must be "mqtt"`)
+
+// remoteOf gives the client's address as the request has it: a balancer may have told it.
+func remoteOf(r *http.Request, nc net.Conn) net.Addr {
+	at, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return nc.RemoteAddr()
+	}
+	return net.TCPAddrFromAddrPort(at)
 }
 
 // A webConn is a WebSocket that can be cut.
 type webConn struct {
 	net.Conn
-	ws  *websocket.Conn
-	tls *tls.ConnectionState // nil without TLS
+	ws      *websocket.Conn
+	tls     *tls.ConnectionState // nil without TLS
+	remote  net.Addr
+	vouched bool // see package balancer
 }
+
+func (c webConn) RemoteAddr() net.Addr { return c.remote }
 
 // cut closes nc without a word and without waiting for the other side.
 func cut(nc net.Conn) {
@@ -98,9 +124,10 @@ func cut(nc net.Conn) {
 // no. Every connection that it gives must be served.
 func (s *Server) admitConn(nc net.Conn) *conn {
 	c := newConn(s, nc)
-	entry, err := s.intake.Enter(nc.RemoteAddr().String(), c.makeRoom)
+	remote := nc.RemoteAddr().String()
+	entry, err := s.intake.Enter(remote, c.makeRoom)
 	if err != nil {
-		s.cfg.Log.Debug("mqtt connection refused", "remote", c.RemoteAddr().String(), "error", err)
+		s.cfg.Refused.Enter(remote, err)
 		return nil
 	}
 	s.mu.Lock()
@@ -117,7 +144,7 @@ func (s *Server) admitConn(nc net.Conn) *conn {
 
 // makeRoom ends the connection for a newer one, which does not wait for it.
 func (c *conn) makeRoom() {
-	c.srv.cfg.Log.Debug("mqtt connection dropped to make room", "remote", c.RemoteAddr().String())
+	c.srv.cfg.Refused.Enter(c.RemoteAddr().String(), intake.ErrRoom)
 	c.srv.mu.Lock()
 	defer c.srv.mu.Unlock()
 	if !c.srv.closed {
@@ -133,6 +160,12 @@ func (s *Server) serve(c *conn) {
 	defer recovered(s.cfg.Log, "serving a connection")
 	// One deadline for handshake and CONNECT; mochi sets the keep-alive's after.
 	_ = c.Conn.SetDeadline(time.Now().Add(s.cfg.ConnectTimeout))
+	if t, ok := c.Conn.(*tls.Conn); ok {
+		if err := t.Handshake(); err != nil {
+			s.cfg.Refused.Handshake(c.RemoteAddr().String(), err)
+			return
+		}
+	}
 	if err := s.mqtt.EstablishConnection("signet", c); err != nil {
 		s.cfg.Log.Debug("mqtt connection ended", "client", c.id.String(), "remote", c.RemoteAddr().String(), "error", err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol"
 )
 
@@ -39,14 +40,12 @@ const maxSources = 4096
 type limiter struct {
 	limit   Limit
 	counter prometheus.Counter
-	log     *slog.Logger
+	told    *tally.Log
 	now     func() time.Time
 
 	mu      sync.Mutex // guards the fields below
 	sources map[netip.Prefix]*rate.Limiter
 	shared  *rate.Limiter // of all sources that found no room in sources
-	untold  int           // messages limited since told
-	told    time.Time
 }
 
 // Limited answers "busy" at once to sources of which too many messages were refused.
@@ -67,7 +66,7 @@ func limited(next exchange.Handler, l Limit, counter prometheus.Counter, log *sl
 	if l.Burst == 0 {
 		l.Burst = defaultLimit.Burst
 	}
-	x := &limiter{limit: l, counter: counter, log: log, now: now, sources: map[netip.Prefix]*rate.Limiter{}}
+	x := &limiter{limit: l, counter: counter, told: tally.New(log), now: now, sources: map[netip.Prefix]*rate.Limiter{}}
 	x.shared = x.fresh()
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		source := intake.Source(from.Remote)
@@ -137,21 +136,10 @@ func (x *limiter) forget(now time.Time) {
 
 func (x *limiter) refuse(ctx context.Context, m protocol.Message, source netip.Prefix) exchange.Outcome {
 	x.counter.Inc()
-	x.tell(ctx, source)
+	x.told.Note(ctx, slog.LevelWarn, "limited", "message answered busy: too many refusals of its source", "source", source.String())
 	again := min(math.Ceil(1/x.limit.PerSecond), 60)
 	return exchange.Outcome{
 		Reply: protocol.Refuse(m.Call(), protocol.ProblemDetail{Code: protocol.CodeBusy, RetryAfter: uint32(again)}),
 		Err:   ErrLimited, Code: protocol.CodeBusy,
-	}
-}
-
-// tell logs the first limited message of a flood at once, and the others as sums.
-func (x *limiter) tell(ctx context.Context, source netip.Prefix) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.untold++
-	if now := x.now(); now.Sub(x.told) >= every {
-		x.log.WarnContext(ctx, "messages answered busy: too many refusals of their source", "messages", x.untold, "source", source.String())
-		x.untold, x.told = 0, now
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -81,7 +82,7 @@ func (r *Refusals) take() map[sumKey]uint32 {
 
 // Run appends the counts every ten seconds until ctx ends, and then the last ones.
 func (r *Refusals) Run(ctx context.Context) {
-	t := time.NewTicker(every)
+	t := time.NewTicker(tally.Every)
 	defer t.Stop()
 	for {
 		select {

@@ -13,6 +13,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -97,7 +98,7 @@ func TestRefusalsAreSummed(t *testing.T) {
 		times(2, refused(lamp, auth.ErrProof, protocol.CodeReplayed))
 		times(4, refused(ident.Device{}, auth.ErrProof, protocol.CodeDenied))
 		times(5, granted(lamp, exchange.Admission{}))
-		time.Sleep(every + time.Second)
+		time.Sleep(tally.Every + time.Second)
 		if n := d.count(); n != 1 {
 			t.Errorf("%d appends, want one", n)
 		}
@@ -107,7 +108,7 @@ func TestRefusalsAreSummed(t *testing.T) {
 		}
 		d.fails(errors.New("disk"))
 		times(7, refused(lamp, auth.ErrProof, protocol.CodeDenied))
-		time.Sleep(every + time.Second)
+		time.Sleep(tally.Every + time.Second)
 		d.fails(nil)
 		times(1, refused(lamp, auth.ErrProof, protocol.CodeDenied))
 		stop()

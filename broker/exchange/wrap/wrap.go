@@ -9,7 +9,6 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -88,6 +87,3 @@ func step(m protocol.Message) string {
 	}
 	return "other"
 }
-
-// every is how often something is summed up.
-const every = 10 * time.Second

@@ -1,0 +1,69 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signetd/signet/broker/balancer"
+	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/tally"
+)
+
+// A refusals counts and logs the connections that were not served.
+type refusals struct {
+	counter *prometheus.CounterVec
+	log     *tally.Log
+}
+
+func newRefusals(reg prometheus.Registerer, log *slog.Logger) (*refusals, error) {
+	r := &refusals{
+		counter: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signet_connections_refused_total", Help: "Connections that were not served, by listener and cause.",
+		}, []string{"listener", "cause"}),
+		log: tally.New(log),
+	}
+	for _, cause := range intake.Causes {
+		for _, listener := range []string{"mqtt", "https"} {
+			r.counter.WithLabelValues(listener, string(cause)) // so that a first one is a rise
+		}
+	}
+	return r, reg.Register(r.counter)
+}
+
+// of gives the listener's part of it.
+func (r *refusals) of(listener string) intake.Refused {
+	return func(cause intake.Cause, remote string, err error) {
+		listener := listener
+		if cause == intake.CauseWebSocket {
+			listener = "https" // where the MQTT server's clients come by WebSocket
+		}
+		r.counter.WithLabelValues(listener, string(cause)).Inc()
+		r.log.Note(context.Background(), level(cause), listener+" "+string(cause), "connection refused",
+			"listener", listener, "cause", string(cause), "remote", remote, "err", fmt.Sprintf("%.256s", err))
+	}
+}
+
+// level is that of what an operator has to do something about, or not.
+func level(c intake.Cause) slog.Level {
+	switch c {
+	case intake.CauseFull, intake.CauseSource, intake.CauseRate, intake.CauseProxy:
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
+}
+
+// behind listens behind a listener's balancers.
+func behind(n balancer.Networks, ln net.Listener, refused intake.Refused) net.Listener {
+	return n.Listen(ln, func(from net.Addr, err error) {
+		cause := intake.CauseProxy
+		if errors.Is(err, balancer.ErrReading) {
+			cause = intake.CauseFull
+		}
+		refused(cause, from.String(), err)
+	})
+}

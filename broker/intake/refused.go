@@ -1,0 +1,68 @@
+package intake
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+)
+
+// A Cause is why a connection was not served, in a word for metrics.
+type Cause string
+
+// Causes.
+const (
+	CauseFull      Cause = "full"      // ErrFull, or it made room for another
+	CauseSource    Cause = "source"    // ErrFullSource
+	CauseRate      Cause = "rate"      // ErrTooFast
+	CauseTLS       Cause = "tls"       // the handshake failed
+	CauseProxy     Cause = "proxy"     // a PROXY header is lacking, damaged, or not wanted
+	CauseWebSocket Cause = "websocket" // no WebSocket, or one for another protocol than MQTT
+)
+
+// Causes are all of them.
+var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseTLS, CauseProxy, CauseWebSocket}
+
+// A Refused is told of each connection, from remote (host:port), that was not served, by
+// any goroutine. It must be quick.
+type Refused func(cause Cause, remote string, err error)
+
+// ErrRoom: the oldest connection that is no device's was dropped for a newer one.
+var ErrRoom = errors.New("it made room for a newer connection")
+
+// Enter tells of a connection that Enter refused with err, or dropped: ErrRoom.
+func (r Refused) Enter(remote string, err error) { r(causeOf(err), remote, err) }
+
+// causeOf gives the cause of an error of Enter.
+func causeOf(err error) Cause {
+	switch {
+	case errors.Is(err, ErrTooFast):
+		return CauseRate
+	case errors.Is(err, ErrFullSource):
+		return CauseSource
+	}
+	return CauseFull
+}
+
+// ErrUnlisted: a PROXY header came where none is taken.
+var ErrUnlisted = errors.New("a PROXY header from an address that is not listed as a balancer's")
+
+// Handshake tells of a TLS handshake that failed with err, but not of a client that only
+// looked whether somebody listens, or of a connection that was closed on this side.
+func (r Refused) Handshake(remote string, err error) {
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, net.ErrClosed) {
+		return
+	}
+	if h, ok := errors.AsType[tls.RecordHeaderError](err); ok && proxied(string(h.RecordHeader[:])) {
+		r(CauseProxy, remote, ErrUnlisted)
+		return
+	}
+	r(CauseTLS, remote, err)
+}
+
+// proxied reports whether what came in place of TLS begins like a PROXY header.
+func proxied(head string) bool {
+	return strings.HasPrefix(head, "PROXY") || strings.HasPrefix(head, "\r\n\r\n\x00")
+}
