@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
@@ -212,55 +214,185 @@ func bulkDevices(b *testing.B, from, n int) []broker.Device {
 	return all
 }
 
-// BenchmarkCreateDevice measures 256 callers that register one device each, unsynced.
-func BenchmarkCreateDevice(b *testing.B) {
-	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
-	all := bulkDevices(b, 0, b.N)
-	b.ResetTimer()
-	took := spread(b, b.N, func(i int) error { return s.CreateDevice(b.Context(), by(), all[i-1]) })
-	b.ReportMetric(float64(b.N)/took.Seconds(), "devices/s")
-}
-
-// BenchmarkCreateDevices measures one caller that registers 10,000 at a time, unsynced.
-func BenchmarkCreateDevices(b *testing.B) {
-	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
-	var took time.Duration
-	for from := 0; from < b.N; from += 10_000 {
-		part := bulkDevices(b, from, min(b.N-from, 10_000))
-		begin := time.Now()
-		if err := errors.Join(s.CreateDevices(b.Context(), by(), part)...); err != nil {
-			b.Fatal(err)
-		}
-		took += time.Since(begin)
-	}
-	b.ReportMetric(float64(b.N)/took.Seconds(), "devices/s")
-}
-
-// BenchmarkUpdateDevices measures 256 callers that update 10,000 devices, unsynced: what
-// an update keeps the writer busy for.
-func BenchmarkUpdateDevices(b *testing.B) {
-	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
-	all := bulkDevices(b, 0, 10_000)
-	spread(b, len(all), func(i int) error { return s.CreateDevice(b.Context(), by(), all[i-1]) })
-	b.ResetTimer()
-	took := spread(b, b.N, func(i int) error {
-		_, err := s.UpdateDevice(b.Context(), by(), all[i*7919%len(all)].ID, func(d *broker.Device) error { d.Groups = []string{"x"}; return nil })
-		return err
-	})
-	b.ReportMetric(float64(b.N)/took.Seconds(), "updates/s")
-}
-
-// BenchmarkUpdateDevice measures one caller, unsynced: each update has a commit of its own.
-func BenchmarkUpdateDevice(b *testing.B) {
-	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
-	all := bulkDevices(b, 0, 1)
-	if err := s.CreateDevice(b.Context(), by(), all[0]); err != nil {
+// BenchmarkDevices measures what operators do with devices, unsynced, each against a floor
+// in the same round: bare bbolt, unsynced, that puts the same rows of the same sizes in the
+// same order, a device's and, when it is new, its key's; it writes no journal, checks nothing
+// and reads nothing. "x-floor" is how many times the floor's time it takes;
+// each figure is the median over the rounds.
+//
+//	bulk, single     the same number of new devices: one call, or 256 callers with one each.
+//	                 Floor: all in one transaction
+//	update1          one caller, each update a commit. Floor: a transaction for each row
+//	update256        256 callers. Floor: all in one transaction
+//	settings         reading what every authentication reads while those 256 update, beside
+//	                 reading it while nothing is written: "settings-x-quiet"; and how often
+//	                 one such lookup went to the file
+func BenchmarkDevices(b *testing.B) {
+	const many, few = 4096, 256
+	s, look, reads := settingsBeside(b)
+	bare := openBare(b)
+	warm := bulkDevices(b, 99_000_000, many) // who is first makes the file grow
+	if err := errors.Join(append(s.CreateDevices(b.Context(), by(), warm), bare.put(warm, many, true))...); err != nil {
 		b.Fatal(err)
 	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := s.UpdateDevice(b.Context(), by(), all[0].ID, func(d *broker.Device) error { d.Groups = []string{"x"}; return nil }); err != nil {
-			b.Fatal(err)
+	figures := map[string][]float64{} // of each round, by unit
+	note := func(unit string, of, by time.Duration) {
+		figures[unit] = append(figures[unit], float64(of)/float64(by))
+	}
+	for round := 0; b.Loop(); round++ {
+		first, second := bulkDevices(b, 2*round*many, many), bulkDevices(b, (2*round+1)*many, many)
+		floor := timed(b, func() error { return bare.put(first, many, true) })
+		bulk := timed(b, func() error { return errors.Join(s.CreateDevices(b.Context(), by(), first)...) })
+		note("bulk-x-floor", bulk, floor)
+		floor = timed(b, func() error { return bare.put(second, many, true) })
+		single := spread(b, many, func(i int) error { return s.CreateDevice(b.Context(), by(), second[i-1]) })
+		note("single-x-floor", single, floor)
+		note("single-x-bulk", single, bulk)
+		note("bulk-devices/s", many*time.Second, bulk)
+		note("single-devices/s", many*time.Second, single)
+
+		update := func(i int) error {
+			_, err := s.UpdateDevice(b.Context(), by(), first[i*1543%many].ID, func(d *broker.Device) error { d.Groups = []string{strconv.Itoa(round)}; return nil })
+			return err
+		}
+		some := make([]broker.Device, many) // in the order in which they are updated
+		for i := range some {
+			some[i] = first[(i+1)*1543%many]
+		}
+		floor = timed(b, func() error { return bare.put(some[:few], 1, false) })
+		one := timed(b, func() error {
+			for i := range few {
+				if err := update(i + 1); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		note("update1-x-floor", one, floor)
+		note("us/update1", one, few*time.Microsecond)
+		floor = timed(b, func() error { return bare.put(some, many, false) })
+		all := spread(b, many, update)
+		note("update256-x-floor", all, floor)
+		note("us/update256", all, many*time.Microsecond)
+
+		quiet, _ := medianOf(b, look, func() {})
+		before := reads()
+		beside, n := medianOf(b, look, func() { spread(b, many, update) })
+		note("settings-x-quiet", beside, quiet)
+		figures["file-reads/lookup"] = append(figures["file-reads/lookup"], float64(reads()-before)/float64(n))
+	}
+	for unit, all := range figures {
+		slices.Sort(all)
+		b.ReportMetric(all[len(all)/2], unit)
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// settingsBeside gives a store with a client and a flow, a look-up of these and their
+// pool, and how often such went to the file.
+func settingsBeside(b *testing.B) (s *Store, look func() error, reads func() int) {
+	b.Helper()
+	s, d := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
+	pool := d.ID.Pool
+	c := broker.NewClient(pool, broker.DefaultClient)
+	f := broker.Flow{Pool: pool, Name: broker.DefaultFlow, Steps: []string{challenge.Key}}
+	if err := errors.Join(save(b, s, broker.Clients(), c), save(b, s, broker.Flows(), f)); err != nil {
+		b.Fatal(err)
+	}
+	count := &counting{rows: rows{s}}
+	s.Catalog = broker.NewCatalog(count)
+	look = func() error {
+		_, errP := s.Pool(b.Context(), pool)
+		_, errC := s.Client(b.Context(), pool, c.ID)
+		_, errF := s.Flow(b.Context(), pool, f.Name)
+		return errors.Join(errP, errC, errF)
+	}
+	return s, look, func() int { return count.reads }
+}
+
+func timed(b *testing.B, f func() error) time.Duration {
+	b.Helper()
+	begin := time.Now()
+	if err := f(); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(begin)
+}
+
+// medianOf gives the median time of look, again and again while beside runs, 1,000 times
+// at the least, and how often that was: others that want the processor do not show in it.
+func medianOf(b *testing.B, look func() error, beside func()) (time.Duration, int) {
+	b.Helper()
+	var all []time.Duration
+	var done atomic.Bool
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for len(all) < 1000 || !done.Load() {
+			begin := time.Now()
+			if err := look(); err != nil {
+				b.Error(err)
+				return
+			}
+			all = append(all, time.Since(begin))
+		}
+	})
+	beside()
+	done.Store(true)
+	wg.Wait()
+	slices.Sort(all)
+	if len(all) == 0 {
+		b.FailNow() // look failed
+	}
+	return all[len(all)/2], len(all)
+}
+
+// A bareFile is bbolt alone, with the two buckets that a device has rows in.
+type bareFile struct{ db *bolt.DB }
+
+func openBare(b *testing.B) bareFile {
+	b.Helper()
+	db, err := bolt.Open(filepath.Join(b.TempDir(), "bare"), 0o600, &bolt.Options{FreelistType: bolt.FreelistMapType, InitialMmapSize: mapAhead, NoSync: true, NoStatistics: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			b.Error(err)
+		}
+	})
+	return bareFile{db}
+}
+
+// put writes the devices, so many in one transaction; fresh: with their keys.
+func (f bareFile) put(all []broker.Device, each int, fresh bool) error {
+	row, err := encodeDevice(&all[0])
+	if err != nil {
+		return err
+	}
+	for part := range slices.Chunk(all, each) {
+		err := f.db.Update(func(tx *bolt.Tx) error {
+			devices, errD := tx.CreateBucketIfNotExists([]byte("devices"))
+			keys, errK := tx.CreateBucketIfNotExists([]byte("keys"))
+			if err := errors.Join(errD, errK); err != nil {
+				return err
+			}
+			for i := range part {
+				name := []byte(part[i].ID.Name.String())
+				if err := devices.Put(name, slices.Clone(row)); err != nil {
+					return err
+				}
+				if !fresh {
+					continue
+				}
+				if err := keys.Put(part[i].Authenticators[0].ID[:], name); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
 	}
+	return nil
 }

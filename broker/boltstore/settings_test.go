@@ -234,22 +234,3 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 	}
 	reads("the client", 1)
 }
-
-// BenchmarkSettings reads what every authentication reads: pool, client and flow.
-func BenchmarkSettings(b *testing.B) {
-	s, d := seeded(b, Options{UnsafeNoSync: true})
-	pool := d.ID.Pool
-	c := broker.NewClient(pool, broker.DefaultClient)
-	f := broker.Flow{Pool: pool, Name: broker.DefaultFlow, Steps: []string{challenge.Key}}
-	if err := errors.Join(save(b, s, broker.Clients(), c), save(b, s, broker.Flows(), f)); err != nil {
-		b.Fatal(err)
-	}
-	for b.Loop() {
-		_, errP := s.Pool(b.Context(), pool)
-		_, errC := s.Client(b.Context(), pool, c.ID)
-		_, errF := s.Flow(b.Context(), pool, f.Name)
-		if errP != nil || errC != nil || errF != nil {
-			b.Fatal(errP, errC, errF)
-		}
-	}
-}

@@ -10,16 +10,17 @@ export SIGNET_BENCH_BIN="$PWD/bin" # what is shipped is what is measured
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT
 
-measure() { # name, benchtime, rounds
+measure() { # name, benchtime, rounds, package
 	[ -z "${only:-}" ] || [ "$only" = "$1" ] || return 0
 	echo "  $1 ..." >&2
-	go test ./test/bench -run '^$' -bench "^$1\$" -benchtime "$2" -count "$3" -timeout 20m >>"$out" || { cat "$out" >&2; exit 1; }
+	go test "${4:-./test/bench}" -run '^$' -bench "^$1\$" -benchtime "$2" -count "$3" -timeout 20m >>"$out" || { cat "$out" >&2; exit 1; }
 }
 all() {
 	measure BenchmarkAuthentication 1x 3
 	measure BenchmarkAuthenticationMQTT 1x 3
 	measure BenchmarkVerify 1s 3
 	measure BenchmarkTokenSize 1x 1
+	measure BenchmarkDevices 9x 1 ./broker/boltstore
 	measure BenchmarkIdleDevice 1x 1
 	measure BenchmarkAgent 1x 1
 }
