@@ -34,9 +34,16 @@ type Listener interface {
 // says that name under its signature; a broker that sees the same name on its end
 // knows that nobody relays, and lets the device use the connection as its own.
 type Bound interface {
-	// Channel names the link's TLS connection (package channel), 32 bytes; nil if it
-	// has no name. It is asked for each call anew.
-	Channel() []byte
+	// End tells of the link's TLS connection. It is asked for each call anew.
+	End() End
+}
+
+// An End is the other end of a TLS connection, as the device knows it.
+type End struct {
+	Channel []byte // names the connection (package channel), 32 bytes; nil if it has no name
+	// Server is the SHA-256 of the public key (SubjectPublicKeyInfo) of the certificate
+	// at the other end, which was checked; nil if it was not.
+	Server []byte
 }
 
 // A Doubtful is a Connection that may be in doubt: what shows that the broker is at its
@@ -109,6 +116,8 @@ type Agent struct {
 	current *Tokens // the last ones that were asked for without special demands
 	signed  signedTime
 	status  Status
+	// brokers are the ends at which the broker itself was heard, newest first (End.Server).
+	brokers [][]byte
 }
 
 // New loads the device's state. It fails with ErrOtherDevice if that is another device's.

@@ -31,10 +31,13 @@ type Ask struct {
 	Scope    string            // what it is to allow; no client has scopes yet, so any is refused
 	Format   *protocol.Format  // nil: the agent's
 	Metadata map[string]string // for the broker's hooks
+	// MQTTPassword asks for an MQTT password in the access token's place, for a program
+	// that cannot prove anything itself. It has an audience of its own, and is a secret.
+	MQTTPassword bool
 }
 
 func (k Ask) usual() bool {
-	return k.Audience == "" && k.Scope == "" && k.Format == nil && k.Metadata == nil
+	return k.Audience == "" && k.Scope == "" && k.Format == nil && k.Metadata == nil && !k.MQTTPassword
 }
 
 // An Admission admits a device that the broker does not know yet.
@@ -74,6 +77,7 @@ type call struct {
 	methods    *proof.Methods
 	record     Record
 	usual      bool
+	end        End                 // of the connection that it is said on
 	heard      [][sha256.Size]byte // replies
 	proofs     int                 // challenges for the device's own secret, late ones too
 }
@@ -100,7 +104,11 @@ func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 		SealTo: key.PublicKey().Bytes(), Format: c.format, Audience: ask.Audience, Scope: ask.Scope, Metadata: ask.Metadata,
 	}
 	if b, ok := link.(Bound); ok {
-		w.Channel = b.Channel()
+		c.end = b.End()
+		w.Channel = c.end.Channel
+	}
+	if ask.MQTTPassword {
+		w.Want = protocol.WantMQTTPassword
 	}
 	if s := c.record.Statement; s != nil {
 		w.Statement = protocol.StatementID(s)

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdh"
 	"crypto/ecdsa"
@@ -54,6 +55,7 @@ type fakeBroker struct {
 	open    map[string]*conversation
 	calls   int
 	refused int
+	relayed bool // somebody stands between the agent and this broker
 }
 
 type conversation struct {
@@ -97,6 +99,17 @@ func newFakeBroker(t *testing.T) *fakeBroker {
 	}
 	b.admit = &tok
 	return b
+}
+
+// End is of the connection that the agent believes to be on.
+func (b *fakeBroker) End() agent.End {
+	return agent.End{Channel: fakeName("the agent's end"), Server: fakeName("broker")}
+}
+
+// fakeName gives 32 bytes.
+func fakeName(of string) []byte {
+	sum := sha256.Sum256([]byte(of))
+	return sum[:]
 }
 
 func (b *fakeBroker) RoundTrip(_ context.Context, request []byte) ([]byte, error) {
@@ -299,6 +312,7 @@ func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
 		Subject: b.subject[c.request.Name], Issuer: issuer, Publish: []string{"devices/demo/x/#"}, Subscribe: []string{"devices/demo/x/#"},
 	}
 	b.refresh[sha256.Sum256(body.Refresh)] = body.Session
+	body.Direct = !b.relayed && bytes.Equal(c.request.Channel, b.End().Channel)
 	if c.request.Statement == nil || b.moved {
 		body.Statement, body.Successions = b.statement(), b.successions
 	}
@@ -339,4 +353,5 @@ var (
 	_ agent.State  = (*memoryState)(nil)
 	_ agent.Prover = memoryKey{}
 	_ agent.Link   = (*fakeBroker)(nil)
+	_ agent.Bound  = (*fakeBroker)(nil)
 )

@@ -22,18 +22,10 @@ type Connection interface {
 }
 
 // A Dialer connects: with the credential, or as a stranger if it is nil. It
-// wraps ErrCredential when the broker did not take the credential, and ErrStale when it
-// did not show it, because the connection is Doubtful.
+// wraps ErrCredential when the broker did not take the credential or the credential is
+// not for the one who answers there, and ErrStale when it did not show it, because the
+// connection is Doubtful.
 type Dialer func(ctx context.Context, c *Credential) (Connection, error)
-
-// A Credential is what a device logs in to MQTT with.
-type Credential struct {
-	Username string // also the client id
-	Password []byte // the access token
-}
-
-// ErrCredential is wrapped by a Dialer when the broker refused the credential.
-var ErrCredential = errors.New("credential refused")
 
 // ErrStale: what shows that the broker is there has ended, by the time heard last.
 var ErrStale = errors.New("out of date by the time last heard from the broker")
@@ -230,16 +222,6 @@ func (a *Agent) fraction() float64 {
 		return 0.5 // jitter is a courtesy
 	}
 	return float64(binary.BigEndian.Uint64(b[:])>>11) / (1 << 53)
-}
-
-// Credential gives what to log in to MQTT with, nil if there is no token that is
-// still good.
-func (a *Agent) Credential() *Credential {
-	g := a.Current()
-	if g == nil || g.Left(a.cfg.Clock()) < leastLeft {
-		return nil
-	}
-	return &Credential{Username: a.cfg.Device.String(), Password: g.Access}
 }
 
 func sleep(ctx context.Context, d time.Duration) {

@@ -87,6 +87,7 @@ func (a *Agent) adopt(ctx context.Context, c *call, body *protocol.GrantBody, g 
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.status.Unsaved = unsaved
+	a.heard(c.end, body.Direct)
 	a.record = r
 	a.signed = signedTime{at: g.Signed, heard: g.Arrived}
 	if c.usual {

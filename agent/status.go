@@ -30,6 +30,10 @@ type Status struct {
 	// Unsaved says why the last grant could not be saved, nil if it was. The device
 	// goes on with what it has in memory, and with its key alone after a restart.
 	Unsaved error
+	// Relayed: somebody in between passes the device's messages on. The broker's last grant,
+	// which nobody else can make, says that it did not hear the device on the TLS
+	// connection that this is on. Whoever it is can delay and drop, and nothing else.
+	Relayed bool
 }
 
 // Status gives the outcome of the last call.
@@ -67,7 +71,7 @@ func (a *Agent) note(g *Tokens, err error) {
 		a.current = nil
 	}
 	changed := s.Phase != a.status.Phase
-	s.Unsaved = a.status.Unsaved
+	s.Unsaved, s.Relayed = a.status.Unsaved, a.status.Relayed
 	a.status = s
 	a.mu.Unlock()
 	if changed {

@@ -14,11 +14,14 @@ const MaxIssuer = 2048
 
 // A Pool is a directory of devices with an issuer of its own.
 type Pool struct {
-	Name    ident.Pool
-	Issuer  string // URL; never depends on the replica and never changes
-	Flow    string // default flow's name
-	Created time.Time
-	Rev     uint64 // the store's: another number at each write
+	Name   ident.Pool
+	Issuer string // URL; never depends on the replica and never changes
+	Flow   string // default flow's name
+	// MQTTPasswordLife is how long an MQTT password may be used to connect; 0: the pool
+	// gives none and takes none.
+	MQTTPasswordLife time.Duration
+	Created          time.Time
+	Rev              uint64 // the store's: another number at each write
 	// Anchor is the key that vouches for all others of the pool: the COSE_Key of
 	// its public half, and its private half sealed.
 	Anchor       []byte
@@ -27,14 +30,25 @@ type Pool struct {
 	AnswerSealed []byte
 }
 
-// Validate checks what a store needs to hold of p: that it has a name, an issuer, and a
-// default flow of a name that a flow may have, if it has one.
+// Bounds on a pool's MQTT passwords. They are bearer secrets: whoever sees one can use it
+// as long as it lives.
+const (
+	DefaultMQTTPasswordLife = 10 * time.Minute
+	MinMQTTPasswordLife     = time.Minute
+	MaxMQTTPasswordLife     = 24 * time.Hour
+)
+
+// Validate checks what a store needs to hold of p: that it has a name, an issuer, a
+// default flow of a name that a flow may have, if it has one, and MQTT passwords that
+// live within bounds, if it has them.
 func (p *Pool) Validate() error {
-	switch {
+	switch l := p.MQTTPasswordLife; {
 	case p.Name.IsZero():
 		return fmt.Errorf("%w: a pool has a name", ErrInvalid)
 	case p.Issuer == "" || !printable(p.Issuer, MaxIssuer):
 		return fmt.Errorf("%w: pool %s: its issuer has 1 to %d printable ASCII characters", ErrInvalid, p.Name, MaxIssuer)
+	case l != 0 && (l < MinMQTTPasswordLife || l > MaxMQTTPasswordLife):
+		return Invalid("mqttPasswordLife", "MQTT password life %s, want %s to %s, or 0s for no MQTT passwords", Span(l), Span(MinMQTTPasswordLife), Span(MaxMQTTPasswordLife))
 	case p.Flow != "":
 		return checkLabel("flow", "flow", p.Flow)
 	}

@@ -206,14 +206,15 @@ func decodeBody(r detcbor.Reader, size int, h envelope) (Message, error) {
 // shapes is what the library's decoder does not look at: which fields must be
 // there, and that each is what it should be and not null.
 var shapes = struct {
-	challenge, refresh, grant, statement, succession *detcbor.Shape
-	of                                               map[Type]*detcbor.Shape
+	challenge, refresh, grant, statement, succession, connect *detcbor.Shape
+	of                                                        map[Type]*detcbor.Shape
 }{
 	challenge:  detcbor.ShapeOf(ChallengeBody{}),
 	refresh:    detcbor.ShapeOf(RefreshBody{}),
 	grant:      detcbor.ShapeOf(GrantBody{}),
 	statement:  detcbor.ShapeOf(statementMap{}),
 	succession: detcbor.ShapeOf(successionMap{}),
+	connect:    detcbor.ShapeOf(ConnectProof{}),
 	of: map[Type]*detcbor.Shape{
 		TypeStart: detcbor.ShapeOf(Start{}), TypeChallenge: detcbor.ShapeOf(Challenge{}), TypeAnswer: detcbor.ShapeOf(Answer{}),
 		TypeGrant: detcbor.ShapeOf(Grant{}), TypeRefusal: detcbor.ShapeOf(Refusal{}), TypeRefresh: detcbor.ShapeOf(Refresh{}),
@@ -317,6 +318,10 @@ func (w *Request) check() error {
 		return fmt.Errorf("X25519 key of %d bytes, want 32", len(w.SealTo))
 	case w.Format > FormatJWT:
 		return fmt.Errorf("unknown token format %d", w.Format)
+	case w.Want > WantMQTTPassword:
+		return fmt.Errorf("asks for %d, which nobody knows", w.Want)
+	case w.Want == WantMQTTPassword && w.Audience != "":
+		return errors.New("an MQTT password has an audience of its own")
 	case len(w.Client) > 64, len(w.Audience) > ident.MaxAudience, len(w.Scope) > 1024:
 		return errors.New("client, audience or scope is too long")
 	case w.Statement != nil && len(w.Statement) != StatementIDLen:

@@ -164,3 +164,18 @@ func FuzzCallOf(f *testing.F) {
 		}
 	})
 }
+
+// FuzzConnectProof: what is read is written to the same bytes, and is no token.
+func FuzzConnectProof(f *testing.F) {
+	seeds(f, func(what string) bool { return what == "connect-proof" })
+	f.Fuzz(func(t *testing.T, data []byte) {
+		p, err := protocol.DecodeConnectProof(data)
+		if err != nil {
+			return
+		}
+		again, err := protocol.EncodeConnectProof(p)
+		if err != nil || !bytes.Equal(again, data) || !protocol.IsConnectProof(data) {
+			t.Fatalf("%x became %x: %v", data, again, err)
+		}
+	})
+}

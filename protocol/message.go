@@ -58,6 +58,16 @@ const (
 // CallID is the device's name for one logical call, the same on every retry.
 type CallID [IDLen]byte
 
+// Want is what a device asks for.
+type Want uint8
+
+// What there is to want. An MQTT password comes in the access token's place, in the
+// form that Format says; its audience is the issuer's MQTT server.
+const (
+	WantAccess       Want = 0
+	WantMQTTPassword Want = 1
+)
+
 // A Message is one of *Start, *Challenge, *Answer, *Grant, *Refusal, *Refresh, *Enrol, *Event.
 type Message interface {
 	// Type tells which.
@@ -104,6 +114,7 @@ type Request struct {
 	Metadata  map[string]string `cbor:"11,keyasint,omitempty"` // for hooks, at most MaxPairs
 	Statement []byte            `cbor:"12,keyasint,omitempty"` // StatementID of the key statement that the device has
 	Channel   []byte            `cbor:"16,keyasint,omitempty"` // name of the TLS connection that this is said on (package channel)
+	Want      Want              `cbor:"17,keyasint,omitempty"` // what the grant is to bring
 }
 
 // Device is the full name that the message claims; the proof binds it.
@@ -195,11 +206,11 @@ type Grant struct {
 // GrantBody is what an authenticated device gets. Lives are in seconds and count
 // from arrival: a device needs no clock to use them.
 type GrantBody struct {
-	Access    []byte     `cbor:"1,keyasint"`            // access token: a CWT, or a JWT's text
+	Access    []byte     `cbor:"1,keyasint"`            // access token, or the MQTT password that was asked for: a CWT, or a JWT's text
 	ID        []byte     `cbor:"2,keyasint"`            // ID token, always a CWT: by it the device knows the broker
 	Refresh   []byte     `cbor:"3,keyasint,omitempty"`  // refresh token, 32 random bytes; the broker keeps its hash only
 	Session   ident.UUID `cbor:"4,keyasint"`            // that the refresh token continues
-	Life      uint32     `cbor:"5,keyasint"`            // of the access token
+	Life      uint32     `cbor:"5,keyasint"`            // of what Access is
 	Refreshes uint32     `cbor:"6,keyasint,omitempty"`  // life of the refresh token
 	Subject   ident.UUID `cbor:"7,keyasint"`            // the device's own id, which never changes
 	Issuer    string     `cbor:"8,keyasint"`            // the pool's URL
@@ -210,6 +221,9 @@ type GrantBody struct {
 	IDJWT     []byte     `cbor:"13,keyasint,omitempty"` // the ID token again, for others, when the access token is a JWT
 	// Successions lead from the pool's earlier anchors to the one that signed Statement, which they come with.
 	Successions []Succession `cbor:"14,keyasint,omitempty"`
+	// Direct: the broker heard the device on the connection that it named in Channel, and
+	// the connection is the device's now. False when somebody passes its messages on.
+	Direct bool `cbor:"15,keyasint,omitempty"`
 }
 
 // Refusal says no, with a code; the reason stays in the broker's log.

@@ -35,7 +35,8 @@ const (
 	PurposeEnrol      = challenge.Enrol
 	PurposeEnrolToken = "enrol-token"
 	PurposeRefresh    = "refresh"
-	PurposeAnswer     = "answer" // of a secret answer: see SecretInput
+	PurposeConnect    = "connect" // of a CONNECT: see ConnectProof.Input
+	PurposeAnswer     = "answer"  // of a secret answer: see SecretInput
 )
 
 // SecretInput is what the proof of a sealed answer covers: that the holder of the

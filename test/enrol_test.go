@@ -202,7 +202,7 @@ func TestFlowOfPoolAndClient(t *testing.T) {
 	if got := []string{kind(""), kind("key"), kind("psk")}; !cmp.Equal(got, []string{"key", "key", "psk"}) {
 		t.Errorf("challenges %v", got)
 	}
-	if _, err := s.Control.SetPoolFlow(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, "psk", nil); err != nil {
+	if _, err := s.Control.ChangePool(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Pool, control.PoolChange{Flow: new("psk")}, nil); err != nil {
 		t.Fatal(err)
 	}
 	if got := []string{kind(""), kind("key"), kind("psk")}; !cmp.Equal(got, []string{"psk", "key", "psk"}) {

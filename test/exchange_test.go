@@ -256,7 +256,7 @@ func TestSharedKeyIsNamedByItself(t *testing.T) {
 	if _, err := controltest.PutFlow(ctx, s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Control.SetPoolFlow(ctx, broker.By{Actor: broker.ActorLocal}, s.Pool, "shared", nil); err != nil {
+	if _, err := s.Control.ChangePool(ctx, broker.By{Actor: broker.ActorLocal}, s.Pool, control.PoolChange{Flow: new("shared")}, nil); err != nil {
 		t.Fatal(err)
 	}
 	id := s.Name(t, "meter-1")

@@ -25,7 +25,7 @@ type passedOn struct {
 	admitted      *exchange.Admission // by the last grant
 }
 
-func (l *passedOn) Channel() []byte { return l.device }
+func (l *passedOn) End() agent.End { return agent.End{Channel: l.device} }
 
 func (l *passedOn) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
 	from := exchange.Caller{Channel: access.Channel{Name: l.heard, Vouched: l.vouched}}

@@ -35,7 +35,13 @@ func everything(t *testing.T, s *token.Signer, secret token.Secret, said protoco
 		Device: ident.Device{Pool: pool, Name: name}, Nonce: make([]byte, 16),
 	}
 	all := make(map[string][]byte)
-	for class, what := range map[token.Class]string{token.Access: "access", token.ID: "ID"} {
+	bearer := *c
+	bearer.Confirmation = token.Confirmation{}
+	for class, what := range map[token.Class]string{token.Access: "access", token.ID: "ID", token.MQTTPassword: "MQTT password"} {
+		c := c
+		if class == token.MQTTPassword {
+			c = &bearer
+		}
 		if all[what+" CWT"], err = token.SignCWT(class, c, s); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +65,7 @@ func everything(t *testing.T, s *token.Signer, secret token.Secret, said protoco
 }
 
 func proofs() []string {
-	return []string{challenge.Key, challenge.PSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh}
+	return []string{challenge.Key, challenge.PSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh, protocol.PurposeAnswer, protocol.PurposeConnect}
 }
 
 // TestNothingStandsForAnother holds every signed object, and its bare signature,
@@ -89,6 +95,7 @@ func TestNothingStandsForAnother(t *testing.T) {
 	verifiers := map[string]func([]byte) error{
 		"access":        func(b []byte) error { _, err := v.Verify(t.Context(), b); return err },
 		"ID":            func(b []byte) error { _, err := v.VerifyID(t.Context(), b); return err },
+		"MQTT password": func(b []byte) error { _, err := v.VerifyMQTTPassword(t.Context(), b); return err },
 		"key statement": func(b []byte) error { _, err := token.OpenSign1(b, token.KeyStatement, s.Key(), nil); return err },
 	}
 	for _, purpose := range proofs() {
@@ -114,7 +121,7 @@ func TestNothingStandsForAnother(t *testing.T) {
 			}
 		}
 	}
-	if accepted != 5+2*len(proofs()) {
+	if accepted != 7+2*len(proofs()) {
 		t.Errorf("%d pairs were accepted", accepted)
 	}
 }
@@ -141,7 +148,7 @@ func TestTokensAreNoProofs(t *testing.T) {
 		k.start()
 		wantCode(t, k.answer(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: proof})), protocol.CodeDenied, what+" as a proof")
 	}
-	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeEnrol, protocol.PurposeEnrolToken, challenge.PSK} {
+	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeConnect, protocol.PurposeAnswer, protocol.PurposeEnrol, protocol.PurposeEnrolToken, challenge.PSK} {
 		k := newTalk(t, s.Exchange, id)
 		k.start()
 		k.body.Kind = purpose

@@ -50,8 +50,8 @@ func TestDocumentedFlags(t *testing.T) {
 		t.Fatal(err)
 	}
 	var known []string
-	for _, command := range []string{"enroll", "key", "run", "status", "check", "answer", "token", "bugreport", "unenroll"} {
-		_, out, _ := run(t, command, "-h")
+	for _, command := range []string{"enroll", "key", "run", "status", "check", "answer", "token", "credentials mqtt", "bugreport", "unenroll"} {
+		_, out, _ := run(t, append(strings.Fields(command), "-h")...)
 		for _, line := range regexp.MustCompile(`(?m)^  (-[a-z-]+)`).FindAllStringSubmatch(out, -1) {
 			known = append(known, "-"+line[1])
 		}

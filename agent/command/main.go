@@ -42,6 +42,7 @@ const usage = `signet-agent is a device's side of Signet.
   check       DNS, clock, TLS, login: ok, or why not
   answer      show the challenge that waits for an answer, or give it one (answer CODE)
   token       print a token (--type access|id, --format jwt|cwt, --audience A)
+  credentials what an ordinary MQTT program connects with (credentials mqtt, -o text|json|password)
   bugreport   what a developer needs to know, without secrets
   unenroll    forget key and state on this device
   version
@@ -75,7 +76,7 @@ func (p *program) main(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	run := map[string]func(context.Context, []string) error{
-		"enroll": p.enroll, "key": p.key, "run": p.run, "status": p.status, "check": p.check, "token": p.token, "answer": p.answer,
+		"enroll": p.enroll, "key": p.key, "run": p.run, "status": p.status, "check": p.check, "token": p.token, "answer": p.answer, "credentials": p.credentials,
 		"bugreport": p.bugreport, "unenroll": p.unenroll, "version": p.version, "--version": p.version,
 	}[args[0]]
 	switch {

@@ -177,6 +177,12 @@ func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 			return localapi.Reply{Error: err.Error()}
 		}
 		return localapi.Reply{Token: text, Life: int64(left / time.Second)}
+	case "credentials":
+		raw, err := w.mqttLogin(ctx, r)
+		if err != nil {
+			return localapi.Reply{Error: err.Error()}
+		}
+		return localapi.Reply{Credentials: raw}
 	}
 	if r.Op == "challenge" || r.Op == "answer" {
 		return w.desk.serve(ctx, r)
@@ -187,19 +193,45 @@ func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 // leastLeft is the life that a token must have left to be given away.
 const leastLeft = 10 * time.Second
 
-// token gives the token at hand, or gets one, with at least a third of its life
-// left; with less only while the broker cannot be reached.
+// mqttLogin gives what a program connects with.
+func (w *watch) mqttLogin(ctx context.Context, r localapi.Request) (json.RawMessage, error) {
+	if r.Type != "mqtt" {
+		return nil, fmt.Errorf("%w: credentials %q: want mqtt", errUsage, r.Type)
+	}
+	ask := mqttPassword()
+	g, err := w.atHand(ctx, "MQTT password", &ask)
+	if err != nil {
+		return nil, err
+	}
+	l, err := w.login(g)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(l)
+}
+
 func (w *watch) token(ctx context.Context, r localapi.Request) (text string, left time.Duration, err error) {
 	ask, err := asked(r)
 	if err != nil {
 		return "", 0, err
 	}
+	g, err := w.atHand(ctx, r.Format+" "+r.Audience, ask)
+	if err != nil {
+		return "", 0, err
+	}
+	text, err = spell(g, r.Type)
+	return text, g.Left(w.now()), err
+}
+
+// atHand gives the token at hand of a demand, or gets one, with at least a third of its
+// life left; with less only while the broker cannot be reached. key names the demand;
+// ask is nil for the usual one.
+func (w *watch) atHand(ctx context.Context, key string, ask *agent.Ask) (*agent.Tokens, error) {
 	st := w.agent.Status()
 	switch st.Phase {
 	case agent.PhaseDisabled, agent.PhaseRefused, agent.PhasePending, agent.PhaseDistrust:
-		return "", 0, st.Err
+		return nil, st.Err
 	}
-	key := r.Format + " " + r.Audience
 	w.mu.Lock()
 	g, link := w.special[key], w.link
 	w.mu.Unlock()
@@ -213,11 +245,10 @@ func (w *watch) token(ctx context.Context, r localapi.Request) (text string, lef
 			w.keepSpecial(key, fresh)
 			g = fresh
 		case g == nil || g.Left(w.now()) < leastLeft || refused(err):
-			return "", 0, err
+			return nil, err
 		} // without a broker an old token is better than none
 	}
-	text, err = spell(g, r.Type)
-	return text, g.Left(w.now()), err
+	return g, nil
 }
 
 func (w *watch) renew(ctx context.Context, link agent.Link, ask *agent.Ask) (*agent.Tokens, error) {

@@ -28,13 +28,14 @@ type Status struct {
 	Left     int64  `json:"token_left,omitempty"`
 	Offset   *int64 `json:"clock_offset,omitempty"` // to add to the local clock
 	Warning  string `json:"warning,omitempty"`
+	Relayed  bool   `json:"relayed,omitempty"` // somebody in between passes its messages on
 }
 
 func report(c *settings, a *agent.Agent, now time.Time) Status {
 	st := a.Status()
 	r := Status{
 		Device: c.Device.String(), Broker: c.Broker, Enrolled: a.Enrolled(), Running: true, Phase: string(st.Phase),
-		Retry: int64(st.Retry / time.Second),
+		Retry: int64(st.Retry / time.Second), Relayed: st.Relayed,
 	}
 	if !st.Since.IsZero() {
 		r.For = int64(now.Sub(st.Since) / time.Second)
@@ -89,7 +90,7 @@ func parseStatus(raw []byte) (st Status, err error) {
 	_, err = strictjson.Read(raw, strictjson.MaxSize, strictjson.Fields{
 		"device": &st.Device, "subject": &st.Subject, "issuer": &st.Issuer, "broker": &st.Broker, "enrolled": &st.Enrolled,
 		"running": &st.Running, "phase": &st.Phase, "for": &st.For, "reason": &st.Reason, "retry_after": &st.Retry,
-		"token_left": &st.Left, "clock_offset": &offset, "warning": &st.Warning,
+		"token_left": &st.Left, "clock_offset": &offset, "warning": &st.Warning, "relayed": &st.Relayed,
 	})
 	if err == nil && len(offset) > 0 {
 		st.Offset = new(int64)
@@ -148,6 +149,9 @@ func (st *Status) line() string {
 	}
 	if st.Offset != nil && max(*st.Offset, -*st.Offset) >= leastOffset {
 		out += fmt.Sprintf("; this machine's clock is off by %s", time.Duration(*st.Offset)*time.Second)
+	}
+	if st.Relayed {
+		out += "; relayed: TLS ends in somebody who passes messages on to the broker, and who can delay and drop them"
 	}
 	if st.Reason != "" {
 		out += "; " + st.Reason

@@ -43,34 +43,35 @@ func (p *program) token(ctx context.Context, args []string) error {
 	if ask == nil {
 		ask = new(agent.Ask)
 	}
-	g, err := p.once(ctx, path, *ask)
-	if err != nil {
+	return p.once(ctx, path, *ask, func(_ *device, g *agent.Tokens) error {
+		text, err := spell(g, r.Type)
+		if err == nil {
+			fmt.Fprintln(p.out, text)
+		}
 		return err
-	}
-	text, err := spell(g, r.Type)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintln(p.out, text)
-	return nil
+	})
 }
 
-// once connects, renews and goes.
-func (p *program) once(ctx context.Context, path string, ask agent.Ask) (*agent.Tokens, error) {
+// once connects, renews, has the grant used and goes.
+func (p *program) once(ctx context.Context, path string, ask agent.Ask, use func(*device, *agent.Tokens) error) error {
 	v, err := p.openDevice(ctx, path)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer v.dir.Close() //nolint:errcheck // only a lock
 	if err := v.enrolled(); err != nil {
-		return nil, err
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
 	conn, err := v.dial(ctx, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer conn.Close() //nolint:errcheck // done with it
-	return v.agent.Renew(ctx, conn, ask)
+	g, err := v.agent.Renew(ctx, conn, ask)
+	if err != nil {
+		return err
+	}
+	return use(v, g)
 }

@@ -45,11 +45,11 @@ var (
 // MaxAnswer is the longest answer to a challenge, in bytes: escaped, it still fits.
 const MaxAnswer = 2 << 10
 
-// A Request asks for a token, the agent's status or the challenge that waits for an
+// A Request asks for a token, credentials, the agent's status or the challenge that waits for an
 // answer, or gives an answer.
 type Request struct {
-	Op       string `json:"op"`               // "token", "status", "challenge" or "answer"
-	Type     string `json:"type,omitempty"`   // "access" or "id"
+	Op       string `json:"op"`               // "token", "credentials", "status", "challenge" or "answer"
+	Type     string `json:"type,omitempty"`   // of a token "access" or "id"; of credentials "mqtt"
 	Format   string `json:"format,omitempty"` // "jwt" or "cwt"
 	Audience string `json:"audience,omitempty"`
 	// Challenge is the id of the one that Answer is for; empty: whichever waits.
@@ -62,6 +62,9 @@ type Reply struct {
 	Token  string          `json:"token,omitempty"` // a JWT, or a CWT in base64url
 	Life   int64           `json:"life,omitempty"`  // seconds the token is still good
 	Status json.RawMessage `json:"status,omitempty"`
+	// Credentials of type mqtt have host, port, client_id, user_name, password and life,
+	// the seconds in which to connect.
+	Credentials json.RawMessage `json:"credentials,omitempty"`
 	// Challenge has its id, kind and params.
 	Challenge json.RawMessage `json:"challenge,omitempty"`
 	Error     string          `json:"error,omitempty"`
@@ -171,7 +174,7 @@ func parseRequest(line []byte) (Request, error) {
 // parseReply passes over what a newer agent may say besides.
 func parseReply(raw []byte) (r Reply, err error) {
 	_, err = strictjson.Read(raw, maxReply, strictjson.Fields{
-		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "challenge": (*strictjson.Value)(&r.Challenge), "error": &r.Error, "forbidden": &r.Forbidden,
+		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "credentials": (*strictjson.Value)(&r.Credentials), "challenge": (*strictjson.Value)(&r.Challenge), "error": &r.Error, "forbidden": &r.Forbidden,
 	})
 	return r, err
 }

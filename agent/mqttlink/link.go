@@ -3,6 +3,7 @@ package mqttlink
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -10,7 +11,6 @@ import (
 	"net"
 	"net/url"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -95,20 +95,22 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 	if l.clientID, err = clientID(o); err != nil {
 		return nil, err
 	}
-	var dialErr atomic.Pointer[error] // paho keeps the text of the error and loses the rest
-	open := func(*url.URL, mqtt.ClientOptions) (net.Conn, error) {
-		conn, err := l.trusted.dial(ctx, address)
-		if err != nil {
-			dialErr.Store(&err)
-			return nil, err
-		}
-		l.secure, _ = conn.(*tls.Conn)
-		return &capped{Conn: conn, limit: or(o.MaxPacket, defaultMaxPacket)}, nil
+	// Before MQTT begins: what is said in CONNECT depends on whom TLS ends in.
+	conn, err := l.trusted.dial(ctx, address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to %s: %w", address.Host, err)
 	}
-	l.client = mqtt.NewClient(l.options(o, open))
+	l.secure, _ = conn.(*tls.Conn)
+	opts, err := l.options(o, &capped{Conn: conn, limit: or(o.MaxPacket, defaultMaxPacket)})
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("connect to %s: %w", address.Host, err)
+	}
+	l.client = mqtt.NewClient(opts)
 	if err := wait(ctx, l.client.Connect()); err != nil {
 		l.client.Disconnect(0)
-		return nil, fmt.Errorf("connect to %s: %w", address.Host, explain(err, dialErr.Load()))
+		_ = conn.Close()
+		return nil, fmt.Errorf("connect to %s: %w", address.Host, explain(err))
 	}
 	if err := l.subscribe(ctx); err != nil {
 		_ = l.Close()
@@ -117,11 +119,8 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 	return l, nil
 }
 
-func explain(err error, dialErr *error) error {
-	switch {
-	case dialErr != nil:
-		return *dialErr
-	case errors.Is(err, packets.ErrorRefusedNotAuthorised), errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedIDRejected):
+func explain(err error) error {
+	if errors.Is(err, packets.ErrorRefusedNotAuthorised) || errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword) || errors.Is(err, packets.ErrorRefusedIDRejected) {
 		return fmt.Errorf("%w: %w", agent.ErrCredential, err)
 	}
 	return err
@@ -141,19 +140,24 @@ func clientID(o Options) (topic.ClientID, error) {
 	return topic.ParseClientID(o.Credential.Username)
 }
 
-func (l *Link) options(o Options, open mqtt.OpenConnectionFunc) *mqtt.ClientOptions {
+// options are for one connection, which is there already.
+func (l *Link) options(o Options, conn net.Conn) (*mqtt.ClientOptions, error) {
 	opts := mqtt.NewClientOptions().
 		AddBroker(o.Broker).SetClientID(l.clientID.String()).SetProtocolVersion(4).SetCleanSession(true).
 		SetOrderMatters(false). // a handler that waits would otherwise stop all others
 		SetAutoReconnect(false).SetConnectRetry(false).SetStore(mqtt.NewMemoryStore()).
 		SetKeepAlive(or(o.KeepAlive, defaultKeepAlive)).SetPingTimeout(10 * time.Second).
 		SetConnectTimeout(or(o.Connect, defaultConnect)).SetWriteTimeout(10 * time.Second).
-		SetCustomOpenConnectionFn(open).
+		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return conn, nil }).
 		SetConnectionLostHandler(func(_ mqtt.Client, err error) { l.end(err) })
-	if o.Credential != nil {
-		opts.SetUsername(o.Credential.Username).SetPassword(string(o.Credential.Password))
+	if o.Credential == nil {
+		return opts, nil
 	}
-	return opts
+	password, err := o.Credential.Password(l.End(), l.clientID.String())
+	if err != nil {
+		return nil, err
+	}
+	return opts.SetUsername(o.Credential.Username).SetPassword(string(password)), nil
 }
 
 func (l *Link) subscribe(ctx context.Context) error {
@@ -291,13 +295,15 @@ func (l *Link) Subscribe(ctx context.Context, filter string, qos byte, h func(to
 // ClientID is the connection's MQTT client id.
 func (l *Link) ClientID() string { return l.clientID.String() }
 
-// Channel names the link's one TLS connection, nil without TLS.
-func (l *Link) Channel() []byte {
+// End tells of the link's one TLS connection, whose certificate was checked; it is zero
+// without TLS.
+func (l *Link) End() agent.End {
 	if l.secure == nil {
-		return nil
+		return agent.End{}
 	}
 	state := l.secure.ConnectionState()
-	return channel.Name(&state)
+	key := sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo)
+	return agent.End{Channel: channel.Name(&state), Server: key[:]}
 }
 
 // Root is the root certificate that vouched for the broker, if it was pinned

@@ -41,6 +41,11 @@ func (*gate) OnConnectAuthenticate(_ *mochi.Client, p packets.Packet) bool {
 }
 func (*gate) OnACLCheck(_ *mochi.Client, topic string, _ bool) bool { return topic != "forbidden" }
 
+// login is a credential with a fixed password.
+func login(password string) *agent.Credential {
+	return &agent.Credential{Username: "demo:lamp-1", Password: func(agent.End, string) ([]byte, error) { return []byte(password), nil }}
+}
+
 // A server is a real MQTT server that answers each request with a refusal.
 type server struct {
 	*mochi.Server
@@ -139,7 +144,7 @@ func TestRoundTrip(t *testing.T) {
 
 func TestEventsAndLoss(t *testing.T) {
 	s := newServer(t, nil)
-	l := dial(t, mqttlink.Options{Broker: s.url, Credential: &agent.Credential{Username: "demo:lamp-1", Password: []byte("token")}})
+	l := dial(t, mqttlink.Options{Broker: s.url, Credential: login("token")})
 	raw, err := protocol.Encode(&protocol.Event{Name: protocol.EventDisabled})
 	if err != nil {
 		t.Fatal(err)
@@ -169,7 +174,7 @@ func TestEventsAndLoss(t *testing.T) {
 
 func TestCredentialRefused(t *testing.T) {
 	s := newServer(t, nil)
-	_, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: s.url, Credential: &agent.Credential{Username: "demo:lamp-1", Password: []byte("wrong")}})
+	_, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: s.url, Credential: login("wrong")})
 	if !errors.Is(err, agent.ErrCredential) {
 		t.Error(err)
 	}
@@ -177,7 +182,7 @@ func TestCredentialRefused(t *testing.T) {
 
 func TestRetainedReplyIsIgnored(t *testing.T) {
 	s := newServer(t, nil)
-	cred := &agent.Credential{Username: "demo:lamp-1", Password: []byte("token")}
+	cred := login("token")
 	raw, _ := protocol.Encode(&protocol.Event{Name: protocol.EventRenew})
 	_ = s.Publish("signet/v1/demo:lamp-1/ev", raw, true, 1)
 	l := dial(t, mqttlink.Options{Broker: s.url, Credential: cred})
@@ -190,7 +195,7 @@ func TestRetainedReplyIsIgnored(t *testing.T) {
 
 func TestLargePacketEndsTheConnection(t *testing.T) {
 	s := newServer(t, nil)
-	l := dial(t, mqttlink.Options{Broker: s.url, Credential: &agent.Credential{Username: "demo:lamp-1"}, MaxPacket: 4096})
+	l := dial(t, mqttlink.Options{Broker: s.url, Credential: login(""), MaxPacket: 4096})
 	if err := s.Publish("signet/v1/demo:lamp-1/ev", bytes.Repeat([]byte{1}, 5000), false, 0); err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +314,7 @@ func TestDoubt(t *testing.T) {
 	if _, err := l.RoundTrip(t.Context(), request(t, 1)); err != nil {
 		t.Error(err)
 	}
-	cred := &agent.Credential{Username: "demo:lamp", Password: []byte("secret")}
+	cred := login("secret")
 	if _, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: s.url, Trust: trust, Credential: cred}); !errors.Is(err, agent.ErrStale) || !errors.Is(err, mqttlink.ErrCertificate) {
 		t.Errorf("with a credential: %v", err)
 	}

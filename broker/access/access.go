@@ -1,16 +1,20 @@
-// Package access holds the rule of standing: what the holder of an access token or a
-// session may do now, and whether that still holds later. Every door asks it: MQTT's
-// admission, review and upgrade, the refresh of tokens, the simulation.
+// Package access holds the rule of standing: who may connect as a device and by what
+// proof, what the holder of a session may do now, and whether that still holds later.
+// Every door asks it: MQTT's admission, review and upgrade, the refresh of tokens, the
+// simulation.
 //
-// It checks no proof, makes no token, and writes nothing.
+// No token is a bearer credential here, but for MQTT passwords, which are good for
+// nothing else. It makes no token, and writes nothing.
 package access
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -22,39 +26,121 @@ type Reads interface {
 	SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]broker.Session, error)
 }
 
-// Tokens checks access tokens that the broker itself gave.
+// Tokens checks tokens that the broker itself gave.
 type Tokens interface {
 	// Verify gives the claims of an access token if it is genuine, of this pool, meant
 	// for the broker and not expired.
 	Verify(ctx context.Context, pool ident.Pool, shown []byte) (*token.Claims, error)
+	// VerifyMQTTPassword is Verify for an MQTT password.
+	VerifyMQTTPassword(ctx context.Context, pool ident.Pool, shown []byte) (*token.Claims, error)
+}
+
+// Keys knows devices' keys.
+type Keys interface {
+	// Confirms reports whether d has the key that a token is bound to by c, and whether
+	// that key made proof over input. It checks one proof at most.
+	Confirms(d *broker.Device, c token.Confirmation, input, proof []byte) error
 }
 
 // A Rule applies the rule of standing to what is stored. It is safe for concurrent use.
 type Rule struct {
 	reads  Reads
 	tokens Tokens
+	keys   Keys
 }
 
 // New makes a Rule.
-func New(reads Reads, tokens Tokens) *Rule { return &Rule{reads: reads, tokens: tokens} }
+func New(reads Reads, tokens Tokens, keys Keys) *Rule {
+	return &Rule{reads: reads, tokens: tokens, keys: keys}
+}
 
-// ErrToken: what was shown is no access token that is valid now.
-var ErrToken = errors.New("no valid access token")
+// A Connect is a client that wants to connect as a device.
+type Connect struct {
+	Device   ident.Device
+	ClientID string // as it says it; may be empty
+	// Password is a protocol.ConnectProof, or an MQTT password as a JWT, a CWT or a CWT in
+	// base64url.
+	Password []byte
+	Channel  Channel // that it is on
+}
 
-// Admit gives the standing of whoever shows an access token of that device. Errors wrap
-// ErrToken, or are those of Check if the session does not count any more, or the store's.
-func (r *Rule) Admit(ctx context.Context, id ident.Device, shown []byte) (Standing, error) {
-	claims, err := r.tokens.Verify(ctx, id.Pool, shown)
+// Errors of Admit.
+var (
+	// ErrToken: what was shown is, or holds, no token that is valid now.
+	ErrToken = errors.New("no valid token")
+	// ErrBearer: a token was shown that is no password. Whoever saw it could show it.
+	ErrBearer = errors.New("a token alone is no password: send a connect proof, or an MQTT password (docs/protocol.md, section 2)")
+	// ErrChannel: a connect proof came on a connection that has no name to compare.
+	ErrChannel = errors.New("a connect proof counts only on a TLS connection that ends here and exports a name (RFC 9266): authenticate by the exchange, or send an MQTT password")
+	// ErrProof: the connect proof is not of this connection, or not by the token's key.
+	ErrProof = errors.New("the connect proof is not the device's for this connection")
+)
+
+// Admit gives the standing of a client that proves itself to be that device. By a connect
+// proof it lasts as long as the access token; by an MQTT password as long as the session,
+// or as the password if the session cannot be refreshed. Errors are those above, those
+// of Check if the session does not count any more, or the store's.
+func (r *Rule) Admit(ctx context.Context, c Connect) (Standing, error) {
+	if n := len(c.Password); n > protocol.MaxConnect {
+		return Standing{}, fmt.Errorf("%w: a password of %d bytes, at most %d", ErrToken, n, protocol.MaxConnect)
+	}
+	if protocol.IsConnectProof(c.Password) {
+		return r.proved(ctx, &c)
+	}
+	claims, err := r.tokens.VerifyMQTTPassword(ctx, c.Device.Pool, c.Password)
+	if errors.Is(err, token.ErrType) {
+		return Standing{}, fmt.Errorf("%w: %w", ErrBearer, err)
+	}
 	if err != nil {
 		return Standing{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	d, s, err := r.read(ctx, id, claims)
+	d, s, err := r.read(ctx, c.Device, claims)
 	if err != nil {
 		return Standing{}, err
 	}
-	st := Of(&s, claims.Expires)
+	until := s.Expires
+	if until.IsZero() {
+		until = claims.Expires
+	}
+	return standing(&d, &s, claims, until)
+}
+
+// proved admits by a connect proof. What costs least comes first; the proof of the
+// device's key comes last, because by then a token of the device's is there.
+func (r *Rule) proved(ctx context.Context, c *Connect) (Standing, error) {
+	if !c.Channel.Known() {
+		return Standing{}, ErrChannel
+	}
+	p, err := protocol.DecodeConnectProof(c.Password)
+	if err != nil {
+		return Standing{}, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	if !c.Channel.Is(p.Channel) {
+		return Standing{}, fmt.Errorf("%w: it was made for another one: somebody in between passed it on", ErrProof)
+	}
+	claims, err := r.tokens.Verify(ctx, c.Device.Pool, p.Access)
+	if err != nil {
+		return Standing{}, fmt.Errorf("%w: %w", ErrToken, err)
+	}
+	d, s, err := r.read(ctx, c.Device, claims)
+	if err != nil {
+		return Standing{}, err
+	}
+	st, err := standing(&d, &s, claims, claims.Expires)
+	if err != nil {
+		return Standing{}, err
+	}
+	if err := r.keys.Confirms(&d, claims.Confirmation, p.Input(c.ClientID), p.Proof); err != nil {
+		return Standing{}, fmt.Errorf("%w: %w", ErrProof, err)
+	}
+	return st, nil
+}
+
+// standing is what a token of a session brings its device.
+func standing(d *broker.Device, s *broker.Session, claims *token.Claims, until time.Time) (Standing, error) {
+	st := Of(s, until)
 	st.Subject = claims.Subject // not the session's: the two must agree
-	return st.renewed(&d, &s)
+	return st.renewed(d, s)
 }
 
 // read finds a device and the session that its token names. A session that is not found

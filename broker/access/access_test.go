@@ -2,12 +2,15 @@ package access_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -26,6 +29,7 @@ type store struct {
 	alike   int
 	err     error
 	claims  token.Claims
+	calls   int // to Tokens and Keys
 }
 
 func newStore(t *testing.T) *store {
@@ -68,8 +72,54 @@ func (s *store) SessionsLike(_ context.Context, id ident.Device, prefix ident.UU
 	return all, s.err
 }
 
-func (s *store) Verify(context.Context, ident.Pool, []byte) (*token.Claims, error) {
+func (s *store) Verify(_ context.Context, _ ident.Pool, shown []byte) (*token.Claims, error) {
+	if s.calls++; string(shown) != "access token" {
+		return nil, token.ErrType
+	}
 	return &s.claims, nil
+}
+
+func (s *store) VerifyMQTTPassword(_ context.Context, _ ident.Pool, shown []byte) (*token.Claims, error) {
+	if s.calls++; string(shown) != "password" {
+		return nil, token.ErrType
+	}
+	return &s.claims, nil
+}
+
+func (s *store) Confirms(_ *broker.Device, _ token.Confirmation, input, proof []byte) error {
+	s.calls++
+	if want := sha256.Sum256(input); string(proof) != string(want[:]) {
+		return token.ErrSignature
+	}
+	return nil
+}
+
+// channel is the name of every connection here.
+var channel = make([]byte, protocol.ChannelLen)
+
+// proved is a connect that store.Confirms takes.
+func proved(t *testing.T, id ident.Device) access.Connect {
+	t.Helper()
+	c := access.Connect{Device: id, ClientID: id.String() + "/2", Channel: access.Channel{Name: channel}}
+	p := protocol.ConnectProof{Access: []byte("access token"), Channel: channel}
+	proof := sha256.Sum256(p.Input(c.ClientID))
+	p.Proof = proof[:]
+	var err error
+	if c.Password, err = protocol.EncodeConnectProof(&p); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// admit asks by a connect proof and by an MQTT password: one rule for both.
+func admit(t *testing.T, rule *access.Rule, id ident.Device) (access.Standing, error) {
+	t.Helper()
+	st, err := rule.Admit(t.Context(), proved(t, id))
+	other, otherErr := rule.Admit(t.Context(), access.Connect{Device: id, Password: []byte("password")})
+	if fmt.Sprint(err) != fmt.Sprint(otherErr) || st.Session != other.Session || st.DeviceRev != other.DeviceRev {
+		t.Errorf("by a connect proof %+v, %v; by an MQTT password %+v, %v", st, err, other, otherErr)
+	}
+	return st, err
 }
 
 // changes are all that can become of a device and its session, and what the rule makes
@@ -93,8 +143,8 @@ func TestStanding(t *testing.T) {
 	for name, c := range changes {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
-			rule := access.New(s, s)
-			before, err := rule.Admit(t.Context(), s.device.ID, nil)
+			rule := access.New(s, s, s)
+			before, err := admit(t, rule, s.device.ID)
 			if err != nil || before.Expires != noon.Add(time.Hour) || before.Session != first || len(before.Permissions.Publish) == 0 {
 				t.Fatalf("%+v, %v", before, err)
 			}
@@ -102,7 +152,7 @@ func TestStanding(t *testing.T) {
 			if before.Holds(&s.device, nil) != (c.want == nil) || before.Holds(&s.device, &s.session) != (c.want == nil) {
 				t.Errorf("holds: %v", c.want != nil)
 			}
-			if _, err := rule.Admit(t.Context(), s.device.ID, nil); !errors.Is(err, c.want) {
+			if _, err := admit(t, rule, s.device.ID); !errors.Is(err, c.want) {
 				t.Errorf("admitted: %v, want %v", err, c.want)
 			}
 			judge, active, err := rule.Review(t.Context(), s.device.ID, ident.UUID{})
@@ -122,12 +172,12 @@ func TestOneSession(t *testing.T) {
 		"revoked": func(s *store) { s.session.Revoked = true }, "gone": func(s *store) { s.session.ID = ident.UUID{1} },
 	} {
 		s := newStore(t)
-		rule := access.New(s, s)
+		rule := access.New(s, s, s)
 		mine := access.Of(&s.session, noon.Add(time.Hour))
 		other := mine
 		other.Session = ident.UUID{15: 9}
 		end(s)
-		if _, err := rule.Admit(t.Context(), s.device.ID, nil); !errors.Is(err, access.ErrEnded) {
+		if _, err := admit(t, rule, s.device.ID); !errors.Is(err, access.ErrEnded) {
 			t.Errorf("%s: admitted: %v", name, err)
 		}
 		judge, _, err := rule.Review(t.Context(), s.device.ID, first)
@@ -160,7 +210,7 @@ func TestTokens(t *testing.T) {
 		s := newStore(t)
 		id := s.device.ID
 		c.change(s)
-		if st, err := access.New(s, s).Admit(t.Context(), id, nil); !errors.Is(err, c.want) {
+		if st, err := admit(t, access.New(s, s, s), id); !errors.Is(err, c.want) {
 			t.Errorf("%s: %+v, %v, want %v", name, st, err, c.want)
 		}
 	}
@@ -176,12 +226,12 @@ func TestCompactTokens(t *testing.T) {
 	for name, c := range changes {
 		s := newStore(t)
 		compact(&s.claims)
-		before, err := access.New(s, s).Admit(t.Context(), s.device.ID, nil)
+		before, err := admit(t, access.New(s, s, s), s.device.ID)
 		if err != nil || before.Session != first {
 			t.Fatalf("%s: %+v, %v", name, before, err)
 		}
 		c.change(s)
-		if _, err := access.New(s, s).Admit(t.Context(), s.device.ID, nil); !errors.Is(err, c.want) {
+		if _, err := admit(t, access.New(s, s, s), s.device.ID); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
 	}
@@ -203,7 +253,7 @@ func TestCompactTokens(t *testing.T) {
 		id := s.device.ID
 		compact(&s.claims)
 		c.change(s)
-		if st, err := access.New(s, s).Admit(t.Context(), id, nil); !errors.Is(err, c.want) {
+		if st, err := admit(t, access.New(s, s, s), id); !errors.Is(err, c.want) {
 			t.Errorf("%s: %+v, %v, want %v", name, st, err, c.want)
 		}
 	}
@@ -214,7 +264,7 @@ var errDisk = errors.New("disk on fire")
 // TestReviewFails: what cannot be read is no judgement, and a device that is gone has nothing.
 func TestReviewFails(t *testing.T) {
 	s := newStore(t)
-	rule := access.New(s, s)
+	rule := access.New(s, s, s)
 	st := access.Of(&s.session, noon)
 	s.device.ID = ident.Device{}
 	judge, active, err := rule.Review(t.Context(), st.Device, ident.UUID{})
@@ -227,5 +277,68 @@ func TestReviewFails(t *testing.T) {
 	s.err = errDisk
 	if _, active, err := rule.Review(t.Context(), st.Device, first); !errors.Is(err, errDisk) || active {
 		t.Errorf("active %v, %v", active, err)
+	}
+}
+
+// TestNoBearer: a token alone admits nobody, and a connect proof nobody on another
+// connection, under another client id or with another token.
+func TestNoBearer(t *testing.T) {
+	s := newStore(t)
+	rule := access.New(s, s, s)
+	good := proved(t, s.device.ID)
+	other := append([]byte{1}, channel[1:]...)
+	jwt := proved(t, s.device.ID)
+	p := protocol.ConnectProof{Access: []byte("another token"), Channel: channel, Proof: make([]byte, 32)}
+	var err error
+	if jwt.Password, err = protocol.EncodeConnectProof(&p); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		change func(*access.Connect)
+		want   error
+		calls  int // at most, of what costs
+	}{
+		"nothing changed":                        {func(*access.Connect) {}, nil, 2},
+		"the token alone":                        {func(c *access.Connect) { c.Password = []byte("access token") }, access.ErrBearer, 1},
+		"no password":                            {func(c *access.Connect) { c.Password = nil }, access.ErrBearer, 1},
+		"another connection":                     {func(c *access.Connect) { c.Channel.Name = other }, access.ErrProof, 0},
+		"no connection":                          {func(c *access.Connect) { c.Channel.Name = nil }, access.ErrChannel, 0},
+		"half a connection":                      {func(c *access.Connect) { c.Channel.Name = channel[:16] }, access.ErrChannel, 0},
+		"the operator's balancer's":              {func(c *access.Connect) { c.Channel = access.Channel{Name: other, Vouched: true} }, nil, 2},
+		"the operator's balancer's, without TLS": {func(c *access.Connect) { c.Channel = access.Channel{Vouched: true} }, nil, 2},
+		"another client id":                      {func(c *access.Connect) { c.ClientID = c.Device.String() }, access.ErrProof, 2},
+		"no client id":                           {func(c *access.Connect) { c.ClientID = "" }, access.ErrProof, 2},
+		"another token":                          {func(c *access.Connect) { c.Password = jwt.Password }, access.ErrToken, 1},
+		"one byte more":                          {func(c *access.Connect) { c.Password = append(c.Password[:len(c.Password):len(c.Password)], 0) }, access.ErrProof, 0},
+		"too long":                               {func(c *access.Connect) { c.Password = make([]byte, protocol.MaxConnect+1) }, access.ErrToken, 0},
+	} {
+		connect := good
+		c.change(&connect)
+		s.calls = 0
+		if _, err := rule.Admit(t.Context(), connect); !errors.Is(err, c.want) || s.calls > c.calls {
+			t.Errorf("%s: %v after %d checks, want %v after at most %d", name, err, s.calls, c.want, c.calls)
+		}
+	}
+}
+
+// TestHowLong: a connect proof lasts as long as its token, an MQTT password as long as its
+// session.
+func TestHowLong(t *testing.T) {
+	s := newStore(t)
+	s.claims.Expires = noon.Add(10 * time.Minute)
+	rule := access.New(s, s, s)
+	for _, life := range []time.Duration{0, 24 * time.Hour} {
+		until := s.claims.Expires // of a session that cannot be refreshed
+		if s.session.Expires = (time.Time{}); life != 0 {
+			s.session.Expires = noon.Add(life)
+			until = s.session.Expires
+		}
+		st, err := rule.Admit(t.Context(), access.Connect{Device: s.device.ID, Password: []byte("password")})
+		if err != nil || !st.Expires.Equal(until) {
+			t.Errorf("by an MQTT password until %v, %v; want %v", st.Expires, err, until)
+		}
+		if st, err = rule.Admit(t.Context(), proved(t, s.device.ID)); err != nil || !st.Expires.Equal(s.claims.Expires) {
+			t.Errorf("by a connect proof until %v, %v", st.Expires, err)
+		}
 	}
 }

@@ -29,3 +29,6 @@ func (c Channel) Is(named []byte) bool {
 func (c Channel) EndsHere(named []byte) bool {
 	return len(c.Name) == protocol.ChannelLen && subtle.ConstantTimeCompare(c.Name, named) == 1
 }
+
+// Known reports whether Is can be true of any name.
+func (c Channel) Known() bool { return c.Vouched || len(c.Name) == protocol.ChannelLen }

@@ -73,7 +73,7 @@ type FieldChange struct {
 // poolItem is a pool in a request to apply.
 type poolItem struct {
 	Name string `json:"name" maxLength:"32" pattern:"^[a-z][a-z0-9-]*$" patternDescription:"a lower-case letter, then a-z, 0-9 and -"`
-	Flow string `json:"flow,omitempty" maxLength:"64" doc:"The default flow; stays as it is if absent"`
+	PoolChange
 }
 
 // An applyRequest is a whole request: what is wanted of pools and of each kind.
@@ -431,11 +431,20 @@ func (s *service) readPool(req *applyRequest, registry huma.Registry, at string,
 	req.add(wanted{at: at, pool: name, ref: broker.Ref{Kind: broker.RefPool, Name: item.Name}, raw: raw, set: func(tx broker.SettingsTx, _ time.Time) (Change, error) {
 		out := Change{Pool: item.Name, Kind: broker.RefPool, Name: item.Name, Action: ActionUnchanged}
 		p, err := tx.Pool(name)
-		if err != nil || item.Flow == "" || p.Flow == item.Flow {
+		if err != nil {
 			return out, err
 		}
-		out.Action, out.Fields = ActionUpdate, []FieldChange{{"flow", quoted(p.Flow), quoted(item.Flow)}}
-		p.Flow = item.Flow
+		change, was := item.change(), p
+		if !change.Apply(&p) {
+			return out, nil
+		}
+		out.Action = ActionUpdate
+		if p.Flow != was.Flow {
+			out.Fields = append(out.Fields, FieldChange{"flow", quoted(was.Flow), quoted(p.Flow)})
+		}
+		if p.MQTTPasswordLife != was.MQTTPasswordLife {
+			out.Fields = append(out.Fields, FieldChange{"mqttPasswordLife", quoted(broker.Span(was.MQTTPasswordLife)), quoted(broker.Span(p.MQTTPasswordLife))})
+		}
 		_, err = tx.UpdatePool(p)
 		return out, err
 	}})

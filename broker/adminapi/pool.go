@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -18,6 +19,7 @@ type Pool struct {
 	Name             string    `json:"name"`
 	Issuer           string    `json:"issuer" doc:"The iss of its tokens; discovery is below it"`
 	Flow             string    `json:"flow" doc:"The default flow"`
+	MQTTPasswordLife Duration  `json:"mqttPasswordLife" doc:"How long an MQTT password may be used to connect; 0s: there are none"`
 	Anchor           string    `json:"anchor" doc:"The key that vouches for all others: COSE_Key in hex"`
 	AnchorThumbprint string    `json:"anchorThumbprint" doc:"RFC 9679, in hex"`
 	Created          time.Time `json:"created"`
@@ -29,13 +31,26 @@ type NewPool struct {
 	Name string `json:"name" maxLength:"32" pattern:"^[a-z][a-z0-9-]*$" patternDescription:"a lower-case letter, then a-z, 0-9 and -" example:"demo"`
 }
 
-// PoolChange changes what it has.
+// PoolChange changes what it has; what is absent stays.
 type PoolChange struct {
-	Flow string `json:"flow" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" doc:"The flow of clients that name none"`
+	Flow             string    `json:"flow,omitempty" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" doc:"The flow of clients that name none"`
+	MQTTPasswordLife *Duration `json:"mqttPasswordLife,omitempty" doc:"How long an MQTT password may be used to connect: 1m to 1d, 0s to give and take none"`
+}
+
+// change is what becomes of the pool.
+func (c *PoolChange) change() control.PoolChange {
+	var out control.PoolChange
+	if c.Flow != "" {
+		out.Flow = &c.Flow
+	}
+	if c.MQTTPasswordLife != nil {
+		out.MQTTPasswordLife = new(time.Duration(*c.MQTTPasswordLife))
+	}
+	return out
 }
 
 func wirePool(p broker.Pool) Pool {
-	out := Pool{Name: p.Name.String(), Issuer: p.Issuer, Flow: p.Flow, Anchor: hex.EncodeToString(p.Anchor), Created: p.Created}
+	out := Pool{Name: p.Name.String(), Issuer: p.Issuer, Flow: p.Flow, MQTTPasswordLife: Duration(p.MQTTPasswordLife), Anchor: hex.EncodeToString(p.Anchor), Created: p.Created}
 	if k, err := token.ParseCOSEKey(p.Anchor); err == nil {
 		thumb := k.Thumbprint()
 		out.AnchorThumbprint = hex.EncodeToString(thumb[:])
@@ -75,7 +90,7 @@ func (s *service) poolRoutes(api huma.API) {
 			out.Devices = &devices
 			return tagged[Pool]{http.StatusOK, etag(p.Rev), out}, err
 		})
-	tag(s, api, route(http.MethodPatch, "/pools/{pool}", "update-pool", "Change a pool's default flow", word),
+	tag(s, api, route(http.MethodPatch, "/pools/{pool}", "update-pool", "Change a pool's settings; what is not given stays", word),
 		func(ctx context.Context, in *struct {
 			PoolPath
 			Matching
@@ -85,7 +100,7 @@ func (s *service) poolRoutes(api huma.API) {
 			if err != nil {
 				return tagged[Pool]{}, err
 			}
-			p, err := s.dir.SetPoolFlow(ctx, byOf(ctx), name, in.Body.Flow, in.match())
+			p, err := s.dir.ChangePool(ctx, byOf(ctx), name, in.Body.change(), in.match())
 			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
 		})
 	handleEmpty(s, api, route(http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", word),
@@ -111,7 +126,7 @@ func (c *Client) Pool(ctx context.Context, name string) (Pool, error) {
 	return get[Pool](ctx, c, join("pools", name))
 }
 
-// UpdatePool changes a pool's default flow.
+// UpdatePool changes a pool's settings.
 func (c *Client) UpdatePool(ctx context.Context, name string, change PoolChange) (Pool, error) {
 	return send[Pool](ctx, c, http.MethodPatch, join("pools", name), change)
 }

@@ -10,13 +10,13 @@ import (
 )
 
 func encodePool(p *broker.Pool) ([]byte, error) {
-	return encode(poolRecord{p.Name, p.Issuer, p.Flow, nanos(p.Created), p.Anchor, p.AnchorSealed, p.AnswerSealed, p.Rev})
+	return encode(poolRecord{p.Name, p.Issuer, p.Flow, nanos(p.Created), p.Anchor, p.AnchorSealed, p.AnswerSealed, p.Rev, int64(p.MQTTPasswordLife)})
 }
 
 func decodePool(b []byte) (broker.Pool, error) {
 	r, err := decode[poolRecord](b)
 	return broker.Pool{Name: r.Name, Issuer: r.Issuer, Flow: r.Flow, Created: fromNanos(r.Created),
-		Anchor: r.Anchor, AnchorSealed: r.AnchorSealed, AnswerSealed: r.AnswerSealed, Rev: r.Rev}, err
+		Anchor: r.Anchor, AnchorSealed: r.AnchorSealed, AnswerSealed: r.AnswerSealed, Rev: r.Rev, MQTTPasswordLife: time.Duration(r.PasswordLife)}, err
 }
 
 func encodeDevice(d *broker.Device) ([]byte, error) {

@@ -59,6 +59,9 @@ func createPool(c *change, p broker.Pool, keys []broker.SigningKey) error {
 
 // putPool writes the pool's record under a revision of its own.
 func putPool(c *change, b *bolt.Bucket, p broker.Pool) (rev uint64, err error) {
+	if err := p.Validate(); err != nil {
+		return 0, err
+	}
 	if p.Rev, err = nextRev(c); err != nil {
 		return 0, err
 	}

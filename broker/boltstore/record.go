@@ -27,6 +27,7 @@ type poolRecord struct {
 	AnchorSealed []byte     `cbor:"6,keyasint,omitempty"`
 	AnswerSealed []byte     `cbor:"7,keyasint,omitempty"`
 	Rev          uint64     `cbor:"8,keyasint"`
+	PasswordLife int64      `cbor:"9,keyasint,omitempty"` // nanoseconds
 }
 
 type authenticatorRecord struct {

@@ -75,7 +75,7 @@ func (p *Plane) CreatePool(ctx context.Context, by broker.By, name ident.Pool) (
 
 // newPool makes the pool's own two keys.
 func (p *Plane) newPool(name ident.Pool) (broker.Pool, error) {
-	pool := broker.Pool{Name: name, Issuer: p.Issuer + "/pools/" + name.String(), Flow: broker.DefaultFlow, Created: p.Now()}
+	pool := broker.Pool{Name: name, Issuer: p.Issuer + "/pools/" + name.String(), Flow: broker.DefaultFlow, MQTTPasswordLife: broker.DefaultMQTTPasswordLife, Created: p.Now()}
 	seed, err := p.random(ed25519.SeedSize)
 	if err != nil {
 		return pool, err
@@ -121,17 +121,33 @@ func (p *Plane) ListPools(ctx context.Context) ([]broker.Pool, error) {
 	return p.Store.ListPools(ctx)
 }
 
-// SetPoolFlow sets the flow, which must exist, of all clients that name none.
-func (p *Plane) SetPoolFlow(ctx context.Context, by broker.By, name ident.Pool, flow string, m *Match) (pool broker.Pool, err error) {
+// A PoolChange is what becomes of a pool; nil leaves it as it is.
+type PoolChange struct {
+	Flow             *string        // of all clients that name none; it must exist
+	MQTTPasswordLife *time.Duration // as in broker.Pool
+}
+
+// Apply makes the change, and reports whether it is one.
+func (c *PoolChange) Apply(pool *broker.Pool) (changed bool) {
+	if c.Flow != nil && *c.Flow != pool.Flow {
+		pool.Flow, changed = *c.Flow, true
+	}
+	if c.MQTTPasswordLife != nil && *c.MQTTPasswordLife != pool.MQTTPasswordLife {
+		pool.MQTTPasswordLife, changed = *c.MQTTPasswordLife, true
+	}
+	return changed
+}
+
+// ChangePool changes a pool's settings.
+func (p *Plane) ChangePool(ctx context.Context, by broker.By, name ident.Pool, change PoolChange, m *Match) (pool broker.Pool, err error) {
 	what := "pool " + name.String()
 	err = p.edit(ctx, by, what, name, func(tx broker.SettingsTx, _ time.Time) error {
 		if pool, err = tx.Pool(name); err != nil {
 			return err
 		}
-		if err := m.check(what, pool.Rev); err != nil || pool.Flow == flow {
+		if err := m.check(what, pool.Rev); err != nil || !change.Apply(&pool) {
 			return err
 		}
-		pool.Flow = flow
 		pool.Rev, err = tx.UpdatePool(pool)
 		return err
 	})

@@ -89,8 +89,7 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 	}
 	c.Keys = keyring.New(p.Store, p.Sealer, c.Tail.Fresh)
 	c.Tail.Tell(c.Keys.Recorded)
-	c.Access = access.New(p.Store, verifier.New(c.Keys, p.Now))
-	if c.Exchange, err = c.exchange(ctx, p); err != nil {
+	if err := c.answer(ctx, p); err != nil {
 		return nil, err
 	}
 	c.Control, err = control.New(control.Config{
@@ -103,29 +102,29 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 	return c, nil
 }
 
-// exchange puts together all that a device's message passes through.
-func (c *Core) exchange(ctx context.Context, p Parts) (*exchange.Responder, error) {
+// answer puts together all that decides about a device's message or connection.
+func (c *Core) answer(ctx context.Context, p Parts) error {
 	sessions, err := clusterSecret(ctx, p, "session")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	refreshes, err := clusterSecret(ctx, p, "refresh")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	a, err := proof.New(auth.Config{Reads: p.Store, Tries: p.Store, Secrets: p.Sealer, Hooks: c.hooks, SessionKey: sessions, Now: p.Now, Random: p.Random})
 	if err != nil {
-		return nil, err
+		return err
 	}
+	c.Access = access.New(p.Store, verifier.New(c.Keys, p.Now), a)
 	m, err := mint.New(mint.Config{Rings: c.Keys, RefreshKey: refreshes, Random: p.Random})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var x *exchange.Responder
-	x, c.refusals, err = wrap.Exchange(exchange.New(a, m, p.Store), wrap.Config{
+	c.Exchange, c.refusals, err = wrap.Exchange(exchange.New(a, m, p.Store), wrap.Config{
 		Log: p.Log, Metrics: p.Metrics, Refusals: p.Refusals, Clock: p.Level, Journal: p.Store,
 	})
-	return x, err
+	return err
 }
 
 // clusterSecret gives 32 random bytes that all replicas share. The first one makes them.

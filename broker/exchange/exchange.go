@@ -188,6 +188,8 @@ func (e *reused) Unwrap() []error { return []error{mint.ErrReuse, protocol.CodeD
 // grant makes the message that hands the tokens over: sealed to the device, or open if
 // checkSealing allowed that.
 func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
+	here := from.Channel.Is(p.Request().Channel)
+	minted.Body.Direct = here
 	body, err := detcbor.Marshal(&minted.Body)
 	if err != nil {
 		return nil, nil, fmt.Errorf("grant: %w", err)
@@ -198,7 +200,7 @@ func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, 
 	} else if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
 		return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
 	}
-	return g, &Admission{Standing: access.Of(&minted.Session, minted.Expires), Here: from.Channel.Is(p.Request().Channel)}, nil
+	return g, &Admission{Standing: access.Of(&minted.Session, minted.Until), Here: here}, nil
 }
 
 // Seconds after which a device may ask again.

@@ -61,10 +61,15 @@ type Ring struct {
 	Statement   []byte       // protocol.Statement of them all, signed by the anchor
 	StatementID []byte       // protocol.StatementID
 	Anchor      []byte       // COSE_Key
+	// MQTTPasswordLife is how long an MQTT password of the pool's may be used to connect; 0: it has none.
+	MQTTPasswordLife time.Duration
 
 	believed bool   // read while fresh, and no change was told since
 	made     string // names all that the ring was made of
 }
+
+// MQTTAudience is the audience of the pool's MQTT passwords: the issuer's MQTT server.
+func (r *Ring) MQTTAudience() string { return r.Issuer + "/mqtt" }
 
 // Ring gives the keys of a pool; broker.ErrNotFound if there is no such pool.
 func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
@@ -127,7 +132,7 @@ func (k *Keys) Recorded(_ context.Context, r *broker.Record) {
 // keys and signing the statement cost more than reading.
 func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey, epoch uint64) (*Ring, error) {
 	var changed time.Time
-	made := fmt.Sprintf("%s %x %d", p.Issuer, p.Anchor, epoch)
+	made := fmt.Sprintf("%s %x %d %s", p.Issuer, p.Anchor, epoch, p.MQTTPasswordLife)
 	for _, s := range keys {
 		made += fmt.Sprintf(" %s %s %d", s.ID, s.State, s.Changed.UnixNano())
 		if s.Changed.After(changed) {
@@ -137,7 +142,7 @@ func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey, epoc
 	if old != nil && old.made == made {
 		return old, nil
 	}
-	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, made: made}
+	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, MQTTPasswordLife: p.MQTTPasswordLife, made: made}
 	for _, s := range keys {
 		if err := k.add(r, p.Name, &s); err != nil {
 			return nil, fmt.Errorf("signing key %s: %w", s.ID, err)

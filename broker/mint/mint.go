@@ -67,7 +67,8 @@ var ErrNoEvidence = errors.New("mint: no evidence of an authentication")
 type Minted struct {
 	Body    protocol.GrantBody
 	Session broker.Session
-	Expires time.Time // of the access token
+	// Until is how long a connection may go on by this grant: as long as an access token lives.
+	Until time.Time
 }
 
 // Login makes the grant of a login, with a new session.
@@ -112,9 +113,9 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 	if err != nil {
 		return nil, err
 	}
-	signed, err := signAccess(p, claims, ring.Signer)
+	signed, life, err := m.wanted(p, claims, ring)
 	if err != nil {
-		return nil, fmt.Errorf("access token: %w", err)
+		return nil, err
 	}
 	id, err := signID(p, claims, ring.Signer)
 	if err != nil {
@@ -122,7 +123,7 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 	}
 	may := access.Permissions(p.Device().ID)
 	body := protocol.GrantBody{
-		Access: signed, ID: id, Session: s.ID, Life: uint32(client.AccessLife / time.Second),
+		Access: signed, ID: id, Session: s.ID, Life: uint32(life / time.Second),
 		Subject: p.Device().Subject, Issuer: ring.Issuer,
 		Publish: filters(may.Publish), Subscribe: filters(may.Subscribe),
 	}
@@ -143,7 +144,23 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 	if p.Enrolment() != nil || p.Request().Statement == nil { // it may know nothing of the pool yet
 		body.Statement, body.Anchor = ring.Statement, ring.Anchor
 	}
-	return &Minted{Body: body, Session: s, Expires: claims.Expires}, nil
+	return &Minted{Body: body, Session: s, Until: claims.Expires}, nil
+}
+
+// wanted signs what the device asked for, with its life: the access token that c is of,
+// or an MQTT password in its place.
+func (m *Minter) wanted(p *auth.Proven, c *token.Claims, ring *keyring.Ring) (signed []byte, life time.Duration, err error) {
+	if p.Request().Want != protocol.WantMQTTPassword {
+		signed, err = sign(token.Access, p, c, ring.Signer)
+		return signed, c.Expires.Sub(p.At()), err
+	}
+	if life = ring.MQTTPasswordLife; life == 0 {
+		return nil, 0, fmt.Errorf("MQTT password: the pool gives none: %w", protocol.CodeDenied)
+	}
+	of := *c
+	of.Audience, of.Expires, of.Confirmation = ring.MQTTAudience(), p.At().Add(life), token.Confirmation{}
+	signed, err = sign(token.MQTTPassword, p, &of, ring.Signer)
+	return signed, life, err
 }
 
 func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *keyring.Ring, s broker.Session) (*token.Claims, error) {
@@ -167,20 +184,26 @@ func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *keyring.Rin
 	}, nil
 }
 
-// signAccess signs the access token: a JWT, or a CWT in the compact profile. Both name
+// sign signs an access token or an MQTT password: a JWT, or a CWT in the compact profile. Both name
 // the session, which decides whether the token still counts; its times alone could not,
 // because the clocks of those who issue and those who revoke differ. The compact one does
 // so inside its id, to stay within 150 bytes.
-func signAccess(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
+func sign(class token.Class, p *auth.Proven, c *token.Claims, s *token.Signer) (signed []byte, err error) {
 	if p.Request().Format == protocol.FormatJWT {
-		text, err := token.SignJWT(token.Access, c, s)
-		return []byte(text), err
+		var text string
+		text, err = token.SignJWT(class, c, s)
+		signed = []byte(text)
+	} else {
+		compact := c.Compact()
+		if compact.ClientID == broker.DefaultClient {
+			compact.ClientID = ""
+		}
+		signed, err = token.SignCWT(class, compact, s)
 	}
-	compact := c.Compact()
-	if compact.ClientID == broker.DefaultClient {
-		compact.ClientID = ""
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", class, err)
 	}
-	return token.SignCWT(token.Access, compact, s)
+	return signed, nil
 }
 
 // signID signs the ID token for the device itself. It proves the broker to the device,

@@ -87,6 +87,8 @@ func (s *Server) admit(ctx context.Context, c *conn, cl *mqtt.Client, pk packets
 		Password: pk.Connect.Password,
 		Will:     pk.Connect.WillTopic,
 		Remote:   c.RemoteAddr(),
+		Channel:  c.channel(),
+		Vouched:  c.vouched(),
 	})
 	if err != nil {
 		return fmt.Errorf("asking the gate: %w", err)

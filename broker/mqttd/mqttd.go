@@ -54,6 +54,8 @@ type Connect struct {
 	Password []byte // a secret
 	Will     string // topic of its last will, empty without one
 	Remote   net.Addr
+	Channel  []byte // as in Request
+	Vouched  bool   // as in Request
 }
 
 // A Standing is what a connection may do, and for how long.

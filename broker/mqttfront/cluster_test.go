@@ -2,6 +2,7 @@ package mqttfront_test
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"testing"
@@ -14,10 +15,10 @@ import (
 )
 
 // second makes another broker of f's cluster with an MQTT front of its own, which
-// hears of f by the journal alone. It has no TLS.
+// hears of f by the journal alone.
 func (f *fixture) second() *fixture {
 	f.t.Helper()
-	two := &fixture{Signet: f.Second(f.t), t: f.t}
+	two := &fixture{Signet: f.Second(f.t), t: f.t, known: f.known, root: f.root}
 	log := slog.New(slog.DiscardHandler)
 	two.front = mqttfront.New(two.Exchange, two.Access, log)
 	var err error
@@ -30,9 +31,9 @@ func (f *fixture) second() *fixture {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	two.addr = ln.Addr().String()
+	two.secure = ln.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- two.server.Serve(context.Background(), ln) }()
+	go func() { served <- two.server.Serve(context.Background(), tls.NewListener(ln, f.identity)) }()
 	f.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

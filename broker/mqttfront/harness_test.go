@@ -1,6 +1,7 @@
 package mqttfront_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -23,11 +24,14 @@ import (
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
+	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
+	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -49,6 +53,18 @@ type fixture struct {
 	addr     string      // without TLS
 	secure   string      // with TLS
 	web      string      // WebSocket with TLS
+	known    *known
+}
+
+// noSecrets opens no shared key.
+type noSecrets struct{}
+
+func (noSecrets) Open(broker.Purpose, []byte) ([]byte, error) { return nil, errRefused }
+
+// known is what clients have to connect with.
+type known struct {
+	keys   map[string][]agent.Prover // of devices, by user name: all that they ever had
+	bearer map[string]bool           // MQTT passwords
 }
 
 // start puts one together; wrap, if not nil, stands between the front and the store.
@@ -62,10 +78,14 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Re
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	f := &fixture{Signet: harness.NewLogging(t, cfg.Log.Handler()), t: t}
+	f := &fixture{Signet: harness.NewLogging(t, cfg.Log.Handler()), t: t, known: &known{map[string][]agent.Prover{}, map[string]bool{}}}
 	rule := f.Access
 	if wrap != nil {
-		rule = access.New(wrap(f.Store), verifier.New(f.Keys, time.Now))
+		keys, err := proof.New(auth.Config{Reads: f.Store, Tries: f.Store, Secrets: noSecrets{}, SessionKey: make([]byte, 32)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rule = access.New(wrap(f.Store), verifier.New(f.Keys, time.Now), keys)
 	}
 	var err error
 	f.front = mqttfront.New(f.Exchange, rule, cfg.Log)
@@ -112,6 +132,8 @@ func (f *fixture) device(name string, key agent.Prover, client string) *agent.Ag
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	user := "demo:" + name
+	f.known.keys[user] = append(f.known.keys[user], key)
 	return a
 }
 
@@ -142,6 +164,49 @@ func (f *fixture) login(a *agent.Agent, link agent.Link, format protocol.Format)
 		f.t.Fatal(err)
 	}
 	return g.Access
+}
+
+// password has a authenticate over link and gives an MQTT password in text.
+func (f *fixture) password(a *agent.Agent, link agent.Link, format protocol.Format) []byte {
+	f.t.Helper()
+	g, err := a.Authenticate(f.t.Context(), link, agent.Ask{Format: &format, MQTTPassword: true})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	text := g.Access
+	if format == protocol.FormatCWT {
+		text = base64url(text)
+	}
+	f.known.bearer[string(text)] = true
+	return text
+}
+
+// all is everything that a connects with.
+func (f *fixture) all(a *agent.Agent, link agent.Link) map[string][]byte {
+	f.t.Helper()
+	return map[string][]byte{
+		"access CWT": f.login(a, link, protocol.FormatCWT), "access JWT": f.login(a, link, protocol.FormatJWT),
+		"password CWT": f.password(a, link, protocol.FormatCWT), "password JWT": f.password(a, link, protocol.FormatJWT),
+	}
+}
+
+// doors are the ways in to the MQTT server.
+func (f *fixture) doors() map[string]func() net.Conn {
+	must := func(nc net.Conn, err error) net.Conn {
+		f.t.Helper()
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.t.Cleanup(func() { nc.Close() })
+		return nc
+	}
+	return map[string]func() net.Conn{
+		"the plain port": func() net.Conn { return must(net.Dial("tcp", f.addr)) },
+		"the TLS port":   func() net.Conn { return must(tls.Dial("tcp", f.secure, f.clientTLS())) },
+		"WebSocket": func() net.Conn {
+			return f.overWeb(must(tls.Dial("tcp", f.web, f.clientTLS())), f.web)
+		},
+	}
 }
 
 // anonymous connects without a name, as a device does that is not authenticated.
@@ -177,9 +242,12 @@ func (f *fixture) sign(class token.Class, change func(*token.Claims)) (cwt, jwt 
 		Issuer: ring.Issuer, Subject: d.Subject, OriginID: f.lastSession(d.ID), Audience: f.Pool.String(), IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour),
 		ID: []byte("12345678"), Confirmation: token.Confirm(key), ClientID: broker.DefaultClient, Nonce: []byte("a nonce of it"),
 	}
-	if class == token.Access {
+	switch class {
+	case token.Access:
 		c.Nonce = nil
-	} else {
+	case token.MQTTPassword:
+		c.Nonce, c.Confirmation, c.Audience = nil, token.Confirmation{}, ring.MQTTAudience()
+	default:
 		c.OriginID = ident.UUID{}
 	}
 	change(&c)
@@ -187,7 +255,7 @@ func (f *fixture) sign(class token.Class, change func(*token.Claims)) (cwt, jwt 
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	if class == token.Access {
+	if class != token.ID {
 		c = *c.Compact()
 	}
 	if cwt, err = token.SignCWT(class, &c, ring.Signer); err != nil {
@@ -219,20 +287,56 @@ type client struct {
 
 var errRefused = errors.New("refused")
 
-// connect connects a device in MQTT version 4 (3.1.1) or 5 with a last will on its own topic.
+// connect connects a device in MQTT version 4 (3.1.1) or 5 with a last will on its own
+// topic. An access token is shown with a proof by the device's key, whichever it ever had
+// that is taken; anything else is sent as it is.
 func (f *fixture) connect(version byte, user string, password []byte) (*client, error) {
 	f.t.Helper()
 	return f.connectAs(version, user, user, password)
 }
 
-func (f *fixture) connectAs(version byte, id, user string, password []byte) (*client, error) {
+func (f *fixture) connectAs(version byte, id, user string, password []byte) (c *client, err error) {
 	f.t.Helper()
-	c := &client{t: f.t, got: make(chan string, 16), ended: make(chan byte, 2)}
-	nc, err := net.Dial("tcp", f.addr)
+	name, _, _ := strings.Cut(user, "/")
+	keys := f.known.keys[name]
+	if isToken := len(password) > 0 && (password[0] == 0xd2 || bytes.HasPrefix(password, []byte("ey"))); !isToken || f.known.bearer[string(password)] || len(keys) == 0 {
+		return f.connectBy(version, id, user, func([]byte) []byte { return password })
+	}
+	for _, key := range keys {
+		if c, err = f.connectBy(version, id, user, f.proof(key, id, password)); err == nil {
+			break
+		}
+	}
+	return c, err
+}
+
+// proof makes passwords of an access token and a proof by key.
+func (f *fixture) proof(key agent.Prover, id string, access []byte) func(channel []byte) []byte {
+	return func(channel []byte) []byte {
+		f.t.Helper()
+		p := protocol.ConnectProof{Access: access, Channel: channel}
+		var err error
+		if p.Proof, err = key.Prove(p.Input(id)); err != nil {
+			f.t.Fatal(err)
+		}
+		raw, err := protocol.EncodeConnectProof(&p)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		return raw
+	}
+}
+
+// connectBy connects over TLS with the password that is made for the connection's name.
+func (f *fixture) connectBy(version byte, id, user string, password func(channel []byte) []byte) (*client, error) {
+	f.t.Helper()
+	nc, err := tls.Dial("tcp", f.secure, f.clientTLS())
 	if err != nil {
 		return nil, err
 	}
-	return c, c.over(nc, version, id, user, password)
+	c := &client{t: f.t, got: make(chan string, 16), ended: make(chan byte, 2)}
+	state := nc.ConnectionState()
+	return c, c.over(nc, version, id, user, password(channel.Name(&state)))
 }
 
 // over connects on nc; a client without a user name leaves no will.

@@ -15,12 +15,13 @@ import (
 type told struct {
 	slog.Handler
 	refusals chan map[string]string
+	message  string // that tells of one
 }
 
 func (l told) Enabled(context.Context, slog.Level) bool { return true }
 
 func (l told) Handle(_ context.Context, r slog.Record) error {
-	if r.Message != "refused" {
+	if r.Message != l.message {
 		return nil
 	}
 	said := map[string]string{}
@@ -35,7 +36,7 @@ func (l told) Handle(_ context.Context, r slog.Record) error {
 // A refusal in the log says which device it is about, at every step, from where it
 // came and which call it was.
 func TestRefusalIsTold(t *testing.T) {
-	log := told{slog.DiscardHandler, make(chan map[string]string, 8)}
+	log := told{slog.DiscardHandler, make(chan map[string]string, 8), "refused"}
 	f := startWith(t, mqttd.Config{Log: slog.New(log)}, nil)
 	f.enrolled("lamp", false)
 	for step, a := range map[string]*agent.Agent{

@@ -1,5 +1,5 @@
 // Package mqttfront joins the embedded MQTT server to the exchange: it admits connections
-// by access token, passes requests on, upgrades the connection of a device that has just
+// by what they prove, passes requests on, upgrades the connection of a device that has just
 // authenticated, and ends the connections of a device that may not have them any more.
 //
 // It decides nothing about proofs, tokens or sessions itself: the exchange and package
@@ -56,8 +56,8 @@ func (f *Front) Attach(s Server) { f.server = s }
 
 var errRefused = errors.New("connection refused")
 
-// Admit lets in anonymous clients, who may talk to the exchange only, and devices whose
-// password is a valid access token of theirs.
+// Admit lets in anonymous clients, who may talk to the exchange only, and devices, if
+// their password is what package access asks for.
 func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, error) {
 	if c.UserName == "" && len(c.Password) == 0 {
 		return mqttd.Standing{}, nil
@@ -67,7 +67,7 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, err
 	if err != nil {
 		return mqttd.Standing{}, fmt.Errorf("%w: user name: %w", errRefused, err)
 	}
-	st, err := f.access.Admit(ctx, id, c.Password)
+	st, err := f.access.Admit(ctx, access.Connect{Device: id, ClientID: c.ClientID, Password: c.Password, Channel: access.Channel{Name: c.Channel, Vouched: c.Vouched}})
 	if err != nil {
 		return mqttd.Standing{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
 	}

@@ -3,11 +3,15 @@ package mqttfront_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -19,6 +23,7 @@ import (
 	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -26,13 +31,20 @@ import (
 
 var versions = []byte{4, 5}
 
-// An access token is the password in each of its three forms, in both versions.
-func TestTokenAsPassword(t *testing.T) {
+// A device comes back by a connect proof, whatever the form of its token, and a program
+// comes by an MQTT password, in each form that has.
+func TestConnects(t *testing.T) {
 	f := start(t, nil)
 	a, g := f.enrolled("lamp", false)
-	cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
+	cwt := f.password(a, f, protocol.FormatCWT)
+	raw, err := base64.RawURLEncoding.DecodeString(string(cwt))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.known.bearer[string(raw)] = true
 	for name, password := range map[string][]byte{
-		"JWT": jwt, "raw CWT": cwt, "base64url CWT": base64url(cwt), "the enrolment's": g.Access,
+		"proof, JWT": f.login(a, f, protocol.FormatJWT), "proof, CWT": f.login(a, f, protocol.FormatCWT), "proof, the enrolment's": g.Access,
+		"password, JWT": f.password(a, f, protocol.FormatJWT), "password, base64url CWT": cwt, "password, raw CWT": raw,
 	} {
 		for _, v := range versions {
 			c := f.mustConnect(v, "demo:lamp", password)
@@ -50,6 +62,128 @@ func TestTokenAsPassword(t *testing.T) {
 	}
 }
 
+// TestBearersRefused: of all that a broker signs, an MQTT password alone is a password,
+// at every door: over TLS, without it, over WebSocket, in both versions.
+func TestBearersRefused(t *testing.T) {
+	log := told{slog.DiscardHandler, make(chan map[string]string, 1000), "mqtt connection refused"}
+	f := startWith(t, mqttd.Config{Log: slog.New(log)}, nil)
+	a, g := f.enrolled("lamp", false)
+	jwt := protocol.FormatJWT
+	both, err := a.Authenticate(t.Context(), f, agent.Ask{Format: &jwt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := f.password(a, f, protocol.FormatCWT)
+	for name, password := range map[string][]byte{
+		"access token, JWT": both.Access, "access token, CWT": g.Access, "access token, CWT in base64url": base64url(g.Access),
+		"ID token, JWT": both.IDJWT, "ID token, CWT": g.ID, "ID token, CWT in base64url": base64url(g.ID), "MQTT password": good,
+	} {
+		for door, connect := range f.doors() {
+			for _, v := range versions {
+				c := &client{t: t, got: make(chan string, 16), ended: make(chan byte, 2)}
+				err := c.over(connect(), v, "demo:lamp", "demo:lamp", password)
+				if (err == nil) != (name == "MQTT password") {
+					t.Errorf("%s at %s, version %d: %v", name, door, v, err)
+				}
+				if err == nil {
+					continue
+				}
+				if said := receive(t, "a refusal", log.refusals); !strings.Contains(said["error"], access.ErrBearer.Error()) {
+					t.Errorf("%s at %s: the log says %q", name, door, said["error"])
+				}
+			}
+		}
+	}
+}
+
+// TestProofsAreForOneConnection: whoever has seen a connect proof, or has a device's token
+// and another key, gets in nowhere; and nobody by a proof where there is no name to compare.
+func TestProofsAreForOneConnection(t *testing.T) {
+	f := start(t, nil)
+	key := harness.NewP256(t)
+	a := f.device("lamp", key, "")
+	g, err := a.Enrol(t.Context(), f, agent.Admission{Token: f.Token(t, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := f.proof(key, "demo:lamp", g.Access)
+	var seen []byte // by somebody who looks on
+	if _, err := f.connectBy(4, "demo:lamp", "demo:lamp", func(channel []byte) []byte {
+		seen = over(channel)
+		return seen
+	}); err != nil {
+		t.Fatal(err)
+	}
+	old := &tls.Config{RootCAs: f.clientTLS().RootCAs, ServerName: "example.com", MaxVersion: tls.VersionTLS12}
+	for _, v := range versions {
+		for door, connect := range f.doors() {
+			c := &client{t: t, got: make(chan string, 16), ended: make(chan byte, 2)}
+			if err := c.over(connect(), v, "demo:lamp", "demo:lamp", seen); err == nil {
+				t.Errorf("version %d, %s: a proof was good on another connection", v, door)
+			}
+		}
+		for name, c := range map[string]struct {
+			id       string
+			password func([]byte) []byte
+			good     bool
+		}{
+			"as it should be":    {"demo:lamp", over, true},
+			"another client id":  {"demo:lamp/2", over, false},
+			"another key":        {"demo:lamp", f.proof(harness.NewP256(t), "demo:lamp", g.Access), false},
+			"another connection": {"demo:lamp", func([]byte) []byte { return over(make([]byte, protocol.ChannelLen)) }, false},
+			"another purpose": {"demo:lamp", func(name []byte) []byte {
+				proof, err := key.Prove(protocol.ProofInput(protocol.PurposeRefresh, protocol.Transcript{}.Add(name).Add([]byte("demo:lamp")).Add(g.Access)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				raw, err := protocol.EncodeConnectProof(&protocol.ConnectProof{Access: g.Access, Channel: name, Proof: proof})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return raw
+			}, false},
+		} {
+			if _, err := f.connectBy(v, c.id, "demo:lamp", c.password); (err == nil) != c.good {
+				t.Errorf("version %d, %s: %v", v, name, err)
+			}
+		}
+		// TLS 1.2 has a name if the handshake had the extended master secret, as Go's has.
+		nc, err := tls.Dial("tcp", f.secure, old)
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := nc.ConnectionState()
+		c := &client{t: t, got: make(chan string, 16), ended: make(chan byte, 2)}
+		if err := c.over(nc, v, "demo:lamp", "demo:lamp", over(channel.Name(&state))); err != nil || state.Version != tls.VersionTLS12 {
+			t.Errorf("version %d over TLS 1.2: %v", v, err)
+		}
+	}
+}
+
+// TestPasswordsSwitchedOff: a pool that has no MQTT passwords gives none and takes none,
+// and devices are as before.
+func TestPasswordsSwitchedOff(t *testing.T) {
+	f := start(t, nil)
+	a, g := f.enrolled("lamp", false)
+	before := f.password(a, f, protocol.FormatJWT)
+	f.mustConnect(5, "demo:lamp/1", before)
+	off := time.Duration(0)
+	if _, err := f.Control.ChangePool(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Pool, control.PoolChange{MQTTPasswordLife: &off}, nil); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it is known", func() bool {
+		ring, err := f.Keys.Ring(t.Context(), f.Pool)
+		return err == nil && ring.MQTTPasswordLife == 0
+	})
+	if _, err := f.connect(5, "demo:lamp/2", before); err == nil {
+		t.Error("a password from before was taken")
+	}
+	if _, err := a.Refresh(t.Context(), f, agent.Ask{MQTTPassword: true}); !errors.Is(err, protocol.CodeDenied) {
+		t.Errorf("asked for a password: %v", err)
+	}
+	f.mustConnect(5, "demo:lamp", g.Access).works()
+}
+
 func TestPasswordsRefused(t *testing.T) {
 	f := start(t, nil)
 	a, _ := f.enrolled("lamp", false)
@@ -61,7 +195,7 @@ func TestPasswordsRefused(t *testing.T) {
 	b, _ := foreign.enrolled("lamp", false)
 	passwords := map[string][]byte{
 		"nothing": nil, "junk": []byte("let me in"), "tampered": tampered, "another's": f.login(other, f, protocol.FormatJWT),
-		"another broker's": foreign.login(b, foreign, protocol.FormatJWT), "cut": good[:len(good)-1], "huge": bytes.Repeat([]byte("x"), 60_000/8),
+		"another broker's": foreign.login(b, foreign, protocol.FormatJWT), "another broker's password": foreign.password(b, foreign, protocol.FormatJWT), "cut": good[:len(good)-1], "huge": bytes.Repeat([]byte("x"), 60_000/8),
 	}
 	for name, change := range map[string]func(*token.Claims){
 		"expired":            func(c *token.Claims) { c.Expires = time.Now().Add(-2 * time.Second) }, // within a verifier's leeway
@@ -72,6 +206,15 @@ func TestPasswordsRefused(t *testing.T) {
 		passwords[name+", CWT"], passwords[name+", JWT"] = f.sign(token.Access, change)
 	}
 	passwords["ID token, CWT"], passwords["ID token, JWT"] = f.sign(token.ID, func(*token.Claims) {})
+	for name, change := range map[string]func(*token.Claims){
+		"expired": func(c *token.Claims) { c.Expires = time.Now().Add(-2 * time.Second) }, "for the pool": func(c *token.Claims) { c.Audience = "demo" },
+		"for another server": func(c *token.Claims) { c.Audience = "https://evil.example/pools/demo/mqtt" }, "nobody's": func(c *token.Claims) { c.Subject[0] ^= 1 },
+		"without session": func(c *token.Claims) { c.OriginID = ident.UUID{} },
+	} {
+		cwt, jwt := f.sign(token.MQTTPassword, change)
+		passwords["password "+name+", CWT"], passwords["password "+name+", JWT"] = cwt, jwt
+		f.known.bearer[string(cwt)], f.known.bearer[string(jwt)] = true, true
+	}
 	for name, password := range passwords {
 		for _, v := range versions {
 			if _, err := f.connect(v, "demo:lamp", password); err == nil {
@@ -130,8 +273,8 @@ func TestDisable(t *testing.T) {
 	f := start(t, nil)
 	for _, v := range versions {
 		a, _ := f.enrolled("lamp", true)
-		cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
-		c := f.mustConnect(v, "demo:lamp", jwt)
+		all := f.all(a, f)
+		c := f.mustConnect(v, "demo:lamp", all["access JWT"])
 		if err := c.subscribe("signet/v1/demo:lamp/ev"); err != nil {
 			t.Fatal(err)
 		}
@@ -145,7 +288,7 @@ func TestDisable(t *testing.T) {
 		if n := f.server.PushDevice(f.Name(t, "lamp"), nil); n != 0 {
 			t.Error("a connection is still there")
 		}
-		for _, password := range [][]byte{cwt, jwt} {
+		for _, password := range all {
 			if _, err := f.connect(v, "demo:lamp", password); err == nil {
 				t.Error("a disabled device was admitted")
 			}
@@ -153,9 +296,9 @@ func TestDisable(t *testing.T) {
 		if _, err := f.Control.EnableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(t, "lamp")); err != nil {
 			t.Fatal(err)
 		}
-		for _, password := range [][]byte{cwt, jwt} {
+		for form, password := range all {
 			if _, err := f.connect(v, "demo:lamp", password); err == nil {
-				t.Error("a token from before was admitted after enabling")
+				t.Errorf("%s from before was admitted after enabling", form)
 			}
 		}
 		f.mustConnect(v, "demo:lamp", f.login(a, f, protocol.FormatCWT)).works()
@@ -248,14 +391,14 @@ func TestRevokeByAnotherClock(t *testing.T) {
 		right := f.Control.Now
 		for _, v := range versions {
 			a, g := f.enrolled("lamp", true)
-			cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
+			passwords := f.all(a, f)
 			link := f.anonymous()
 			f.login(a, link, protocol.FormatCWT)
 			live := map[string]*client{}
-			passwords := map[string][]byte{"cwt": cwt, "jwt": jwt, "enrolled": g.Access}
+			passwords["enrolled"] = g.Access
 			for form, password := range passwords {
 				var err error
-				if live[form], err = f.connectAs(v, "demo:lamp/"+form, "demo:lamp", password); err != nil {
+				if live[form], err = f.connectAs(v, "demo:lamp/"+strings.ReplaceAll(form, " ", "-"), "demo:lamp", password); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -282,7 +425,9 @@ func TestTokenWithoutSession(t *testing.T) {
 	f.enrolled("lamp", false)
 	for what, session := range map[string]ident.UUID{"no session": {}, "one that is gone": {1, 2, 3}, "another device's": f.otherSession()} {
 		cwt, jwt := f.sign(token.Access, func(c *token.Claims) { c.OriginID = session })
-		for _, password := range [][]byte{cwt, jwt} {
+		bearerCWT, bearerJWT := f.sign(token.MQTTPassword, func(c *token.Claims) { c.OriginID = session })
+		f.known.bearer[string(bearerCWT)], f.known.bearer[string(bearerJWT)] = true, true
+		for _, password := range [][]byte{cwt, jwt, bearerCWT, bearerJWT} {
 			if _, err := f.connect(5, "demo:lamp", password); err == nil {
 				t.Errorf("a token with %s was admitted", what)
 			}
@@ -320,8 +465,11 @@ func TestRevokeOneSession(t *testing.T) {
 	id := f.Name(t, "lamp")
 	a, _ := f.enrolled("lamp", false)
 	kept := f.mustConnect(5, "demo:lamp", f.login(a, f, protocol.FormatCWT))
-	for _, format := range []protocol.Format{protocol.FormatCWT, protocol.FormatJWT} {
-		password := f.login(a, f, format)
+	for format, login := range map[string]func() []byte{
+		"CWT": func() []byte { return f.login(a, f, protocol.FormatCWT) }, "JWT": func() []byte { return f.login(a, f, protocol.FormatJWT) },
+		"password": func() []byte { return f.password(a, f, protocol.FormatCWT) },
+	} {
+		password := login()
 		c, err := f.connectAs(5, "demo:lamp/2", "demo:lamp", password)
 		if err != nil {
 			t.Fatal(err)
@@ -331,7 +479,7 @@ func TestRevokeOneSession(t *testing.T) {
 		}
 		c.isOver(5, mqttd.ReasonAdministrative)
 		if _, err := f.connectAs(5, "demo:lamp/2", "demo:lamp", password); err == nil {
-			t.Errorf("format %v: the token of an ended session was admitted", format)
+			t.Errorf("%s of an ended session was admitted", format)
 		}
 	}
 	link := f.anonymous()
@@ -370,8 +518,8 @@ func TestKeyReplaced(t *testing.T) {
 	f := start(t, nil)
 	for _, v := range versions {
 		old, _ := f.enrolled("lamp", true)
-		cwt, jwt := f.login(old, f, protocol.FormatCWT), f.login(old, f, protocol.FormatJWT)
-		c := f.mustConnect(v, "demo:lamp", jwt)
+		before := f.all(old, f)
+		c := f.mustConnect(v, "demo:lamp", before["access JWT"])
 
 		// The new key's enrolment comes over MQTT, as the broker learns of it.
 		link := f.anonymous()
@@ -392,9 +540,9 @@ func TestKeyReplaced(t *testing.T) {
 		if err := link.Publish(t.Context(), "devices/demo/lamp/up", 1, nil); err != nil {
 			t.Errorf("the connection of the new key: %v", err)
 		}
-		for _, password := range [][]byte{cwt, jwt} {
+		for form, password := range before {
 			if _, err := f.connect(v, "demo:lamp", password); err == nil {
-				t.Error("a token of the old key was admitted")
+				t.Errorf("%s of the old key was admitted", form)
 			}
 		}
 		f.mustConnect(v, "demo:lamp", g.Access).works()
@@ -410,16 +558,16 @@ func TestKeyReplaced(t *testing.T) {
 func TestDeletedAndMadeAgain(t *testing.T) {
 	f := start(t, nil)
 	a, _ := f.enrolled("lamp", false)
-	cwt, jwt := f.login(a, f, protocol.FormatCWT), f.login(a, f, protocol.FormatJWT)
-	c := f.mustConnect(5, "demo:lamp", jwt)
+	before := f.all(a, f)
+	c := f.mustConnect(5, "demo:lamp", before["access JWT"])
 	if err := f.Control.DeleteDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Name(t, "lamp")); err != nil {
 		t.Fatal(err)
 	}
 	c.isOver(5, mqttd.ReasonAdministrative)
 	_, g := f.enrolled("lamp", false)
-	for _, password := range [][]byte{cwt, jwt} {
+	for form, password := range before {
 		if _, err := f.connect(5, "demo:lamp", password); err == nil {
-			t.Error("a token of the deleted device was admitted")
+			t.Errorf("%s of the deleted device was admitted", form)
 		}
 	}
 	f.mustConnect(5, "demo:lamp", g.Access).works()
@@ -502,8 +650,8 @@ func TestUpgradeInPlace(t *testing.T) {
 	}
 }
 
-// Debian's clients, with a user name and a token. In CI they must be there.
-func TestMosquittoWithToken(t *testing.T) {
+// Debian's clients, with a user name and an MQTT password. In CI they must be there.
+func TestMosquittoWithPassword(t *testing.T) {
 	for _, program := range []string{"mosquitto_pub", "mosquitto_sub"} {
 		if _, err := exec.LookPath(program); err != nil && os.Getenv("CI") == "true" {
 			t.Fatalf("%s is not installed (Debian package mosquitto-clients)", program)
@@ -521,7 +669,7 @@ func TestMosquittoWithToken(t *testing.T) {
 	defer cancel()
 	for _, version := range []string{"mqttv311", "mqttv5"} {
 		for form, password := range map[string]string{
-			"JWT": string(f.login(a, f, protocol.FormatJWT)), "CWT": string(base64url(f.login(a, f, protocol.FormatCWT))),
+			"JWT": string(f.password(a, f, protocol.FormatJWT)), "CWT": string(f.password(a, f, protocol.FormatCWT)),
 		} {
 			args := []string{"-h", host, "-p", port, "-V", version, "-q", "1", "-u", "demo:lamp", "-P", password}
 			sub := exec.CommandContext(ctx, "mosquitto_sub", append(args, "-i", "demo:lamp", "-C", "1", "-t", "devices/demo/lamp/#")...)

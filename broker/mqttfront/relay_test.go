@@ -11,8 +11,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 
@@ -36,9 +36,9 @@ type stranger struct {
 
 var _ agent.Bound = (*stranger)(nil)
 
-func (s *stranger) Channel() []byte {
+func (s *stranger) End() agent.End {
 	state := s.secure.ConnectionState()
-	return channel.Name(&state)
+	return agent.End{Channel: channel.Name(&state)}
 }
 
 func (s *stranger) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
@@ -64,6 +64,17 @@ func (f *fixture) clientTLS() *tls.Config {
 	return &tls.Config{RootCAs: roots, ServerName: "example.com"}
 }
 
+// overWeb opens a WebSocket on a connection to addr.
+func (f *fixture) overWeb(nc net.Conn, addr string) net.Conn {
+	f.t.Helper()
+	over := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nc, nil }}
+	ws, _, err := websocket.Dial(f.t.Context(), "wss://"+addr+"/mqtt", &websocket.DialOptions{HTTPClient: &http.Client{Transport: over}, Subprotocols: []string{"mqtt"}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return websocket.NetConn(context.Background(), ws, websocket.MessageBinary)
+}
+
 // stranger connects to addr, over WebSocket if web.
 func (f *fixture) stranger(version byte, addr string, web bool, number int) *stranger {
 	f.t.Helper()
@@ -75,12 +86,7 @@ func (f *fixture) stranger(version byte, addr string, web bool, number int) *str
 	f.t.Cleanup(func() { s.secure.Close() })
 	var nc net.Conn = s.secure
 	if web {
-		over := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return s.secure, nil }}
-		ws, _, err := websocket.Dial(f.t.Context(), "wss://"+addr+"/mqtt", &websocket.DialOptions{HTTPClient: &http.Client{Transport: over}, Subprotocols: []string{"mqtt"}})
-		if err != nil {
-			f.t.Fatal(err)
-		}
-		nc = websocket.NetConn(context.Background(), ws, websocket.MessageBinary)
+		nc = f.overWeb(nc, addr)
 	}
 	if err := s.over(nc, version, s.id, "", nil); err != nil {
 		f.t.Fatal("connect: ", err)
@@ -168,6 +174,9 @@ func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
 		if g, err = call(); err != nil {
 			f.t.Fatalf("a device gets its grant over anything: %v", err)
 		}
+		if a.Status().Relayed == own {
+			f.t.Errorf("the device's status says relayed: %v", !own)
+		}
 		if got := f.server.PushDevice(id, []byte("psst")) == 1; got != own {
 			f.t.Errorf("pushed to the device's own connection: %v, want %v", got, own)
 		}
@@ -175,7 +184,10 @@ func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
 			f.t.Errorf("subscribing: %v, want success to be %v", err, own)
 		}
 	}
-	// The token is the device's, however it came.
+	// The token is the device's, however it came, and nobody's without its key.
+	if _, err := f.connectBy(version, id.String()+"/2", id.String(), func([]byte) []byte { return g.Access }); err == nil {
+		f.t.Error("the token alone was a password")
+	}
 	c, err := f.connectAs(version, id.String()+"/2", id.String(), g.Access)
 	if err != nil {
 		f.t.Fatal(err)
@@ -196,40 +208,81 @@ func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
 	}
 }
 
-// TestAgentComesBackItself: an agent whose connection did not become its own, here
-// for want of TLS, is a stranger until that ends; then it logs in with its token.
+// signing counts the signatures of a key.
+type signing struct {
+	agent.Prover
+	made atomic.Int32
+}
+
+func (s *signing) Prove(input []byte) ([]byte, error) {
+	s.made.Add(1)
+	return s.Prover.Prove(input)
+}
+
+// TestAgentComesBackItself: an agent whose connection ends comes back as itself, with one
+// signature and no message, where TLS ends in the broker that it has heard there before.
+// Through a relay, or without TLS, it comes as a stranger and authenticates each time: its
+// token is shown to nobody.
 func TestAgentComesBackItself(t *testing.T) {
-	f := startWith(t, mqttd.Config{AnonymousFor: 500 * time.Millisecond}, nil)
-	a, err := agent.New(t.Context(), agent.Config{Device: f.Name(t, "lamp"), Prover: harness.NewP256(t), State: &agent.Memory{}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	logins := make(chan bool, 16)
-	dial := func(ctx context.Context, c *agent.Credential) (agent.Connection, error) {
-		l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: "mqtt://" + f.addr, Credential: c})
-		if err != nil {
-			return nil, err
-		}
-		if logins <- c != nil; c == nil && !a.Enrolled() {
-			if _, err := a.Enrol(ctx, l, agent.Admission{Token: f.Token(t, 1)}); err != nil {
+	f := start(t, nil)
+	for name, way := range map[string]struct {
+		broker string
+		itself bool
+	}{
+		"direct": {"mqtts://" + f.secure, true}, "relayed": {"mqtts://" + f.relay(f.secure), false}, "plain": {"mqtt://" + f.addr, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			key := &signing{Prover: harness.NewP256(t)}
+			a, err := agent.New(t.Context(), agent.Config{Device: f.Name(t, name), Prover: key, State: &agent.Memory{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			type login struct {
+				itself bool
+				link   *mqttlink.Link
+			}
+			logins := make(chan login, 16)
+			dial := func(ctx context.Context, c *agent.Credential) (agent.Connection, error) {
+				before := key.made.Load()
+				l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: way.broker, Trust: f.trust(), Credential: c})
+				if err != nil {
+					return nil, err
+				}
+				if made := key.made.Load() - before; made != map[bool]int32{true: 1}[c != nil] {
+					t.Errorf("%d signatures to connect", made)
+				}
+				if !a.Enrolled() {
+					if _, err := a.Enrol(ctx, l, agent.Admission{Token: f.Token(t, 1)}); err != nil {
+						t.Error(err)
+					}
+				}
+				logins <- login{c != nil, l}
+				return l, nil
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			ended := make(chan error, 1)
+			go func() { ended <- a.Run(ctx, dial) }()
+			for round := range 3 {
+				l := receive(t, "a connection", logins)
+				if l.itself != (way.itself && round > 0) {
+					t.Errorf("connection %d: as itself: %v", round, l.itself)
+				}
+				eventually(t, "the device is online", func() bool { return a.Status().Phase == agent.PhaseOnline && a.Current() != nil })
+				if l.itself {
+					if err := l.link.Publish(t.Context(), "devices/demo/"+name+"/up", 1, nil); err != nil {
+						t.Errorf("its own topic: %v", err)
+					}
+				}
+				if relayed := a.Status().Relayed; relayed != (name == "relayed") {
+					t.Errorf("its status says relayed: %v", relayed)
+				}
+				_ = l.link.Close()
+			}
+			stop()
+			if err := receive(t, "the end of the agent", ended); err != nil {
 				t.Error(err)
 			}
-		}
-		return l, nil
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx, dial) }()
-	if receive(t, "the first connection", logins) {
-		t.Error("it had a token before it was enrolled")
-	}
-	if !receive(t, "the second connection", logins) {
-		t.Error("it came back as a stranger")
-	}
-	eventually(t, "an event can reach the device", func() bool { return f.server.PushDevice(f.Name(t, "lamp"), nil) == 1 })
-	stop()
-	if err := receive(t, "the end of the agent", ended); err != nil {
-		t.Error(err)
+		})
 	}
 }
 

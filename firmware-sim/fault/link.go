@@ -45,12 +45,12 @@ func (l *Link) Fired() bool { return l.fired }
 // No grant may come of such an exchange.
 func (l *Link) Damaged() bool { return l.damaged != nil && bytes.Equal(l.damaged, l.last) }
 
-// Channel names the inner link's TLS connection.
-func (l *Link) Channel() []byte {
+// End is the inner link's.
+func (l *Link) End() agent.End {
 	if b, ok := l.inner.(agent.Bound); ok {
-		return b.Channel()
+		return b.End()
 	}
-	return nil
+	return agent.End{}
 }
 
 // RoundTrip carries a request and its reply, and does to them what is planned.

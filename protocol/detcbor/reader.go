@@ -111,6 +111,10 @@ func (r *Reader) Skip() {
 // the function of that name, without checking again.
 func (r *Reader) UnmarshalExtensible(v any) error { return decode(decLax, r.data, v) }
 
+// Unmarshal decodes the whole item, wherever the Reader is in it, into v: the function
+// of that name, without checking again.
+func (r *Reader) Unmarshal(v any) error { return decode(dec, r.data, v) }
+
 func decode(m cbor.DecMode, data []byte, v any) error {
 	if err := m.Unmarshal(data, v); err != nil {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)

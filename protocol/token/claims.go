@@ -76,6 +76,15 @@ func ConfirmSecret(s Secret) Confirmation {
 // IsZero reports whether c binds to nothing.
 func (c Confirmation) IsZero() bool { return len(c.Thumbprint) == 0 && len(c.JKT) == 0 }
 
+// Names reports whether c, as a token of one form has it, binds to the same key as own,
+// which Confirm or ConfirmSecret gave. A confirmation that binds to nothing names none.
+func (c Confirmation) Names(own Confirmation) bool {
+	if c.IsZero() {
+		return false
+	}
+	return (c.JKT == nil || string(c.JKT) == string(own.JKT)) && (c.Thumbprint == nil || string(c.Thumbprint) == string(own.Thumbprint))
+}
+
 // Matches reports whether c binds to key. A confirmation that binds to nothing
 // matches no key.
 func (c Confirmation) Matches(key *Key) bool {
@@ -133,7 +142,7 @@ const (
 // validate refuses claims that no token of the class has. Signing and parsing
 // both end in it, so what one makes the other reads.
 func (c *Claims) validate(class Class, f form) error {
-	if class != Access && class != ID {
+	if class != Access && class != ID && class != MQTTPassword {
 		return fmt.Errorf("%w: %s is no token", ErrType, class)
 	}
 	bound := c.Confirmation.Thumbprint
@@ -149,7 +158,9 @@ func (c *Claims) validate(class Class, f form) error {
 		return missing("exp")
 	case class == Access && len(bound) == 0:
 		return missing("cnf")
-	case class == Access && len(c.ID) == 0:
+	case class == MQTTPassword && !c.Confirmation.IsZero():
+		return fmt.Errorf("%w: cnf in an MQTT password, which is bound to no key", ErrClaims)
+	case class != ID && len(c.ID) == 0:
 		return missing("jti")
 	case f == formJWT && c.Issuer == "":
 		return missing("iss")

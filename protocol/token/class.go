@@ -12,6 +12,7 @@ const (
 	ID                                // who a device is, said to the device or a client
 	KeyStatement                      // a pool's statement about its keys; COSE only
 	AnchorSuccession                  // an anchor's word that another takes its place; COSE only
+	MQTTPassword                      // a bearer secret to connect to the issuer's MQTT server with, and nothing else
 )
 
 // Numbers of the classes in COSE's typ header, from the range for experimental
@@ -21,6 +22,7 @@ const (
 	TypeID               = 65002
 	TypeKeyStatement     = 65003
 	TypeAnchorSuccession = 65004
+	TypeMQTTPassword     = 65005
 )
 
 // A classRow is all that tells one class from another.
@@ -42,6 +44,8 @@ func (c Class) row() classRow {
 		return classRow{"key statement", TypeKeyStatement, "application/signet-keys+cwt", "", "keys"}
 	case AnchorSuccession:
 		return classRow{"anchor succession", TypeAnchorSuccession, "application/signet-anchor+cwt", "", "anchor"}
+	case MQTTPassword:
+		return classRow{"MQTT password", TypeMQTTPassword, "application/signet-mqtt+cwt", "mqtt+jwt", "mqtt"}
 	}
 	return classRow{name: "unknown"}
 }
@@ -50,6 +54,17 @@ func (c Class) row() classRow {
 func (c Class) String() string  { return c.row().name }
 func (c Class) jwtType() string { return c.row().jwtType }
 func (c Class) use() string     { return c.row().use }
+
+// ClassOf gives the class that names an object by its typ: a JWT's, or a COSE object's as
+// text or number. It gives 0 for any other typ; number 0 and empty text stand for none.
+func ClassOf(typ string, number uint64) Class {
+	for _, c := range []Class{Access, ID, KeyStatement, AnchorSuccession, MQTTPassword} {
+		if row := c.row(); typ != "" && (typ == row.jwtType || typ == row.coseText) || typ == "" && number == row.coseType {
+			return c
+		}
+	}
+	return 0
+}
 
 // checkCOSE compares a COSE typ header with the class.
 func (c Class) checkCOSE(number uint64, text string) error {

@@ -78,11 +78,20 @@ func fullClaims(t testing.TB) *token.Claims {
 	}
 }
 
+// claimsOf has every claim that a token of the class may have.
+func claimsOf(t testing.TB, class token.Class) *token.Claims {
+	c := fullClaims(t)
+	if class == token.MQTTPassword {
+		c.Confirmation = token.Confirmation{}
+	}
+	return c
+}
+
 func TestRoundTrip(t *testing.T) {
 	for _, alg := range []token.Alg{token.ES256, token.EdDSA, token.RS256} {
-		for _, class := range []token.Class{token.Access, token.ID} {
+		for _, class := range []token.Class{token.Access, token.ID, token.MQTTPassword} {
 			t.Run(fmt.Sprint(alg, " ", class), func(t *testing.T) {
-				s, in := newSigner(t, alg), fullClaims(t)
+				s, in := newSigner(t, alg), claimsOf(t, class)
 				cwt, err := token.SignCWT(class, in, s)
 				if err != nil {
 					t.Fatal(err)
@@ -92,7 +101,7 @@ func TestRoundTrip(t *testing.T) {
 					t.Fatal(err)
 				}
 				want := *in
-				want.Use, want.Confirmation.JKT = map[token.Class]string{token.Access: "access", token.ID: "id"}[class], nil
+				want.Use, want.Confirmation.JKT = map[token.Class]string{token.Access: "access", token.ID: "id", token.MQTTPassword: "mqtt"}[class], nil
 				if diff := cmp.Diff(&want, got, cmp.Comparer(sameDevice)); diff != "" {
 					t.Error("CWT: " + diff)
 				}
@@ -242,7 +251,7 @@ func TestConfirmation(t *testing.T) {
 
 // TestTypes holds every signed object against every reader: only its own accepts.
 func TestTypes(t *testing.T) {
-	s, c := newSigner(t, token.ES256), fullClaims(t)
+	s, c, bearer := newSigner(t, token.ES256), fullClaims(t), claimsOf(t, token.MQTTPassword)
 	secret, err := token.NewSecret(make([]byte, 32))
 	if err != nil {
 		t.Fatal(err)
@@ -259,6 +268,8 @@ func TestTypes(t *testing.T) {
 	objects := map[string][]byte{
 		"CWT access":     must(token.SignCWT(token.Access, c, s)),
 		"CWT ID":         must(token.SignCWT(token.ID, c, s)),
+		"CWT MQTT":       must(token.SignCWT(token.MQTTPassword, bearer, s)),
+		"JWT MQTT":       mustText(token.SignJWT(token.MQTTPassword, bearer, s)),
 		"JWT access":     mustText(token.SignJWT(token.Access, c, s)),
 		"JWT ID":         mustText(token.SignJWT(token.ID, c, s)),
 		"key statement":  must(token.Sign1(token.KeyStatement, payload, nil, s)),
@@ -271,6 +282,8 @@ func TestTypes(t *testing.T) {
 	readers := map[string]func([]byte) error{
 		"CWT access":    func(b []byte) error { _, err := token.ParseCWT(b, token.Access, keys); return err },
 		"CWT ID":        func(b []byte) error { _, err := token.ParseCWT(b, token.ID, keys); return err },
+		"CWT MQTT":      func(b []byte) error { _, err := token.ParseCWT(b, token.MQTTPassword, keys); return err },
+		"JWT MQTT":      func(b []byte) error { _, err := token.ParseJWT(b, token.MQTTPassword, keys); return err },
 		"JWT access":    func(b []byte) error { _, err := token.ParseJWT(b, token.Access, keys); return err },
 		"JWT ID":        func(b []byte) error { _, err := token.ParseJWT(b, token.ID, keys); return err },
 		"key statement": func(b []byte) error { _, err := token.OpenSign1(b, token.KeyStatement, s.Key(), nil); return err },
@@ -294,10 +307,12 @@ func TestTypes(t *testing.T) {
 
 // TestTypeText: the media type is as good as its number, and only for its class.
 func TestTypeText(t *testing.T) {
-	for _, class := range []token.Class{token.Access, token.ID} {
-		for text, want := range map[string]token.Class{"application/signet-at+cwt": token.Access, "application/signet-id+cwt": token.ID, "signet-at+cwt": 0, "": 0} {
+	for _, class := range []token.Class{token.Access, token.ID, token.MQTTPassword} {
+		for text, want := range map[string]token.Class{
+			"application/signet-at+cwt": token.Access, "application/signet-id+cwt": token.ID, "application/signet-mqtt+cwt": token.MQTTPassword, "signet-at+cwt": 0, "": 0,
+		} {
 			s := newSigner(t, token.EdDSA)
-			plain, err := token.SignCWT(class, fullClaims(t), s)
+			plain, err := token.SignCWT(class, claimsOf(t, class), s)
 			if err != nil {
 				t.Fatal(err)
 			}

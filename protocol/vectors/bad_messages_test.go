@@ -140,7 +140,7 @@ func pairs(n int) map[string]string {
 
 func requestChanges() []change {
 	bad := protocol.CodeMalformed
-	return slices.Concat(null(3, 4, 5, 6, 7, 8, 9, 10, 11, 12), ints(6, 7, 12), []change{
+	return slices.Concat(null(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 16, 17), ints(6, 7, 12, 16), []change{
 		{"version 2", set(0, 2), protocol.CodeVersion}, {"version 0", set(0, 0), protocol.CodeVersion}, {"no version", drop(0), protocol.CodeVersion},
 		{"version 2^32", set(0, 1<<32), protocol.CodeVersion},
 		{"unknown type", set(1, 99), bad}, {"type 2^32 + 1", set(1, 1<<32+1), bad}, {"no type", drop(1), bad},
@@ -152,6 +152,8 @@ func requestChanges() []change {
 		{"no nonce", drop(6), bad}, {"nonce of 15 bytes", set(6, make([]byte, 15)), bad}, {"nonce of 17 bytes", set(6, make([]byte, 17)), bad}, {"nonce is text", set(6, "0123456789abcdef"), bad},
 		{"X25519 key of 31 bytes", set(7, make([]byte, 31)), bad}, {"X25519 key is empty", set(7, []byte{}), bad},
 		{"token format 2", set(8, 2), bad}, {"token format is text", set(8, "cwt"), bad}, {"token format is negative", set(8, -1), bad},
+		{"wants what nobody knows", set(17, 2), bad}, {"wants text", set(17, "mqtt"), bad},
+		{"audience of an MQTT password", func(m map[int64]any) { m[17], m[9] = 1, "demo" }, bad},
 		{"audience too long", set(9, strings.Repeat("a", 256)), bad}, {"audience is bytes", set(9, []byte("a")), bad}, {"audience is empty", set(9, ""), bad},
 		{"scope too long", set(10, strings.Repeat("a", 1025)), bad},
 		{"17 pairs of metadata", set(11, pairs(17)), bad}, {"metadata without a name", set(11, map[string]string{"": "x"}), bad}, {"metadata is empty", set(11, pairs(0)), bad},
@@ -245,7 +247,13 @@ func badBodies(t *testing.T) []invalidMessage {
 			{"subject of 17 bytes", set(7, make([]byte, 17)), bad}, {"no issuer", drop(8), bad}, {"nothing to publish to", drop(9), bad}, {"filters are one text", set(9, "devices/#"), bad},
 			{"filter is bytes", set(10, [][]byte{{'#'}}), bad}, {"filter is null", set(10, []any{nil}), bad},
 			{"no succession", set(14, []any{}), bad}, {"succession without signature", set(14, []any{map[int64]any{1: []byte("anchor")}}), bad},
-			{"17 successions", set(14, slices.Repeat([]any{map[int64]any{1: []byte("anchor"), 2: []byte("succession")}}, 17)), bad}})},
+			{"17 successions", set(14, slices.Repeat([]any{map[int64]any{1: []byte("anchor"), 2: []byte("succession")}}, 17)), bad},
+			{"direct is an integer", set(15, 1), bad}, {"direct is null", set(15, nil), bad}})},
+		{"connect-proof", protocol.ConnectProof{Access: []byte("access token"), Channel: fixed("channel", protocol.ChannelLen), Proof: make([]byte, 64)}, 0, slices.Concat(null(1, 2, 3), ints(1, 2, 3), []change{
+			{"no access token", drop(1), bad}, {"access token is empty", set(1, []byte{}), bad}, {"access token is text", set(1, "token"), bad},
+			{"no channel", drop(2), bad}, {"channel of 31 bytes", set(2, make([]byte, 31)), bad}, {"no proof", drop(3), bad},
+			{"proof of 31 bytes", set(3, make([]byte, 31)), bad}, {"proof of 63 bytes", set(3, make([]byte, 63)), bad}, {"proof of 65 bytes", set(3, make([]byte, 65)), bad}, {"proof is text", set(3, strings.Repeat("a", 64)), bad},
+			{"unknown member", set(4, []byte("x")), bad}, {"unknown critical member", set(-1, []byte("x")), bad}, {"more than 7 KiB", set(1, make([]byte, protocol.MaxConnect)), protocol.CodeTooLarge}})},
 	} {
 		out = append(out, g.vectors(t, g.what)...)
 	}

@@ -94,6 +94,8 @@ func prelude(name string, v any) (ok, known bool) {
 		_, ok = v.(string)
 	case "bstr":
 		_, ok = v.([]byte)
+	case "bool":
+		_, ok = v.(bool)
 	case "uint":
 		n, isInt := v.(int64)
 		ok = isInt && n >= 0

@@ -269,7 +269,7 @@ func exchanges(t *testing.T) exchangeFile {
 		h.Parts, h.After = append(h.Parts, hexOf(p)), append(h.After, hexOf(said[:]))
 	}
 	f.Transcript = []hashed{h}
-	for _, p := range []string{challenge.Key, challenge.PSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh, protocol.PurposeAnswer} {
+	for _, p := range []string{challenge.Key, challenge.PSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh, protocol.PurposeAnswer, protocol.PurposeConnect} {
 		f.Proofs = append(f.Proofs, proofed{p, hexOf(said[:]), hexOf(protocol.ProofInput(p, said))})
 	}
 	return f

@@ -59,6 +59,13 @@ func fullWish(t *testing.T) protocol.Request {
 	return w
 }
 
+// password asks for an MQTT password.
+func password(t *testing.T) protocol.Request {
+	w := request(t)
+	w.Want = protocol.WantMQTTPassword
+	return w
+}
+
 func grantBody(t *testing.T) *protocol.GrantBody {
 	d := device(t)
 	own := []string{"devices/" + d.Path() + "/#"}
@@ -85,6 +92,8 @@ func samples(t *testing.T) []sample {
 	first := grantBody(t)
 	jwt := grantBody(t)
 	jwt.IDJWT = []byte("ID token as JWT")
+	direct := grantBody(t)
+	direct.Direct = true
 	first.Statement, first.Anchor = []byte("key statement"), []byte("anchor")
 	moved := grantBody(t)
 	moved.Statement = []byte("key statement")
@@ -95,6 +104,7 @@ func samples(t *testing.T) []sample {
 		{"start, least", "asks for an open grant without naming the TLS connection: well formed, but denied", "start", &protocol.Start{Head: head(1), Request: short}},
 		{"start, usual", "", "start", &protocol.Start{Head: head(2), Request: request(t)}},
 		{"start, everything", "", "start", &protocol.Start{Head: head(3), Request: fullWish(t)}},
+		{"start, for an MQTT password", "in place of an access token", "start", &protocol.Start{Head: head(15), Request: password(t)}},
 		{"enrol, key registered before", "no token", "enrol", &protocol.Enrol{Head: head(4), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}},
 		{"enrol, with token and attributes", "", "enrol", &protocol.Enrol{Head: head(5), Request: fullWish(t), Key: ed(t, "device ed25519").signer.Key().MarshalCOSE(), TokenID: fixed("token", 8), Attributes: map[string]string{"site": "north", "serial": "0042"}}},
 		{"challenge", "", "challenge", &protocol.Challenge{Head: head(6), Session: fixed("session", 32), Body: encode(t, challenge)}},
@@ -111,6 +121,9 @@ func samples(t *testing.T) []sample {
 		{"grant body, first", "after enrolment", "grant-body", first},
 		{"grant body, after two new anchors", "the pool's anchor was replaced since the device was here", "grant-body", moved},
 		{"grant body, JWTs", "asked for with format 1; the ID token is there twice", "grant-body", jwt},
+		{"grant body, direct", "the broker heard the device on its own connection", "grant-body", direct},
+		{"connect proof", "", "connect-proof", protocol.ConnectProof{Access: []byte("access token"), Channel: fixed("channel", protocol.ChannelLen), Proof: make([]byte, 64)}},
+		{"connect proof, shared key", "", "connect-proof", protocol.ConnectProof{Access: []byte("access token"), Channel: fixed("channel", protocol.ChannelLen), Proof: make([]byte, 32)}},
 		{"refusal, later code", "a code that is not known means internal", "refusal", protocol.Refuse(head(13).ID, protocol.ProblemDetail{Code: 200})},
 		{"event", "events have call id zero", "event", &protocol.Event{Name: protocol.EventDisabled}},
 	}

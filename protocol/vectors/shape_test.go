@@ -65,6 +65,7 @@ func shapes() map[string]reflect.Type {
 		"grant": reflect.TypeFor[protocol.Grant](), "grant-body": reflect.TypeFor[protocol.GrantBody](), "succession": reflect.TypeFor[protocol.Succession](),
 		"refusal": reflect.TypeFor[protocol.Refusal](), "problem": reflect.TypeFor[protocol.Problem](),
 		"problem-detail": reflect.TypeFor[protocol.ProblemDetail](), "event": reflect.TypeFor[protocol.Event](),
+		"connect-proof": reflect.TypeFor[protocol.ConnectProof](),
 	}
 }
 
@@ -184,10 +185,10 @@ func TestCDDLNumbers(t *testing.T) {
 		"groups": token.ClaimGroups, "roles": token.ClaimRoles, "acr": token.ClaimACR, "attributes": token.ClaimAttributes,
 	})
 	objects := make(map[string]int64)
-	for _, name := range []string{"access-cwt", "id-cwt", "key-statement", "anchor-succession"} {
+	for _, name := range []string{"access-cwt", "id-cwt", "key-statement", "anchor-succession", "mqtt-cwt"} {
 		objects[name], _ = (*(*all[name].typ)[0].args[0])[0].literal.(int64)
 	}
-	compareNumbers(t, "typ", objects, map[string]int64{"access-cwt": token.TypeAccess, "id-cwt": token.TypeID, "key-statement": token.TypeKeyStatement, "anchor-succession": token.TypeAnchorSuccession})
+	compareNumbers(t, "typ", objects, map[string]int64{"access-cwt": token.TypeAccess, "id-cwt": token.TypeID, "key-statement": token.TypeKeyStatement, "anchor-succession": token.TypeAnchorSuccession, "mqtt-cwt": token.TypeMQTTPassword})
 }
 
 func enumOf(r *rule) map[string]int64 {

@@ -166,6 +166,31 @@ func idJWT(t *testing.T, by keyPair) string {
 	return text
 }
 
+// mqttClaims are those of an MQTT password.
+func mqttClaims(t *testing.T) *token.Claims {
+	c := claims(t)
+	c.Audience, c.Confirmation = issuer+"/mqtt", token.Confirmation{}
+	return c
+}
+
+func mqttCWT(t *testing.T, by keyPair) []byte {
+	c := mqttClaims(t)
+	c.ClientID = ""
+	raw, err := token.SignCWT(token.MQTTPassword, c.Compact(), by.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func mqttJWT(t *testing.T, by keyPair) string {
+	text, err := token.SignJWT(token.MQTTPassword, mqttClaims(t), by.signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
 func signers(t *testing.T) []keyPair {
 	return []keyPair{p256(t, "signer"), ed(t, "signer ed25519"), rsa2048(t, "signer rsa")}
 }
@@ -265,14 +290,10 @@ func read(form, class string, raw []byte, keys []*token.Key) error {
 	case class == "anchor":
 		_, err = token.OpenSign1(raw, token.AnchorSuccession, keys[0], nil)
 		return err
-	case form == "jwt" && class == "id":
-		c, err = token.ParseJWT(raw, token.ID, lookup(keys))
 	case form == "jwt":
-		c, err = token.ParseJWT(raw, token.Access, lookup(keys))
-	case class == "id":
-		c, err = token.ParseCWT(raw, token.ID, lookup(keys))
+		c, err = token.ParseJWT(raw, classOf(class), lookup(keys))
 	default:
-		c, err = token.ParseCWT(raw, token.Access, lookup(keys))
+		c, err = token.ParseCWT(raw, classOf(class), lookup(keys))
 	}
 	switch {
 	case err != nil:
@@ -285,6 +306,13 @@ func read(form, class string, raw []byte, keys []*token.Key) error {
 		return errExpired
 	}
 	return nil
+}
+
+func classOf(name string) token.Class {
+	if name == "id" {
+		return token.ID
+	}
+	return token.Access
 }
 
 func part(t *testing.T, jws string, n int) []byte {
@@ -372,7 +400,8 @@ func badJWTs(t *testing.T) []invalidToken {
 		{Name: "another audience", Token: with(func(c *token.Claims) { c.Audience = "other" }), want: errAudience},
 		{Name: "another issuer", Token: with(func(c *token.Claims) { c.Issuer = "https://evil.example" }), want: errIssuer},
 	}
-	list = append(list, invalidToken{Name: "an ID token as access token", Token: idJWT(t, own), want: token.ErrType}, invalidToken{Name: "an access token as ID token", Class: "id", Token: good, want: token.ErrType})
+	list = append(list, invalidToken{Name: "an ID token as access token", Token: idJWT(t, own), want: token.ErrType}, invalidToken{Name: "an access token as ID token", Class: "id", Token: good, want: token.ErrType},
+		invalidToken{Name: "an MQTT password as access token", Token: mqttJWT(t, own), want: token.ErrType}, invalidToken{Name: "an MQTT password as ID token", Class: "id", Token: mqttJWT(t, own), want: token.ErrType})
 	for i := range list {
 		list[i].Form = "jwt"
 		if list[i].Class == "" {
@@ -420,6 +449,8 @@ func badCWTs(t *testing.T) []invalidToken {
 		{"alg in the unprotected header", "access", coseOf(t, 18, [4][]byte{parts[0], edited(t, detcbor.RawMessage(parts[1]), set(1, -7)), parts[2], parts[3]}), token.ErrHeader},
 		{"an ID token as access token", "access", idToken(t, fixed("nonce", 16), own), token.ErrType},
 		{"an access token as ID token", "id", good, token.ErrType},
+		{"an MQTT password as access token", "access", mqttCWT(t, own), token.ErrType},
+		{"an MQTT password as ID token", "id", mqttCWT(t, own), token.ErrType},
 		{"unknown critical claim", "access", resigned(parts[0], edited(t, detcbor.RawMessage(parts[2]), set(-70000, 1)), own), token.ErrClaims},
 		{"expired", "access", with(func(c *token.Claims) { c.Expires = time.Unix(issued-1, 0) }), errExpired},
 		{"another audience", "access", with(func(c *token.Claims) { c.Audience = "other" }), errAudience},

@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the vectors anew")
 func TestVectorsAreWhatTheCodeMakes(t *testing.T) {
 	for name, v := range map[string]any{
 		"messages.json": messages(t), "exchanges.json": exchanges(t), "enrolment.json": enrolment(t), "keys.json": keys(t), "tokens.json": tokens(t),
-		"grants.json": grants(t),
+		"grants.json": grants(t), "connect.json": connects(t),
 	} {
 		var out bytes.Buffer
 		e := json.NewEncoder(&out)
@@ -77,6 +77,8 @@ func decode(what string, b []byte) (err error) {
 		_, err = protocol.DecodeChallengeBody(b)
 	case "refresh-body":
 		_, err = protocol.DecodeRefreshBody(b)
+	case "connect-proof":
+		_, err = protocol.DecodeConnectProof(b)
 	case "grant-body":
 		_, err = protocol.DecodeGrantBody(b)
 	default:

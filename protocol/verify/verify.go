@@ -115,16 +115,30 @@ func (v *Verifier) VerifyID(ctx context.Context, raw []byte) (*token.Claims, err
 	return v.verify(ctx, raw, token.ID)
 }
 
+// VerifyMQTTPassword reads an MQTT password in the same forms, for the issuer's own MQTT
+// server, which is the Audience. It is a bearer secret: to have it is to be let in.
+func (v *Verifier) VerifyMQTTPassword(ctx context.Context, raw []byte) (*token.Claims, error) {
+	return v.verify(ctx, raw, token.MQTTPassword)
+}
+
 func (v *Verifier) verify(ctx context.Context, raw []byte, class token.Class) (*token.Claims, error) {
 	lookup := func(kid []byte) (*token.Key, error) { return v.key(ctx, kid) }
 	claims, err := parse(raw, class, lookup)
 	if err != nil {
-		return nil, fmt.Errorf("verify %s token: %w", class, err)
+		return nil, fmt.Errorf("verify %s: %w", named(class), err)
 	}
 	if err := v.check(claims); err != nil {
-		return nil, fmt.Errorf("verify %s token: %w", class, err)
+		return nil, fmt.Errorf("verify %s: %w", named(class), err)
 	}
 	return claims, nil
+}
+
+// named is how errors call what is verified.
+func named(class token.Class) string {
+	if class == token.MQTTPassword {
+		return class.String()
+	}
+	return class.String() + " token"
 }
 
 // firstCWT is the tag that every CWT starts with; no JWT and no base64 does.

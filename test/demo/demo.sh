@@ -64,17 +64,19 @@ run 'signet-agent token --name lamp-1 > token'
 run 'signet token inspect - < token'
 
 say '4  Any MQTT client works: its own topics, nobody else'"'"'s'
+step='MQTT password'
+run 'signet-agent credentials mqtt --name lamp-1 -o password > password'
 step='publish and receive'
-behind 'mosquitto_sub --cafile $SIGNET_CA -h localhost -p ${SIGNET_BROKER##*:} -V 5 -i home:lamp-1/sub -u home:lamp-1 -P "$(cat token)" -t "devices/home/lamp-1/#" -C 1 -W 10 &' heard
+behind 'mosquitto_sub --cafile $SIGNET_CA -h localhost -p ${SIGNET_BROKER##*:} -V 5 -i home:lamp-1/sub -u home:lamp-1 -P "$(cat password)" -t "devices/home/lamp-1/#" -C 1 -W 10 &' heard
 heard=$!
 sleep 0.5
-run 'mosquitto_pub --cafile $SIGNET_CA -h localhost -p ${SIGNET_BROKER##*:} -V 5 -i home:lamp-1/pub -u home:lamp-1 -P "$(cat token)" -q 1 -t devices/home/lamp-1/temperature -m 21.5'
+run 'mosquitto_pub --cafile $SIGNET_CA -h localhost -p ${SIGNET_BROKER##*:} -V 5 -i home:lamp-1/pub -u home:lamp-1 -P "$(cat password)" -q 1 -t devices/home/lamp-1/temperature -m 21.5'
 wait $heard || fail 'nothing arrived'
 [ "$(cat heard)" = 21.5 ] || fail 'something else arrived'
 echo "received: $(cat heard)"
 step='refusal of a foreign topic'
 # mosquitto_pub warns of the refusal and exits with 0
-run 'mosquitto_pub --cafile $SIGNET_CA -h localhost -p ${SIGNET_BROKER##*:} -V 5 -i home:lamp-1/pub -u home:lamp-1 -P "$(cat token)" -q 1 -t devices/home/lamp-2/temperature -m 99' 2>foreign || true
+run 'mosquitto_pub --cafile $SIGNET_CA -h localhost -p ${SIGNET_BROKER##*:} -V 5 -i home:lamp-1/pub -u home:lamp-1 -P "$(cat password)" -q 1 -t devices/home/lamp-2/temperature -m 99' 2>foreign || true
 grep -i 'not authorized' foreign || fail 'a foreign topic was not refused'
 
 say '5  A backend believes the device, offline, and no forger'

@@ -29,8 +29,8 @@ func TestVectorsInC(t *testing.T) {
 	}
 	// The program itself must be able to say no.
 	c = exec.CommandContext(t.Context(), program)
-	c.Stdin = strings.NewReader("cbor ok 1801\ncbor bad 01\ntranscript aa = " + strings.Repeat("00", 32) + "\nsha256 aa bb\nproof key 00 00\nnonsense\n")
-	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "6 lines, 6 wrong") {
+	c.Stdin = strings.NewReader("cbor ok 1801\ncbor bad 01\ntranscript aa = " + strings.Repeat("00", 32) + "\nsha256 aa bb\nproof key 00 00\nconnect " + strings.Repeat("00", 32) + " a aa bb cc dd\nnonsense\n")
+	if out, err := c.CombinedOutput(); err == nil || !strings.Contains(string(out), "7 lines, 7 wrong") {
 		t.Errorf("says %s to wrong vectors", out)
 	}
 }
@@ -58,7 +58,13 @@ func vectorLines(t *testing.T) []string {
 			Thumbprint string
 		}
 	}
-	for name, to := range map[string]any{"messages.json": &messages, "exchanges.json": &exchanges, "keys.json": &keys} {
+	var connect struct {
+		Connects []struct {
+			Channel, Access, Proof, Input, Password string
+			ClientID                                string `json:"client_id"`
+		}
+	}
+	for name, to := range map[string]any{"connect.json": &connect, "messages.json": &messages, "exchanges.json": &exchanges, "keys.json": &keys} {
 		raw, err := os.ReadFile(filepath.Join(vectorFolder, name))
 		if err != nil {
 			t.Fatal(err)
@@ -105,6 +111,9 @@ func vectorLines(t *testing.T) []string {
 			}
 		}
 		say("transcript %s = %s", strings.Join(parts, " "), strings.Join(after, " "))
+	}
+	for _, v := range connect.Connects {
+		say("connect %s %s %s %s %s %s", v.Channel, v.ClientID, v.Access, v.Proof, v.Input, v.Password)
 	}
 	for _, k := range keys.Valid {
 		say("sha256 %s %s", k.COSE, k.Thumbprint)

@@ -40,7 +40,7 @@ def messages(c, f):
     for v in f["valid"]:
         raw, fields = bytes.fromhex(v["hex"]), {x["key"]: unfield(x) for x in v["fields"]}
         try:
-            got = wire.read_body(v["what"], raw) if v["what"].endswith("-body") else wire.read_message(raw)[1]
+            got = wire.read_body(v["what"], raw) if v["what"] not in wire.NUMBERS else wire.read_message(raw)[1]
         except wire.Refused as e:
             c.that(False, f"{v['name']}: {e}")
             continue
@@ -217,10 +217,24 @@ def grants(c, f):
         c.that(failure == v["failure"], f"grant, {v['name']}: {failure}, want {v['failure']}")
 
 
+def connect(c, f):
+    for v in f["connects"]:
+        raw, name = bytes.fromhex, f"connect, {v['name']}"
+        said, key = wire.Transcript(), private_of(v)
+        for part in (raw(v["channel"]), v["client_id"].encode(), raw(v["access"])):
+            said.add(part)
+        c.that(said.value.hex() == v["transcript"], f"{name}: transcript")
+        data, proof = said.proof_input("connect"), raw(v["proof"])
+        c.that(data.hex() == v["input"], f"{name}: input")
+        good = hmac.new(key, data, hashlib.sha256).digest() == proof if v["alg"] == "HMAC" else tok.key_of(key).verify(data, proof)
+        c.that(good, f"{name}: proof")
+        c.that(wire.encode({1: raw(v["access"]), 2: raw(v["channel"]), 3: proof}).hex() == v["password"], f"{name}: password")
+
+
 def main():
     folder, c = pathlib.Path(sys.argv[1]), Check()
     for name, check in (("messages", messages), ("enrolment", enrolment), ("keys", keys), ("tokens", tokens), ("exchanges", exchanges),
-                        ("grants", grants)):
+                        ("grants", grants), ("connect", connect)):
         before = c.done
         check(c, json.loads((folder / f"{name}.json").read_text()))
         print(f"{name}: {c.done - before} checks")

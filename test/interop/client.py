@@ -58,10 +58,15 @@ class World:
         host, port = (self.args.web if web else self.args.broker).rsplit(":", 1)
         return Link(host, int(port), self.args.ca, client_id, *login, web=web, **how)
 
-    def itself(self, grant, **how):
-        """Connects with the access token. Python's ssl gives no exporter value (RFC 9266), so no connection becomes the device's by itself."""
-        link = self.connect(self.full, self.full, tok.b64(grant["access"]), **how)
-        want(link.code == 0, f"not let in with the token: {link.code}")
+    def itself(self, device, **how):
+        """Connects with an MQTT password. Python's ssl gives no exporter value (RFC 9266): no connection becomes the device's by
+        itself, and no connect proof can be made."""
+        link = self.stranger(**how)
+        password = device.authenticate(link, want=1)
+        link.close()
+        link = self.connect(self.full, self.full, tok.b64(password["access"]), **how)
+        want(link.code == 0, f"not let in with the password: {link.code}")
+        link.password = password
         return link
 
     def stranger(self, **how):
@@ -86,8 +91,8 @@ def life(w):
     want(access[8][3] == tok.key_of(private).thumbprint[:16] and access[3] == w.args.pool and access[2] == device.subject, "access token is not for this device")
     want(not link.subscribe(w.own + "up"), "a connection that was not named became the device's")
     link.close()
-    link = w.itself(g)
-    round_trip(link, w.own + "up", b"with the token of the enrolment")
+    link = w.itself(device)
+    round_trip(link, w.own + "up", b"with an MQTT password")
     want(not link.subscribe("devices/#") and not link.subscribe(f"signet/v1/{w.full}x/rs"), "subscribed to others' topics")
     device.enrol(link)  # the same key again, no token needed now
     old = device.refresh_token
@@ -99,11 +104,17 @@ def life(w):
     device.refresh(link)  # within the grace: the same successor again
     same = device.refresh_token == newest
     link.close()
-    link = w.itself(g, v5=True)
+    link = w.itself(device, v5=True)
     round_trip(link, w.own + "up", b"as itself")
+    password = tok.open_cwt(link.password["access"], "mqtt", link.password["find"])
+    want(8 not in password and password[3] == g["issuer"] + "/mqtt" and link.password["life"] == 600, "not an MQTT password")
     jwt = device.authenticate(link, format=1)["access"].decode()
+    password = device.authenticate(link, format=1, want=1)["access"].decode()
+    newest = device.refresh_token
+    for bearer in (jwt, tok.b64(g["access"])):
+        want(w.connect(w.full + "/2", w.full, bearer).code != 0, "let in with an access token alone")
     link.close()
-    link = w.connect(w.full + "/2", w.full, jwt)
+    link = w.connect(w.full + "/2", w.full, password)
     round_trip(link, w.own + "up", b"a second connection, with a JWT")
     thief = w.device()
     expect("denied", lambda: thief.authenticate(link))
@@ -129,12 +140,12 @@ def web(w):
     """The same over WebSocket, 3.1.1 and 5."""
     link = w.stranger(web=True)
     device = w.device()
-    g = device.enrol(link, w.token)
+    device.enrol(link, w.token)
     link.close()
-    link = w.itself(g, web=True)
+    link = w.itself(device, web=True)
     round_trip(link, w.own + "up", b"over WebSocket")
     link.close()
-    link = w.itself(g, web=True, v5=True)
+    link = w.itself(device, web=True, v5=True)
     device.refresh(link)
     link.close()
     return {}
@@ -161,7 +172,7 @@ def psk(w):
     g = device.authenticate(link)
     want(device.anchor and tok.open_cwt(g["access"], "access", g["find"])[2] == device.subject, "another's token")
     link.close()
-    link = w.itself(g)
+    link = w.itself(device)
     round_trip(link, w.own + "up", b"with a shared key")
     device.authenticate(link)  # now with the statement named, which does not come again
     before = device.refresh_token
@@ -276,22 +287,24 @@ def operated(w):
     expect("pending", lambda: device.enrol(link, w.token))
     expect("pending", lambda: device.authenticate(link))
     operator("approve")
-    g = device.authenticate(link)
+    device.authenticate(link)
     link.close()
-    link = w.itself(g, v5=True)
+    link = w.itself(device, v5=True)
+    password = tok.b64(link.password["access"])
     operator("disable")
     kind, m = wire.read_message(link.events.get(timeout=GIVE_UP))
     want(kind == "event" and m[2] == bytes(16) and m[3] == "disabled", f"told {m}")
     code = link.ended.get(timeout=GIVE_UP)
     want(code in (0x98, 7), f"ended with {code}")  # paho 1.6 reads no reason that comes without properties: 7, lost
-    want(w.connect(w.full, w.full, tok.b64(g["access"])).code != 0, "a disabled device was let in")
+    want(w.connect(w.full, w.full, password).code != 0, "a disabled device was let in")
     link = w.stranger()
     expect("disabled", lambda: device.authenticate(link))
     expect("disabled", lambda: device.refresh(link))
     operator("enable")
-    g = device.authenticate(link)
+    device.authenticate(link)
     link.close()
-    link = w.itself(g, v5=True)
+    want(w.connect(w.full, w.full, password).code != 0, "a password from before was taken")
+    link = w.itself(device, v5=True)
     time.sleep(1.1)  # times are whole seconds
     operator("revoke")
     _, m = wire.read_message(link.events.get(timeout=GIVE_UP))

@@ -33,6 +33,8 @@ func TestTheDocumentHasTheCodesFigures(t *testing.T) {
 		fmt.Sprintf("| grace for a replaced refresh token | up to %d h; %d min |", hours(broker.MaxGrace), minutes(broker.DefaultGrace)),
 		fmt.Sprintf("| request or reply | %d KiB; `enrol` and `answer` %d KiB |", protocol.MaxMessage>>10, protocol.MaxAnswer>>10),
 		fmt.Sprintf("| opening message | %d KiB of it are repeated in answers |", protocol.MaxOpening>>10),
+		fmt.Sprintf("| password in CONNECT | %d KiB |", protocol.MaxConnect>>10),
+		fmt.Sprintf("| MQTT password | %d min to connect, ", minutes(broker.DefaultMQTTPasswordLife)),
 		fmt.Sprintf("| session | %s bytes |", thousands(protocol.MaxSession)),
 		fmt.Sprintf("| map of texts | %d pairs, ", protocol.MaxPairs),
 		fmt.Sprintf("names have 1 to %d and values at most %d printable ASCII characters", broker.MaxAttrKey, broker.MaxAttrValue),

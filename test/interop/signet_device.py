@@ -148,7 +148,7 @@ class Device:
         return self.converse(link, wire.write_message("enrol", self.call_id, fields), token, first=True)
 
     def authenticate(self, link, **ask):
-        fields = self.opening(fields={8: ask.get("format"), 9: ask.get("audience"), 10: ask.get("scope"), 11: ask.get("metadata")})
+        fields = self.opening(fields={8: ask.get("format"), 17: ask.get("want"), 9: ask.get("audience"), 10: ask.get("scope"), 11: ask.get("metadata")})
         return self.converse(link, wire.write_message("start", self.call_id, fields))
 
     def converse(self, link, raw, token=None, first=False):

@@ -14,7 +14,7 @@ from signet_wire import decode, encode
 
 ALGS = {-7: "ES256", -8: "EdDSA", -257: "RS256"}
 TYPS = {"access": (65001, "application/signet-at+cwt"), "id": (65002, "application/signet-id+cwt"), "keys": (65003, "application/signet-keys+cwt"),
-        "anchor": (65004, "application/signet-anchor+cwt")}
+        "anchor": (65004, "application/signet-anchor+cwt"), "mqtt": (65005, "application/signet-mqtt+cwt")}
 KNOWN_CLAIMS = range(-65544, -65536)
 SMALL_ORDER = {0, 1, 2**255 - 20}
 
@@ -131,7 +131,7 @@ def open_cwt(raw, use, find):
     claims = decode(open_sign1(raw, use, find))
     if any(k < 0 and k not in KNOWN_CLAIMS for k in claims):
         raise BadToken("claims", "unknown critical claim")
-    for label in (2, 3, 4) + ((7, 8) if use == "access" else (6,)):
+    for label in (2, 3, 4) + {"access": (7, 8), "mqtt": (7,)}.get(use, (6,)):
         if label not in claims:
             raise BadToken("claims", label)
     return claims

@@ -141,7 +141,7 @@ def _opening(v):
 POOL, NAME = r"[a-z][a-z0-9-]{0,31}", r"[A-Za-z0-9_:-]{1,128}"
 REQUEST = {3: (True, _text(pattern=POOL)), 4: (True, _text(pattern=NAME)), 5: (False, _text(64)), 6: (True, _bytes(16)), 7: (False, _bytes(32)),
         8: (False, _uint(2)), 9: (False, _text(255)), 10: (False, _text(1024)), 11: (False, _pairs), 12: (False, _bytes(8)),
-        16: (False, _bytes(32))}
+        16: (False, _bytes(32)), 17: (False, _uint(2))}
 BODIES = {
     "start": REQUEST,
     "enrol": REQUEST | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},
@@ -159,8 +159,10 @@ BODIES = {
     "grant-body": {1: (True, _bytes(most=1 << 14)), 2: (True, _bytes(most=1 << 14)), 3: (False, _bytes(32)), 4: (True, _bytes(16)), 5: (True, _uint()),
                    6: (False, _uint()), 7: (True, _bytes(16)), 8: (True, lambda v: _text()(v) and v), 9: (True, _texts), 10: (True, _texts),
                    11: (False, _bytes()), 12: (False, _bytes()), 13: (False, _bytes()),
-                   14: (False, lambda v: isinstance(v, list) and len(v) <= 16 and all(isinstance(s, dict) and _fits("succession", s) for s in v))},
+                   14: (False, lambda v: isinstance(v, list) and len(v) <= 16 and all(isinstance(s, dict) and _fits("succession", s) for s in v)),
+                   15: (False, lambda v: isinstance(v, bool))},
     "succession": {1: (True, _bytes()), 2: (True, _bytes())},
+    "connect-proof": {1: (True, _bytes(most=7 << 10)), 2: (True, _bytes(32)), 3: (True, lambda v: isinstance(v, bytes) and len(v) in (32, 64))},
 }
 
 
@@ -177,6 +179,10 @@ def _check(rule, fields):
         raise ValueError("answer with neither proof nor secret")
     if rule == "answer" and read_message(fields[7])[1][2] != fields[2]:
         raise ValueError("answer repeats another call's opening message")
+    if rule in ("start", "enrol", "refresh-body") and fields.get(17) == 1 and 9 in fields:
+        raise ValueError("an MQTT password has an audience of its own")
+    if rule == "connect-proof" and set(fields) != {1, 2, 3}:
+        raise ValueError("connect-proof with other members")
     if rule == "grant" and (3 in fields) == (4 in fields):
         raise ValueError("grant neither or both sealed and open")
 
@@ -188,6 +194,8 @@ def _fits(rule, fields):
 
 def read_body(rule, data):
     """Decodes a map inside a message."""
+    if rule == "connect-proof" and len(data) > 7 << 10:
+        raise Refused("too-large", len(data))
     try:
         fields = decode(data)
         _check(rule, fields)

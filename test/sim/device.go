@@ -134,13 +134,17 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	if cred == nil {
 		return d.connect(time.Now().Add(anonymousLife)), nil
 	}
-	st, err := r.admit(ctx, d.id, cred.Password)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)
+	c := d.connect(time.Now().Add(anonymousLife))
+	password, err := cred.Password(c.End(), cred.Username)
+	if err == nil {
+		var st access.Standing
+		if st, err = r.admit(ctx, access.Connect{Device: d.id, ClientID: cred.Username, Password: password, Channel: access.Channel{Name: c.name[:]}}); err == nil {
+			c.stands(st, r.when(st.Expires))
+			return c, nil
+		}
 	}
-	c := d.connect(r.when(st.Expires))
-	c.stands(st, r.when(st.Expires))
-	return c, nil
+	c.end()
+	return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)
 }
 
 // review ends the device's connection if the judge gives it up.

@@ -105,8 +105,8 @@ func (c *conn) end() {
 	}
 }
 
-// Channel names it.
-func (c *conn) Channel() []byte { return c.name[:] }
+// End names it; all replicas have one key.
+func (c *conn) End() agent.End { return agent.End{Channel: c.name[:], Server: []byte("replicas")} }
 
 // Events gives hints.
 func (c *conn) Events() <-chan *protocol.Event { return c.events }

@@ -124,17 +124,17 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 }
 
 // admit decides on a credential.
-func (r *replica) admit(ctx context.Context, id ident.Device, password []byte) (access.Standing, error) {
+func (r *replica) admit(ctx context.Context, c access.Connect) (access.Standing, error) {
 	r.mu.Lock()
 	core := r.core
 	r.mu.Unlock()
 	if core == nil {
 		return access.Standing{}, errDown
 	}
-	st, err := core.Access.Admit(ctx, id, password)
+	st, err := core.Access.Admit(ctx, c)
 	switch f := r.w.facts; {
 	case err == nil:
-		f.admitted(id, st.Session)
+		f.admitted(c.Device, st.Session)
 	case errors.Is(err, broker.ErrInactive):
 		f.count("credential of a disabled device refused")
 	case errors.Is(err, access.ErrEnded):

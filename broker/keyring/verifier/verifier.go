@@ -1,10 +1,11 @@
-// Package verifier checks access tokens that the broker itself gave, by the keys of its
+// Package verifier checks access tokens and MQTT passwords that the broker itself gave, by the keys of its
 // pools, as a backend does by the published ones. It does not say whether the token's
 // session still counts: package access does. It never reads the store.
 package verifier
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -19,7 +20,7 @@ type Rings interface {
 	Ring(ctx context.Context, pool ident.Pool) (*keyring.Ring, error)
 }
 
-// A Verifier checks access tokens of every pool. It is safe for concurrent use.
+// A Verifier checks tokens of every pool. It is safe for concurrent use.
 type Verifier struct {
 	rings Rings
 	now   func() time.Time
@@ -41,18 +42,39 @@ func (v *Verifier) Verify(ctx context.Context, pool ident.Pool, shown []byte) (*
 	if err != nil {
 		return nil, err
 	}
+	return v.verify(ring, pool.String(), func(by *verify.Verifier) (*token.Claims, error) { return by.Verify(ctx, shown) })
+}
+
+// ErrNoMQTTPasswords: the pool takes no MQTT passwords.
+var ErrNoMQTTPasswords = errors.New("the pool takes no MQTT passwords")
+
+// VerifyMQTTPassword is Verify for an MQTT password. It fails with ErrNoMQTTPasswords if
+// the pool has been told to take none, also those that it gave before.
+func (v *Verifier) VerifyMQTTPassword(ctx context.Context, pool ident.Pool, shown []byte) (*token.Claims, error) {
+	ring, err := v.rings.Ring(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	claims, err := v.verify(ring, ring.MQTTAudience(), func(by *verify.Verifier) (*token.Claims, error) { return by.VerifyMQTTPassword(ctx, shown) })
+	if err == nil && ring.MQTTPasswordLife == 0 {
+		return nil, ErrNoMQTTPasswords
+	}
+	return claims, err
+}
+
+func (v *Verifier) verify(ring *keyring.Ring, audience string, read func(*verify.Verifier) (*token.Claims, error)) (*token.Claims, error) {
 	set, err := verify.NewKeySet(ring.Verifiers...)
 	if err != nil {
 		return nil, err
 	}
 	by, err := verify.New(verify.Config{
-		Issuer: ring.Issuer, Audience: pool.String(), Keys: set, Now: v.now,
+		Issuer: ring.Issuer, Audience: audience, Keys: set, Now: v.now,
 		Algorithms: []token.Alg{token.ES256, token.EdDSA, token.RS256},
 	})
 	if err != nil {
 		return nil, err
 	}
-	claims, err := by.Verify(ctx, shown)
+	claims, err := read(by)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@
  *   transcript PART... = AFTER...  the transcript after each part; - is no bytes
  *   proof PURPOSE T INPUT          what a proof signs
  *   sha256 HEX SUM                 a thumbprint
+ *   connect CHANNEL ID ACCESS PROOF INPUT PASSWORD
+ *                                  what a connect proof signs, and the password it makes
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -205,6 +207,50 @@ static size_t proof_input(uint8_t *out, const char *purpose, const uint8_t t[32]
 	return 52 + n;
 }
 
+/* CONNECT's password (section 2): {1: access, 2: channel, 3: proof}. Channel, client id and access
+ * token in this order are the transcript of the proof "connect". */
+static size_t connect_input(uint8_t *out, const uint8_t channel[32], const char *id, const uint8_t *access, size_t n)
+{
+	uint8_t t[32];
+
+	begin(t);
+	add(t, channel, 32);
+	add(t, (const uint8_t *)id, strlen(id));
+	add(t, access, n);
+	return proof_input(out, "connect", t);
+}
+
+static size_t bytes(uint8_t *out, const uint8_t *p, size_t n)
+{
+	size_t at = 0;
+
+	if (n < 24) {
+		out[at++] = (uint8_t)(0x40 | n);
+	} else if (n < 256) {
+		out[at++] = 0x58;
+		out[at++] = (uint8_t)n;
+	} else {
+		out[at++] = 0x59;
+		out[at++] = (uint8_t)(n >> 8);
+		out[at++] = (uint8_t)n;
+	}
+	memcpy(out + at, p, n);
+	return at + n;
+}
+
+static size_t connect_password(uint8_t *out, const uint8_t *access, size_t n, const uint8_t channel[32], const uint8_t *proof, size_t m)
+{
+	size_t at = 0;
+
+	out[at++] = 0xa3;
+	out[at++] = 1;
+	at += bytes(out + at, access, n);
+	out[at++] = 2;
+	at += bytes(out + at, channel, 32);
+	out[at++] = 3;
+	return at + bytes(out + at, proof, m);
+}
+
 /* The lines ------------------------------------------------------------------------ */
 
 static size_t unhex(uint8_t *out, const char *s)
@@ -220,7 +266,27 @@ static size_t unhex(uint8_t *out, const char *s)
 }
 
 static char line[262144];
-static uint8_t a[65536], b[65536], c[65536];
+static uint8_t a[65536], b[65536], c[65536], d[65536], e[32];
+
+static int connects(void)
+{
+	char *word[6];
+	size_t access, proof, n;
+	int i;
+
+	for (i = 0; i < 6; i++)
+		if ((word[i] = strtok(NULL, " \n")) == NULL)
+			return 0;
+	if (strlen(word[0]) != 64 || unhex(e, word[0]) != 32)
+		return 0;
+	access = unhex(b, word[2]);
+	n = connect_input(c, e, word[1], b, access);
+	if (unhex(d, word[4]) != n || memcmp(c, d, n) != 0)
+		return 0;
+	proof = unhex(a, word[3]);
+	n = connect_password(c, b, access, e, a, proof);
+	return unhex(d, word[5]) == n && memcmp(c, d, n) == 0;
+}
 
 static int transcript(void)
 {
@@ -246,6 +312,8 @@ static int right(const char *what)
 
 	if (strcmp(what, "transcript") == 0)
 		return transcript();
+	if (strcmp(what, "connect") == 0)
+		return connects();
 	if ((one = strtok(NULL, " \n")) == NULL || (two = strtok(NULL, " \n")) == NULL)
 		return 0;
 	if (strcmp(what, "cbor") == 0)

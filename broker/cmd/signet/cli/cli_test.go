@@ -298,7 +298,7 @@ func TestShowIsTheWholeThing(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.ok(t, "pool show demo -o json")), &p); err != nil || len(p.AnchorThumbprint) != 64 {
 		t.Fatalf("got %+v, %v", p, err)
 	}
-	if out := s.ok(t, "pool show demo"); !strings.Contains(out, "\nANCHOR   "+p.AnchorThumbprint+"\n") {
+	if out := s.ok(t, "pool show demo"); !strings.Contains(out, "\nANCHOR          "+p.AnchorThumbprint+"\n") {
 		t.Errorf("got %s", out)
 	}
 	s.ok(t, "device create lamp-1 --group lab")

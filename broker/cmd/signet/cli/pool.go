@@ -8,9 +8,13 @@ import (
 	"github.com/signetd/signet/broker/adminapi"
 )
 
-func poolHeader() []string { return []string{"NAME", "ISSUER", "FLOW", "CREATED"} }
+func poolHeader() []string {
+	return []string{"NAME", "ISSUER", "FLOW", "MQTT PASSWORDS", "CREATED"}
+}
 
-func poolRow(p adminapi.Pool) []string { return []string{p.Name, p.Issuer, p.Flow, stamp(&p.Created)} }
+func poolRow(p adminapi.Pool) []string {
+	return []string{p.Name, p.Issuer, p.Flow, p.MQTTPasswordLife.String(), stamp(&p.Created)}
+}
 
 func (a *app) pools() *cobra.Command {
 	create := a.leaf("create NAME", "Create a pool with its keys, a default client and flow", "signet pool create home",
@@ -62,18 +66,23 @@ func (a *app) onPool(whole bool, do func(context.Context, *adminapi.Client, stri
 
 func (a *app) updatePool() *cobra.Command {
 	var change adminapi.PoolChange
-	cmd := a.leaf("update NAME", "Change the flow of a pool's clients that name none", "signet pool update demo --flow two", nil)
+	var life adminapi.Duration
+	cmd := a.leaf("update NAME", "Change a pool's settings; what is not given stays", "signet pool update demo --flow two\nsignet pool update demo --mqtt-password-life 0s", nil)
 	do := a.onPool(false, func(ctx context.Context, c *adminapi.Client, name string) (adminapi.Pool, error) {
 		return c.UpdatePool(ctx, name, change)
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.started = true
-		if err := needsOne(cmd, "flow"); err != nil {
+		if err := needsOne(cmd, "flow", "mqtt-password-life"); err != nil {
 			return err
+		}
+		if cmd.Flags().Changed("mqtt-password-life") {
+			change.MQTTPasswordLife = &life
 		}
 		return do(cmd, args)
 	}
 	cmd.Flags().StringVar(&change.Flow, "flow", "", "`flow` that becomes the pool's default")
+	cmd.Flags().Var(&life, "mqtt-password-life", "how long an MQTT password may be used to connect, 1m to 1d; 0s for none")
 	return cmd
 }
 

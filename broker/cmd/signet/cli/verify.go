@@ -110,14 +110,17 @@ func (v verification) check(raw []byte, keys *keyring, at time.Time) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", token.ErrMalformed, err)
 	}
-	payload, err := keys.openCOSE(message)
+	m, err := keys.openCOSE(message)
 	if err != nil || v.format == "cose" {
+		return err
+	}
+	if err := forBackends(m.TypeText, m.Type); err != nil {
 		return err
 	}
 	if message[0] != tagSign1 {
 		return fmt.Errorf("%w: a CWT is a COSE_Sign1", token.ErrMalformed)
 	}
-	c, err := cwtClaims(payload)
+	c, err := cwtClaims(m.Payload)
 	if err != nil {
 		return err
 	}
@@ -134,6 +137,9 @@ func (v verification) checkJWS(raw []byte, keys *keyring, at time.Time) error {
 		return []byte(jws.KID), nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := forBackends(jws.Type, 0); err != nil {
 		return err
 	}
 	if len(jws.Payload) == 0 || jws.Payload[0] != '{' {
@@ -368,27 +374,28 @@ func (r *keyring) try(check func(*token.Key) ([]byte, error)) error {
 	return all
 }
 
-// openCOSE verifies a COSE_Sign1 or COSE_Mac0 and gives its payload.
-func (r *keyring) openCOSE(raw []byte) ([]byte, error) {
-	var m *token.Message
+// openCOSE verifies a COSE_Sign1 or COSE_Mac0.
+func (r *keyring) openCOSE(raw []byte) (m *token.Message, err error) {
 	if raw[0] == tagMac0 {
 		if r.secret == nil {
 			return nil, fmt.Errorf("%w: a COSE_Mac0 needs a secret", token.ErrAlgorithm)
 		}
-		m, err := token.VerifyMac0(raw, *r.secret, nil)
-		if err != nil {
-			return nil, err
-		}
-		return m.Payload, nil
+		return token.VerifyMac0(raw, *r.secret, nil)
 	}
-	err := r.try(func(k *token.Key) (kid []byte, err error) {
+	err = r.try(func(k *token.Key) (kid []byte, err error) {
 		if m, err = token.VerifySign1(raw, k, nil); err != nil {
 			return nil, err
 		}
 		return m.KID, nil
 	})
-	if err != nil {
-		return nil, err
+	return m, err
+}
+
+// forBackends refuses what no backend may believe: an MQTT password, which anybody who has
+// seen it can show.
+func forBackends(typ string, number uint64) error {
+	if token.ClassOf(typ, number) == token.MQTTPassword {
+		return fmt.Errorf("%w: an MQTT password is for the issuer's MQTT server only", token.ErrType)
 	}
-	return m.Payload, nil
+	return nil
 }

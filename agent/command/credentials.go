@@ -1,0 +1,144 @@
+package command
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/strictjson"
+)
+
+// An MQTTLogin is what an ordinary MQTT program connects with. The password is a secret.
+type MQTTLogin struct {
+	Host     string `json:"host"`
+	Port     string `json:"port"`
+	ClientID string `json:"client_id"`
+	UserName string `json:"user_name"`
+	Password string `json:"password"`
+	Life     int64  `json:"life"` // seconds in which to connect
+}
+
+// credentials prints what a program on the device connects elsewhere with.
+func (p *program) credentials(ctx context.Context, args []string) error {
+	if len(args) == 0 || args[0] != "mqtt" {
+		return fmt.Errorf("%w: signet-agent credentials mqtt", errUsage)
+	}
+	var w where
+	var format, suffix string
+	f := p.flags("credentials mqtt")
+	w.flags(f)
+	w.socketFlag(f)
+	f.StringVar(&format, "o", "text", "text, json or password, which prints nothing else")
+	f.StringVar(&suffix, "suffix", "", "`end` of the client id, 1 to 64 of A-Z a-z 0-9 _ : - (default: random)")
+	if err := p.parse(f, args[1:]); err != nil {
+		return err
+	}
+	if format != "text" && format != "json" && format != "password" {
+		return fmt.Errorf("%w: -o %q: want text, json or password", errUsage, format)
+	}
+	path, socket, err := p.find(w)
+	if err != nil {
+		return err
+	}
+	l, err := p.mqttLogin(ctx, path, socket)
+	if err != nil {
+		return err
+	}
+	if suffix != "" {
+		l.ClientID = l.UserName + "/" + suffix
+	}
+	return p.printLogin(l, format)
+}
+
+func (p *program) printLogin(l *MQTTLogin, format string) error {
+	switch format {
+	case "password":
+		fmt.Fprintln(p.out, l.Password)
+		return nil
+	case "json":
+		enc := json.NewEncoder(p.out)
+		enc.SetIndent("", "  ")
+		return enc.Encode(l)
+	}
+	t := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	for _, row := range [][2]string{
+		{"host", l.Host}, {"port", l.Port}, {"client id", l.ClientID}, {"user name", l.UserName}, {"password", l.Password},
+		{"good for", fmt.Sprintf("connecting within %s; the connection lasts as long as the session", time.Duration(l.Life)*time.Second)},
+	} {
+		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+	}
+	return t.Flush()
+}
+
+// mqttLogin asks the running agent, or connects by itself if none runs.
+func (p *program) mqttLogin(ctx context.Context, path, socket string) (*MQTTLogin, error) {
+	reply, err := localapi.Call(ctx, socket, localapi.Request{Op: "credentials", Type: "mqtt"})
+	if err == nil {
+		return parseLogin(reply.Credentials)
+	}
+	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
+		return nil, err
+	}
+	var l *MQTTLogin
+	err = p.once(ctx, path, mqttPassword(), func(v *device, g *agent.Tokens) error {
+		l, err = v.login(g)
+		return err
+	})
+	return l, err
+}
+
+// mqttPassword is the demand for one, in the form that is shorter as text.
+func mqttPassword() agent.Ask {
+	return agent.Ask{MQTTPassword: true, Format: new(protocol.FormatCWT)}
+}
+
+// login spells a grant of an MQTT password out.
+func (v *device) login(g *agent.Tokens) (*MQTTLogin, error) {
+	broker, err := url.Parse(v.settings.Broker)
+	if err != nil {
+		return nil, err
+	}
+	password, err := spell(g, "access")
+	if err != nil {
+		return nil, err
+	}
+	var random [8]byte
+	_, _ = rand.Read(random[:]) // never fails
+	user := v.settings.Device.String()
+	return &MQTTLogin{
+		Host: broker.Hostname(), Port: portOf(broker), UserName: user, ClientID: user + "/" + hex.EncodeToString(random[:]),
+		Password: password, Life: int64(g.Left(v.now()) / time.Second),
+	}, nil
+}
+
+func portOf(broker *url.URL) string {
+	switch {
+	case broker.Port() != "":
+		return broker.Port()
+	case strings.HasPrefix(broker.Scheme, "mqtts"):
+		return "8883"
+	}
+	return "1883"
+}
+
+// parseLogin passes over what a newer agent may say besides.
+func parseLogin(raw []byte) (*MQTTLogin, error) {
+	var l MQTTLogin
+	_, err := strictjson.Read(raw, strictjson.MaxSize, strictjson.Fields{
+		"host": &l.Host, "port": &l.Port, "client_id": &l.ClientID, "user_name": &l.UserName, "password": &l.Password, "life": &l.Life,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("the agent's reply makes no sense: %w", err)
+	}
+	return &l, nil
+}
