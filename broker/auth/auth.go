@@ -220,8 +220,8 @@ func (t *Turn) add(r Result, err error) error {
 	if err != nil {
 		return err
 	}
-	if r.By != nil {
-		t.pending.Prover = bytes.Clone(r.By.ID[:])
+	if r.Prover != nil {
+		t.pending.Prover = bytes.Clone(r.Prover.ID[:])
 	}
 	r.Meta, r.Hook = t.pending.Meta, t.pending.Hook
 	results := append(t.pending.Results, r)
@@ -252,7 +252,7 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 	if err != nil {
 		return nil, err
 	}
-	by, err := prover(t.pending, d)
+	prover, err := provedBefore(t.pending, d)
 	if err != nil {
 		return nil, err
 	}
@@ -260,30 +260,30 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 		return nil, err
 	}
 	p.device = *d
-	if p.confirms, err = a.confirmation(d, by); err != nil {
+	if p.confirms, err = a.confirmation(d, prover); err != nil {
 		return nil, err
 	}
 	return p, a.settle(ctx, t)
 }
 
 // confirmation is how tokens name the key that the device must have (cnf, RFC 7800).
-func (a *Authenticator) confirmation(d *broker.Device, by *broker.Authenticator) (token.Confirmation, error) {
-	p, err := a.methods.possession(by.Kind)
+func (a *Authenticator) confirmation(d *broker.Device, prover *broker.Authenticator) (token.Confirmation, error) {
+	p, err := a.methods.possession(prover.Kind)
 	if err != nil {
 		return token.Confirmation{}, err
 	}
-	return p.Confirmation(d.ID, by)
+	return p.Confirmation(d.ID, prover)
 }
 
-// prover gives the authenticator of d that was proved earlier in this exchange. It
+// provedBefore gives the authenticator of d that was proved earlier in this exchange. It
 // refuses when none was, and when that authenticator was replaced meanwhile.
-func prover(s *pending, d *broker.Device) (*broker.Authenticator, error) {
+func provedBefore(s *pending, d *broker.Device) (*broker.Authenticator, error) {
 	if d == nil || s.Prover == nil {
 		return nil, fmt.Errorf("the flow ended without proof of a known device: %w", protocol.CodeDenied)
 	}
 	for i := range d.Authenticators {
-		if by := &d.Authenticators[i]; bytes.Equal(by.ID[:], s.Prover) {
-			return by, nil
+		if held := &d.Authenticators[i]; bytes.Equal(held.ID[:], s.Prover) {
+			return held, nil
 		}
 	}
 	return nil, fmt.Errorf("the device's key was replaced during its exchange: %w", protocol.CodeDenied)

@@ -128,9 +128,9 @@ func (a *Authenticator) newDevice(ctx context.Context, t *Turn, key *token.Key, 
 	if err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}
-	by := broker.Authenticator{ID: key.Thumbprint(), Kind: challenge.Key, Key: key.MarshalCOSE(), Added: p.at}
+	newKey := broker.Authenticator{ID: key.Thumbprint(), Kind: challenge.Key, Key: key.MarshalCOSE(), Added: p.at}
 	p.device = broker.Device{
-		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{by},
+		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{newKey},
 		Attributes: overlay(t.enrol.Attributes, stored.Attributes), Groups: stored.Groups, Created: p.at, Updated: p.at,
 	}
 	if err := broker.CheckLabels(p.device.Groups, p.device.Attributes); err != nil { // each may be right, and all too many

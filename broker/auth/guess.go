@@ -112,15 +112,15 @@ func (a *Authenticator) tryAccount(ctx context.Context, t *Turn, m *protocol.Ans
 		if err != nil {
 			return of, err
 		}
-		by, err := prover(t.pending, d)
+		prover, err := provedBefore(t.pending, d)
 		if err != nil {
 			return of, err
 		}
-		p, err := a.methods.possession(by.Kind)
+		p, err := a.methods.possession(prover.Kind)
 		if err != nil {
 			return of, err
 		}
-		_, err = p.Prover(&broker.Device{ID: d.ID, Authenticators: []broker.Authenticator{*by}}, t.Claimed(), input, m.Proof)
+		_, err = p.Prover(&broker.Device{ID: d.ID, Authenticators: []broker.Authenticator{*prover}}, t.Claimed(), input, m.Proof)
 		return of, err
 	case t.Proven(): // the new key of an enrolment
 		key, err := t.NewKey()

@@ -38,7 +38,7 @@ type Possession interface {
 	// nobody has, chosen by the claimed name, so that the refusal takes as long.
 	Prover(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error)
 	// Confirmation is how tokens name an authenticator of d (cnf, RFC 7800).
-	Confirmation(d ident.Device, by *broker.Authenticator) (token.Confirmation, error)
+	Confirmation(d ident.Device, prover *broker.Authenticator) (token.Confirmation, error)
 }
 
 // Params are a challenge's parameters.
@@ -61,8 +61,8 @@ type Result struct {
 	// Hook is the hook that asked and judged, "" if a method did. The exchange fills it in.
 	Hook string `cbor:"6,keyasint,omitempty" json:"-"`
 
-	// By is the authenticator whose possession the answer proves; nil: it proves none.
-	By *broker.Authenticator `cbor:"-" json:"-"`
+	// Prover is the authenticator whose possession the answer proves; nil: it proves none.
+	Prover *broker.Authenticator `cbor:"-" json:"-"`
 	// Step is the number of a code that may be used once; later codes have greater
 	// numbers. 0: the answer is no such code.
 	Step uint64 `cbor:"-" json:"-"`

@@ -25,14 +25,14 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 	if err != nil {
 		return nil, nil, err
 	}
-	by, err := a.proverOf(d, t.Claimed(), protocol.ProofInput(protocol.PurposeRefresh, transcript), m.Proof)
+	prover, err := a.proverOf(d, t.Claimed(), protocol.ProofInput(protocol.PurposeRefresh, transcript), m.Proof)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := checkActive(d); err != nil {
 		return nil, nil, err
 	}
-	confirms, err := a.confirmation(d, by)
+	confirms, err := a.confirmation(d, prover)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -49,7 +49,7 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 // for an unknown device, which is refused after as much work.
 func (a *Authenticator) proverOf(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
 	has := func(kind string) bool {
-		return d != nil && slices.ContainsFunc(d.Authenticators, func(by broker.Authenticator) bool { return by.Kind == kind })
+		return d != nil && slices.ContainsFunc(d.Authenticators, func(held broker.Authenticator) bool { return held.Kind == kind })
 	}
 	tried := false
 	for _, p := range a.methods.possessions {
@@ -57,8 +57,8 @@ func (a *Authenticator) proverOf(d *broker.Device, claimed ident.Device, input, 
 			continue
 		}
 		tried = true
-		if by, err := p.Prover(d, claimed, input, proof); err == nil {
-			return by, nil
+		if prover, err := p.Prover(d, claimed, input, proof); err == nil {
+			return prover, nil
 		}
 	}
 	if !tried { // an unknown device, or one without a key: let the refusal take as long

@@ -14,8 +14,8 @@ import (
 func newKey(d decoys) auth.Possession {
 	cache := &keyCache{}
 	return &possession[*token.Key]{name: challenge.Key, decoy: d.key, confirm: token.Confirm,
-		half: func(_ ident.Device, by *broker.Authenticator) (*token.Key, error) {
-			pub, err := cache.parse(by.Key)
+		half: func(_ ident.Device, held *broker.Authenticator) (*token.Key, error) {
+			pub, err := cache.parse(held.Key)
 			if err != nil {
 				return nil, fmt.Errorf("device key: %w", err)
 			}

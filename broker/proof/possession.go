@@ -19,7 +19,7 @@ type possession[K interface {
 }] struct {
 	name string
 	// half reads the broker's half from an authenticator of d.
-	half func(d ident.Device, by *broker.Authenticator) (K, error)
+	half func(d ident.Device, held *broker.Authenticator) (K, error)
 	// decoy gives a half that nobody has the other one of, for a name that is unknown. It
 	// takes as long to verify as a real one.
 	decoy func(claimed ident.Device) K
@@ -44,11 +44,11 @@ func (p *possession[K]) Check(ctx context.Context, t *auth.Turn, m *protocol.Ans
 	if err != nil {
 		return auth.Result{}, err
 	}
-	by, err := p.Prover(d, t.Claimed(), protocol.ProofInput(p.name, t.Transcript()), m.Proof)
+	prover, err := p.Prover(d, t.Claimed(), protocol.ProofInput(p.name, t.Transcript()), m.Proof)
 	if err != nil {
 		return auth.Result{}, err
 	}
-	return auth.Result{Name: p.name, OK: true, AMR: auth.AMRPossession, By: by}, nil
+	return auth.Result{Name: p.name, OK: true, AMR: auth.AMRPossession, Prover: prover}, nil
 }
 
 // Prover finds the first authenticator of d, of this kind, whose secret made proof over
@@ -57,17 +57,17 @@ func (p *possession[K]) Prover(d *broker.Device, claimed ident.Device, input, pr
 	checked := false
 	if d != nil {
 		for i := range d.Authenticators {
-			by := &d.Authenticators[i]
-			if by.Kind != p.name {
+			held := &d.Authenticators[i]
+			if held.Kind != p.name {
 				continue
 			}
 			checked = true
-			half, err := p.half(d.ID, by)
+			half, err := p.half(d.ID, held)
 			if err == nil {
 				err = half.Verify(input, proof)
 			}
 			if err == nil {
-				return by, nil
+				return held, nil
 			}
 			if !errors.Is(err, token.ErrSignature) {
 				return nil, err
@@ -81,8 +81,8 @@ func (p *possession[K]) Prover(d *broker.Device, claimed ident.Device, input, pr
 }
 
 // Confirmation is by the key's thumbprint, or by an HMAC that reveals nothing of a secret.
-func (p *possession[K]) Confirmation(d ident.Device, by *broker.Authenticator) (token.Confirmation, error) {
-	half, err := p.half(d, by)
+func (p *possession[K]) Confirmation(d ident.Device, prover *broker.Authenticator) (token.Confirmation, error) {
+	half, err := p.half(d, prover)
 	if err != nil {
 		return token.Confirmation{}, err
 	}

@@ -13,8 +13,8 @@ import (
 // newPSK makes the method of an HMAC under the key that the device and the broker share.
 func newPSK(d decoys, secrets auth.Opener) auth.Possession {
 	return &possession[token.Secret]{name: challenge.PSK, decoy: d.psk, confirm: token.ConfirmSecret,
-		half: func(id ident.Device, by *broker.Authenticator) (token.Secret, error) {
-			raw, err := secrets.Open(broker.AuthenticatorPurpose(challenge.PSK, id), by.Sealed)
+		half: func(id ident.Device, held *broker.Authenticator) (token.Secret, error) {
+			raw, err := secrets.Open(broker.AuthenticatorPurpose(challenge.PSK, id), held.Sealed)
 			if err != nil {
 				return token.Secret{}, fmt.Errorf("shared key: %w", err)
 			}

@@ -175,12 +175,12 @@ func (k *totp) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (aut
 	}
 	found := false
 	for i := range d.Authenticators {
-		by := &d.Authenticators[i]
-		if by.Kind != challenge.TOTP {
+		held := &d.Authenticators[i]
+		if held.Kind != challenge.TOTP {
 			continue
 		}
 		found = true
-		g, err := k.open(d.ID, by)
+		g, err := k.open(d.ID, held)
 		if err != nil {
 			return r, err
 		}
@@ -194,8 +194,8 @@ func (k *totp) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (aut
 	return r, nil
 }
 
-func (k *totp) open(d ident.Device, by *broker.Authenticator) (*Generator, error) {
-	raw, err := k.secrets.Open(broker.AuthenticatorPurpose(challenge.TOTP, d), by.Sealed)
+func (k *totp) open(d ident.Device, held *broker.Authenticator) (*Generator, error) {
+	raw, err := k.secrets.Open(broker.AuthenticatorPurpose(challenge.TOTP, d), held.Sealed)
 	if err != nil {
 		return nil, fmt.Errorf("generator of one-time codes: %w", err)
 	}
