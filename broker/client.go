@@ -75,9 +75,9 @@ func (c *Client) Validate() error {
 	return broken.or()
 }
 
-// Clients is the kind of a pool's clients. The default one, which devices use that
+// ClientKind is the kind of a pool's clients. The default one, which devices use that
 // name none, stays.
-func Clients() Kind[Client] {
+func ClientKind() Kind[Client] {
 	return Kind[Client]{
 		Name: "client", Plural: "clients", New: NewClient, Check: (*Client).Validate,
 		Head: func(c *Client) Head { return Head{Pool: &c.Pool, Name: &c.ID, Rev: &c.Rev, Created: &c.Created} },
@@ -89,7 +89,7 @@ func Clients() Kind[Client] {
 			if c.Flow == "" {
 				return nil
 			}
-			return []Ref{{Flows().Name, c.Flow}}
+			return []Ref{{FlowKind().Name, c.Flow}}
 		},
 		Undeletable: func(id string) error {
 			if id == DefaultClient {
@@ -102,5 +102,5 @@ func Clients() Kind[Client] {
 
 // Client finds a client.
 func (c *Catalog) Client(ctx context.Context, pool ident.Pool, id string) (Client, error) {
-	return Clients().Find(ctx, c, pool, id)
+	return ClientKind().Find(ctx, c, pool, id)
 }

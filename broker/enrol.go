@@ -70,8 +70,8 @@ func (t *EnrolToken) Becomes(next *EnrolToken) error {
 	return nil
 }
 
-// EnrolTokens is the kind of a pool's enrolment tokens, by id. A replacement keeps the key.
-func EnrolTokens() Kind[EnrolToken] {
+// EnrolTokenKind is the kind of a pool's enrolment tokens, by id. A replacement keeps the key.
+func EnrolTokenKind() Kind[EnrolToken] {
 	return Kind[EnrolToken]{
 		Name: "enrollment", Plural: "enrollments", Word: "enrolment token", Check: (*EnrolToken).Validate, Counted: true,
 		New: func(pool ident.Pool, id string) EnrolToken { return EnrolToken{Pool: pool, ID: id, Uses: 1} },
@@ -89,7 +89,7 @@ func EnrolTokens() Kind[EnrolToken] {
 
 // EnrolToken finds an enrolment token by its public id.
 func (c *Catalog) EnrolToken(ctx context.Context, pool ident.Pool, id string) (EnrolToken, error) {
-	return EnrolTokens().Find(ctx, c, pool, id)
+	return EnrolTokenKind().Find(ctx, c, pool, id)
 }
 
 // An Enrolment is the part of a Login that brings a device into its pool.

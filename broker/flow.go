@@ -102,8 +102,8 @@ func HookStep(step string) (string, bool) {
 	return step[len(prefix):], true
 }
 
-// Flows is the kind of a pool's flows.
-func Flows() Kind[Flow] {
+// FlowKind is the kind of a pool's flows.
+func FlowKind() Kind[Flow] {
 	return Kind[Flow]{
 		Name: "flow", Plural: "flows", Check: (*Flow).Validate,
 		New:  func(pool ident.Pool, name string) Flow { return Flow{Pool: pool, Name: name} },
@@ -114,11 +114,11 @@ func Flows() Kind[Flow] {
 		},
 		Refs: func(f *Flow) (hooks []Ref) {
 			if f.Define != "" {
-				hooks = append(hooks, Ref{Hooks().Name, f.Define})
+				hooks = append(hooks, Ref{HookKind().Name, f.Define})
 			}
 			for _, s := range f.Steps {
-				if name, ok := HookStep(s); ok && !slices.Contains(hooks, Ref{Hooks().Name, name}) {
-					hooks = append(hooks, Ref{Hooks().Name, name})
+				if name, ok := HookStep(s); ok && !slices.Contains(hooks, Ref{HookKind().Name, name}) {
+					hooks = append(hooks, Ref{HookKind().Name, name})
 				}
 			}
 			return hooks
@@ -128,5 +128,5 @@ func Flows() Kind[Flow] {
 
 // Flow finds a flow.
 func (c *Catalog) Flow(ctx context.Context, pool ident.Pool, name string) (Flow, error) {
-	return Flows().Find(ctx, c, pool, name)
+	return FlowKind().Find(ctx, c, pool, name)
 }

@@ -49,8 +49,8 @@ func graphic(s string) bool {
 	return true
 }
 
-// Groups is the kind of a pool's groups.
-func Groups() Kind[Group] {
+// GroupKind is the kind of a pool's groups.
+func GroupKind() Kind[Group] {
 	return Kind[Group]{
 		Name: "group", Plural: "groups", Check: (*Group).Validate,
 		New:  func(pool ident.Pool, name string) Group { return Group{Pool: pool, Name: name} },
@@ -67,5 +67,5 @@ func Groups() Kind[Group] {
 
 // Group finds a group.
 func (c *Catalog) Group(ctx context.Context, pool ident.Pool, name string) (Group, error) {
-	return Groups().Find(ctx, c, pool, name)
+	return GroupKind().Find(ctx, c, pool, name)
 }

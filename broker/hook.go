@@ -36,8 +36,8 @@ func (h *Hook) Validate() error {
 	return broken.or()
 }
 
-// Hooks is the kind of a pool's hooks. A replacement keeps the signing secret.
-func Hooks() Kind[Hook] {
+// HookKind is the kind of a pool's hooks. A replacement keeps the signing secret.
+func HookKind() Kind[Hook] {
 	return Kind[Hook]{
 		Name: "hook", Plural: "hooks", Check: (*Hook).Validate,
 		New: func(pool ident.Pool, name string) Hook {
@@ -58,5 +58,5 @@ func Hooks() Kind[Hook] {
 
 // Hook finds a hook.
 func (c *Catalog) Hook(ctx context.Context, pool ident.Pool, name string) (Hook, error) {
-	return Hooks().Find(ctx, c, pool, name)
+	return HookKind().Find(ctx, c, pool, name)
 }

@@ -60,7 +60,7 @@ func (p *Pool) refs() []Ref {
 	if p.Flow == "" {
 		return nil
 	}
-	return []Ref{{Flows().Name, p.Flow}}
+	return []Ref{{FlowKind().Name, p.Flow}}
 }
 
 // Becomes refuses a change of what never changes: a pool's name, issuer, time and keys.

@@ -30,7 +30,7 @@ func clientResource() resource[broker.Client, ClientSettings] {
 			Change: Verb{"Change a client's settings; what is not given stays", "signet client update default --pool demo --flow two --refresh-life 60d", nil},
 			Delete: Verb{About: "Delete a client"},
 		},
-		use:  use(broker.Clients(), (*control.Plane).Clients),
+		use:  use(broker.ClientKind(), (*control.Plane).Clients),
 		name: func(c *ClientSettings) string { return c.ID },
 		wire: func(c broker.Client) ClientSettings {
 			return ClientSettings{

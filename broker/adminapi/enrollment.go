@@ -62,7 +62,7 @@ func enrollmentResource() resource[broker.EnrolToken, EnrollmentToken] {
 			Delete: Verb{About: "End an enrolment token; devices that it admitted stay"},
 			New:    func() any { return &EnrollmentToken{} },
 		},
-		use:  use(broker.EnrolTokens(), (*control.Plane).EnrolTokens),
+		use:  use(broker.EnrolTokenKind(), (*control.Plane).EnrolTokens),
 		name: func(t *EnrollmentToken) string { return t.ID },
 		wire: func(t broker.EnrolToken) EnrollmentToken {
 			return EnrollmentToken{

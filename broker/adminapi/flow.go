@@ -27,7 +27,7 @@ func flowResource() resource[broker.Flow, Flow] {
 			Change: Verb{"Replace a flow", "signet flow update two --pool demo --step key --step hook:pin\nsignet flow update decided --pool demo --define door", nil},
 			Delete: Verb{About: "Delete a flow that nothing uses"},
 		},
-		use:  use(broker.Flows(), (*control.Plane).Flows),
+		use:  use(broker.FlowKind(), (*control.Plane).Flows),
 		name: func(f *Flow) string { return f.Name },
 		wire: func(f broker.Flow) Flow {
 			return Flow{Name: f.Name, Steps: f.Steps, Define: f.Define, Created: optional(f.Created)}

@@ -25,7 +25,7 @@ func groupResource() resource[broker.Group, Group] {
 			Change: Verb{"Change what a group means; what is not given stays", "signet group update lab --pool demo --precedence 5", nil},
 			Delete: Verb{About: "Delete what a group means; devices stay in it"},
 		},
-		use:  use(broker.Groups(), func(p *control.Plane) control.Settings[broker.Group] { return control.Of(p, broker.Groups()) }),
+		use:  use(broker.GroupKind(), func(p *control.Plane) control.Settings[broker.Group] { return control.Of(p, broker.GroupKind()) }),
 		name: func(g *Group) string { return g.Name },
 		wire: func(g broker.Group) Group {
 			return Group{Name: g.Name, Precedence: g.Precedence, Description: g.Description, Created: optional(g.Created)}

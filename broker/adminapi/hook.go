@@ -44,7 +44,7 @@ func hookResource() resource[broker.Hook, Hook] {
 				"signet hook update pin --pool demo --url https://hooks.example/v2/pin\nsignet hook update pin --pool demo --new-secret", func() any { return &HookChange{} }},
 			Delete: Verb{About: "Delete a hook that no flow uses"},
 		},
-		use:  use(broker.Hooks(), (*control.Plane).Hooks),
+		use:  use(broker.HookKind(), (*control.Plane).Hooks),
 		name: func(h *Hook) string { return h.Name },
 		wire: func(h broker.Hook) Hook {
 			return Hook{Name: h.Name, URL: h.URL, Timeout: span(h.Timeout), Created: optional(h.Created)}

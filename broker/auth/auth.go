@@ -38,9 +38,9 @@ type Config struct {
 	Reads   Reads
 	Tries   broker.Tries
 	Secrets Opener
-	Methods []Method // the challenges that flows may name; at least one of them is a Possession
-	Custom  Method   // asks every other challenge; nil: flows with hooks are refused
-	Hooks   Hooks    // decides flows that have a define hook; nil: such flows are refused
+	Methods []Method   // the challenges that flows may name; at least one of them is a Possession
+	Custom  Method     // asks every other challenge; nil: flows with hooks are refused
+	Hooks   HookCaller // decides flows that have a define hook; nil: such flows are refused
 	// SessionKey is the cluster's secret for sealed sessions, at least 32 bytes.
 	SessionKey []byte
 	Now        func() time.Time
@@ -53,7 +53,7 @@ type Authenticator struct {
 	tries   broker.Tries
 	secrets Opener
 	methods methods
-	hooks   Hooks
+	hooks   HookCaller
 	sealer  *sealer
 	now     func() time.Time
 	random  io.Reader

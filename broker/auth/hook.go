@@ -9,9 +9,9 @@ import (
 	"github.com/signetd/signet/protocol/challenge"
 )
 
-// Hooks calls operators' webhooks, with the semantics of Cognito's define, create and
+// A HookCaller calls operators' webhooks, with the semantics of Cognito's define, create and
 // verify triggers. Whatever goes wrong is an error, and an error is never a yes.
-type Hooks interface {
+type HookCaller interface {
 	// Define asks what comes next in a flow.
 	Define(ctx context.Context, hook broker.Hook, c HookCall) (Decision, error)
 	// Create asks for the parameters of a custom challenge.

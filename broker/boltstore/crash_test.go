@@ -243,7 +243,7 @@ func seedCrash(t *testing.T, path string) ident.Pool {
 	if err := addPool(t.Context(), s, broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + p.String()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := save(t, s, broker.EnrolTokens(), broker.EnrolToken{Pool: p, ID: "many", Uses: broker.MaxEnrolUses}); err != nil {
+	if err := save(t, s, broker.EnrolTokenKind(), broker.EnrolToken{Pool: p, ID: "many", Uses: broker.MaxEnrolUses}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {

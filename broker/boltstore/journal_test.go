@@ -332,7 +332,7 @@ func TestHandles(t *testing.T) {
 		t.Fatal("handles differ")
 	}
 	c.AccessLife += time.Minute
-	if err := save(t, s, broker.Clients(), c); err != nil {
+	if err := save(t, s, broker.ClientKind(), c); err != nil {
 		t.Fatal(err)
 	}
 	if life(s) != c.AccessLife {
@@ -344,7 +344,7 @@ func TestHandles(t *testing.T) {
 		}
 	}
 	c.AccessLife += time.Minute
-	if err := save(t, h, broker.Clients(), c); err != nil {
+	if err := save(t, h, broker.ClientKind(), c); err != nil {
 		t.Fatal(err)
 	}
 	if life(h) != c.AccessLife {
@@ -361,7 +361,7 @@ func TestHandles(t *testing.T) {
 	if _, err := h.Client(t.Context(), pool, c.ID); !errors.Is(err, ErrClosed) {
 		t.Errorf("closed handle: %v", err)
 	}
-	if err := save(t, h, broker.Clients(), c); !errors.Is(err, ErrClosed) {
+	if err := save(t, h, broker.ClientKind(), c); !errors.Is(err, ErrClosed) {
 		t.Errorf("write through a closed handle: %v", err)
 	}
 	if _, err := s.Client(t.Context(), pool, c.ID); err != nil {

@@ -151,10 +151,10 @@ func (l *login) token(tx *bolt.Tx) (*broker.Document, *broker.EnrolToken, error)
 	if l.Enrol.TokenID == "" {
 		return nil, nil, nil
 	}
-	d, err := findDocument(tx, l.Session.Device.Pool, broker.EnrolTokens().Name, l.Enrol.TokenID)
+	d, err := findDocument(tx, l.Session.Device.Pool, broker.EnrolTokenKind().Name, l.Enrol.TokenID)
 	if d == nil || err != nil {
 		return nil, nil, err
 	}
-	t, err := broker.EnrolTokens().Noun(*d)
+	t, err := broker.EnrolTokenKind().Noun(*d)
 	return d, &t, err
 }

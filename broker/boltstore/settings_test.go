@@ -31,8 +31,8 @@ func settingsStore(t *testing.T) (*Store, ident.Pool, broker.Client, broker.Flow
 		if err := tx.CreatePool(p, nil); err != nil {
 			return err
 		}
-		_, errC := broker.Clients().Put(tx, &c, time.Now())
-		_, errF := broker.Flows().Put(tx, &f, time.Now())
+		_, errC := broker.ClientKind().Put(tx, &c, time.Now())
+		_, errF := broker.FlowKind().Put(tx, &f, time.Now())
 		return errors.Join(errC, errF)
 	})
 	if err != nil {
@@ -57,7 +57,7 @@ func TestSettingsFollowWrites(t *testing.T) {
 	for n := range 3 {
 		c.AccessLife += time.Minute
 		f.Steps = append(f.Steps, challenge.Key)
-		if err := errors.Join(save(t, s, broker.Clients(), c), save(t, s, broker.Flows(), f)); err != nil {
+		if err := errors.Join(save(t, s, broker.ClientKind(), c), save(t, s, broker.FlowKind(), f)); err != nil {
 			t.Fatal(err)
 		}
 		gotC, gotF := read()
@@ -74,14 +74,14 @@ func TestSettingsFollowWrites(t *testing.T) {
 			return err
 		}
 		other := broker.Flow{Pool: pool, Name: "other", Steps: []string{challenge.Key}}
-		if _, err := broker.Flows().Put(tx, &other, time.Now()); err != nil {
+		if _, err := broker.FlowKind().Put(tx, &other, time.Now()); err != nil {
 			return err
 		}
 		p.Flow = "other"
 		if _, err := tx.UpdatePool(p); err != nil {
 			return err
 		}
-		return broker.Flows().Delete(tx, pool, f.Name)
+		return broker.FlowKind().Delete(tx, pool, f.Name)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestSettingsBesideAWriter(t *testing.T) {
 	}
 	for range 100 {
 		c.AccessLife += time.Second
-		if err := save(t, s, broker.Clients(), c); err != nil {
+		if err := save(t, s, broker.ClientKind(), c); err != nil {
 			t.Fatal(err)
 		}
 		acknowledged.Lock()
@@ -208,7 +208,7 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 	reads("nothing", 3)
 	reads("reading", 0)
 	token := broker.EnrolToken{Pool: pool, ID: "0a", Key: []byte{1}, Uses: 9}
-	if err := save(t, s, broker.EnrolTokens(), token); err != nil {
+	if err := save(t, s, broker.EnrolTokenKind(), token); err != nil {
 		t.Fatal(err)
 	}
 	reads("another setting", 0)
@@ -229,7 +229,7 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 	}
 	reads("traffic", 0)
 	c.AccessLife += time.Minute
-	if err := save(t, s, broker.Clients(), c); err != nil {
+	if err := save(t, s, broker.ClientKind(), c); err != nil {
 		t.Fatal(err)
 	}
 	reads("the client", 1)

@@ -36,9 +36,9 @@ type Config struct {
 	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
 	Limits  Limits `yaml:"limits" envPrefix:"LIMITS_"`
 	// Balancer says what stands before the listeners.
-	Balancer Balancer `yaml:"balancer" envPrefix:"BALANCER_"`
-	Hooks    Hooks    `yaml:"hooks" envPrefix:"HOOKS_"`
-	Log      Log      `yaml:"log" envPrefix:"LOG_"`
+	Balancer Balancer   `yaml:"balancer" envPrefix:"BALANCER_"`
+	Hooks    HookPolicy `yaml:"hooks" envPrefix:"HOOKS_"`
+	Log      Log        `yaml:"log" envPrefix:"LOG_"`
 	// Version is the program's, for the API document.
 	Version string `yaml:"-"`
 	// HTTPTimeout is how long a request may take to come; 30 s. Nobody sets it but tests.
@@ -134,8 +134,8 @@ func (c *Config) ServerNames() []string {
 	return names
 }
 
-// Hooks says which webhooks may be called.
-type Hooks struct {
+// A HookPolicy says which webhooks may be called.
+type HookPolicy struct {
 	// Allow lists networks that hooks may be in although they are not public.
 	Allow []netip.Prefix `yaml:"allow" env:"ALLOW"`
 }

@@ -15,7 +15,7 @@ import (
 // EnrolTokens are the use cases of enrolment tokens. Only CreateEnrolToken makes new ones,
 // because it makes their secret.
 func (p *Plane) EnrolTokens() Settings[broker.EnrolToken] {
-	s := Of(p, broker.EnrolTokens())
+	s := Of(p, broker.EnrolTokenKind())
 	s.admit = func(old, t *broker.EnrolToken, now time.Time) error {
 		if old == nil && t.Key == nil {
 			return broker.Invalid("id", "enrolment token %q: there is none of that id, and a new one cannot be set: its secret is made once, by signet enrollment create", t.ID)

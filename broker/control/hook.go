@@ -14,7 +14,7 @@ import (
 // Hooks are the use cases of hooks. A new hook gets a signing secret (Standard Webhooks,
 // "whsec_" and base64), which is returned once.
 func (p *Plane) Hooks() Settings[broker.Hook] {
-	s := Of(p, broker.Hooks())
+	s := Of(p, broker.HookKind())
 	// Names are resolved and checked when the hook is called; here only what is
 	// plainly wrong is refused, so that the operator learns at once.
 	s.admit = func(_, h *broker.Hook, _ time.Time) error {

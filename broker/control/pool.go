@@ -46,10 +46,10 @@ func (n NewPool) Create(tx broker.SettingsTx, now time.Time) error {
 	}
 	client := broker.NewClient(name, broker.DefaultClient)
 	flow := broker.Flow{Pool: name, Name: broker.DefaultFlow, Steps: []string{challenge.Key}}
-	if _, err := broker.Clients().Put(tx, &client, now); err != nil {
+	if _, err := broker.ClientKind().Put(tx, &client, now); err != nil {
 		return err
 	}
-	_, err := broker.Flows().Put(tx, &flow, now)
+	_, err := broker.FlowKind().Put(tx, &flow, now)
 	return err
 }
 

@@ -221,7 +221,7 @@ func (p *Plane) Edit(ctx context.Context, by broker.By, f func(broker.SettingsTx
 }
 
 // Clients are the use cases of clients.
-func (p *Plane) Clients() Settings[broker.Client] { return Of(p, broker.Clients()) }
+func (p *Plane) Clients() Settings[broker.Client] { return Of(p, broker.ClientKind()) }
 
 // Flows are the use cases of flows.
-func (p *Plane) Flows() Settings[broker.Flow] { return Of(p, broker.Flows()) }
+func (p *Plane) Flows() Settings[broker.Flow] { return Of(p, broker.FlowKind()) }

@@ -57,7 +57,7 @@ type Caller struct {
 	now     func() time.Time
 }
 
-var _ auth.Hooks = (*Caller)(nil)
+var _ auth.HookCaller = (*Caller)(nil)
 
 // New makes a Caller. It dials addresses that are not public only if they are in allow,
 // and speaks plain HTTP only with those.

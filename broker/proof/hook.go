@@ -11,7 +11,7 @@ import (
 
 // custom is the method of all challenges that operators' hooks ask: the create hook makes
 // the challenge, the verify hook checks the answer.
-type custom struct{ hooks auth.Hooks }
+type custom struct{ hooks auth.HookCaller }
 
 // Name is for logs only: each custom challenge has a name of its own.
 func (custom) Name() string { return "hook" }

@@ -63,12 +63,12 @@ func usesBesideTheToken(e *env) {
 	e.same(1, got.Used)
 	e.same(tok.Rev, got.Rev)
 	got.Uses = 9
-	save(e, broker.EnrolTokens(), &got)
+	save(e, broker.EnrolTokenKind(), &got)
 	e.same(1, e.used(tok))
 	e.record(e.enrolment(e.device("a", "two"), tok.ID))
 	e.same(2, e.used(tok))
-	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokens().Delete(tx, tok.Pool, tok.ID) }))
+	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokenKind().Delete(tx, tok.Pool, tok.ID) }))
 	tok.Rev = 0
-	save(e, broker.EnrolTokens(), &tok)
+	save(e, broker.EnrolTokenKind(), &tok)
 	e.same(0, e.used(tok))
 }

@@ -218,7 +218,7 @@ func (m *model) createToken() (want, got error) {
 	}
 	return want, m.e.change(func(tx broker.SettingsTx) error {
 		fresh := t
-		_, err := broker.EnrolTokens().Put(tx, &fresh, m.now)
+		_, err := broker.EnrolTokenKind().Put(tx, &fresh, m.now)
 		return err
 	})
 }
@@ -229,7 +229,7 @@ func (m *model) deleteToken() (want, got error) {
 		want = broker.ErrNotFound
 	}
 	delete(m.tokens, pool.String()+id)
-	return want, m.e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokens().Delete(tx, pool, id) })
+	return want, m.e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokenKind().Delete(tx, pool, id) })
 }
 
 // triesOf is how many there were, and when the last was.

@@ -204,12 +204,12 @@ func (m *model) compare(when string) {
 		n, err := m.e.other.devices.CountDevices(m.e.ctx, p)
 		m.e.ok(err)
 		m.e.same(len(devices), n)
-		documents, err := m.e.settings.ListSettings(m.e.ctx, p, broker.EnrolTokens().Name, "", 1000)
+		documents, err := m.e.settings.ListSettings(m.e.ctx, p, broker.EnrolTokenKind().Name, "", 1000)
 		m.e.ok(err)
 		var tokens []broker.EnrolToken
 		for _, d := range documents {
 			d.Rev = 0
-			t, err := broker.EnrolTokens().Noun(d)
+			t, err := broker.EnrolTokenKind().Noun(d)
 			m.e.ok(err)
 			tokens = append(tokens, t)
 		}

@@ -332,10 +332,10 @@ func nounTests() []test {
 			c := broker.Client{Pool: p, ID: "app", Flow: "main", Audiences: []string{"x", "y"}, AccessLife: time.Hour, RefreshLife: 48 * time.Hour, Grace: time.Minute}
 			t := broker.EnrolToken{Pool: p, ID: "0a", Key: []byte{1}, Uses: 3, Expires: start(), Groups: []string{"g"},
 				Attributes: map[string]string{"a": "b"}, Replace: true, Approve: true}
-			save(e, broker.Hooks(), &h)
-			save(e, broker.Flows(), &f)
-			save(e, broker.Clients(), &c)
-			save(e, broker.EnrolTokens(), &t)
+			save(e, broker.HookKind(), &h)
+			save(e, broker.FlowKind(), &f)
+			save(e, broker.ClientKind(), &c)
+			save(e, broker.EnrolTokenKind(), &t)
 			for range 2 { // read, then remembered
 				gotH, err := e.nouns.Hook(e.ctx, p, "check")
 				e.ok(err)
@@ -354,9 +354,9 @@ func nounTests() []test {
 		{"saying the same is no write", func(e *env) {
 			p := e.addPool("a")
 			f := broker.Flow{Pool: p, Name: "main", Steps: []string{challenge.Key}}
-			save(e, broker.Flows(), &f)
+			save(e, broker.FlowKind(), &f)
 			again := broker.Flow{Pool: p, Name: "main", Steps: []string{challenge.Key}}
-			save(e, broker.Flows(), &again)
+			save(e, broker.FlowKind(), &again)
 			e.same(f, again)
 		}},
 		{"an enrolment token's uses change, its key never", func(e *env) {
@@ -364,17 +364,17 @@ func nounTests() []test {
 			tok := e.addToken("a", 1, nil)
 			more := tok
 			more.Uses = 7
-			save(e, broker.EnrolTokens(), &more)
+			save(e, broker.EnrolTokenKind(), &more)
 			got, err := e.nouns.EnrolToken(e.ctx, tok.Pool, tok.ID)
 			e.ok(err)
 			e.same(more, got)
 			got.Key = []byte{9}
-			e.wants(broker.ErrInvalid, Save(e.ctx, e.settings, by(), broker.EnrolTokens(), &got, start()))
+			e.wants(broker.ErrInvalid, Save(e.ctx, e.settings, by(), broker.EnrolTokenKind(), &got, start()))
 		}},
 		{"invalid ones are refused", func(e *env) {
 			p := e.addPool("a")
 			f := broker.Flow{Pool: p, Name: "main", Steps: []string{"guess"}}
-			e.wants(broker.ErrInvalid, Save(e.ctx, e.settings, by(), broker.Flows(), &f, start()))
+			e.wants(broker.ErrInvalid, Save(e.ctx, e.settings, by(), broker.FlowKind(), &f, start()))
 			_, err := e.nouns.Flow(e.ctx, p, "main")
 			e.wants(broker.ErrNotFound, err)
 		}},
@@ -423,11 +423,11 @@ func settingTravels(e *env) {
 		}
 	}
 	isNow := func(got broker.Client, err error) bool { return err == nil && got.AccessLife == c.AccessLife }
-	save(e, broker.Clients(), &c)
+	save(e, broker.ClientKind(), &c)
 	reads(isNow)
 	c.AccessLife += time.Minute
-	save(e, broker.Clients(), &c)
+	save(e, broker.ClientKind(), &c)
 	reads(isNow)
-	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.Clients().Delete(tx, p, "app") }))
+	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.ClientKind().Delete(tx, p, "app") }))
 	reads(func(_ broker.Client, err error) bool { return errors.Is(err, broker.ErrNotFound) })
 }

@@ -366,7 +366,7 @@ func (e *env) addToken(pool string, uses int, change func(*broker.EnrolToken)) b
 	if change != nil {
 		change(&t)
 	}
-	save(e, broker.EnrolTokens(), &t)
+	save(e, broker.EnrolTokenKind(), &t)
 	return t
 }
 
