@@ -39,7 +39,7 @@ type Record struct {
 // RecordKind is what a record is about: of a document its Kind's name.
 type RecordKind string
 
-// The kinds of what is no document.
+// The kinds of records that are about no document.
 const (
 	RecordPool     RecordKind = "pool"
 	RecordDevice   RecordKind = "device"
@@ -86,8 +86,8 @@ const (
 	WhatCount What = "count"
 )
 
-// WhatOfDevice says what a write of a device was that had, and has now, a status;
-// ended: it ended all its sessions. Without a status before it was made.
+// WhatOfDevice names a write of a device by its status before and after. was is empty
+// when the device was made; ended says that the write ended all the device's sessions.
 func WhatOfDevice(was, now Status, ended bool) What {
 	switch {
 	case was == "":
@@ -106,9 +106,10 @@ func WhatOfDevice(was, now Status, ended bool) What {
 	return WhatUpdate
 }
 
-// WhatOfSession says what a write by by did to a session that was old and is next. It is ""
-// if nothing changed: then there is nothing to write, and nothing to record. inHistory: the
-// record stays for good, in its device's history (Record.Prev); otherwise it is traffic.
+// WhatOfSession names the write that turned the session old into next, made by the actor
+// by. It is "" if nothing changed: then nothing is written and nothing recorded. inHistory
+// says that the record stays for good in its device's history (Record.Prev); otherwise it is
+// traffic.
 func WhatOfSession(by Actor, old, next *Session) (what What, inHistory bool) {
 	switch {
 	case next.Revoked && !old.Revoked:
@@ -121,14 +122,14 @@ func WhatOfSession(by Actor, old, next *Session) (what What, inHistory bool) {
 	return "", false
 }
 
-// KeepTraffic is how long the journal keeps a record of traffic at the least: a follower,
-// such as an audit sink, may be down for a week and loses nothing. It bounds what devices
-// can make a store hold.
+// KeepTraffic is how long the journal keeps a record of traffic at least. A follower, such as
+// an audit sink, may be down for a week and misses nothing; and devices cannot fill the
+// store, because older traffic is deleted.
 const KeepTraffic = 7 * 24 * time.Hour
 
-// Traffic reports whether r is of what devices cause all day: a login, a refresh, the
-// end of a session by its own device, a counted try, summed refusals. Such records go some
-// time after KeepTraffic; all others stay.
+// Traffic reports whether r records what devices cause all day: a login, a refresh, the
+// end of a session by its own device, a counted try, summed refusals. Such records are
+// deleted some time after KeepTraffic; all others stay.
 func (r *Record) Traffic() bool {
 	switch r.Kind {
 	case RecordSession:
@@ -139,8 +140,8 @@ func (r *Record) Traffic() bool {
 	return false
 }
 
-// Device is the device that a record of kind device or session is about, and zero for
-// all others.
+// Device is the device that a record of kind device or session is about. It is zero for
+// records of other kinds.
 func (r *Record) Device() ident.Device {
 	if r.Kind != RecordDevice && r.Kind != RecordSession {
 		return ident.Device{}
@@ -152,8 +153,8 @@ func (r *Record) Device() ident.Device {
 	return ident.Device{Pool: r.Pool, Name: name}
 }
 
-// An Event is something that happened, several times it may be, and wrote no row:
-// refusals, summed up.
+// An Event is something that happened once or several times and changed nothing that is
+// stored: refused messages, summed up.
 type Event struct {
 	Pool    ident.Pool // zero: none is known
 	Subject string     // who is concerned, such as the device that was claimed; at most MaxSubject bytes, may be empty
@@ -208,7 +209,8 @@ type Journal interface {
 	Append(ctx context.Context, by By, events []Event) error
 }
 
-// Validate checks that by says who writes, in few and readable words.
+// Validate checks that by names who writes, and that its texts are printable and within
+// their bounds.
 func (by By) Validate() error {
 	if by.Actor == "" {
 		return fmt.Errorf("%w: nobody is named as who writes this", ErrInvalid)

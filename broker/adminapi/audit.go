@@ -188,8 +188,8 @@ func (q AuditQuery) encode(limit int) string {
 	return v.Encode()
 }
 
-// DeviceHistory reads up to limit records of a device, newest first, before one (0:
-// from the newest).
+// DeviceHistory reads up to limit records of a device's history, newest first, that are older
+// than the record with number before; 0 begins at the newest.
 func (p PoolClient) DeviceHistory(ctx context.Context, name string, before uint64, limit int) (HistoryPage, error) {
 	q := url.Values{"limit": {strconv.Itoa(limit)}, "before": {strconv.FormatUint(before, 10)}}
 	return get[HistoryPage](ctx, p.c, p.path+join("devices", name, "history")+"?"+q.Encode())

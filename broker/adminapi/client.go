@@ -71,7 +71,8 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 	return err
 }
 
-// exchange is do with a revision that is to be there, if not empty, and the one that is.
+// exchange is do with revisions: match is sent as If-Match unless it is empty, and the
+// ETag of the answer is given.
 func (c *Client) exchange(ctx context.Context, method, path, match string, in, out any) (etag string, err error) {
 	var body io.Reader
 	if in != nil {

@@ -47,7 +47,8 @@ type NewDevice struct {
 	Groups     []string          `json:"groups,omitempty" nullable:"false"`
 }
 
-// DeviceChange replaces what it has.
+// DeviceChange gives a device other attributes or groups, all of them. A member that is not
+// sent stays as it is.
 type DeviceChange struct {
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Groups     []string          `json:"groups,omitempty" nullable:"false"`

@@ -26,7 +26,7 @@ type EnrollmentToken struct {
 	Created    *time.Time        `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
 }
 
-// SecretNote says of an answer with a secret what it is and what it is for.
+// SecretNote is printed above the token's text: what the token is and what it is for.
 func (t *EnrollmentToken) SecretNote(pool string) string {
 	uses := fmt.Sprintf("%d uses", t.Uses)
 	if t.Uses == 1 {
@@ -46,7 +46,7 @@ type NewEnrollmentToken struct {
 	Approve    bool              `json:"approve,omitempty" flag:"approve" usage:"devices wait for approval: signet device approve"`
 }
 
-// EnrollmentTokenChange changes what it has.
+// EnrollmentTokenChange changes an enrolment token. Members that are not given stay as they are.
 type EnrollmentTokenChange struct {
 	Uses    *int      `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrolments in all" flag:"uses" usage:"how many enrolments in all, those that were included"`
 	Expires *Duration `json:"expires,omitempty" doc:"From now" flag:"expires" usage:"lifetime from now, 1m to 365d"`

@@ -21,12 +21,12 @@ type Hook struct {
 	Created *time.Time `json:"created,omitempty" readOnly:"true" column:"CREATED"`
 }
 
-// SecretNote says of an answer with a secret what it is.
+// SecretNote is printed above the signing secret: what the secret is.
 func (h *Hook) SecretNote(string) string {
 	return fmt.Sprintf("hook %s calls %s; its signing secret is shown only now", h.Name, h.URL)
 }
 
-// HookChange changes what it has.
+// HookChange changes a hook. Members that are not given stay as they are.
 type HookChange struct {
 	URL       string    `json:"url,omitempty" maxLength:"2048" format:"uri" flag:"url" usage:"https <URL> that is called"`
 	Timeout   *Duration `json:"timeout,omitempty" doc:"100ms to 10s" flag:"timeout" usage:"how long an answer may take, 100ms to 10s"`

@@ -86,7 +86,7 @@ func (r resource[N, W]) read(s *service, registry huma.Registry, schema *huma.Sc
 	return w, nil
 }
 
-// set makes a setting what n says.
+// set stores n, unless the store has the same already, and says what changed.
 func (r resource[N, W]) set(s *service, tx broker.SettingsTx, n N, now time.Time) (Change, error) {
 	h := r.use(nil).Kind().Head(&n)
 	out := Change{Pool: h.Pool.String(), Kind: r.Command, Name: *h.Name, Action: ActionUnchanged}

@@ -92,7 +92,7 @@ type tagged[T any] struct {
 
 func etag(rev uint64) string { return `"` + strconv.FormatUint(rev, 10) + `"` }
 
-// Matching is the condition of a change.
+// Matching is the condition of a change: which revision the caller has seen (RFC 9110, section 13.1.1).
 type Matching struct {
 	IfMatch string `header:"If-Match" maxLength:"256" doc:"Change only this revision, an ETag; 412 if it is another by now"`
 }
@@ -116,7 +116,7 @@ func (r resource[N, W]) op(method, path, verb, summary string) huma.Operation {
 	return route(method, "/pools/{pool}/"+r.Path+path, verb+"-"+strings.ReplaceAll(r.slug(), " ", "-"), summary, strings.ReplaceAll(r.Path, "-", " "))
 }
 
-// slug names one in operations' ids.
+// slug is the singular of the path, for the ids of operations in the OpenAPI document.
 func (r resource[N, W]) slug() string { return strings.TrimSuffix(r.Path, "s") }
 
 func (r resource[N, W]) register(s *service, api huma.API) {
@@ -195,7 +195,7 @@ func (r resource[N, W]) replace(ctx context.Context, s *service, in *replacement
 	return r.answer(http.StatusCreated, n, secret), err
 }
 
-// fresh makes what w says, with the defaults for what it does not.
+// fresh makes a new setting from w; what w leaves out has its default.
 func (r resource[N, W]) fresh(in PoolPath, w *W) (n N, err error) {
 	pool, err := in.pool()
 	if err != nil {

@@ -19,7 +19,7 @@ type Settings struct {
 // Of gives access to the settings of a kind.
 func (p PoolClient) Of(n Noun) Settings { return Settings{p.c, p.path + join(n.Path), n} }
 
-// List reads all of them, by name.
+// List reads all settings of the kind in the pool, ordered by name.
 func (s Settings) List(ctx context.Context) ([]any, error) {
 	raw, err := all[json.RawMessage](ctx, s.c, s.path)
 	if err != nil {
@@ -36,25 +36,28 @@ func (s Settings) List(ctx context.Context) ([]any, error) {
 	return out, nil
 }
 
-// Get reads one, with its revision for If-Match.
+// Get reads a setting. Its ETag is what Replace and Change take to be sure that nobody
+// has changed the setting since.
 func (s Settings) Get(ctx context.Context, name string) (form any, etag string, err error) {
 	form = s.noun.New()
 	etag, err = s.c.exchange(ctx, http.MethodGet, s.path+join(name), "", nil, form)
 	return form, etag, err
 }
 
-// Create makes one.
+// Create makes a setting and gives it as it was stored.
 func (s Settings) Create(ctx context.Context, form any) (any, error) {
 	out := s.noun.New()
 	return out, s.c.do(ctx, http.MethodPost, s.path, form, out)
 }
 
-// Replace replaces one of the given revision; of any, if that is empty.
+// Replace replaces a whole setting if its revision is still etag; with an empty etag
+// whatever its revision.
 func (s Settings) Replace(ctx context.Context, name string, form any, etag string) (any, error) {
 	return s.write(ctx, http.MethodPut, name, form, etag)
 }
 
-// Change changes one in the form of the Noun's Change.
+// Change changes some members of a setting; form is what the Noun's Change makes. etag is as
+// in Replace.
 func (s Settings) Change(ctx context.Context, name string, form any, etag string) (any, error) {
 	return s.write(ctx, http.MethodPatch, name, form, etag)
 }
@@ -65,17 +68,17 @@ func (s Settings) write(ctx context.Context, method, name string, form any, etag
 	return out, err
 }
 
-// Delete deletes one.
+// Delete deletes a setting, whatever its revision.
 func (s Settings) Delete(ctx context.Context, name string) error {
 	return s.c.do(ctx, http.MethodDelete, s.path+join(name), nil, nil)
 }
 
-// Names gives some names that begin with prefix, in order: a page at most.
+// Names gives the first names that begin with prefix, in order, for completion: at most a page.
 func (s Settings) Names(ctx context.Context, prefix string) ([]string, error) {
 	return names(ctx, s.c, s.path, s.noun.Key, prefix)
 }
 
-// DeviceNames gives some devices' names that begin with prefix, in order: a page at most.
+// DeviceNames gives the first names of devices that begin with prefix, in order: at most a page.
 func (p PoolClient) DeviceNames(ctx context.Context, prefix string) ([]string, error) {
 	return names(ctx, p.c, p.path+"/devices", "name", prefix)
 }
@@ -96,7 +99,8 @@ func names(ctx context.Context, c *Client, path, key, prefix string) ([]string, 
 	return out, err
 }
 
-// Apply makes settings what a request says; Nouns tell what may be in one.
+// Apply sends a request that says what settings are to be, and gives what had to change
+// for that. Nouns tell what may be in a request.
 func (c *Client) Apply(ctx context.Context, request json.RawMessage) (Applied, error) {
 	return send[Applied](ctx, c, http.MethodPost, "/apply", request)
 }

@@ -191,8 +191,8 @@ func deviceHead(v []byte) (broker.Status, ident.UUID, error) {
 // setHead writes into a device's row which record is its last.
 func setHead(row []byte, seq uint64) { binary.BigEndian.PutUint64(row[deviceHeader-8:], seq) }
 
-// headOf gives the Seq of the last record of a device that is in the pool with that row
-// or, if row is nil, was there.
+// headOf gives the Seq of a device's newest record. row is the device's row; nil if the
+// device was deleted.
 func headOf(pool *bolt.Bucket, name, row []byte) (seq uint64, found bool) {
 	if len(row) >= deviceHeader {
 		return binary.BigEndian.Uint64(row[deviceHeader-8:]), true

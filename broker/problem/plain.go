@@ -56,7 +56,6 @@ type plainCatcher struct {
 	text   bytes.Buffer
 }
 
-// WriteHeader implements http.ResponseWriter.
 func (p *plainCatcher) WriteHeader(status int) {
 	form, _, _ := strings.Cut(p.Header().Get("Content-Type"), ";")
 	if status >= 400 && (form == "text/plain" || form == MediaType) {
@@ -67,7 +66,6 @@ func (p *plainCatcher) WriteHeader(status int) {
 	p.ResponseWriter.WriteHeader(status)
 }
 
-// Write implements http.ResponseWriter.
 func (p *plainCatcher) Write(b []byte) (int, error) {
 	if p.caught == 0 {
 		return p.ResponseWriter.Write(b)

@@ -84,7 +84,6 @@ func onFolder[T any](ctx context.Context, f *folder, do func(*adminapi.Client) (
 // inProcess is the way to a handler in this process.
 type inProcess struct{ handler http.Handler }
 
-// RoundTrip implements http.RoundTripper.
 func (p inProcess) RoundTrip(r *http.Request) (*http.Response, error) {
 	in := r.Clone(r.Context())
 	if in.Body == nil {
@@ -105,11 +104,8 @@ type answer struct {
 	body   bytes.Buffer
 }
 
-// Header implements http.ResponseWriter.
 func (a *answer) Header() http.Header { return a.header }
 
-// WriteHeader implements http.ResponseWriter.
 func (a *answer) WriteHeader(status int) { a.status = status }
 
-// Write implements http.ResponseWriter.
 func (a *answer) Write(b []byte) (int, error) { return a.body.Write(b) }
