@@ -26,7 +26,7 @@ type EnrollmentToken struct {
 	Created    *time.Time        `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
 }
 
-// SecretNote is printed above the token's text: what the token is and what it is for.
+// SecretNote is what a person is told beside the token's text.
 func (t *EnrollmentToken) SecretNote(pool string) string {
 	uses := fmt.Sprintf("%d uses", t.Uses)
 	if t.Uses == 1 {

@@ -21,7 +21,7 @@ type Hook struct {
 	Created *time.Time `json:"created,omitempty" readOnly:"true" column:"CREATED"`
 }
 
-// SecretNote is printed above the signing secret: what the secret is.
+// SecretNote is what a person is told beside the signing secret.
 func (h *Hook) SecretNote(string) string {
 	return fmt.Sprintf("hook %s calls %s; its signing secret is shown only now", h.Name, h.URL)
 }

@@ -188,7 +188,7 @@ func deviceHead(v []byte) (broker.Status, ident.UUID, error) {
 	return "", ident.UUID{}, fmt.Errorf("%w: device has status byte %d", ErrDamaged, v[0])
 }
 
-// setHead writes into a device's row which record is its last.
+// setHead writes the Seq of a device's newest record into its row.
 func setHead(row []byte, seq uint64) { binary.BigEndian.PutUint64(row[deviceHeader-8:], seq) }
 
 // headOf gives the Seq of a device's newest record. row is the device's row; nil if the
@@ -203,7 +203,7 @@ func headOf(pool *bolt.Bucket, name, row []byte) (seq uint64, found bool) {
 	return 0, false
 }
 
-// sessionSeqs are the Seqs of the records that a session's row leads to.
+// sessionSeqs are the Seqs of two records of a session, which its row holds.
 type sessionSeqs struct {
 	login uint64
 	ended uint64 // by the device itself; 0 if it did not

@@ -134,7 +134,7 @@ func changeSession(c *change, old, x *broker.Session) ([]byte, error) {
 	return row, c.put(b, x.ID[:], bytes.Clone(row))
 }
 
-// recordInHistory records e as the newest of its device's history.
+// recordInHistory makes e the newest record of its device's history.
 func recordInHistory(c *change, e entry) error {
 	pool, err := inPool(c.tx, e.Pool)
 	if err != nil {

@@ -25,7 +25,7 @@ func (r rows) Setting(ctx context.Context, pool ident.Pool, kind, name string) (
 	return r.s.Setting(ctx, pool, kind, name)
 }
 
-// forget has the Catalog forget what records are about.
+// forget drops from the Catalog the settings that records are about.
 func (s *Store) forget(records []entry) {
 	for i := range records {
 		s.Catalog.Forget(&records[i].Record)

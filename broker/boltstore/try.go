@@ -48,7 +48,7 @@ func (s *Store) Settle(ctx context.Context, by broker.By, of []broker.TryOf) err
 	})
 }
 
-// account has do change one account's count.
+// account reads one account's count, and writes it if do changes it.
 func (c *change) account(of broker.TryOf, do func(*broker.TryCount) (changed bool, err error)) error {
 	b, key := c.tx.Bucket([]byte(bucketTries)), of.Key()
 	before := b.Get(key)

@@ -302,7 +302,8 @@ func (s *Store) count(c *change, changes int) {
 	}
 }
 
-// run keeps a panic of a caller's function from ending all other callers' writes.
+// run turns a panic in a caller's function into its error, so that the writes of the other
+// callers go on.
 func run(do func(*change) error, c *change) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -328,7 +329,7 @@ func fail(batch []*request, err error) {
 	}
 }
 
-// failPassed is fail that leaves the callers that failed before their own errors.
+// failPassed is fail for those whose own change did not fail; the others keep their errors.
 func failPassed(batch []*request, err error) {
 	for _, r := range batch {
 		if r.err == nil {

@@ -22,8 +22,8 @@ import (
 
 var errEnding = errors.New("mqttd: the connection was ended")
 
-// A conn is one client's connection as mochi sees it: its packets checked, its
-// deadlines ours, its end in our hands.
+// A conn is one client's connection as mochi sees it. It checks packets before mochi reads
+// them, and it decides on deadlines and on the connection's end.
 type conn struct {
 	net.Conn // raw or TLS
 	srv      *Server
@@ -156,7 +156,7 @@ func (c *conn) SetDeadline(time.Time) error {
 	return c.setReadDeadline(t)
 }
 
-// begun is called when a packet has begun to come and is not all there.
+// begun is called when the first part of a packet has arrived and the rest has not.
 func (c *conn) begun() {
 	if c.session.Load() != nil { // before that, the time to connect runs
 		_ = c.setReadDeadline(time.Now().Add(c.srv.cfg.PacketTimeout))
@@ -205,8 +205,8 @@ func (c *conn) isEnding() bool {
 	return c.ending
 }
 
-// end stops the connection: from its return on nothing is accepted or delivered.
-// What is on its way, the reason and the hang-up follow in the background.
+// end stops the connection: once it has returned, nothing is accepted or delivered. Packets
+// on their way out, the reason and the hang-up follow in the background.
 func (c *conn) end(r Reason) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -243,7 +243,7 @@ func (c *conn) hangUp(r Reason) {
 	_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader, which closes
 }
 
-// sayWhy sends the reason by itself: mochi's own way waits for mochi's locks.
+// sayWhy sends the reason without mochi, whose own way waits for its locks.
 func (c *conn) sayWhy(r Reason) {
 	c.writing.Lock()
 	defer c.writing.Unlock()

@@ -142,7 +142,7 @@ func (f *framer) expected(kind, flags byte) error {
 	return nil
 }
 
-// await tells the warden, once a packet, that n more bytes of it are not there yet.
+// await tells the warden, once for each packet, that n more bytes of it have yet to arrive.
 func (f *framer) await(n int, w warden) {
 	if !f.begun && f.r.Buffered() < n {
 		f.begun = true

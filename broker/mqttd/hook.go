@@ -55,7 +55,7 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	return errors.Join(err, h.srv.mqtt.SendConnack(cl, connackCode(err, cl.Properties.ProtocolVersion), false, nil))
 }
 
-// connackCode is the CONNACK code for an error of admit. 3.1.1 knows five.
+// connackCode is the CONNACK code for an error of admit. MQTT 3.1.1 has only five.
 func connackCode(err error, version byte) packets.Code {
 	var code packets.Code
 	switch {
@@ -162,7 +162,7 @@ func mayLeave(w mqtt.Will, sess Standing) bool {
 	return sess.Permissions.AllowsPublish(n)
 }
 
-// OnConnectAuthenticate repeats what OnConnect decided.
+// OnConnectAuthenticate allows whom OnConnect admitted: mochi asks twice.
 func (h *hook) OnConnectAuthenticate(cl *mqtt.Client, _ packets.Packet) bool {
 	c := connOf(cl)
 	return c != nil && c.session.Load() != nil

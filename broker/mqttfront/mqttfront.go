@@ -46,7 +46,7 @@ type Front struct {
 	server   Server
 }
 
-// New makes a Front. Attach must name its server before that serves.
+// New makes a Front. Attach must be called before its server serves.
 func New(x Responder, rule *access.Rule, log *slog.Logger) *Front {
 	return &Front{exchange: x, access: rule, log: log}
 }
@@ -111,10 +111,10 @@ func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 	}
 }
 
-// review brings a device's connections in line with what is stored of the device now, and
-// of one session if that is what changed (zero: none). Connections that it may not have any
-// more are told so and ended; the others go on with today's permissions. If the store
-// cannot be read, all are ended.
+// review judges a device's connections anew by what is stored of the device now. session is
+// the one that changed, zero if none did. Connections that the device may no longer have are
+// ended with a reason; the others get the permissions of today. If the store cannot be
+// read, all are ended.
 func (f *Front) review(ctx context.Context, id ident.Device, session ident.UUID) {
 	ctx = context.WithoutCancel(ctx) // the change is made, even if whoever asked for it is gone
 	judge, active, err := f.access.Review(ctx, id, session)

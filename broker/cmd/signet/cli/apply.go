@@ -28,7 +28,7 @@ type settingsFile struct {
 	value strictyaml.Value
 }
 
-// A settingsSet is what several files say together: lists of one name go on in the next file.
+// A settingsSet is what several files say together. A list may go on in the next file.
 type settingsSet struct {
 	files []settingsFile
 	lists map[string][]origin
@@ -42,7 +42,7 @@ type origin struct {
 	item  json.RawMessage
 }
 
-// A fileError says what is wrong where in which file.
+// A fileError says what is wrong, in which file and where in it.
 type fileError struct {
 	file string
 	strictyaml.Error
@@ -95,8 +95,8 @@ func readSettings(names []string, texts [][]byte) (*settingsSet, error) {
 	return set, nil
 }
 
-// whole adds to what is wrong with files by themselves what the broker finds in the
-// rest of them, so that all of it is told in one run.
+// whole adds to err, which is wrong with the files by themselves, what the broker finds
+// wrong with the rest of them: a person learns all of it from one run.
 func (set *settingsSet) whole(a *app, cmd *cobra.Command, err error) error {
 	var wrong, more fileErrors
 	c, offline := a.connect()
@@ -149,7 +149,7 @@ func (set *settingsSet) request(dryRun, prune bool, plan string) json.RawMessage
 	return b.Bytes()
 }
 
-// explain turns a problem's places into places in the files.
+// explain replaces the places that a problem names in the request by those in the files.
 func (set *settingsSet) explain(err error) error {
 	var p *problem.Problem
 	if !errors.As(err, &p) || len(p.Errors) == 0 {
@@ -371,7 +371,7 @@ func (a *app) change(c adminapi.Change, done bool) error {
 	return nil
 }
 
-// onOneLine writes a value as a file of settings would, on one line.
+// onOneLine writes a value in the way of a settings file, on one line.
 func onOneLine(raw json.RawMessage) string {
 	var text string
 	if json.Unmarshal(raw, &text) == nil && text != "" {

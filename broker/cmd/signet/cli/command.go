@@ -11,8 +11,8 @@ import (
 	"github.com/signetd/signet/broker/adminapi"
 )
 
-// leaf makes a command that does something. use names the arguments, optional ones
-// in brackets; do is called with as many as that.
+// leaf makes a command that does something. use names its arguments, optional ones in
+// brackets; do is called with an accepted number of them.
 func (a *app) leaf(use, short, example string, do func(cmd *cobra.Command, args []string) error) *cobra.Command {
 	return &cobra.Command{
 		Use: use, Short: short, Example: "  " + strings.ReplaceAll(example, "\n", "\n  "), Args: arguments,
@@ -24,7 +24,7 @@ func (a *app) leaf(use, short, example string, do func(cmd *cobra.Command, args 
 	}
 }
 
-// arguments holds a line to the arguments that its command's Use names.
+// arguments refuses a line whose arguments are not those that its command's Use names.
 func arguments(cmd *cobra.Command, args []string) error {
 	names := strings.Fields(cmd.Use)[1:]
 	for i, name := range names {
@@ -141,7 +141,7 @@ func (s shelf[T]) listing(a *app) *cobra.Command {
 		})
 }
 
-// word is the noun as commands have it.
+// word is the noun as it is typed in commands.
 func (s shelf[T]) word() string {
 	if s.noun == "signing key" {
 		return "key"
@@ -252,7 +252,7 @@ func notBoth(cmd *cobra.Command, one, other string) error {
 	return nil
 }
 
-// oneOf is the error of an argument that is none of a few.
+// oneOf is the error for an argument that is none of the words allowed.
 func oneOf(what, got string, want ...string) error {
 	last := len(want) - 1
 	return usagef("%s %q: want %s or %s", what, got, strings.Join(want[:last], ", "), want[last])

@@ -19,8 +19,8 @@ import (
 
 const maxEdited = 64 << 10 // bytes of one setting as a file
 
-// edit opens a setting in the person's editor and sends what comes back, for the
-// revision that was read. What is not taken stays in its file.
+// edit opens a setting in the person's editor and sends the result, for the revision that
+// was read. If the broker refuses it, the text stays in its file.
 func (c nounCommand) edit() *cobra.Command {
 	return c.leaf("edit", "Change "+c.n.One+" in your editor ($VISUAL, $EDITOR)", c.example("edit", c.argument()+" "), func(cmd *cobra.Command, s adminapi.Settings, name string) error {
 		v, etag, err := s.Get(cmd.Context(), name)
@@ -58,7 +58,7 @@ func (c nounCommand) edit() *cobra.Command {
 	})
 }
 
-// editable writes what a person sets as YAML.
+// editable writes, as YAML, the members of a setting that a person may set.
 func editable(n adminapi.Noun, v any) ([]byte, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {

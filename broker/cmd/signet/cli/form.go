@@ -44,7 +44,8 @@ func (f form) member(name string) (reflect.Value, bool) {
 	return reflect.Value{}, false
 }
 
-// columns gives the headings and cells of a table; long adds those that only show shows.
+// columns gives the headings and cells of a table; long adds the columns that only the
+// command show has.
 func (f form) columns(long bool) (header, row []string) {
 	for _, x := range f.fields() {
 		heading, option, _ := strings.Cut(x.tag.Get("column"), ",")
@@ -96,8 +97,8 @@ func (f form) secret() (secret, heading string) {
 	return "", ""
 }
 
-// flags puts the form's flags on a command, and gives their names and what takes those
-// that were given over into a form of the same kind.
+// flags adds the form's flags to a command. It gives their names, and a function that copies
+// the flags that were given into a form of the same kind.
 func (f form) flags(cmd *cobra.Command, defaults bool) (names []string, take func(to form) error) {
 	var each []func(to form) error
 	for i, x := range f.fields() {

@@ -28,7 +28,7 @@ type hintedError struct {
 
 func (e *hintedError) Unwrap() error { return e.error }
 
-// flagError rewords what the flags' parser says for who does not know Go.
+// flagError rewords an error of the flags' parser for people who do not know Go.
 func flagError(cmd *cobra.Command, err error) error {
 	var unknown interface {
 		GetSpecifiedName() string

@@ -31,10 +31,10 @@ func (c nounCommand) settings(ctx context.Context) (adminapi.Settings, error) {
 	return p.Of(c.n), err
 }
 
-// argument is how help names the one that is meant.
+// argument is the name of the command's argument in help, such as NAME.
 func (c nounCommand) argument() string { return strings.ToUpper(c.n.Key) }
 
-// leaf makes a command about one that is there.
+// leaf makes a command about one setting that exists.
 func (c nounCommand) leaf(verb, short, example string, do func(cmd *cobra.Command, s adminapi.Settings, name string) error) *cobra.Command {
 	cmd := c.a.leaf(verb+" "+c.argument(), short, example, func(cmd *cobra.Command, args []string) error {
 		s, err := c.settings(cmd.Context())
@@ -96,7 +96,7 @@ func (c nounCommand) create() *cobra.Command {
 	return cmd
 }
 
-// needs gives the flags that must be given, and those of which one must.
+// needs gives the flags that must all be given, and those of which at least one must.
 func (f form) needs() (all, one []string) {
 	for _, x := range f.fields() {
 		name := x.tag.Get("flag")
@@ -111,7 +111,8 @@ func (f form) needs() (all, one []string) {
 	return all, one
 }
 
-// complete refuses a line without the flags that must be there, or with two that exclude each other.
+// complete refuses a line that lacks a flag which must be given, or has two that exclude
+// each other.
 func (c nounCommand) complete(cmd *cobra.Command, all, one []string) error {
 	for _, name := range all {
 		if err := needsOne(cmd, name); err != nil {
@@ -133,7 +134,7 @@ func (c nounCommand) complete(cmd *cobra.Command, all, one []string) error {
 	return nil
 }
 
-// print prints an answer: of one with a secret only that, so that a script can take it.
+// print prints an answer. If it has a secret, only that, so that a script can take it.
 func (c nounCommand) print(made any) error {
 	f := formOf(made)
 	if secret, heading := f.secret(); secret != "" {
@@ -176,7 +177,8 @@ func (c nounCommand) show() *cobra.Command {
 	})
 }
 
-// update sends a change, or changes what is there and sends that for its revision.
+// update sends a change. A kind without a form for changes is read, changed here and sent
+// back whole, for the revision that was read.
 func (c nounCommand) update() *cobra.Command {
 	shape := c.n.New
 	if c.n.Change.New != nil {

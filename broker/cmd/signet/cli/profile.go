@@ -108,7 +108,7 @@ func (p profiles) write(path string) error {
 	return nil
 }
 
-// environment is what the environment says of a connection.
+// environment reads the parts of a connection that are set in the environment.
 func (a *app) environment() connection {
 	return connection{
 		Server: a.Getenv("SIGNET_SERVER"), Token: a.Getenv("SIGNET_TOKEN"), tokenFile: a.Getenv("SIGNET_TOKEN_FILE"),
