@@ -9,7 +9,7 @@ func TestRecordKinds(t *testing.T) {
 			t.Errorf("%s", k)
 		}
 	}
-	if !RecordKind(Clients().Name).IsDocument() {
+	if !RecordKind(ClientKind().Name).IsDocument() {
 		t.Error("a client is a document")
 	}
 }
