@@ -296,7 +296,7 @@ func settingsBeside(b *testing.B) (s *Store, look func() error, reads func() int
 	pool := d.ID.Pool
 	c := broker.NewClient(pool, broker.DefaultClient)
 	f := broker.Flow{Pool: pool, Name: broker.DefaultFlow, Steps: []string{challenge.Key}}
-	if err := errors.Join(save(b, s, broker.Clients(), c), save(b, s, broker.Flows(), f)); err != nil {
+	if err := errors.Join(save(b, s, broker.ClientKind(), c), save(b, s, broker.FlowKind(), f)); err != nil {
 		b.Fatal(err)
 	}
 	count := &counting{rows: rows{s}}
