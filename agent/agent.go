@@ -95,7 +95,7 @@ type Config struct {
 	Patience time.Duration
 	Format   protocol.Format // of access tokens when nothing else is asked for
 	// Pin is the start (at least 16 bytes) of the RFC 9679 thumbprint of the
-	// pool's anchor, if it is known beforehand. An enrolment token brings its own.
+	// pool's anchor, if it is known beforehand. An enrollment token brings its own.
 	Pin []byte
 	// Built is a time that has certainly passed, such as the program's build time.
 	Built  time.Time

@@ -32,18 +32,18 @@ func newAgent(t *testing.T, cfg agent.Config) *agent.Agent {
 	return a
 }
 
-func enrol(t *testing.T, b *fakeBroker, cfg agent.Config) *agent.Agent {
+func enroll(t *testing.T, b *fakeBroker, cfg agent.Config) *agent.Agent {
 	t.Helper()
 	a := newAgent(t, cfg)
-	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
-func TestEnrolAuthenticateRefresh(t *testing.T) {
+func TestEnrollAuthenticateRefresh(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	if !a.Enrolled() || a.Status().Phase != agent.PhaseOnline {
 		t.Fatalf("enrolled %t, status %v", a.Enrolled(), a.Status())
 	}
@@ -65,8 +65,8 @@ func TestEnrolAuthenticateRefresh(t *testing.T) {
 	if _, err := again.Renew(t.Context(), b, agent.Ask{Audience: "else"}); err != nil || again.Current() != second {
 		t.Errorf("a special demand replaced the usual grant (%v)", err)
 	}
-	if _, err := again.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
-		t.Errorf("enrol again with the same key: %v", err)
+	if _, err := again.Enroll(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
+		t.Errorf("enroll again with the same key: %v", err)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestNoClock(t *testing.T) {
 		if got, known := before.Time(); known || !got.Equal(cfg.Built) {
 			t.Errorf("%d: before the first grant it is %v (%t), want the build time", year, got, known)
 		}
-		a := enrol(t, b, cfg)
+		a := enroll(t, b, cfg)
 		if _, err := a.Authenticate(t.Context(), b, agent.Ask{}); err != nil {
 			t.Fatalf("%d: %v", year, err)
 		}
@@ -109,7 +109,7 @@ func TestNewestTimeCounts(t *testing.T) {
 		right := b.now
 		cfg.Built = right.AddDate(-1, 0, 0)
 		b.now = right.AddDate(years, 0, 0)
-		a := enrol(t, b, cfg)
+		a := enroll(t, b, cfg)
 		want := b.now
 		if years < 0 {
 			want = cfg.Built
@@ -159,7 +159,7 @@ func TestGrantRefused(t *testing.T) {
 			b, cfg := newFakeBroker(t), config(t)
 			bend(b)
 			a := newAgent(t, cfg)
-			g, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit})
+			g, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit})
 			if g != nil || !errors.Is(err, agent.ErrGrant) {
 				t.Fatalf("got %v, %v", g, err)
 			}
@@ -185,7 +185,7 @@ func TestTamperedMessages(t *testing.T) {
 			b := newFakeBroker(t)
 			b.bendReply = bend
 			a := newAgent(t, config(t))
-			if g, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err == nil || g != nil {
+			if g, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit}); err == nil || g != nil {
 				t.Fatalf("got %v", g)
 			}
 		})
@@ -195,7 +195,7 @@ func TestTamperedMessages(t *testing.T) {
 // A relay that changes the challenge on its way gets a proof that fits nothing.
 func TestChangedChallengeFailsAtTheBroker(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	b.bendReply = func(raw []byte) []byte {
 		m, err := protocol.Decode(raw)
 		c, ok := m.(*protocol.Challenge)
@@ -221,7 +221,7 @@ func TestNoAnchorNoTrust(t *testing.T) {
 
 func TestGrantForAnotherExchange(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	var kept *protocol.Grant
 	b.bendReply = func(raw []byte) []byte {
 		m, _ := protocol.Decode(raw)
@@ -253,7 +253,7 @@ func TestCustomChallenge(t *testing.T) {
 		}
 		return []byte(map[bool]string{true: "green", false: "blue"}[asked > 1]), nil
 	}
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	b.flow, b.secret = []string{"colour"}, "green"
 	if _, err := a.Authenticate(t.Context(), b, agent.Ask{}); err != nil {
 		t.Fatal(err)
@@ -282,7 +282,7 @@ func TestCustomChallenge(t *testing.T) {
 
 func TestDisabled(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	b.disabled = true
 	if _, err := a.Renew(t.Context(), b, agent.Ask{}); !errors.Is(err, protocol.CodeDisabled) {
 		t.Fatal(err)
@@ -294,7 +294,7 @@ func TestDisabled(t *testing.T) {
 
 func TestRefreshFallsBackToTheKey(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	clear(b.refresh)
 	if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {
 		t.Fatal(err)

@@ -44,7 +44,7 @@ func thumb(s *token.Signer) []byte {
 // them at its next call, and then knows the newest anchor only.
 func TestAnchorIsReplaced(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	first := b.replace(t, true)
 	b.replace(t, true)
 	b.replace(t, true)
@@ -81,17 +81,17 @@ func TestAnchorIsReplaced(t *testing.T) {
 	}
 }
 
-// TestTokenOfAReplacedAnchor: an enrolment token that pins an earlier anchor enrols, and
+// TestTokenOfAReplacedAnchor: an enrollment token that pins an earlier anchor enrolls, and
 // the device knows the newest one from the start.
 func TestTokenOfAReplacedAnchor(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
 	b.replace(t, true)
 	b.replace(t, true)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	if got := pinned(t, cfg); string(got) != string(thumb(b.anchor)) {
 		t.Errorf("it pins %x, want the newest, %x", got, thumb(b.anchor))
 	}
-	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
 		t.Errorf("once more with the same token: %v", err)
 	}
 }
@@ -100,7 +100,7 @@ func TestTokenOfAReplacedAnchor(t *testing.T) {
 // at the device itself, a new pin, is what it takes, and its key stays.
 func TestAnchorIsRevoked(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	b.replace(t, true)
 	b.replace(t, false)
 	for range 2 {
@@ -108,13 +108,13 @@ func TestAnchorIsRevoked(t *testing.T) {
 			t.Fatalf("after the revocation: %v, want ErrAnchor", err)
 		}
 	}
-	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); !errors.Is(err, agent.ErrAnchor) {
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit}); !errors.Is(err, agent.ErrAnchor) {
 		t.Errorf("with a token that pins the revoked anchor: %v, want ErrAnchor", err)
 	}
-	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit, Pin: []byte("short")}); err == nil {
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit, Pin: []byte("short")}); err == nil {
 		t.Error("a pin of five bytes was taken")
 	}
-	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit, Pin: thumb(b.anchor)}); err != nil {
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit, Pin: thumb(b.anchor)}); err != nil {
 		t.Fatalf("by the operator's word: %v", err)
 	}
 	if _, err := newAgent(t, cfg).Authenticate(t.Context(), b, agent.Ask{}); err != nil {

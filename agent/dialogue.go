@@ -38,7 +38,7 @@ func (d *dialogue) hear(c *call, reply protocol.Message) error {
 // converse says the opening message and answers what is asked until it is granted or refused.
 func (a *Agent) converse(ctx context.Context, link Link, c *call, opening protocol.Message) (*Tokens, error) {
 	if len(c.pin) == 0 {
-		return nil, fmt.Errorf("%w: without an enrolment token or a pin the real broker cannot be told from another", ErrNoAnchor)
+		return nil, fmt.Errorf("%w: without an enrollment token or a pin the real broker cannot be told from another", ErrNoAnchor)
 	}
 	raw, err := protocol.Encode(opening)
 	if err != nil {
@@ -98,7 +98,7 @@ func (a *Agent) answer(ctx context.Context, c *call, d *dialogue) ([]byte, error
 }
 
 // vouch refuses a challenge that wants its answer sealed to another key than the
-// anchor vouches for; only a device that enrols has none to compare with yet.
+// anchor vouches for; only a device that enrolls has none to compare with yet.
 func (c *call) vouch(body *protocol.ChallengeBody) error {
 	if body.SealTo == nil || c.record.Statement == nil {
 		return nil

@@ -1,4 +1,4 @@
-// Package agent is a device's half of Signet: it enrols, authenticates, refreshes,
+// Package agent is a device's half of Signet: it enrolls, authenticates, refreshes,
 // checks that the broker is the real one, learns the time from it, and keeps
 // doing so for as long as the device lives. Firmware imports it.
 //
@@ -6,9 +6,9 @@
 //	if err != nil {
 //		log.Fatal(err)
 //	}
-//	tokens, err := device.Enrol(ctx, link, admission)
+//	tokens, err := device.Enroll(ctx, link, admission)
 //
-// Enrol makes the device known, once, with the enrolment token that the admission
+// Enroll makes the device known, once, with the enrollment token that the admission
 // brings. Renew gets new tokens whenever they are wanted; Run does all of it by
 // itself and stays connected.
 //

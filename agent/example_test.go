@@ -41,7 +41,7 @@ func (k chipKey) Kind() string                       { return challenge.Key }
 func (k chipKey) PublicKey() []byte                  { return k.signer.Key().MarshalCOSE() }
 func (k chipKey) Prove(input []byte) ([]byte, error) { return k.signer.Sign(input) }
 
-// A device with a key of its own enrols once, with the token that an operator made,
+// A device with a key of its own enrolls once, with the token that an operator made,
 // and from then on renews its access token with nothing but its key.
 func Example() {
 	ctx := context.Background()
@@ -64,7 +64,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	tokens, err := device.Enrol(ctx, link, admission)
+	tokens, err := device.Enroll(ctx, link, admission)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -109,7 +109,7 @@ func ExampleAgent_Run() {
 }
 
 // demoBroker is a broker in this process, in place of mqttlink.Dial's, and an admission
-// with the enrolment token that an operator would hand over.
+// with the enrollment token that an operator would hand over.
 func demoBroker(ctx context.Context) (link agent.Link, v agent.Admission, end func()) {
 	dir, err := os.MkdirTemp("", "signet-example")
 	if err != nil {
@@ -119,11 +119,11 @@ func demoBroker(ctx context.Context) (link agent.Link, v agent.Admission, end fu
 	if err != nil {
 		log.Fatal(err)
 	}
-	_, text, err := s.Control.CreateEnrolToken(ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour})
+	_, text, err := s.Control.CreateEnrollToken(ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour})
 	if err != nil {
 		log.Fatal(err)
 	}
-	tok, err := protocol.ParseEnrolToken(text)
+	tok, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -42,8 +42,8 @@ func (k Ask) usual() bool {
 
 // An Admission admits a device that the broker does not know yet.
 type Admission struct {
-	Token      *protocol.EnrolToken // nil if the broker knows the device's key already
-	Attributes map[string]string    // what the device says of itself: printable ASCII, values of at most 256 bytes
+	Token      *protocol.EnrollToken // nil if the broker knows the device's key already
+	Attributes map[string]string     // what the device says of itself: printable ASCII, values of at most 256 bytes
 	// Pin is the start (at least 16 bytes) of the thumbprint of the anchor to believe from
 	// now on. It is an operator's word, and goes before the token's pin and before what the
 	// device has stored: an anchor that was lost or stolen is left behind by it. nil: the
@@ -51,7 +51,7 @@ type Admission struct {
 	Pin []byte
 }
 
-// pin gives the anchor that an enrolment of a device with the configured pin is to believe,
+// pin gives the anchor that an enrollment of a device with the configured pin is to believe,
 // nil for the one that it believes already.
 func (v *Admission) pin(configured []byte) []byte {
 	switch {
@@ -116,14 +116,14 @@ func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 	return c, w, nil
 }
 
-// Enrol makes the device known to the broker with its own key, and gets its first
+// Enroll makes the device known to the broker with its own key, and gets its first
 // tokens. It may be repeated with the same key. Errors wrap *protocol.Refusal,
 // ErrNoAnchor, ErrGrant, ErrUnexpected or what the link, prover and state said.
-func (a *Agent) Enrol(ctx context.Context, link Link, v Admission) (*Tokens, error) {
+func (a *Agent) Enroll(ctx context.Context, link Link, v Admission) (*Tokens, error) {
 	if v.Pin != nil && len(v.Pin) < protocol.PinLen {
 		return nil, fmt.Errorf("anchor pin of %d bytes, want at least %d", len(v.Pin), protocol.PinLen)
 	}
-	try := a.enrol
+	try := a.enroll
 	if a.cfg.Prover.PublicKey() == nil {
 		try = a.login // the operator has registered the shared key
 	}
@@ -134,12 +134,12 @@ func (a *Agent) Enrol(ctx context.Context, link Link, v Admission) (*Tokens, err
 	return g, err
 }
 
-func (a *Agent) enrol(ctx context.Context, link Link, v Admission) (*Tokens, error) {
+func (a *Agent) enroll(ctx context.Context, link Link, v Admission) (*Tokens, error) {
 	c, w, err := a.newCall(link, Ask{})
 	if err != nil {
 		return nil, err
 	}
-	m := &protocol.Enrol{Request: w, Key: a.cfg.Prover.PublicKey(), Attributes: v.Attributes}
+	m := &protocol.Enroll{Request: w, Key: a.cfg.Prover.PublicKey(), Attributes: v.Attributes}
 	m.Statement = nil // ask for everything anew
 	c.record.Statement, c.enrolling = nil, &v
 	if v.Token != nil {
@@ -152,7 +152,7 @@ func (a *Agent) enrol(ctx context.Context, link Link, v Admission) (*Tokens, err
 	return a.converse(ctx, link, c, m)
 }
 
-// login is the enrolment of a device with a shared key.
+// login is the enrollment of a device with a shared key.
 func (a *Agent) login(ctx context.Context, link Link, v Admission) (*Tokens, error) {
 	c, w, err := a.newCall(link, Ask{})
 	if err != nil {
@@ -167,7 +167,7 @@ func (a *Agent) login(ctx context.Context, link Link, v Admission) (*Tokens, err
 
 // Authenticate gets new tokens with the device's key, in a new session. When a
 // session expires on the way or an answer is lost it starts over, a few times.
-// Errors are Enrol's.
+// Errors are Enroll's.
 func (a *Agent) Authenticate(ctx context.Context, link Link, ask Ask) (*Tokens, error) {
 	a.calling.Lock()
 	defer a.calling.Unlock()

@@ -38,7 +38,7 @@ type fakeBroker struct {
 	life     uint32
 	not      string // audience that nobody may have
 	wait     uint32 // seconds, in refusals
-	admit    *protocol.EnrolToken
+	admit    *protocol.EnrollToken
 
 	bendGrant     func(*protocol.GrantBody)
 	bendClaims    func(*token.Claims)
@@ -62,7 +62,7 @@ type conversation struct {
 	said    protocol.Transcript
 	request protocol.Request
 	key     *token.Key
-	enrol   *protocol.Enrol
+	enroll  *protocol.Enroll
 	step    int
 	left    uint8
 	id      protocol.CallID
@@ -93,7 +93,7 @@ func newFakeBroker(t *testing.T) *fakeBroker {
 	seed := make([]byte, 28)
 	_, _ = rand.Read(seed)
 	thumb := b.anchor.Key().Thumbprint()
-	tok, err := protocol.NewEnrolToken(seed, thumb[:])
+	tok, err := protocol.NewEnrollToken(seed, thumb[:])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,12 +156,12 @@ func (b *fakeBroker) count() int {
 
 func (b *fakeBroker) respond(m protocol.Message) (protocol.Message, error) {
 	switch m := m.(type) {
-	case *protocol.Enrol:
+	case *protocol.Enroll:
 		key, err := token.ParseCOSEKey(m.Key)
 		if err != nil {
 			return nil, protocol.CodeMalformed
 		}
-		c := &conversation{request: m.Request, key: key, enrol: m, left: b.tries, id: m.ID}
+		c := &conversation{request: m.Request, key: key, enroll: m, left: b.tries, id: m.ID}
 		c.said = c.said.Add(m.Bytes())
 		return b.challenge(c)
 	case *protocol.Start:
@@ -179,8 +179,8 @@ func (b *fakeBroker) respond(m protocol.Message) (protocol.Message, error) {
 func (b *fakeBroker) challenge(c *conversation) (protocol.Message, error) {
 	body := protocol.ChallengeBody{Kind: challenge.Key, Nonce: make([]byte, 32), Issuer: issuer}
 	_, _ = rand.Read(body.Nonce)
-	if c.enrol != nil {
-		body.Kind = challenge.Enrol
+	if c.enroll != nil {
+		body.Kind = challenge.Enroll
 	}
 	if c.step > 0 {
 		body.Kind, body.Params = b.flow[c.step-1], map[string]string{"ask": "colour"}
@@ -225,7 +225,7 @@ func (b *fakeBroker) answered(m *protocol.Answer) (protocol.Message, error) {
 	if b.disabled {
 		return nil, protocol.CodeDisabled
 	}
-	if c.enrol != nil {
+	if c.enroll != nil {
 		b.devices[c.request.Name] = c.key
 		if b.subject[c.request.Name].IsZero() {
 			b.subject[c.request.Name] = ident.UUID([]byte(rand.Text())[:16])
@@ -240,14 +240,14 @@ func (b *fakeBroker) right(c *conversation, m *protocol.Answer) bool {
 		return err == nil && string(plain) == b.secret
 	}
 	purpose := challenge.Key
-	if c.enrol != nil {
-		purpose = protocol.PurposeEnrol
+	if c.enroll != nil {
+		purpose = protocol.PurposeEnroll
 		key, err := b.admit.Key()
-		if err != nil || string(c.enrol.TokenID) != string(b.admit.ID()) {
+		if err != nil || string(c.enroll.TokenID) != string(b.admit.ID()) {
 			return false
 		}
 		pub, err := token.NewKey(key.Public())
-		if err != nil || pub.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, c.said), m.TokenProof) != nil {
+		if err != nil || pub.Verify(protocol.ProofInput(protocol.PurposeEnrollToken, c.said), m.TokenProof) != nil {
 			return false
 		}
 	}
@@ -316,7 +316,7 @@ func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
 	if c.request.Statement == nil || b.moved {
 		body.Statement, body.Successions = b.statement(), b.successions
 	}
-	if c.enrol != nil {
+	if c.enroll != nil {
 		body.Anchor = b.anchor.Key().MarshalCOSE()
 	}
 	if b.bendGrant != nil {

@@ -25,7 +25,7 @@ func (r *relay) Close() error                   { return nil }
 func runs(t *testing.T, d time.Duration, dial func(b *fakeBroker, c *agent.Credential) (agent.Connection, error)) (renewals int) {
 	t.Helper()
 	b, cfg := newFakeBroker(t), config(t)
-	enrol(t, b, cfg)
+	enroll(t, b, cfg)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t, cfg)
 		if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {
@@ -95,7 +95,7 @@ func TestRunFloodDropped(t *testing.T) {
 // The first hint is acted on at once; one within the minute after it is not forgotten.
 func TestRunHints(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	enrol(t, b, cfg)
+	enroll(t, b, cfg)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t, cfg)
 		if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {

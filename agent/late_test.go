@@ -88,7 +88,7 @@ func TestLateMessages(t *testing.T) {
 				}
 				return []byte("green"), nil
 			}
-			a := enrol(t, b, cfg)
+			a := enroll(t, b, cfg)
 			b.flow, b.secret = c.flow, "green"
 			starts := 0
 			c.link.b = b
@@ -167,7 +167,7 @@ func TestOvertakenGrant(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, cfg := newFakeBroker(t), config(t)
-			enrol(t, b, cfg)
+			enroll(t, b, cfg)
 			synctest.Test(t, func(t *testing.T) {
 				l := &overtakenLink{b: b, after: c.after}
 				if _, err := newAgent(t, cfg).Authenticate(t.Context(), l, agent.Ask{}); err != nil || l.starts != c.starts {
@@ -181,7 +181,7 @@ func TestOvertakenGrant(t *testing.T) {
 // An evil broker that says one thing for ever keeps nobody busy for ever.
 func TestReplayedForEver(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	l := &lateLink{b: b}
 	stuck := linkFunc(func(ctx context.Context, request []byte) ([]byte, error) {
 		if typeOf(request) == protocol.TypeStart {

@@ -25,7 +25,7 @@ func (c *fakeConnection) Close() error                   { return nil }
 // The clock of a bubble: no test here waits for real.
 func TestRun(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	enrol(t, b, cfg)
+	enroll(t, b, cfg)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t, cfg)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -111,7 +111,7 @@ func TestRunInDoubt(t *testing.T) {
 			b, cfg := newFakeBroker(t), config(t)
 			now := b.now
 			b.now = now.AddDate(10, 0, 0)
-			enrol(t, b, cfg)
+			enroll(t, b, cfg)
 			synctest.Test(t, func(t *testing.T) {
 				a := newAgent(t, cfg)
 				if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {
@@ -161,7 +161,7 @@ func TestRunInDoubt(t *testing.T) {
 // less and less often; one that was good for a while is dialled at once again.
 func TestRunDropped(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	enrol(t, b, cfg)
+	enroll(t, b, cfg)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAgent(t, cfg)
 		if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {
@@ -201,7 +201,7 @@ func TestRunDropped(t *testing.T) {
 // otherwise, and no longer than is said.
 func TestRunHasPatience(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	enrol(t, b, cfg)
+	enroll(t, b, cfg)
 	r, err := cfg.State.Load(t.Context())
 	if err != nil {
 		t.Fatal(err)

@@ -20,7 +20,7 @@ import (
 // One program's impossible demand is no news of the device.
 func TestRefusedWishKeepsTheStanding(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	usual := a.Current()
 	b.not = "vault"
 	if _, err := a.Renew(t.Context(), b, agent.Ask{Audience: "vault"}); !errors.Is(err, protocol.CodeDenied) {
@@ -53,20 +53,20 @@ func TestSessionOverIsNoRefusal(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
 	var log bytes.Buffer
 	cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	clear(b.refresh)
 	if _, err := a.Renew(t.Context(), b, agent.Ask{}); err != nil {
 		t.Fatal(err)
 	}
 	if n := strings.Count(log.String(), "standing changed"); n != 1 || a.Status().Phase != agent.PhaseOnline {
-		t.Errorf("%d changes of standing, want the enrolment's:\n%s", n, &log)
+		t.Errorf("%d changes of standing, want the enrollment's:\n%s", n, &log)
 	}
 }
 
 // A disabled device asks once per attempt, not again with its key.
 func TestDisabledAsksOnce(t *testing.T) {
 	b, cfg := newFakeBroker(t), config(t)
-	a := enrol(t, b, cfg)
+	a := enroll(t, b, cfg)
 	b.disabled = true
 	calls := b.count()
 	if _, err := a.Renew(t.Context(), b, agent.Ask{}); !errors.Is(err, protocol.CodeDisabled) || b.count() != calls+1 {
@@ -80,11 +80,11 @@ func TestFullDisk(t *testing.T) {
 	full := &memoryState{full: syscall.ENOSPC}
 	cfg.State = full
 	a := newAgent(t, cfg)
-	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); !errors.Is(err, syscall.ENOSPC) || a.Enrolled() {
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit}); !errors.Is(err, syscall.ENOSPC) || a.Enrolled() {
 		t.Fatalf("enrolled without being able to remember it: %v", err)
 	}
 	full.full = nil
-	if _, err := a.Enrol(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
 		t.Fatal(err)
 	}
 	full.full = syscall.ENOSPC
@@ -155,7 +155,7 @@ func (w *world) drop(up bool) {
 // inWorld runs an enrolled agent on a clock of its own.
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	b, cfg := newFakeBroker(t), config(t)
-	enrol(t, b, cfg)
+	enroll(t, b, cfg)
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{b: b, a: newAgent(t, cfg), up: true}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -270,7 +270,7 @@ func TestShortLives(t *testing.T) {
 	b := newFakeBroker(t)
 	b.life = 0
 	cfg := config(t)
-	enrol(t, b, cfg)
+	enroll(t, b, cfg)
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{b: b, a: newAgent(t, cfg), up: true}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)

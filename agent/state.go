@@ -68,7 +68,7 @@ func (a *Agent) snapshot() Record {
 
 // adopt saves the record that follows from the grant, then takes on the record and the tokens. A device
 // whose disk is full goes on in memory: after a restart its old refresh token may be
-// of no use, but its key is. Only an enrolment must be durable before it counts.
+// of no use, but its key is. Only an enrollment must be durable before it counts.
 func (a *Agent) adopt(ctx context.Context, c *call, body *protocol.GrantBody, g *Tokens) error {
 	r := c.record
 	r.Enrolled, r.Subject, r.Issuer = true, body.Subject, body.Issuer

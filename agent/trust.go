@@ -70,7 +70,7 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Tokens
 }
 
 // anchor finds the anchor to believe and puts it and its pin into the call's record: the
-// one that is stored or, in an enrolment or when none is, the one that came; and when the
+// one that is stored or, in an enrollment or when none is, the one that came; and when the
 // pool's anchor was replaced since, the one that the replaced ones lead to. From then on
 // the device knows that one only, so the old ones' owners cannot lead it back.
 func (c *call) anchor(body *protocol.GrantBody) (*token.Key, error) {

@@ -40,7 +40,7 @@ func (id KeyID) IsZero() bool { return id == KeyID{} }
 func (id KeyID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
 
 // Possession reports whether a is a key of the device's own, which tokens can be bound
-// to and an enrolment brings; what answers guessable challenges is beside it.
+// to and an enrollment brings; what answers guessable challenges is beside it.
 func (a *Authenticator) Possession() bool {
 	kind, _ := challenge.Of(a.Kind)
 	return kind.Possession

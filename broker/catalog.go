@@ -120,5 +120,5 @@ type Nouns interface {
 	Client(ctx context.Context, pool ident.Pool, id string) (Client, error)
 	Flow(ctx context.Context, pool ident.Pool, name string) (Flow, error)
 	Hook(ctx context.Context, pool ident.Pool, name string) (Hook, error)
-	EnrolToken(ctx context.Context, pool ident.Pool, id string) (EnrolToken, error)
+	EnrollToken(ctx context.Context, pool ident.Pool, id string) (EnrollToken, error)
 }

@@ -49,7 +49,7 @@ func TestDeviceValidate(t *testing.T) {
 		"authenticator sans id": {func(d *broker.Device) { d.Authenticators[1].ID = broker.KeyID{} }, false},
 		"two of one id":         {func(d *broker.Device) { d.Authenticators[1].ID = broker.KeyID{1} }, false},
 		"unknown kind":          {func(d *broker.Device) { d.Authenticators[0].Kind = "KEY" }, false},
-		"kind without any":      {func(d *broker.Device) { d.Authenticators[0].Kind = challenge.Enrol }, false},
+		"kind without any":      {func(d *broker.Device) { d.Authenticators[0].Kind = challenge.Enroll }, false},
 		"guessable with secret": {func(d *broker.Device) { d.Authenticators[1].Kind = challenge.TOTP }, true},
 		"guessable with a key":  {func(d *broker.Device) { d.Authenticators[0].Kind = challenge.TOTP }, false},
 		"key without key":       {func(d *broker.Device) { d.Authenticators[0].Key = nil }, false},

@@ -12,9 +12,9 @@ var (
 	ErrConflict = errors.New("not possible now")
 	// ErrStale: what is stored is not the revision that the change was made for.
 	ErrStale = errors.New("changed meanwhile")
-	// ErrUsed: the exchange, or the last use of an enrolment token, is spent.
+	// ErrUsed: the exchange, or the last use of an enrollment token, is spent.
 	ErrUsed = errors.New("already used")
-	// ErrExhausted is an ErrUsed: the enrolment token has no use left.
+	// ErrExhausted is an ErrUsed: the enrollment token has no use left.
 	ErrExhausted = fmt.Errorf("no use left: %w", ErrUsed)
 	// ErrExpired: past its end, by the store's caller's clock.
 	ErrExpired = errors.New("expired")

@@ -29,7 +29,7 @@ func checkLabel(field, what, s string) error {
 }
 
 // CheckLabels checks a device's groups and attributes, whether an operator says them, an
-// enrolment token presets them or the device states them itself. Attributes are printable
+// enrollment token presets them or the device states them itself. Attributes are printable
 // ASCII: they are shown on operators' terminals, and go to hooks, logs and tokens.
 func CheckLabels(groups []string, attributes map[string]string) error {
 	var broken Refusals

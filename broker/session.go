@@ -64,8 +64,8 @@ func (s *Session) Becomes(next *Session) error {
 // A Login is what a successful authentication writes.
 type Login struct {
 	Session Session
-	// Enrol is set when the exchange was an enrolment.
-	Enrol *Enrolment
+	// Enroll is set when the exchange was an enrollment.
+	Enroll *Enrollment
 }
 
 // Validate checks what a store needs to hold of l before it looks at what it has.
@@ -73,15 +73,15 @@ func (l *Login) Validate() error {
 	if l.Session.ID.IsZero() || l.Session.Device.IsZero() {
 		return fmt.Errorf("%w: a login names its exchange and its device", ErrInvalid)
 	}
-	if l.Enrol == nil {
+	if l.Enroll == nil {
 		return nil
 	}
-	come := &l.Enrol.Device
+	come := &l.Enroll.Device
 	if come.ID != l.Session.Device {
-		return fmt.Errorf("%w: login of %s enrols %s", ErrInvalid, l.Session.Device, come.ID)
+		return fmt.Errorf("%w: login of %s enrolls %s", ErrInvalid, l.Session.Device, come.ID)
 	}
 	if len(come.PublicKeys()) == 0 {
-		return fmt.Errorf("%w: an enrolment brings a key", ErrInvalid)
+		return fmt.Errorf("%w: an enrollment brings a key", ErrInvalid)
 	}
 	return come.Validate()
 }
@@ -91,8 +91,8 @@ func (l *Login) Validate() error {
 type Recorded struct {
 	Status      Status // "" when the device was not reached
 	Subject     ident.UUID
-	DeviceRev   uint64 // of the session as it was written: an enrolment's rests on what it made of the device
-	KeyReplaced bool   // the enrolment gave the device another key, and what the old one began is over
+	DeviceRev   uint64 // of the session as it was written: an enrollment's rests on what it made of the device
+	KeyReplaced bool   // the enrollment gave the device another key, and what the old one began is over
 }
 
 // Allows reports why no session x may begin of the device that was found: ErrInactive
@@ -113,7 +113,7 @@ type Sessions interface {
 	// exchange was recorded before; ErrInactive when the device is not active at the
 	// moment of the write. Rows are keyed in time order, so writing them is cheap.
 	//
-	// With Enrol it first does to the device and to the token's uses what Admit says,
+	// With Enroll it first does to the device and to the token's uses what Admit says,
 	// all in the same transaction. A device that comes in pending is written, without a
 	// session, and reported by ErrInactive. A session's subject is then its device's,
 	// whatever it says itself; and so it is when it says none.

@@ -17,20 +17,20 @@ func TestLoginValidate(t *testing.T) {
 		spoil func(*broker.Login)
 		ok    bool
 	}{
-		"an enrolment":       {func(*broker.Login) {}, true},
-		"a login":            {func(l *broker.Login) { l.Enrol = nil }, true},
+		"an enrollment":      {func(*broker.Login) {}, true},
+		"a login":            {func(l *broker.Login) { l.Enroll = nil }, true},
 		"no exchange":        {func(l *broker.Login) { l.Session.ID = ident.UUID{} }, false},
-		"no device":          {func(l *broker.Login) { l.Enrol, l.Session.Device = nil, ident.Device{} }, false},
-		"of another device":  {func(l *broker.Login) { l.Enrol.Device = other }, false},
-		"without a key":      {func(l *broker.Login) { l.Enrol.Device.Authenticators = nil }, false},
-		"a shared key only":  {func(l *broker.Login) { l.Enrol.Device.Authenticators = []broker.Authenticator{shared(1)} }, false},
-		"an unsound device":  {func(l *broker.Login) { l.Enrol.Device.Status = "?" }, false},
-		"without a subject":  {func(l *broker.Login) { l.Enrol.Device.Subject = ident.UUID{} }, false},
-		"a pending device":   {func(l *broker.Login) { l.Enrol.Device.Status = broker.StatusPending }, true},
-		"without any token":  {func(l *broker.Login) { l.Enrol.TokenID = "" }, true},
+		"no device":          {func(l *broker.Login) { l.Enroll, l.Session.Device = nil, ident.Device{} }, false},
+		"of another device":  {func(l *broker.Login) { l.Enroll.Device = other }, false},
+		"without a key":      {func(l *broker.Login) { l.Enroll.Device.Authenticators = nil }, false},
+		"a shared key only":  {func(l *broker.Login) { l.Enroll.Device.Authenticators = []broker.Authenticator{shared(1)} }, false},
+		"an unsound device":  {func(l *broker.Login) { l.Enroll.Device.Status = "?" }, false},
+		"without a subject":  {func(l *broker.Login) { l.Enroll.Device.Subject = ident.UUID{} }, false},
+		"a pending device":   {func(l *broker.Login) { l.Enroll.Device.Status = broker.StatusPending }, true},
+		"without any token":  {func(l *broker.Login) { l.Enroll.TokenID = "" }, true},
 		"a session's client": {func(l *broker.Login) { l.Session.Client = "app" }, true},
 	} {
-		l := enrolment(t)
+		l := enrollment(t)
 		c.spoil(&l)
 		if err := l.Validate(); (err == nil) != c.ok || err != nil && !errors.Is(err, broker.ErrInvalid) {
 			t.Errorf("%s: %v", what, err)

@@ -35,13 +35,13 @@ func WaitAfter(n int) time.Duration {
 }
 
 // A TryOf names an account of tries: who guesses at what. One who proved the device's
-// key has the device's own account, in whatever exchange; one who proved an enrolment
+// key has the device's own account, in whatever exchange; one who proved an enrollment
 // token has one with it for that device's name; one who proved nothing has the
 // exchange's, so that no stranger can use up a device's tries.
 type TryOf struct {
 	Device   ident.Device
 	What     string     // is guessed: a method's name, or "hook:" and the hook's
-	Enrol    string     // the enrolment token's id, or empty
+	Enroll   string     // the enrollment token's id, or empty
 	Exchange ident.UUID // or zero
 }
 
@@ -51,7 +51,7 @@ func (of TryOf) Key() []byte {
 	if !of.Exchange.IsZero() {
 		return append([]byte{0}, of.Exchange[:]...)
 	}
-	return []byte(strings.Join([]string{of.Device.Pool.String(), of.Device.Name.String(), of.What, of.Enrol}, "\x00"))
+	return []byte(strings.Join([]string{of.Device.Pool.String(), of.Device.Name.String(), of.What, of.Enroll}, "\x00"))
 }
 
 // Owner is the account of the device itself, in which it is remembered up to which

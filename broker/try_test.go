@@ -90,7 +90,7 @@ func TestWaitsGrow(t *testing.T) {
 func TestTryKeys(t *testing.T) {
 	seen := map[string]TryOf{}
 	for _, of := range []TryOf{
-		{What: "totp"}, {What: "hook:a"}, {What: "hook:a", Enrol: "b"}, {What: "hook:a", Exchange: [16]byte{1}}, {What: "hook:a", Exchange: [16]byte{2}},
+		{What: "totp"}, {What: "hook:a"}, {What: "hook:a", Enroll: "b"}, {What: "hook:a", Exchange: [16]byte{1}}, {What: "hook:a", Exchange: [16]byte{2}},
 	} {
 		if other, ok := seen[string(of.Key())]; ok {
 			t.Errorf("%+v and %+v have one key", of, other)

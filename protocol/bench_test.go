@@ -22,7 +22,7 @@ func BenchmarkDecode(b *testing.B) {
 	}
 	done := map[string]bool{}
 	for _, v := range file.Valid {
-		if done[v.What] || v.What != "start" && v.What != "answer" && v.What != "refresh" && v.What != "enrol" {
+		if done[v.What] || v.What != "start" && v.What != "answer" && v.What != "refresh" && v.What != "enroll" {
 			continue
 		}
 		done[v.What] = true

@@ -52,8 +52,8 @@ func typeOf(m Message) Type {
 		return TypeRefusal
 	case *Refresh:
 		return TypeRefresh
-	case *Enrol:
-		return TypeEnrol
+	case *Enroll:
+		return TypeEnroll
 	case *Event:
 		return TypeEvent
 	}
@@ -74,8 +74,8 @@ func newMessage(t Type) Message {
 		return new(Refusal)
 	case TypeRefresh:
 		return new(Refresh)
-	case TypeEnrol:
-		return new(Enrol)
+	case TypeEnroll:
+		return new(Enroll)
 	case TypeEvent:
 		return new(Event)
 	}
@@ -84,8 +84,8 @@ func newMessage(t Type) Message {
 
 func limitOf(t Type) int {
 	switch t {
-	case TypeEnrol:
-		return MaxEnrol
+	case TypeEnroll:
+		return MaxEnroll
 	case TypeAnswer:
 		return MaxAnswer
 	}
@@ -95,7 +95,7 @@ func limitOf(t Type) int {
 // Decode reads one message, strictly: deterministic, within its limits, every
 // required field there, no unknown critical field. Errors are *DecodeError.
 func Decode(data []byte) (Message, error) {
-	if most := max(MaxEnrol, MaxAnswer); len(data) > most {
+	if most := max(MaxEnroll, MaxAnswer); len(data) > most {
 		return nil, &DecodeError{Code: CodeTooLarge, Err: fmt.Errorf("%d bytes, at most %d", len(data), most)}
 	}
 	r, err := detcbor.NewReader(data)
@@ -122,7 +122,7 @@ func Decode(data []byte) (Message, error) {
 // CallOf gives the call that an encoded message belongs to, and nothing else of it:
 // enough to hand the message to whoever waits for that call.
 func CallOf(data []byte) (CallID, error) {
-	if most := max(MaxEnrol, MaxAnswer); len(data) > most {
+	if most := max(MaxEnroll, MaxAnswer); len(data) > most {
 		return CallID{}, fmt.Errorf("message of %d bytes, at most %d", len(data), most)
 	}
 	r, err := detcbor.NewReader(data)
@@ -218,7 +218,7 @@ var shapes = struct {
 	of: map[Type]*detcbor.Shape{
 		TypeStart: detcbor.ShapeOf(Start{}), TypeChallenge: detcbor.ShapeOf(Challenge{}), TypeAnswer: detcbor.ShapeOf(Answer{}),
 		TypeGrant: detcbor.ShapeOf(Grant{}), TypeRefusal: detcbor.ShapeOf(Refusal{}), TypeRefresh: detcbor.ShapeOf(Refresh{}),
-		TypeEnrol: detcbor.ShapeOf(Enrol{}), TypeEvent: detcbor.ShapeOf(Event{}),
+		TypeEnroll: detcbor.ShapeOf(Enroll{}), TypeEvent: detcbor.ShapeOf(Event{}),
 	},
 }
 
@@ -243,7 +243,7 @@ func check(m Message) error {
 	switch m := m.(type) {
 	case *Start:
 		return m.Request.check()
-	case *Enrol:
+	case *Enroll:
 		return m.check()
 	case *Challenge:
 		if len(m.Session) == 0 || len(m.Session) > MaxSession {
@@ -272,7 +272,7 @@ func (m *Answer) check() error {
 		return errors.New("answer has neither proof nor secret")
 	case len(m.Opening) > MaxOpening:
 		return fmt.Errorf("opening of %d bytes, at most %d", len(m.Opening), MaxOpening)
-	case typeIn(m.Opening) != TypeStart && typeIn(m.Opening) != TypeEnrol: // no answer holds another answer
+	case typeIn(m.Opening) != TypeStart && typeIn(m.Opening) != TypeEnroll: // no answer holds another answer
 		return errors.New("answer repeats something else than an opening message")
 	}
 	opening, err := Decode(m.Opening)
@@ -295,12 +295,12 @@ func typeIn(raw []byte) Type {
 	return Type(raw[4])
 }
 
-func (e *Enrol) check() error {
+func (e *Enroll) check() error {
 	if len(e.Key) == 0 {
-		return errors.New("enrol without key")
+		return errors.New("enroll without key")
 	}
 	if e.TokenID != nil && len(e.TokenID) != TokenIDLen {
-		return fmt.Errorf("enrolment token id of %d bytes, want %d", len(e.TokenID), TokenIDLen)
+		return fmt.Errorf("enrollment token id of %d bytes, want %d", len(e.TokenID), TokenIDLen)
 	}
 	if err := checkPairs("attributes", e.Attributes); err != nil {
 		return err

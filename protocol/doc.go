@@ -4,8 +4,8 @@
 // docs/protocol.md tells it to a firmware engineer.
 //
 //	device: start ─▶ challenge ─▶ answer ─▶ (challenge ─▶ answer)* ─▶ grant
-//	        enrol ─▶ the same        refresh ─▶ grant        any ─▶ refusal
+//	        enroll ─▶ the same        refresh ─▶ grant        any ─▶ refusal
 //
-// Key statements and enrolment tokens, which are carried beside messages, are here
+// Key statements and enrollment tokens, which are carried beside messages, are here
 // too. The package knows no transport, reads no clock and stores nothing.
 package protocol

@@ -138,11 +138,11 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-func FuzzParseEnrolToken(f *testing.F) {
+func FuzzParseEnrollToken(f *testing.F) {
 	f.Add("sgne_AAAA")
 	f.Add("sgne_SHpnRarSUbWlaohLpjfukro-9VTnyGencVlwSGB3nInfSxf2Oim8hZIqblg")
 	f.Fuzz(func(t *testing.T, s string) {
-		if tok, err := protocol.ParseEnrolToken(s); err == nil && tok.Reveal() != strings.TrimSpace(s) {
+		if tok, err := protocol.ParseEnrollToken(s); err == nil && tok.Reveal() != strings.TrimSpace(s) {
 			t.Fatalf("%q reads back as another token", s)
 		}
 	})

@@ -28,9 +28,9 @@ func TestDecodeAllocatesLittle(t *testing.T) {
 		return &protocol.Start{Head: protocol.Head{ID: protocol.CallID{5}}, Request: request(t)}
 	}
 	for name, data := range map[string][]byte{
-		"16 KiB of nothing": make([]byte, protocol.MaxEnrol),
+		"16 KiB of nothing": make([]byte, protocol.MaxEnroll),
 		"more than 16 KiB":  make([]byte, 1<<20),
-		"deep":              bytes.Repeat([]byte{0x81}, protocol.MaxEnrol),
+		"deep":              bytes.Repeat([]byte{0x81}, protocol.MaxEnroll),
 		"a crowd of keys": edit(t, start(), func(m map[int64]any) {
 			for k, v := range crowd {
 				m[k] = v

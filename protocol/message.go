@@ -12,7 +12,7 @@ const Version = 1
 // Limits, chosen so that a message fits one small MQTT packet. Bytes unless said.
 const (
 	MaxMessage  = 8 << 10
-	MaxEnrol    = 16 << 10
+	MaxEnroll   = 16 << 10
 	MaxAnswer   = 16 << 10 // the opening that it repeats included
 	MaxOpening  = 8 << 10  // of what answers repeat of the opening message
 	MaxSession  = 1536     // 2,048 characters of base64url
@@ -41,7 +41,7 @@ const (
 	TypeGrant     Type = 4
 	TypeRefusal   Type = 5
 	TypeRefresh   Type = 6
-	TypeEnrol     Type = 7
+	TypeEnroll    Type = 7
 	TypeEvent     Type = 8
 )
 
@@ -68,7 +68,7 @@ const (
 	WantMQTTPassword Want = 1
 )
 
-// A Message is one of *Start, *Challenge, *Answer, *Grant, *Refusal, *Refresh, *Enrol, *Event.
+// A Message is one of *Start, *Challenge, *Answer, *Grant, *Refusal, *Refresh, *Enroll, *Event.
 type Message interface {
 	// Type tells which.
 	Type() Type
@@ -101,7 +101,7 @@ func (h *Head) Bytes() []byte { return h.raw }
 
 func (h *Head) header() *Head { return h }
 
-// Request is what a device says of itself and asks for, in start, enrol and refresh.
+// Request is what a device says of itself and asks for, in start, enroll and refresh.
 type Request struct {
 	Pool      ident.Pool        `cbor:"3,keyasint"`
 	Name      ident.Name        `cbor:"4,keyasint"`
@@ -126,12 +126,12 @@ type Start struct {
 	Request
 }
 
-// Enrol opens an enrolment: an authentication that brings its own key.
-type Enrol struct {
+// Enroll opens an enrollment: an authentication that brings its own key.
+type Enroll struct {
 	Head
 	Request
 	Key        []byte            `cbor:"13,keyasint"`           // the device's public key, a COSE_Key
-	TokenID    []byte            `cbor:"14,keyasint,omitempty"` // of the enrolment token; none if an operator registered the key
+	TokenID    []byte            `cbor:"14,keyasint,omitempty"` // of the enrollment token; none if an operator registered the key
 	Attributes map[string]string `cbor:"15,keyasint,omitempty"` // what the device states of itself
 }
 
@@ -145,7 +145,7 @@ type Challenge struct {
 
 // ChallengeBody is what a challenge asks.
 type ChallengeBody struct {
-	Kind   string            `cbor:"1,keyasint"`           // challenge.Key, challenge.PSK, challenge.Enrol or a custom challenge's name
+	Kind   string            `cbor:"1,keyasint"`           // challenge.Key, challenge.PSK, challenge.Enroll or a custom challenge's name
 	Nonce  []byte            `cbor:"2,keyasint"`           // ServerNonce random bytes
 	Issuer string            `cbor:"3,keyasint"`           // the pool's URL, as tokens name it
 	Params map[string]string `cbor:"4,keyasint,omitempty"` // what a custom challenge tells
@@ -160,20 +160,20 @@ type Answer struct {
 	Session    []byte `cbor:"3,keyasint"`           // as it came
 	Proof      []byte `cbor:"4,keyasint,omitempty"` // signature or HMAC of ProofInput, by the device's key
 	Secret     []byte `cbor:"5,keyasint,omitempty"` // sealed answer to a custom challenge (SealAnswer)
-	TokenProof []byte `cbor:"6,keyasint,omitempty"` // in an enrolment: signature by the enrolment token's key
+	TokenProof []byte `cbor:"6,keyasint,omitempty"` // in an enrollment: signature by the enrollment token's key
 	Opening    []byte `cbor:"7,keyasint"`           // what Repeated gave of it
 
 	opened Message
 }
 
-// Opened is the opening message that the answer repeats, a *Start or *Enrol. It is
+// Opened is the opening message that the answer repeats, a *Start or *Enroll. It is
 // nil unless Decode made the answer.
 func (m *Answer) Opened() Message { return m.opened }
 
 // Repeated is the form in which a call's answers repeat the opening message m, a
-// *Start or *Enrol that was encoded or received: so far all of it. A member that is
+// *Start or *Enroll that was encoded or received: so far all of it. A member that is
 // judged when the call opens and never again, as a certificate chain will be, is left
-// out of it, and for its sake an enrol may be longer. The error is CodeTooLarge.
+// out of it, and for its sake an enroll may be longer. The error is CodeTooLarge.
 func Repeated(m Message) ([]byte, error) {
 	if n := len(m.Bytes()); n > MaxOpening {
 		return nil, fmt.Errorf("opening message of %d bytes to repeat, at most %d: %w", n, MaxOpening, CodeTooLarge)

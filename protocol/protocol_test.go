@@ -30,7 +30,7 @@ func samples(t *testing.T) []protocol.Message {
 	}
 	return []protocol.Message{
 		&protocol.Start{Head: head, Request: request(t)},
-		&protocol.Enrol{Head: head, Request: request(t), Key: []byte{1}, TokenID: make([]byte, 8), Attributes: map[string]string{"site": "north"}},
+		&protocol.Enroll{Head: head, Request: request(t), Key: []byte{1}, TokenID: make([]byte, 8), Attributes: map[string]string{"site": "north"}},
 		&protocol.Challenge{Head: head, Session: []byte{1}, Body: []byte{2}},
 		&protocol.Answer{Head: head, Session: []byte{1}, Proof: []byte{2}, Opening: opening},
 		&protocol.Grant{Head: head, Sealed: []byte{1}},
@@ -183,12 +183,12 @@ func TestSealedGrantOpensInItsExchangeOnly(t *testing.T) {
 	}
 }
 
-func TestEnrolToken(t *testing.T) {
-	tok, err := protocol.NewEnrolToken(bytes.Repeat([]byte{3}, 28), bytes.Repeat([]byte{4}, 32))
+func TestEnrollToken(t *testing.T) {
+	tok, err := protocol.NewEnrollToken(bytes.Repeat([]byte{3}, 28), bytes.Repeat([]byte{4}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := protocol.ParseEnrolToken(tok.Reveal())
+	again, err := protocol.ParseEnrollToken(tok.Reveal())
 	if err != nil || again != tok {
 		t.Fatalf("got %v, %v", again, err)
 	}
@@ -196,7 +196,7 @@ func TestEnrolToken(t *testing.T) {
 		t.Error("String shows the secret")
 	}
 	for _, bad := range []string{"", "sgne_", tok.Reveal()[:20], "x" + tok.Reveal(), tok.Reveal() + "A"} {
-		if _, err := protocol.ParseEnrolToken(bad); !errors.Is(err, protocol.ErrEnrolToken) {
+		if _, err := protocol.ParseEnrollToken(bad); !errors.Is(err, protocol.ErrEnrollToken) {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

@@ -32,11 +32,11 @@ func (t Transcript) Add(b []byte) Transcript {
 // Purposes keep proofs of one key apart: none can stand for another. The purpose of
 // a proof that answers a challenge is the challenge's name, challenge.Key or challenge.PSK.
 const (
-	PurposeEnrol      = challenge.Enrol
-	PurposeEnrolToken = "enrol-token"
-	PurposeRefresh    = "refresh"
-	PurposeConnect    = "connect" // of a CONNECT: see ConnectProof.Input
-	PurposeAnswer     = "answer"  // of a secret answer: see SecretInput
+	PurposeEnroll      = challenge.Enroll
+	PurposeEnrollToken = "enroll-token"
+	PurposeRefresh     = "refresh"
+	PurposeConnect     = "connect" // of a CONNECT: see ConnectProof.Input
+	PurposeAnswer      = "answer"  // of a secret answer: see SecretInput
 )
 
 // SecretInput is what the proof of a sealed answer covers: that the holder of the

@@ -55,7 +55,7 @@ func TestNobodyCanListNames(t *testing.T) {
 		Challenge        int // bytes: nonce and session are random
 		Kind, Issuer     string
 		Answer, Junk     string
-		Refresh, Enrol   string
+		Refresh, Enroll  string
 		TokenOfNobody    string
 		AnswerToAnothers string
 	}
@@ -71,8 +71,8 @@ func TestNobodyCanListNames(t *testing.T) {
 		out.Junk = reply(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: []byte("junk")}))
 		out.AnswerToAnothers = reply(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Secret: make([]byte, 64)}))
 		out.Refresh = reply(fixed(t, s, d).refresh(p, ident.UUID{1}, []byte("x")))
-		out.Enrol = reply(enrolment(t, s, d, p, nil))
-		out.TokenOfNobody = reply(enrolment(t, s, d, p, make([]byte, protocol.TokenIDLen)))
+		out.Enroll = reply(enrollment(t, s, d, p, nil))
+		out.TokenOfNobody = reply(enrollment(t, s, d, p, make([]byte, protocol.TokenIDLen)))
 		return out
 	}
 	names := strangers(t, s)
@@ -82,7 +82,7 @@ func TestNobodyCanListNames(t *testing.T) {
 			t.Errorf("%s (-nobody +it):\n%s", d, diff)
 		}
 	}
-	for what, raw := range map[string]string{"answer": want.Answer, "refresh": want.Refresh, "enrolment": want.Enrol} {
+	for what, raw := range map[string]string{"answer": want.Answer, "refresh": want.Refresh, "enrollment": want.Enroll} {
 		bytes, err := hex.DecodeString(raw)
 		if err != nil {
 			t.Fatal(err)
@@ -95,14 +95,14 @@ func TestNobodyCanListNames(t *testing.T) {
 	}
 }
 
-// enrolment begins an enrolment of d with p's key and gives the answer to its challenge.
-func enrolment(t *testing.T, s *harness.Signet, d ident.Device, p agent.Prover, tokenID []byte) []byte {
+// enrollment begins an enrollment of d with p's key and gives the answer to its challenge.
+func enrollment(t *testing.T, s *harness.Signet, d ident.Device, p agent.Prover, tokenID []byte) []byte {
 	t.Helper()
 	k := fixed(t, s, d)
-	k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Request: k.request, Key: p.PublicKey(), TokenID: tokenID})
+	k.opening = k.encode(&protocol.Enroll{Head: protocol.Head{ID: k.id}, Request: k.request, Key: p.PublicKey(), TokenID: tokenID})
 	k.said = k.said.Add(k.opening)
 	k.take(ask(t, s.Exchange, k.opening))
-	proof, err := p.Prove(protocol.ProofInput(protocol.PurposeEnrol, k.said))
+	proof, err := p.Prove(protocol.ProofInput(protocol.PurposeEnroll, k.said))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +127,7 @@ func TestOnlyTheKeyLearnsTheStatus(t *testing.T) {
 		k := newTalk(t, s.Exchange, id)
 		k.start()
 		wantCode(t, k.answer(k.proof(key)), code, string(status))
-		wantCode(t, ask(t, s.Exchange, enrolment(t, s, id, key, nil)), code, "enrolment of a "+string(status)+" device")
+		wantCode(t, ask(t, s.Exchange, enrollment(t, s, id, key, nil)), code, "enrollment of a "+string(status)+" device")
 		wantCode(t, ask(t, s.Exchange, newTalk(t, s.Exchange, id).refresh(key, ident.UUID{1}, []byte("x"))), code, "refresh of a "+string(status)+" device")
 	}
 }

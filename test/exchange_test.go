@@ -41,14 +41,14 @@ func newAgent(t *testing.T, s *harness.Signet, name string, p agent.Prover, chan
 func enrolled(t *testing.T, s *harness.Signet, name string, p agent.Prover) *agent.Agent {
 	t.Helper()
 	a := newAgent(t, s, name, p, nil)
-	if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
+	if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	return a
 }
 
 // TestFromFirstMessageToVerdict is the whole of Signet in one test: a device
-// enrols, authenticates, refreshes, and a backend believes it, or not.
+// enrolls, authenticates, refreshes, and a backend believes it, or not.
 func TestFromFirstMessageToVerdict(t *testing.T) {
 	for name, key := range map[string]agent.Prover{"p256": harness.NewP256(t), "ed25519": harness.NewEd25519(t)} {
 		t.Run(name, func(t *testing.T) {
@@ -163,7 +163,7 @@ func TestAnswerIsGoodOnce(t *testing.T) {
 	}
 }
 
-func TestEnrolmentTokenAdmitsAsOftenAsItSays(t *testing.T) {
+func TestEnrollmentTokenAdmitsAsOftenAsItSays(t *testing.T) {
 	s := harness.New(t)
 	tok := s.Token(t, 1)
 	var admitted atomic.Int32
@@ -171,7 +171,7 @@ func TestEnrolmentTokenAdmitsAsOftenAsItSays(t *testing.T) {
 	for i := range 20 {
 		a := newAgent(t, s, "lamp-"+string(rune('a'+i)), harness.NewP256(t), nil)
 		wg.Go(func() {
-			if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: tok}); err == nil {
+			if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: tok}); err == nil {
 				admitted.Add(1)
 			}
 		})
@@ -182,27 +182,27 @@ func TestEnrolmentTokenAdmitsAsOftenAsItSays(t *testing.T) {
 	}
 }
 
-func TestReenrolment(t *testing.T) {
+func TestReenrollment(t *testing.T) {
 	s := harness.New(t)
 	key := harness.NewP256(t)
 	enrolled(t, s, "lamp-1", key)
 	again := newAgent(t, s, "lamp-1", key, nil)
-	if _, err := again.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
+	if _, err := again.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 		t.Errorf("same key: %v", err)
 	}
 	other := newAgent(t, s, "lamp-1", harness.NewP256(t), nil)
-	if _, err := other.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeExists) {
+	if _, err := other.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeExists) {
 		t.Errorf("other key: %v, want exists", err)
 	}
-	_, text, err := s.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: true})
+	_, text, err := s.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := protocol.ParseEnrolToken(text)
+	tok, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := other.Enrol(t.Context(), s, agent.Admission{Token: &tok}); err != nil {
+	if _, err := other.Enroll(t.Context(), s, agent.Admission{Token: &tok}); err != nil {
 		t.Errorf("other key with a token that replaces: %v", err)
 	}
 	if _, err := again.Authenticate(t.Context(), s, agent.Ask{}); !errors.Is(err, protocol.CodeDenied) {
@@ -318,7 +318,7 @@ func TestSecondChallengeByHook(t *testing.T) {
 		tries = 0
 		state := &agent.Memory{}
 		a := newAgent(t, s, "lock-1", key, func(c *agent.Config) { c.State = state })
-		if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
+		if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 			t.Fatal(err)
 		}
 		return newAgent(t, s, "lock-1", key, func(c *agent.Config) {
@@ -346,8 +346,8 @@ func TestSecondChallengeByHook(t *testing.T) {
 	}
 }
 
-// TestEnrolmentRunsTheFlow: enrolling does not go round the client's other challenges.
-func TestEnrolmentRunsTheFlow(t *testing.T) {
+// TestEnrollmentRunsTheFlow: enrolling does not go round the client's other challenges.
+func TestEnrollmentRunsTheFlow(t *testing.T) {
 	s := harness.New(t)
 	web := httptest.NewServer(http.HandlerFunc(doorCode))
 	defer web.Close()
@@ -369,7 +369,7 @@ func TestEnrolmentRunsTheFlow(t *testing.T) {
 				return []byte(answer), nil
 			}
 		})
-		_, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)})
+		_, err := a.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)})
 		if (err == nil) != (answer == "42") || asked == 0 {
 			t.Errorf("answer %q: %v, asked %d times", answer, err, asked)
 		}
@@ -410,7 +410,7 @@ func TestRefreshRotation(t *testing.T) {
 	key := harness.NewP256(t)
 	state := &agent.Memory{}
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) { c.State = state })
-	if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
+	if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	old, err := state.Load(t.Context())

@@ -144,7 +144,7 @@ func TestHooksDecideNoMoreThanTheyMay(t *testing.T) {
 	register(t, s, s.Name(t, "lamp-1"), key)
 	for name, answer := range map[string]map[string]any{
 		"tokens at once": {"issueTokens": true}, "failure": {"failAuthentication": true}, "both": {"issueTokens": true, "failAuthentication": true},
-		"nothing": {}, "an enrolment": {"challengeName": "enrol"}, "no name": {"challengeName": "\x01"}, "a long name": {"challengeName": strings.Repeat("x", 65)},
+		"nothing": {}, "an enrollment": {"challengeName": "enroll"}, "no name": {"challengeName": "\x01"}, "a long name": {"challengeName": strings.Repeat("x", 65)},
 		"a shared key that it hasn't": {"challengeName": "psk"},
 	} {
 		h.on[define] = func(hookEvent) map[string]any { return answer }
@@ -311,7 +311,7 @@ func TestHooksTakeNoNameOfTheProtocols(t *testing.T) {
 	register(t, s, s.Name(t, "lamp-1"), key)
 	web := httptest.NewServer(counting(1))
 	defer web.Close()
-	for _, name := range []string{"key", "psk", "enrol"} {
+	for _, name := range []string{"key", "psk", "enroll"} {
 		if _, _, err := controltest.CreateHook(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: name, URL: web.URL}); err != nil {
 			t.Fatal(err)
 		}
@@ -341,17 +341,17 @@ func TestSecretsStayIn(t *testing.T) {
 	s := harness.NewLogging(t, slog.NewJSONHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
 	h, key := counting(1), harness.NewP256(t)
 	quiz(t, s, h)
-	_, text, err := s.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: s.Pool, Uses: 2, Life: time.Hour})
+	_, text, err := s.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: s.Pool, Uses: 2, Life: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := protocol.ParseEnrolToken(text)
+	tok, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	state := &agent.Memory{}
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) { c.State = state })
-	g, err := a.Enrol(t.Context(), s, agent.Admission{Token: &tok})
+	g, err := a.Enroll(t.Context(), s, agent.Admission{Token: &tok})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -131,9 +131,9 @@ func TestTriesBeforeAnyProof(t *testing.T) {
 	k.opened(k.answer(k.proof(key)))
 }
 
-// TestGuessesWithAnEnrolmentTokenAreTheTokens: who has a token, and guesses, has an
+// TestGuessesWithAnEnrollmentTokenAreTheTokens: who has a token, and guesses, has an
 // account with it for that name, and does not use up the device's.
-func TestGuessesWithAnEnrolmentTokenAreTheTokens(t *testing.T) {
+func TestGuessesWithAnEnrollmentTokenAreTheTokens(t *testing.T) {
 	s, h, key, thief := harness.New(t), pin("4711"), harness.NewP256(t), harness.NewP256(t)
 	quiz(t, s, h, "key", "hook:door")
 	register(t, s, s.Name(t, "lamp-1"), key)
@@ -141,7 +141,7 @@ func TestGuessesWithAnEnrolmentTokenAreTheTokens(t *testing.T) {
 	var m protocol.Message
 	for i := range 10 {
 		k := quizzed(t, s, "lamp-1")
-		k.enrol(t, thief, tok)
+		k.enroll(t, thief, tok)
 		m = k.answer(k.secret(fmt.Sprintf("%04d", i)))
 	}
 	wantCode(t, m, protocol.CodeTries, "the tenth guess with a token")
@@ -211,27 +211,27 @@ func TestADisabledDeviceIsNoOracle(t *testing.T) {
 			}
 		})
 	}
-	t.Run("enrolment", func(t *testing.T) {
+	t.Run("enrollment", func(t *testing.T) {
 		s, h, key, other := harness.New(t), pin("4711"), harness.NewP256(t), harness.NewP256(t)
 		quiz(t, s, h, "key", "hook:door")
 		register(t, s, s.Name(t, "lamp-1"), key)
 		tok := s.Token(t, 1)
 		k := quizzed(t, s, "lamp-1")
-		k.enrol(t, other, tok)
+		k.enroll(t, other, tok)
 		disable(t, s)
 		before := len(h.calls)
 		for _, answer := range []string{"0000", "4711"} {
 			wantCode(t, k.answerWith(answer), protocol.CodeDisabled, "an answer by token")
 		}
-		wantCode(t, quizzed(t, s, "lamp-1").enrol(t, other, tok), protocol.CodeDisabled, "the token's proof")
+		wantCode(t, quizzed(t, s, "lamp-1").enroll(t, other, tok), protocol.CodeDisabled, "the token's proof")
 		if n := len(h.calls) - before; n != 0 {
 			t.Errorf("the hook heard of the disabled device %d times", n)
 		}
 		first := quizzed(t, s, "lamp-2") // uses it up
-		first.enrol(t, harness.NewP256(t), tok)
+		first.enroll(t, harness.NewP256(t), tok)
 		if _, ok := first.answerWith("4711").(*protocol.Grant); !ok {
 			t.Fatal("no grant")
 		}
-		wantCode(t, quizzed(t, s, "lamp-1").enrol(t, other, tok), protocol.CodeDenied, "the proof of a token that is used up")
+		wantCode(t, quizzed(t, s, "lamp-1").enroll(t, other, tok), protocol.CodeDenied, "the proof of a token that is used up")
 	})
 }

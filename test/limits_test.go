@@ -33,14 +33,14 @@ func TestAsMuchAsAMessageHolds(t *testing.T) {
 		metadata, attributes map[string]string
 		fits                 bool
 	}{
-		"sixteen pairs of metadata":    {pairs(protocol.MaxPairs, 490), nil, true},
-		"metadata of 1 KiB each":       {pairs(7, 2+1024), nil, true},
-		"attributes of 256 bytes each": {nil, pairs(protocol.MaxPairs, 2+broker.MaxAttrValue), true},
-		"an attribute of 257 bytes":    {nil, pairs(1, 2+broker.MaxAttrValue+1), false},
-		"metadata beyond the limit":    {pairs(8, 1020), nil, false},
-		"attributes beyond the limit":  {nil, pairs(8, 1020), false},
-		"both, and a longer enrolment": {pairs(1, 10), pairs(12, 1020), false},
-		"as much of both as may be":    {pairs(protocol.MaxPairs, 490), pairs(protocol.MaxPairs, 2+broker.MaxAttrValue), true},
+		"sixteen pairs of metadata":     {pairs(protocol.MaxPairs, 490), nil, true},
+		"metadata of 1 KiB each":        {pairs(7, 2+1024), nil, true},
+		"attributes of 256 bytes each":  {nil, pairs(protocol.MaxPairs, 2+broker.MaxAttrValue), true},
+		"an attribute of 257 bytes":     {nil, pairs(1, 2+broker.MaxAttrValue+1), false},
+		"metadata beyond the limit":     {pairs(8, 1020), nil, false},
+		"attributes beyond the limit":   {nil, pairs(8, 1020), false},
+		"both, and a longer enrollment": {pairs(1, 10), pairs(12, 1020), false},
+		"as much of both as may be":     {pairs(protocol.MaxPairs, 490), pairs(protocol.MaxPairs, 2+broker.MaxAttrValue), true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id, key := s.Name(t, strings.NewReplacer(" ", "-", ",", "").Replace(name)), harness.NewP256(t)
@@ -51,7 +51,7 @@ func TestAsMuchAsAMessageHolds(t *testing.T) {
 				}
 				return a
 			}
-			_, err := of("").Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1), Attributes: m.attributes})
+			_, err := of("").Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1), Attributes: m.attributes})
 			if err == nil {
 				_, err = of("quiz").Authenticate(t.Context(), s, agent.Ask{Metadata: m.metadata})
 			}
@@ -74,7 +74,7 @@ func TestAsMuchAsAMessageHolds(t *testing.T) {
 func TestOpeningsThatCannotBeRepeatedAreRefused(t *testing.T) {
 	s := harness.New(t)
 	k := newTalk(t, s.Exchange, s.Name(t, "lamp-1"))
-	m := &protocol.Enrol{Head: protocol.Head{ID: k.id}, Request: k.request, Key: harness.NewP256(t).PublicKey(), Attributes: pairs(9, 1020)}
+	m := &protocol.Enroll{Head: protocol.Head{ID: k.id}, Request: k.request, Key: harness.NewP256(t).PublicKey(), Attributes: pairs(9, 1020)}
 	wantCode(t, ask(t, s.Exchange, k.encode(m)), protocol.CodeTooLarge, "9 KiB to repeat")
 }
 

@@ -72,10 +72,10 @@ func TestRelayedConnectionIsNotTheDevices(t *testing.T) {
 				link.admitted, link.opening = nil, opening
 			}
 			a := newAgent(t, s, strings.ReplaceAll(name, " ", "-"), harness.NewEd25519(t), nil)
-			if _, err := a.Enrol(t.Context(), &link, agent.Admission{Token: s.Token(t, 1)}); err != nil {
+			if _, err := a.Enroll(t.Context(), &link, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 				t.Fatal(err)
 			}
-			wants("enrol", c.link.opening)
+			wants("enroll", c.link.opening)
 			if _, err := a.Authenticate(t.Context(), &link, agent.Ask{}); err != nil {
 				t.Fatal(err)
 			}
@@ -96,10 +96,10 @@ func TestRelayCannotNameItsOwnConnection(t *testing.T) {
 	rename := func(m []byte) []byte { return bytes.ReplaceAll(m, own, relays) }
 	a := newAgent(t, s, "lamp", harness.NewP256(t), nil)
 	link := passedOn{to: s.Exchange, device: own, heard: relays, change: rename}
-	if _, err := a.Enrol(t.Context(), &link, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeDenied) {
-		t.Errorf("enrol: %v", err)
+	if _, err := a.Enroll(t.Context(), &link, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeDenied) {
+		t.Errorf("enroll: %v", err)
 	}
-	if _, err := a.Enrol(t.Context(), &passedOn{to: s.Exchange, device: own, heard: own}, agent.Admission{Token: s.Token(t, 1)}); err != nil {
+	if _, err := a.Enroll(t.Context(), &passedOn{to: s.Exchange, device: own, heard: own}, agent.Admission{Token: s.Token(t, 1)}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := a.Authenticate(t.Context(), &link, agent.Ask{}); !errors.Is(err, protocol.CodeDenied) {

@@ -128,7 +128,7 @@ func readEnv(ts *testscript.TestScript, path string) bool {
 	for s := bufio.NewScanner(f); s.Scan(); {
 		if k, v, ok := strings.Cut(s.Text(), "="); ok {
 			ts.Setenv(k, v)
-			found = k == "SIGNET_ENROLMENT"
+			found = k == "SIGNET_ENROLLMENT"
 		}
 	}
 	return found

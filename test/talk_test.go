@@ -26,7 +26,7 @@ type talk struct {
 	key     *ecdh.PrivateKey
 	said    protocol.Transcript
 
-	opening   []byte       // start or enrol
+	opening   []byte       // start or enroll
 	by        agent.Prover // who answered last
 	challenge *protocol.Challenge
 	body      *protocol.ChallengeBody
@@ -94,14 +94,14 @@ func (k *talk) take(m protocol.Message) protocol.Message {
 	return m
 }
 
-// enrol opens the call as an enrolment by token and answers its first challenge.
-func (k *talk) enrol(t testing.TB, p agent.Prover, tok *protocol.EnrolToken) protocol.Message {
+// enroll opens the call as an enrollment by token and answers its first challenge.
+func (k *talk) enroll(t testing.TB, p agent.Prover, tok *protocol.EnrollToken) protocol.Message {
 	t.Helper()
 	k.by = p
-	k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Request: k.request, Key: p.PublicKey(), TokenID: tok.ID()})
+	k.opening = k.encode(&protocol.Enroll{Head: protocol.Head{ID: k.id}, Request: k.request, Key: p.PublicKey(), TokenID: tok.ID()})
 	k.said = k.said.Add(k.opening)
 	k.take(ask(t, k.to, k.opening))
-	proof, err := p.Prove(protocol.ProofInput(protocol.PurposeEnrol, k.said))
+	proof, err := p.Prove(protocol.ProofInput(protocol.PurposeEnroll, k.said))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +111,7 @@ func (k *talk) enrol(t testing.TB, p agent.Prover, tok *protocol.EnrolToken) pro
 	}
 	return k.answer(k.encode(&protocol.Answer{
 		Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening,
-		Proof: proof, TokenProof: ed25519.Sign(key, protocol.ProofInput(protocol.PurposeEnrolToken, k.said)),
+		Proof: proof, TokenProof: ed25519.Sign(key, protocol.ProofInput(protocol.PurposeEnrollToken, k.said)),
 	}))
 }
 

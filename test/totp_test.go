@@ -161,25 +161,25 @@ func TestANewKeyIsNoWayRoundTheCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	code := codes(t, s, id, nil, false)
-	enrol := func(key harness.Key, replace bool, code string) protocol.Message {
-		_, text, err := s.Control.CreateEnrolToken(t.Context(), by, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: replace})
+	enroll := func(key harness.Key, replace bool, code string) protocol.Message {
+		_, text, err := s.Control.CreateEnrollToken(t.Context(), by, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: replace})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tok, err := protocol.ParseEnrolToken(text)
+		tok, err := protocol.ParseEnrollToken(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		k := quizzed(t, s, "lamp-1")
-		k.enrol(t, key, &tok)
+		k.enroll(t, key, &tok)
 		return k.answer(k.secret(code))
 	}
-	wantCode(t, enrol(first, false, "123456"), protocol.CodeWrongAnswer, "an enrolment with a wrong code")
-	if _, ok := enrol(first, false, code(0)).(*protocol.Grant); !ok {
+	wantCode(t, enroll(first, false, "123456"), protocol.CodeWrongAnswer, "an enrollment with a wrong code")
+	if _, ok := enroll(first, false, code(0)).(*protocol.Grant); !ok {
 		t.Fatal("the first key with the right code is no grant")
 	}
-	wantCode(t, enrol(other, true, "123456"), protocol.CodeWrongAnswer, "another key with a wrong code")
-	if _, ok := enrol(other, true, code(1)).(*protocol.Grant); !ok {
+	wantCode(t, enroll(other, true, "123456"), protocol.CodeWrongAnswer, "another key with a wrong code")
+	if _, ok := enroll(other, true, code(1)).(*protocol.Grant); !ok {
 		t.Fatal("another key with the right code is no grant")
 	}
 	d, err := s.Store.Device(t.Context(), id)

@@ -65,7 +65,7 @@ func everything(t *testing.T, s *token.Signer, secret token.Secret, said protoco
 }
 
 func proofs() []string {
-	return []string{challenge.Key, challenge.PSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh, protocol.PurposeAnswer, protocol.PurposeConnect}
+	return []string{challenge.Key, challenge.PSK, protocol.PurposeEnroll, protocol.PurposeEnrollToken, protocol.PurposeRefresh, protocol.PurposeAnswer, protocol.PurposeConnect}
 }
 
 // TestNothingStandsForAnother holds every signed object, and its bare signature,
@@ -148,7 +148,7 @@ func TestTokensAreNoProofs(t *testing.T) {
 		k.start()
 		wantCode(t, k.answer(k.encode(&protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: proof})), protocol.CodeDenied, what+" as a proof")
 	}
-	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeConnect, protocol.PurposeAnswer, protocol.PurposeEnrol, protocol.PurposeEnrolToken, challenge.PSK} {
+	for _, purpose := range []string{protocol.PurposeRefresh, protocol.PurposeConnect, protocol.PurposeAnswer, protocol.PurposeEnroll, protocol.PurposeEnrollToken, challenge.PSK} {
 		k := newTalk(t, s.Exchange, id)
 		k.start()
 		k.body.Kind = purpose

@@ -16,7 +16,7 @@ import (
 	"github.com/signetd/signet/agent/keyfile"
 )
 
-// enrollArgs are a good enrolment's.
+// enrollArgs are a good enrollment's.
 func enrollArgs(b *broker, dir string, more ...string) []string {
 	return append([]string{"enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--token", b.Token.Reveal(), "--state", dir}, more...)
 }
@@ -133,8 +133,8 @@ func mustRead(t *testing.T, path string) []byte {
 	return raw
 }
 
-// Whatever goes wrong in a second enrolment, the device that works goes on.
-func TestFailedEnrolmentLosesNothing(t *testing.T) {
+// Whatever goes wrong in a second enrollment, the device that works goes on.
+func TestFailedEnrollmentLosesNothing(t *testing.T) {
 	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
 	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
 	m.fails(1, "certificate", "give the broker's root", enrollArgs(b, dir)...)
@@ -148,7 +148,7 @@ func TestFailedEnrolmentLosesNothing(t *testing.T) {
 	}
 }
 
-// A device whose state no power cut could have damaged so enrols again with its key.
+// A device whose state no power cut could have damaged so enrolls again with its key.
 func TestDamagedState(t *testing.T) {
 	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
 	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
@@ -177,7 +177,7 @@ func TestNotEnrolled(t *testing.T) {
 		m.fails(1, "has not enrolled", "signet-agent enroll", command, "--state", dir)
 	}
 	m.fails(1, "check stopped at TLS", "give the broker's root", "check", "--state", dir)
-	m.fails(1, "no anchor", "give an enrolment token", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--ca", b.ca(t), "--state", folder(t))
+	m.fails(1, "no anchor", "give an enrollment token", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--ca", b.ca(t), "--state", folder(t))
 }
 
 // While the broker is away programs get the token there is, to its last seconds,
@@ -198,7 +198,7 @@ func TestTokenWithoutABroker(t *testing.T) {
 	other.fails(1, "the agent says", "signet-agent status", "token", "--state", dir, "--format", "cwt")
 }
 
-// The key that was printed is the one that enrols, in its folder and no other.
+// The key that was printed is the one that enrolls, in its folder and no other.
 func TestKey(t *testing.T) {
 	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
 	jwk := m.must("key", "--state", dir, "--key", "file:ed25519")
@@ -330,7 +330,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 			}
 		}
 	}
-	for what, text := range map[string]string{"enrolment token": b.Token.Reveal(), "access token": access, "ID token": id, "PEM": "PRIVATE KEY"} {
+	for what, text := range map[string]string{"enrollment token": b.Token.Reveal(), "access token": access, "ID token": id, "PEM": "PRIVATE KEY"} {
 		if strings.Contains(said, text) {
 			t.Errorf("the %s was printed", what)
 		}

@@ -10,7 +10,7 @@ import (
 	"github.com/signetd/signet/test/kernel"
 )
 
-// A device cannot enrol without room to remember it, says so, and can when there
+// A device cannot enroll without room to remember it, says so, and can when there
 // is room. Once enrolled it gets tokens also from a full disk; from one that it
 // cannot write at all it says what is wrong.
 func TestFullAndReadOnlyDisk(t *testing.T) {

@@ -22,17 +22,17 @@ const onceTimeout = 40 * time.Second // for one connection and one call
 // maxCA bounds the CA file, which the settings keep, in bytes: dozens of roots.
 const maxCA = 32 << 10
 
-type enrolFlags struct {
+type enrollFlags struct {
 	broker, pool, name, token, ca, fingerprint, anchor, key, psk, state, client, answer string
 }
 
 func (p *program) enroll(ctx context.Context, args []string) error {
-	var o enrolFlags
+	var o enrollFlags
 	f := p.flags("enroll")
 	f.StringVar(&o.broker, "broker", "", "`URL` of the broker, mqtts://host:8883")
 	f.StringVar(&o.pool, "pool", "", "the device's `pool`")
 	f.StringVar(&o.name, "name", "", "the device's `name` in its pool")
-	f.StringVar(&o.token, "token", "", "enrolment `token`, or @FILE; also SIGNET_ENROLL_TOKEN")
+	f.StringVar(&o.token, "token", "", "enrollment `token`, or @FILE; also SIGNET_ENROLLMENT")
 	f.StringVar(&o.ca, "ca", "", "PEM `file` with the root that the broker's certificate comes from")
 	f.StringVar(&o.fingerprint, "ca-fingerprint", "", "SHA-256 of that root, in `hex`")
 	f.StringVar(&o.anchor, "anchor", "", "start of the thumbprint of the pool's anchor, in `hex`, if there is no token")
@@ -63,10 +63,10 @@ func (p *program) enroll(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return p.enrolIn(ctx, path, c, kind, admission)
+	return p.enrollIn(ctx, path, c, kind, admission)
 }
 
-func (o *enrolFlags) settings() (*settings, error) {
+func (o *enrollFlags) settings() (*settings, error) {
 	if o.broker == "" || o.pool == "" || o.name == "" {
 		return nil, fmt.Errorf("%w: enroll needs --broker, --pool and --name", errUsage)
 	}
@@ -107,7 +107,7 @@ func (o *enrolFlags) settings() (*settings, error) {
 	return c, err
 }
 
-func (o *enrolFlags) kind() (keyfile.Kind, error) {
+func (o *enrollFlags) kind() (keyfile.Kind, error) {
 	switch o.key {
 	case "file":
 		return "", nil // whichever there is
@@ -121,28 +121,28 @@ func (o *enrolFlags) kind() (keyfile.Kind, error) {
 
 func (p *program) admission(text string) (agent.Admission, error) {
 	if text == "" {
-		text = p.getenv("SIGNET_ENROLL_TOKEN")
+		text = p.getenv("SIGNET_ENROLLMENT")
 	}
 	if path, ok := strings.CutPrefix(text, "@"); ok {
 		raw, err := os.ReadFile(path)
 		if err != nil {
-			return agent.Admission{}, fmt.Errorf("read the enrolment token: %w", err)
+			return agent.Admission{}, fmt.Errorf("read the enrollment token: %w", err)
 		}
 		text = string(raw)
 	}
 	if text == "" {
 		return agent.Admission{}, nil
 	}
-	t, err := protocol.ParseEnrolToken(text)
+	t, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		return agent.Admission{}, fmt.Errorf("--token: %w", err)
 	}
 	return agent.Admission{Token: &t}, nil
 }
 
-// enrolIn writes key and settings before the first message leaves the device. The
+// enrollIn writes key and settings before the first message leaves the device. The
 // settings of a device that works stay until the new ones have worked too.
-func (p *program) enrolIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Admission) error {
+func (p *program) enrollIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Admission) error {
 	d, err := keyfile.Open(path, nil)
 	if err != nil {
 		return err
@@ -173,9 +173,9 @@ func (p *program) enrolIn(ctx context.Context, path string, c *settings, kind ke
 	}
 	defer conn.Close() //nolint:errcheck // done with it
 	start := time.Now()
-	g, err := a.Enrol(ctx, conn, v)
+	g, err := a.Enroll(ctx, conn, v)
 	if err != nil {
-		return fmt.Errorf("enrol %s: %w", c.Device, err)
+		return fmt.Errorf("enroll %s: %w", c.Device, err)
 	}
 	c.learn(conn)
 	if err := c.save(d); err != nil {
@@ -186,7 +186,7 @@ func (p *program) enrolIn(ctx context.Context, path string, c *settings, kind ke
 	return nil
 }
 
-// anew is the state of a device that enrols: one that cannot be read is as good as
+// anew is the state of a device that enrolls: one that cannot be read is as good as
 // none, because the broker knows the device by its key.
 type anew struct {
 	*keyfile.Dir
@@ -205,7 +205,7 @@ func (a *anew) Load(ctx context.Context) (agent.Record, error) {
 // key prints the public key. It needs the folder for itself only to make one.
 func (p *program) key(ctx context.Context, args []string) error {
 	var w where
-	var o enrolFlags
+	var o enrollFlags
 	f := p.flags("key")
 	w.flags(f)
 	f.StringVar(&o.key, "key", "file", "the kind of a new key: `file`, file:p256 or file:ed25519")

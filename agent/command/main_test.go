@@ -20,9 +20,9 @@ func run(t *testing.T, args ...string) (code int, out, errs string) {
 	return code, o.String(), e.String()
 }
 
-func enrolToken(t *testing.T) string {
+func enrollToken(t *testing.T) string {
 	t.Helper()
-	tok, err := protocol.NewEnrolToken(bytes.Repeat([]byte{3}, 28), bytes.Repeat([]byte{4}, 32))
+	tok, err := protocol.NewEnrollToken(bytes.Repeat([]byte{3}, 28), bytes.Repeat([]byte{4}, 32))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestArguments(t *testing.T) {
 		{"enroll --broker mqtts://h --pool demo --name a --key file:rsa", 2, "only file"},
 		{"enroll --broker mqtts://h --pool demo --name a --ca /nonexistent", 1, "CA file"},
 		{"enroll --broker mqtts://h --pool demo --name a --ca " + large, 2, "at most 32768"},
-		{"enroll --broker mqtts://h --pool demo --name a --token @/nonexistent", 1, "enrolment token"},
+		{"enroll --broker mqtts://h --pool demo --name a --token @/nonexistent", 1, "enrollment token"},
 		{"enroll --broker mqtts://u:p@h --pool demo --name a", 1, "mqtts://"},
 		{"enroll --broker mqtts://h --pool demo --name a --anchor zz", 2, "16 bytes in hex"},
 		{"run", 1, "enroll"},
@@ -124,9 +124,9 @@ func TestHelp(t *testing.T) {
 
 // A broker that is away costs nothing but the attempt: key and settings stay, so
 // the next attempt is the same device's.
-func TestEnrolWithoutBroker(t *testing.T) {
+func TestEnrollWithoutBroker(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")
-	tok := enrolToken(t)
+	tok := enrollToken(t)
 	args := []string{"enroll", "--broker", "mqtt://127.0.0.1:1", "--pool", "demo", "--name", "lamp-1", "--token", tok, "--state", dir}
 	code, _, errs := run(t, args...)
 	if code != 1 || strings.Contains(errs, tok) {

@@ -20,14 +20,14 @@ var errPower = errors.New("power is gone")
 
 // A witness remembers what the world outside has seen of a device.
 type witness struct {
-	keys  map[string]bool // that asked for enrolment
+	keys  map[string]bool // that asked for enrollment
 	floor int64           // of the last state whose Save returned
 }
 
 func newWitness() *witness { return &witness{keys: map[string]bool{}} }
 
 // life is what a device does from its first start on: a key, then what it would
-// enrol with, then two states.
+// enroll with, then two states.
 func life(t *testing.T, path string, hook keyfile.Hook, w *witness) error {
 	d, err := keyfile.Open(path, hook)
 	if err != nil {

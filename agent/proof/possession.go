@@ -25,22 +25,22 @@ func (p possession) Answer(_ context.Context, t *Turn, m *protocol.Answer) (err 
 	return err
 }
 
-// newcomer answers by the key that an enrolment brings, and by its token.
+// newcomer answers by the key that an enrollment brings, and by its token.
 type newcomer struct{ possession }
 
 // Answer proves possession of both.
 func (n newcomer) Answer(_ context.Context, t *Turn, m *protocol.Answer) (err error) {
 	if n.own.Kind() != challenge.Key || !t.Enrolling {
-		return fmt.Errorf("%w: an enrolment challenge in an authentication", ErrUnexpected)
+		return fmt.Errorf("%w: an enrollment challenge in an authentication", ErrUnexpected)
 	}
-	if m.Proof, err = prove(n.own, protocol.ProofInput(protocol.PurposeEnrol, t.Transcript)); err != nil || t.Token == nil {
+	if m.Proof, err = prove(n.own, protocol.ProofInput(protocol.PurposeEnroll, t.Transcript)); err != nil || t.Token == nil {
 		return err
 	}
 	key, err := t.Token.Key()
 	if err != nil {
 		return err
 	}
-	m.TokenProof = ed25519.Sign(key, protocol.ProofInput(protocol.PurposeEnrolToken, t.Transcript))
+	m.TokenProof = ed25519.Sign(key, protocol.ProofInput(protocol.PurposeEnrollToken, t.Transcript))
 	return nil
 }
 

@@ -25,7 +25,7 @@ var (
 type Prover interface {
 	// Kind is challenge.Key or challenge.PSK.
 	Kind() string
-	// PublicKey is the COSE_Key to enrol (RFC 9052, section 7); nil for a shared key.
+	// PublicKey is the COSE_Key to enroll (RFC 9052, section 7); nil for a shared key.
 	PublicKey() []byte
 	// Prove signs input (ES256 as r and s of 32 bytes each, or Ed25519), or
 	// computes its HMAC-SHA-256 under a shared key.
@@ -43,8 +43,8 @@ type Turn struct {
 	SealTo []byte // key to seal a secret answer to, vouched for; nil: there is none
 	// Transcript ends with the challenge.
 	Transcript protocol.Transcript
-	Enrolling  bool                 // the call is an enrolment
-	Token      *protocol.EnrolToken // that admits it; may be nil
+	Enrolling  bool                  // the call is an enrollment
+	Token      *protocol.EnrollToken // that admits it; may be nil
 }
 
 // A Method answers challenges of one kind.
@@ -64,7 +64,7 @@ type Methods struct {
 // New gives the methods of a device with that secret. solve may be nil.
 func New(own Prover, solve Solver) *Methods {
 	p := possession{own}
-	named := map[string]Method{challenge.Key: p, challenge.PSK: p, challenge.Enrol: newcomer{p}}
+	named := map[string]Method{challenge.Key: p, challenge.PSK: p, challenge.Enroll: newcomer{p}}
 	return &Methods{named: named, rest: solver{own, solve}}
 }
 

@@ -184,7 +184,7 @@ func TestErrorsReadWell(t *testing.T) {
 		{"POST", "/pools/demo/clients", `{"id":"a","refreshLife":"11y"}`, 422, "refresh life 4015d, want 1h to 3650d, or 0s for no refresh tokens"},
 		{"POST", "/pools/demo/clients", `{"id":"a","grace":"2h"}`, 422, "grace 2h, want at most 1h"},
 		{"PUT", "/pools/demo/clients/default", `{"id":"other"}`, 422, `the body is about "other", the path about "default"`},
-		{"POST", "/pools/demo/enrollment-tokens", `{"expires":"400d"}`, 422, "an enrolment token lives 1m to 365d, not 400d"},
+		{"POST", "/pools/demo/enrollment-tokens", `{"expires":"400d"}`, 422, "an enrollment token lives 1m to 365d, not 400d"},
 		{"POST", "/pools/demo/enrollment-tokens", `{"expires":"0s"}`, 422, "expires: is 0s; leave it out for the default"},
 		{"POST", "/pools/demo/enrollment-tokens", `{"uses":0}`, 422, "uses: expected number >= 1"},
 		{"POST", "/operators", `{"name":"x","expires":"3y"}`, 422, "an operator's token lives 1m to 730d, not 1095d"},

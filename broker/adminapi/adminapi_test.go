@@ -199,9 +199,9 @@ func TestClientAgainstHandler(t *testing.T) {
 		t.Errorf("got %+v", d)
 	}
 	token, err := p.CreateEnrollmentToken(ctx, adminapi.NewEnrollmentToken{Uses: ptr(100), Expires: ptr(adminapi.Duration(30 * 24 * time.Hour))})
-	must("enrolment token", err)
+	must("enrollment token", err)
 	again, err := p.EnrollmentToken(ctx, token.ID)
-	must("show enrolment token", err)
+	must("show enrollment token", err)
 	if !strings.HasPrefix(token.Token, "sgne_") || again.Token != "" || again.Uses != 100 {
 		t.Errorf("got %+v, then %+v", token, again)
 	}

@@ -28,7 +28,7 @@ const (
 	applyPath = "/api/v1/apply"
 	maxApply  = 1 << 20 // bytes of a request to apply
 	// maxItems is how many things one request may be about. The store has one writer,
-	// and no device can enrol while an edit holds it: with this many for less than a
+	// and no device can enroll while an edit holds it: with this many for less than a
 	// second. A dry run writes and takes back, so what shares its batch runs twice.
 	maxItems = 5000
 )

@@ -140,7 +140,7 @@ func TestAuditFilters(t *testing.T) {
 
 // Every kind of setting is known by the name that its records have.
 func TestRecordKinds(t *testing.T) {
-	for _, k := range []string{broker.ClientKind().Name, broker.FlowKind().Name, broker.HookKind().Name, broker.EnrolTokenKind().Name, broker.GroupKind().Name, "pool", "session"} {
+	for _, k := range []string{broker.ClientKind().Name, broker.FlowKind().Name, broker.HookKind().Name, broker.EnrollTokenKind().Name, broker.GroupKind().Name, "pool", "session"} {
 		if !slices.Contains(adminapi.RecordKinds(), k) {
 			t.Errorf("%s is not among %v", k, adminapi.RecordKinds())
 		}

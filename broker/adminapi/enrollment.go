@@ -16,7 +16,7 @@ import (
 type EnrollmentToken struct {
 	ID         string            `json:"id" maxLength:"64" column:"ID"`
 	Token      string            `json:"token,omitempty" readOnly:"true" doc:"Only in the answer that made it" secret:"TOKEN"`
-	Uses       int               `json:"uses" minimum:"1" maximum:"1000000" doc:"How many enrolments in all"`
+	Uses       int               `json:"uses" minimum:"1" maximum:"1000000" doc:"How many enrollments in all"`
 	Used       int               `json:"used" readOnly:"true" doc:"How many there were; the revision does not count it" column:"USED" of:"Uses"`
 	Expires    time.Time         `json:"expires" column:"EXPIRES"`
 	Groups     []string          `json:"groups,omitempty" nullable:"false" column:"GROUPS"`
@@ -32,13 +32,13 @@ func (t *EnrollmentToken) SecretNote(pool string) string {
 	if t.Uses == 1 {
 		uses = "1 use"
 	}
-	return fmt.Sprintf("enrolment token %s: %s, until %s; it is shown only now\nwith it, on a device: signet-agent enroll --broker URL --pool %s --name NAME --token @FILE",
+	return fmt.Sprintf("enrollment token %s: %s, until %s; it is shown only now\nwith it, on a device: signet-agent enroll --broker URL --pool %s --name NAME --token @FILE",
 		t.ID, uses, t.Expires.UTC().Format(time.RFC3339), pool)
 }
 
-// NewEnrollmentToken asks for an enrolment token.
+// NewEnrollmentToken asks for an enrollment token.
 type NewEnrollmentToken struct {
-	Uses       *int              `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrolments; 1 if absent" flag:"uses" usage:"how many enrolments, 1 to 1000000" shown:"1"`
+	Uses       *int              `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrollments; 1 if absent" flag:"uses" usage:"how many enrollments, 1 to 1000000" shown:"1"`
 	Expires    *Duration         `json:"expires,omitempty" doc:"1m to 365d; 24h if absent" flag:"expires" usage:"lifetime, 1m to 365d, such as 24h or 30d" shown:"24h"`
 	Groups     []string          `json:"groups,omitempty" nullable:"false" flag:"group" usage:"<group> of the devices; may be repeated"`
 	Attributes map[string]string `json:"attributes,omitempty" flag:"attr" usage:"attribute <k=v> of the devices; may be repeated"`
@@ -46,69 +46,69 @@ type NewEnrollmentToken struct {
 	Approve    bool              `json:"approve,omitempty" flag:"approve" usage:"devices wait for approval: signet device approve"`
 }
 
-// EnrollmentTokenChange changes an enrolment token. Members that are not given stay as they are.
+// EnrollmentTokenChange changes an enrollment token. Members that are not given stay as they are.
 type EnrollmentTokenChange struct {
-	Uses    *int      `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrolments in all" flag:"uses" usage:"how many enrolments in all, those that were included"`
+	Uses    *int      `json:"uses,omitempty" minimum:"1" maximum:"1000000" doc:"How many enrollments in all" flag:"uses" usage:"how many enrollments in all, those that were included"`
 	Expires *Duration `json:"expires,omitempty" doc:"From now" flag:"expires" usage:"lifetime from now, 1m to 365d"`
 }
 
-func enrollmentResource() resource[broker.EnrolToken, EnrollmentToken] {
-	return resource[broker.EnrolToken, EnrollmentToken]{
+func enrollmentResource() resource[broker.EnrollToken, EnrollmentToken] {
+	return resource[broker.EnrollToken, EnrollmentToken]{
 		Noun: Noun{
-			Command: "enrollment", One: "enrolment token", Path: "enrollment-tokens", Plural: "enrollments", Key: "id",
+			Command: "enrollment", One: "enrollment token", Path: "enrollment-tokens", Plural: "enrollments", Key: "id",
 			About:  "Tokens that admit devices to a pool",
-			Create: Verb{"Make an enrolment token and show it, once", "signet enrollment create --pool demo --uses 100 --expires 30d --group lab --attr site=berlin", func() any { return &NewEnrollmentToken{} }},
-			Change: Verb{"Give an enrolment token more uses or another end", "signet enrollment update 39e8f701361b7b1a --pool demo --uses 200 --expires 30d", func() any { return &EnrollmentTokenChange{} }},
-			Delete: Verb{About: "End an enrolment token; devices that it admitted stay"},
+			Create: Verb{"Make an enrollment token and show it, once", "signet enrollment create --pool demo --uses 100 --expires 30d --group lab --attr site=berlin", func() any { return &NewEnrollmentToken{} }},
+			Change: Verb{"Give an enrollment token more uses or another end", "signet enrollment update 39e8f701361b7b1a --pool demo --uses 200 --expires 30d", func() any { return &EnrollmentTokenChange{} }},
+			Delete: Verb{About: "End an enrollment token; devices that it admitted stay"},
 			New:    func() any { return &EnrollmentToken{} },
 		},
-		use:  use(broker.EnrolTokenKind(), (*control.Plane).EnrolTokens),
+		use:  use(broker.EnrollTokenKind(), (*control.Plane).EnrollTokens),
 		name: func(t *EnrollmentToken) string { return t.ID },
-		wire: func(t broker.EnrolToken) EnrollmentToken {
+		wire: func(t broker.EnrollToken) EnrollmentToken {
 			return EnrollmentToken{
 				ID: t.ID, Uses: t.Uses, Used: t.Used, Expires: t.Expires, Groups: t.Groups, Attributes: t.Attributes,
 				Replace: t.Replace, Approve: t.Approve, Created: optional(t.Created),
 			}
 		},
-		write: func(w *EnrollmentToken, t *broker.EnrolToken) error {
+		write: func(w *EnrollmentToken, t *broker.EnrollToken) error {
 			t.Uses, t.Expires, t.Groups, t.Attributes = w.Uses, w.Expires.UTC(), w.Groups, w.Attributes
 			t.Replace, t.Approve = w.Replace, w.Approve
 			return nil
 		},
 		secret: func(w *EnrollmentToken, secret string) { w.Token = secret },
-		post: func(s *service, api huma.API, op huma.Operation, r resource[broker.EnrolToken, EnrollmentToken]) {
+		post: func(s *service, api huma.API, op huma.Operation, r resource[broker.EnrollToken, EnrollmentToken]) {
 			poster(s, api, op, r, s.createEnrollment)
 		},
-		patch: func(s *service, api huma.API, op huma.Operation, r resource[broker.EnrolToken, EnrollmentToken]) {
+		patch: func(s *service, api huma.API, op huma.Operation, r resource[broker.EnrollToken, EnrollmentToken]) {
 			patcher(s, api, op, r, s.changeEnrollment)
 		},
 	}
 }
 
-func (s *service) createEnrollment(ctx context.Context, in PoolPath, n NewEnrollmentToken) (broker.EnrolToken, string, error) {
+func (s *service) createEnrollment(ctx context.Context, in PoolPath, n NewEnrollmentToken) (broker.EnrollToken, string, error) {
 	pool, err := in.pool()
 	if err != nil {
-		return broker.EnrolToken{}, "", err
+		return broker.EnrollToken{}, "", err
 	}
 	life, err := given("expires", n.Expires)
 	if err != nil {
-		return broker.EnrolToken{}, "", err
+		return broker.EnrollToken{}, "", err
 	}
-	return s.dir.CreateEnrolToken(ctx, byOf(ctx), control.NewEnrolToken{
+	return s.dir.CreateEnrollToken(ctx, byOf(ctx), control.NewEnrollToken{
 		Pool: pool, Uses: number(n.Uses), Life: life, Groups: n.Groups, Attributes: n.Attributes, Replace: n.Replace, Approve: n.Approve,
 	})
 }
 
-func (s *service) changeEnrollment(ctx context.Context, in LabelPath, m *control.Match, c EnrollmentTokenChange) (broker.EnrolToken, string, error) {
+func (s *service) changeEnrollment(ctx context.Context, in LabelPath, m *control.Match, c EnrollmentTokenChange) (broker.EnrollToken, string, error) {
 	pool, err := in.pool()
 	if err != nil {
-		return broker.EnrolToken{}, "", err
+		return broker.EnrollToken{}, "", err
 	}
 	life, err := given("expires", c.Expires)
 	if err != nil {
-		return broker.EnrolToken{}, "", err
+		return broker.EnrollToken{}, "", err
 	}
-	t, err := s.dir.UpdateEnrolToken(ctx, byOf(ctx), pool, in.ID, m, number(c.Uses), life)
+	t, err := s.dir.UpdateEnrollToken(ctx, byOf(ctx), pool, in.ID, m, number(c.Uses), life)
 	return t, "", err
 }
 
@@ -120,22 +120,22 @@ func number(n *int) int {
 	return *n
 }
 
-// EnrollmentTokens lists all enrolment tokens.
+// EnrollmentTokens lists all enrollment tokens.
 func (p PoolClient) EnrollmentTokens(ctx context.Context) ([]EnrollmentToken, error) {
 	return all[EnrollmentToken](ctx, p.c, p.path+"/enrollment-tokens")
 }
 
-// EnrollmentToken shows an enrolment token.
+// EnrollmentToken shows an enrollment token.
 func (p PoolClient) EnrollmentToken(ctx context.Context, id string) (EnrollmentToken, error) {
 	return get[EnrollmentToken](ctx, p.c, p.path+join("enrollment-tokens", id))
 }
 
-// CreateEnrollmentToken makes an enrolment token; the answer has its text.
+// CreateEnrollmentToken makes an enrollment token; the answer has its text.
 func (p PoolClient) CreateEnrollmentToken(ctx context.Context, n NewEnrollmentToken) (EnrollmentToken, error) {
 	return send[EnrollmentToken](ctx, p.c, http.MethodPost, p.path+"/enrollment-tokens", n)
 }
 
-// UpdateEnrollmentToken changes an enrolment token's uses or end.
+// UpdateEnrollmentToken changes an enrollment token's uses or end.
 func (p PoolClient) UpdateEnrollmentToken(ctx context.Context, id string, change EnrollmentTokenChange) (EnrollmentToken, error) {
 	return send[EnrollmentToken](ctx, p.c, http.MethodPatch, p.path+join("enrollment-tokens", id), change)
 }

@@ -135,8 +135,8 @@ func TestListsReadPageByPage(t *testing.T) {
 	const many = 1234
 	err = a.Store.ChangeSettings(t.Context(), broker.By{Actor: broker.ActorLocal}, func(tx broker.SettingsTx) error {
 		for i := range many {
-			token := broker.EnrolToken{Pool: pool, ID: fmt.Sprintf("%016x", i), Key: []byte{1}, Uses: 1, Expires: a.Clock.Now().Add(time.Hour)}
-			if _, err := broker.EnrolTokenKind().Put(tx, &token, a.Clock.Now()); err != nil {
+			token := broker.EnrollToken{Pool: pool, ID: fmt.Sprintf("%016x", i), Key: []byte{1}, Uses: 1, Expires: a.Clock.Now().Add(time.Hour)}
+			if _, err := broker.EnrollTokenKind().Put(tx, &token, a.Clock.Now()); err != nil {
 				return err
 			}
 		}

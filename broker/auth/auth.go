@@ -24,7 +24,7 @@ type Reads interface {
 	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
 	Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
-	EnrolToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrolToken, error)
+	EnrollToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrollToken, error)
 }
 
 // Opener opens secrets that the store holds sealed.
@@ -99,11 +99,11 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 	return c, err
 }
 
-// Enrol answers the message that opens an enrolment. Its challenge asks for proofs of
-// the new key and of the enrolment token. It takes the place of the key challenge that
+// Enroll answers the message that opens an enrollment. Its challenge asks for proofs of
+// the new key and of the enrollment token. It takes the place of the key challenge that
 // the client's flow begins with; the flow's other challenges follow. Attributes that
 // operators could not say of a device are CodeMalformed.
-func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol.Challenge, error) {
+func (a *Authenticator) Enroll(ctx context.Context, m *protocol.Enroll) (*protocol.Challenge, error) {
 	t, err := a.open(m)
 	if err != nil {
 		return nil, err
@@ -111,10 +111,10 @@ func (a *Authenticator) Enrol(ctx context.Context, m *protocol.Enrol) (*protocol
 	if err := broker.CheckLabels(nil, m.Attributes); err != nil {
 		return nil, fmt.Errorf("attributes that the device states: %w: %w", err, protocol.CodeMalformed)
 	}
-	return a.ask(ctx, t, enrolment{}, challenge.Enrol, "")
+	return a.ask(ctx, t, enrollment{}, challenge.Enroll, "")
 }
 
-// open begins an exchange: m, a *Start or *Enrol, is its first message.
+// open begins an exchange: m, a *Start or *Enroll, is its first message.
 func (a *Authenticator) open(m protocol.Message) (*Turn, error) {
 	repeated, err := protocol.Repeated(m)
 	if err != nil {
@@ -135,7 +135,7 @@ func (a *Authenticator) open(m protocol.Message) (*Turn, error) {
 
 // turn makes the Turn of one message. withMessage is the transcript up to and with it.
 func (a *Authenticator) turn(s *pending, withMessage protocol.Transcript, now time.Time) *Turn {
-	return &Turn{reads: a.reads, secrets: a.secrets, now: now, pending: s, withMessage: withMessage, enrol: s.enrol}
+	return &Turn{reads: a.reads, secrets: a.secrets, now: now, pending: s, withMessage: withMessage, enroll: s.enroll}
 }
 
 // challengeMessage makes the message that asks body. The sealed session in it holds
@@ -202,8 +202,8 @@ func (a *Authenticator) resume(m *protocol.Answer) (*Turn, error) {
 
 // check has the answer judged by the challenge's method and adds the result.
 func (a *Authenticator) check(ctx context.Context, t *Turn, m *protocol.Answer) error {
-	if t.pending.Kind == challenge.Enrol && t.pending.enrol != nil && len(t.pending.Results) == 0 {
-		return t.add(enrolment{}.Check(ctx, t, m))
+	if t.pending.Kind == challenge.Enroll && t.pending.enroll != nil && len(t.pending.Results) == 0 {
+		return t.add(enrollment{}.Check(ctx, t, m))
 	}
 	method, err := a.methods.of(t.pending.Kind, t.pending.Hook)
 	if err != nil {
@@ -242,7 +242,7 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 		exchange: t.pending.Exchange, request: t.pending.request, transcript: t.pending.Transcript, at: t.now, call: t.pending.Call,
 		client: client, results: t.pending.Results,
 	}
-	if t.enrol != nil {
+	if t.enroll != nil {
 		if err := a.enrolled(ctx, t, p); err != nil {
 			return nil, err
 		}
@@ -301,8 +301,8 @@ func (t *Turn) mayGoOn(ctx context.Context) error {
 	if err != nil || d == nil || d.Status == broker.StatusActive {
 		return err
 	}
-	if t.enrolTokenID() != "" {
-		if err := t.mayEnrol(ctx, d); err == nil || !errors.Is(err, broker.ErrInactive) {
+	if t.enrollTokenID() != "" {
+		if err := t.mayEnroll(ctx, d); err == nil || !errors.Is(err, broker.ErrInactive) {
 			return err
 		}
 	}

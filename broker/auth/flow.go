@@ -74,8 +74,8 @@ func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, kind, h
 // operator changed the flow since the exchange began, that is CodeExpired, and the
 // device begins anew.
 func (a *Authenticator) nextStep(s *pending, flow *broker.Flow) (kind, hook string, err error) {
-	if s.enrol != nil && flow.Steps[0] != challenge.Key {
-		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrolment answers: %w", flow.Name, protocol.CodeDenied)
+	if s.enroll != nil && flow.Steps[0] != challenge.Key {
+		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrollment answers: %w", flow.Name, protocol.CodeDenied)
 	}
 	for i, r := range s.Results {
 		if i >= len(flow.Steps) || !r.OK || r.Name != stepName(flow.Steps[i]) {

@@ -122,12 +122,12 @@ func (a *Authenticator) tryAccount(ctx context.Context, t *Turn, m *protocol.Ans
 		}
 		_, err = p.Prover(&broker.Device{ID: d.ID, Authenticators: []broker.Authenticator{*prover}}, t.Claimed(), input, m.Proof)
 		return of, err
-	case t.Proven(): // the new key of an enrolment
+	case t.Proven(): // the new key of an enrollment
 		key, err := t.NewKey()
 		if err != nil {
 			return of, err
 		}
-		of.Enrol = t.enrolTokenID()
+		of.Enroll = t.enrollTokenID()
 		if err := key.Verify(input, m.Proof); err != nil {
 			return of, fmt.Errorf("proof of a secret answer: %w: %w", err, ErrProof)
 		}
@@ -163,7 +163,7 @@ func (a *Authenticator) settle(ctx context.Context, t *Turn) error {
 		case m != nil:
 			hook = ""
 		}
-		of := broker.TryOf{Device: t.Claimed(), Enrol: t.enrolTokenID(), What: guessedAt(m, hook)}
+		of := broker.TryOf{Device: t.Claimed(), Enroll: t.enrollTokenID(), What: guessedAt(m, hook)}
 		ofs = append(ofs, of)
 	}
 	if len(ofs) == 0 {

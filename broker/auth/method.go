@@ -76,7 +76,7 @@ const (
 )
 
 // ErrProof is wrapped by every refusal that must not tell a stranger what is stored: of a
-// wrong proof, of an unknown device, of an enrolment by a key that nobody registered or
+// wrong proof, of an unknown device, of an enrollment by a key that nobody registered or
 // by an unknown token.
 var ErrProof = fmt.Errorf("proof does not fit: %w", protocol.CodeDenied)
 

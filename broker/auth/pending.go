@@ -37,16 +37,16 @@ type pending struct {
 
 	// From the opening message. Not sealed, because each answer repeats that message.
 	request *protocol.Request
-	enrol   *protocol.Enrol // nil for an authentication
+	enroll  *protocol.Enroll // nil for an authentication
 }
 
-// takeOpening notes what the opening message says, a *Start or *Enrol.
+// takeOpening notes what the opening message says, a *Start or *Enroll.
 func (s *pending) takeOpening(m protocol.Message) error {
 	switch m := m.(type) {
 	case *protocol.Start:
 		s.request = &m.Request
-	case *protocol.Enrol:
-		s.request, s.enrol = &m.Request, m
+	case *protocol.Enroll:
+		s.request, s.enroll = &m.Request, m
 	default:
 		return fmt.Errorf("message type %d opens nothing: %w", m.Type(), protocol.CodeMalformed)
 	}

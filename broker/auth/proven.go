@@ -19,7 +19,7 @@ type Proven struct {
 	confirms   token.Confirmation
 	at         time.Time
 	call       protocol.CallID
-	enrolment  *broker.Enrolment
+	enrollment *broker.Enrollment
 	client     *broker.Client
 	results    []Result
 }
@@ -48,8 +48,8 @@ func (p *Proven) At() time.Time { return p.at }
 // Call is the id of the device's call, for the journal and the log.
 func (p *Proven) Call() protocol.CallID { return p.call }
 
-// Enrolment is what an enrolment must write, nil for an ordinary authentication.
-func (p *Proven) Enrolment() *broker.Enrolment { return p.enrolment }
+// Enrollment is what an enrollment must write, nil for an ordinary authentication.
+func (p *Proven) Enrollment() *broker.Enrollment { return p.enrollment }
 
 // Client is the client that the device named, as it was when its answer was checked.
 func (p *Proven) Client() *broker.Client { return p.client }

@@ -26,15 +26,15 @@ type Turn struct {
 
 	pending     *pending            // the exchange up to and with the last challenge
 	withMessage protocol.Transcript // the transcript with this message added
-	enrol       *protocol.Enrol     // nil for an authentication
+	enroll      *protocol.Enroll    // nil for an authentication
 
-	pool       *broker.Pool
-	client     *broker.Client
-	flow       *broker.Flow
-	device     *broker.Device
-	deviceRead bool
-	enrolToken *broker.EnrolToken
-	newKey     *token.Key
+	pool        *broker.Pool
+	client      *broker.Client
+	flow        *broker.Flow
+	device      *broker.Device
+	deviceRead  bool
+	enrollToken *broker.EnrollToken
+	newKey      *token.Key
 }
 
 // Request is what the device says of itself and asks for. Nothing of it is proven.
@@ -61,10 +61,10 @@ func (t *Turn) Results() []Result { return t.pending.Results }
 // Transcript is the exchange so far. In Check it ends with the challenge that is answered.
 func (t *Turn) Transcript() protocol.Transcript { return t.pending.Transcript }
 
-// Proven reports whether the caller proved the key of the device, or of its enrolment,
+// Proven reports whether the caller proved the key of the device, or of its enrollment,
 // earlier in this exchange.
 func (t *Turn) Proven() bool {
-	return t.pending.Prover != nil || t.enrol != nil && len(t.pending.Results) > 0
+	return t.pending.Prover != nil || t.enroll != nil && len(t.pending.Results) > 0
 }
 
 // Pool gives the pool; CodeDenied if there is none.
@@ -135,32 +135,32 @@ func (t *Turn) Device(ctx context.Context) (*broker.Device, error) {
 	return t.device, nil
 }
 
-// EnrolToken gives the enrolment token that an enrolment names; broker.ErrNotFound.
-func (t *Turn) EnrolToken(ctx context.Context) (*broker.EnrolToken, error) {
-	if t.enrolToken == nil {
-		id := t.enrolTokenID()
-		e, err := t.reads.EnrolToken(ctx, t.pending.request.Pool, id)
+// EnrollToken gives the enrollment token that an enrollment names; broker.ErrNotFound.
+func (t *Turn) EnrollToken(ctx context.Context) (*broker.EnrollToken, error) {
+	if t.enrollToken == nil {
+		id := t.enrollTokenID()
+		e, err := t.reads.EnrollToken(ctx, t.pending.request.Pool, id)
 		if err != nil {
-			return nil, fmt.Errorf("enrolment token %s: %w", id, err)
+			return nil, fmt.Errorf("enrollment token %s: %w", id, err)
 		}
-		t.enrolToken = &e
+		t.enrollToken = &e
 	}
-	return t.enrolToken, nil
+	return t.enrollToken, nil
 }
 
-// enrolTokenID is the id in hex of the enrolment token; "" if the device names none.
-func (t *Turn) enrolTokenID() string {
-	if t.enrol == nil {
+// enrollTokenID is the id in hex of the enrollment token; "" if the device names none.
+func (t *Turn) enrollTokenID() string {
+	if t.enroll == nil {
 		return ""
 	}
-	return hex.EncodeToString(t.enrol.TokenID)
+	return hex.EncodeToString(t.enroll.TokenID)
 }
 
-// NewKey gives the key that an enrolment brings; CodeMalformed if it is none that devices
+// NewKey gives the key that an enrollment brings; CodeMalformed if it is none that devices
 // may have.
 func (t *Turn) NewKey() (*token.Key, error) {
 	if t.newKey == nil {
-		k, err := token.ParseCOSEKey(t.enrol.Key)
+		k, err := token.ParseCOSEKey(t.enroll.Key)
 		if err == nil {
 			err = k.CheckDevice()
 		}

@@ -44,7 +44,7 @@ func TestMain(m *testing.M) {
 }
 
 // runChild writes for ever, and prints a line for each write that was acknowledged:
-// "login UUID", "try UUID COUNT", "rotate UUID GENERATION", "enrol NAME", and with each
+// "login UUID", "try UUID COUNT", "rotate UUID GENERATION", "enroll NAME", and with each
 // "wrote REQUEST RECORDS".
 func runChild(path string) error {
 	ctx := context.Background()
@@ -88,12 +88,12 @@ func childStep(ctx context.Context, s *Store, p ident.Pool, say func(string, ...
 		return broker.By{Actor: broker.DeviceActor(d.ID), Request: fmt.Sprintf("%s-%x", what, rand.Uint64())}
 	}
 	l := testLogin(d)
-	l.Enrol = &broker.Enrolment{Device: d, TokenID: "many", Now: time.Now()}
-	by := own("enrol")
+	l.Enroll = &broker.Enrollment{Device: d, TokenID: "many", Now: time.Now()}
+	by := own("enroll")
 	if _, err := s.RecordLogin(ctx, by, l); err != nil {
 		return err
 	}
-	say("enrol %s", n)
+	say("enroll %s", n)
 	say("login %s", l.Session.ID)
 	say("wrote %s 3", by.Request) // device, token, session
 	l, by = testLogin(d), own("login")
@@ -187,13 +187,13 @@ func (r *reader) read(t *testing.T, s *Store) {
 func (a *acknowledged) read(line string) error {
 	var kind, id string
 	n := 0
-	if _, err := fmt.Sscan(line, &kind, &id, &n); err != nil && kind != "login" && kind != "enrol" {
+	if _, err := fmt.Sscan(line, &kind, &id, &n); err != nil && kind != "login" && kind != "enroll" {
 		return fmt.Errorf("child said %q: %w", line, err)
 	}
 	switch kind {
 	case "login":
 		a.logins = append(a.logins, id)
-	case "enrol":
+	case "enroll":
 		a.enrolled = append(a.enrolled, id)
 	case "rotate":
 		a.rotated[id] = n
@@ -243,7 +243,7 @@ func seedCrash(t *testing.T, path string) ident.Pool {
 	if err := addPool(t.Context(), s, broker.Pool{Name: p, Issuer: "https://signet.example/pools/" + p.String()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := save(t, s, broker.EnrolTokenKind(), broker.EnrolToken{Pool: p, ID: "many", Uses: broker.MaxEnrolUses}); err != nil {
+	if err := save(t, s, broker.EnrollTokenKind(), broker.EnrollToken{Pool: p, ID: "many", Uses: broker.MaxEnrollUses}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); err != nil {
@@ -313,9 +313,9 @@ func checkAcknowledged(t *testing.T, path string, pool ident.Pool, acked *acknow
 			checkListed(t, s, x)
 		}
 	}
-	tok, err := s.EnrolToken(t.Context(), pool, "many")
+	tok, err := s.EnrollToken(t.Context(), pool, "many")
 	if err != nil || tok.Used < len(acked.enrolled) {
-		t.Errorf("%d uses of the token for %d enrolments: %v", tok.Used, len(acked.enrolled), err)
+		t.Errorf("%d uses of the token for %d enrollments: %v", tok.Used, len(acked.enrolled), err)
 	}
 }
 
@@ -331,7 +331,7 @@ func checkJournal(t *testing.T, s *Store, pool ident.Pool, acked *acknowledged) 
 		}
 	}
 	for request, n := range j.requests {
-		if strings.HasPrefix(request, "enrol-") && n != 3 || strings.HasPrefix(request, "login-") && n != 1 {
+		if strings.HasPrefix(request, "enroll-") && n != 3 || strings.HasPrefix(request, "login-") && n != 1 {
 			t.Errorf("%d records of %s", n, request)
 		}
 	}
@@ -346,7 +346,7 @@ func checkJournal(t *testing.T, s *Store, pool ident.Pool, acked *acknowledged) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := s.EnrolToken(t.Context(), pool, "many")
+	tok, err := s.EnrollToken(t.Context(), pool, "many")
 	if err != nil {
 		t.Fatal(err)
 	}

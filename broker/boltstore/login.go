@@ -38,13 +38,13 @@ func (l *login) check() error {
 	if err := l.Validate(); err != nil {
 		return err
 	}
-	if l.Enrol != nil {
-		if _, err := encodeDevice(&l.Enrol.Device); err != nil {
+	if l.Enroll != nil {
+		if _, err := encodeDevice(&l.Enroll.Device); err != nil {
 			return err
 		}
 	}
 	row, err := encodeSession(&l.Session)
-	if l.Enrol == nil && !l.Session.Subject.IsZero() {
+	if l.Enroll == nil && !l.Session.Subject.IsZero() {
 		l.row = row
 	}
 	return err
@@ -61,8 +61,8 @@ func (l *login) record(c *change) error {
 	if err != nil {
 		return err
 	}
-	if l.Enrol != nil {
-		if err := l.enrol(c, pool); err != nil || l.pending {
+	if l.Enroll != nil {
+		if err := l.enroll(c, pool); err != nil || l.pending {
 			return err
 		}
 		x = l.with(l.found.Subject, l.found.DeviceRev)
@@ -105,9 +105,9 @@ func addSession(c *change, x *broker.Session, subject ident.UUID, row []byte) er
 	return c.put(b, x.ID[:], row)
 }
 
-// enrol does what broker.Admit decides of the device and the token that are there.
+// enroll does what broker.Admit decides of the device and the token that are there.
 // It writes only when the login will succeed or the device comes in pending.
-func (l *login) enrol(c *change, pool *bolt.Bucket) error {
+func (l *login) enroll(c *change, pool *bolt.Bucket) error {
 	old, row, err := storedDevice(pool, l.Session.Device.Name)
 	if err != nil {
 		return err
@@ -143,18 +143,18 @@ func (l *login) enrol(c *change, pool *bolt.Bucket) error {
 	if !l.pending {
 		return nil
 	}
-	return c.put(c.tx.Bucket([]byte(bucketSpent)), l.Session.ID[:], untilRow(l.Enrol.Now.Add(keepCreated)))
+	return c.put(c.tx.Bucket([]byte(bucketSpent)), l.Session.ID[:], untilRow(l.Enroll.Now.Add(keepCreated)))
 }
 
-// token gives the enrolment token that the login names, nil if it names none or there is none.
-func (l *login) token(tx *bolt.Tx) (*broker.Document, *broker.EnrolToken, error) {
-	if l.Enrol.TokenID == "" {
+// token gives the enrollment token that the login names, nil if it names none or there is none.
+func (l *login) token(tx *bolt.Tx) (*broker.Document, *broker.EnrollToken, error) {
+	if l.Enroll.TokenID == "" {
 		return nil, nil, nil
 	}
-	d, err := findDocument(tx, l.Session.Device.Pool, broker.EnrolTokenKind().Name, l.Enrol.TokenID)
+	d, err := findDocument(tx, l.Session.Device.Pool, broker.EnrollTokenKind().Name, l.Enroll.TokenID)
 	if d == nil || err != nil {
 		return nil, nil, err
 	}
-	t, err := broker.EnrolTokenKind().Noun(*d)
+	t, err := broker.EnrollTokenKind().Noun(*d)
 	return d, &t, err
 }

@@ -190,7 +190,7 @@ func (c *counting) Setting(ctx context.Context, pool ident.Pool, kind, name stri
 }
 
 // What nobody set anew is remembered, whatever else is written: logins, devices,
-// enrolments that count a use, operators, other settings.
+// enrollments that count a use, operators, other settings.
 func TestOnlyRowsAreForgotten(t *testing.T) {
 	s, pool, c, f := settingsStore(t)
 	count := &counting{rows: rows{s}}
@@ -207,8 +207,8 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 	}
 	reads("nothing", 3)
 	reads("reading", 0)
-	token := broker.EnrolToken{Pool: pool, ID: "0a", Key: []byte{1}, Uses: 9}
-	if err := save(t, s, broker.EnrolTokenKind(), token); err != nil {
+	token := broker.EnrollToken{Pool: pool, ID: "0a", Key: []byte{1}, Uses: 9}
+	if err := save(t, s, broker.EnrollTokenKind(), token); err != nil {
 		t.Fatal(err)
 	}
 	reads("another setting", 0)
@@ -216,7 +216,7 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 	d := broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive,
 		Authenticators: []broker.Authenticator{{ID: broker.KeyID{1}, Kind: challenge.Key, Key: []byte{1}}}}
 	l := testLogin(d)
-	l.Enrol = &broker.Enrolment{Device: d, TokenID: token.ID, Now: time.Now()}
+	l.Enroll = &broker.Enrollment{Device: d, TokenID: token.ID, Now: time.Now()}
 	if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,7 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 	if err := errors.Join(update, s.PutOperator(t.Context(), by(), broker.Operator{Name: "ada", Hash: make([]byte, 32), Expires: time.Unix(0, 0).Add(time.Hour), Created: time.Unix(0, 0)})); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.EnrolToken(t.Context(), pool, token.ID); err != nil || got.Used != 1 {
+	if got, err := s.EnrollToken(t.Context(), pool, token.ID); err != nil || got.Used != 1 {
 		t.Errorf("used %d times, %v", got.Used, err)
 	}
 	reads("traffic", 0)

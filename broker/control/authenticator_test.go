@@ -83,7 +83,7 @@ func TestMadeAuthenticators(t *testing.T) {
 		t.Error("it was not replaced")
 	}
 
-	for _, kind := range []string{challenge.Key, challenge.TOTP, challenge.Enrol, "door", ""} {
+	for _, kind := range []string{challenge.Key, challenge.TOTP, challenge.Enroll, "door", ""} {
 		_, _, err = w.MakeAuthenticator(ctx, by(), lamp, kind, nil, true)
 		want(t, err, broker.ErrInvalid)
 		want(t, w.RemoveAuthenticator(ctx, by(), lamp, kind), broker.ErrInvalid)

@@ -1,4 +1,4 @@
-// Package control is what operators do: pools, devices, enrolment tokens,
+// Package control is what operators do: pools, devices, enrollment tokens,
 // clients, flows, hooks, signing keys and operators' own access, each use case a
 // method that checks its input and writes in one transaction of the store. Whoever must
 // know of a change follows the journal.

@@ -295,11 +295,11 @@ func TestSessions(t *testing.T) {
 	}
 }
 
-func TestEnrolToken(t *testing.T) {
+func TestEnrollToken(t *testing.T) {
 	w, demo := world(t), pool(t, "demo")
-	rec, text, err := w.CreateEnrolToken(t.Context(), by(), control.NewEnrolToken{Pool: demo, Uses: 3, Groups: []string{"lab"}})
+	rec, text, err := w.CreateEnrollToken(t.Context(), by(), control.NewEnrollToken{Pool: demo, Uses: 3, Groups: []string{"lab"}})
 	want(t, err, nil)
-	secret, err := protocol.ParseEnrolToken(text)
+	secret, err := protocol.ParseEnrollToken(text)
 	want(t, err, nil)
 	private, err := secret.Key()
 	want(t, err, nil)
@@ -309,17 +309,17 @@ func TestEnrolToken(t *testing.T) {
 	want(t, err, nil)
 	thumb := anchor.Thumbprint()
 	if rec.ID != hex.EncodeToString(secret.ID()) || !private.Public().(ed25519.PublicKey).Equal(ed25519.PublicKey(rec.Key)) ||
-		!cmp.Equal(secret.Pin(), thumb[:protocol.PinLen]) || rec.Uses != 3 || rec.Expires.Sub(rec.Created) != broker.DefaultEnrolLife {
+		!cmp.Equal(secret.Pin(), thumb[:protocol.PinLen]) || rec.Uses != 3 || rec.Expires.Sub(rec.Created) != broker.DefaultEnrollLife {
 		t.Errorf("record %+v does not fit its token", rec)
 	}
-	for _, bad := range []control.NewEnrolToken{
+	for _, bad := range []control.NewEnrollToken{
 		{Pool: demo, Uses: -1}, {Pool: demo, Life: time.Second}, {Pool: demo, Groups: []string{"NO"}},
 		{Pool: demo, Attributes: map[string]string{"a": "\x00"}},
 	} {
-		_, _, err := w.CreateEnrolToken(t.Context(), by(), bad)
+		_, _, err := w.CreateEnrollToken(t.Context(), by(), bad)
 		want(t, err, broker.ErrInvalid)
 	}
-	want(t, w.EnrolTokens().Delete(t.Context(), by(), demo, rec.ID, nil), nil)
+	want(t, w.EnrollTokens().Delete(t.Context(), by(), demo, rec.ID, nil), nil)
 }
 
 func TestFlowsNeedTheirHooks(t *testing.T) {

@@ -21,7 +21,7 @@ type NewDevice struct {
 	Groups     []string
 }
 
-// CreateDevice registers a device. One without any key enrols later with a token.
+// CreateDevice registers a device. One without any key enrolls later with a token.
 func (p *Plane) CreateDevice(ctx context.Context, by broker.By, n NewDevice) (broker.Device, error) {
 	dev, err := p.newDevice(n, p.Now())
 	if err != nil {

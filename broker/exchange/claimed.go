@@ -11,7 +11,7 @@ func claimed(m protocol.Message) ident.Device {
 	switch m := m.(type) {
 	case *protocol.Start:
 		return m.Device()
-	case *protocol.Enrol:
+	case *protocol.Enroll:
 		return m.Device()
 	case *protocol.Refresh:
 		if body, err := protocol.DecodeRefreshBody(m.Body); err == nil {

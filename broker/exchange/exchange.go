@@ -64,11 +64,11 @@ func (c *Conversation) answerTo(ctx context.Context, from Caller, m protocol.Mes
 		}
 		next, err := c.auth.Start(ctx, m)
 		return next, nil, err
-	case *protocol.Enrol:
+	case *protocol.Enroll:
 		if err := checkSealing(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
-		next, err := c.auth.Enrol(ctx, m)
+		next, err := c.auth.Enroll(ctx, m)
 		return next, nil, err
 	case *protocol.Answer:
 		return c.answer(ctx, from, m)
@@ -105,7 +105,7 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{Session: minted.Session, Enrol: p.Enrolment()})
+	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{Session: minted.Session, Enroll: p.Enrollment()})
 	if err != nil {
 		return nil, nil, recordError(err, found.Status)
 	}
@@ -114,7 +114,7 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	}
 	minted.Session.DeviceRev = found.DeviceRev
 	g, admitted, err := grant(from, p, minted)
-	if err == nil && p.Enrolment() != nil {
+	if err == nil && p.Enrollment() != nil {
 		admitted.Enrolled = true
 	}
 	return g, admitted, err

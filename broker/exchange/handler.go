@@ -57,7 +57,7 @@ type Admission struct {
 	// came on, so the connection may go on with Standing. False when somebody passed the
 	// device's messages on.
 	Here bool
-	// Enrolled: the login was an enrolment. Refreshed: this was a refresh, not a login.
+	// Enrolled: the login was an enrollment. Refreshed: this was a refresh, not a login.
 	Enrolled, Refreshed bool
 }
 

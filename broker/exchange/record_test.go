@@ -9,7 +9,7 @@ import (
 	"github.com/signetd/signet/broker/auth"
 )
 
-// TestRecordErrorSaysWhatBecameOfTheDevice: a login or an enrolment whose device is found
+// TestRecordErrorSaysWhatBecameOfTheDevice: a login or an enrollment whose device is found
 // not to be active only when it is written hears the same as one that is refused before.
 func TestRecordErrorSaysWhatBecameOfTheDevice(t *testing.T) {
 	for _, status := range []broker.Status{broker.StatusPending, broker.StatusDisabled, broker.StatusQuarantined} {

@@ -141,7 +141,7 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 	if !slices.Equal(p.Request().Statement, ring.StatementID) {
 		body.Statement = ring.Statement
 	}
-	if p.Enrolment() != nil || p.Request().Statement == nil { // it may know nothing of the pool yet
+	if p.Enrollment() != nil || p.Request().Statement == nil { // it may know nothing of the pool yet
 		body.Statement, body.Anchor = ring.Statement, ring.Anchor
 	}
 	return &Minted{Body: body, Session: s, Until: claims.Expires}, nil

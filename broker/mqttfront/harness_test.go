@@ -137,19 +137,19 @@ func (f *fixture) device(name string, key agent.Prover, client string) *agent.Ag
 	return a
 }
 
-// enrolled makes a device's agent and enrols it, and gives what was granted.
+// enrolled makes a device's agent and enrolls it, and gives what was granted.
 func (f *fixture) enrolled(name string, replace bool) (*agent.Agent, *agent.Tokens) {
 	f.t.Helper()
-	_, text, err := f.Control.CreateEnrolToken(f.t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: f.Pool, Replace: replace})
+	_, text, err := f.Control.CreateEnrollToken(f.t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: f.Pool, Replace: replace})
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	tok, err := protocol.ParseEnrolToken(text)
+	tok, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	a := f.device(name, harness.NewP256(f.t), "")
-	g, err := a.Enrol(f.t.Context(), f, agent.Admission{Token: &tok})
+	g, err := a.Enroll(f.t.Context(), f, agent.Admission{Token: &tok})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -43,7 +43,7 @@ func TestConnects(t *testing.T) {
 	}
 	f.known.bearer[string(raw)] = true
 	for name, password := range map[string][]byte{
-		"proof, JWT": f.login(a, f, protocol.FormatJWT), "proof, CWT": f.login(a, f, protocol.FormatCWT), "proof, the enrolment's": g.Access,
+		"proof, JWT": f.login(a, f, protocol.FormatJWT), "proof, CWT": f.login(a, f, protocol.FormatCWT), "proof, the enrollment's": g.Access,
 		"password, JWT": f.password(a, f, protocol.FormatJWT), "password, base64url CWT": cwt, "password, raw CWT": raw,
 	} {
 		for _, v := range versions {
@@ -102,7 +102,7 @@ func TestProofsAreForOneConnection(t *testing.T) {
 	f := start(t, nil)
 	key := harness.NewP256(t)
 	a := f.device("lamp", key, "")
-	g, err := a.Enrol(t.Context(), f, agent.Admission{Token: f.Token(t, 1)})
+	g, err := a.Enroll(t.Context(), f, agent.Admission{Token: f.Token(t, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -521,18 +521,18 @@ func TestKeyReplaced(t *testing.T) {
 		before := f.all(old, f)
 		c := f.mustConnect(v, "demo:lamp", before["access JWT"])
 
-		// The new key's enrolment comes over MQTT, as the broker learns of it.
+		// The new key's enrollment comes over MQTT, as the broker learns of it.
 		link := f.anonymous()
-		_, text, err := f.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: f.Pool, Replace: true})
+		_, text, err := f.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: f.Pool, Replace: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		tok, err := protocol.ParseEnrolToken(text)
+		tok, err := protocol.ParseEnrollToken(text)
 		if err != nil {
 			t.Fatal(err)
 		}
 		a := f.device("lamp", harness.NewEd25519(t), "")
-		g, err := a.Enrol(t.Context(), link, agent.Admission{Token: &tok})
+		g, err := a.Enroll(t.Context(), link, agent.Admission{Token: &tok})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -548,7 +548,7 @@ func TestKeyReplaced(t *testing.T) {
 		f.mustConnect(v, "demo:lamp", g.Access).works()
 		// Enrolling again with the same key replaces nothing.
 		same := f.mustConnect(v, "demo:lamp", g.Access)
-		if _, err := a.Enrol(t.Context(), f.anonymous(), agent.Admission{}); err != nil {
+		if _, err := a.Enroll(t.Context(), f.anonymous(), agent.Admission{}); err != nil {
 			t.Fatal(err)
 		}
 		same.works()
@@ -615,7 +615,7 @@ func TestUpgradeInPlace(t *testing.T) {
 	key := harness.NewP256(t)
 	tok := f.Token(t, 1)
 	whole := f.device("lamp", key, "")
-	if _, err := whole.Enrol(t.Context(), f, agent.Admission{Token: tok}); err != nil {
+	if _, err := whole.Enroll(t.Context(), f, agent.Admission{Token: tok}); err != nil {
 		t.Fatal(err)
 	}
 	short := broker.Client{Pool: f.Pool, ID: "short", AccessLife: broker.MinAccessLife}

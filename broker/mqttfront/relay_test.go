@@ -165,7 +165,7 @@ func (f *fixture) talks(version byte, name string, link *stranger, own bool) {
 	var g *agent.Tokens
 	for _, call := range []func() (*agent.Tokens, error){
 		func() (*agent.Tokens, error) {
-			return a.Enrol(f.t.Context(), link, agent.Admission{Token: f.Token(f.t, 1)})
+			return a.Enroll(f.t.Context(), link, agent.Admission{Token: f.Token(f.t, 1)})
 		},
 		func() (*agent.Tokens, error) { return a.Authenticate(f.t.Context(), link, agent.Ask{}) },
 		func() (*agent.Tokens, error) { return a.Refresh(f.t.Context(), link, agent.Ask{}) },
@@ -252,7 +252,7 @@ func TestAgentComesBackItself(t *testing.T) {
 					t.Errorf("%d signatures to connect", made)
 				}
 				if !a.Enrolled() {
-					if _, err := a.Enrol(ctx, l, agent.Admission{Token: f.Token(t, 1)}); err != nil {
+					if _, err := a.Enroll(ctx, l, agent.Admission{Token: f.Token(t, 1)}); err != nil {
 						t.Error(err)
 					}
 				}
@@ -287,21 +287,21 @@ func TestAgentComesBackItself(t *testing.T) {
 }
 
 // TestKeyReplacedOverRelay: what an old key began ends, whoever passed on the new
-// key's enrolment.
+// key's enrollment.
 func TestKeyReplacedOverRelay(t *testing.T) {
 	f := start(t, nil)
 	_, g := f.enrolled("lamp", true)
 	c := f.mustConnect(5, "demo:lamp", g.Access)
-	_, text, err := f.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: f.Pool, Replace: true})
+	_, text, err := f.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: f.Pool, Replace: true})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := protocol.ParseEnrolToken(text)
+	tok, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	link := f.stranger(5, f.relay(f.secure), false, 1)
-	if _, err := f.device("lamp", harness.NewP256(t), "").Enrol(t.Context(), link, agent.Admission{Token: &tok}); err != nil {
+	if _, err := f.device("lamp", harness.NewP256(t), "").Enroll(t.Context(), link, agent.Admission{Token: &tok}); err != nil {
 		t.Fatal(err)
 	}
 	c.isOver(5, mqttd.ReasonAdministrative)

@@ -149,12 +149,12 @@ func (w *timed) answer(t *testing.T, d ident.Device) []byte {
 	return w.prove(t, &protocol.Start{Head: head, Request: request}, challenge.Key)
 }
 
-// enrolment makes the answer of an enrolment as d by a key that nobody registered,
+// enrollment makes the answer of an enrollment as d by a key that nobody registered,
 // without a token.
-func (w *timed) enrolment(t *testing.T, d ident.Device) []byte {
+func (w *timed) enrollment(t *testing.T, d ident.Device) []byte {
 	t.Helper()
 	head, request := request(d)
-	return w.prove(t, &protocol.Enrol{Head: head, Request: request, Key: w.wrong.PublicKey()}, protocol.PurposeEnrol)
+	return w.prove(t, &protocol.Enroll{Head: head, Request: request, Key: w.wrong.PublicKey()}, protocol.PurposeEnroll)
 }
 
 // refresh makes a refresh of d's by a key that is not its own.
@@ -209,7 +209,7 @@ func TestTiming(t *testing.T) {
 	w := newTimed(t, 32)
 	n, most := int(setting(t, samplesEnv, samples)), setting(t, limitEnv, limit)
 	t.Run("answer", func(t *testing.T) { w.compare(t, w.answer, w.whole, n, most) })
-	t.Run("enrolment", func(t *testing.T) { w.compare(t, w.enrolment, w.whole, n, most) })
+	t.Run("enrollment", func(t *testing.T) { w.compare(t, w.enrollment, w.whole, n, most) })
 	t.Run("refresh", func(t *testing.T) { w.compare(t, w.refresh, w.whole, n, most) })
 	t.Run("work", func(t *testing.T) { w.compare(t, w.answer, w.work, samples, limit) })
 }
@@ -218,7 +218,7 @@ func TestTiming(t *testing.T) {
 // hides it, and says the same.
 func TestTimingHidden(t *testing.T) {
 	w := newTimed(t, 1)
-	for name, ask := range map[string]func(*testing.T, ident.Device) []byte{"answer": w.answer, "enrolment": w.enrolment, "refresh": w.refresh} {
+	for name, ask := range map[string]func(*testing.T, ident.Device) []byte{"answer": w.answer, "enrollment": w.enrollment, "refresh": w.refresh} {
 		for kind, names := range w.kinds {
 			m, err := protocol.Decode(ask(t, names[0]))
 			if err != nil {

@@ -8,7 +8,7 @@ func acrossTests() []test {
 	return []test{
 		{"deleting a pool takes all that is in it", deletedPool},
 		{"nothing in a missing pool", missingPool},
-		{"an enrolment token's uses are counted beside it", usesBesideTheToken},
+		{"an enrollment token's uses are counted beside it", usesBesideTheToken},
 	}
 }
 
@@ -28,7 +28,7 @@ func deletedPool(e *env) {
 	e.addPool("a") // the name may be used again, and inherits nothing
 	_, err := e.devices.Device(e.ctx, d.ID)
 	e.wants(broker.ErrNotFound, err)
-	_, err = e.nouns.EnrolToken(e.ctx, tok.Pool, tok.ID)
+	_, err = e.nouns.EnrollToken(e.ctx, tok.Pool, tok.ID)
 	e.wants(broker.ErrNotFound, err)
 	e.gone(app)
 	_, err = e.sessions.Session(e.ctx, l.Session.ID)
@@ -46,7 +46,7 @@ func missingPool(e *env) {
 	e.wants(broker.ErrNotFound, e.devices.CreateDevice(e.ctx, by(), d))
 	_, err := e.sessions.RecordLogin(e.ctx, by(), e.login(d))
 	e.wants(broker.ErrNotFound, err)
-	_, err = e.sessions.RecordLogin(e.ctx, by(), e.enrolment(d, "00"))
+	_, err = e.sessions.RecordLogin(e.ctx, by(), e.enrollment(d, "00"))
 	e.wants(broker.ErrNotFound, err)
 	e.wants(broker.ErrNotFound, e.put(document(e, "a", "client", "app")))
 	e.wants(broker.ErrNotFound, e.keys.ChangeSigningKeys(e.ctx, by(), e.pool("a"), func(k []broker.SigningKey) ([]broker.SigningKey, error) { return k, nil }))
@@ -57,18 +57,18 @@ func missingPool(e *env) {
 func usesBesideTheToken(e *env) {
 	e.addPool("a")
 	tok := e.addToken("a", 5, nil)
-	e.record(e.enrolment(e.device("a", "one"), tok.ID))
-	got, err := e.nouns.EnrolToken(e.ctx, tok.Pool, tok.ID)
+	e.record(e.enrollment(e.device("a", "one"), tok.ID))
+	got, err := e.nouns.EnrollToken(e.ctx, tok.Pool, tok.ID)
 	e.ok(err)
 	e.same(1, got.Used)
 	e.same(tok.Rev, got.Rev)
 	got.Uses = 9
-	save(e, broker.EnrolTokenKind(), &got)
+	save(e, broker.EnrollTokenKind(), &got)
 	e.same(1, e.used(tok))
-	e.record(e.enrolment(e.device("a", "two"), tok.ID))
+	e.record(e.enrollment(e.device("a", "two"), tok.ID))
 	e.same(2, e.used(tok))
-	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokenKind().Delete(tx, tok.Pool, tok.ID) }))
+	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.EnrollTokenKind().Delete(tx, tok.Pool, tok.ID) }))
 	tok.Rev = 0
-	save(e, broker.EnrolTokenKind(), &tok)
+	save(e, broker.EnrollTokenKind(), &tok)
 	e.same(0, e.used(tok))
 }

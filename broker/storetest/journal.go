@@ -19,7 +19,7 @@ func journalTests() []test {
 		{"every write has its record", everyWriteRecorded},
 		{"the first records of a store begin at 1, and a pool's first rows have theirs", poolRecords},
 		{"a login and a refresh have their device's record", loginRecords},
-		{"an enrolment has a record for each row that it writes", enrolRecords},
+		{"an enrollment has a record for each row that it writes", enrollRecords},
 		{"a write that fails leaves no record", failedWrites},
 		{"a write that nobody does is refused", nobodysWrites},
 		{"a change that panics leaves no record, and takes none from others", panickedWrite},
@@ -226,11 +226,11 @@ func loginRecords(e *env) {
 	e.same(4, len(all))
 }
 
-func enrolRecords(e *env) {
+func enrollRecords(e *env) {
 	e.addPool("a")
 	t := e.addToken("a", 5, nil)
 	d := e.device("a", "lamp")
-	l := e.enrolment(d, t.ID)
+	l := e.enrollment(d, t.ID)
 	before := e.last()
 	_, err := e.sessions.RecordLogin(e.ctx, own(d, "01"), l)
 	e.ok(err)
@@ -238,7 +238,7 @@ func enrolRecords(e *env) {
 	waits := e.device("a", "waits")
 	waits.Status = broker.StatusPending
 	before = e.last()
-	_, err = e.sessions.RecordLogin(e.ctx, own(waits, "02"), e.enrolment(waits, t.ID))
+	_, err = e.sessions.RecordLogin(e.ctx, own(waits, "02"), e.enrollment(waits, t.ID))
 	e.wants(broker.ErrInactive, err)
 	e.same([]string{"device a:waits create", "enrollment a:" + t.ID + " count +"}, shorts(e.since(before)))
 }

@@ -17,7 +17,7 @@ import (
 func Model(t *testing.T, seed uint64, steps int, open Open[broker.Store]) {
 	m := &model{
 		e: newEnv(t, handle{}, handle{}), rand: rand.New(rand.NewPCG(seed, 0)), now: start(),
-		devices: map[ident.Device]broker.Device{}, tokens: map[string]broker.EnrolToken{},
+		devices: map[ident.Device]broker.Device{}, tokens: map[string]broker.EnrollToken{},
 		sessions: map[ident.UUID]broker.Session{}, spent: map[ident.UUID]bool{}, tries: map[ident.UUID]triesOf{},
 		set: newSettings(),
 	}
@@ -69,7 +69,7 @@ type model struct {
 	rand     *rand.Rand
 	now      time.Time
 	devices  map[ident.Device]broker.Device
-	tokens   map[string]broker.EnrolToken // by pool and id
+	tokens   map[string]broker.EnrollToken // by pool and id
 	sessions map[ident.UUID]broker.Session
 	recorded []ident.UUID // the sessions' ids, oldest first
 	spent    map[ident.UUID]bool
@@ -89,7 +89,7 @@ func (m *model) step() (what string, want, got error) {
 		{3, "create devices", m.createDevices},
 		{6, "create device", m.createDevice}, {10, "update device", m.updateDevice}, {3, "delete device", m.deleteDevice},
 		{6, "create token", m.createToken}, {2, "delete token", m.deleteToken},
-		{25, "login", m.loginOnce}, {25, "enrol", m.enrolOnce}, {15, "update session", m.updateSession}, {8, "count a try", m.countTry},
+		{25, "login", m.loginOnce}, {25, "enroll", m.enrollOnce}, {15, "update session", m.updateSession}, {8, "count a try", m.countTry},
 	} {
 		if m.rand.IntN(100) < op.weight {
 			want, got = op.do()
@@ -202,7 +202,7 @@ func (m *model) deleteDevice() (want, got error) {
 }
 
 func (m *model) createToken() (want, got error) {
-	t := broker.EnrolToken{
+	t := broker.EnrollToken{
 		Pool: m.e.pool(m.poolName()), ID: fmt.Sprintf("t%d", m.rand.IntN(6)), Key: []byte("token key"), Uses: 1 + m.rand.IntN(3),
 		Expires: m.now.Add(time.Duration(m.rand.IntN(200)) * time.Second), Replace: m.rand.IntN(2) == 0, Approve: m.rand.IntN(4) == 0, Created: m.now,
 	}
@@ -218,7 +218,7 @@ func (m *model) createToken() (want, got error) {
 	}
 	return want, m.e.change(func(tx broker.SettingsTx) error {
 		fresh := t
-		_, err := broker.EnrolTokenKind().Put(tx, &fresh, m.now)
+		_, err := broker.EnrollTokenKind().Put(tx, &fresh, m.now)
 		return err
 	})
 }
@@ -229,7 +229,7 @@ func (m *model) deleteToken() (want, got error) {
 		want = broker.ErrNotFound
 	}
 	delete(m.tokens, pool.String()+id)
-	return want, m.e.change(func(tx broker.SettingsTx) error { return broker.EnrolTokenKind().Delete(tx, pool, id) })
+	return want, m.e.change(func(tx broker.SettingsTx) error { return broker.EnrollTokenKind().Delete(tx, pool, id) })
 }
 
 // triesOf is how many there were, and when the last was.

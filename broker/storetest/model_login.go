@@ -60,10 +60,10 @@ func (m *model) loginOnce() (want, got error) {
 	return want, got
 }
 
-func (m *model) enrolOnce() (want, got error) {
+func (m *model) enrollOnce() (want, got error) {
 	come := m.newDevice()
 	come.Authenticators = m.someKey()
-	e := &broker.Enrolment{Device: come, Now: m.now}
+	e := &broker.Enrollment{Device: come, Now: m.now}
 	if m.rand.IntN(8) > 0 {
 		e.TokenID = pick(m.rand, []string{"t0", "t1", "t2", "t3", "t4", "t5"})
 		if m.tokens[come.ID.Pool.String()+e.TokenID].Approve {
@@ -74,7 +74,7 @@ func (m *model) enrolOnce() (want, got error) {
 	old := m.devices[come.ID]
 	replaces := len(old.Authenticators) > 0 && !sameKey(old, come)
 	d, want := m.admit(x, e)
-	returned, got := m.e.sessions.RecordLogin(m.e.ctx, by(), broker.Login{Session: x, Enrol: e})
+	returned, got := m.e.sessions.RecordLogin(m.e.ctx, by(), broker.Login{Session: x, Enroll: e})
 	if want == nil {
 		x.Subject, x.DeviceRev = d.Subject, d.Rev
 		m.keep(x)
@@ -83,8 +83,8 @@ func (m *model) enrolOnce() (want, got error) {
 	return want, got
 }
 
-// admit does what RecordLogin says of Enrol.
-func (m *model) admit(x broker.Session, e *broker.Enrolment) (broker.Device, error) {
+// admit does what RecordLogin says of Enroll.
+func (m *model) admit(x broker.Session, e *broker.Enrollment) (broker.Device, error) {
 	old, exists := m.devices[x.Device]
 	key := x.Device.Pool.String() + e.TokenID
 	token, offered := m.tokens[key]
@@ -121,8 +121,8 @@ func (m *model) admit(x broker.Session, e *broker.Enrolment) (broker.Device, err
 	return d, nil
 }
 
-// replaced is the device as the enrolment leaves it.
-func (m *model) replaced(old broker.Device, exists bool, x broker.Session, e *broker.Enrolment) broker.Device {
+// replaced is the device as the enrollment leaves it.
+func (m *model) replaced(old broker.Device, exists bool, x broker.Session, e *broker.Enrollment) broker.Device {
 	if !exists {
 		d := e.Device
 		d.Rev = 1
@@ -204,16 +204,16 @@ func (m *model) compare(when string) {
 		n, err := m.e.other.devices.CountDevices(m.e.ctx, p)
 		m.e.ok(err)
 		m.e.same(len(devices), n)
-		documents, err := m.e.settings.ListSettings(m.e.ctx, p, broker.EnrolTokenKind().Name, "", 1000)
+		documents, err := m.e.settings.ListSettings(m.e.ctx, p, broker.EnrollTokenKind().Name, "", 1000)
 		m.e.ok(err)
-		var tokens []broker.EnrolToken
+		var tokens []broker.EnrollToken
 		for _, d := range documents {
 			d.Rev = 0
-			t, err := broker.EnrolTokenKind().Noun(d)
+			t, err := broker.EnrollTokenKind().Noun(d)
 			m.e.ok(err)
 			tokens = append(tokens, t)
 		}
-		m.e.same(sorted(m.tokens, func(t broker.EnrolToken) bool { return t.Pool == p }, func(a, b broker.EnrolToken) int {
+		m.e.same(sorted(m.tokens, func(t broker.EnrollToken) bool { return t.Pool == p }, func(a, b broker.EnrollToken) int {
 			return bytes.Compare([]byte(a.ID), []byte(b.ID))
 		}), tokens)
 	}

@@ -54,7 +54,7 @@ func (m *model) deletePool() (want, got error) {
 	delete(m.set.pools, name)
 	delete(m.set.keys, name)
 	maps.DeleteFunc(m.set.documents, func(k documentKey, _ broker.Document) bool { return k.pool == name })
-	maps.DeleteFunc(m.tokens, func(_ string, t broker.EnrolToken) bool { return t.Pool == name })
+	maps.DeleteFunc(m.tokens, func(_ string, t broker.EnrollToken) bool { return t.Pool == name })
 	maps.DeleteFunc(m.devices, func(id ident.Device, _ broker.Device) bool { return id.Pool == name })
 	return want, m.e.pools.DeletePool(m.e.ctx, by(), name)
 }

@@ -330,12 +330,12 @@ func nounTests() []test {
 			h := broker.Hook{Pool: p, Name: "check", URL: "https://hooks.example/", Sealed: []byte{1}, Timeout: time.Second}
 			f := broker.Flow{Pool: p, Name: "main", Steps: []string{challenge.Key, "hook:check"}}
 			c := broker.Client{Pool: p, ID: "app", Flow: "main", Audiences: []string{"x", "y"}, AccessLife: time.Hour, RefreshLife: 48 * time.Hour, Grace: time.Minute}
-			t := broker.EnrolToken{Pool: p, ID: "0a", Key: []byte{1}, Uses: 3, Expires: start(), Groups: []string{"g"},
+			t := broker.EnrollToken{Pool: p, ID: "0a", Key: []byte{1}, Uses: 3, Expires: start(), Groups: []string{"g"},
 				Attributes: map[string]string{"a": "b"}, Replace: true, Approve: true}
 			save(e, broker.HookKind(), &h)
 			save(e, broker.FlowKind(), &f)
 			save(e, broker.ClientKind(), &c)
-			save(e, broker.EnrolTokenKind(), &t)
+			save(e, broker.EnrollTokenKind(), &t)
 			for range 2 { // read, then remembered
 				gotH, err := e.nouns.Hook(e.ctx, p, "check")
 				e.ok(err)
@@ -346,7 +346,7 @@ func nounTests() []test {
 				gotC, err := e.nouns.Client(e.ctx, p, "app")
 				e.ok(err)
 				e.same(c, gotC)
-				gotT, err := e.nouns.EnrolToken(e.ctx, p, "0a")
+				gotT, err := e.nouns.EnrollToken(e.ctx, p, "0a")
 				e.ok(err)
 				e.same(t, gotT)
 			}
@@ -359,17 +359,17 @@ func nounTests() []test {
 			save(e, broker.FlowKind(), &again)
 			e.same(f, again)
 		}},
-		{"an enrolment token's uses change, its key never", func(e *env) {
+		{"an enrollment token's uses change, its key never", func(e *env) {
 			e.addPool("a")
 			tok := e.addToken("a", 1, nil)
 			more := tok
 			more.Uses = 7
-			save(e, broker.EnrolTokenKind(), &more)
-			got, err := e.nouns.EnrolToken(e.ctx, tok.Pool, tok.ID)
+			save(e, broker.EnrollTokenKind(), &more)
+			got, err := e.nouns.EnrollToken(e.ctx, tok.Pool, tok.ID)
 			e.ok(err)
 			e.same(more, got)
 			got.Key = []byte{9}
-			e.wants(broker.ErrInvalid, Save(e.ctx, e.settings, by(), broker.EnrolTokenKind(), &got, start()))
+			e.wants(broker.ErrInvalid, Save(e.ctx, e.settings, by(), broker.EnrollTokenKind(), &got, start()))
 		}},
 		{"invalid ones are refused", func(e *env) {
 			p := e.addPool("a")

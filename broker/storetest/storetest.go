@@ -38,7 +38,7 @@ func Run(t *testing.T, open Open[broker.Store]) {
 		run  func(*testing.T, Open[broker.Store])
 	}{
 		{"pools", Pools[broker.Store]}, {"devices", Devices[broker.Store]}, {"settings", Settings[broker.Store]},
-		{"signing keys", SigningKeys[broker.Store]}, {"logins", Logins[broker.Store]}, {"enrolments", Enrolments[broker.Store]},
+		{"signing keys", SigningKeys[broker.Store]}, {"logins", Logins[broker.Store]}, {"enrollments", Enrollments[broker.Store]},
 		{"sessions", Sessions[broker.Store]}, {"tries", Tries[broker.Store]}, {"operators", Operators[broker.Store]},
 		{"secrets", Secrets[broker.Store]}, {"epochs", Epochs[broker.Store]}, {"across", across}, {"journal", Journal},
 	} {
@@ -99,14 +99,14 @@ func Logins[S interface {
 	})
 }
 
-// Enrolments holds a store to what RecordLogin says of devices that come in.
-func Enrolments[S interface {
+// Enrollments holds a store to what RecordLogin says of devices that come in.
+func Enrollments[S interface {
 	pooled
 	broker.Devices
 	broker.Nouns
 	broker.Sessions
 }](t *testing.T, open Open[S]) {
-	run(t, open, slices.Concat(enrolTests(), enrolKeyTests(), enrolStatusTests(), enrolRaceTests()), func(s S) handle {
+	run(t, open, slices.Concat(enrollTests(), enrollKeyTests(), enrollStatusTests(), enrollRaceTests()), func(s S) handle {
 		return handle{pools: s, settings: s, devices: s, nouns: s, sessions: s}
 	})
 }
@@ -359,27 +359,27 @@ func (e *env) record(l broker.Login) broker.Device {
 	return d
 }
 
-func (e *env) addToken(pool string, uses int, change func(*broker.EnrolToken)) broker.EnrolToken {
+func (e *env) addToken(pool string, uses int, change func(*broker.EnrollToken)) broker.EnrollToken {
 	e.t.Helper()
-	t := broker.EnrolToken{Pool: e.pool(pool), ID: fmt.Sprintf("%032x", e.ids.Add(1)), Key: []byte("token key"), Uses: uses,
+	t := broker.EnrollToken{Pool: e.pool(pool), ID: fmt.Sprintf("%032x", e.ids.Add(1)), Key: []byte("token key"), Uses: uses,
 		Expires: start().Add(time.Hour), Groups: []string{"pumps"}, Attributes: map[string]string{"a": "b"}, Created: start()}
 	if change != nil {
 		change(&t)
 	}
-	save(e, broker.EnrolTokenKind(), &t)
+	save(e, broker.EnrollTokenKind(), &t)
 	return t
 }
 
-// enrolment is a login that enrols d with a token.
-func (e *env) enrolment(d broker.Device, tokenID string) broker.Login {
+// enrollment is a login that enrolls d with a token.
+func (e *env) enrollment(d broker.Device, tokenID string) broker.Login {
 	l := e.login(d)
-	l.Enrol = &broker.Enrolment{Device: d, TokenID: tokenID, Now: start()}
+	l.Enroll = &broker.Enrollment{Device: d, TokenID: tokenID, Now: start()}
 	return l
 }
 
-func (e *env) used(t broker.EnrolToken) int {
+func (e *env) used(t broker.EnrollToken) int {
 	e.t.Helper()
-	got, err := e.other.nouns.EnrolToken(e.ctx, t.Pool, t.ID)
+	got, err := e.other.nouns.EnrollToken(e.ctx, t.Pool, t.ID)
 	e.ok(err)
 	return got.Used
 }

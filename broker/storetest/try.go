@@ -54,7 +54,7 @@ func (e *env) try(of broker.TryOf, mark byte, at time.Time) (n int, wait time.Du
 func triesAreCounted(e *env) {
 	own := e.tried("demo", "lamp-1", "hook:door")
 	token, exchange := own, own
-	token.Enrol = "00"
+	token.Enroll = "00"
 	exchange.Exchange = e.uuid()
 	accounts := []broker.TryOf{
 		own, token, exchange, e.tried("demo", "lamp-1", "hook:gate"), e.tried("demo", "lamp-1", "totp"), e.tried("demo", "lamp-2", "hook:door"), e.tried("other", "lamp-1", "hook:door"),
@@ -130,8 +130,8 @@ func triesTakenBack(e *env) {
 
 func codesAreUsedUp(e *env) {
 	of := e.tried("demo", "lamp-1", "totp")
-	enrol := of
-	enrol.Enrol = "00"
+	enroll := of
+	enroll.Enroll = "00"
 	right := func(of broker.TryOf, mark byte, step uint64) error {
 		e.try(of, mark, start())
 		return e.tries.Accept(e.ctx, by(), of, broker.TryMark{mark}, step)
@@ -139,9 +139,9 @@ func codesAreUsedUp(e *env) {
 	e.ok(right(of, 1, 100))
 	e.ok(right(of, 1, 100)) // the same answer again
 	e.wants(broker.ErrUsed, right(of, 2, 100))
-	e.wants(broker.ErrUsed, right(enrol, 3, 100))
-	e.wants(broker.ErrUsed, right(enrol, 3, 99))
-	e.ok(right(enrol, 4, 101))
+	e.wants(broker.ErrUsed, right(enroll, 3, 100))
+	e.wants(broker.ErrUsed, right(enroll, 3, 99))
+	e.ok(right(enroll, 4, 101))
 	e.wants(broker.ErrUsed, right(of, 5, 101))
 	n, _ := e.try(of, 6, start())
 	e.same(3, n) // the two that were used up count

@@ -25,7 +25,7 @@ import (
 func TestMistakes(t *testing.T) {
 	folder := t.TempDir()
 	bad := filepath.Join(folder, "bad.json")
-	if err := os.WriteFile(bad, []byte(`{"name":"x","steps":[{"do":"enrol"}],"colour":1}`), 0o600); err != nil {
+	if err := os.WriteFile(bad, []byte(`{"name":"x","steps":[{"do":"enroll"}],"colour":1}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	broker := "--broker=mqtts://localhost:1"
@@ -55,7 +55,7 @@ func TestMistakes(t *testing.T) {
 		"not a report":     {[]string{"report", bad}, 1, "invalid report"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Setenv("SIGNET_ENROLL_TOKEN", "")
+			t.Setenv("SIGNET_ENROLLMENT", "")
 			var out, log bytes.Buffer
 			if code := Main(t.Context(), tt.args, &out, &log); code != tt.code || !strings.Contains(log.String(), tt.says) {
 				t.Errorf("code %d, says %q", code, log.String())
@@ -136,7 +136,7 @@ func TestLimitOnOpenFiles(t *testing.T) {
 		"ulimit -Sn 300; ulimit -Hn 1200": "firmware-sim: the fleet is not all in: time is up", // so it went on
 	} {
 		cmd := exec.Command("sh", "-c", limits+`; exec "$0"`, self)
-		cmd.Env = []string{"FIRMWARE_SIM_TEST_ARGS=run --broker mqtts://localhost:1 --devices 1000 --timeout 1ms", "SIGNET_ENROLL_TOKEN=" + b.Token.Reveal()}
+		cmd.Env = []string{"FIRMWARE_SIM_TEST_ARGS=run --broker mqtts://localhost:1 --devices 1000 --timeout 1ms", "SIGNET_ENROLLMENT=" + b.Token.Reveal()}
 		out, err := cmd.CombinedOutput()
 		if err == nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "hint: ") {
 			t.Errorf("%s: %v\n%s\nwant %s", limits, err, out, want)

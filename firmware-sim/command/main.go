@@ -68,7 +68,7 @@ func (p *program) root() *cobra.Command {
 		Use:   "firmware-sim",
 		Short: "A fleet of simulated devices, which misbehave a little on purpose",
 		Long: "A fleet of simulated devices, which misbehave a little on purpose: each has its own key,\n" +
-			"connection and faults. They enrol and authenticate at a real broker, and are counted.",
+			"connection and faults. They enroll and authenticate at a real broker, and are counted.",
 		Example: "  firmware-sim run --broker mqtts://localhost:8883 --ca root.pem --token TOKEN --devices 5000 --report report.json\n" +
 			"  firmware-sim report report.json",
 		SilenceUsage: true, SilenceErrors: true, Version: build.Version(),
@@ -112,8 +112,8 @@ func hint(err error) string {
 		is   error
 		hint string
 	}{
-		{protocol.ErrEnrolToken, "copy the token again from where it was made, or make one: signet enrollment create --uses N"},
-		{fleet.ErrScenario, "a small one: {\"name\": \"night\", \"steps\": [{\"do\": \"enrol\"}, {\"do\": \"authenticate\", \"times\": 3}]}"},
+		{protocol.ErrEnrollToken, "copy the token again from where it was made, or make one: signet enrollment create --uses N"},
+		{fleet.ErrScenario, "a small one: {\"name\": \"night\", \"steps\": [{\"do\": \"enroll\"}, {\"do\": \"authenticate\", \"times\": 3}]}"},
 		{fault.ErrKind, "--faults off turns them off"},
 		{errUsage, "firmware-sim COMMAND -h lists the flags"},
 		{errNoFiles, "raise it for this shell with ulimit -n, or take fewer --devices"},

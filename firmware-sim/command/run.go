@@ -43,7 +43,7 @@ type runFlags struct {
 func (p *program) runCommand() *cobra.Command {
 	var o runFlags
 	cmd := &cobra.Command{
-		Use: "run", Short: "Enrol and authenticate devices", Args: p.arguments,
+		Use: "run", Short: "Enroll and authenticate devices", Args: p.arguments,
 		Example: "  firmware-sim run --broker mqtts://localhost:8883 --ca root.pem --token TOKEN --devices 5000\n" +
 			"  firmware-sim run --broker mqtts://localhost:8883 --ca root.pem --token @token.txt --scenario storm --faults off",
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -54,7 +54,7 @@ func (p *program) runCommand() *cobra.Command {
 	f.StringVar(&o.broker, "broker", p.getenv("SIGNET_BROKER"), "`URL` of the broker, mqtts://host:8883; also SIGNET_BROKER")
 	f.StringVar(&o.ca, "ca", p.getenv("SIGNET_CA"), "PEM `file` with the root that the broker's certificate comes from; also SIGNET_CA")
 	f.StringVar(&o.pool, "pool", "demo", "the devices' `pool`")
-	f.StringVar(&o.token, "token", "", "enrolment `token` with a use for each device, or @FILE; also SIGNET_ENROLL_TOKEN")
+	f.StringVar(&o.token, "token", "", "enrollment `token` with a use for each device, or @FILE; also SIGNET_ENROLLMENT")
 	f.StringVar(&o.prefix, "prefix", "", "devices are `PREFIX`-00001 and so on (default sim- and four random letters)")
 	f.IntVar(&o.devices, "devices", 100, "`number` of devices")
 	f.StringVar(&o.scenario, "scenario", "steady", "steady, storm or a `FILE` with a scenario in JSON")
@@ -256,19 +256,19 @@ func (o *runFlags) scenarioFile() (fleet.Scenario, error) {
 func (o *runFlags) admission(p *program) (agent.Admission, error) {
 	text := o.token
 	if text == "" {
-		text = p.getenv("SIGNET_ENROLL_TOKEN")
+		text = p.getenv("SIGNET_ENROLLMENT")
 	}
 	if path, ok := strings.CutPrefix(text, "@"); ok {
 		raw, err := readFile(path, maxFile)
 		if err != nil {
-			return agent.Admission{}, fmt.Errorf("read the enrolment token: %w", err)
+			return agent.Admission{}, fmt.Errorf("read the enrollment token: %w", err)
 		}
 		text = string(raw)
 	}
 	if text == "" {
 		return agent.Admission{}, fmt.Errorf("%w: run needs --token: the devices have new keys, which the broker does not know", errUsage)
 	}
-	t, err := protocol.ParseEnrolToken(text)
+	t, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		return agent.Admission{}, fmt.Errorf("--token: %w", err)
 	}

@@ -21,7 +21,7 @@ func summarize(w io.Writer, r *fleet.Report) {
 		fmt.Fprintf(w, "%s %s\n", pad(name, 18), fmt.Sprintf(format, args...))
 	}
 	line("devices", "%s in pool %s, scenario %s, seed %d, %s", group(r.Devices), r.Pool, r.Scenario, r.Seed, seconds(r.Duration))
-	line("enrolled", "%s%s", group(r.Enrolled), latency(r, "enrol"))
+	line("enrolled", "%s%s", group(r.Enrolled), latency(r, "enroll"))
 	if r.Authentications > 0 {
 		line("authentications", "%s%s", group(r.Authentications), latency(r, "authenticate"))
 	}

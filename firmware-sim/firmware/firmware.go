@@ -86,7 +86,7 @@ type Op string
 
 // What a device can do.
 const (
-	Enrol        Op = "enrol"
+	Enroll       Op = "enroll"
 	Authenticate Op = "authenticate"
 	Refresh      Op = "refresh" // and authenticate if the session is over
 )
@@ -162,8 +162,8 @@ func (d *Device) Try(ctx context.Context, op Op) (o Outcome) {
 
 func (d *Device) call(ctx context.Context, l agent.Link, op Op) (*agent.Tokens, error) {
 	switch op {
-	case Enrol:
-		return d.agent.Enrol(ctx, l, d.cfg.Voucher)
+	case Enroll:
+		return d.agent.Enroll(ctx, l, d.cfg.Voucher)
 	case Authenticate:
 		return d.agent.Authenticate(ctx, l, agent.Ask{})
 	case Refresh:

@@ -38,7 +38,7 @@ func TestDeviceWithoutFaults(t *testing.T) {
 	for _, kind := range []firmware.Kind{firmware.P256, firmware.Ed25519} {
 		b := newBroker(t)
 		d := newDevice(t, b, kind, fault.Source{})
-		for _, op := range []firmware.Op{firmware.Enrol, firmware.Authenticate, firmware.Refresh, firmware.Enrol} {
+		for _, op := range []firmware.Op{firmware.Enroll, firmware.Authenticate, firmware.Refresh, firmware.Enroll} {
 			o := d.Try(t.Context(), op)
 			if o.Err != nil || o.Fault != "" || !o.Timely || o.Breach || o.Call <= 0 {
 				t.Errorf("%s, %s: %+v", kind, op, o)
@@ -57,7 +57,7 @@ func TestDeviceWithoutFaults(t *testing.T) {
 // place that it may strike, and wants the device in when the faults stop.
 func TestDeviceGetsOverEachFault(t *testing.T) {
 	for _, kind := range fault.Kinds() {
-		for seed, op := range []firmware.Op{firmware.Enrol, firmware.Authenticate, firmware.Refresh} {
+		for seed, op := range []firmware.Op{firmware.Enroll, firmware.Authenticate, firmware.Refresh} {
 			t.Run(string(kind)+"/"+string(op), func(t *testing.T) {
 				b := newBroker(t)
 				synctest.Test(t, func(t *testing.T) {
@@ -73,7 +73,7 @@ func strike(t *testing.T, d *firmware.Device, op firmware.Op) {
 	for range 40 {
 		now := op
 		if !enrolled {
-			now = firmware.Enrol
+			now = firmware.Enroll
 		}
 		o := d.Try(t.Context(), now)
 		switch {
@@ -106,7 +106,7 @@ func TestTokenNotTaken(t *testing.T) {
 		return agent.ErrCredential
 	}
 	d := newDevice(t, b, firmware.Ed25519, fault.Source{})
-	if o := d.Try(t.Context(), firmware.Enrol); o.Err != nil {
+	if o := d.Try(t.Context(), firmware.Enroll); o.Err != nil {
 		t.Fatal(o.Err)
 	}
 	d.Hangup()
@@ -118,7 +118,7 @@ func TestTokenNotTaken(t *testing.T) {
 func TestLostConnection(t *testing.T) {
 	b := newBroker(t)
 	d := newDevice(t, b, firmware.Ed25519, fault.Source{})
-	if o := d.Try(t.Context(), firmware.Enrol); o.Err != nil {
+	if o := d.Try(t.Context(), firmware.Enroll); o.Err != nil {
 		t.Fatal(o.Err)
 	}
 	b.Drop()

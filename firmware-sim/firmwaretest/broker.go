@@ -28,7 +28,7 @@ const issuer = "https://broker.example/pools/demo"
 // A Broker admits devices with Token and authenticates them. Its exported fields
 // are set before the first Dial.
 type Broker struct {
-	Token *protocol.EnrolToken
+	Token *protocol.EnrollToken
 	// Refuse, if not nil, may refuse a device for no good reason.
 	Refuse func(ident.Name) error
 	// Login, if not nil, may fail a connection with a credential.
@@ -53,11 +53,11 @@ type device struct {
 }
 
 type talk struct {
-	id    protocol.CallID
-	wish  protocol.Request
-	enrol *protocol.Enrol // nil for an authentication
-	key   *token.Key
-	said  protocol.Transcript
+	id     protocol.CallID
+	wish   protocol.Request
+	enroll *protocol.Enroll // nil for an authentication
+	key    *token.Key
+	said   protocol.Transcript
 }
 
 // NewBroker makes a broker with fresh keys.
@@ -73,7 +73,7 @@ func NewBroker() (*Broker, error) {
 		}
 	}
 	thumb := b.anchor.Key().Thumbprint()
-	t, err := protocol.NewEnrolToken(random(28), thumb[:])
+	t, err := protocol.NewEnrollToken(random(28), thumb[:])
 	b.Token = &t
 	return b, err
 }
@@ -181,14 +181,14 @@ func (b *Broker) answer(request []byte) ([]byte, error) {
 
 func (b *Broker) respond(m protocol.Message) (protocol.Message, error) {
 	switch m := m.(type) {
-	case *protocol.Enrol:
+	case *protocol.Enroll:
 		key, err := token.ParseCOSEKey(m.Key)
 		if err != nil {
 			return nil, protocol.CodeMalformed
 		}
-		t := &talk{id: m.ID, wish: m.Request, enrol: m, key: key}
+		t := &talk{id: m.ID, wish: m.Request, enroll: m, key: key}
 		t.said = t.said.Add(m.Bytes())
-		return b.challenge(t, challenge.Enrol)
+		return b.challenge(t, challenge.Enroll)
 	case *protocol.Start:
 		t := &talk{id: m.ID, wish: m.Request}
 		if d := b.devices[m.Name]; d != nil {
@@ -225,7 +225,7 @@ func (b *Broker) answered(m *protocol.Answer) (protocol.Message, error) {
 	}
 	delete(b.talks, string(m.Session))
 	t.said = t.said.Add(m.Bytes())
-	if t.enrol != nil {
+	if t.enroll != nil {
 		if err := b.admit(t); err != nil {
 			return nil, err
 		}
@@ -246,16 +246,16 @@ func (b *Broker) admit(t *talk) error {
 }
 
 func (b *Broker) right(t *talk, m *protocol.Answer) bool {
-	if t.enrol == nil {
+	if t.enroll == nil {
 		return t.key != nil && t.key.Verify(protocol.ProofInput(challenge.Key, t.said), m.Proof) == nil
 	}
 	private, err := b.Token.Key()
-	if err != nil || string(t.enrol.TokenID) != string(b.Token.ID()) {
+	if err != nil || string(t.enroll.TokenID) != string(b.Token.ID()) {
 		return false
 	}
 	public, err := token.NewKey(private.Public())
-	return err == nil && public.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, t.said), m.TokenProof) == nil &&
-		t.key.Verify(protocol.ProofInput(protocol.PurposeEnrol, t.said), m.Proof) == nil
+	return err == nil && public.Verify(protocol.ProofInput(protocol.PurposeEnrollToken, t.said), m.TokenProof) == nil &&
+		t.key.Verify(protocol.ProofInput(protocol.PurposeEnroll, t.said), m.Proof) == nil
 }
 
 func (b *Broker) refreshed(m *protocol.Refresh) (protocol.Message, error) {

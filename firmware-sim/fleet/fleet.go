@@ -185,7 +185,7 @@ func (r *run) arrivals(number int, s Step) [][]time.Duration {
 
 // do makes a device do op, and again after a failure, up to tries times.
 func (r *run) do(ctx context.Context, number int, m *member, op firmware.Op) {
-	if op != firmware.Enrol && !m.enrolled {
+	if op != firmware.Enroll && !m.enrolled {
 		return // why is on record
 	}
 	reason, injected := "", true // of this call's failures, if all fail

@@ -75,7 +75,7 @@ func TestRunWithoutFaults(t *testing.T) {
 	if dials, open, most := b.Counts(); dials != devices || open != 0 || most > c.Concurrency {
 		t.Errorf("%d connections made, %d still open, %d calls at once", dials, open, most)
 	}
-	want := []string{"enrol 40/40", "authenticate 120/120"}
+	want := []string{"enroll 40/40", "authenticate 120/120"}
 	if diff := cmp.Diff(want, bar.steps); diff != "" {
 		t.Error(diff)
 	}
@@ -217,7 +217,7 @@ func TestReportSurvivesJSON(t *testing.T) {
 }
 
 func TestScenario(t *testing.T) {
-	good := `{"name":"morning","steps":[{"do":"enrol","pattern":"steady","rate":50},{"do":"pause","for":"2s"},
+	good := `{"name":"morning","steps":[{"do":"enroll","pattern":"steady","rate":50},{"do":"pause","for":"2s"},
 		{"do":"authenticate","times":3,"reconnect":true},{"do":"refresh"}],"faults":{"rate":0.1,"kinds":["drop","clock-2099"]}}`
 	s, err := fleet.ParseScenario([]byte(good))
 	if err != nil || len(s.Steps) != 4 || s.Steps[2].Pattern != fleet.Storm || s.Steps[3].Times != 1 {
@@ -226,22 +226,22 @@ func TestScenario(t *testing.T) {
 	for name, bad := range map[string]string{
 		"empty":              ``,
 		"not an object":      `[]`,
-		"unknown member":     `{"name":"x","steps":[{"do":"enrol"}],"colour":1}`,
-		"doubled member":     `{"name":"x","name":"y","steps":[{"do":"enrol"}]}`,
-		"more behind":        `{"name":"x","steps":[{"do":"enrol"}]} {}`,
-		"no name":            `{"steps":[{"do":"enrol"}]}`,
+		"unknown member":     `{"name":"x","steps":[{"do":"enroll"}],"colour":1}`,
+		"doubled member":     `{"name":"x","name":"y","steps":[{"do":"enroll"}]}`,
+		"more behind":        `{"name":"x","steps":[{"do":"enroll"}]} {}`,
+		"no name":            `{"steps":[{"do":"enroll"}]}`,
 		"no steps":           `{"name":"x","steps":[]}`,
-		"does not enrol":     `{"name":"x","steps":[{"do":"authenticate"}]}`,
-		"unknown op":         `{"name":"x","steps":[{"do":"enrol"},{"do":"dance"}]}`,
-		"unknown pattern":    `{"name":"x","steps":[{"do":"enrol","pattern":"wave"}]}`,
-		"steady, no rate":    `{"name":"x","steps":[{"do":"enrol","pattern":"steady"}]}`,
-		"storm with rate":    `{"name":"x","steps":[{"do":"enrol","rate":3}]}`,
-		"negative times":     `{"name":"x","steps":[{"do":"enrol","times":-1}]}`,
-		"pause without for":  `{"name":"x","steps":[{"do":"enrol"},{"do":"pause"}]}`,
-		"pause with times":   `{"name":"x","steps":[{"do":"enrol"},{"do":"pause","for":"1s","times":2}]}`,
-		"for without pause":  `{"name":"x","steps":[{"do":"enrol","for":"1s"}]}`,
-		"fault rate above 1": `{"name":"x","steps":[{"do":"enrol"}],"faults":{"rate":2}}`,
-		"unknown fault":      `{"name":"x","steps":[{"do":"enrol"}],"faults":{"rate":0.1,"kinds":["gremlin"]}}`,
+		"does not enroll":    `{"name":"x","steps":[{"do":"authenticate"}]}`,
+		"unknown op":         `{"name":"x","steps":[{"do":"enroll"},{"do":"dance"}]}`,
+		"unknown pattern":    `{"name":"x","steps":[{"do":"enroll","pattern":"wave"}]}`,
+		"steady, no rate":    `{"name":"x","steps":[{"do":"enroll","pattern":"steady"}]}`,
+		"storm with rate":    `{"name":"x","steps":[{"do":"enroll","rate":3}]}`,
+		"negative times":     `{"name":"x","steps":[{"do":"enroll","times":-1}]}`,
+		"pause without for":  `{"name":"x","steps":[{"do":"enroll"},{"do":"pause"}]}`,
+		"pause with times":   `{"name":"x","steps":[{"do":"enroll"},{"do":"pause","for":"1s","times":2}]}`,
+		"for without pause":  `{"name":"x","steps":[{"do":"enroll","for":"1s"}]}`,
+		"fault rate above 1": `{"name":"x","steps":[{"do":"enroll"}],"faults":{"rate":2}}`,
+		"unknown fault":      `{"name":"x","steps":[{"do":"enroll"}],"faults":{"rate":0.1,"kinds":["gremlin"]}}`,
 	} {
 		if _, err := fleet.ParseScenario([]byte(bad)); !errors.Is(err, fleet.ErrScenario) {
 			t.Errorf("%s: %v", name, err)
@@ -252,13 +252,13 @@ func TestScenario(t *testing.T) {
 // Mistakes are told with their line, and a misspelt key with the one nearest to it.
 func TestScenarioSaysWhere(t *testing.T) {
 	for text, want := range map[string]string{
-		"{\"name\":\"x\",\n\"steps\":[\n{\"do\":\"enrol\",\"patern\":\"storm\"}]}":              `line 3: unknown key "patern", did you mean "pattern"?`,
-		"{\"name\":\"x\",\n\"Steps\":[{\"do\":\"enrol\"}]}":                                     `line 2: unknown key "Steps", did you mean "steps"?`,
-		"{\"name\":\"x\",\"steps\":[{\"do\":\"enrol\"}],\n\n\"faults\":{\"rates\":1}}":          `line 3: unknown key "rates", did you mean "rate"?`,
-		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enrol\"}],\n\"colour\":1}":                      `line 3: unknown key "colour"`,
-		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enrol\",\"times\":\"3\"}]}":                     `line 2: steps.times: want int, got string`,
-		"{\"name\":\"x\",\n\"steps\":\n[{\"do\":}]}":                                            `line 3: invalid character`,
-		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enrol\"},\n{\"do\":\"refresh\",\"times\":-1}]}": `step 2: times -1`,
+		"{\"name\":\"x\",\n\"steps\":[\n{\"do\":\"enroll\",\"patern\":\"storm\"}]}":              `line 3: unknown key "patern", did you mean "pattern"?`,
+		"{\"name\":\"x\",\n\"Steps\":[{\"do\":\"enroll\"}]}":                                     `line 2: unknown key "Steps", did you mean "steps"?`,
+		"{\"name\":\"x\",\"steps\":[{\"do\":\"enroll\"}],\n\n\"faults\":{\"rates\":1}}":          `line 3: unknown key "rates", did you mean "rate"?`,
+		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enroll\"}],\n\"colour\":1}":                      `line 3: unknown key "colour"`,
+		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enroll\",\"times\":\"3\"}]}":                     `line 2: steps.times: want int, got string`,
+		"{\"name\":\"x\",\n\"steps\":\n[{\"do\":}]}":                                             `line 3: invalid character`,
+		"{\"name\":\"x\",\n\"steps\":[{\"do\":\"enroll\"},\n{\"do\":\"refresh\",\"times\":-1}]}": `step 2: times -1`,
 	} {
 		if _, err := fleet.ParseScenario([]byte(text)); !errors.Is(err, fleet.ErrScenario) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s\n%v\nwant %s", text, err, want)
@@ -267,8 +267,8 @@ func TestScenarioSaysWhere(t *testing.T) {
 }
 
 func FuzzScenario(f *testing.F) {
-	f.Add([]byte(`{"name":"x","steps":[{"do":"enrol","pattern":"steady","rate":50}]}`))
-	f.Add([]byte(`{"name":"x","steps":[{"do":"enrol"},{"do":"pause","for":"2s"}],"faults":{"rate":1e-3}}`))
+	f.Add([]byte(`{"name":"x","steps":[{"do":"enroll","pattern":"steady","rate":50}]}`))
+	f.Add([]byte(`{"name":"x","steps":[{"do":"enroll"},{"do":"pause","for":"2s"}],"faults":{"rate":1e-3}}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		s, err := fleet.ParseScenario(raw)
 		if err != nil {
@@ -305,7 +305,7 @@ func TestFiveThousand(t *testing.T) {
 	c, b := config(t)
 	c.Devices, c.Concurrency = 5000, 64
 	c.Keys = []firmware.Kind{firmware.Ed25519}
-	c.Scenario = fleet.Scenario{Name: "many", Steps: []fleet.Step{{Do: firmware.Enrol}}}
+	c.Scenario = fleet.Scenario{Name: "many", Steps: []fleet.Step{{Do: firmware.Enroll}}}
 	c.Progress = &heap{}
 	rep := run(t, c)
 	if !rep.OK() || rep.Enrolled != c.Devices || rep.Online != c.Devices {

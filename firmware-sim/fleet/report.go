@@ -32,7 +32,7 @@ type Report struct {
 	Ended    string     `json:"ended,omitempty"` // why it ended early
 
 	Attempts         int                `json:"attempts"`
-	Enrolled         int                `json:"enrolled"` // enrolments granted
+	Enrolled         int                `json:"enrolled"` // enrollments granted
 	Authentications  int                `json:"authentications"`
 	Refreshes        int                `json:"refreshes"`
 	Failures         map[string]int     `json:"failures"`          // attempts that failed on their own, by reason

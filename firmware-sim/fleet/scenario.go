@@ -42,7 +42,7 @@ const Pause firmware.Op = "pause"
 
 // A Step is one thing that all devices do.
 type Step struct {
-	Do        firmware.Op `json:"do"`                  // enrol, authenticate, refresh or pause
+	Do        firmware.Op `json:"do"`                  // enroll, authenticate, refresh or pause
 	Pattern   Pattern     `json:"pattern,omitempty"`   // "" for storm
 	Rate      float64     `json:"rate,omitempty"`      // devices per second; only and always with steady
 	Times     int         `json:"times,omitempty"`     // how often each device does it; 0 for once
@@ -58,10 +58,10 @@ type Faults struct {
 	Kinds []fault.Kind `json:"kinds,omitempty"` // nil for all
 }
 
-// Builtin gives the scenario steady or storm: all enrol, then all authenticate
+// Builtin gives the scenario steady or storm: all enroll, then all authenticate
 // times times, at rate per second if steady. Errors wrap ErrScenario.
 func Builtin(p Pattern, rate float64, times int) (Scenario, error) {
-	s := Scenario{Name: string(p), Steps: []Step{{Do: firmware.Enrol}, {Do: firmware.Authenticate, Times: times}}}
+	s := Scenario{Name: string(p), Steps: []Step{{Do: firmware.Enroll}, {Do: firmware.Authenticate, Times: times}}}
 	for i := range s.Steps {
 		s.Steps[i].Pattern, s.Steps[i].Rate = p, rate
 	}
@@ -85,8 +85,8 @@ func (s *Scenario) check() error {
 	if len(s.Steps) == 0 || len(s.Steps) > maxSteps {
 		return fmt.Errorf("%w: %d steps, want 1 to %d", ErrScenario, len(s.Steps), maxSteps)
 	}
-	if s.Steps[0].Do != firmware.Enrol {
-		return fmt.Errorf("%w: step 1: the devices are new, so the first step is %q", ErrScenario, firmware.Enrol)
+	if s.Steps[0].Do != firmware.Enroll {
+		return fmt.Errorf("%w: step 1: the devices are new, so the first step is %q", ErrScenario, firmware.Enroll)
 	}
 	for i := range s.Steps {
 		if err := s.Steps[i].check(); err != nil {
@@ -109,11 +109,11 @@ func (s *Scenario) check() error {
 
 func (s *Step) check() error {
 	switch s.Do {
-	case firmware.Enrol, firmware.Authenticate, firmware.Refresh:
+	case firmware.Enroll, firmware.Authenticate, firmware.Refresh:
 	case Pause:
 		return s.checkPause()
 	default:
-		return fmt.Errorf("do %q, want enrol, authenticate, refresh or pause", s.Do)
+		return fmt.Errorf("do %q, want enroll, authenticate, refresh or pause", s.Do)
 	}
 	if s.For != "" {
 		return errors.New("only a pause has a for")

@@ -54,7 +54,7 @@ func (t *tally) count(op firmware.Op, o firmware.Outcome) (injected bool) {
 	}
 	r.WithoutTime += one(!o.Timely)
 	switch op {
-	case firmware.Enrol:
+	case firmware.Enroll:
 		r.Enrolled++
 	case firmware.Authenticate:
 		r.Authentications++

@@ -7,10 +7,10 @@ package challenge
 
 // The names. An authenticator that answers a challenge has the same name.
 const (
-	Key   = "key"   // a signature by the device's key
-	PSK   = "psk"   // an HMAC under the key that the device shares with the broker
-	TOTP  = "totp"  // a one-time code by time, of a generator that a person or program has (RFC 6238)
-	Enrol = "enrol" // possession of a new key, and of the enrolment token
+	Key    = "key"    // a signature by the device's key
+	PSK    = "psk"    // an HMAC under the key that the device shares with the broker
+	TOTP   = "totp"   // a one-time code by time, of a generator that a person or program has (RFC 6238)
+	Enroll = "enroll" // possession of a new key, and of the enrollment token
 )
 
 // A Kind is what is true of a challenge.
@@ -36,7 +36,7 @@ func Kinds() []Kind {
 		{Name: Key, Step: true, Possession: true, PublicKey: true},
 		{Name: PSK, Step: true, Possession: true, Secret: true},
 		{Name: TOTP, Step: true, AfterKey: true, Guessable: true, Secret: true},
-		{Name: Enrol, Possession: true},
+		{Name: Enroll, Possession: true},
 	}
 }
 

@@ -19,7 +19,7 @@ func TestKinds(t *testing.T) {
 			t.Errorf("%+v contradicts itself", k)
 		}
 	}
-	for _, name := range []string{challenge.Key, challenge.PSK, challenge.TOTP, challenge.Enrol} {
+	for _, name := range []string{challenge.Key, challenge.PSK, challenge.TOTP, challenge.Enroll} {
 		if !seen[name] {
 			t.Errorf("%s has no kind", name)
 		}

@@ -187,7 +187,7 @@ func badMessages(t *testing.T) []invalidMessage {
 	var out []invalidMessage
 	for _, g := range []spoilt{
 		{"start", &protocol.Start{Head: head(2), Request: request(t)}, 2, requestChanges()},
-		{"enrol", &protocol.Enrol{Head: head(4), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}, 4, slices.Concat(null(13, 14, 15), ints(13, 14), []change{
+		{"enroll", &protocol.Enroll{Head: head(4), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}, 4, slices.Concat(null(13, 14, 15), ints(13, 14), []change{
 			{"no key", drop(13), bad}, {"key is empty", set(13, []byte{}), bad}, {"key is a map", set(13, map[int]int{1: 2}), bad}, {"token id of 7 bytes", set(14, make([]byte, 7)), bad},
 			{"17 attributes", set(15, pairs(17)), bad}, {"no nonce", drop(6), bad}, {"critical field", set(-1, 0), protocol.CodeCritical}})},
 		{"challenge", &protocol.Challenge{Head: head(6), Session: fixed("session", 32), Body: body}, 6, slices.Concat(null(3, 4), ints(3, 4), []change{
@@ -197,7 +197,7 @@ func badMessages(t *testing.T) []invalidMessage {
 			{"no opening", drop(7), bad}, {"opening is empty", set(7, []byte{}), bad}, {"opening of another call", set(7, opening(t, 8)), bad}, {"opening cut short", set(7, opening(t, 7)[:40]), bad},
 			{"opening is a refresh", set(7, encode(t, &protocol.Refresh{Head: head(7), Body: encode(t, refreshBody(t)), Proof: make([]byte, 64)})), bad},
 			{"opening of version 2", set(7, edited(t, &protocol.Start{Head: head(7), Request: request(t)}, set(0, 2))), bad},
-			{"opening of more than 8 KiB", set(7, edited(t, &protocol.Enrol{Head: head(7), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}, set(100, make([]byte, protocol.MaxOpening)))), bad},
+			{"opening of more than 8 KiB", set(7, edited(t, &protocol.Enroll{Head: head(7), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}, set(100, make([]byte, protocol.MaxOpening)))), bad},
 			{"no session", drop(3), bad}, {"session is empty", set(3, []byte{}), bad}, {"session of 1537 bytes", set(3, make([]byte, 1537)), bad},
 			{"neither proof nor secret", drop(4), bad}, {"proof is empty", set(4, []byte{}), bad}, {"critical field", set(-70000, 1), protocol.CodeCritical}})},
 		{"refresh", &protocol.Refresh{Head: head(10), Body: encode(t, refreshBody(t)), Proof: make([]byte, 64)}, 10, slices.Concat(null(3, 4), ints(3, 4), []change{
@@ -212,7 +212,7 @@ func badMessages(t *testing.T) []invalidMessage {
 	text := append(encode(t, &protocol.Start{Head: head(2), Request: request(t)}), 0x61, 'x', 0x01)
 	text[0]++ // one pair more
 	out = append(out, refusedAs("text key", text, protocol.CodeCritical, 2))
-	huge := edited(t, &protocol.Enrol{Head: head(4), Request: request(t), Key: []byte{1}}, set(100, make([]byte, protocol.MaxEnrol)))
+	huge := edited(t, &protocol.Enroll{Head: head(4), Request: request(t), Key: []byte{1}}, set(100, make([]byte, protocol.MaxEnroll)))
 	out = append(out, refusedAs("not a map", []byte{0x80}, bad, 0), refusedAs("an integer", []byte{0x01}, bad, 0))
 	return append(out, refusedAs("more than 16 KiB", huge, protocol.CodeTooLarge, 0))
 }

@@ -20,7 +20,7 @@ func TestTheDocumentsExampleIsTheVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var all string
-	for _, name := range []string{"exchanges.json", "enrolment.json", "tokens.json", "keys.json"} {
+	for _, name := range []string{"exchanges.json", "enrollment.json", "tokens.json", "keys.json"} {
 		all += string(raw(t, name))
 	}
 	whole, found := "", 0

@@ -12,13 +12,13 @@ import (
 	"github.com/signetd/signet/protocol/challenge"
 )
 
-type enrolmentFile struct {
-	About   string          `json:"about"`
-	Valid   []enrolToken    `json:"valid"`
-	Invalid []badEnrolToken `json:"invalid"`
+type enrollmentFile struct {
+	About   string           `json:"about"`
+	Valid   []enrollToken    `json:"valid"`
+	Invalid []badEnrollToken `json:"invalid"`
 }
 
-type enrolToken struct {
+type enrollToken struct {
 	Text    string `json:"text"`
 	ID      string `json:"id"`
 	Seed    string `json:"seed"`
@@ -27,33 +27,33 @@ type enrolToken struct {
 	Public  string `json:"ed25519_public"`
 }
 
-type badEnrolToken struct {
+type badEnrollToken struct {
 	Name string `json:"name"`
 	Text string `json:"text"`
 }
 
-func newEnrolToken(t *testing.T) protocol.EnrolToken {
+func newEnrollToken(t *testing.T) protocol.EnrollToken {
 	t.Helper()
 	thumb := p256(t, "anchor").signer.Key().Thumbprint()
-	tok, err := protocol.NewEnrolToken(append(fixed("token", 8), fixed("token seed", 20)...), thumb[:])
+	tok, err := protocol.NewEnrollToken(append(fixed("token", 8), fixed("token seed", 20)...), thumb[:])
 	if err != nil {
 		t.Fatal(err)
 	}
 	return tok
 }
 
-func enrolment(t *testing.T) enrolmentFile {
-	tok := newEnrolToken(t)
+func enrollment(t *testing.T) enrollmentFile {
+	tok := newEnrollToken(t)
 	key, err := tok.Key()
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := tok.Reveal()
 	last := text[:len(text)-1]
-	return enrolmentFile{
-		About: "Enrolment tokens: text, its parts, and the Ed25519 key that its seed gives. invalid: must be refused.",
-		Valid: []enrolToken{{text, hexOf(tok.ID()), hexOf(fixed("token seed", 20)), hexOf(tok.Pin()), hexOf(key.Seed()), hexOf(key.Public().(ed25519.PublicKey))}},
-		Invalid: []badEnrolToken{
+	return enrollmentFile{
+		About: "Enrollment tokens: text, its parts, and the Ed25519 key that its seed gives. invalid: must be refused.",
+		Valid: []enrollToken{{text, hexOf(tok.ID()), hexOf(fixed("token seed", 20)), hexOf(tok.Pin()), hexOf(key.Seed()), hexOf(key.Public().(ed25519.PublicKey))}},
+		Invalid: []badEnrollToken{
 			{"nothing", ""}, {"prefix alone", "sgne_"}, {"another prefix", "sgnx_" + text[5:]}, {"last character missing", last},
 			{"one character more", text + "A"}, {"padded", text + "="}, {"not base64url", text[:10] + "+" + text[11:]},
 			{"a character in the middle is a space", text[:10] + " " + text[11:]},
@@ -90,19 +90,19 @@ type proofed struct {
 }
 
 type exchanged struct {
-	Name      string `json:"name"`
-	Comment   string `json:"comment"`
-	Pool      string `json:"pool"`
-	Device    string `json:"device"`
-	Alg       string `json:"alg"` // ES256, EdDSA or HMAC
-	Private   string `json:"private"`
-	Ephemeral string `json:"ephemeral_private"`
-	Nonce     string `json:"nonce"`
-	Call      string `json:"call"`
-	Enrolment string `json:"enrolment_token,omitempty"`
-	Refresh   string `json:"refresh_token,omitempty"` // the one that is used
-	Anchor    string `json:"anchor"`                  // as stored or received
-	Steps     []step `json:"steps"`
+	Name       string `json:"name"`
+	Comment    string `json:"comment"`
+	Pool       string `json:"pool"`
+	Device     string `json:"device"`
+	Alg        string `json:"alg"` // ES256, EdDSA or HMAC
+	Private    string `json:"private"`
+	Ephemeral  string `json:"ephemeral_private"`
+	Nonce      string `json:"nonce"`
+	Call       string `json:"call"`
+	Enrollment string `json:"enrollment_token,omitempty"`
+	Refresh    string `json:"refresh_token,omitempty"` // the one that is used
+	Anchor     string `json:"anchor"`                  // as stored or received
+	Steps      []step `json:"steps"`
 }
 
 // A step is one message. Which members it has depends on it.
@@ -201,22 +201,22 @@ func authenticate(t *testing.T) exchanged {
 }
 
 func enrolling(t *testing.T) exchanged {
-	key, tok := p256(t, "device"), newEnrolToken(t)
+	key, tok := p256(t, "device"), newEnrollToken(t)
 	tokenKey, err := tok.Key()
 	if err != nil {
 		t.Fatal(err)
 	}
-	k := newTalk(t, "enrol", "with an enrolment token; the token pins the anchor", 21, "ES256", key.private, func(in []byte) []byte { return key.sign(t, in) })
-	k.out.Enrolment = tok.Reveal()
-	raw := encode(t, &protocol.Enrol{Head: head(k.call), Request: request(t), Key: key.signer.Key().MarshalCOSE(), TokenID: tok.ID(), Attributes: map[string]string{"serial": "0042"}})
-	k.say("device", "enrol", raw, raw, step{})
-	session := k.challenge(protocol.ChallengeBody{Kind: "enrol", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
+	k := newTalk(t, "enroll", "with an enrollment token; the token pins the anchor", 21, "ES256", key.private, func(in []byte) []byte { return key.sign(t, in) })
+	k.out.Enrollment = tok.Reveal()
+	raw := encode(t, &protocol.Enroll{Head: head(k.call), Request: request(t), Key: key.signer.Key().MarshalCOSE(), TokenID: tok.ID(), Attributes: map[string]string{"serial": "0042"}})
+	k.say("device", "enroll", raw, raw, step{})
+	session := k.challenge(protocol.ChallengeBody{Kind: "enroll", Nonce: fixed("server nonce", 32), Issuer: issuer}, "session 1")
 	byToken := func(in []byte) []byte { return ed25519.Sign(tokenKey, in) }
-	both := []proof{k.prove(protocol.PurposeEnrol, k.sign), k.prove(protocol.PurposeEnrolToken, byToken)}
+	both := []proof{k.prove(protocol.PurposeEnroll, k.sign), k.prove(protocol.PurposeEnrollToken, byToken)}
 	raw = encode(t, &protocol.Answer{
 		Head: head(k.call), Session: session,
-		Proof:      k.sign(protocol.ProofInput(protocol.PurposeEnrol, k.said)),
-		TokenProof: byToken(protocol.ProofInput(protocol.PurposeEnrolToken, k.said)),
+		Proof:      k.sign(protocol.ProofInput(protocol.PurposeEnroll, k.said)),
+		TokenProof: byToken(protocol.ProofInput(protocol.PurposeEnrollToken, k.said)),
 		Opening:    k.open,
 	})
 	k.say("device", "answer", raw, raw, step{Covers: both})
@@ -269,7 +269,7 @@ func exchanges(t *testing.T) exchangeFile {
 		h.Parts, h.After = append(h.Parts, hexOf(p)), append(h.After, hexOf(said[:]))
 	}
 	f.Transcript = []hashed{h}
-	for _, p := range []string{challenge.Key, challenge.PSK, protocol.PurposeEnrol, protocol.PurposeEnrolToken, protocol.PurposeRefresh, protocol.PurposeAnswer, protocol.PurposeConnect} {
+	for _, p := range []string{challenge.Key, challenge.PSK, protocol.PurposeEnroll, protocol.PurposeEnrollToken, protocol.PurposeRefresh, protocol.PurposeAnswer, protocol.PurposeConnect} {
 		f.Proofs = append(f.Proofs, proofed{p, hexOf(said[:]), hexOf(protocol.ProofInput(p, said))})
 	}
 	return f

@@ -105,20 +105,20 @@ func samples(t *testing.T) []sample {
 		{"start, usual", "", "start", &protocol.Start{Head: head(2), Request: request(t)}},
 		{"start, everything", "", "start", &protocol.Start{Head: head(3), Request: fullWish(t)}},
 		{"start, for an MQTT password", "in place of an access token", "start", &protocol.Start{Head: head(15), Request: password(t)}},
-		{"enrol, key registered before", "no token", "enrol", &protocol.Enrol{Head: head(4), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}},
-		{"enrol, with token and attributes", "", "enrol", &protocol.Enrol{Head: head(5), Request: fullWish(t), Key: ed(t, "device ed25519").signer.Key().MarshalCOSE(), TokenID: fixed("token", 8), Attributes: map[string]string{"site": "north", "serial": "0042"}}},
+		{"enroll, key registered before", "no token", "enroll", &protocol.Enroll{Head: head(4), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE()}},
+		{"enroll, with token and attributes", "", "enroll", &protocol.Enroll{Head: head(5), Request: fullWish(t), Key: ed(t, "device ed25519").signer.Key().MarshalCOSE(), TokenID: fixed("token", 8), Attributes: map[string]string{"site": "north", "serial": "0042"}}},
 		{"challenge", "", "challenge", &protocol.Challenge{Head: head(6), Session: fixed("session", 32), Body: encode(t, challenge)}},
 		{"challenge body, key", "", "challenge-body", challenge},
 		{"challenge body, custom", "", "challenge-body", custom},
 		{"answer, proof", "", "answer", &protocol.Answer{Head: head(7), Session: fixed("session", 32), Proof: make([]byte, 64), Opening: opening(t, 7)}},
-		{"answer, enrolment", "", "answer", &protocol.Answer{Head: head(8), Session: fixed("session", 32), Proof: make([]byte, 64), TokenProof: make([]byte, 64), Opening: enrolOpening(t, 8)}},
+		{"answer, enrollment", "", "answer", &protocol.Answer{Head: head(8), Session: fixed("session", 32), Proof: make([]byte, 64), TokenProof: make([]byte, 64), Opening: enrollOpening(t, 8)}},
 		{"answer, secret", "", "answer", &protocol.Answer{Head: head(9), Session: fixed("session", 32), Proof: make([]byte, 64), Secret: make([]byte, 53), Opening: opening(t, 9)}},
 		{"refresh", "", "refresh", &protocol.Refresh{Head: head(10), Body: encode(t, refreshBody(t)), Proof: make([]byte, 64)}},
 		{"refresh body", "", "refresh-body", refreshBody(t)},
 		{"grant, sealed", "", "grant", &protocol.Grant{Head: head(11), Sealed: make([]byte, 64)}},
 		{"grant, open", "", "grant", &protocol.Grant{Head: head(12), Open: encode(t, least)}},
 		{"grant body, without refresh token", "the client has no refresh tokens", "grant-body", least},
-		{"grant body, first", "after enrolment", "grant-body", first},
+		{"grant body, first", "after enrollment", "grant-body", first},
 		{"grant body, after two new anchors", "the pool's anchor was replaced since the device was here", "grant-body", moved},
 		{"grant body, JWTs", "asked for with format 1; the ID token is there twice", "grant-body", jwt},
 		{"grant body, direct", "the broker heard the device on its own connection", "grant-body", direct},
@@ -147,9 +147,9 @@ func opening(t *testing.T, call byte) []byte {
 	return encode(t, &protocol.Start{Head: head(call), Request: request(t)})
 }
 
-// enrolOpening is that of an enrolment.
-func enrolOpening(t *testing.T, call byte) []byte {
-	return encode(t, &protocol.Enrol{Head: head(call), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE(), TokenID: fixed("token", 8)})
+// enrollOpening is that of an enrollment.
+func enrollOpening(t *testing.T, call byte) []byte {
+	return encode(t, &protocol.Enroll{Head: head(call), Request: request(t), Key: p256(t, "device").signer.Key().MarshalCOSE(), TokenID: fixed("token", 8)})
 }
 
 func refreshBody(t *testing.T) protocol.RefreshBody {

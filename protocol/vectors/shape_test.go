@@ -59,7 +59,7 @@ func snake(s string) string {
 // shapes are the CDDL's rules and the structs that carry them out.
 func shapes() map[string]reflect.Type {
 	return map[string]reflect.Type{
-		"start": reflect.TypeFor[protocol.Start](), "enrol": reflect.TypeFor[protocol.Enrol](), "challenge": reflect.TypeFor[protocol.Challenge](),
+		"start": reflect.TypeFor[protocol.Start](), "enroll": reflect.TypeFor[protocol.Enroll](), "challenge": reflect.TypeFor[protocol.Challenge](),
 		"challenge-body": reflect.TypeFor[protocol.ChallengeBody](), "answer": reflect.TypeFor[protocol.Answer](),
 		"refresh": reflect.TypeFor[protocol.Refresh](), "refresh-body": reflect.TypeFor[protocol.RefreshBody](),
 		"grant": reflect.TypeFor[protocol.Grant](), "grant-body": reflect.TypeFor[protocol.GrantBody](), "succession": reflect.TypeFor[protocol.Succession](),
@@ -72,7 +72,7 @@ func shapes() map[string]reflect.Type {
 func types() map[string]protocol.Type {
 	return map[string]protocol.Type{
 		"start": protocol.TypeStart, "challenge": protocol.TypeChallenge, "answer": protocol.TypeAnswer, "grant": protocol.TypeGrant,
-		"refusal": protocol.TypeRefusal, "refresh": protocol.TypeRefresh, "enrol": protocol.TypeEnrol, "event": protocol.TypeEvent,
+		"refusal": protocol.TypeRefusal, "refresh": protocol.TypeRefresh, "enroll": protocol.TypeEnroll, "event": protocol.TypeEvent,
 	}
 }
 

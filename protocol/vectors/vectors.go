@@ -14,6 +14,6 @@ import (
 //go:embed *.json
 var files embed.FS
 
-// Files gives messages.json, exchanges.json, connect.json, enrolment.json, keys.json,
+// Files gives messages.json, exchanges.json, connect.json, enrollment.json, keys.json,
 // tokens.json and grants.json, by these names.
 func Files() fs.FS { return files }

@@ -22,7 +22,7 @@ var update = flag.Bool("update", false, "write the vectors anew")
 
 func TestVectorsAreWhatTheCodeMakes(t *testing.T) {
 	for name, v := range map[string]any{
-		"messages.json": messages(t), "exchanges.json": exchanges(t), "enrolment.json": enrolment(t), "keys.json": keys(t), "tokens.json": tokens(t),
+		"messages.json": messages(t), "exchanges.json": exchanges(t), "enrollment.json": enrollment(t), "keys.json": keys(t), "tokens.json": tokens(t),
 		"grants.json": grants(t), "connect.json": connects(t),
 	} {
 		var out bytes.Buffer
@@ -131,10 +131,10 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-func TestEnrolmentTokens(t *testing.T) {
-	f := load[enrolmentFile](t, "enrolment.json")
+func TestEnrollmentTokens(t *testing.T) {
+	f := load[enrollmentFile](t, "enrollment.json")
 	for _, v := range f.Valid {
-		tok, err := protocol.ParseEnrolToken(v.Text)
+		tok, err := protocol.ParseEnrollToken(v.Text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -144,7 +144,7 @@ func TestEnrolmentTokens(t *testing.T) {
 		}
 	}
 	for _, v := range f.Invalid {
-		if _, err := protocol.ParseEnrolToken(v.Text); !errors.Is(err, protocol.ErrEnrolToken) {
+		if _, err := protocol.ParseEnrollToken(v.Text); !errors.Is(err, protocol.ErrEnrollToken) {
 			t.Errorf("%s: %v", v.Name, err)
 		}
 	}

@@ -13,9 +13,9 @@ func BenchmarkAgent(b *testing.B) {
 	s := newBroker(b)
 	state := b.TempDir() + "/lamp"
 	path := program(b, "signet-agent")
-	enrol := exec.CommandContext(b.Context(), path, "enroll", "--state", state, "--broker", s.url, "--ca", s.ca,
-		"--pool", "demo", "--name", "lamp", "--token", s.env["SIGNET_ENROLMENT"])
-	if out, err := enrol.CombinedOutput(); err != nil {
+	enroll := exec.CommandContext(b.Context(), path, "enroll", "--state", state, "--broker", s.url, "--ca", s.ca,
+		"--pool", "demo", "--name", "lamp", "--token", s.env["SIGNET_ENROLLMENT"])
+	if out, err := enroll.CombinedOutput(); err != nil {
 		b.Fatalf("enroll: %v\n%s", err, out)
 	}
 	a := spawn(b, nil, path, "run", "--state", state)

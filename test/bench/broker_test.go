@@ -87,7 +87,7 @@ func (b *signetd) voucher(t testing.TB, n int) agent.Admission {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := protocol.ParseEnrolToken(made.Token)
+	tok, err := protocol.ParseEnrollToken(made.Token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,8 +100,8 @@ type online struct {
 	link *mqttlink.Link
 }
 
-// enrol brings n devices of a prefix online, a few at a time.
-func (b *signetd) enrol(t testing.TB, prefix string, n int) []online {
+// enroll brings n devices of a prefix online, a few at a time.
+func (b *signetd) enroll(t testing.TB, prefix string, n int) []online {
 	t.Helper()
 	v := b.voucher(t, n)
 	devices := make([]online, n)
@@ -142,6 +142,6 @@ func (b *signetd) device(t testing.TB, called string, v agent.Admission) (online
 	if err != nil {
 		return online{}, err
 	}
-	_, err = a.Enrol(t.Context(), link, v)
+	_, err = a.Enroll(t.Context(), link, v)
 	return online{a, link}, err
 }

@@ -81,10 +81,10 @@ func BenchmarkIdleDevice(b *testing.B) {
 	}
 	bare := minimalMemory(b)
 	s := newBroker(b)
-	s.enrol(b, "first", 1)
+	s.enroll(b, "first", 1)
 	settle(b)
 	base := s.status(b, "VmRSS")
-	s.enrol(b, "lamp", idle)
+	s.enroll(b, "lamp", idle)
 	settle(b)
 	each := (s.status(b, "VmRSS") - base) / idle
 	b.ReportMetric(each, "KiB/device")

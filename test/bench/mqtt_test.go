@@ -38,7 +38,7 @@ func (c authCase) benchMQTT(b *testing.B) {
 	if _, err := s.pool.RotateKey(b.Context(), adminapi.KeyRotation{Alg: c.pool.String(), Activate: true}); err != nil {
 		b.Fatal(err)
 	}
-	scenario := fleet.Scenario{Name: "bench", Steps: []fleet.Step{{Do: firmware.Enrol}, {Do: firmware.Authenticate, Times: 16}}}
+	scenario := fleet.Scenario{Name: "bench", Steps: []fleet.Step{{Do: firmware.Enroll}, {Do: firmware.Authenticate, Times: 16}}}
 	for range rounds {
 		scenario.Steps = append(scenario.Steps, fleet.Step{Do: firmware.Authenticate, Times: each})
 	}

@@ -26,7 +26,7 @@ func tokens(b *testing.B, pool token.Alg, format protocol.Format) (*harness.Sign
 	if err != nil {
 		b.Fatal(err)
 	}
-	if _, err := a.Enrol(b.Context(), s, agent.Admission{Token: s.Token(b, 1)}); err != nil {
+	if _, err := a.Enroll(b.Context(), s, agent.Admission{Token: s.Token(b, 1)}); err != nil {
 		b.Fatal(err)
 	}
 	g, err := a.Authenticate(b.Context(), s, agent.Ask{Format: &format})

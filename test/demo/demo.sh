@@ -50,12 +50,12 @@ head -6 signetd.out
 run 'set -a; . signet-dev/dev.env; set +a'
 
 say '2  A pool, and a token that admits devices'
-step='create pool and enrolment token'
+step='create pool and enrollment token'
 run 'signet pool create home'
 run 'signet enrollment create --pool home --uses 5 --expires 24h > admit'
 
-say '3  A device enrols and authenticates, over MQTT and TLS'
-step='enrol'
+say '3  A device enrolls and authenticates, over MQTT and TLS'
+step='enroll'
 run 'signet-agent enroll --broker $SIGNET_BROKER --ca $SIGNET_CA --pool home --name lamp-1 --token @admit'
 behind 'signet-agent run --name lamp-1 &' agent.out
 until_ok 10 sh -c 'signet-agent status --name lamp-1 | grep -q online' || fail 'the agent does not come online'

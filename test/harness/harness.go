@@ -177,14 +177,14 @@ func (s *Signet) now() time.Time { return time.Now().Add(s.Offset) }
 // that secrets are sealed under with the others, and nothing else.
 func (s *Signet) Replica(ctx context.Context) (*core.Core, error) { return core.New(ctx, s.parts) }
 
-// Token makes an enrolment token.
-func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrolToken {
+// Token makes an enrollment token.
+func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrollToken {
 	t.Helper()
-	_, text, err := s.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: s.Pool, Uses: uses, Life: time.Hour})
+	_, text, err := s.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: s.Pool, Uses: uses, Life: time.Hour})
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := protocol.ParseEnrolToken(text)
+	tok, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -57,14 +57,14 @@ def messages(c, f):
                 c.that((e.call.hex() if e.call else "") == v["call"], f"{v['name']}: another call is refused")
 
 
-def enrolment(c, f):
+def enrollment(c, f):
     for v in f["valid"]:
-        t = wire.EnrolmentToken(v["text"])
+        t = wire.EnrollmentToken(v["text"])
         got = (t.id, t.seed, t.pin, t.key_seed, t.key.public_key().public_bytes_raw() if hasattr(t.key.public_key(), "public_bytes_raw") else wire.public_bytes(t.key))
         c.that([x.hex() for x in got] == [v[k] for k in ("id", "seed", "pin", "ed25519_seed", "ed25519_public")], v["text"])
     for v in f["invalid"]:
         try:
-            wire.EnrolmentToken(v["text"])
+            wire.EnrollmentToken(v["text"])
             c.that(False, f"{v['name']}: accepted")
         except ValueError:
             c.that(True, "")
@@ -128,7 +128,7 @@ def private_of(x):
 
 
 def proofs(c, x, s, said):
-    key, token = private_of(x), x.get("enrolment_token")
+    key, token = private_of(x), x.get("enrollment_token")
     for p in s.get("proofs", []):
         data, proof, name = said.proof_input(p["purpose"]), bytes.fromhex(p["proof"]), f"{x['name']}: proof {p['purpose']}"
         if p["purpose"] == "answer":  # goes on with what is sealed
@@ -137,8 +137,8 @@ def proofs(c, x, s, said):
             with_secret.add(bytes.fromhex(s["secret"]["sealed"]))
             data = with_secret.proof_input("answer")
         c.that(data.hex() == p["input"], f"{name}: another input")
-        if p["purpose"] == "enrol-token":
-            c.that(wire.EnrolmentToken(token).key.sign(data) == proof, name)
+        if p["purpose"] == "enroll-token":
+            c.that(wire.EnrollmentToken(token).key.sign(data) == proof, name)
         elif x["alg"] == "HMAC":
             c.that(hmac.new(key, data, hashlib.sha256).digest() == proof, name)
         else:
@@ -190,8 +190,8 @@ def exchanges(c, f):
 
 
 def granted(c, x, body, anchor):
-    if 12 in body and "enrolment_token" in x:
-        c.that(tok.Key(body[12]).thumbprint.startswith(wire.EnrolmentToken(x["enrolment_token"]).pin), f"{x['name']}: pin")
+    if 12 in body and "enrollment_token" in x:
+        c.that(tok.Key(body[12]).thumbprint.startswith(wire.EnrollmentToken(x["enrollment_token"]).pin), f"{x['name']}: pin")
     if 11 in body:
         s = tok.open_statement(body[11], anchor)
         c.that(tok.open_cwt(body[2], "id", s["find"])[10].hex() == x["nonce"], f"{x['name']}: ID token")
@@ -233,7 +233,7 @@ def connect(c, f):
 
 def main():
     folder, c = pathlib.Path(sys.argv[1]), Check()
-    for name, check in (("messages", messages), ("enrolment", enrolment), ("keys", keys), ("tokens", tokens), ("exchanges", exchanges),
+    for name, check in (("messages", messages), ("enrollment", enrollment), ("keys", keys), ("tokens", tokens), ("exchanges", exchanges),
                         ("grants", grants), ("connect", connect)):
         before = c.done
         check(c, json.loads((folder / f"{name}.json").read_text()))

@@ -1,4 +1,4 @@
-"""An independent Signet client: enrols, authenticates and refreshes over MQTT/TLS.
+"""An independent Signet client: enrolls, authenticates and refreshes over MQTT/TLS.
 
     python3 client.py life --broker localhost:8883 --ca root.pem --pool demo --name lamp-1 --token sgne_...
 
@@ -52,7 +52,7 @@ class World:
     def __init__(self, args):
         self.args, self.own = args, f"devices/{args.pool}/{args.name}/"
         self.full = f"{args.pool}:{args.name}"
-        self.token = wire.EnrolmentToken(args.token)
+        self.token = wire.EnrollmentToken(args.token)
 
     def connect(self, client_id, *login, web=False, **how):
         host, port = (self.args.web if web else self.args.broker).rsplit(":", 1)
@@ -82,11 +82,11 @@ class World:
 
 
 def life(w):
-    """Enrol, authenticate, refresh, use: the whole life of a device."""
+    """Enroll, authenticate, refresh, use: the whole life of a device."""
     device = w.device()
     private = device.private
     link = w.stranger()
-    g = device.enrol(link, w.token)
+    g = device.enroll(link, w.token)
     access = tok.open_cwt(g["access"], "access", g["find"])
     want(access[8][3] == tok.key_of(private).thumbprint[:16] and access[3] == w.args.pool and access[2] == device.subject, "access token is not for this device")
     want(not link.subscribe(w.own + "up"), "a connection that was not named became the device's")
@@ -94,7 +94,7 @@ def life(w):
     link = w.itself(device)
     round_trip(link, w.own + "up", b"with an MQTT password")
     want(not link.subscribe("devices/#") and not link.subscribe(f"signet/v1/{w.full}x/rs"), "subscribed to others' topics")
-    device.enrol(link)  # the same key again, no token needed now
+    device.enroll(link)  # the same key again, no token needed now
     old = device.refresh_token
     g = device.authenticate(link)
     first = device.refresh_token
@@ -140,7 +140,7 @@ def web(w):
     """The same over WebSocket, 3.1.1 and 5."""
     link = w.stranger(web=True)
     device = w.device()
-    device.enrol(link, w.token)
+    device.enroll(link, w.token)
     link.close()
     link = w.itself(device, web=True)
     round_trip(link, w.own + "up", b"over WebSocket")
@@ -155,7 +155,7 @@ def doubled(w):
     """A network that delivers every request twice: each call ends well at once.
     Both copies of an answer are worked on at the same time, so that replayed may come before the grant."""
     link, device = w.stranger(copies=2), w.device()
-    device.enrol(link, w.token)
+    device.enroll(link, w.token)
     for _ in range(5):
         device.authenticate(link)
         before = device.refresh_token
@@ -166,7 +166,7 @@ def doubled(w):
 
 
 def psk(w):
-    """A shared key that the operator registered: no enrolment, the first grant brings the anchor."""
+    """A shared key that the operator registered: no enrollment, the first grant brings the anchor."""
     link = w.stranger()
     device = w.device(private=bytes.fromhex(w.args.psk), client="shared")
     g = device.authenticate(link)
@@ -192,7 +192,7 @@ def hook(w):
     device = w.device(client="doors", solve=solve)
     link = w.stranger()
     answers[:] = [b"4711"]
-    device.enrol(link, w.token)
+    device.enroll(link, w.token)
     answers[:] = [b"0000", b"1111", b"4711"]
     device.authenticate(link, metadata={"firmware": "1.2"})
     want(device.refusals == [2, 1], f"tries left: {device.refusals}")
@@ -239,14 +239,14 @@ def refusals(w):
     link.mqtt.publish(link.topic("rq"), wire.encode({0: 1, 1: 1} | silent | {2: b"short"}), qos=0)
     want(raw_call(link, fresh())[0] == "challenge" and link.replies.empty(), "an answer to bytes that are no message")
 
-    device.enrol(link, w.token)
+    device.enroll(link, w.token)
     expect("denied", lambda: device.authenticate(link, scope="all"))
     expect("denied", lambda: device.authenticate(link, audience="others"))
     device.client = "no-such-client"
     expect("denied", lambda: device.authenticate(link))
     device.client = None
     other = w.device()
-    expect("exists", lambda: other.enrol(link, w.token))
+    expect("exists", lambda: other.enroll(link, w.token))
     met["exists"] = 1
     replay(device, link, meet)
     open_grant(device, link, meet)
@@ -284,7 +284,7 @@ def open_grant(device, link, meet):
 def operated(w):
     """What an operator does to a device: approve, disable, enable, end its sessions."""
     link, device = w.stranger(), w.device()
-    expect("pending", lambda: device.enrol(link, w.token))
+    expect("pending", lambda: device.enroll(link, w.token))
     expect("pending", lambda: device.authenticate(link))
     operator("approve")
     device.authenticate(link)
@@ -326,7 +326,7 @@ def main():
     p.add_argument("--ca", required=True, help="PEM file with the broker's root")
     p.add_argument("--pool", required=True)
     p.add_argument("--name", required=True)
-    p.add_argument("--token", required=True, help="enrolment token")
+    p.add_argument("--token", required=True, help="enrollment token")
     p.add_argument("--ed25519", action="store_true", help="an Ed25519 key in place of P-256")
     p.add_argument("--psk", help="shared key in hex")
     args = p.parse_args()

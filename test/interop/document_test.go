@@ -31,7 +31,7 @@ func TestTheDocumentHasTheCodesFigures(t *testing.T) {
 		fmt.Sprintf("| access token | %d min to %d h; %d h unless the client says otherwise |", minutes(broker.MinAccessLife), hours(broker.MaxAccessLife), hours(broker.DefaultAccessLife)),
 		fmt.Sprintf("| refresh token | %d h to %d years; %d days; or none |", hours(broker.MinRefreshLife), hours(broker.MaxRefreshLife)/24/365, hours(broker.DefaultRefreshLife)/24),
 		fmt.Sprintf("| grace for a replaced refresh token | up to %d h; %d min |", hours(broker.MaxGrace), minutes(broker.DefaultGrace)),
-		fmt.Sprintf("| request or reply | %d KiB; `enrol` and `answer` %d KiB |", protocol.MaxMessage>>10, protocol.MaxAnswer>>10),
+		fmt.Sprintf("| request or reply | %d KiB; `enroll` and `answer` %d KiB |", protocol.MaxMessage>>10, protocol.MaxAnswer>>10),
 		fmt.Sprintf("| opening message | %d KiB of it are repeated in answers |", protocol.MaxOpening>>10),
 		fmt.Sprintf("| password in CONNECT | %d KiB |", protocol.MaxConnect>>10),
 		fmt.Sprintf("| MQTT password | %d min to connect, ", minutes(broker.DefaultMQTTPasswordLife)),

@@ -25,7 +25,7 @@ import (
 type scenario struct {
 	name    string // client.py's name of it
 	device  string
-	token   string // the enrolment token; that of dev.env if empty
+	token   string // the enrollment token; that of dev.env if empty
 	more    []string
 	prepare [][]string          // what the operator does before
 	asks    map[string][]string // and when the client asks for it
@@ -39,7 +39,7 @@ func TestClientInPython(t *testing.T) {
 	env := serve(t)
 	signet := buildSignet(t)
 	door := doorHook(t, env, signet)
-	waiting := enrolment(t, env, signet, "--approve")
+	waiting := enrollment(t, env, signet, "--approve")
 	device := func(command string) []string { return []string{"device", command, "python-operated", "--pool", "demo"} }
 	secret := strings.Repeat("5eed", 16)
 	for _, s := range []scenario{
@@ -84,7 +84,7 @@ func (s scenario) run(t *testing.T, env map[string]string, signet string) []byte
 	t.Helper()
 	token := s.token
 	if token == "" {
-		token = env["SIGNET_ENROLMENT"]
+		token = env["SIGNET_ENROLLMENT"]
 	}
 	args := append([]string{"client.py", s.name, "--broker", strings.TrimPrefix(env["SIGNET_BROKER"], "mqtts://"), "--web", strings.TrimPrefix(env["SIGNET_SERVER"], "https://"),
 		"--ca", env["SIGNET_CA"], "--pool", "demo", "--name", s.device, "--token", token}, s.more...)
@@ -135,8 +135,8 @@ func operate(t *testing.T, env map[string]string, signet string, args ...string)
 	return string(out)
 }
 
-// enrolment makes an enrolment token.
-func enrolment(t *testing.T, env map[string]string, signet string, more ...string) string {
+// enrollment makes an enrollment token.
+func enrollment(t *testing.T, env map[string]string, signet string, more ...string) string {
 	t.Helper()
 	out := operate(t, env, signet, append([]string{"enrollment", "create", "--pool", "demo"}, more...)...)
 	token := regexp.MustCompile(`sgne_[A-Za-z0-9_-]{59}`).FindString(out)
@@ -262,7 +262,7 @@ func waitFor(t *testing.T, path string, exited <-chan struct{}) map[string]strin
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	for {
-		if env := readEnv(path); env["SIGNET_ENROLMENT"] != "" {
+		if env := readEnv(path); env["SIGNET_ENROLLMENT"] != "" {
 			return env
 		}
 		select {

@@ -141,11 +141,11 @@ class Device:
         fields = {3: self.pool, 4: self.name, 5: self.client, 6: self.nonce, 7: wire.public_bytes(self.ephemeral), 12: known}
         return {k: v for k, v in (fields | more.get("fields", {})).items() if v is not None}
 
-    def enrol(self, link, token=None, attributes=None):
+    def enroll(self, link, token=None, attributes=None):
         if token:
             self.pin = token.pin
         fields = self.opening(fields={12: None, 13: tok.key_of(self.private).cose, 14: token.id if token else None, 15: attributes})
-        return self.converse(link, wire.write_message("enrol", self.call_id, fields), token, first=True)
+        return self.converse(link, wire.write_message("enroll", self.call_id, fields), token, first=True)
 
     def authenticate(self, link, **ask):
         fields = self.opening(fields={8: ask.get("format"), 17: ask.get("want"), 9: ask.get("audience"), 10: ask.get("scope"), 11: ask.get("metadata")})
@@ -163,7 +163,7 @@ class Device:
             heard.add(wire.encode(m))
             if len(heard) == before:
                 return True
-            if kind == "challenge" and wire.read_body("challenge-body", m[4])[1] in ("key", "psk", "enrol"):
+            if kind == "challenge" and wire.read_body("challenge-body", m[4])[1] in ("key", "psk", "enroll"):
                 proofs += 1
                 return 1 < proofs < 5
             return False
@@ -198,14 +198,14 @@ class Device:
         if self.issuer not in (None, body[3]):
             raise ValueError("issuer changed")
         self.issuer = body[3]
-        if body[1] not in ("key", "psk", "enrol"):
+        if body[1] not in ("key", "psk", "enroll"):
             secret = self.secret(body)
             return wire.write_message("answer", self.call_id, {3: m[3], 4: self.prove_secret(secret), 5: secret, 7: self.opened})
-        if body[1] == "enrol" and not first or body[1] != "enrol" and body[1] != self.kind:
+        if body[1] == "enroll" and not first or body[1] != "enroll" and body[1] != self.kind:
             raise ValueError(f"challenge {body[1]}")
         fields = {3: m[3], 4: self.prove(body[1]), 7: self.opened}
-        if body[1] == "enrol" and token:
-            fields[6] = token.key.sign(self.said.proof_input("enrol-token"))
+        if body[1] == "enroll" and token:
+            fields[6] = token.key.sign(self.said.proof_input("enroll-token"))
         return wire.write_message("answer", self.call_id, fields)
 
     def secret(self, body):

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 CODES = {0: "internal", 1: "malformed", 2: "version", 3: "critical", 4: "denied", 5: "wrong-answer", 6: "expired",
          7: "replayed", 8: "disabled", 9: "pending", 10: "busy", 11: "too-large", 12: "exists", 13: "tries"}
-TYPES = {1: "start", 2: "challenge", 3: "answer", 4: "grant", 5: "refusal", 6: "refresh", 7: "enrol", 8: "event"}
+TYPES = {1: "start", 2: "challenge", 3: "answer", 4: "grant", 5: "refusal", 6: "refresh", 7: "enroll", 8: "event"}
 NUMBERS = {name: number for number, name in TYPES.items()}
 
 
@@ -135,7 +135,7 @@ def _pairs(v):
 
 
 def _opening(v):
-    return isinstance(v, bytes) and len(v) <= 8 << 10 and read_message(v)[0] in ("start", "enrol")
+    return isinstance(v, bytes) and len(v) <= 8 << 10 and read_message(v)[0] in ("start", "enroll")
 
 
 POOL, NAME = r"[a-z][a-z0-9-]{0,31}", r"[A-Za-z0-9_:-]{1,128}"
@@ -144,7 +144,7 @@ REQUEST = {3: (True, _text(pattern=POOL)), 4: (True, _text(pattern=NAME)), 5: (F
         16: (False, _bytes(32)), 17: (False, _uint(2))}
 BODIES = {
     "start": REQUEST,
-    "enrol": REQUEST | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},
+    "enroll": REQUEST | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},
     "challenge": {3: (True, _bytes(most=1536)), 4: (True, _bytes())},
     "answer": {3: (True, _bytes(most=1536)), 4: (False, _bytes()), 5: (False, _bytes()), 6: (False, _bytes()), 7: (True, _opening)},
     "refresh": {3: (True, _bytes()), 4: (True, _bytes(most=1 << 14))},
@@ -179,7 +179,7 @@ def _check(rule, fields):
         raise ValueError("answer with neither proof nor secret")
     if rule == "answer" and read_message(fields[7])[1][2] != fields[2]:
         raise ValueError("answer repeats another call's opening message")
-    if rule in ("start", "enrol", "refresh-body") and fields.get(17) == 1 and 9 in fields:
+    if rule in ("start", "enroll", "refresh-body") and fields.get(17) == 1 and 9 in fields:
         raise ValueError("an MQTT password has an audience of its own")
     if rule == "connect-proof" and set(fields) != {1, 2, 3}:
         raise ValueError("connect-proof with other members")
@@ -224,7 +224,7 @@ def read_message(data):
     kind = TYPES.get(m.get(1))
     if kind is None:
         raise Refused("malformed", "unknown type", call)
-    if kind not in ("enrol", "answer") and len(data) > 8 << 10:
+    if kind not in ("enroll", "answer") and len(data) > 8 << 10:
         raise Refused("too-large", len(data), call)
     if any(not isinstance(k, int) or k < 0 for k in m):
         raise Refused("critical", "unknown critical key", call)
@@ -239,7 +239,7 @@ def write_message(kind, call, fields):
     return encode({0: 1, 1: NUMBERS[kind], 2: call} | {k: v for k, v in fields.items() if v is not None})
 
 
-# Transcript, proofs, enrolment token -----------------------------------------
+# Transcript, proofs, enrollment token -----------------------------------------
 
 class Transcript:
     def __init__(self):
@@ -265,16 +265,16 @@ def _hkdf_expand(prk, info, n):
     return out[:n]
 
 
-class EnrolmentToken:
+class EnrollmentToken:
     def __init__(self, text):
         m = re.fullmatch(r"sgne_([A-Za-z0-9_-]{59})", text.strip())
         if not m:
-            raise ValueError("not an enrolment token, or cut short")
+            raise ValueError("not an enrollment token, or cut short")
         raw = base64.urlsafe_b64decode(m[1] + "=")
         if base64.urlsafe_b64encode(raw).decode().rstrip("=") != m[1]:
             raise ValueError("stray bits at the end")
         self.id, self.seed, self.pin = raw[:8], raw[8:28], raw[28:]
-        self.key_seed = _hkdf_expand(_hkdf_extract(b"", self.seed), b"signet enrolment token v1", 32)
+        self.key_seed = _hkdf_expand(_hkdf_extract(b"", self.seed), b"signet enrollment token v1", 32)
         self.key = Ed25519PrivateKey.from_private_bytes(self.key_seed)
 
 

@@ -35,11 +35,11 @@ func settle(ctx context.Context, b *life, f *facts, workers []*worker) error {
 	for name := range by {
 		wrong = append(wrong, fmt.Errorf("%w: %s, and nobody has made it", errWrong, name))
 	}
-	enrolTokens, err := pool.EnrollmentTokens(ctx)
+	enrollTokens, err := pool.EnrollmentTokens(ctx)
 	if err != nil {
-		return fmt.Errorf("list enrolment tokens: %w", err)
+		return fmt.Errorf("list enrollment tokens: %w", err)
 	}
-	return errors.Join(append(wrong, f.checkEnrolTokens(enrolTokens)...)...)
+	return errors.Join(append(wrong, f.checkEnrollTokens(enrollTokens)...)...)
 }
 
 // replay says again every final answer of the last life. What was granted is not
@@ -107,11 +107,11 @@ func (w *worker) verify(ctx context.Context, b *life) error {
 }
 
 func (w *worker) hold(ctx context.Context, b *life, d *device) error {
-	known := d.agent.Enrolled() || d.enrolToken == nil // it can tell the broker from another
+	known := d.agent.Enrolled() || d.enrollToken == nil // it can tell the broker from another
 	switch {
 	case d.presence == present && d.status == "active":
-		if !d.agent.Enrolled() && d.enrolToken != nil {
-			return w.enrolAgain(ctx, b, d)
+		if !d.agent.Enrolled() && d.enrollToken != nil {
+			return w.enrollAgain(ctx, b, d)
 		}
 		return w.holdActive(ctx, b, d)
 	case d.presence == present && known:
@@ -122,17 +122,17 @@ func (w *worker) hold(ctx context.Context, b *life, d *device) error {
 	return nil
 }
 
-// enrolAgain: the broker has it, and the device was never told. It costs no use,
-// which the next look at the enrolment tokens will show.
-func (w *worker) enrolAgain(ctx context.Context, b *life, d *device) error {
+// enrollAgain: the broker has it, and the device was never told. It costs no use,
+// which the next look at the enrollment tokens will show.
+func (w *worker) enrollAgain(ctx context.Context, b *life, d *device) error {
 	if err := d.connect(ctx, b); err != nil {
 		return err
 	}
-	g, err := d.agent.Enrol(ctx, spy{d.link, d}, agent.Admission{Token: &d.enrolToken.token})
+	g, err := d.agent.Enroll(ctx, spy{d.link, d}, agent.Admission{Token: &d.enrollToken.token})
 	if err != nil {
-		return fmt.Errorf("enrol %s again: %w", d.name, err)
+		return fmt.Errorf("enroll %s again: %w", d.name, err)
 	}
-	w.facts.count("lost enrolments made good")
+	w.facts.count("lost enrollments made good")
 	return d.granted(g)
 }
 

@@ -35,11 +35,11 @@ const (
 
 // A device, with all that was acknowledged to it and about it.
 type device struct {
-	name       ident.Device
-	key        harness.Key
-	agent      *agent.Agent
-	link       *mqttlink.Link // of this life; nil if there is none
-	enrolToken *enrolToken    // nil: an operator registered it
+	name        ident.Device
+	key         harness.Key
+	agent       *agent.Agent
+	link        *mqttlink.Link // of this life; nil if there is none
+	enrollToken *enrollToken   // nil: an operator registered it
 
 	presence presence
 	status   string // "active" or "disabled"; "" when a change of it is in doubt
@@ -52,12 +52,12 @@ type device struct {
 	lost    [][]byte // final answers without a reply
 }
 
-func (f *facts) newDevice(t *testing.T, v *enrolToken) (*device, error) {
+func (f *facts) newDevice(t *testing.T, v *enrollToken) (*device, error) {
 	name, err := f.nextName()
 	if err != nil {
 		return nil, err
 	}
-	d := &device{name: name, key: harness.NewEd25519(t), enrolToken: v, status: "active"}
+	d := &device{name: name, key: harness.NewEd25519(t), enrollToken: v, status: "active"}
 	cfg := agent.Config{Device: name, Prover: d.key, State: &agent.Memory{}, Format: protocol.FormatCWT}
 	if v == nil {
 		cfg.Pin = f.pin
@@ -166,8 +166,8 @@ func (d *device) resolve(f *facts, l *adminapi.Device) error {
 	case absent:
 		return fmt.Errorf("%w: %s is there, and nobody was told", errWrong, d.name)
 	case coming:
-		if d.enrolToken != nil {
-			f.admitted(d.enrolToken)
+		if d.enrollToken != nil {
+			f.admitted(d.enrollToken)
 		}
 	}
 	d.presence = present

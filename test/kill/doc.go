@@ -1,5 +1,5 @@
 // Package kill ends the real signetd with kill -9 at random moments, while devices
-// enrol, authenticate and refresh over MQTT and TLS and an operator disables,
+// enroll, authenticate and refresh over MQTT and TLS and an operator disables,
 // revokes and deletes, and holds the next life of it to all that the last one
 // acknowledged.
 //

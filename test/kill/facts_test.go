@@ -13,10 +13,10 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// An enrolToken is one whose creation was acknowledged.
-type enrolToken struct {
+// An enrollToken is one whose creation was acknowledged.
+type enrollToken struct {
 	id    string
-	token protocol.EnrolToken
+	token protocol.EnrollToken
 	uses  int
 	in    int  // devices that it brought in
 	spent bool // the broker has said that no use is left
@@ -29,14 +29,14 @@ type facts struct {
 
 	ledger *ledger
 
-	mu          sync.Mutex // guards the fields below and the tokens'
-	enrolTokens []*enrolToken
-	strays      int // tokens whose making was not acknowledged
-	tally       map[string]int
-	names       int
-	acks        atomic.Int64
-	enough      int64 // acknowledgements after which this life ends
-	end         func()
+	mu           sync.Mutex // guards the fields below and the tokens'
+	enrollTokens []*enrollToken
+	strays       int // tokens whose making was not acknowledged
+	tally        map[string]int
+	names        int
+	acks         atomic.Int64
+	enough       int64 // acknowledgements after which this life ends
+	end          func()
 }
 
 // ack notes one acknowledgement.
@@ -78,11 +78,11 @@ func (f *facts) nextName() (ident.Device, error) {
 }
 
 // pick gives some token, now and then one that has no use left; nil when new ones are needed.
-func (f *facts) pick(r *rand.Rand) *enrolToken {
+func (f *facts) pick(r *rand.Rand) *enrollToken {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	var fresh []*enrolToken
-	for _, v := range f.enrolTokens {
+	var fresh []*enrollToken
+	for _, v := range f.enrollTokens {
 		if !v.spent {
 			fresh = append(fresh, v)
 		}
@@ -91,50 +91,50 @@ func (f *facts) pick(r *rand.Rand) *enrolToken {
 		return nil
 	}
 	if r.IntN(12) == 0 {
-		return f.enrolTokens[r.IntN(len(f.enrolTokens))]
+		return f.enrollTokens[r.IntN(len(f.enrollTokens))]
 	}
 	return fresh[r.IntN(len(fresh))]
 }
 
 // admitted notes that v brought a device in.
-func (f *facts) admitted(v *enrolToken) {
+func (f *facts) admitted(v *enrollToken) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v.in++
 }
 
 // exhausted notes that v was refused.
-func (f *facts) exhausted(v *enrolToken) {
+func (f *facts) exhausted(v *enrollToken) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	v.spent = true
 }
 
-// checkEnrolTokens holds the broker's list against ours. Each device that is or was in
+// checkEnrollTokens holds the broker's list against ours. Each device that is or was in
 // is one use: no more, no less.
-func (f *facts) checkEnrolTokens(listed []adminapi.EnrollmentToken) (wrong []error) {
+func (f *facts) checkEnrollTokens(listed []adminapi.EnrollmentToken) (wrong []error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	by := make(map[string]adminapi.EnrollmentToken, len(listed))
 	for _, l := range listed {
 		by[l.ID] = l
 		if l.Used > l.Uses {
-			wrong = append(wrong, fmt.Errorf("enrolment token %s: %d of %d uses", l.ID, l.Used, l.Uses))
+			wrong = append(wrong, fmt.Errorf("enrollment token %s: %d of %d uses", l.ID, l.Used, l.Uses))
 		}
 	}
-	for _, v := range f.enrolTokens {
+	for _, v := range f.enrollTokens {
 		l, ok := by[v.id]
 		switch {
 		case !ok:
-			wrong = append(wrong, fmt.Errorf("enrolment token %s was acknowledged and is lost", v.id))
+			wrong = append(wrong, fmt.Errorf("enrollment token %s was acknowledged and is lost", v.id))
 		case l.Uses != v.uses || l.Used != v.in:
-			wrong = append(wrong, fmt.Errorf("enrolment token %s: %d of %d uses listed, %d of %d happened", v.id, l.Used, l.Uses, v.in, v.uses))
+			wrong = append(wrong, fmt.Errorf("enrollment token %s: %d of %d uses listed, %d of %d happened", v.id, l.Used, l.Uses, v.in, v.uses))
 		case v.spent && l.Used < l.Uses:
-			wrong = append(wrong, fmt.Errorf("enrolment token %s was refused as used up and has %d of %d uses", v.id, l.Used, l.Uses))
+			wrong = append(wrong, fmt.Errorf("enrollment token %s was refused as used up and has %d of %d uses", v.id, l.Used, l.Uses))
 		}
 	}
-	if extra := len(listed) - len(f.enrolTokens); extra > f.strays {
-		wrong = append(wrong, fmt.Errorf("%d enrolment tokens that nobody has made", extra-f.strays))
+	if extra := len(listed) - len(f.enrollTokens); extra > f.strays {
+		wrong = append(wrong, fmt.Errorf("%d enrollment tokens that nobody has made", extra-f.strays))
 	}
 	return wrong
 }

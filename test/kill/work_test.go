@@ -52,7 +52,7 @@ func (w *worker) run(ctx context.Context, b *life) {
 func (w *worker) step(ctx context.Context, b *life) error {
 	dice := w.rand.IntN(100)
 	if dice < 25 {
-		return w.enrol(ctx, b)
+		return w.enroll(ctx, b)
 	}
 	if dice < 30 {
 		return w.register(ctx, b)
@@ -70,7 +70,7 @@ func (w *worker) step(ctx context.Context, b *life) error {
 		}
 		d := w.find(op.fits)
 		if d == nil {
-			return w.enrol(ctx, b)
+			return w.enroll(ctx, b)
 		}
 		d.touched = true
 		return op.do(w, ctx, b, d)
@@ -97,11 +97,11 @@ func (w *worker) find(fits func(*device) bool) *device {
 	return nil
 }
 
-func (w *worker) enrol(ctx context.Context, b *life) error {
+func (w *worker) enroll(ctx context.Context, b *life) error {
 	v := w.facts.pick(w.rand)
 	if v == nil {
 		var err error
-		if v, err = w.newEnrolToken(ctx, b); err != nil {
+		if v, err = w.newEnrollToken(ctx, b); err != nil {
 			return err
 		}
 	}
@@ -115,36 +115,36 @@ func (w *worker) enrol(ctx context.Context, b *life) error {
 		return err
 	}
 	d.presence = coming
-	g, err := d.agent.Enrol(ctx, spy{d.link, d}, agent.Admission{Token: &v.token})
+	g, err := d.agent.Enroll(ctx, spy{d.link, d}, agent.Admission{Token: &v.token})
 	if errors.Is(err, protocol.CodeDenied) {
 		d.presence = absent
 		w.facts.exhausted(v)
-		w.facts.ack("enrolments refused: no use left")
+		w.facts.ack("enrollments refused: no use left")
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("enrol %s: %w", d.name, err)
+		return fmt.Errorf("enroll %s: %w", d.name, err)
 	}
 	w.facts.admitted(v)
-	w.facts.ack("enrolments")
+	w.facts.ack("enrollments")
 	return d.granted(g)
 }
 
-func (w *worker) newEnrolToken(ctx context.Context, b *life) (*enrolToken, error) {
+func (w *worker) newEnrollToken(ctx context.Context, b *life) (*enrollToken, error) {
 	uses := 1 + w.rand.IntN(8)
 	made, err := b.api.In(w.facts.pool.String()).CreateEnrollmentToken(ctx, adminapi.NewEnrollmentToken{Uses: &uses})
 	w.facts.mu.Lock()
 	defer w.facts.mu.Unlock()
 	if err != nil {
 		w.facts.strays++
-		return nil, fmt.Errorf("create an enrolment token: %w", err)
+		return nil, fmt.Errorf("create an enrollment token: %w", err)
 	}
-	v := &enrolToken{id: made.ID, uses: uses}
-	if v.token, err = protocol.ParseEnrolToken(made.Token); err != nil {
+	v := &enrollToken{id: made.ID, uses: uses}
+	if v.token, err = protocol.ParseEnrollToken(made.Token); err != nil {
 		return nil, err
 	}
-	w.facts.enrolTokens = append(w.facts.enrolTokens, v)
-	w.facts.tally["enrolment tokens"]++
+	w.facts.enrollTokens = append(w.facts.enrollTokens, v)
+	w.facts.tally["enrollment tokens"]++
 	return v, nil
 }
 

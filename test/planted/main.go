@@ -49,7 +49,7 @@ var plants = []plant{
 	{"successor", "./test/sim", `^TestSimulation$`, `a refresh token of .* has two successors`},
 	{"tries", "./test", `^TestGuessesAreBoundedOverExchanges$`, `the hook saw \d+ of 40 guesses`},
 	{"disabled", "./test/sim", `^TestSimulation$`, `a login of .* was committed after its disabling`},
-	{"rebind", "./test", `^TestReenrolment$`, `other key: <nil>, want exists`},
+	{"rebind", "./test", `^TestReenrollment$`, `other key: <nil>, want exists`},
 	{"expiry", "./test", `^TestChallengeExpires$`, `too late: <nil>, want expired`},
 	{"nonce", "./agent", `^TestGrantRefused$`, `FAIL: TestGrantRefused/old_nonce`},
 	{"nonce", "./test/sim", `^TestSimulation$`, `.* accepted a grant that no replica made`},

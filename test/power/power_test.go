@@ -36,7 +36,7 @@ func number(t *testing.T, name string, def int) int {
 	return n
 }
 
-// TestAgentSurvivesKills kills signet-agent wherever it is: while it enrols with a
+// TestAgentSurvivesKills kills signet-agent wherever it is: while it enrolls with a
 // token that is good for one device, while it fetches tokens (each of which uses
 // its refresh token up), while it runs. Afterwards the same commands, typed again,
 // work without anybody's help, and the broker knows one device with one key, the
@@ -72,7 +72,7 @@ type victim struct {
 	*site
 	name, state, token string
 	rng                *rand.Rand
-	usual              time.Duration  // that an enrolment takes
+	usual              time.Duration  // that an enrollment takes
 	landed             map[string]int // kills, by command
 	key                []byte         // that the broker has seen, or may have
 }
@@ -122,7 +122,7 @@ func (v *victim) round(t *testing.T) {
 	v.known(t, subject)
 }
 
-// kill starts the agent and kills it at a random moment of an enrolment's usual
+// kill starts the agent and kills it at a random moment of an enrollment's usual
 // time and a half.
 func (v *victim) kill(t *testing.T, args ...string) {
 	t.Helper()

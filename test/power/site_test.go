@@ -78,7 +78,7 @@ func (s *site) read(path string) bool {
 			s.env[k] = v
 		}
 	}
-	return s.env["SIGNET_ENROLMENT"] != ""
+	return s.env["SIGNET_ENROLLMENT"] != ""
 }
 
 func (s *site) command(program string, args ...string) *exec.Cmd {

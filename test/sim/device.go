@@ -14,13 +14,13 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// A device is honest: a real agent that enrols with a token and then runs for ever,
+// A device is honest: a real agent that enrolls with a token and then runs for ever,
 // through reboots and jumps of its clock.
 type device struct {
 	w     *World
 	id    ident.Device
 	key   agent.Prover
-	token *protocol.EnrolToken
+	token *protocol.EnrollToken
 	actor *actor
 
 	mu     sync.Mutex // guards the fields below
@@ -92,19 +92,19 @@ func (d *device) live() {
 		d.mu.Lock()
 		d.agent = a
 		d.mu.Unlock()
-		d.enrol(ctx, a)
+		d.enroll(ctx, a)
 		_ = a.Run(ctx, d.dial) // nil at its end
 		cancel()
 		d.actor.sleep(d.w.ctx, d.actor.dice.upTo(5*time.Second))
 	}
 }
 
-// enrol tries until it is in.
-func (d *device) enrol(ctx context.Context, a *agent.Agent) {
+// enroll tries until it is in.
+func (d *device) enroll(ctx context.Context, a *agent.Agent) {
 	for !a.Enrolled() && ctx.Err() == nil {
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
 		c := d.connect(time.Now().Add(anonymousLife))
-		_, err := a.Enrol(call, c, agent.Admission{Token: d.token})
+		_, err := a.Enroll(call, c, agent.Admission{Token: d.token})
 		d.actor.turn()
 		c.end()
 		cancel()

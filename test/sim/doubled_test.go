@@ -57,7 +57,7 @@ func TestDoubled(t *testing.T) {
 	})
 }
 
-// logIn enrols a device and lets it log in again and again.
+// logIn enrolls a device and lets it log in again and again.
 func (w *World) logIn(t *testing.T, d *device, times int) {
 	a, err := agent.New(w.ctx, agent.Config{
 		Device: d.id, Prover: prover{d.key, d.actor}, State: d, Random: w.readerOf(d.actor, "%s", d.id),
@@ -69,7 +69,7 @@ func (w *World) logIn(t *testing.T, d *device, times int) {
 	for i := range 1 + times {
 		c := d.connect(time.Now().Add(anonymousLife))
 		if i == 0 {
-			_, err = a.Enrol(w.ctx, c, agent.Admission{Token: d.token})
+			_, err = a.Enroll(w.ctx, c, agent.Admission{Token: d.token})
 		} else {
 			_, err = a.Authenticate(w.ctx, c, agent.Ask{})
 		}

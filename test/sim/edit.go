@@ -42,7 +42,7 @@ func (n *network) edit(p parcel) []byte {
 	})
 }
 
-// sealToMe puts the network's key into a start, an enrolment or a refresh.
+// sealToMe puts the network's key into a start, an enrollment or a refresh.
 func (n *network) sealToMe(raw []byte, t protocol.Type) []byte {
 	mine, err := detcbor.Marshal(n.mine.PublicKey().Bytes())
 	if err != nil {

@@ -334,7 +334,7 @@ func (n *network) overhear(p parcel) {
 	switch m := m.(type) {
 	case *protocol.Start:
 		o.said, o.seal = protocol.Transcript{}.Add(p.raw), m.SealTo
-	case *protocol.Enrol:
+	case *protocol.Enroll:
 		o.said, o.seal = protocol.Transcript{}.Add(p.raw), m.SealTo
 	case *protocol.Challenge:
 		o.base = o.said.Add(m.Body)

@@ -137,18 +137,18 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	return w.populate(t)
 }
 
-// populate makes the devices, each with a token for one enrolment.
+// populate makes the devices, each with a token for one enrollment.
 func (w *World) populate(t *testing.T) error {
 	for i := range devices {
 		name, err := ident.ParseName(fmt.Sprintf("lamp-%d", i))
 		if err != nil {
 			return err
 		}
-		_, text, err := w.dir.CreateEnrolToken(w.ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: w.pool, Uses: 1, Life: 24 * time.Hour})
+		_, text, err := w.dir.CreateEnrollToken(w.ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: w.pool, Uses: 1, Life: 24 * time.Hour})
 		if err != nil {
 			return err
 		}
-		tok, err := protocol.ParseEnrolToken(text)
+		tok, err := protocol.ParseEnrollToken(text)
 		if err != nil {
 			return err
 		}

@@ -1,4 +1,4 @@
-// Command signet-agent is a device's side of Signet: it enrols the device, keeps
+// Command signet-agent is a device's side of Signet: it enrolls the device, keeps
 // it authenticated, and gives its programs tokens.
 package main
 

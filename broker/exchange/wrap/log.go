@@ -11,7 +11,7 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// Log logs refusals with their causes, and enrolments. Logins are logged at level debug
+// Log logs refusals with their causes, and enrollments. Logins are logged at level debug
 // only: a fleet of millions would log nothing else.
 func Log(next exchange.Handler, log *slog.Logger) exchange.Handler {
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {

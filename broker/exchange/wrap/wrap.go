@@ -78,8 +78,8 @@ func step(m protocol.Message) string {
 	switch m.(type) {
 	case *protocol.Start:
 		return "start"
-	case *protocol.Enrol:
-		return "enrol"
+	case *protocol.Enroll:
+		return "enroll"
 	case *protocol.Answer:
 		return "answer"
 	case *protocol.Refresh:

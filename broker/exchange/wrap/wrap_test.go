@@ -113,13 +113,13 @@ func TestCounted(t *testing.T) {
 	}{
 		{&protocol.Start{}, exchange.Outcome{Reply: &protocol.Challenge{}}}, {&protocol.Answer{}, granted(id, exchange.Admission{})},
 		{&protocol.Answer{}, granted(id, exchange.Admission{})}, {&protocol.Refresh{}, refused(id, auth.ErrProof, protocol.CodeReplayed)},
-		{&protocol.Enrol{}, refused(id, auth.ErrProof, protocol.CodeDenied)}, {&protocol.Grant{}, refused(id, auth.ErrProof, protocol.CodeMalformed)},
+		{&protocol.Enroll{}, refused(id, auth.ErrProof, protocol.CodeDenied)}, {&protocol.Grant{}, refused(id, auth.ErrProof, protocol.CodeMalformed)},
 	} {
 		Counted(&always{Outcome: c.out}, m).Handle(t.Context(), exchange.Caller{}, c.m)
 	}
 	want := `signet_exchange_messages_total{outcome="already-used",step="refresh"} 1
 signet_exchange_messages_total{outcome="challenge",step="start"} 1
-signet_exchange_messages_total{outcome="denied",step="enrol"} 1
+signet_exchange_messages_total{outcome="denied",step="enroll"} 1
 signet_exchange_messages_total{outcome="grant",step="answer"} 2
 signet_exchange_messages_total{outcome="malformed-message",step="other"} 1
 `

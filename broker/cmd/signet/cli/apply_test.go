@@ -233,7 +233,7 @@ func TestPruneAsksFirst(t *testing.T) {
 	s.ok(t, "client show default --pool demo")
 }
 
-// TestApplyTakesTokensThatAreThere: an enrolment token is changed by its id, and never made.
+// TestApplyTakesTokensThatAreThere: an enrollment token is changed by its id, and never made.
 func TestApplyTakesTokensThatAreThere(t *testing.T) {
 	s := login(t)
 	s.ok(t, "pool create demo")

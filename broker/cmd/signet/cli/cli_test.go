@@ -203,7 +203,7 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{in, "flow create two --pool demo", 2, "step"},
 		{in, "enrollment create --pool demo --uses 0", 1, "uses: expected number >= 1"},
 		{in, "enrollment create --pool demo --expires 0", 1, "expires: is 0s; leave it out for the default"},
-		{in, "enrollment create --pool demo --expires 2y", 1, "an enrolment token lives 1m to 365d, not 730d"},
+		{in, "enrollment create --pool demo --expires 2y", 1, "an enrollment token lives 1m to 365d, not 730d"},
 		{in, "client create a --pool demo --access-life 2d", 1, "access life 2d, want 5m to 1d"},
 		{in, "client create a --pool demo --refresh-life 11y", 1, "want 1h to 3650d, or 0s for no refresh tokens"},
 		{in, "key show nope --pool demo", 1, "signet key list"},
@@ -229,7 +229,7 @@ func TestOperatorsDay(t *testing.T) {
 		t.Errorf("not the token alone: %q", token)
 	}
 	r := s.run(t, token, "token", "inspect", "-")
-	if r.code != 0 || !strings.Contains(r.out, "enrolment token  id ") || strings.Contains(r.out, strings.TrimSpace(token)) {
+	if r.code != 0 || !strings.Contains(r.out, "enrollment token  id ") || strings.Contains(r.out, strings.TrimSpace(token)) {
 		t.Errorf("inspect: %+v", r)
 	}
 	var tokens []adminapi.EnrollmentToken
@@ -321,7 +321,7 @@ func TestShowIsTheWholeThing(t *testing.T) {
 	}
 }
 
-func TestEnrolmentTokensCanGrow(t *testing.T) {
+func TestEnrollmentTokensCanGrow(t *testing.T) {
 	s := login(t)
 	s.ok(t, "pool create demo")
 	var made adminapi.EnrollmentToken

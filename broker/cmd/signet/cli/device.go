@@ -92,7 +92,7 @@ func (a *app) createDevice(s shelf[adminapi.Device]) *cobra.Command {
 			n.Name = name
 			return p.CreateDevice(ctx, n)
 		})
-	cmd.Long = "Registers a device. Without a key it is a name only, and enrols with a token later."
+	cmd.Long = "Registers a device. Without a key it is a name only, and enrolls with a token later."
 	create := cmd.RunE
 	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
 		a.started = true

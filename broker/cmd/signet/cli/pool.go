@@ -27,7 +27,7 @@ func (a *app) pools() *cobra.Command {
 			return c.Pool(ctx, name)
 		}))
 	show.Long = "Shows a pool. ANCHOR is the thumbprint of the key that vouches for all others of the pool: a device that\n" +
-		"enrols without an enrolment token, which would carry it, pins it with signet-agent enroll --anchor."
+		"enrolls without an enrollment token, which would carry it, pins it with signet-agent enroll --anchor."
 	listing := a.leaf("list", "List pools", "signet pool list -o json", func(cmd *cobra.Command, _ []string) error {
 		c, err := a.connect()
 		if err != nil {

@@ -23,7 +23,7 @@ import (
 
 func (a *app) tokens() *cobra.Command {
 	inspect := a.leaf("inspect [FILE|-]", "Show what a token says, without checking its signature", "signet-agent token | signet token inspect -", a.inspect)
-	inspect.Long = "Shows what a JWT, a CWT or an enrolment token says. The token is read from a file or standard input\n" +
+	inspect.Long = "Shows what a JWT, a CWT or an enrollment token says. The token is read from a file or standard input\n" +
 		"and never sent anywhere. Its signature is not checked: that is what token verify does."
 	inspect.ValidArgsFunction = nil // files
 	return group("token", "Read and verify tokens, offline", inspect, a.verify())
@@ -74,7 +74,7 @@ func look(raw []byte) (*sighting, error) {
 	case text == "":
 		return nil, usagef("no token given")
 	case strings.HasPrefix(text, "sgne_"):
-		return lookEnrolment(text)
+		return lookEnrollment(text)
 	case strings.HasPrefix(text, "sgnt_"):
 		return nil, errors.New("this is an operator's token: it is opaque, only the broker knows what it stands for (signet status)")
 	case raw[0] < 0x80 && strings.Count(text, ".") == 2:
@@ -87,12 +87,12 @@ func look(raw []byte) (*sighting, error) {
 	return lookCWT(cwt)
 }
 
-func lookEnrolment(text string) (*sighting, error) {
-	t, err := protocol.ParseEnrolToken(text)
+func lookEnrollment(text string) (*sighting, error) {
+	t, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		return nil, err
 	}
-	return &sighting{Form: "enrolment token", Claims: map[string]any{
+	return &sighting{Form: "enrollment token", Claims: map[string]any{
 		"id": hex.EncodeToString(t.ID()), "anchor": hex.EncodeToString(t.Pin()),
 	}}, nil
 }

@@ -99,7 +99,7 @@ func newFleet(t *testing.T) *fleet {
 	})
 	for range 400 {
 		raw, err := os.ReadFile(filepath.Join(data, "dev.env"))
-		if err == nil && bytes.Contains(raw, []byte("SIGNET_ENROLMENT=")) {
+		if err == nil && bytes.Contains(raw, []byte("SIGNET_ENROLLMENT=")) {
 			for line := range strings.Lines(string(raw)) {
 				k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
 				f.env[k] = v
@@ -166,7 +166,7 @@ func (f *fleet) plantBroker(t *testing.T) {
 		f.plantKey(t, name, filepath.Join(f.dir, "data", config.CAFolder, name))
 	}
 	f.plant("development operator's token", f.env["SIGNET_TOKEN"], nil)
-	f.plant("development enrolment token", f.env["SIGNET_ENROLMENT"], nil)
+	f.plant("development enrollment token", f.env["SIGNET_ENROLLMENT"], nil)
 }
 
 // plantKey plants a private key in PEM: its base64 and the scalar in it.
@@ -183,7 +183,7 @@ func (f *fleet) plantKey(t *testing.T, name, path string) {
 func (f *fleet) operators(t *testing.T) {
 	f.plant("operator's token", f.run(t, "", "signet", "operator", "create", "ada"), nil)
 	f.plant("local operator's token", f.run(t, "", "signetd", "operator", "create", "eve", "--data", "data"), nil)
-	f.plant("enrolment token", f.run(t, "", "signet", "enrollment", "create", "--uses", "9"), nil)
+	f.plant("enrollment token", f.run(t, "", "signet", "enrollment", "create", "--uses", "9"), nil)
 	wrong := "sgnt_" + strings.Repeat("wrong", 8) + "abc"
 	f.plant("wrong token", wrong, nil)
 	for _, args := range [][]string{{"status", "--token", wrong}, {"login", "--server", f.env["SIGNET_SERVER"]}, {"token", "inspect", wrong}, {"device", "show", "x", "--token", wrong}} {
@@ -212,13 +212,13 @@ func (f *fleet) devices(t *testing.T) {
 	if err := json.Unmarshal([]byte(f.run(t, "", "signet", "pool", "show", "demo", "-o", "json")), &pool); err != nil {
 		t.Fatal(err)
 	}
-	enrol := func(name string, args ...string) {
+	enroll := func(name string, args ...string) {
 		f.say("output of signet-agent enroll", []byte(f.run(t, "", "signet-agent", append([]string{"enroll", "--broker", f.env["SIGNET_BROKER"],
 			"--ca", f.env["SIGNET_CA"], "--pool", "demo", "--name", name, "--state", name}, args...)...)))
 	}
-	enrol("meter-1", "--psk-file", "psk", "--client", "meters", "--anchor", pool.AnchorThumbprint)
-	enrol("lamp-1", "--token", f.env["SIGNET_ENROLMENT"])
-	enrol("lamp-2", "--token", f.env["SIGNET_ENROLMENT"][:40]+"AAAA"+f.env["SIGNET_ENROLMENT"][44:])
+	enroll("meter-1", "--psk-file", "psk", "--client", "meters", "--anchor", pool.AnchorThumbprint)
+	enroll("lamp-1", "--token", f.env["SIGNET_ENROLLMENT"])
+	enroll("lamp-2", "--token", f.env["SIGNET_ENROLLMENT"][:40]+"AAAA"+f.env["SIGNET_ENROLLMENT"][44:])
 	for _, name := range []string{"lamp-1", "meter-1"} {
 		for _, format := range []string{"jwt", "cwt"} {
 			for _, kind := range []string{"access", "id"} {
@@ -272,7 +272,7 @@ func (f *fleet) hooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.say("output of signet-agent enroll", []byte(f.run(t, "", "signet-agent", "enroll", "--broker", f.env["SIGNET_BROKER"], "--ca", f.env["SIGNET_CA"], "--pool", "demo",
-		"--name", "door-1", "--state", "door-1", "--client", "doors", "--answer-command", answer, "--token", f.env["SIGNET_ENROLMENT"])))
+		"--name", "door-1", "--state", "door-1", "--client", "doors", "--answer-command", answer, "--token", f.env["SIGNET_ENROLLMENT"])))
 }
 
 // strangers sends secrets where they do not belong.

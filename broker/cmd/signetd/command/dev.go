@@ -69,9 +69,9 @@ func (o *options) devConfig() (config.Config, error) {
 }
 
 // devValues is what development mode makes at each start.
-type devValues struct{ operator, enrolment, anchor string }
+type devValues struct{ operator, enrollment, anchor string }
 
-// devSetup makes the pool, once, and an operator and an enrolment token at each start.
+// devSetup makes the pool, once, and an operator and an enrollment token at each start.
 func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 	name, err := ident.ParsePool(devPool)
 	if err != nil {
@@ -96,7 +96,7 @@ func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 	if _, v.operator, err = d.Control.CreateOperator(ctx, broker.By{Actor: broker.ActorLocal}, "dev", 24*time.Hour); err != nil {
 		return v, err
 	}
-	_, v.enrolment, err = d.Control.CreateEnrolToken(ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrolToken{Pool: name, Uses: 10, Life: 24 * time.Hour})
+	_, v.enrollment, err = d.Control.CreateEnrollToken(ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: name, Uses: 10, Life: 24 * time.Hour})
 	return v, err
 }
 
@@ -108,8 +108,8 @@ func (o *options) banner(cfg config.Config, ca *certs.Authority, d *daemon.Daemo
 	}
 	root := filepath.Join(cfg.Data, config.CAFolder, certs.RootFile)
 	mqtt, env := "mqtts://localhost:"+portOf(d.Addrs.MQTT), filepath.Join(data, "dev.env")
-	text := fmt.Sprintf("SIGNET_SERVER=%s\nSIGNET_TOKEN=%s\nSIGNET_CA=%s\nSIGNET_BROKER=%s\nSIGNET_ENROLMENT=%s\n",
-		d.Issuer(), v.operator, quoted(filepath.Join(data, config.CAFolder, certs.RootFile)), mqtt, v.enrolment)
+	text := fmt.Sprintf("SIGNET_SERVER=%s\nSIGNET_TOKEN=%s\nSIGNET_CA=%s\nSIGNET_BROKER=%s\nSIGNET_ENROLLMENT=%s\n",
+		d.Issuer(), v.operator, quoted(filepath.Join(data, config.CAFolder, certs.RootFile)), mqtt, v.enrollment)
 	if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
 		return fmt.Errorf("leave %s: %w", env, err)
 	}
@@ -126,7 +126,7 @@ Try, in another terminal:
 For a shell that knows server, CA and token:  set -a; . %s; set +a
 Stop with Ctrl-C.
 `, build.Version(), cfg.Data, devPool, mqtt, d.Issuer(), root, ca.Fingerprint(), v.anchor, devPool,
-		mqtt, root, devPool, v.enrolment, devPool, d.Issuer(), root, v.operator, quoted(env))
+		mqtt, root, devPool, v.enrollment, devPool, d.Issuer(), root, v.operator, quoted(env))
 	return err
 }
 

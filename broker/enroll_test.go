@@ -13,23 +13,23 @@ import (
 
 var names = cmp.AllowUnexported(ident.Pool{}, ident.Name{})
 
-// An enrolment as the tests have it: lamp-1 comes with key 9 and token "t".
-func enrolment(t *testing.T) broker.Login {
+// An enrollment as the tests have it: lamp-1 comes with key 9 and token "t".
+func enrollment(t *testing.T) broker.Login {
 	t.Helper()
 	come := sound(t)
 	come.Subject, come.Authenticators = ident.UUID{2}, []broker.Authenticator{key(9)}
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return broker.Login{
 		Session: broker.Session{ID: ident.UUID{7}, Device: come.ID, Created: now},
-		Enrol:   &broker.Enrolment{Device: come, TokenID: "t", Now: now},
+		Enroll:  &broker.Enrollment{Device: come, TokenID: "t", Now: now},
 	}
 }
 
 func TestAdmit(t *testing.T) {
-	l := enrolment(t)
-	now := l.Enrol.Now
-	usable := &broker.EnrolToken{ID: "t", Uses: 2, Expires: now.Add(1)}
-	replaces := &broker.EnrolToken{ID: "t", Uses: 2, Expires: now.Add(1), Replace: true}
+	l := enrollment(t)
+	now := l.Enroll.Now
+	usable := &broker.EnrollToken{ID: "t", Uses: 2, Expires: now.Add(1)}
+	replaces := &broker.EnrollToken{ID: "t", Uses: 2, Expires: now.Add(1), Replace: true}
 	there := func(change func(*broker.Device)) *broker.Device { // with keys 1 and 2
 		d := sound(t)
 		d.Rev, d.SessionsRev, d.SessionsAfter, d.Groups = 5, 2, now.Add(-time.Hour), []string{"g"}
@@ -41,15 +41,15 @@ func TestAdmit(t *testing.T) {
 	same2 := func(s broker.Status) func(*broker.Device) { return func(d *broker.Device) { same(d); d.Status = s } }
 	bare := func(d *broker.Device) { d.Authenticators = nil }
 	plain := func(*broker.Device) {}
-	waits := func(l *broker.Login) { l.Enrol.Device.Status = broker.StatusPending }
-	noToken := func(l *broker.Login) { l.Enrol.TokenID = "" }
+	waits := func(l *broker.Login) { l.Enroll.Device.Status = broker.StatusPending }
+	noToken := func(l *broker.Login) { l.Enroll.TokenID = "" }
 	changed := broker.Admission{Changed: true, CostsUse: true}
 	replaced := broker.Admission{Changed: true, CostsUse: true, KeyReplaced: true}
 
 	for _, c := range []struct {
 		what  string
 		old   *broker.Device
-		token *broker.EnrolToken
+		token *broker.EnrollToken
 		used  int
 		come  func(*broker.Login)
 		want  broker.Admission // but for Device
@@ -59,8 +59,8 @@ func TestAdmit(t *testing.T) {
 		{what: "new with the last use", token: usable, used: 1, want: changed},
 		{what: "new without a token", come: noToken, err: broker.ErrNotFound},
 		{what: "new with a token that is not there", err: broker.ErrNotFound},
-		{what: "new at the token's end", token: &broker.EnrolToken{Uses: 2, Expires: now}, err: broker.ErrExpired},
-		{what: "new with a token without end", token: &broker.EnrolToken{Uses: 2}, want: changed},
+		{what: "new at the token's end", token: &broker.EnrollToken{Uses: 2, Expires: now}, err: broker.ErrExpired},
+		{what: "new with a token without end", token: &broker.EnrollToken{Uses: 2}, want: changed},
 		{what: "new with no use left", token: usable, used: 2, err: broker.ErrExhausted},
 		{what: "new that waits", token: usable, come: waits, want: changed},
 
@@ -86,11 +86,11 @@ func TestAdmit(t *testing.T) {
 		{what: "first key, no token", old: there(bare), come: noToken, err: broker.ErrKeyBound},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			l := enrolment(t)
+			l := enrollment(t)
 			if c.come != nil {
 				c.come(&l)
 			}
-			before := enrolment(t)
+			before := enrollment(t)
 			if c.come != nil {
 				c.come(&before)
 			}
@@ -125,13 +125,13 @@ func admitted(old *broker.Device, l *broker.Login, a broker.Admission, err error
 	case !a.Changed:
 		return *old
 	case old == nil:
-		d := l.Enrol.Device
+		d := l.Enroll.Device
 		d.Rev = 1
 		return d
 	}
 	d := *old
-	d.Rev, d.Authenticators, d.Updated = 6, []broker.Authenticator{key(9)}, l.Enrol.Now
-	if l.Enrol.Device.Status == broker.StatusPending {
+	d.Rev, d.Authenticators, d.Updated = 6, []broker.Authenticator{key(9)}, l.Enroll.Now
+	if l.Enroll.Device.Status == broker.StatusPending {
 		d.Status = broker.StatusPending
 	}
 	if a.KeyReplaced {
@@ -141,10 +141,10 @@ func admitted(old *broker.Device, l *broker.Login, a broker.Admission, err error
 }
 
 // TestAdmissionEndsOldSessions: all that the old key began is over, by whatever
-// clock; the enrolment's own session is not, and no end that was set is taken back.
+// clock; the enrollment's own session is not, and no end that was set is taken back.
 func TestAdmissionEndsOldSessions(t *testing.T) {
-	l := enrolment(t)
-	token := &broker.EnrolToken{ID: "t", Uses: 1, Replace: true}
+	l := enrollment(t)
+	token := &broker.EnrollToken{ID: "t", Uses: 1, Replace: true}
 	for _, before := range []time.Time{{}, l.Session.Created.Add(-time.Hour), l.Session.Created.Add(time.Hour)} {
 		old := sound(t)
 		old.Rev, old.SessionsAfter = 5, before
@@ -162,19 +162,19 @@ func TestAdmissionEndsOldSessions(t *testing.T) {
 		own := l.Session
 		own.DeviceRev = a.Device.Rev
 		if own.Ended(&a.Device) != before.After(own.Created) {
-			t.Errorf("sessions ended up to %v before: the enrolment's own has ended: %v", before, own.Ended(&a.Device))
+			t.Errorf("sessions ended up to %v before: the enrollment's own has ended: %v", before, own.Ended(&a.Device))
 		}
 	}
 }
 
 // TestPending: who is written and is not active waits.
 func TestPending(t *testing.T) {
-	l := enrolment(t)
-	token := &broker.EnrolToken{ID: "t", Uses: 1}
+	l := enrollment(t)
+	token := &broker.EnrollToken{ID: "t", Uses: 1}
 	if a, err := broker.Admit(nil, &l, token, 0); err != nil || a.Pending() {
 		t.Errorf("%+v, %v", a, err)
 	}
-	l.Enrol.Device.Status = broker.StatusPending
+	l.Enroll.Device.Status = broker.StatusPending
 	a, err := broker.Admit(nil, &l, token, 0)
 	if err != nil || !a.Pending() {
 		t.Errorf("%+v, %v", a, err)
@@ -185,10 +185,10 @@ func TestPending(t *testing.T) {
 }
 
 func TestTokenBecomes(t *testing.T) {
-	old := broker.EnrolToken{ID: "t", Key: []byte{1}, Uses: 1}
-	for want, change := range map[error]func(*broker.EnrolToken){
-		nil:               func(n *broker.EnrolToken) { n.Uses, n.Expires = 9, time.Now() },
-		broker.ErrInvalid: func(n *broker.EnrolToken) { n.Key = []byte{2} },
+	old := broker.EnrollToken{ID: "t", Key: []byte{1}, Uses: 1}
+	for want, change := range map[error]func(*broker.EnrollToken){
+		nil:               func(n *broker.EnrollToken) { n.Uses, n.Expires = 9, time.Now() },
+		broker.ErrInvalid: func(n *broker.EnrollToken) { n.Key = []byte{2} },
 	} {
 		next := old
 		change(&next)

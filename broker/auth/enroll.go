@@ -13,30 +13,30 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// enrolment is the Method of the challenge that opens an enrolment. It is no step of a
-// flow. The device proves that it has its new key and the enrolment token; without a
+// enrollment is the Method of the challenge that opens an enrollment. It is no step of a
+// flow. The device proves that it has its new key and the enrollment token; without a
 // token, an operator must have registered the key before.
-type enrolment struct{}
+type enrollment struct{}
 
 // Name is that of the challenge.
-func (enrolment) Name() string { return challenge.Enrol }
+func (enrollment) Name() string { return challenge.Enroll }
 
 // Guessable is false: both proofs are signatures.
-func (enrolment) Guessable() bool { return false }
+func (enrollment) Guessable() bool { return false }
 
 // Ask has no parameters to give: the challenge asks for the two proofs.
-func (enrolment) Ask(context.Context, *Turn) (Params, error) { return Params{}, nil }
+func (enrollment) Ask(context.Context, *Turn) (Params, error) { return Params{}, nil }
 
 // Check verifies the proofs. The result is one of the key challenge, whose place this takes.
-func (enrolment) Check(ctx context.Context, t *Turn, m *protocol.Answer) (Result, error) {
+func (enrollment) Check(ctx context.Context, t *Turn, m *protocol.Answer) (Result, error) {
 	key, err := t.NewKey()
 	if err != nil {
 		return Result{}, err
 	}
-	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrol, t.Transcript()), m.Proof); err != nil {
+	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnroll, t.Transcript()), m.Proof); err != nil {
 		return Result{}, fmt.Errorf("proof of possession: %w: %w", err, protocol.CodeDenied)
 	}
-	if t.enrol.TokenID == nil {
+	if t.enroll.TokenID == nil {
 		_, err = registeredDevice(ctx, t, key)
 	} else {
 		err = checkToken(ctx, t, m)
@@ -54,13 +54,13 @@ func registeredDevice(ctx context.Context, t *Turn, key *token.Key) (*broker.Dev
 	if d != nil && d.Has(key.Thumbprint()) {
 		return d, checkActive(d)
 	}
-	return nil, fmt.Errorf("key is not registered and no enrolment token was given: %w", ErrProof)
+	return nil, fmt.Errorf("key is not registered and no enrollment token was given: %w", ErrProof)
 }
 
-// checkToken checks the proof of the enrolment token. Whether the token may still be
-// used is decided when the enrolment is written, in the store's transaction.
+// checkToken checks the proof of the enrollment token. Whether the token may still be
+// used is decided when the enrollment is written, in the store's transaction.
 func checkToken(ctx context.Context, t *Turn, m *protocol.Answer) error {
-	stored, err := t.EnrolToken(ctx)
+	stored, err := t.EnrollToken(ctx)
 	if errors.Is(err, broker.ErrNotFound) {
 		return fmt.Errorf("%w: %w", err, ErrProof)
 	}
@@ -69,43 +69,43 @@ func checkToken(ctx context.Context, t *Turn, m *protocol.Answer) error {
 	}
 	key, err := token.NewKey(ed25519.PublicKey(stored.Key))
 	if err != nil {
-		return fmt.Errorf("enrolment token %s: %w", stored.ID, err)
+		return fmt.Errorf("enrollment token %s: %w", stored.ID, err)
 	}
-	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrolToken, t.Transcript()), m.TokenProof); err != nil {
-		return fmt.Errorf("enrolment token %s: %w: %w", stored.ID, err, ErrProof)
+	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrollToken, t.Transcript()), m.TokenProof); err != nil {
+		return fmt.Errorf("enrollment token %s: %w: %w", stored.ID, err, ErrProof)
 	}
 	return nil
 }
 
-// mayEnrol asks ahead what the store will decide of an enrolment by token of a device that
+// mayEnroll asks ahead what the store will decide of an enrollment by token of a device that
 // is there: broker.ErrInactive if only the device's status is in its way; CodeDenied if
 // something else is.
-func (t *Turn) mayEnrol(ctx context.Context, d *broker.Device) error {
+func (t *Turn) mayEnroll(ctx context.Context, d *broker.Device) error {
 	key, err := t.NewKey()
 	if err != nil {
 		return err
 	}
-	stored, err := t.EnrolToken(ctx)
+	stored, err := t.EnrollToken(ctx)
 	if err != nil {
 		return concealed(err)
 	}
 	come := broker.Device{Authenticators: []broker.Authenticator{{ID: key.Thumbprint(), Kind: challenge.Key}}}
-	_, err = broker.Admit(d, &broker.Login{Enrol: &broker.Enrolment{Device: come, TokenID: stored.ID, Now: t.now}}, stored, stored.Used)
+	_, err = broker.Admit(d, &broker.Login{Enroll: &broker.Enrollment{Device: come, TokenID: stored.ID, Now: t.now}}, stored, stored.Used)
 	if err != nil && !errors.Is(err, broker.ErrInactive) {
 		err = fmt.Errorf("%w: %w", err, protocol.CodeDenied)
 	}
 	return err
 }
 
-// enrolled completes p with what an enrolment, its flow done, will write.
+// enrolled completes p with what an enrollment, its flow done, will write.
 func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error {
 	key, err := t.NewKey()
 	if err != nil {
 		return err
 	}
 	p.confirms = token.Confirm(key)
-	p.enrolment = &broker.Enrolment{Now: p.at}
-	if t.enrol.TokenID == nil {
+	p.enrollment = &broker.Enrollment{Now: p.at}
+	if t.enroll.TokenID == nil {
 		d, err := registeredDevice(ctx, t, key)
 		if err != nil {
 			return err
@@ -114,13 +114,13 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 	} else if err := a.newDevice(ctx, t, key, p); err != nil {
 		return err
 	}
-	p.enrolment.Device = p.device
+	p.enrollment.Device = p.device
 	return nil
 }
 
-// newDevice fills p with the device as an enrolment token makes it.
+// newDevice fills p with the device as an enrollment token makes it.
 func (a *Authenticator) newDevice(ctx context.Context, t *Turn, key *token.Key, p *Proven) error {
-	stored, err := t.EnrolToken(ctx)
+	stored, err := t.EnrollToken(ctx)
 	if err != nil {
 		return concealed(err)
 	}
@@ -131,7 +131,7 @@ func (a *Authenticator) newDevice(ctx context.Context, t *Turn, key *token.Key, 
 	newKey := broker.Authenticator{ID: key.Thumbprint(), Kind: challenge.Key, Key: key.MarshalCOSE(), Added: p.at}
 	p.device = broker.Device{
 		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{newKey},
-		Attributes: overlay(t.enrol.Attributes, stored.Attributes), Groups: stored.Groups, Created: p.at, Updated: p.at,
+		Attributes: overlay(t.enroll.Attributes, stored.Attributes), Groups: stored.Groups, Created: p.at, Updated: p.at,
 	}
 	if err := broker.CheckLabels(p.device.Groups, p.device.Attributes); err != nil { // each may be right, and all too many
 		return fmt.Errorf("attributes that the device states and its token presets: %w: %w", err, protocol.CodeTooLarge)
@@ -146,7 +146,7 @@ func (a *Authenticator) newDevice(ctx context.Context, t *Turn, key *token.Key, 
 	if d != nil {
 		p.device.Subject = d.Subject // the store decides whether the key may be replaced
 	}
-	p.enrolment.TokenID = stored.ID
+	p.enrollment.TokenID = stored.ID
 	return nil
 }
 

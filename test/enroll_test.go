@@ -25,28 +25,28 @@ import (
 	"github.com/signetd/signet/test/harness"
 )
 
-func tokenFor(t *testing.T, s *harness.Signet, n control.NewEnrolToken) *protocol.EnrolToken {
+func tokenFor(t *testing.T, s *harness.Signet, n control.NewEnrollToken) *protocol.EnrollToken {
 	t.Helper()
-	_, text, err := s.Control.CreateEnrolToken(t.Context(), broker.By{Actor: broker.ActorLocal}, n)
+	_, text, err := s.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := protocol.ParseEnrolToken(text)
+	tok, err := protocol.ParseEnrollToken(text)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &tok
 }
 
-// TestEnrolmentToken: uses, expiry, preset groups and attributes, and approval.
-func TestEnrolmentToken(t *testing.T) {
+// TestEnrollmentToken: uses, expiry, preset groups and attributes, and approval.
+func TestEnrollmentToken(t *testing.T) {
 	s := harness.New(t)
-	tok := tokenFor(t, s, control.NewEnrolToken{
+	tok := tokenFor(t, s, control.NewEnrollToken{
 		Pool: s.Pool, Uses: 2, Life: time.Hour, Groups: []string{"lamps"}, Attributes: map[string]string{"site": "north"},
 	})
 	for _, name := range []string{"lamp-1", "lamp-2"} {
 		a := newAgent(t, s, name, harness.NewP256(t), nil)
-		if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: tok, Attributes: map[string]string{"site": "south", "model": "x"}}); err != nil {
+		if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: tok, Attributes: map[string]string{"site": "south", "model": "x"}}); err != nil {
 			t.Fatal(err)
 		}
 		d, err := s.Store.Device(t.Context(), a.Device())
@@ -60,10 +60,10 @@ func TestEnrolmentToken(t *testing.T) {
 			t.Errorf("attributes (-want +got):\n%s", diff)
 		}
 	}
-	refused := func(what, name string, tok *protocol.EnrolToken, code protocol.Code) {
+	refused := func(what, name string, tok *protocol.EnrollToken, code protocol.Code) {
 		t.Helper()
 		a := newAgent(t, s, name, harness.NewP256(t), nil)
-		if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: tok}); !errors.Is(err, code) {
+		if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: tok}); !errors.Is(err, code) {
 			t.Errorf("%s: %v, want %q", what, err, code)
 		}
 		if _, err := s.Store.Device(t.Context(), a.Device()); (err == nil) != (code == protocol.CodePending) {
@@ -71,30 +71,30 @@ func TestEnrolmentToken(t *testing.T) {
 		}
 	}
 	refused("a third use of two", "lamp-3", tok, protocol.CodeDenied)
-	refused("approval", "lamp-4", tokenFor(t, s, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Approve: true}), protocol.CodePending)
-	late := tokenFor(t, s, control.NewEnrolToken{Pool: s.Pool, Uses: 1, Life: time.Hour})
+	refused("approval", "lamp-4", tokenFor(t, s, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Approve: true}), protocol.CodePending)
+	late := tokenFor(t, s, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour})
 	s.Offset = time.Hour + time.Second
 	refused("an expired token", "lamp-5", late, protocol.CodeDenied)
 	other := identtest.Pool(t, "other")
 	if _, err := s.Control.CreatePool(t.Context(), broker.By{Actor: broker.ActorLocal}, other); err != nil {
 		t.Fatal(err)
 	}
-	foreign := tokenFor(t, s, control.NewEnrolToken{Pool: other, Uses: 1, Life: time.Hour})
+	foreign := tokenFor(t, s, control.NewEnrollToken{Pool: other, Uses: 1, Life: time.Hour})
 	refused("another pool's token", "lamp-6", foreign, protocol.CodeDenied)
 }
 
-// TestEnrolmentOfARegisteredKey: a key that an operator registered needs no token;
+// TestEnrollmentOfARegisteredKey: a key that an operator registered needs no token;
 // another key for that name, or that key for another name, does.
-func TestEnrolmentOfARegisteredKey(t *testing.T) {
+func TestEnrollmentOfARegisteredKey(t *testing.T) {
 	s := harness.New(t)
 	key := harness.NewEd25519(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
 	pinned := func(c *agent.Config) { c.Pin = s.Pin(t) }
-	if _, err := newAgent(t, s, "lamp-1", key, pinned).Enrol(t.Context(), s, agent.Admission{}); err != nil {
+	if _, err := newAgent(t, s, "lamp-1", key, pinned).Enroll(t.Context(), s, agent.Admission{}); err != nil {
 		t.Error(err)
 	}
 	for name, p := range map[string]agent.Prover{"lamp-1": harness.NewEd25519(t), "lamp-2": key} {
-		if _, err := newAgent(t, s, name, p, pinned).Enrol(t.Context(), s, agent.Admission{}); !errors.Is(err, protocol.CodeDenied) {
+		if _, err := newAgent(t, s, name, p, pinned).Enroll(t.Context(), s, agent.Admission{}); !errors.Is(err, protocol.CodeDenied) {
 			t.Errorf("%s with a key that is not its own: %v, want denied", name, err)
 		}
 	}
@@ -108,19 +108,19 @@ type impostor struct {
 
 func (i impostor) PublicKey() []byte { return i.shown }
 
-// TestEnrolmentProvesPossession: of the new key and of the token; a stranger's key
+// TestEnrollmentProvesPossession: of the new key and of the token; a stranger's key
 // cannot be enrolled, nor a token used that was only seen.
-func TestEnrolmentProvesPossession(t *testing.T) {
+func TestEnrollmentProvesPossession(t *testing.T) {
 	s := harness.New(t)
 	victim, own := harness.NewP256(t), harness.NewP256(t)
 	a := newAgent(t, s, "lamp-1", impostor{own, victim.PublicKey()}, nil)
-	if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeDenied) {
+	if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeDenied) {
 		t.Errorf("another's key: %v, want denied", err)
 	}
 	tok := s.Token(t, 5)
 	id := s.Name(t, "lamp-2")
 	for what, key := range map[string][]byte{"no key": {0xa0}, "half a key": victim.PublicKey()[:20], "a key and more": append(victim.PublicKey(), 0)} {
-		if _, err := newAgent(t, s, "lamp-2", impostor{own, key}, nil).Enrol(t.Context(), s, agent.Admission{Token: tok}); !errors.Is(err, protocol.CodeMalformed) {
+		if _, err := newAgent(t, s, "lamp-2", impostor{own, key}, nil).Enroll(t.Context(), s, agent.Admission{Token: tok}); !errors.Is(err, protocol.CodeMalformed) {
 			t.Errorf("%s: %v, want malformed", what, err)
 		}
 	}
@@ -131,20 +131,20 @@ func TestEnrolmentProvesPossession(t *testing.T) {
 		"of another purpose": nil,
 	} {
 		k := fixed(t, s, id)
-		k.opening = k.encode(&protocol.Enrol{Head: protocol.Head{ID: k.id}, Request: k.request, Key: own.PublicKey(), TokenID: tok.ID()})
+		k.opening = k.encode(&protocol.Enroll{Head: protocol.Head{ID: k.id}, Request: k.request, Key: own.PublicKey(), TokenID: tok.ID()})
 		k.said = k.said.Add(k.opening)
 		k.take(ask(t, s.Exchange, k.opening))
-		possession, err := own.Prove(protocol.ProofInput(protocol.PurposeEnrol, k.said))
+		possession, err := own.Prove(protocol.ProofInput(protocol.PurposeEnroll, k.said))
 		if err != nil {
 			t.Fatal(err)
 		}
 		a := &protocol.Answer{Head: protocol.Head{ID: k.id}, Session: k.challenge.Session, Opening: k.opening, Proof: possession, TokenProof: possession}
 		if proof != nil {
-			a.TokenProof = proof(protocol.ProofInput(protocol.PurposeEnrolToken, k.said))
+			a.TokenProof = proof(protocol.ProofInput(protocol.PurposeEnrollToken, k.said))
 		}
 		wantCode(t, ask(t, s.Exchange, k.encode(a)), protocol.CodeDenied, "a proof of the token that is "+what)
 	}
-	if x, err := s.Store.EnrolToken(t.Context(), s.Pool, hexID(tok)); err != nil || x.Used != 0 {
+	if x, err := s.Store.EnrollToken(t.Context(), s.Pool, hexID(tok)); err != nil || x.Used != 0 {
 		t.Errorf("the token has %d uses, %v", x.Used, err)
 	}
 }
@@ -156,9 +156,9 @@ func (rsaProver) Kind() string                         { return challenge.Key }
 func (p rsaProver) PublicKey() []byte                  { return p.Key().MarshalCOSE() }
 func (p rsaProver) Prove(input []byte) ([]byte, error) { return p.Sign(input) }
 
-// TestEnrolmentWithRSA: neither a device with its token nor an operator brings in
+// TestEnrollmentWithRSA: neither a device with its token nor an operator brings in
 // a key of a kind that devices may not have.
-func TestEnrolmentWithRSA(t *testing.T) {
+func TestEnrollmentWithRSA(t *testing.T) {
 	s := harness.New(t)
 	private, err := rsa.GenerateKey(rand.Reader, token.MinRSABits)
 	if err != nil {
@@ -169,8 +169,8 @@ func TestEnrolmentWithRSA(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := newAgent(t, s, "lamp-1", rsaProver{signer}, nil)
-	if _, err := a.Enrol(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeMalformed) {
-		t.Errorf("enrolment: %v, want malformed", err)
+	if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeMalformed) {
+		t.Errorf("enrollment: %v, want malformed", err)
 	}
 	if _, err := s.Store.Device(t.Context(), a.Device()); !errors.Is(err, broker.ErrNotFound) {
 		t.Errorf("the device in the directory: %v", err)
@@ -260,20 +260,20 @@ func TestGrantsAreSealed(t *testing.T) {
 	}
 }
 
-func hexID(tok *protocol.EnrolToken) string { return hex.EncodeToString(tok.ID()) }
+func hexID(tok *protocol.EnrollToken) string { return hex.EncodeToString(tok.ID()) }
 
 // TestAttributesThatADeviceStates: a device can say of itself what an operator could, in
-// bytes that are safe to show. Anything else ends its enrolment before it is stored.
+// bytes that are safe to show. Anything else ends its enrollment before it is stored.
 func TestAttributesThatADeviceStates(t *testing.T) {
 	s := harness.New(t)
 	preset := map[string]string{}
 	for i := range broker.MaxAttributes {
 		preset[fmt.Sprintf("p%d", i)] = "x"
 	}
-	full := tokenFor(t, s, control.NewEnrolToken{Pool: s.Pool, Uses: 9, Life: time.Hour, Attributes: preset})
+	full := tokenFor(t, s, control.NewEnrollToken{Pool: s.Pool, Uses: 9, Life: time.Hour, Attributes: preset})
 	for i, c := range []struct {
 		what   string
-		tok    *protocol.EnrolToken
+		tok    *protocol.EnrollToken
 		states map[string]string
 		want   error
 	}{
@@ -288,7 +288,7 @@ func TestAttributesThatADeviceStates(t *testing.T) {
 		{"more than fit beside what the token presets", full, map[string]string{"serial": "042"}, protocol.CodeTooLarge},
 	} {
 		a := newAgent(t, s, fmt.Sprintf("lamp-%d", i), harness.NewP256(t), nil)
-		_, err := a.Enrol(t.Context(), s, agent.Admission{Token: c.tok, Attributes: c.states})
+		_, err := a.Enroll(t.Context(), s, agent.Admission{Token: c.tok, Attributes: c.states})
 		if !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", c.what, err, c.want)
 		}

@@ -8,14 +8,14 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// enrolTests: what an enrolment token lets in.
-func enrolTests() []test {
+// enrollTests: what an enrollment token lets in.
+func enrollTests() []test {
 	return []test{
 		{"a token brings a device in", func(e *env) {
 			e.addPool("a")
 			tok := e.addToken("a", 2, nil)
 			d := e.device("a", "one")
-			l := e.enrolment(d, tok.ID)
+			l := e.enrollment(d, tok.ID)
 			got := e.record(l)
 			d.Rev = got.Rev
 			e.same(d, got)
@@ -27,7 +27,7 @@ func enrolTests() []test {
 		{"once an exchange", func(e *env) {
 			e.addPool("a")
 			tok := e.addToken("a", 5, nil)
-			l := e.enrolment(e.device("a", "one"), tok.ID)
+			l := e.enrollment(e.device("a", "one"), tok.ID)
 			e.record(l)
 			_, err := e.sessions.RecordLogin(e.ctx, by(), l)
 			e.wants(broker.ErrUsed, err)
@@ -36,9 +36,9 @@ func enrolTests() []test {
 		{"the token's uses end", func(e *env) {
 			e.addPool("a")
 			tok := e.addToken("a", 1, nil)
-			e.record(e.enrolment(e.device("a", "one"), tok.ID))
+			e.record(e.enrollment(e.device("a", "one"), tok.ID))
 			two := e.device("a", "two")
-			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrolment(two, tok.ID))
+			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrollment(two, tok.ID))
 			e.wants(broker.ErrExhausted, err)
 			_, err = e.devices.Device(e.ctx, two.ID)
 			e.wants(broker.ErrNotFound, err)
@@ -47,11 +47,11 @@ func enrolTests() []test {
 		{"the token expires", func(e *env) {
 			e.addPool("a")
 			tok := e.addToken("a", 9, nil)
-			l := e.enrolment(e.device("a", "one"), tok.ID)
-			l.Enrol.Now = tok.Expires
+			l := e.enrollment(e.device("a", "one"), tok.ID)
+			l.Enroll.Now = tok.Expires
 			_, err := e.sessions.RecordLogin(e.ctx, by(), l)
 			e.wants(broker.ErrExpired, err)
-			l.Enrol.Now = tok.Expires.Add(-1)
+			l.Enroll.Now = tok.Expires.Add(-1)
 			e.record(l)
 		}},
 		{"the token is of the pool", func(e *env) {
@@ -59,7 +59,7 @@ func enrolTests() []test {
 			e.addPool("b")
 			tok := e.addToken("a", 9, nil)
 			for _, id := range []string{tok.ID, "ffff"} {
-				_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrolment(e.device("b", "one"), id))
+				_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrollment(e.device("b", "one"), id))
 				e.wants(broker.ErrNotFound, err)
 			}
 			_, err := e.devices.Device(e.ctx, e.id("b", "one"))
@@ -68,8 +68,8 @@ func enrolTests() []test {
 	}
 }
 
-// enrolKeyTests: which key a name may come with.
-func enrolKeyTests() []test {
+// enrollKeyTests: which key a name may come with.
+func enrollKeyTests() []test {
 	return []test{
 		{"the same key: fine, and no use of the token", func(e *env) {
 			e.addPool("a")
@@ -77,20 +77,20 @@ func enrolKeyTests() []test {
 			d := e.addDevice("a", "one")
 			again := d
 			again.Subject, again.Groups = e.uuid(), nil
-			l := e.enrolment(again, tok.ID)
+			l := e.enrollment(again, tok.ID)
 			e.same(d, e.record(l))
 			got, err := e.sessions.Session(e.ctx, l.Session.ID)
 			e.ok(err)
 			e.same(d.Subject, got.Subject)
 			e.same(0, e.used(tok))
-			e.record(e.enrolment(e.device("a", "two"), tok.ID))
-			e.same(d, e.record(e.enrolment(again, tok.ID)))
+			e.record(e.enrollment(e.device("a", "two"), tok.ID))
+			e.same(d, e.record(e.enrollment(again, tok.ID)))
 		}},
 		{"another key", func(e *env) {
 			e.addPool("a")
 			tok := e.addToken("a", 9, nil)
 			d := e.addDevice("a", "one")
-			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrolment(otherKey(d), tok.ID))
+			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrollment(otherKey(d), tok.ID))
 			e.wants(broker.ErrKeyBound, err)
 			e.same(d, e.stored(d.ID))
 			e.same(0, e.used(tok))
@@ -98,10 +98,10 @@ func enrolKeyTests() []test {
 		{"another key with a token that replaces", replaced},
 		{"the key of another device", func(e *env) {
 			e.addPool("a")
-			tok := e.addToken("a", 9, func(t *broker.EnrolToken) { t.Replace = true })
+			tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace = true })
 			one, two := e.addDevice("a", "one"), e.device("a", "two")
 			two.Authenticators = one.Authenticators
-			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrolment(two, tok.ID))
+			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrollment(two, tok.ID))
 			e.wants(broker.ErrKeyBound, err)
 			e.same(0, e.used(tok))
 		}},
@@ -113,33 +113,33 @@ func enrolKeyTests() []test {
 			d.Authenticators = nil
 			e.ok(e.devices.CreateDevice(e.ctx, by(), d))
 			d.Authenticators = key
-			e.same(key, e.record(e.enrolment(d, tok.ID)).Authenticators)
+			e.same(key, e.record(e.enrollment(d, tok.ID)).Authenticators)
 		}},
 		{"a registered key needs no token", func(e *env) {
 			e.addPool("a")
 			d := e.addDevice("a", "one")
-			e.same(d, e.record(e.enrolment(d, "")))
-			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrolment(otherKey(d), ""))
+			e.same(d, e.record(e.enrollment(d, "")))
+			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrollment(otherKey(d), ""))
 			e.wants(broker.ErrKeyBound, err)
-			_, err = e.sessions.RecordLogin(e.ctx, by(), e.enrolment(e.device("a", "two"), ""))
+			_, err = e.sessions.RecordLogin(e.ctx, by(), e.enrollment(e.device("a", "two"), ""))
 			e.wants(broker.ErrNotFound, err)
 		}},
 	}
 }
 
-// enrolStatusTests: who must wait, and who stays out.
-func enrolStatusTests() []test {
+// enrollStatusTests: who must wait, and who stays out.
+func enrollStatusTests() []test {
 	return []test{
 		{"a pending device comes in without a session, once", pending},
 		{"a disabled device stays out, whatever the token", func(e *env) {
 			e.addPool("a")
-			tok := e.addToken("a", 9, func(t *broker.EnrolToken) { t.Replace = true })
+			tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace = true })
 			d := e.addDevice("a", "one")
 			e.setStatus(d.ID, broker.StatusDisabled)
 			d = e.stored(d.ID)
 			for _, come := range []broker.Device{d, otherKey(d)} {
 				come.Status = broker.StatusActive
-				_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrolment(come, tok.ID))
+				_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrollment(come, tok.ID))
 				e.wants(broker.ErrInactive, err)
 			}
 			e.same(d, e.stored(d.ID))
@@ -162,7 +162,7 @@ func endedByRev(e *env, d broker.Device, s broker.Session, found broker.Recorded
 	e.same(true, stored.Ended(&d))
 }
 
-// otherKey is d as it would enrol with another key.
+// otherKey is d as it would enroll with another key.
 func otherKey(d broker.Device) broker.Device {
 	d.Authenticators = []broker.Authenticator{publicKey("another key", start())}
 	return d
@@ -170,11 +170,11 @@ func otherKey(d broker.Device) broker.Device {
 
 func replaced(e *env) {
 	e.addPool("a")
-	tok := e.addToken("a", 9, func(t *broker.EnrolToken) { t.Replace = true })
+	tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace = true })
 	d := e.addDevice("a", "one")
 	old := e.login(d)
 	e.record(old)
-	l := e.enrolment(otherKey(d), tok.ID)
+	l := e.enrollment(otherKey(d), tok.ID)
 	l.Session.Created = start().Add(time.Minute)
 	found, err := e.sessions.RecordLogin(e.ctx, by(), l)
 	e.ok(err)
@@ -193,7 +193,7 @@ func replaced(e *env) {
 		e.same(want, s.Ended(&got))
 	}
 	endedByRev(e, got, l.Session, found)
-	found, err = e.sessions.RecordLogin(e.ctx, by(), e.enrolment(otherKey(d), tok.ID))
+	found, err = e.sessions.RecordLogin(e.ctx, by(), e.enrollment(otherKey(d), tok.ID))
 	e.ok(err)
 	e.same(false, found.KeyReplaced) // it was, the first time
 	two := e.device("a", "two")      // the old key is free
@@ -203,10 +203,10 @@ func replaced(e *env) {
 
 func pending(e *env) {
 	e.addPool("a")
-	tok := e.addToken("a", 9, func(t *broker.EnrolToken) { t.Approve = true })
+	tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Approve = true })
 	d := e.device("a", "one")
 	d.Status = broker.StatusPending
-	l := e.enrolment(d, tok.ID)
+	l := e.enrollment(d, tok.ID)
 	got, err := e.sessions.RecordLogin(e.ctx, by(), l)
 	e.wants(broker.ErrInactive, err)
 	e.same(broker.StatusPending, got.Status)
@@ -216,7 +216,7 @@ func pending(e *env) {
 	e.wants(broker.ErrNotFound, err)
 	_, err = e.sessions.RecordLogin(e.ctx, by(), l)
 	e.wants(broker.ErrUsed, err)
-	again, err := e.sessions.RecordLogin(e.ctx, by(), e.enrolment(d, tok.ID)) // still waiting: nothing is written
+	again, err := e.sessions.RecordLogin(e.ctx, by(), e.enrollment(d, tok.ID)) // still waiting: nothing is written
 	e.wants(broker.ErrInactive, err)
 	e.same(broker.StatusPending, again.Status)
 	e.same(1, e.used(tok))
@@ -226,14 +226,14 @@ func pending(e *env) {
 	e.wants(broker.ErrUsed, err)
 }
 
-func enrolRaceTests() []test {
+func enrollRaceTests() []test {
 	return []test{
 		{"100 uses of a one-use token", func(e *env) {
 			e.addPool("a")
 			tok := e.addToken("a", 1, nil)
 			var logins []broker.Login
 			for i := range 100 {
-				logins = append(logins, e.enrolment(e.device("a", fmt.Sprint("d", i)), tok.ID))
+				logins = append(logins, e.enrollment(e.device("a", fmt.Sprint("d", i)), tok.ID))
 			}
 			e.same(1, e.tally(e.together(100, func(i int, h *handle) error { _, err := h.sessions.RecordLogin(e.ctx, by(), logins[i]); return err }), broker.ErrUsed))
 			e.same(1, e.used(tok))

@@ -10,12 +10,12 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// An EnrolToken admits devices; its secret is never here.
-type EnrolToken struct {
+// An EnrollToken admits devices; its secret is never here.
+type EnrollToken struct {
 	Pool       ident.Pool        `json:"-"`
 	ID         string            `json:"-"`                // hex of the token's public id
 	Key        []byte            `json:"key"`              // Ed25519 public key that proves possession of the token
-	Uses       int               `json:"uses"`             // how many enrolments it admits
+	Uses       int               `json:"uses"`             // how many enrollments it admits
 	Used       int               `json:"-"`                // counted beside it: Document.Used
 	Expires    time.Time         `json:"expires,omitzero"` // zero: never
 	Groups     []string          `json:"groups,omitempty"`
@@ -26,60 +26,60 @@ type EnrolToken struct {
 	Rev        uint64            `json:"-"` // the store's
 }
 
-// Defaults and bounds of enrolment tokens.
+// Defaults and bounds of enrollment tokens.
 const (
-	DefaultEnrolLife = 24 * time.Hour
-	MinEnrolLife     = time.Minute
-	MaxEnrolLife     = 365 * 24 * time.Hour
-	MaxEnrolUses     = 1_000_000
+	DefaultEnrollLife = 24 * time.Hour
+	MinEnrollLife     = time.Minute
+	MaxEnrollLife     = 365 * 24 * time.Hour
+	MaxEnrollUses     = 1_000_000
 )
 
-// Validate gives the bounds that an enrolment token breaks. When it may end depends
+// Validate gives the bounds that an enrollment token breaks. When it may end depends
 // on the time at which that is said: CheckEnd.
-func (t *EnrolToken) Validate() error {
+func (t *EnrollToken) Validate() error {
 	var broken Refusals
-	broken.add(checkLabel("id", "enrolment token", t.ID))
-	if t.Uses < 1 || t.Uses > MaxEnrolUses {
-		broken.add(Invalid("uses", "an enrolment token has 1 to %d uses, not %d", MaxEnrolUses, t.Uses))
+	broken.add(checkLabel("id", "enrollment token", t.ID))
+	if t.Uses < 1 || t.Uses > MaxEnrollUses {
+		broken.add(Invalid("uses", "an enrollment token has 1 to %d uses, not %d", MaxEnrollUses, t.Uses))
 	}
 	broken.add(CheckLabels(t.Groups, t.Attributes))
 	return broken.or()
 }
 
-// CheckEnrolLife checks how long from now an operator wants an enrolment token to live.
-func CheckEnrolLife(life time.Duration) error {
-	if life < MinEnrolLife || life > MaxEnrolLife {
-		return Invalid("", "an enrolment token lives %s to %s, not %s", Span(MinEnrolLife), Span(MaxEnrolLife), Span(life))
+// CheckEnrollLife checks how long from now an operator wants an enrollment token to live.
+func CheckEnrollLife(life time.Duration) error {
+	if life < MinEnrollLife || life > MaxEnrollLife {
+		return Invalid("", "an enrollment token lives %s to %s, not %s", Span(MinEnrollLife), Span(MaxEnrollLife), Span(life))
 	}
 	return nil
 }
 
 // CheckEnd checks the end that t is given at now.
-func (t *EnrolToken) CheckEnd(now time.Time) error {
-	if t.Expires.Before(now) || t.Expires.After(now.Add(MaxEnrolLife)) {
-		return Invalid("expires", "enrolment token %q: it ends within %s from now, not at %s", t.ID, Span(MaxEnrolLife), t.Expires.UTC().Format(time.RFC3339))
+func (t *EnrollToken) CheckEnd(now time.Time) error {
+	if t.Expires.Before(now) || t.Expires.After(now.Add(MaxEnrollLife)) {
+		return Invalid("expires", "enrollment token %q: it ends within %s from now, not at %s", t.ID, Span(MaxEnrollLife), t.Expires.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// Becomes refuses a change of what never changes: an enrolment token's pool, id and key.
-func (t *EnrolToken) Becomes(next *EnrolToken) error {
+// Becomes refuses a change of what never changes: an enrollment token's pool, id and key.
+func (t *EnrollToken) Becomes(next *EnrollToken) error {
 	if next.Pool != t.Pool || next.ID != t.ID || !bytes.Equal(next.Key, t.Key) {
-		return Invalid("", "an enrolment token's pool, id and key never change")
+		return Invalid("", "an enrollment token's pool, id and key never change")
 	}
 	return nil
 }
 
-// EnrolTokenKind is the kind of a pool's enrolment tokens, by id. A replacement keeps the key.
-func EnrolTokenKind() Kind[EnrolToken] {
-	return Kind[EnrolToken]{
-		Name: "enrollment", Plural: "enrollments", Word: "enrolment token", Check: (*EnrolToken).Validate, Counted: true,
-		New: func(pool ident.Pool, id string) EnrolToken { return EnrolToken{Pool: pool, ID: id, Uses: 1} },
-		Head: func(t *EnrolToken) Head {
+// EnrollTokenKind is the kind of a pool's enrollment tokens, by id. A replacement keeps the key.
+func EnrollTokenKind() Kind[EnrollToken] {
+	return Kind[EnrollToken]{
+		Name: "enrollment", Plural: "enrollments", Word: "enrollment token", Check: (*EnrollToken).Validate, Counted: true,
+		New: func(pool ident.Pool, id string) EnrollToken { return EnrollToken{Pool: pool, ID: id, Uses: 1} },
+		Head: func(t *EnrollToken) Head {
 			return Head{Pool: &t.Pool, Name: &t.ID, Rev: &t.Rev, Created: &t.Created, Used: &t.Used}
 		},
-		Becomes: (*EnrolToken).Becomes,
-		Keep: func(old, t *EnrolToken) {
+		Becomes: (*EnrollToken).Becomes,
+		Keep: func(old, t *EnrollToken) {
 			if t.Key == nil {
 				t.Key = old.Key
 			}
@@ -87,21 +87,21 @@ func EnrolTokenKind() Kind[EnrolToken] {
 	}
 }
 
-// EnrolToken finds an enrolment token by its public id.
-func (c *Catalog) EnrolToken(ctx context.Context, pool ident.Pool, id string) (EnrolToken, error) {
-	return EnrolTokenKind().Find(ctx, c, pool, id)
+// EnrollToken finds an enrollment token by its public id.
+func (c *Catalog) EnrollToken(ctx context.Context, pool ident.Pool, id string) (EnrollToken, error) {
+	return EnrollTokenKind().Find(ctx, c, pool, id)
 }
 
-// An Enrolment is the part of a Login that brings a device into its pool.
-type Enrolment struct {
+// An Enrollment is the part of a Login that brings a device into its pool.
+type Enrollment struct {
 	Device  Device // as it is to be created; with Subject set
 	TokenID string // empty: the key was registered before
 	Now     time.Time
 }
 
-// An Admission is what an enrolment comes to.
+// An Admission is what an enrollment comes to.
 type Admission struct {
-	Device      Device // as the enrolment leaves it
+	Device      Device // as the enrollment leaves it
 	Changed     bool   // Device is new or has other keys now: it is to be written, in the place of the one that was there
 	CostsUse    bool   // it takes one use of the token
 	KeyReplaced bool   // there were keys before, and what they began is over
@@ -111,7 +111,7 @@ type Admission struct {
 // no session of it begins.
 func (a *Admission) Pending() bool { return a.Changed && a.Device.Status != StatusActive }
 
-// Admit decides what the enrolment of l may do, by the device that is there (nil:
+// Admit decides what the enrollment of l may do, by the device that is there (nil:
 // none), the token that it names (nil: there is none, or none of that id) and how
 // often that was used. It changes nothing itself.
 //
@@ -127,8 +127,8 @@ func (a *Admission) Pending() bool { return a.Changed && a.Device.Status != Stat
 //     to write; otherwise the admission is Pending.
 //
 // With ErrInactive the admission's Device is the one that is there.
-func Admit(old *Device, l *Login, t *EnrolToken, used int) (Admission, error) {
-	e := l.Enrol
+func Admit(old *Device, l *Login, t *EnrollToken, used int) (Admission, error) {
+	e := l.Enroll
 	if old != nil && old.hasKeysOf(&e.Device) {
 		return stays(old)
 	}
@@ -162,14 +162,14 @@ func stays(d *Device) (Admission, error) {
 }
 
 // may reports why the token that e names, nil if there is none, admits nobody now.
-func (e *Enrolment) may(t *EnrolToken, used int) error {
+func (e *Enrollment) may(t *EnrollToken, used int) error {
 	switch {
 	case t == nil:
-		return fmt.Errorf("enrolment token %s: %w", e.TokenID, ErrNotFound)
+		return fmt.Errorf("enrollment token %s: %w", e.TokenID, ErrNotFound)
 	case !t.Expires.IsZero() && !e.Now.Before(t.Expires):
-		return fmt.Errorf("enrolment token %s: %w", t.ID, ErrExpired)
+		return fmt.Errorf("enrollment token %s: %w", t.ID, ErrExpired)
 	case used >= t.Uses:
-		return fmt.Errorf("enrolment token %s: all %d uses: %w", t.ID, t.Uses, ErrExhausted)
+		return fmt.Errorf("enrollment token %s: all %d uses: %w", t.ID, t.Uses, ErrExhausted)
 	}
 	return nil
 }
@@ -193,14 +193,14 @@ func (d *Device) hasKeysOf(come *Device) bool {
 // asked for stays: a new key is no way round a second factor.
 func (d *Device) enrolled(l *Login) Device {
 	out := *d
-	out.Authenticators, out.Updated = slices.Clone(l.Enrol.Device.Authenticators), l.Enrol.Now
+	out.Authenticators, out.Updated = slices.Clone(l.Enroll.Device.Authenticators), l.Enroll.Now
 	for _, a := range d.Authenticators {
 		if !a.Possession() {
 			out.Authenticators = append(out.Authenticators, a)
 		}
 	}
 	out.Rev++
-	if l.Enrol.Device.Status == StatusPending {
+	if l.Enroll.Device.Status == StatusPending {
 		out.Status = StatusPending
 	}
 	if d.hasKeys() { // what the old keys began ends, and the new session, of this Rev, does not
