@@ -2,14 +2,17 @@ package command
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/agent/mqttlink"
 )
 
 // check goes the way to the broker step by step and stops where it is blocked.
@@ -85,12 +88,12 @@ func later(a, b time.Time) time.Time {
 
 // way goes as far as the connection.
 func (p *program) way(ctx context.Context, c *settings, floor func() time.Time) (agent.Connection, error) {
-	u, err := url.Parse(c.Broker)
+	host, err := p.nextHost(c)
 	if err != nil {
 		return nil, err
 	}
-	addrs, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
-	if err := p.tick("DNS", fmt.Sprintf("ok: %s is %v", u.Hostname(), addrs), err); err != nil {
+	addrs, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err := p.tick("DNS", fmt.Sprintf("ok: %s is %v", host, addrs), err); err != nil {
 		return nil, err
 	}
 	_ = p.tick("clock", clockLine(p.now(), floor()), nil)
@@ -104,7 +107,35 @@ func (p *program) way(ctx context.Context, c *settings, floor func() time.Time) 
 			return conn, p.tick("TLS", fmt.Sprintf("in doubt, the login tells the time anew: %v", doubt), nil)
 		}
 	}
-	return conn, p.tick("TLS", "ok: "+c.Broker, err)
+	step := "TLS"
+	switch {
+	case errors.Is(err, mqttlink.ErrProxy):
+		step = "proxy"
+	case errors.Is(err, mqttlink.ErrWebSocket):
+		step = "web"
+	}
+	return conn, p.tick(step, "ok: "+c.Broker, err)
+}
+
+// nextHost is the host whose address this machine must know: the broker's, or that of the
+// proxy on the way there.
+func (p *program) nextHost(c *settings) (string, error) {
+	proxy, err := mqttlink.ProxyOf(c.Broker, http.ProxyFromEnvironment)
+	if err != nil {
+		return "", p.tick("proxy", "", err)
+	}
+	if proxy == "" {
+		u, err := url.Parse(c.Broker)
+		if err != nil {
+			return "", err
+		}
+		return u.Hostname(), nil
+	}
+	host, _, err := net.SplitHostPort(proxy)
+	if err != nil {
+		return "", err
+	}
+	return host, p.tick("proxy", "to go through: "+proxy, nil)
 }
 
 func (p *program) walk(ctx context.Context, v *device) error {

@@ -29,7 +29,7 @@ type enrollFlags struct {
 func (p *program) enroll(ctx context.Context, args []string) error {
 	var o enrollFlags
 	f := p.flags("enroll")
-	f.StringVar(&o.broker, "broker", "", "`URL` of the broker, mqtts://host:8883")
+	f.StringVar(&o.broker, "broker", "", "`URL` of the broker, mqtts://host:8883 or wss://host/mqtt")
 	f.StringVar(&o.pool, "pool", "", "the device's `pool`")
 	f.StringVar(&o.name, "name", "", "the device's `name` in its pool")
 	f.StringVar(&o.token, "token", "", "enrollment `token`, or @FILE; also SIGNET_ENROLLMENT")

@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -301,7 +302,7 @@ func (c *settings) dialer(floor func() time.Time) (agent.Dialer, error) {
 		return nil, err
 	}
 	return func(ctx context.Context, cred *agent.Credential) (agent.Connection, error) {
-		l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: c.Broker, Trust: trust, Credential: cred})
+		l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: c.Broker, Proxy: http.ProxyFromEnvironment, Trust: trust, Credential: cred})
 		if err != nil {
 			return nil, err // not a nil *Link in a Connection
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/url"
 	"sync"
 	"time"
@@ -40,9 +41,13 @@ var (
 
 // Options say where to connect and whom to believe.
 type Options struct {
-	// Broker is mqtts://host[:port], or mqtt://host[:port] on a loopback address.
+	// Broker is mqtts://host[:port], wss://host[:port][/path] with /mqtt if there is no
+	// path, or mqtt://host[:port] on a loopback address.
 	Broker string
-	Trust  Trust
+	// Proxy gives the HTTP proxy on the way to a broker, as http.Transport's does; nil
+	// for none. One that it gives must be http://[user:password@]host[:port].
+	Proxy func(*http.Request) (*url.URL, error)
+	Trust Trust
 	// Credential logs the device in; nil connects as a stranger with a random client id.
 	Credential *agent.Credential
 	// Suffix, if not empty, makes a further connection of the same device: client id
@@ -79,8 +84,8 @@ var (
 	_ agent.Doubtful   = (*Link)(nil)
 )
 
-// Dial connects and subscribes the device's own topics. Errors wrap ErrURL,
-// ErrCertificate, agent.ErrCredential, agent.ErrStale or what the network said.
+// Dial connects and subscribes the device's own topics. Errors wrap ErrURL, ErrProxy,
+// ErrCertificate, ErrWebSocket, agent.ErrCredential, agent.ErrStale or what the network said.
 func Dial(ctx context.Context, o Options) (*Link, error) {
 	address, err := parseURL(o.Broker)
 	if err != nil {
@@ -96,11 +101,11 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 		return nil, err
 	}
 	// Before MQTT begins: what is said in CONNECT depends on whom TLS ends in.
-	conn, err := l.trusted.dial(ctx, address)
+	conn, secure, err := l.trusted.dial(ctx, address, o.Proxy)
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address.Host, err)
 	}
-	l.secure, _ = conn.(*tls.Conn)
+	l.secure = secure
 	opts, err := l.options(o, &capped{Conn: conn, limit: or(o.MaxPacket, defaultMaxPacket)})
 	if err != nil {
 		_ = conn.Close()

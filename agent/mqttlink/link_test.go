@@ -203,7 +203,7 @@ func TestLargePacketEndsTheConnection(t *testing.T) {
 }
 
 func TestAddresses(t *testing.T) {
-	for _, url := range []string{"mqtt://broker.example:1883", "http://localhost", "localhost:1883", "mqtts://", "mqtts://u:p@host", "mqtts://host/path", ""} {
+	for _, url := range []string{"mqtt://broker.example:1883", "http://localhost", "localhost:1883", "mqtts://", "mqtts://u:p@host", "mqtts://host/path", "wss://u:p@host/mqtt", "wss://host/mqtt?a=b", "wss://", "ws://localhost/mqtt", "https://host/mqtt", ""} {
 		if _, err := mqttlink.Dial(t.Context(), mqttlink.Options{Broker: url}); !errors.Is(err, mqttlink.ErrURL) {
 			t.Errorf("%q: %v", url, err)
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"net/netip"
 	"net/url"
 	"strings"
@@ -44,21 +45,37 @@ type trusted struct {
 	root   *x509.Certificate   // who vouched for it
 }
 
+// Schemes of brokers' addresses.
+const (
+	schemeTLS   = "mqtts"
+	schemeWeb   = "wss"
+	schemePlain = "mqtt"
+)
+
 func parseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
-	if err != nil || u.Hostname() == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return nil, fmt.Errorf("%w: %q, want mqtts://host:port", ErrURL, s)
+	if err != nil || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, fmt.Errorf("%w: %q, want mqtts://host:port or wss://host/mqtt", ErrURL, s)
 	}
-	port := "8883"
+	port, path := "8883", strings.Trim(u.Path, "/")
 	switch u.Scheme {
-	case "mqtts":
-	case "mqtt":
+	case schemeTLS:
+	case schemeWeb:
+		port = "443"
+		if path == "" {
+			u.Path = "/mqtt"
+		}
+		path = ""
+	case schemePlain:
 		port = "1883"
 		if !loopback(u.Hostname()) {
 			return nil, fmt.Errorf("%w: %q: plain mqtt:// only on this machine; use mqtts://", ErrURL, s)
 		}
 	default:
-		return nil, fmt.Errorf("%w: %q: want mqtts://", ErrURL, s)
+		return nil, fmt.Errorf("%w: %q: want mqtts:// or wss://", ErrURL, s)
+	}
+	if path != "" {
+		return nil, fmt.Errorf("%w: %q: only wss:// has a path", ErrURL, s)
 	}
 	if u.Port() == "" {
 		u.Host = net.JoinHostPort(u.Hostname(), port)
@@ -74,17 +91,34 @@ func loopback(host string) bool {
 	return err == nil && a.IsLoopback()
 }
 
-func (t *trusted) dial(ctx context.Context, u *url.URL) (net.Conn, error) {
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.Host)
-	if err != nil || u.Scheme == "mqtt" {
-		return conn, err
+// dial goes the way to the broker: through a proxy, if there is one, with TLS, which is
+// secure then, and WebSocket, as its address says.
+func (t *trusted) dial(ctx context.Context, u *url.URL, proxy func(*http.Request) (*url.URL, error)) (conn net.Conn, secure *tls.Conn, err error) {
+	p, err := proxyFor(u, proxy)
+	switch {
+	case err != nil:
+	case p != nil:
+		conn, err = through(ctx, p, u.Host)
+	default:
+		conn, err = new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 	}
-	secure := tls.Client(conn, t.config(u.Hostname()))
+	if err != nil || u.Scheme == schemePlain {
+		return conn, nil, err
+	}
+	secure = tls.Client(conn, t.config(u.Hostname()))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
-		return nil, fmt.Errorf("TLS: %w", err)
+		return nil, nil, fmt.Errorf("TLS: %w", err)
 	}
-	return secure, nil
+	if u.Scheme != schemeWeb {
+		return secure, secure, nil
+	}
+	web, err := overWebSocket(ctx, secure, u)
+	if err != nil {
+		_ = secure.Close()
+		return nil, nil, err
+	}
+	return web, secure, nil
 }
 
 // config makes a configuration in which verify stands in for the library's own

@@ -117,7 +117,7 @@ func hint(err error) string {
 		{fault.ErrKind, "--faults off turns them off"},
 		{errUsage, "firmware-sim COMMAND -h lists the flags"},
 		{errNoFiles, "raise it for this shell with ulimit -n, or take fewer --devices"},
-		{mqttlink.ErrURL, "brokers are named like mqtts://broker.example:8883"},
+		{mqttlink.ErrURL, "brokers are named like mqtts://broker.example:8883 or wss://broker.example/mqtt"},
 		{errFleet, "the broker's log says why devices were refused; --report FILE names the devices"},
 	} {
 		if errors.Is(err, row.is) {

@@ -51,7 +51,7 @@ func (p *program) runCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&o.broker, "broker", p.getenv("SIGNET_BROKER"), "`URL` of the broker, mqtts://host:8883; also SIGNET_BROKER")
+	f.StringVar(&o.broker, "broker", p.getenv("SIGNET_BROKER"), "`URL` of the broker, mqtts://host:8883 or wss://host/mqtt; also SIGNET_BROKER")
 	f.StringVar(&o.ca, "ca", p.getenv("SIGNET_CA"), "PEM `file` with the root that the broker's certificate comes from; also SIGNET_CA")
 	f.StringVar(&o.pool, "pool", "demo", "the devices' `pool`")
 	f.StringVar(&o.token, "token", "", "enrollment `token` with a use for each device, or @FILE; also SIGNET_ENROLLMENT")
