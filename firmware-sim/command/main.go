@@ -62,6 +62,11 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitFail
 }
 
+// Command is the whole command with its subcommands, for programs that document it.
+func Command() *cobra.Command {
+	return (&program{out: io.Discard, err: io.Discard, getenv: func(string) string { return "" }}).root()
+}
+
 // root is the command with its subcommands.
 func (p *program) root() *cobra.Command {
 	root := &cobra.Command{

@@ -72,6 +72,11 @@ type nextError struct {
 
 func (e *nextError) Unwrap() error { return e.error }
 
+// Command is the whole command with its subcommands, for programs that document it.
+func Command() *cobra.Command {
+	return (&options{stdout: io.Discard, stderr: io.Discard}).root()
+}
+
 func (o *options) root() *cobra.Command {
 	root := &cobra.Command{
 		Use: "signetd", Short: "Signet's broker: device identity for fleets, self-hosted",
