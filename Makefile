@@ -99,6 +99,10 @@ cross: ## the agent for small boards
 sizes: build cross ## sizes of the programs and the agent's idle memory
 	@sh test/bench/sizes.sh $(BIN)
 
+.PHONY: man
+man: ## manual pages of the programs, into bin/man
+	$(GO) run ./test/manual $(BIN)/man
+
 .PHONY: release
 release: ## archives, bills of materials and checksums of the checked-out commit, into dist/
 	@sh .ci/release dist

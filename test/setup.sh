@@ -35,6 +35,7 @@ test)
 	need python3-jwt 'a JWT library that is not ours' module jwt
 	need nodejs 'JOSE and COSE libraries that are not ours' has node
 	need npm 'it fetches those libraries, at fixed versions' has npm
+	need systemd 'it reads the unit files' has systemd-analyze
 	need mandoc 'a reader of manual pages that is not ours' has mandoc
 	need gcc 'firmware in C, which reads the vectors' compiles
 	need libc6-dev 'a C program needs its library' compiles

@@ -213,6 +213,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		<-inner.Done()
+		d.log.InfoContext(ctx, "stopping", "because", context.Cause(inner).Error(), "connections", d.mqtt.Count())
 		d.ready.Store(false)
 		<-beside // it writes to the store, which is closed after Run
 		return d.Close()
@@ -223,6 +224,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.log.InfoContext(ctx, "serving", "mqtt", d.Addrs.MQTT.String(), "https", d.Addrs.HTTPS.String(), "health", d.Addrs.Health.String())
 	err := g.Wait()
+	d.log.InfoContext(ctx, "stopped")
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, mqttd.ErrClosed) || errors.Is(err, net.ErrClosed)) {
 		return nil
 	}

@@ -230,6 +230,9 @@ func TestServesAndEnds(t *testing.T) {
 	if _, err := net.Dial("tcp", d.Addrs.HTTPS.String()); err == nil {
 		t.Error("something listens still")
 	}
+	if said := s.log.String(); !strings.Contains(said, "msg=stopping because=") || !strings.Contains(said, "msg=stopped") {
+		t.Errorf("it does not say that it stops, and why: %s", said)
+	}
 }
 
 // TestEndsInSpiteOfIdlers: connections that never say anything do not keep it.

@@ -78,7 +78,9 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 }
 
 // Command is the whole command with its subcommands, for programs that document it.
-func Command() *cobra.Command { return (&app{Surroundings: Surroundings{Out: io.Discard, Err: io.Discard}}).root() }
+func Command() *cobra.Command {
+	return (&app{Surroundings: Surroundings{Out: io.Discard, Err: io.Discard}}).root()
+}
 
 // An app is one run: its flags and what follows from them.
 type app struct {
