@@ -83,6 +83,10 @@ const (
 	WhatApprove    What = "approve"
 	WhatQuarantine What = "quarantine"
 
+	// What is done to a pool beside.
+	WhatRotateAnchor What = "rotate-anchor"
+	WhatRevokeAnchor What = "revoke-anchor" // the new one came without the old one's word
+
 	WhatCount What = "count"
 )
 
@@ -104,6 +108,19 @@ func WhatOfDevice(was, now Status, ended bool) What {
 		return WhatRevoke
 	}
 	return WhatUpdate
+}
+
+// WhatOfPool names the write that turned the pool old (nil: there was none) into next.
+func WhatOfPool(old, next *Pool) What {
+	switch {
+	case old == nil:
+		return WhatCreate
+	case bytes.Equal(old.Anchor, next.Anchor):
+		return WhatUpdate
+	case len(next.Successions) == 0:
+		return WhatRevokeAnchor
+	}
+	return WhatRotateAnchor
 }
 
 // WhatOfSession names the write that turned the session old into next, made by the actor

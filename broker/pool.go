@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -26,8 +27,21 @@ type Pool struct {
 	// its public half, and its private half sealed.
 	Anchor       []byte
 	AnchorSealed []byte
+	// AnchorSince is when Anchor became the pool's: it dates the key statement, and so
+	// never goes back.
+	AnchorSince time.Time
+	// Successions are how earlier anchors led to Anchor, oldest first. An anchor that came
+	// without the word of the one before it begins anew, with none.
+	Successions []Succession
 	// AnswerSealed is the X25519 key that secret answers are sealed to, sealed.
 	AnswerSealed []byte
+}
+
+// A Succession is the word of an earlier anchor that the next one took its place.
+type Succession struct {
+	From   []byte    // COSE_Key of the earlier anchor
+	Signed []byte    // its word, protocol.Succession's
+	At     time.Time // when it was replaced
 }
 
 // Bounds on a pool's MQTT passwords. They are bearer secrets: whoever sees one can use it
@@ -63,17 +77,38 @@ func (p *Pool) refs() []Ref {
 	return []Ref{{FlowKind().Name, p.Flow}}
 }
 
-// Becomes refuses a change of what never changes: a pool's name, issuer, time and keys.
+// Becomes refuses a change of what never changes: a pool's name, issuer, time and answer
+// key; of its anchor, what is not a whole new one.
 func (p *Pool) Becomes(next *Pool) error {
-	if next.Name != p.Name || next.Issuer != p.Issuer || !next.Created.Equal(p.Created) || !bytes.Equal(next.Anchor, p.Anchor) ||
-		!bytes.Equal(next.AnchorSealed, p.AnchorSealed) || !bytes.Equal(next.AnswerSealed, p.AnswerSealed) {
-		return fmt.Errorf("%w: a pool's name, issuer and keys never change", ErrInvalid)
+	if next.Name != p.Name || next.Issuer != p.Issuer || !next.Created.Equal(p.Created) || !bytes.Equal(next.AnswerSealed, p.AnswerSealed) {
+		return fmt.Errorf("%w: a pool's name, issuer and answer key never change", ErrInvalid)
+	}
+	last := len(next.Successions) - 1
+	switch {
+	case bytes.Equal(next.Anchor, p.Anchor):
+		if !bytes.Equal(next.AnchorSealed, p.AnchorSealed) || !next.AnchorSince.Equal(p.AnchorSince) || !slices.EqualFunc(next.Successions, p.Successions, Succession.equal) {
+			return fmt.Errorf("%w: of a pool's anchor nothing changes unless all of it does", ErrInvalid)
+		}
+	case len(next.Anchor) == 0 || len(next.AnchorSealed) == 0:
+		return fmt.Errorf("%w: a half of the pool's new anchor is missing", ErrInvalid)
+	case next.AnchorSince.Before(p.AnchorSince):
+		return fmt.Errorf("%w: a pool's new anchor is no older than the one before", ErrInvalid)
+	case last >= 0 && !bytes.Equal(next.Successions[last].From, p.Anchor):
+		return fmt.Errorf("%w: a pool's new anchor succeeds the one before, or none", ErrInvalid)
 	}
 	return nil
 }
 
+func (s Succession) equal(o Succession) bool {
+	return bytes.Equal(s.From, o.From) && bytes.Equal(s.Signed, o.Signed) && s.At.Equal(o.At)
+}
+
 func ownPool(p Pool) Pool {
 	p.Anchor, p.AnchorSealed, p.AnswerSealed = bytes.Clone(p.Anchor), bytes.Clone(p.AnchorSealed), bytes.Clone(p.AnswerSealed)
+	p.Successions = slices.Clone(p.Successions)
+	for i, s := range p.Successions {
+		p.Successions[i].From, p.Successions[i].Signed = bytes.Clone(s.From), bytes.Clone(s.Signed)
+	}
 	return p
 }
 

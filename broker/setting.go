@@ -74,7 +74,7 @@ type SettingsTx interface {
 	// CreatePool adds a pool with its first signing keys: ErrExists if there is one of that name.
 	CreatePool(p Pool, keys []SigningKey) error
 	// UpdatePool writes p over the pool of that name, whose Rev it must still have:
-	// ErrStale. Name, issuer, time and keys never change: ErrInvalid. It gives the new Rev.
+	// ErrStale. What Pool.Becomes refuses is ErrInvalid. It gives the new Rev.
 	UpdatePool(p Pool) (rev uint64, err error)
 
 	// Setting and ListSettings are as in Settings.

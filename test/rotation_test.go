@@ -1,11 +1,15 @@
 package test
 
 import (
+	"bytes"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
 )
@@ -48,4 +52,72 @@ func TestDevicesFollowTheirPoolsKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	works("retiring by force")
+}
+
+// TestDevicesFollowTheirPoolsAnchor: devices that stood at any of a pool's anchors, with a
+// key of their own or a shared one, and tokens that pin any of them, come to the newest, on
+// whatever replica. Nothing of it needs anybody at the device.
+func TestDevicesFollowTheirPoolsAnchor(t *testing.T) {
+	s := harness.New(t)
+	local := broker.By{Actor: broker.ActorLocal}
+	var asleep []*agent.Agent
+	var tokens []*protocol.EnrollToken
+	for i := range 3 {
+		asleep = append(asleep, enrolled(t, s, fmt.Sprintf("lamp-%d", i), harness.NewP256(t)))
+		tokens = append(tokens, s.Token(t, 1))
+		if _, err := s.Control.RotateAnchor(t.Context(), local, s.Pool, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.Offset += 2 * time.Second // replicas look once a second
+	}
+	for i, a := range asleep {
+		if _, err := a.Refresh(t.Context(), s, agent.Ask{}); err != nil {
+			t.Errorf("the device that slept since anchor %d: %v", i, err)
+		}
+		if _, err := a.Authenticate(t.Context(), s, agent.Ask{}); err != nil {
+			t.Errorf("and once more: %v", err)
+		}
+	}
+	for i, tok := range tokens {
+		state := &agent.Memory{}
+		a, err := agent.New(t.Context(), agent.Config{Device: s.Name(t, fmt.Sprintf("new-%d", i)), Prover: harness.NewEd25519(t), State: state})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: tok}); err != nil {
+			t.Errorf("the token that pins anchor %d: %v", i, err)
+		}
+		if r, err := state.Load(t.Context()); err != nil || !bytes.HasPrefix(s.Pin(t), r.Pin) || len(r.Pin) == 0 {
+			t.Errorf("it pins %x, the pool's is %x (%v)", r.Pin, s.Pin(t), err)
+		}
+	}
+}
+
+// TestAnchorIsRevoked: after a theft nobody follows, tokens that pin what was stolen are
+// gone, and a device is in again by its own key and the new pin.
+func TestAnchorIsRevoked(t *testing.T) {
+	s := harness.New(t)
+	local := broker.By{Actor: broker.ActorLocal}
+	a := enrolled(t, s, "lamp-1", harness.NewP256(t))
+	tok := s.Token(t, 1)
+	if _, err := s.Control.RevokeAnchor(t.Context(), local, s.Pool, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Offset += 2 * time.Second
+	if _, err := a.Renew(t.Context(), s, agent.Ask{}); !errors.Is(err, agent.ErrAnchor) {
+		t.Errorf("a device goes on: %v, want ErrAnchor", err)
+	}
+	b, err := agent.New(t.Context(), agent.Config{Device: s.Name(t, "lamp-2"), Prover: harness.NewP256(t), State: &agent.Memory{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Enroll(t.Context(), s, agent.Admission{Token: tok}); !errors.Is(err, protocol.CodeDenied) {
+		t.Errorf("a token from before: %v, want denied", err)
+	}
+	if _, err := a.Enroll(t.Context(), s, agent.Admission{Pin: s.Pin(t)}); err != nil {
+		t.Errorf("its own key and the new pin: %v", err)
+	}
+	if _, err := a.Authenticate(t.Context(), s, agent.Ask{}); err != nil {
+		t.Errorf("after that: %v", err)
+	}
 }

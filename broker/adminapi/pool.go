@@ -16,14 +16,27 @@ import (
 
 // A Pool is a directory of devices with an issuer of its own.
 type Pool struct {
-	Name             string    `json:"name"`
-	Issuer           string    `json:"issuer" doc:"The iss of its tokens; discovery is below it"`
-	Flow             string    `json:"flow" doc:"The default flow"`
-	MQTTPasswordLife Duration  `json:"mqttPasswordLife" doc:"How long an MQTT password may be used to connect; 0s: there are none"`
-	Anchor           string    `json:"anchor" doc:"The key that vouches for all others: COSE_Key in hex"`
-	AnchorThumbprint string    `json:"anchorThumbprint" doc:"RFC 9679, in hex"`
-	Created          time.Time `json:"created"`
-	Devices          *int      `json:"devices,omitempty" doc:"How many it has; only when one pool is asked for"`
+	Name             string         `json:"name"`
+	Issuer           string         `json:"issuer" doc:"The iss of its tokens; discovery is below it"`
+	Flow             string         `json:"flow" doc:"The default flow"`
+	MQTTPasswordLife Duration       `json:"mqttPasswordLife" doc:"How long an MQTT password may be used to connect; 0s: there are none"`
+	Anchor           string         `json:"anchor" doc:"The key that vouches for all others: COSE_Key in hex"`
+	AnchorThumbprint string         `json:"anchorThumbprint" doc:"RFC 9679, in hex"`
+	AnchorSince      time.Time      `json:"anchorSince" doc:"When it became the pool's"`
+	FormerAnchors    []FormerAnchor `json:"formerAnchors,omitempty" nullable:"false" doc:"Those that led to it, oldest first: devices and enrollment tokens that know one of them follow"`
+	Created          time.Time      `json:"created"`
+	Devices          *int           `json:"devices,omitempty" doc:"How many it has; only when one pool is asked for"`
+}
+
+// A FormerAnchor is one that another took the place of.
+type FormerAnchor struct {
+	Thumbprint string    `json:"thumbprint" doc:"RFC 9679, in hex"`
+	Replaced   time.Time `json:"replaced" doc:"When the next one took its place"`
+}
+
+// AnchorRotation asks for another anchor.
+type AnchorRotation struct {
+	Revoke bool `json:"revoke,omitempty" doc:"The anchor was stolen: do not let devices follow by its word, and end all enrollment tokens. No device believes the pool until it is enrolled again"`
 }
 
 // NewPool asks for a pool.
@@ -50,12 +63,22 @@ func (c *PoolChange) change() control.PoolChange {
 }
 
 func wirePool(p broker.Pool) Pool {
-	out := Pool{Name: p.Name.String(), Issuer: p.Issuer, Flow: p.Flow, MQTTPasswordLife: Duration(p.MQTTPasswordLife), Anchor: hex.EncodeToString(p.Anchor), Created: p.Created}
-	if k, err := token.ParseCOSEKey(p.Anchor); err == nil {
-		thumb := k.Thumbprint()
-		out.AnchorThumbprint = hex.EncodeToString(thumb[:])
+	out := Pool{Name: p.Name.String(), Issuer: p.Issuer, Flow: p.Flow, Anchor: hex.EncodeToString(p.Anchor), AnchorThumbprint: thumbprint(p.Anchor),
+		AnchorSince: p.AnchorSince, MQTTPasswordLife: Duration(p.MQTTPasswordLife), Created: p.Created}
+	for _, s := range p.Successions {
+		out.FormerAnchors = append(out.FormerAnchors, FormerAnchor{thumbprint(s.From), s.At})
 	}
 	return out
+}
+
+// thumbprint is that of a COSE_Key in hex, empty for what is none.
+func thumbprint(cose []byte) string {
+	k, err := token.ParseCOSEKey(cose)
+	if err != nil {
+		return ""
+	}
+	thumb := k.Thumbprint()
+	return hex.EncodeToString(thumb[:])
 }
 
 func (s *service) poolRoutes(api huma.API) {
@@ -103,6 +126,23 @@ func (s *service) poolRoutes(api huma.API) {
 			p, err := s.dir.ChangePool(ctx, byOf(ctx), name, in.Body.change(), in.match())
 			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
 		})
+	tag(s, api, action("/pools/{pool}/anchor/rotate", "rotate-anchor", "Give a pool another anchor", "keys"),
+		func(ctx context.Context, in *struct {
+			PoolPath
+			Matching
+			Body AnchorRotation
+		}) (tagged[Pool], error) {
+			name, err := in.pool()
+			if err != nil {
+				return tagged[Pool]{}, err
+			}
+			change := s.dir.RotateAnchor
+			if in.Body.Revoke {
+				change = s.dir.RevokeAnchor
+			}
+			p, err := change(ctx, byOf(ctx), name, in.match())
+			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
+		})
 	handleEmpty(s, api, route(http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", word),
 		func(ctx context.Context, in *PoolPath) error {
 			name, err := in.pool()
@@ -143,4 +183,9 @@ func (c *Client) In(pool string) PoolClient { return PoolClient{c, join("pools",
 type PoolClient struct {
 	c    *Client
 	path string
+}
+
+// RotateAnchor gives the pool another anchor.
+func (p PoolClient) RotateAnchor(ctx context.Context, r AnchorRotation) (Pool, error) {
+	return send[Pool](ctx, p.c, http.MethodPost, p.path+"/anchor/rotate", r)
 }

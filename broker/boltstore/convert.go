@@ -10,13 +10,22 @@ import (
 )
 
 func encodePool(p *broker.Pool) ([]byte, error) {
-	return encode(poolRecord{p.Name, p.Issuer, p.Flow, nanos(p.Created), p.Anchor, p.AnchorSealed, p.AnswerSealed, p.Rev, int64(p.MQTTPasswordLife)})
+	r := poolRecord{Name: p.Name, Issuer: p.Issuer, Flow: p.Flow, Created: nanos(p.Created), Anchor: p.Anchor, AnchorSealed: p.AnchorSealed,
+		AnswerSealed: p.AnswerSealed, Rev: p.Rev, AnchorSince: nanos(p.AnchorSince), PasswordLife: int64(p.MQTTPasswordLife)}
+	for _, s := range p.Successions {
+		r.Successions = append(r.Successions, successionRecord{s.From, s.Signed, nanos(s.At)})
+	}
+	return encode(r)
 }
 
 func decodePool(b []byte) (broker.Pool, error) {
 	r, err := decode[poolRecord](b)
-	return broker.Pool{Name: r.Name, Issuer: r.Issuer, Flow: r.Flow, Created: fromNanos(r.Created),
-		Anchor: r.Anchor, AnchorSealed: r.AnchorSealed, AnswerSealed: r.AnswerSealed, Rev: r.Rev, MQTTPasswordLife: time.Duration(r.PasswordLife)}, err
+	p := broker.Pool{Name: r.Name, Issuer: r.Issuer, Flow: r.Flow, Created: fromNanos(r.Created), Anchor: r.Anchor, AnchorSealed: r.AnchorSealed,
+		AnchorSince: fromNanos(r.AnchorSince), AnswerSealed: r.AnswerSealed, Rev: r.Rev, MQTTPasswordLife: time.Duration(r.PasswordLife)}
+	for _, s := range r.Successions {
+		p.Successions = append(p.Successions, broker.Succession{From: s.From, Signed: s.Signed, At: fromNanos(s.At)})
+	}
+	return p, err
 }
 
 func encodeDevice(d *broker.Device) ([]byte, error) {

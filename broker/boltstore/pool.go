@@ -51,14 +51,15 @@ func createPool(c *change, p broker.Pool, keys []broker.SigningKey) error {
 			return err
 		}
 	}
-	if _, err := putPool(c, b, p); err != nil {
+	if _, err := putPool(c, b, nil, p); err != nil {
 		return err
 	}
 	return replaceKeys(c, p.Name, nil, rows)
 }
 
-// putPool writes the pool's record under a revision of its own.
-func putPool(c *change, b *bolt.Bucket, p broker.Pool) (rev uint64, err error) {
+// putPool writes the pool's record, in the place of old's unless that is nil, under a
+// revision of its own.
+func putPool(c *change, b *bolt.Bucket, old *broker.Pool, p broker.Pool) (rev uint64, err error) {
 	if err := p.Validate(); err != nil {
 		return 0, err
 	}
@@ -69,7 +70,7 @@ func putPool(c *change, b *bolt.Bucket, p broker.Pool) (rev uint64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	c.recordRow(broker.RecordPool, p.Name, "", b.Get([]byte(poolRow)), value)
+	c.record(entry{Record: broker.Record{Kind: broker.RecordPool, Pool: p.Name, What: broker.WhatOfPool(old, &p), Before: digest(b.Get([]byte(poolRow)))}})
 	return p.Rev, c.put(b, []byte(poolRow), value)
 }
 

@@ -19,15 +19,23 @@ import (
 // misread raises FormatVersion. What is in a row's key or header isn't repeated.
 
 type poolRecord struct {
-	Name         ident.Pool `cbor:"1,keyasint"`
-	Issuer       string     `cbor:"2,keyasint,omitempty"`
-	Flow         string     `cbor:"3,keyasint,omitempty"`
-	Created      int64      `cbor:"4,keyasint,omitempty"`
-	Anchor       []byte     `cbor:"5,keyasint,omitempty"`
-	AnchorSealed []byte     `cbor:"6,keyasint,omitempty"`
-	AnswerSealed []byte     `cbor:"7,keyasint,omitempty"`
-	Rev          uint64     `cbor:"8,keyasint"`
-	PasswordLife int64      `cbor:"9,keyasint,omitempty"` // nanoseconds
+	Name         ident.Pool         `cbor:"1,keyasint"`
+	Issuer       string             `cbor:"2,keyasint,omitempty"`
+	Flow         string             `cbor:"3,keyasint,omitempty"`
+	Created      int64              `cbor:"4,keyasint,omitempty"`
+	Anchor       []byte             `cbor:"5,keyasint,omitempty"`
+	AnchorSealed []byte             `cbor:"6,keyasint,omitempty"`
+	AnswerSealed []byte             `cbor:"7,keyasint,omitempty"`
+	Rev          uint64             `cbor:"8,keyasint"`
+	PasswordLife int64              `cbor:"9,keyasint,omitempty"` // nanoseconds
+	AnchorSince  int64              `cbor:"10,keyasint,omitempty"`
+	Successions  []successionRecord `cbor:"11,keyasint,omitempty"`
+}
+
+type successionRecord struct {
+	From   []byte `cbor:"1,keyasint"`
+	Signed []byte `cbor:"2,keyasint"`
+	At     int64  `cbor:"3,keyasint"`
 }
 
 type authenticatorRecord struct {

@@ -83,7 +83,7 @@ func (t *settingsTx) UpdatePool(p broker.Pool) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	return putPool(t.c, b, p)
+	return putPool(t.c, b, &old, p)
 }
 
 func (t *settingsTx) Setting(pool ident.Pool, kind, name string) (broker.Document, error) {

@@ -3,8 +3,6 @@ package control
 import (
 	"context"
 	"crypto/ecdh"
-	"crypto/ed25519"
-	"crypto/x509"
 	"fmt"
 	"time"
 
@@ -75,24 +73,13 @@ func (p *Plane) CreatePool(ctx context.Context, by broker.By, name ident.Pool) (
 
 // newPool makes the pool's own two keys.
 func (p *Plane) newPool(name ident.Pool) (broker.Pool, error) {
-	pool := broker.Pool{Name: name, Issuer: p.Issuer + "/pools/" + name.String(), Flow: broker.DefaultFlow, MQTTPasswordLife: broker.DefaultMQTTPasswordLife, Created: p.Now()}
-	seed, err := p.random(ed25519.SeedSize)
+	now := p.Now()
+	pool := broker.Pool{Name: name, Issuer: p.Issuer + "/pools/" + name.String(), Flow: broker.DefaultFlow, MQTTPasswordLife: broker.DefaultMQTTPasswordLife, Created: now, AnchorSince: now}
+	anchor, err := p.newAnchor(name)
 	if err != nil {
 		return pool, err
 	}
-	private := ed25519.NewKeyFromSeed(seed)
-	anchor, err := token.NewKey(private.Public())
-	if err != nil {
-		return pool, fmt.Errorf("anchor: %w", err)
-	}
-	pool.Anchor = anchor.MarshalCOSE()
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return pool, fmt.Errorf("anchor: %w", err)
-	}
-	if pool.AnchorSealed, err = p.Sealer.Seal(broker.AnchorPurpose(name), der); err != nil {
-		return pool, fmt.Errorf("seal anchor: %w", err)
-	}
+	pool.Anchor, pool.AnchorSealed = anchor.public.MarshalCOSE(), anchor.sealed
 	raw, err := p.random(32)
 	if err != nil {
 		return pool, err
@@ -157,13 +144,4 @@ func (p *Plane) ChangePool(ctx context.Context, by broker.By, name ident.Pool, c
 // DeletePool deletes a pool and all that is in it.
 func (p *Plane) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
 	return about(p.Store.DeletePool(ctx, by, name), "delete pool %s", name)
-}
-
-// Anchor gives a pool's anchor key.
-func Anchor(p broker.Pool) (*token.Key, error) {
-	k, err := token.ParseCOSEKey(p.Anchor)
-	if err != nil {
-		return nil, fmt.Errorf("pool %s: stored anchor: %w", p.Name, err)
-	}
-	return k, nil
 }

@@ -61,6 +61,8 @@ type Ring struct {
 	Statement   []byte       // protocol.Statement of them all, signed by the anchor
 	StatementID []byte       // protocol.StatementID
 	Anchor      []byte       // COSE_Key
+	// Successions lead from the pool's earlier anchors to Anchor.
+	Successions []protocol.Succession
 	// MQTTPasswordLife is how long an MQTT password of the pool's may be used to connect; 0: it has none.
 	MQTTPasswordLife time.Duration
 
@@ -131,7 +133,7 @@ func (k *Keys) Recorded(_ context.Context, r *broker.Record) {
 // refresh makes a ring of what was read, or gives the old one if nothing changed: opening
 // keys and signing the statement cost more than reading.
 func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey, epoch uint64) (*Ring, error) {
-	var changed time.Time
+	changed := p.AnchorSince
 	made := fmt.Sprintf("%s %x %d %s", p.Issuer, p.Anchor, epoch, p.MQTTPasswordLife)
 	for _, s := range keys {
 		made += fmt.Sprintf(" %s %s %d", s.ID, s.State, s.Changed.UnixNano())
@@ -143,6 +145,9 @@ func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey, epoc
 		return old, nil
 	}
 	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, MQTTPasswordLife: p.MQTTPasswordLife, made: made}
+	for _, s := range p.Successions {
+		r.Successions = append(r.Successions, protocol.Succession{From: s.From, Signed: s.Signed})
+	}
 	for _, s := range keys {
 		if err := k.add(r, p.Name, &s); err != nil {
 			return nil, fmt.Errorf("signing key %s: %w", s.ID, err)
@@ -168,13 +173,13 @@ func (k *Keys) add(r *Ring, pool ident.Pool, s *broker.SigningKey) error {
 	if s.State != broker.KeyActive {
 		return nil
 	}
-	r.Signer, err = k.signer(broker.SigningKeyPurpose(pool, s.ID), s.Sealed)
+	r.Signer, err = OpenSigner(k.secrets, broker.SigningKeyPurpose(pool, s.ID), s.Sealed)
 	return err
 }
 
-// signer opens a sealed private key.
-func (k *Keys) signer(purpose broker.Purpose, sealed []byte) (*token.Signer, error) {
-	der, err := k.secrets.Open(purpose, sealed)
+// OpenSigner opens a private key (PKCS #8) that is sealed for purpose.
+func OpenSigner(secrets Opener, purpose broker.Purpose, sealed []byte) (*token.Signer, error) {
+	der, err := secrets.Open(purpose, sealed)
 	if err != nil {
 		return nil, err
 	}
@@ -190,9 +195,9 @@ func (k *Keys) signer(purpose broker.Purpose, sealed []byte) (*token.Signer, err
 }
 
 // addStatement signs the key statement with the anchor, dated by the store's epoch and
-// the latest change of a key, so that every replica makes the same.
+// the latest change of a key or of the anchor, so that every replica makes the same.
 func (k *Keys) addStatement(r *Ring, p *broker.Pool, at time.Time, epoch uint64) error {
-	anchor, err := k.signer(broker.AnchorPurpose(p.Name), p.AnchorSealed)
+	anchor, err := OpenSigner(k.secrets, broker.AnchorPurpose(p.Name), p.AnchorSealed)
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
 	}

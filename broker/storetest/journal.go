@@ -147,6 +147,27 @@ func everyWriteRecorded(e *env) {
 			return err
 		})
 	}, "pool a: update +")
+	anchor := func(change func(*broker.Pool)) func(broker.By) error {
+		return func(by broker.By) error {
+			return e.settings.ChangeSettings(e.ctx, by, func(tx broker.SettingsTx) error {
+				p, err := tx.Pool(p)
+				if err != nil {
+					return err
+				}
+				change(&p)
+				_, err = tx.UpdatePool(p)
+				return err
+			})
+		}
+	}
+	e.records("first anchor of pool", anchor(func(p *broker.Pool) { p.Anchor, p.AnchorSealed = []byte{1}, []byte{1} }), "pool a: revoke-anchor +")
+	e.records("anchor of pool", anchor(func(p *broker.Pool) {
+		p.Successions = append(p.Successions, broker.Succession{From: []byte{1}, Signed: []byte{1}, At: start()})
+		p.Anchor, p.AnchorSealed = []byte{2}, []byte{2}
+	}), "pool a: rotate-anchor +")
+	e.records("anchor of pool, without the old one's word", anchor(func(p *broker.Pool) {
+		p.Anchor, p.AnchorSealed, p.Successions = []byte{3}, []byte{3}, nil
+	}), "pool a: revoke-anchor +")
 	x, y := document(e, "a", "thing", "x"), document(e, "a", "thing", "y")
 	e.records("several", func(by broker.By) error { return e.putBy(by, x, y) }, "thing a:x create", "thing a:y create")
 	e.records("deletion", func(by broker.By) error {

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"time"
 
 	"github.com/signetd/signet/broker"
 )
@@ -55,8 +56,55 @@ func poolTests() []test {
 			}
 			e.same([]string{"a", "b", "c"}, names)
 		}},
-		{"update changes the flow and nothing else", updatedPool},
+		{"update changes the flow and the anchor and nothing else", updatedPool},
+		{"a new anchor is a whole one", anchoredPool},
 	}
+}
+
+// anchoredPool: a pool's anchor changes with all that belongs to it, or not at all.
+func anchoredPool(e *env) {
+	name := e.pool("a")
+	e.ok(e.createPool(broker.Pool{Name: name, Issuer: "https://signet.example/pools/a", Anchor: []byte{1}, AnchorSealed: []byte{1, 1}, AnchorSince: start()}))
+	first, err := e.pools.Pool(e.ctx, name)
+	e.ok(err)
+	update := func(change func(*broker.Pool)) error {
+		return e.change(func(tx broker.SettingsTx) error {
+			p, err := tx.Pool(name)
+			if err != nil {
+				return err
+			}
+			change(&p)
+			_, err = tx.UpdatePool(p)
+			return err
+		})
+	}
+	second := func(p *broker.Pool) {
+		p.Anchor, p.AnchorSealed, p.AnchorSince = []byte{2}, []byte{2, 2}, start().Add(time.Hour)
+		p.Successions = []broker.Succession{{From: first.Anchor, Signed: []byte{1, 2}, At: start().Add(time.Hour)}}
+	}
+	e.ok(update(second))
+	stored, err := e.pools.Pool(e.ctx, name)
+	e.ok(err)
+	want := first
+	second(&want)
+	want.Rev = stored.Rev
+	e.same(want, stored)
+	third := func(p *broker.Pool) {
+		p.Anchor, p.AnchorSealed, p.AnchorSince = []byte{3}, []byte{3, 3}, start().Add(2*time.Hour)
+		p.Successions = append(p.Successions, broker.Succession{From: []byte{2}, Signed: []byte{2, 3}, At: start().Add(2 * time.Hour)})
+	}
+	for _, change := range []func(*broker.Pool){
+		func(p *broker.Pool) { third(p); p.AnchorSealed = nil }, func(p *broker.Pool) { third(p); p.Anchor = nil },
+		func(p *broker.Pool) { third(p); p.AnchorSince = start() }, func(p *broker.Pool) { third(p); p.Successions[1].From = []byte{3} },
+		func(p *broker.Pool) { p.Successions = nil }, func(p *broker.Pool) { p.AnchorSealed = []byte{9} },
+		func(p *broker.Pool) { p.AnchorSince = p.AnchorSince.Add(1) },
+	} {
+		e.wants(broker.ErrInvalid, update(change))
+	}
+	e.ok(update(third))
+	e.ok(update(func(p *broker.Pool) { // without the word of the one before
+		p.Anchor, p.AnchorSealed, p.Successions = []byte{4}, []byte{4, 4}, nil
+	}))
 }
 
 func updatedPool(e *env) {

@@ -54,6 +54,8 @@ var plants = []plant{
 	{"nonce", "./agent", `^TestGrantRefused$`, `FAIL: TestGrantRefused/old_nonce`},
 	{"nonce", "./test/sim", `^TestSimulation$`, `.* accepted a grant that no replica made`},
 	{"skew", "./test/sim", `^TestSimulation$`, `a family of .* was refreshed after its end \(disabling\)`},
+	{"anchor", "./agent", `^TestAnchorIsReplaced$`, `the owner of a replaced anchor, another successor: <nil>`},
+	{"anchor", "./test/sim", `^TestSimulation$`, `.* accepted a grant that no replica made`},
 	{"late", "./agent", `^TestLateMessages$`, `FAIL: TestLateMessages/challenge_comes_twice`},
 	{"late", "./test/sim", `^TestDoubled$`, `times: refused: denied`},
 	{"audience", "./protocol/verify", `^TestVerifyRefuses$`, `FAIL: TestVerifyRefuses/audience `},

@@ -61,6 +61,7 @@ func (d *device) Save(ctx context.Context, r agent.Record) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.w.follows(d, d.flash.Pin, r.Pin)
 	d.flash, d.in = r, time.Now()
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
 )
 
 // resend is how often a link repeats a request that has no reply.
@@ -209,10 +210,11 @@ type parcel struct {
 
 // overheard is what the network knows of one call.
 type overheard struct {
-	said protocol.Transcript
-	base protocol.Transcript // before the last challenge's answer
-	seal []byte
-	ours bool // a message of the call asked to seal to the network
+	said  protocol.Transcript
+	base  protocol.Transcript // before the last challenge's answer
+	seal  []byte
+	nonce []byte
+	ours  bool // a message of the call asked to seal to the network
 }
 
 // A network carries messages, honestly when calm and otherwise as badly as it can.
@@ -227,6 +229,7 @@ type network struct {
 	calls   map[protocol.CallID]*overheard
 	tried   map[[32]byte]bool              // grants that it has tried to open
 	loot    map[string]*protocol.GrantBody // old grants of devices, by owner
+	stolen  []*token.Signer                // anchors that were replaced, in order
 }
 
 func (n *network) settle() {
@@ -333,9 +336,9 @@ func (n *network) overhear(p parcel) {
 	}
 	switch m := m.(type) {
 	case *protocol.Start:
-		o.said, o.seal = protocol.Transcript{}.Add(p.raw), m.SealTo
+		o.said, o.seal, o.nonce = protocol.Transcript{}.Add(p.raw), m.SealTo, m.Nonce
 	case *protocol.Enroll:
-		o.said, o.seal = protocol.Transcript{}.Add(p.raw), m.SealTo
+		o.said, o.seal, o.nonce = protocol.Transcript{}.Add(p.raw), m.SealTo, m.Nonce
 	case *protocol.Challenge:
 		o.base = o.said.Add(m.Body)
 	case *protocol.Answer:
@@ -343,7 +346,7 @@ func (n *network) overhear(p parcel) {
 	case *protocol.Refresh:
 		o.said = protocol.Transcript{}.Add(m.Body)
 		if body, err := protocol.DecodeRefreshBody(m.Body); err == nil {
-			o.seal = body.SealTo
+			o.seal, o.nonce = body.SealTo, body.Nonce
 		}
 	case *protocol.Grant:
 		n.pry(p.c.owner, o, m)
@@ -376,7 +379,11 @@ func (n *network) forge(p parcel) []byte {
 	if o == nil || o.seal == nil {
 		return nil
 	}
-	plain, err := detcbor.Marshal(body)
+	what, forged := "grant forged", *body
+	if p.c.dice.roll(2) == 0 && n.pretend(p, &forged, o.nonce) {
+		what = "grant forged with a replaced anchor"
+	}
+	plain, err := detcbor.Marshal(&forged)
 	if err != nil {
 		return nil
 	}
@@ -388,6 +395,6 @@ func (n *network) forge(p parcel) []byte {
 	if err != nil {
 		return nil
 	}
-	n.w.facts.happens("grant forged", "the network forges a grant for %s", p.c.owner)
+	n.w.facts.happens(what, "the network forges a grant for %s", p.c.owner)
 	return raw
 }

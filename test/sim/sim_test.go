@@ -80,6 +80,8 @@ var mustHappen = []string{
 	// operators
 	"disabling", "disabling during a commit", "revocation", "connection ended after a change", "connection goes on after a change",
 	"credential of a disabled device refused", "credential of an ended session refused", "family ended by revocation",
+	"anchor rotated", "device follows to another anchor", "device follows over several anchors", "token of a replaced anchor used",
+	"grant forged with a replaced anchor",
 	// what the rules are about: no exchange twice
 	"login", "grant made", "commit of a used exchange refused", "refused: already used",
 	// one successor, one live refresh token

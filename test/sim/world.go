@@ -57,6 +57,8 @@ type World struct {
 	net      *network
 	facts    *facts
 	thieves  int
+	sealer   control.Sealer
+	anchors  [][]byte // thumbprints, the pool's first one first
 }
 
 // An Outcome is what a run came to.
@@ -105,6 +107,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if w.store, err = boltstore.Open(w.ctx, filepath.Join(folder, "db"), boltstore.Options{UnsafeNoSync: true}); err != nil {
 		return err
 	}
+	w.sealer = kek
 	w.parts = core.Parts{Store: &gate{Store: w.store, w: w}, Sealer: kek, Issuer: "https://signet.example", Random: w.reader("operators"), Level: level.Clock{Nap: time.Sleep}}
 	operators, err := core.New(w.ctx, w.parts)
 	if err != nil {
@@ -114,9 +117,16 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if w.pool, err = ident.ParsePool("demo"); err != nil {
 		return err
 	}
-	if _, err := w.dir.CreatePool(w.ctx, broker.By{Actor: broker.ActorLocal}, w.pool); err != nil {
+	pool, err := w.dir.CreatePool(w.ctx, broker.By{Actor: broker.ActorLocal}, w.pool)
+	if err != nil {
 		return err
 	}
+	anchor, err := control.Anchor(pool)
+	if err != nil {
+		return err
+	}
+	first := anchor.Thumbprint()
+	w.anchors = [][]byte{first[:]}
 	client := broker.Client{Pool: w.pool, ID: broker.DefaultClient, AccessLife: accessLife, RefreshLife: time.Hour, Grace: w.fate.dice.upTo(3 * time.Minute).Round(time.Second)}
 	if _, err := w.dir.Clients().Replace(w.ctx, broker.By{Actor: broker.ActorLocal}, client, nil); err != nil {
 		return err
@@ -212,7 +222,7 @@ func (w *World) misfortune() {
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
 		w.fate.rest(dice.upTo(6 * time.Second))
 		d := w.devices[dice.roll(len(w.devices))]
-		switch dice.roll(15) {
+		switch dice.roll(16) {
 		case 0:
 			w.operate(func(ctx context.Context) { _, _ = w.dir.DisableDevice(ctx, broker.By{Actor: broker.ActorLocal}, d.id) }) // it may not be enrolled yet
 		case 1, 2, 3:
@@ -237,6 +247,8 @@ func (w *World) misfortune() {
 			w.operate(func(ctx context.Context) { _, _ = w.dir.RevokeSessions(ctx, broker.By{Actor: broker.ActorLocal}, d.id) })
 		case 10:
 			w.replicas[dice.roll(len(w.replicas))].skew()
+		case 15:
+			w.rotateAnchor()
 		default:
 			w.thieves++
 			if th := w.steal(d, w.thieves); th != nil {

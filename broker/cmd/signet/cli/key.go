@@ -30,7 +30,7 @@ func (a *app) keys() *cobra.Command {
 		})
 	retire.Flags().BoolVar(&retirement.Force, "force", false, "even if tokens that it signed are still valid")
 	k := a.inPool("key", "Signing keys of a pool, announced, active or retired", s.listing(a),
-		s.showing(a, "ID", keyNamed), a.rotateKey(s), activate, retire)
+		s.showing(a, "ID", keyNamed), a.rotateKey(s), activate, retire, group("anchor", "The key that vouches for a pool's others", a.rotateAnchor()))
 	k.Long = "Signing keys of a pool. A rotation has three steps, so that verifiers that cache the key set follow:\n" +
 		"rotate announces a new key, activate signs with it, retire takes the old one out of the key set."
 	return k
@@ -79,5 +79,48 @@ func (a *app) rotateKey(s shelf[adminapi.Key]) *cobra.Command {
 	cmd.Flags().StringVar(&rotation.Alg, "alg", "", "`algorithm` ES256, EdDSA or RS256 (ES256 if not given)")
 	cmd.Flags().BoolVar(&rotation.Activate, "activate", false, "sign with it at once; the old key goes on verifying")
 	complete(cmd, "alg", cobra.FixedCompletions([]string{"ES256", "EdDSA", "RS256"}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd
+}
+
+func (a *app) rotateAnchor() *cobra.Command {
+	var rotation adminapi.AnchorRotation
+	var yes bool
+	cmd := a.leaf("rotate", "Give a pool another anchor, to which its devices follow by the old one's word",
+		"signet key anchor rotate --pool demo\nsignet key anchor rotate --pool demo --revoke --yes",
+		func(cmd *cobra.Command, _ []string) error {
+			p, err := a.enter(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if rotation.Revoke && !yes {
+				devices, err := p.CountDevices(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return &hintedError{
+					usagef("no device believes the pool after this until it is enrolled again: it has %s", counted(devices, "device")),
+					"if the anchor was stolen: signet key anchor rotate --revoke --yes; else leave --revoke out",
+				}
+			}
+			pool, err := p.RotateAnchor(cmd.Context(), rotation)
+			if err != nil {
+				return err
+			}
+			if rotation.Revoke {
+				a.note("revoked; on each device, to enroll it again with its key: signet-agent enroll --anchor %s and the flags of the first time", pool.AnchorThumbprint)
+			} else {
+				a.note("rotated; devices follow when they are in next. Make a backup now: devices that followed believe no broker that is restored from an older one")
+			}
+			return a.detail(pool, append(poolHeader(), "ANCHOR"), append(poolRow(pool), pool.AnchorThumbprint))
+		})
+	cmd.Long = "Gives a pool another anchor: the key that vouches for all others of the pool, and that its devices pin. The old\n" +
+		"anchor signs that the new one takes its place, so devices follow by themselves, also those that sleep through up\n" +
+		"to 16 rotations; enrollment tokens from before work as well. A device that has followed believes the newest anchor\n" +
+		"only.\n\n" +
+		"Who stole an anchor can sign such a word, too, and lead devices that have not followed yet wherever he likes.\n" +
+		"With --revoke the new anchor comes without it: no device follows anybody's word, all enrollment tokens of the\n" +
+		"pool end, and each device must be enrolled again, for which its key is enough: signet-agent enroll --anchor."
+	cmd.Flags().BoolVar(&rotation.Revoke, "revoke", false, "the old anchor was stolen: devices must not follow by its word")
+	cmd.Flags().BoolVar(&yes, "yes", false, "really, with --revoke")
 	return cmd
 }
