@@ -65,7 +65,8 @@ type Solver = proof.Solver
 
 // Errors of this package. Refusals by the broker are *protocol.Refusal.
 var (
-	// ErrGrant is wrapped when a grant is not the real broker's for this call.
+	// ErrGrant is wrapped when a grant is not the real broker's for this call, or when
+	// nothing shows that a secret answer would go to the real broker.
 	ErrGrant = errors.New("grant not acceptable")
 	// ErrAnchor is wrapped, beside ErrGrant, when another anchor than the pinned one
 	// stands behind a grant: somebody is in between, or the pool got another anchor

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -97,17 +98,18 @@ func (a *Agent) answer(ctx context.Context, c *call, d *dialogue) ([]byte, error
 	return protocol.Encode(m)
 }
 
-// vouch refuses a challenge that wants its answer sealed to another key than the
-// anchor vouches for; only a device that enrolls has none to compare with yet.
+// vouch refuses a challenge that wants its answer sealed to another key than the pinned
+// anchor vouches for. That is so from the first call on: what a device lacks to judge the
+// key, the challenge brings.
 func (c *call) vouch(body *protocol.ChallengeBody) error {
-	if body.SealTo == nil || c.record.Statement == nil {
+	if body.SealTo == nil {
 		return nil
 	}
-	s, err := readStatement(c.record.Anchor, c.record.Statement)
+	s, err := c.believe(&body.PoolKeys, body.Issuer)
 	if err != nil {
-		return err
+		return fmt.Errorf("challenge %q: key to seal the answer to: %w", body.Kind, err)
 	}
-	if string(s.SealTo) != string(body.SealTo) {
+	if !bytes.Equal(s.SealTo, body.SealTo) {
 		return fmt.Errorf("%w: challenge %q wants its answer sealed to a key that is not the pool's", ErrUnexpected, body.Kind)
 	}
 	return nil

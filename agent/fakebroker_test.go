@@ -30,6 +30,7 @@ type fakeBroker struct {
 	anchor   *token.Signer
 	signer   *token.Signer
 	sealKey  *ecdh.PrivateKey
+	issued   time.Time // of its key statement
 	now      time.Time
 	flow     []string // custom challenges after the proof
 	secret   string   // their answer
@@ -87,7 +88,7 @@ func newFakeBroker(t *testing.T) *fakeBroker {
 		t.Fatal(err)
 	}
 	b := &fakeBroker{
-		t: t, anchor: newSigner(t), signer: newSigner(t), sealKey: seal, now: time.Unix(1_790_000_000, 0), tries: 3, life: 3600,
+		t: t, anchor: newSigner(t), signer: newSigner(t), sealKey: seal, now: time.Unix(1_790_000_000, 0), issued: time.Unix(1_780_000_000, 0), tries: 3, life: 3600,
 		devices: map[ident.Name]*token.Key{}, subject: map[ident.Name]ident.UUID{}, refresh: map[[32]byte]ident.UUID{}, open: map[string]*conversation{},
 	}
 	seed := make([]byte, 28)
@@ -187,6 +188,8 @@ func (b *fakeBroker) challenge(c *conversation) (protocol.Message, error) {
 		body.SealTo = b.sealKey.PublicKey().Bytes()
 		if body.Kind == challenge.Key {
 			body.Params, body.SealTo = nil, nil
+		} else {
+			body.PoolKeys = b.poolKeys(c)
 		}
 	}
 	if b.bendChallenge != nil {
@@ -280,12 +283,23 @@ func (b *fakeBroker) statement() []byte {
 		by = b.statementBy
 	}
 	raw, err := protocol.EncodeStatement(&protocol.Statement{
-		Issuer: issuer, Keys: []*token.Key{b.signer.Key()}, SealTo: b.sealKey.PublicKey().Bytes(), Issued: time.Unix(1_780_000_000, 0),
+		Issuer: issuer, Keys: []*token.Key{b.signer.Key()}, SealTo: b.sealKey.PublicKey().Bytes(), Issued: b.issued,
 	}, by)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	return raw
+}
+
+// poolKeys is what the device lacks to believe the pool's keys.
+func (b *fakeBroker) poolKeys(c *conversation) (k protocol.PoolKeys) {
+	if c.request.Statement == nil || b.moved {
+		k.Statement, k.Successions = b.statement(), b.successions
+	}
+	if c.enroll != nil {
+		k.Anchor = b.anchor.Key().MarshalCOSE()
+	}
+	return k
 }
 
 func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
@@ -313,12 +327,7 @@ func (b *fakeBroker) grant(c *conversation) (protocol.Message, error) {
 	}
 	b.refresh[sha256.Sum256(body.Refresh)] = body.Session
 	body.Direct = !b.relayed && bytes.Equal(c.request.Channel, b.End().Channel)
-	if c.request.Statement == nil || b.moved {
-		body.Statement, body.Successions = b.statement(), b.successions
-	}
-	if c.enroll != nil {
-		body.Anchor = b.anchor.Key().MarshalCOSE()
-	}
+	body.PoolKeys = b.poolKeys(c)
 	if b.bendGrant != nil {
 		b.bendGrant(&body)
 	}

@@ -54,7 +54,7 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Tokens
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
 	}
-	s, err := c.believe(body)
+	s, err := c.believe(&body.PoolKeys, body.Issuer)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +73,8 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Tokens
 // one that is stored or, in an enrollment or when none is, the one that came; and when the
 // pool's anchor was replaced since, the one that the replaced ones lead to. From then on
 // the device knows that one only, so the old ones' owners cannot lead it back.
-func (c *call) anchor(body *protocol.GrantBody) (*token.Key, error) {
-	anchor, err := protocol.Follow(c.pin, body.Successions)
+func (c *call) anchor(came *protocol.PoolKeys) (*token.Key, error) {
+	anchor, err := protocol.Follow(c.pin, came.Successions)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
 	}
@@ -85,8 +85,8 @@ func (c *call) anchor(body *protocol.GrantBody) (*token.Key, error) {
 		return anchor, nil
 	}
 	raw := c.record.Anchor
-	if body.Anchor != nil && (raw == nil || c.enrolling != nil) {
-		raw = body.Anchor
+	if came.Anchor != nil && (raw == nil || c.enrolling != nil) {
+		raw = came.Anchor
 	}
 	if raw == nil {
 		return nil, fmt.Errorf("%w: %w: the broker sent no anchor and none is stored", ErrGrant, ErrNoAnchor)
@@ -101,13 +101,15 @@ func (c *call) anchor(body *protocol.GrantBody) (*token.Key, error) {
 	return anchor, nil
 }
 
-// believe finds the anchor and the key statement to use, and puts them into the call's record.
-func (c *call) believe(body *protocol.GrantBody) (*protocol.Statement, error) {
+// believe finds the anchor and the key statement to use for a pool of that issuer, and puts
+// them into the call's record. They came in a grant or, before any secret leaves the
+// device, in a challenge.
+func (c *call) believe(came *protocol.PoolKeys, issuer string) (*protocol.Statement, error) {
 	before := c.stored()
-	if _, err := c.anchor(body); err != nil {
+	if _, err := c.anchor(came); err != nil {
 		return nil, err
 	}
-	raw := body.Statement
+	raw := came.Statement
 	if raw == nil {
 		raw = c.record.Statement
 	}
@@ -121,8 +123,8 @@ func (c *call) believe(body *protocol.GrantBody) (*protocol.Statement, error) {
 	if before != nil && s.Before(before) {
 		return nil, fmt.Errorf("%w: its key statement is older than the one stored", ErrGrant)
 	}
-	if s.Issuer != body.Issuer || c.issuer != "" && c.issuer != body.Issuer {
-		return nil, fmt.Errorf("%w: issuer is %q in the grant, %q in the key statement", ErrGrant, body.Issuer, s.Issuer)
+	if s.Issuer != issuer || c.issuer != "" && c.issuer != issuer {
+		return nil, fmt.Errorf("%w: issuer is %q, in the key statement %q", ErrGrant, issuer, s.Issuer)
 	}
 	c.record.Statement = raw
 	return s, nil

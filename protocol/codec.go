@@ -356,6 +356,9 @@ func DecodeChallengeBody(b []byte) (*ChallengeBody, error) {
 	if c.SealTo != nil && len(c.SealTo) != 32 {
 		return nil, fmt.Errorf("decode challenge: X25519 key of %d bytes, want 32", len(c.SealTo))
 	}
+	if err := c.PoolKeys.check(); err != nil {
+		return nil, fmt.Errorf("decode challenge: %w", err)
+	}
 	return &c, checkPairs("parameters", c.Params)
 }
 
@@ -383,8 +386,8 @@ func DecodeGrantBody(b []byte) (*GrantBody, error) {
 	if g.Refresh != nil && len(g.Refresh) != 32 {
 		return nil, fmt.Errorf("decode grant: refresh token of %d bytes, want 32", len(g.Refresh))
 	}
-	if len(g.Successions) > MaxSuccessions {
-		return nil, fmt.Errorf("decode grant: %d successions of anchors, at most %d", len(g.Successions), MaxSuccessions)
+	if err := g.PoolKeys.check(); err != nil {
+		return nil, fmt.Errorf("decode grant: %w", err)
 	}
 	return &g, nil
 }

@@ -145,11 +145,28 @@ type Challenge struct {
 
 // ChallengeBody is what a challenge asks.
 type ChallengeBody struct {
-	Kind   string            `cbor:"1,keyasint"`           // challenge.Key, challenge.PSK, challenge.Enroll or a custom challenge's name
-	Nonce  []byte            `cbor:"2,keyasint"`           // ServerNonce random bytes
-	Issuer string            `cbor:"3,keyasint"`           // the pool's URL, as tokens name it
-	Params map[string]string `cbor:"4,keyasint,omitempty"` // what a custom challenge tells
-	SealTo []byte            `cbor:"5,keyasint,omitempty"` // X25519 key to seal the answer to a custom one to
+	Kind     string            `cbor:"1,keyasint"`           // challenge.Key, challenge.PSK, challenge.Enroll or a custom challenge's name
+	Nonce    []byte            `cbor:"2,keyasint"`           // ServerNonce random bytes
+	Issuer   string            `cbor:"3,keyasint"`           // the pool's URL, as tokens name it
+	Params   map[string]string `cbor:"4,keyasint,omitempty"` // what a custom challenge tells
+	SealTo   []byte            `cbor:"5,keyasint,omitempty"` // X25519 key to seal the answer to a custom one to
+	PoolKeys                   // that vouch for SealTo, come with it only
+}
+
+// PoolKeys are what a device needs in order to know a pool's keys: all that it lacks of
+// it, as its request says. Whether it believes them is for its pin to tell.
+type PoolKeys struct {
+	Statement []byte `cbor:"11,keyasint,omitempty"` // key statement (DecodeStatement), if the device does not have it
+	Anchor    []byte `cbor:"12,keyasint,omitempty"` // COSE_Key that signed it; believed if it fits the device's pin
+	// Successions lead from the pool's earlier anchors to the one that signed Statement, which they come with.
+	Successions []Succession `cbor:"14,keyasint,omitempty"`
+}
+
+func (k *PoolKeys) check() error {
+	if len(k.Successions) > MaxSuccessions {
+		return fmt.Errorf("%d successions of anchors, at most %d", len(k.Successions), MaxSuccessions)
+	}
+	return nil
 }
 
 // Answer answers a challenge. It repeats the call's opening message, so that a
@@ -206,21 +223,18 @@ type Grant struct {
 // GrantBody is what an authenticated device gets. Lives are in seconds and count
 // from arrival: a device needs no clock to use them.
 type GrantBody struct {
-	Access    []byte     `cbor:"1,keyasint"`            // access token, or the MQTT password that was asked for: a CWT, or a JWT's text
-	ID        []byte     `cbor:"2,keyasint"`            // ID token, always a CWT: by it the device knows the broker
-	Refresh   []byte     `cbor:"3,keyasint,omitempty"`  // refresh token, 32 random bytes; the broker keeps its hash only
-	Session   ident.UUID `cbor:"4,keyasint"`            // that the refresh token continues
-	Life      uint32     `cbor:"5,keyasint"`            // of what Access is
-	Refreshes uint32     `cbor:"6,keyasint,omitempty"`  // life of the refresh token
-	Subject   ident.UUID `cbor:"7,keyasint"`            // the device's own id, which never changes
-	Issuer    string     `cbor:"8,keyasint"`            // the pool's URL
-	Publish   []string   `cbor:"9,keyasint"`            // MQTT filters that the device may publish to
-	Subscribe []string   `cbor:"10,keyasint"`           // and subscribe
-	Statement []byte     `cbor:"11,keyasint,omitempty"` // key statement (DecodeStatement), if the device does not have it
-	Anchor    []byte     `cbor:"12,keyasint,omitempty"` // COSE_Key that signed it; believed if it fits the device's pin
-	IDJWT     []byte     `cbor:"13,keyasint,omitempty"` // the ID token again, for others, when the access token is a JWT
-	// Successions lead from the pool's earlier anchors to the one that signed Statement, which they come with.
-	Successions []Succession `cbor:"14,keyasint,omitempty"`
+	Access    []byte     `cbor:"1,keyasint"`           // access token, or the MQTT password that was asked for: a CWT, or a JWT's text
+	ID        []byte     `cbor:"2,keyasint"`           // ID token, always a CWT: by it the device knows the broker
+	Refresh   []byte     `cbor:"3,keyasint,omitempty"` // refresh token, 32 random bytes; the broker keeps its hash only
+	Session   ident.UUID `cbor:"4,keyasint"`           // that the refresh token continues
+	Life      uint32     `cbor:"5,keyasint"`           // of what Access is
+	Refreshes uint32     `cbor:"6,keyasint,omitempty"` // life of the refresh token
+	Subject   ident.UUID `cbor:"7,keyasint"`           // the device's own id, which never changes
+	Issuer    string     `cbor:"8,keyasint"`           // the pool's URL
+	Publish   []string   `cbor:"9,keyasint"`           // MQTT filters that the device may publish to
+	Subscribe []string   `cbor:"10,keyasint"`          // and subscribe
+	PoolKeys
+	IDJWT []byte `cbor:"13,keyasint,omitempty"` // the ID token again, for others, when the access token is a JWT
 	// Direct: the broker heard the device on the connection that it named in Channel, and
 	// the connection is the device's now. False when somebody passes its messages on.
 	Direct bool `cbor:"15,keyasint,omitempty"`

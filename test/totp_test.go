@@ -16,6 +16,7 @@ import (
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
 )
 
@@ -232,5 +233,55 @@ func TestAgentAnswersOneTimeCodes(t *testing.T) {
 	})
 	if _, err := a.Authenticate(t.Context(), s, agent.Ask{}); err != nil || asked != 2 {
 		t.Errorf("after %d answers: %v", asked, err)
+	}
+}
+
+// TestAnswerKeyIsVouchedFor: a challenge whose answer is a secret brings what the device
+// lacks to believe its key, and nothing that it has.
+func TestAnswerKeyIsVouchedFor(t *testing.T) {
+	s, key := harness.New(t), harness.NewP256(t)
+	second(t, s)
+	r, err := s.Keys.Ring(t.Context(), s.Pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	anchor, err := token.ParseCOSEKey(r.Anchor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	believed := func(k *talk) {
+		t.Helper()
+		st, err := protocol.DecodeStatement(k.body.Statement, anchor)
+		if err != nil || string(st.SealTo) != string(k.body.SealTo) || k.body.Kind != challenge.TOTP || st.Issuer != k.body.Issuer {
+			t.Errorf("challenge %q with the statement %x: %v", k.body.Kind, k.body.Statement, err)
+		}
+	}
+	k := quizzed(t, s, "lamp-1")
+	k.enroll(t, key, tokenFor(t, s, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour}))
+	believed(k)
+	if string(k.body.Anchor) != string(r.Anchor) {
+		t.Errorf("in an enrollment it brings the anchor %x", k.body.Anchor)
+	}
+
+	id := s.Name(t, "lamp-2")
+	register(t, s, id, key)
+	codes(t, s, id, nil, false)
+	k = pinned(t, s, "lamp-2", key)
+	believed(k)
+	for name, has := range map[string][]byte{"an older statement": make([]byte, protocol.StatementIDLen), "the current one": r.StatementID} {
+		k := quizzed(t, s, "lamp-2")
+		k.request.Statement = has
+		k.start()
+		if k.body.Statement != nil {
+			t.Errorf("%s: a proof of possession came with %x", name, k.body.Statement)
+		}
+		k.answer(k.proof(key))
+		if name == "the current one" {
+			if k.body.Statement != nil || k.body.Anchor != nil || k.body.SealTo == nil {
+				t.Errorf("a device that has everything gets %x and %x", k.body.Statement, k.body.Anchor)
+			}
+			continue
+		}
+		believed(k)
 	}
 }

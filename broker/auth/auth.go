@@ -33,11 +33,22 @@ type Opener interface {
 	Open(purpose broker.Purpose, sealed []byte) ([]byte, error)
 }
 
+// AnswerKeys has the keys of pools that devices seal secret answers to.
+type AnswerKeys interface {
+	// AnswerKey gives the X25519 key of the pool that q names, and what its device lacks
+	// to believe that it is that pool's.
+	AnswerKey(ctx context.Context, q *protocol.Request, enrolling bool) ([]byte, protocol.PoolKeys, error)
+	// OpenAnswer opens an answer that was sealed to it with that transcript; CodeMalformed
+	// if it does not open.
+	OpenAnswer(ctx context.Context, pool ident.Pool, t protocol.Transcript, sealed []byte) ([]byte, error)
+}
+
 // Config is what New needs. Now and Random default to the real ones.
 type Config struct {
 	Reads   Reads
 	Tries   broker.Tries
 	Secrets Opener
+	Answers AnswerKeys
 	Methods []Method   // the challenges that flows may name; at least one of them is a Possession
 	Custom  Method     // asks every other challenge; nil: flows with hooks are refused
 	Hooks   HookCaller // decides flows that have a define hook; nil: such flows are refused
@@ -52,6 +63,7 @@ type Authenticator struct {
 	reads   Reads
 	tries   broker.Tries
 	secrets Opener
+	answers AnswerKeys
 	methods methods
 	hooks   HookCaller
 	sealer  *sealer
@@ -63,8 +75,8 @@ type Authenticator struct {
 // New makes an Authenticator. It refuses a Config that lacks something, has a short
 // SessionKey, or has two methods of one name.
 func New(c Config) (*Authenticator, error) {
-	if c.Reads == nil || c.Tries == nil || c.Secrets == nil {
-		return nil, errors.New("auth: reads, tries and secrets are required")
+	if c.Reads == nil || c.Tries == nil || c.Secrets == nil || c.Answers == nil {
+		return nil, errors.New("auth: reads, tries, secrets and answer keys are required")
 	}
 	if len(c.SessionKey) < 32 {
 		return nil, fmt.Errorf("auth: session key has %d bytes, want at least 32", len(c.SessionKey))
@@ -80,7 +92,7 @@ func New(c Config) (*Authenticator, error) {
 		return nil, err
 	}
 	return &Authenticator{
-		reads: c.Reads, tries: c.Tries, secrets: c.Secrets, methods: ms, hooks: c.Hooks,
+		reads: c.Reads, tries: c.Tries, secrets: c.Secrets, answers: c.Answers, methods: ms, hooks: c.Hooks,
 		sealer: newSealer(c.SessionKey, c.Random), now: c.Now, random: c.Random,
 	}, nil
 }
@@ -135,7 +147,7 @@ func (a *Authenticator) open(m protocol.Message) (*Turn, error) {
 
 // turn makes the Turn of one message. withMessage is the transcript up to and with it.
 func (a *Authenticator) turn(s *pending, withMessage protocol.Transcript, now time.Time) *Turn {
-	return &Turn{reads: a.reads, secrets: a.secrets, now: now, pending: s, withMessage: withMessage, enroll: s.enroll}
+	return &Turn{reads: a.reads, secrets: a.secrets, answers: a.answers, now: now, pending: s, withMessage: withMessage, enroll: s.enroll}
 }
 
 // challengeMessage makes the message that asks body. The sealed session in it holds

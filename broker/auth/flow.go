@@ -59,11 +59,10 @@ func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, kind, h
 	}
 	body := &protocol.ChallengeBody{Kind: kind, Issuer: pool.Issuer, Params: p.Public}
 	if p.Seals {
-		key, err := t.AnswerKey(ctx)
+		body.SealTo, body.PoolKeys, err = t.answers.AnswerKey(ctx, t.pending.request, t.enroll != nil)
 		if err != nil {
 			return nil, err
 		}
-		body.SealTo = key.PublicKey().Bytes()
 	}
 	t.pending.Private, t.pending.Meta = p.Private, p.Meta
 	return a.challengeMessage(t.pending, body)

@@ -3,7 +3,6 @@ package auth
 import (
 	"cmp"
 	"context"
-	"crypto/ecdh"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -22,6 +21,7 @@ import (
 type Turn struct {
 	reads   Reads
 	secrets Opener
+	answers AnswerKeys
 	now     time.Time
 
 	pending     *pending            // the exchange up to and with the last challenge
@@ -172,31 +172,10 @@ func (t *Turn) NewKey() (*token.Key, error) {
 	return t.newKey, nil
 }
 
-// AnswerKey gives the pool's key that secret answers are sealed to.
-func (t *Turn) AnswerKey(ctx context.Context) (*ecdh.PrivateKey, error) {
-	pool, err := t.Pool(ctx)
-	if err != nil {
-		return nil, err
-	}
-	raw, err := t.secrets.Open(broker.AnswerPurpose(pool.Name), pool.AnswerSealed)
-	if err != nil {
-		return nil, fmt.Errorf("pool %s: answer key: %w", pool.Name, err)
-	}
-	return ecdh.X25519().NewPrivateKey(raw)
-}
-
-// Secret gives the answer that the device sealed to AnswerKey; CodeMalformed if it does
-// not open.
+// Secret gives the answer that the device sealed to the pool's answer key; CodeMalformed
+// if it does not open.
 func (t *Turn) Secret(ctx context.Context, m *protocol.Answer) ([]byte, error) {
-	key, err := t.AnswerKey(ctx)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := protocol.OpenAnswer(key, t.pending.Transcript, m.Secret)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
-	}
-	return answer, nil
+	return t.answers.OpenAnswer(ctx, t.pending.request.Pool, t.pending.Transcript, m.Secret)
 }
 
 // concealed adds CodeDenied to ErrNotFound, so that a stranger does not learn what exists.

@@ -112,7 +112,7 @@ func (c *Core) answer(ctx context.Context, p Parts) error {
 	if err != nil {
 		return err
 	}
-	a, err := proof.New(auth.Config{Reads: p.Store, Tries: p.Store, Secrets: p.Sealer, Hooks: c.hooks, SessionKey: sessions, Now: p.Now, Random: p.Random})
+	a, err := proof.New(auth.Config{Reads: p.Store, Tries: p.Store, Secrets: p.Sealer, Answers: c.Keys, Hooks: c.hooks, SessionKey: sessions, Now: p.Now, Random: p.Random})
 	if err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ import (
 // Limits of one call. How long it may take, the hook's own setting says (broker.Hook).
 const (
 	MaxResponse = 64 << 10        // bytes
-	MaxPublic   = 4 << 10         // bytes of all public parameters, which fit one message
+	MaxPublic   = 2 << 10         // bytes of all public parameters, which fit one message with what vouches for the answer key
 	MaxPrivate  = auth.MaxPrivate // bytes of all private ones, which travel in the sealed session
 )
 

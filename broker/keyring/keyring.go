@@ -4,6 +4,7 @@
 package keyring
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ecdh"
@@ -65,6 +66,8 @@ type Ring struct {
 	Successions []protocol.Succession
 	// MQTTPasswordLife is how long an MQTT password of the pool's may be used to connect; 0: it has none.
 	MQTTPasswordLife time.Duration
+
+	answer *ecdh.PrivateKey // that secret answers are sealed to; Statement names its public half
 
 	believed bool   // read while fresh, and no change was told since
 	made     string // names all that the ring was made of
@@ -215,6 +218,41 @@ func (k *Keys) addStatement(r *Ring, p *broker.Pool, at time.Time, epoch uint64)
 	if err != nil {
 		return err
 	}
-	r.StatementID = protocol.StatementID(r.Statement)
+	r.StatementID, r.answer = protocol.StatementID(r.Statement), answer
 	return nil
+}
+
+// For gives what the device lacks to believe the pool's keys, as its request q says.
+func (r *Ring) For(q *protocol.Request, enrolling bool) (out protocol.PoolKeys) {
+	if enrolling || !bytes.Equal(q.Statement, r.StatementID) { // it may be from before another anchor
+		out.Statement, out.Successions = r.Statement, r.Successions
+	}
+	if enrolling || q.Statement == nil { // it may know nothing of the pool yet
+		out.Anchor = r.Anchor
+	}
+	return out
+}
+
+// AnswerKey gives the X25519 key that the device is to seal a secret answer to, and what
+// it lacks to believe that it is the pool's.
+func (k *Keys) AnswerKey(ctx context.Context, q *protocol.Request, enrolling bool) ([]byte, protocol.PoolKeys, error) {
+	r, err := k.Ring(ctx, q.Pool)
+	if err != nil {
+		return nil, protocol.PoolKeys{}, err
+	}
+	return r.answer.PublicKey().Bytes(), r.For(q, enrolling), nil
+}
+
+// OpenAnswer opens an answer that was sealed to AnswerKey with that transcript; the error
+// of one that does not open wraps protocol.CodeMalformed.
+func (k *Keys) OpenAnswer(ctx context.Context, pool ident.Pool, t protocol.Transcript, sealed []byte) ([]byte, error) {
+	r, err := k.Ring(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := protocol.OpenAnswer(r.answer, t, sealed)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
+	}
+	return answer, nil
 }

@@ -138,12 +138,7 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 		body.Refresh = refresh
 		body.Refreshes = uint32(s.Expires.Sub(p.At()) / time.Second)
 	}
-	if !slices.Equal(p.Request().Statement, ring.StatementID) { // it may be from before another anchor
-		body.Statement, body.Successions = ring.Statement, ring.Successions
-	}
-	if p.Enrollment() != nil || p.Request().Statement == nil { // it may know nothing of the pool yet
-		body.Statement, body.Anchor = ring.Statement, ring.Anchor
-	}
+	body.PoolKeys = ring.For(p.Request(), p.Enrollment() != nil)
 	return &Minted{Body: body, Session: s, Until: claims.Expires}, nil
 }
 

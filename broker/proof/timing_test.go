@@ -76,7 +76,7 @@ func newTimed(t *testing.T, names int) *timed {
 	if _, err := rand.Read(secret); err != nil {
 		t.Fatal(err)
 	}
-	a, err := proof.New(auth.Config{Reads: s.Store, Tries: s.Store, Secrets: noSecrets{}, SessionKey: secret})
+	a, err := proof.New(auth.Config{Reads: s.Store, Tries: s.Store, Secrets: noSecrets{}, Answers: s.Keys, SessionKey: secret})
 	if err != nil {
 		t.Fatal(err)
 	}

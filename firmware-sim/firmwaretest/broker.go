@@ -293,7 +293,7 @@ func (b *Broker) grant(t *talk) (protocol.Message, error) {
 	}
 	body := protocol.GrantBody{
 		Direct: true, Access: access, ID: id, Refresh: random(32), Session: ident.UUID(random(16)), Life: 3600, Subject: d.subject, Issuer: issuer,
-		Publish: []string{"devices/#"}, Subscribe: []string{"devices/#"}, Anchor: b.anchor.Key().MarshalCOSE(),
+		Publish: []string{"devices/#"}, Subscribe: []string{"devices/#"}, PoolKeys: protocol.PoolKeys{Anchor: b.anchor.Key().MarshalCOSE()},
 	}
 	if body.Statement, err = b.statement(); err != nil {
 		return nil, err

@@ -233,10 +233,11 @@ func badBodies(t *testing.T) []invalidMessage {
 	bad := protocol.CodeMalformed
 	var out []invalidMessage
 	for _, g := range []spoilt{
-		{"challenge-body", protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer}, 0, slices.Concat(null(1, 2, 3, 4, 5), ints(2, 5), []change{
+		{"challenge-body", protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer}, 0, slices.Concat(null(1, 2, 3, 4, 5, 11, 12, 14), ints(2, 5, 11, 12, 14), []change{
 			{"no kind", drop(1), bad}, {"kind is empty", set(1, ""), bad}, {"kind of 65 bytes", set(1, strings.Repeat("a", 65)), bad}, {"kind is an integer", set(1, 1), bad},
 			{"no nonce", drop(2), bad}, {"nonce of 31 bytes", set(2, make([]byte, 31)), bad}, {"no issuer", drop(3), bad}, {"issuer is empty", set(3, ""), bad},
-			{"17 parameters", set(4, pairs(17)), bad}, {"parameter is an integer", set(4, map[string]int{"a": 1}), bad}, {"X25519 key of 31 bytes", set(5, make([]byte, 31)), bad}})},
+			{"17 parameters", set(4, pairs(17)), bad}, {"parameter is an integer", set(4, map[string]int{"a": 1}), bad}, {"X25519 key of 31 bytes", set(5, make([]byte, 31)), bad},
+			{"17 successions", set(14, slices.Repeat([]any{map[int64]any{1: []byte("anchor"), 2: []byte("succession")}}, 17)), bad}})},
 		{"refresh-body", refreshBody(t), 0, slices.Concat(null(3, 6, 7, 13, 14), ints(6, 13, 14), []change{
 			{"no session", drop(13), bad}, {"session of 15 bytes", set(13, make([]byte, 15)), bad}, {"no handle", drop(14), bad}, {"handle of 31 bytes", set(14, make([]byte, 31)), bad},
 			{"no nonce", drop(6), bad}, {"no pool", drop(3), bad}})},

@@ -87,6 +87,8 @@ func samples(t *testing.T) []sample {
 	challenge := protocol.ChallengeBody{Kind: "key", Nonce: fixed("server nonce", 32), Issuer: issuer}
 	custom := challenge
 	custom.Kind, custom.Params, custom.SealTo = "colour", map[string]string{"ask": "colour of the lamp"}, x25519(t, "answer key").PublicKey().Bytes()
+	unknown := custom
+	unknown.Statement, unknown.Anchor = []byte("key statement"), []byte("anchor")
 	least := grantBody(t)
 	least.Refresh, least.Refreshes = nil, 0
 	first := grantBody(t)
@@ -110,6 +112,7 @@ func samples(t *testing.T) []sample {
 		{"challenge", "", "challenge", &protocol.Challenge{Head: head(6), Session: fixed("session", 32), Body: encode(t, challenge)}},
 		{"challenge body, key", "", "challenge-body", challenge},
 		{"challenge body, custom", "", "challenge-body", custom},
+		{"challenge body, custom, in an enrollment", "brings what the device lacks to believe the answer key", "challenge-body", unknown},
 		{"answer, proof", "", "answer", &protocol.Answer{Head: head(7), Session: fixed("session", 32), Proof: make([]byte, 64), Opening: opening(t, 7)}},
 		{"answer, enrollment", "", "answer", &protocol.Answer{Head: head(8), Session: fixed("session", 32), Proof: make([]byte, 64), TokenProof: make([]byte, 64), Opening: enrollOpening(t, 8)}},
 		{"answer, secret", "", "answer", &protocol.Answer{Head: head(9), Session: fixed("session", 32), Proof: make([]byte, 64), Secret: make([]byte, 53), Opening: opening(t, 9)}},

@@ -199,7 +199,7 @@ class Device:
             raise ValueError("issuer changed")
         self.issuer = body[3]
         if body[1] not in ("key", "psk", "enroll"):
-            secret = self.secret(body)
+            secret = self.secret(body, first)
             return wire.write_message("answer", self.call_id, {3: m[3], 4: self.prove_secret(secret), 5: secret, 7: self.opened})
         if body[1] == "enroll" and not first or body[1] != "enroll" and body[1] != self.kind:
             raise ValueError(f"challenge {body[1]}")
@@ -208,9 +208,9 @@ class Device:
             fields[6] = token.key.sign(self.said.proof_input("enroll-token"))
         return wire.write_message("answer", self.call_id, fields)
 
-    def secret(self, body):
+    def secret(self, body, first):
         """The answer to a custom challenge, sealed to the pool's own key."""
-        if self.statement and body[5] != tok.open_statement(self.statement, tok.Key(self.anchor))["answer_key"]:
+        if body.get(5) != self.believe(body, body[3], first)[3]["answer_key"]:
             raise ValueError("somebody else's answer key")
         return wire.seal(body[5], b"signet answer v1", self.said.value, self.solve(body[1], body.get(4, {})))
 
@@ -223,12 +223,11 @@ class Device:
             raise Refusal(m[3])
         return self.accept(m, False)
 
-    def accept(self, m, first):
-        """Believes a grant only after every check of docs/protocol.md, section 8."""
-        g = self.unseal(m)
-        raw, pin = g[12] if 12 in g and (first or not self.anchor) else self.anchor, self.pin
+    def believe(self, body, issuer, first):
+        """The anchor, its pin, and the key statement to use, from what a grant or challenge brings."""
+        raw, pin = body[12] if 12 in body and (first or not self.anchor) else self.anchor, self.pin
         try:
-            anchor = tok.follow(pin, g.get(14, []))
+            anchor = tok.follow(pin, body.get(14, []))
             if anchor:
                 pin = anchor.thumbprint[:16]
             elif raw is None:
@@ -239,15 +238,21 @@ class Device:
             raise Unbelievable("anchor", e) from None
         if not pin or not anchor.thumbprint.startswith(pin):
             raise Unbelievable("anchor", "not the pinned one")
-        statement = g.get(11, self.statement)
+        statement = body.get(11, self.statement)
         if statement is None:
             raise Unbelievable("statement", "none")
         try:
             s = tok.open_statement(statement, anchor)
         except (tok.BadToken, ValueError, TypeError, KeyError) as e:
             raise Unbelievable("statement", e) from None
-        if s["issued"] < self.issued or s["issuer"] != g[8] or self.issuer not in (None, g[8]):
+        if s["issued"] < self.issued or s["issuer"] != issuer or self.issuer not in (None, issuer):
             raise Unbelievable("statement", "old or another issuer's")
+        return anchor, pin, statement, s
+
+    def accept(self, m, first):
+        """Believes a grant only after every check of docs/protocol.md, section 8."""
+        g = self.unseal(m)
+        anchor, pin, statement, s = self.believe(g, g[8], first)
         try:
             claims = tok.open_cwt(g[2], "id", s["find"])
         except (tok.BadToken, ValueError) as e:

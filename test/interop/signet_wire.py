@@ -142,6 +142,8 @@ POOL, NAME = r"[a-z][a-z0-9-]{0,31}", r"[A-Za-z0-9_:-]{1,128}"
 REQUEST = {3: (True, _text(pattern=POOL)), 4: (True, _text(pattern=NAME)), 5: (False, _text(64)), 6: (True, _bytes(16)), 7: (False, _bytes(32)),
         8: (False, _uint(2)), 9: (False, _text(255)), 10: (False, _text(1024)), 11: (False, _pairs), 12: (False, _bytes(8)),
         16: (False, _bytes(32)), 17: (False, _uint(2))}
+POOL_KEYS = {11: (False, _bytes()), 12: (False, _bytes()),
+             14: (False, lambda v: isinstance(v, list) and len(v) <= 16 and all(isinstance(s, dict) and _fits("succession", s) for s in v))}
 BODIES = {
     "start": REQUEST,
     "enroll": REQUEST | {13: (True, _bytes(most=1 << 14)), 14: (False, _bytes(8)), 15: (False, _pairs)},
@@ -154,13 +156,11 @@ BODIES = {
     "detail": {0: (True, _uint(256)), 1: (False, _uint()), 2: (False, _uint(256)), 3: (False, lambda v: isinstance(v, list) and all(map(_uint(), v)))},
     "event": {3: (True, _text())},
     "challenge-body": {1: (True, lambda v: _text(64)(v) and v), 2: (True, _bytes(32)), 3: (True, lambda v: _text()(v) and v),
-                       4: (False, _pairs), 5: (False, _bytes(32))},
+                       4: (False, _pairs), 5: (False, _bytes(32))} | POOL_KEYS,
     "refresh-body": REQUEST | {13: (True, _bytes(16)), 14: (True, _bytes(32))},
     "grant-body": {1: (True, _bytes(most=1 << 14)), 2: (True, _bytes(most=1 << 14)), 3: (False, _bytes(32)), 4: (True, _bytes(16)), 5: (True, _uint()),
                    6: (False, _uint()), 7: (True, _bytes(16)), 8: (True, lambda v: _text()(v) and v), 9: (True, _texts), 10: (True, _texts),
-                   11: (False, _bytes()), 12: (False, _bytes()), 13: (False, _bytes()),
-                   14: (False, lambda v: isinstance(v, list) and len(v) <= 16 and all(isinstance(s, dict) and _fits("succession", s) for s in v)),
-                   15: (False, lambda v: isinstance(v, bool))},
+                   13: (False, _bytes()), 15: (False, lambda v: isinstance(v, bool))} | POOL_KEYS,
     "succession": {1: (True, _bytes()), 2: (True, _bytes())},
     "connect-proof": {1: (True, _bytes(most=7 << 10)), 2: (True, _bytes(32)), 3: (True, lambda v: isinstance(v, bytes) and len(v) in (32, 64))},
 }

@@ -39,7 +39,7 @@ func (w *World) steal(d *device, number int) *thief {
 		w.net.mu.Lock()
 		w.net.loot[d.id.String()] = &protocol.GrantBody{
 			Access: g.Access, ID: g.ID, Refresh: r.Refresh, Session: g.Session, Life: uint32(g.Life / time.Second), Refreshes: 3600,
-			Subject: g.Subject, Issuer: g.Issuer, Publish: g.Publish, Subscribe: g.Subscribe, Statement: r.Statement, Anchor: r.Anchor,
+			Subject: g.Subject, Issuer: g.Issuer, Publish: g.Publish, Subscribe: g.Subscribe, PoolKeys: protocol.PoolKeys{Statement: r.Statement, Anchor: r.Anchor},
 		}
 		w.net.mu.Unlock()
 	}
