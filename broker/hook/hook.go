@@ -114,12 +114,13 @@ type device struct {
 }
 
 type requestBody struct {
-	ChallengeName string            `json:"challengeName,omitempty"`
-	Session       []auth.Result     `json:"session"`
-	Private       map[string]string `json:"privateChallengeParameters,omitempty"`
-	Answer        string            `json:"challengeAnswer,omitempty"`
-	Metadata      map[string]string `json:"clientMetadata,omitempty"`
-	NotFound      bool              `json:"userNotFound"`
+	ChallengeName string        `json:"challengeName,omitempty"`
+	Session       []auth.Result `json:"session"`
+	// In verify both are there, empty or not, so that no hook trips over their absence.
+	Private  map[string]string `json:"privateChallengeParameters,omitzero"`
+	Answer   *string           `json:"challengeAnswer,omitzero"`
+	Metadata map[string]string `json:"clientMetadata,omitempty"`
+	NotFound bool              `json:"userNotFound"`
 }
 
 // Define asks which challenge comes next.
@@ -129,7 +130,7 @@ func (c *Caller) Define(ctx context.Context, h broker.Hook, call auth.HookCall) 
 		Issue     bool   `json:"issueTokens"`
 		Fail      bool   `json:"failAuthentication"`
 	}
-	if err := c.post(ctx, h, "DefineAuthChallenge_Authentication", call, "", &out); err != nil {
+	if err := c.post(ctx, h, "DefineAuthChallenge_Authentication", call, nil, &out); err != nil {
 		return auth.Decision{}, err
 	}
 	if out.Issue && out.Fail {
@@ -145,7 +146,7 @@ func (c *Caller) Create(ctx context.Context, h broker.Hook, call auth.HookCall) 
 		Private map[string]string `json:"privateChallengeParameters"`
 		Meta    string            `json:"challengeMetadata"`
 	}
-	if err := c.post(ctx, h, "CreateAuthChallenge_Authentication", call, "", &out); err != nil {
+	if err := c.post(ctx, h, "CreateAuthChallenge_Authentication", call, nil, &out); err != nil {
 		return auth.Created{}, err
 	}
 	if err := checkSize("public", out.Public, MaxPublic); err != nil {
@@ -180,7 +181,7 @@ func (c *Caller) Verify(ctx context.Context, h broker.Hook, call auth.HookCall, 
 	var out struct {
 		Correct *bool `json:"answerCorrect"`
 	}
-	if err := c.post(ctx, h, "VerifyAuthChallengeResponse_Authentication", call, answer, &out); err != nil {
+	if err := c.post(ctx, h, "VerifyAuthChallengeResponse_Authentication", call, &answer, &out); err != nil {
 		return false, err
 	}
 	if out.Correct == nil {
@@ -190,7 +191,7 @@ func (c *Caller) Verify(ctx context.Context, h broker.Hook, call auth.HookCall, 
 }
 
 // post calls a hook, through the gate, and decodes its answer into out.
-func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer string, out any) error {
+func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer *string, out any) error {
 	if err := c.targets.CheckURL(h.URL); err != nil {
 		return err
 	}
@@ -259,7 +260,7 @@ func decode(raw []byte, out any) error {
 	return nil
 }
 
-func (c *Caller) request(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer string) (*http.Request, error) {
+func (c *Caller) request(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer *string) (*http.Request, error) {
 	body := request{
 		Version: "1", Trigger: trigger, ID: call.ID, Pool: call.Pool, Client: call.Client, Device: device{Name: call.Name},
 		Request: requestBody{
@@ -269,6 +270,9 @@ func (c *Caller) request(ctx context.Context, h broker.Hook, trigger string, cal
 	}
 	if d := call.Device; d != nil {
 		body.Device.Subject, body.Device.Attributes, body.Device.Groups = d.Subject.String(), d.Attributes, d.Groups
+	}
+	if answer != nil && call.Private == nil {
+		body.Request.Private = map[string]string{}
 	}
 	if body.Request.Session == nil {
 		body.Request.Session = []auth.Result{}

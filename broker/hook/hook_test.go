@@ -106,12 +106,14 @@ func fullCall(t *testing.T) auth.HookCall {
 	}
 }
 
+// fullRequest is what goes over the wire of it; docs/webhooks.md shows the same.
+const fullRequest = `{"version":"1","triggerSource":"VerifyAuthChallengeResponse_Authentication","id":"0123-1-verify","pool":"demo","client":"doors",` +
+	`"device":{"name":"lamp-1","sub":"00000000-0000-0000-0000-000000000000","attributes":{"model":"x"},"groups":["lamps"]},` +
+	`"request":{"challengeName":"door","session":[{"challengeName":"key","challengeResult":true},{"challengeName":"door","challengeResult":false,"challengeMetadata":"DOOR-1"}],` +
+	`"privateChallengeParameters":{"answer":"42"},"challengeAnswer":"42","clientMetadata":{"site":"north"},"userNotFound":false}}`
+
 // TestRequest: what goes over the wire, to the byte, signed.
 func TestRequest(t *testing.T) {
-	const body = `{"version":"1","triggerSource":"VerifyAuthChallengeResponse_Authentication","id":"0123-1-verify","pool":"demo","client":"doors",` +
-		`"device":{"name":"lamp-1","sub":"00000000-0000-0000-0000-000000000000","attributes":{"model":"x"},"groups":["lamps"]},` +
-		`"request":{"challengeName":"door","session":[{"challengeName":"key","challengeResult":true},{"challengeName":"door","challengeResult":false,"challengeMetadata":"DOOR-1"}],` +
-		`"privateChallengeParameters":{"answer":"42"},"challengeAnswer":"42","clientMetadata":{"site":"north"},"userNotFound":false}}`
 	called := false
 	url := web(t, func(w http.ResponseWriter, r *http.Request) {
 		called = true
@@ -119,7 +121,7 @@ func TestRequest(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		if diff := cmp.Diff(body, string(raw)); diff != "" {
+		if diff := cmp.Diff(fullRequest, string(raw)); diff != "" {
 			t.Errorf("body (-want +got):\n%s", diff)
 		}
 		signature, err := sign("0123-1-verify", exampleTime, raw)
