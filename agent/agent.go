@@ -41,8 +41,9 @@ type Bound interface {
 // An End is the other end of a TLS connection, as the device knows it.
 type End struct {
 	Channel []byte // names the connection (package channel), 32 bytes; nil if it has no name
-	// Server is the SHA-256 of the public key (SubjectPublicKeyInfo) of the certificate
-	// at the other end, which was checked; nil if it was not.
+	// Server names, in 32 bytes, whom the certificate shows to be at the other end: the
+	// key of the certificate, or of who signed it if he signs for the broker alone. nil if
+	// no certificate was checked.
 	Server []byte
 }
 

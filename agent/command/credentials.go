@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -22,6 +21,7 @@ import (
 type MQTTLogin struct {
 	Host     string `json:"host"`
 	Port     string `json:"port"`
+	Path     string `json:"path,omitempty"` // of the WebSocket, if that is how to connect; else ""
 	ClientID string `json:"client_id"`
 	UserName string `json:"user_name"`
 	Password string `json:"password"`
@@ -72,10 +72,12 @@ func (p *program) printLogin(l *MQTTLogin, format string) error {
 	}
 	t := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
-		{"host", l.Host}, {"port", l.Port}, {"client id", l.ClientID}, {"user name", l.UserName}, {"password", l.Password},
+		{"host", l.Host}, {"port", l.Port}, {"websocket", l.Path}, {"client id", l.ClientID}, {"user name", l.UserName}, {"password", l.Password},
 		{"good for", fmt.Sprintf("connecting within %s; the connection lasts as long as the session", time.Duration(l.Life)*time.Second)},
 	} {
-		fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+		if row[1] != "" {
+			fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+		}
 	}
 	return t.Flush()
 }
@@ -115,8 +117,14 @@ func (v *device) login(g *agent.Tokens) (*MQTTLogin, error) {
 	var random [8]byte
 	_, _ = rand.Read(random[:]) // never fails
 	user := v.settings.Device.String()
+	path := ""
+	if broker.Scheme == "wss" {
+		if path = broker.Path; path == "" {
+			path = "/mqtt"
+		}
+	}
 	return &MQTTLogin{
-		Host: broker.Hostname(), Port: portOf(broker), UserName: user, ClientID: user + "/" + hex.EncodeToString(random[:]),
+		Path: path, Host: broker.Hostname(), Port: portOf(broker), UserName: user, ClientID: user + "/" + hex.EncodeToString(random[:]),
 		Password: password, Life: int64(g.Left(v.now()) / time.Second),
 	}, nil
 }
@@ -125,8 +133,10 @@ func portOf(broker *url.URL) string {
 	switch {
 	case broker.Port() != "":
 		return broker.Port()
-	case strings.HasPrefix(broker.Scheme, "mqtts"):
+	case broker.Scheme == "mqtts":
 		return "8883"
+	case broker.Scheme == "wss":
+		return "443"
 	}
 	return "1883"
 }
@@ -135,7 +145,7 @@ func portOf(broker *url.URL) string {
 func parseLogin(raw []byte) (*MQTTLogin, error) {
 	var l MQTTLogin
 	_, err := strictjson.Read(raw, strictjson.MaxSize, strictjson.Fields{
-		"host": &l.Host, "port": &l.Port, "client_id": &l.ClientID, "user_name": &l.UserName, "password": &l.Password, "life": &l.Life,
+		"host": &l.Host, "port": &l.Port, "path": &l.Path, "client_id": &l.ClientID, "user_name": &l.UserName, "password": &l.Password, "life": &l.Life,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the agent's reply makes no sense: %w", err)

@@ -3,8 +3,6 @@ package mqttlink
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -68,7 +66,7 @@ type Link struct {
 	events   chan *protocol.Event
 	done     chan struct{}
 	trusted  *trusted
-	secure   *tls.Conn // nil without TLS
+	end      agent.End // zero without TLS
 
 	mu      sync.Mutex // protects the fields below
 	waiting map[protocol.CallID]chan []byte
@@ -105,7 +103,10 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", address.Host, err)
 	}
-	l.secure = secure
+	if secure != nil {
+		state := secure.ConnectionState()
+		l.end = agent.End{Channel: channel.Name(&state), Server: l.trusted.server()}
+	}
 	opts, err := l.options(o, &capped{Conn: conn, limit: or(o.MaxPacket, defaultMaxPacket)})
 	if err != nil {
 		_ = conn.Close()
@@ -154,7 +155,7 @@ func (l *Link) options(o Options, conn net.Conn) (*mqtt.ClientOptions, error) {
 		SetKeepAlive(or(o.KeepAlive, defaultKeepAlive)).SetPingTimeout(10 * time.Second).
 		SetConnectTimeout(or(o.Connect, defaultConnect)).SetWriteTimeout(10 * time.Second).
 		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return conn, nil }).
-		SetConnectionLostHandler(func(_ mqtt.Client, err error) { l.end(err) })
+		SetConnectionLostHandler(func(_ mqtt.Client, err error) { l.ends(err) })
 	if o.Credential == nil {
 		return opts, nil
 	}
@@ -302,14 +303,7 @@ func (l *Link) ClientID() string { return l.clientID.String() }
 
 // End tells of the link's one TLS connection, whose certificate was checked; it is zero
 // without TLS.
-func (l *Link) End() agent.End {
-	if l.secure == nil {
-		return agent.End{}
-	}
-	state := l.secure.ConnectionState()
-	key := sha256.Sum256(state.PeerCertificates[0].RawSubjectPublicKeyInfo)
-	return agent.End{Channel: channel.Name(&state), Server: key[:]}
-}
+func (l *Link) End() agent.End { return l.end }
 
 // Root is the root certificate that vouched for the broker, if it was pinned
 // alone or found by its fingerprint; nil otherwise and without TLS.
@@ -337,12 +331,12 @@ func (l *Link) Err() error {
 
 // Close says goodbye and ends the connection.
 func (l *Link) Close() error {
-	l.end(nil)
+	l.ends(nil)
 	l.client.Disconnect(quiesce)
 	return nil
 }
 
-func (l *Link) end(why error) {
+func (l *Link) ends(why error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.ended {

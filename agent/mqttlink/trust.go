@@ -43,6 +43,7 @@ type trusted struct {
 	host   string
 	chain  []*x509.Certificate // what the broker showed
 	root   *x509.Certificate   // who vouched for it
+	signer *x509.Certificate   // who signed the broker's own, under a pinned root; else nil
 }
 
 // Schemes of brokers' addresses.
@@ -207,10 +208,26 @@ func (t *trusted) verifyWith(at time.Time, root *x509.Certificate) error {
 		opts.Roots.AddCert(root)
 		opts.CurrentTime = later(opts.CurrentTime, root.NotBefore)
 	}
-	if _, err := t.chain[0].Verify(opts); err != nil {
+	chains, err := t.chain[0].Verify(opts)
+	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCertificate, err)
 	}
+	if root != nil && len(chains[0]) > 1 {
+		t.signer = chains[0][1]
+	}
 	return nil
+}
+
+// server names whom the certificate shows to be at the other end: under a pinned root by
+// the key that signed the certificate, because a broker makes a new one at each start;
+// under the system's roots, which sign for anybody, by the certificate's own key.
+func (t *trusted) server() []byte {
+	by := t.chain[0]
+	if t.signer != nil {
+		by = t.signer
+	}
+	sum := sha256.Sum256(by.RawSubjectPublicKeyInfo)
+	return sum[:]
 }
 
 func later(a, b time.Time) time.Time {
