@@ -39,6 +39,10 @@ test)
 	need mandoc 'a reader of manual pages that is not ours' has mandoc
 	need gcc 'firmware in C, which reads the vectors' compiles
 	need libc6-dev 'a C program needs its library' compiles
+	need nginx 'a balancer in front of signetd' has nginx
+	need libnginx-mod-stream 'nginx passes TLS through by it' test -e /usr/lib/nginx/modules/ngx_stream_module.so
+	need haproxy 'another balancer' has haproxy
+	need squid 'an HTTP proxy on the way of an agent' has squid
 	;;
 demo)
 	need mosquitto-clients 'MQTT clients that are not ours' has mosquitto_pub mosquitto_sub

@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -223,26 +224,82 @@ func fetch(t *testing.T, ca, url string) []byte {
 // serve builds signetd, runs it and gives what it left in dev.env.
 func serve(t *testing.T) map[string]string {
 	t.Helper()
+	return serveWith(t, build(t, "./broker/cmd/signetd")).env
+}
+
+// build builds programs, and gives the folder that they are in.
+func build(t *testing.T, programs ...string) string {
+	t.Helper()
 	dir := t.TempDir()
-	program := filepath.Join(dir, "signetd")
-	run(t, "../..", "go", "build", "-o", program, "./broker/cmd/signetd")
-	mqtt, https, health := freePort(t), freePort(t), freePort(t)
-	c := exec.Command(program, "serve", "--dev", "--data", filepath.Join(dir, "data"), "--listen-mqtt", mqtt, "--listen-https", https, "--listen-health", health)
-	var log strings.Builder
-	c.Stdout, c.Stderr = &log, &log
+	run(t, "../..", "go", append([]string{"build", "-o", dir}, programs...)...)
+	return dir
+}
+
+// A served is a signetd that runs.
+type served struct {
+	env         map[string]string // what it left in dev.env
+	mqtt, https string            // where it listens
+	log         *written
+}
+
+// serveWith runs the signetd in that folder, with more in its environment.
+func serveWith(t *testing.T, programs string, environ ...string) *served {
+	t.Helper()
+	dir := t.TempDir()
+	s := &served{mqtt: freePort(t), https: freePort(t)}
+	var exited <-chan struct{}
+	s.log, exited = start(t, environ, filepath.Join(programs, "signetd"), "serve", "--dev", "--data", filepath.Join(dir, "data"),
+		"--listen-mqtt", s.mqtt, "--listen-https", s.https, "--listen-health", freePort(t))
+	s.env = waitFor(t, filepath.Join(dir, "data", "dev.env"), exited)
+	return s
+}
+
+// start runs a server until the test ends, and gives what it says.
+func start(t *testing.T, environ []string, program string, args ...string) (log *written, exited <-chan struct{}) {
+	t.Helper()
+	c := exec.Command(program, args...)
+	c.Env = append(os.Environ(), environ...)
+	log = new(written)
+	c.Stdout, c.Stderr = log, log
+	c.WaitDelay = time.Second // for what its own children have to say
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
-	exited := make(chan struct{})
-	go func() { _ = c.Wait(); close(exited) }()
+	over := make(chan struct{})
+	go func() { _ = c.Wait(); close(over) }()
 	t.Cleanup(func() {
 		_ = c.Process.Signal(syscall.SIGTERM)
-		<-exited
+		<-over
 		if t.Failed() {
-			t.Logf("signetd: %s", log.String())
+			t.Logf("%s: %s", filepath.Base(program), log.from(0))
 		}
 	})
-	return waitFor(t, filepath.Join(dir, "data", "dev.env"), exited)
+	return log, over
+}
+
+// written is what a program has written so far.
+type written struct {
+	mu  sync.Mutex // guards all
+	all []byte
+}
+
+func (w *written) Write(p []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.all = append(w.all, p...)
+	return len(p), nil
+}
+
+func (w *written) len() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.all)
+}
+
+func (w *written) from(at int) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return string(w.all[at:])
 }
 
 // freePort gives an address on loopback that was free a moment ago.
