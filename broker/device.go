@@ -32,10 +32,11 @@ type Device struct {
 	Groups         []string
 	Created        time.Time
 	Updated        time.Time
-	// SessionsAfter ends every session that began at or before it.
+	// SessionsAfter is when all its sessions were last ended, by the clock of who did it:
+	// for people to read.
 	SessionsAfter time.Time
-	// SessionsRev is the Rev at which that was last set. It ends every session of a
-	// device proved at an earlier Rev, whatever the replicas' clocks said.
+	// SessionsRev is the Rev at which that was. It ends every session of a device
+	// proved at an earlier Rev, whatever the replicas' clocks said.
 	SessionsRev uint64
 	Rev         uint64 // raised by the store at each write
 }

@@ -204,10 +204,7 @@ func (d *Device) enrolled(l *Login) Device {
 		out.Status = StatusPending
 	}
 	if d.hasKeys() { // what the old keys began ends, and the new session, of this Rev, does not
-		out.SessionsRev = out.Rev
-		if end := l.Session.Created.Add(-1); end.After(out.SessionsAfter) {
-			out.SessionsAfter = end
-		}
+		out.SessionsRev, out.SessionsAfter = out.Rev, l.Session.Created.Add(-1)
 	}
 	return out
 }

@@ -19,6 +19,7 @@ const (
 	longestTry = time.Hour        // between two
 	keepTries  = 24 * time.Hour   // since the last one, then wrong ones are forgotten
 	keptMarks  = 8                // answers that are known again when they are repeated
+	stepsApart = 16               // ClocksApart, in steps of one-time codes
 
 	// RepeatTime is how long after it was counted an answer may be sent again and is no
 	// further try: whoever lost the verdict asks for it soon. Later the same code is
@@ -131,9 +132,12 @@ func (c *TryCount) Try(mark TryMark, now time.Time) (t Tried, changed bool) {
 	if now.Sub(c.Last) > keepTries {
 		c.N, c.Next, c.Marks = 0, time.Time{}, nil
 	}
-	// A clock that was set back makes nobody wait longer than the rule.
-	if wait := min(c.Next.Sub(now), WaitAfter(c.N)); wait > 0 {
-		return Tried{N: c.N, Wait: wait}, false
+	rule := WaitAfter(c.N)
+	if c.Next.Sub(now) > rule+ClocksApart { // counted by a clock that was ahead, which is no reason to wait for it
+		c.Last, c.Next, changed = now, now.Add(rule), true
+	}
+	if wait := min(c.Next.Sub(now), rule); wait > 0 { // nobody waits longer than the rule
+		return Tried{N: c.N, Wait: wait}, changed
 	}
 	c.N++
 	c.Last, c.Next = now, time.Time{}
@@ -156,12 +160,13 @@ func (c *TryCount) TakeBack(mark TryMark) (changed bool) {
 	return true
 }
 
-// Use notes a code that is good once, in the owner's account.
+// Use notes a code that is good once, in the owner's account. It is one of now, so a
+// code from long after it was used when the clock was ahead, and is no reason to refuse it.
 func (c *TryCount) Use(mark TryMark, step uint64) (changed bool, err error) {
 	if c.Step == step && c.Used == mark {
 		return false, nil
 	}
-	if step <= c.Step {
+	if step <= c.Step && c.Step-step <= stepsApart {
 		return false, fmt.Errorf("code of step %d, used up to %d: %w", step, c.Step, ErrUsed)
 	}
 	c.Step, c.Used = step, mark

@@ -26,12 +26,12 @@ func TestGuessingForADay(t *testing.T) {
 
 // TestWaitsSurviveClocks: a clock that jumps makes nobody wait longer than the rule.
 func TestWaitsSurviveClocks(t *testing.T) {
-	var c TryCount
 	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
-	for i := range byte(FreeTries) {
-		c.Try(TryMark{i}, now)
-	}
-	for _, jump := range []time.Duration{-365 * 24 * time.Hour, -time.Hour, 0, time.Second} {
+	for _, jump := range []time.Duration{-365 * 24 * time.Hour, -time.Hour, -ClocksApart, 0, time.Second} {
+		var c TryCount
+		for i := range byte(FreeTries) {
+			c.Try(TryMark{i}, now)
+		}
 		if tried, _ := c.Try(TryMark{9}, now.Add(jump)); tried.Wait <= 0 || tried.Wait > firstWait {
 			t.Errorf("after a jump of %v the wait is %v", jump, tried.Wait)
 		}
@@ -71,6 +71,46 @@ func TestRepeatsAreFreeForSeconds(t *testing.T) {
 	}
 }
 
+// TestWaitOfAClockAhead: a wait that was counted by a clock which was years ahead is as
+// long as the rule says from the first look on, when the clock is right again.
+func TestWaitOfAClockAhead(t *testing.T) {
+	var c TryCount
+	now := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	for i := range byte(FreeTries) {
+		c.Try(TryMark{i}, now.AddDate(10, 0, 0))
+	}
+	if tried, changed := c.Try(TryMark{9}, now); tried.Wait != firstWait || !changed {
+		t.Fatalf("the first look: %+v, changed %v", tried, changed)
+	}
+	if tried, changed := c.Try(TryMark{9}, now.Add(firstWait-1)); tried.Wait != 1 || changed {
+		t.Errorf("later: %+v, changed %v", tried, changed)
+	}
+	if tried, _ := c.Try(TryMark{9}, now.Add(firstWait)); tried.Wait != 0 || tried.N != FreeTries+1 {
+		t.Errorf("after the wait: %+v", tried)
+	}
+}
+
+// TestClocksApartEarnNoTry: whoever asks two replicas in turn, whose clocks are apart,
+// waits as long as at one.
+func TestClocksApartEarnNoTry(t *testing.T) {
+	for _, apart := range []time.Duration{time.Minute, 5 * time.Minute} {
+		var c TryCount
+		tries := 0
+		for now, end := start(), start().Add(time.Hour); now.Before(end); now = now.Add(time.Second) {
+			for i, at := range []time.Time{now, now.Add(apart)} {
+				if tried, _ := c.Try(TryMark{byte(tries), byte(tries >> 8), byte(i)}, at); tried.Wait == 0 {
+					tries++
+				}
+			}
+		}
+		if tries > 12 {
+			t.Errorf("%d tries in an hour, %v apart", tries, apart)
+		}
+	}
+}
+
+func start() time.Time { return time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC) }
+
 // TestWaitsGrow: from nothing to an hour, and never back.
 func TestWaitsGrow(t *testing.T) {
 	last := time.Duration(0)
@@ -106,7 +146,9 @@ func TestUsedCodes(t *testing.T) {
 		mark byte
 		step uint64
 		want error
-	}{{1, 10, nil}, {1, 10, nil}, {2, 10, ErrUsed}, {2, 9, ErrUsed}, {2, 11, nil}, {1, 10, ErrUsed}} {
+	}{{1, 10, nil}, {1, 10, nil}, {2, 10, ErrUsed}, {2, 9, ErrUsed}, {2, 11, nil}, {1, 10, ErrUsed},
+		{3, 10_000_000, nil}, {4, 10_000_000 - stepsApart, ErrUsed}, {4, 12, nil}, {5, 12, ErrUsed}, {5, 13, nil}, // the clock was years ahead once
+	} {
 		if _, err := c.Use(TryMark{step.mark}, step.step); !errors.Is(err, step.want) {
 			t.Errorf("step %d by answer %d: %v, want %v", step.step, step.mark, err, step.want)
 		}

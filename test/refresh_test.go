@@ -89,6 +89,78 @@ func TestRefreshNeedsTheKey(t *testing.T) {
 	f.rotate()
 }
 
+// TestStoreBehindItsDevices: of a store of which an older copy was put back, a device
+// goes on with the token that it has. No theft is seen in it, and a token that was never
+// given is one still.
+func TestStoreBehindItsDevices(t *testing.T) {
+	for _, lost := range []int{1, 2, 100} {
+		f := newFamily(t, harness.NewEd25519(t))
+		f.rotate()
+		before, err := f.s.Store.Session(t.Context(), f.session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range lost {
+			f.rotate()
+		}
+		putBack := func(s *broker.Session, _ *broker.Device) error { *s = before; return nil }
+		if _, err := f.s.Store.UpdateSession(t.Context(), broker.By{Actor: broker.ActorLocal}, f.session, putBack); err != nil {
+			t.Fatal(err)
+		}
+		old := f.token
+		first := f.rotate()
+		if f.ended() {
+			t.Fatalf("%d tokens behind: the session was ended", lost)
+		}
+		if _, ok := ask(t, f.s.Exchange, first).(*protocol.Grant); !ok {
+			t.Errorf("%d tokens behind: the same request again was refused", lost)
+		}
+		f.rotate()
+		f.s.Offset = time.Hour
+		_, raw := f.request(old)
+		wantCode(t, ask(t, f.s.Exchange, raw), protocol.CodeDenied, "a token from before")
+		if !f.ended() {
+			t.Errorf("%d tokens behind: a token that was replaced long ago ends nothing", lost)
+		}
+	}
+	f := newFamily(t, harness.NewEd25519(t))
+	_, raw := f.request(bytes.Repeat([]byte{1}, 32))
+	wantCode(t, ask(t, f.s.Exchange, raw), protocol.CodeDenied, "a token that was never given")
+	if !f.ended() {
+		t.Error("a token that was never given ends nothing")
+	}
+}
+
+// TestClockAheadLeavesNoSession: a session that began while the clock was years ahead
+// would live on for years. It is over, and logging in anew goes well.
+func TestClockAheadLeavesNoSession(t *testing.T) {
+	key := harness.NewEd25519(t)
+	s := harness.New(t)
+	s.Offset = 10 * 365 * 24 * time.Hour
+	f := &family{t: t, s: s, id: s.Name(t, "lamp-1"), key: key}
+	register(t, s, f.id, key)
+	login := func() {
+		k := newTalk(t, s.Exchange, f.id)
+		k.start()
+		g := k.opened(k.answer(k.proof(key)))
+		f.session, f.token = g.Session, g.Refresh
+	}
+	login()
+	if _, err := s.Control.RevokeSessions(t.Context(), broker.By{Actor: broker.ActorLocal}, f.id); err != nil {
+		t.Fatal(err)
+	}
+	login()
+	f.rotate()
+	s.Offset = 0
+	_, raw := f.request(f.token)
+	wantCode(t, ask(t, s.Exchange, raw), protocol.CodeExpired, "a session of ten years from now")
+	login()
+	f.rotate()
+	if f.ended() {
+		t.Error("a session that began when the clock was right again has ended")
+	}
+}
+
 // TestSameSuccessor: whoever asks again within grace, and the same request at any
 // time, gets the same successor, until that is used; also at once, on three replicas.
 func TestSameSuccessor(t *testing.T) {

@@ -128,15 +128,15 @@ var changes = map[string]struct {
 	change func(*store)
 	want   error
 }{
-	"nothing":                 {func(*store) {}, nil},
-	"another write":           {func(s *store) { s.device.Rev = 9 }, nil},
-	"disabled":                {func(s *store) { s.device.Status = broker.StatusDisabled }, broker.ErrInactive},
-	"pending":                 {func(s *store) { s.device.Status = broker.StatusPending }, broker.ErrInactive},
-	"revoked":                 {func(s *store) { s.device.EndSessions(noon.Add(time.Minute)) }, access.ErrEnded},
-	"revoked by a slow clock": {func(s *store) { s.device.EndSessions(noon.Add(-time.Hour)) }, access.ErrEnded},
-	"revoked before":          {func(s *store) { s.device.SessionsRev, s.device.SessionsAfter = 7, noon.Add(-1) }, nil},
-	"revoked at its moment":   {func(s *store) { s.device.SessionsAfter = noon }, access.ErrEnded},
-	"made again":              {func(s *store) { s.device.Subject[15] = 9 }, access.ErrOther},
+	"nothing":                               {func(*store) {}, nil},
+	"another write":                         {func(s *store) { s.device.Rev = 9 }, nil},
+	"disabled":                              {func(s *store) { s.device.Status = broker.StatusDisabled }, broker.ErrInactive},
+	"pending":                               {func(s *store) { s.device.Status = broker.StatusPending }, broker.ErrInactive},
+	"revoked":                               {func(s *store) { s.device.EndSessions(noon.Add(time.Minute)) }, access.ErrEnded},
+	"revoked by a slow clock":               {func(s *store) { s.device.EndSessions(noon.Add(-time.Hour)) }, access.ErrEnded},
+	"revoked before":                        {func(s *store) { s.device.SessionsRev, s.device.SessionsAfter = 7, noon.Add(-1) }, nil},
+	"revoked before by a clock years ahead": {func(s *store) { s.device.SessionsRev, s.device.SessionsAfter = 7, noon.AddDate(10, 0, 0) }, nil},
+	"made again":                            {func(s *store) { s.device.Subject[15] = 9 }, access.ErrOther},
 }
 
 func TestStanding(t *testing.T) {

@@ -25,7 +25,7 @@ type Device struct {
 	Groups         []string          `json:"groups,omitempty" nullable:"false"`
 	Created        time.Time         `json:"created"`
 	Updated        time.Time         `json:"updated"`
-	SessionsAfter  *time.Time        `json:"sessionsAfter,omitempty" doc:"Sessions begun at or before it are over"`
+	SessionsAfter  *time.Time        `json:"sessionsAfter,omitempty" doc:"When all its sessions were last ended"`
 }
 
 // An Authenticator is what a device proves itself with.

@@ -236,6 +236,47 @@ func TestTrim(t *testing.T) {
 	}
 }
 
+// TestTrimAfterAClockAhead: what was written while the clock was years ahead is as old as
+// what follows it, however much it is; and keeps nothing behind it from going.
+func TestTrimAfterAClockAhead(t *testing.T) {
+	const years = 10 * 365 * 24 * time.Hour
+	var ahead atomic.Int64
+	now := time.Now()
+	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(time.Duration(ahead.Load())) }, SweepEvery: -1, UnsafeNoSync: true})
+	write := func(at time.Duration, n int) {
+		t.Helper()
+		ahead.Store(int64(at))
+		for range n {
+			if _, err := s.RecordLogin(t.Context(), by(), testLogin(d)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	traffic := func(at time.Duration) (n int) {
+		t.Helper()
+		ahead.Store(int64(at))
+		if err := s.sweepNow(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range sinceAll(t, s) {
+			if r.Traffic() {
+				n++
+			}
+		}
+		return n
+	}
+	write(0, 2)
+	write(years, 3*trimRows)
+	write(time.Minute, 2)
+	if n := traffic(broker.KeepTraffic - time.Minute); n != 3*trimRows+4 {
+		t.Errorf("%d records of traffic are left before the time", n)
+	}
+	write(broker.KeepTraffic, 1)
+	if n := traffic(broker.KeepTraffic + 2*time.Minute); n != 1 {
+		t.Errorf("%d records of traffic are left, want the young one", n)
+	}
+}
+
 // TestTrimOwnEnds: sessions that a device logs in and ends for itself, as often as it
 // likes, leave nothing in the journal for good, and no hole in the device's history.
 func TestTrimOwnEnds(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"math"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -144,17 +143,18 @@ const trimRows = 64
 // trimJournal takes records of traffic out of the journal that are older than
 // broker.KeepTraffic and, if they are logins, in the session index's runs.
 func (s *Store) trimJournal(ctx context.Context) error {
-	until := nanos(s.opts.Now().Add(-broker.KeepTraffic))
+	now := s.opts.Now()
+	until := old{before: nanos(now.Add(-broker.KeepTraffic)), now: nanos(now)}
 	if err := s.foldOld(ctx, until); err != nil {
 		return err
 	}
 	for {
-		old := 0
+		some := false
 		err := s.view(ctx, "look for old records", func(tx *bolt.Tx) error {
-			old = len(oldRows(tx, until))
+			some = len(oldRows(tx, until)) > 0
 			return nil
 		})
-		if err != nil || old == 0 {
+		if err != nil || !some {
 			return err
 		}
 		if err := s.tidy(ctx, "trim the journal", func(c *change) error { return trim(c, until) }); err != nil {
@@ -163,39 +163,55 @@ func (s *Store) trimJournal(ctx context.Context) error {
 	}
 }
 
+// old says what is old in the journal: of a time before before. What is of a time after
+// now was written when the clock was ahead, and is as old as what follows it.
+type old struct{ before, now int64 }
+
+func (o old) is(row []byte) (old, ahead bool) {
+	if len(row) < rowHead {
+		return true, false
+	}
+	at := int64(binary.BigEndian.Uint64(row))
+	return at < o.before, at > o.now
+}
+
 // foldOld folds the journal if the oldest row that is not folded is older than until: it
 // is not trimmed before, and where little happens it would never be folded.
-func (s *Store) foldOld(ctx context.Context, until int64) error {
-	var at int64
+func (s *Store) foldOld(ctx context.Context, until old) error {
+	fold := false
 	err := s.view(ctx, "look for old logins", func(tx *bolt.Tx) error {
-		_, v := tx.Bucket([]byte(bucketJournal)).Cursor().Seek(seqKey(marked(tx, keyFolded) + 1))
-		at = math.MaxInt64
-		if len(v) >= rowHead {
-			at = int64(binary.BigEndian.Uint64(v))
-		}
+		k, v := tx.Bucket([]byte(bucketJournal)).Cursor().Seek(seqKey(marked(tx, keyFolded) + 1))
+		old, ahead := until.is(v)
+		fold = k != nil && (old || ahead)
 		return nil
 	})
-	if err != nil || at >= until {
+	if err != nil || !fold {
 		return err
 	}
 	return s.foldAll(ctx)
 }
 
 // oldRows gives the next rows of the journal that may be trimmed.
-func oldRows(tx *bolt.Tx, until int64) (rows []keyValue) {
-	folded := marked(tx, keyFolded)
+func oldRows(tx *bolt.Tx, until old) (rows []keyValue) {
+	folded, sure := marked(tx, keyFolded), 0
 	cur := tx.Bucket([]byte(bucketJournal)).Cursor()
-	for k, v := cur.Seek(seqKey(marked(tx, keyTrimmed) + 1)); k != nil && len(rows) < trimRows; k, v = cur.Next() {
-		if binary.BigEndian.Uint64(k) > folded || len(v) >= rowHead && int64(binary.BigEndian.Uint64(v)) >= until {
+	for k, v := cur.Seek(seqKey(marked(tx, keyTrimmed) + 1)); k != nil && sure < trimRows && binary.BigEndian.Uint64(k) <= folded; k, v = cur.Next() {
+		old, ahead := until.is(v)
+		if !old && !ahead {
 			break
 		}
-		rows = append(rows, keyValue{key: bytes.Clone(k), value: bytes.Clone(v)})
+		if len(rows) < trimRows {
+			rows = append(rows, keyValue{key: bytes.Clone(k), value: bytes.Clone(v)})
+		}
+		if old { // and so are those before it
+			sure = len(rows)
+		}
 	}
-	return rows
+	return rows[:sure]
 }
 
 // trim writes the oldest rows that were not trimmed yet without their traffic.
-func trim(c *change, until int64) error {
+func trim(c *change, until old) error {
 	b := c.tx.Bucket([]byte(bucketJournal))
 	for _, row := range oldRows(c.tx, until) {
 		kept, last, err := withoutTraffic(row)

@@ -151,10 +151,10 @@ func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if err := checkSealing(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
-	var reuse bool
+	var rotated mint.Rotation
 	s, err := c.store.UpdateSession(ctx, byOf(p), body.Session, func(s *broker.Session, d *broker.Device) error {
 		var err error
-		reuse, err = c.mint.Rotate(p, body, p.Client(), s, d)
+		rotated, err = c.mint.Rotate(p, body, p.Client(), s, d)
 		return err
 	})
 	if errors.Is(err, broker.ErrNotFound) {
@@ -163,7 +163,7 @@ func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if err != nil {
 		return nil, nil, fmt.Errorf("refresh: %w", err)
 	}
-	if reuse {
+	if rotated.Reuse {
 		return nil, nil, &reused{s.ID}
 	}
 	minted, err := c.mint.Refreshed(ctx, p, s)

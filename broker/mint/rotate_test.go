@@ -14,8 +14,8 @@ import (
 // only in the store's transaction hears the same as one that is refused before.
 func TestRotateSaysWhatBecameOfTheDevice(t *testing.T) {
 	for _, status := range []broker.Status{broker.StatusPending, broker.StatusDisabled, broker.StatusQuarantined} {
-		reuse, err := new(mint.Minter).Rotate(&auth.Proven{}, &protocol.RefreshBody{}, &broker.Client{}, &broker.Session{}, &broker.Device{Status: status})
-		if reuse || !errors.Is(err, auth.CodeOf(status)) {
+		rotated, err := new(mint.Minter).Rotate(&auth.Proven{}, &protocol.RefreshBody{}, &broker.Client{}, &broker.Session{}, &broker.Device{Status: status})
+		if rotated.Reuse || !errors.Is(err, auth.CodeOf(status)) {
 			t.Errorf("%s: %v, want %v", status, err, auth.CodeOf(status))
 		}
 	}

@@ -135,10 +135,7 @@ func (m *model) replaced(old broker.Device, exists bool, x broker.Session, e *br
 		d.Status = broker.StatusPending
 	}
 	if len(old.Authenticators) > 0 {
-		d.SessionsRev = d.Rev
-		if end := x.Created.Add(-1); end.After(d.SessionsAfter) {
-			d.SessionsAfter = end
-		}
+		d.SessionsRev, d.SessionsAfter = d.Rev, x.Created.Add(-1)
 	}
 	return d
 }
