@@ -62,6 +62,8 @@ type Limits struct {
 	PerSource   int     `yaml:"per_source" env:"PER_SOURCE"`   // at once from one source
 	Rate        float64 `yaml:"rate" env:"RATE"`               // new ones a second from one source
 	Burst       int     `yaml:"burst" env:"BURST"`             // new ones at once from one source
+	PerDevice   int     `yaml:"per_device" env:"PER_DEVICE"`   // at once of one device, over MQTT
+	PerPool     int     `yaml:"per_pool" env:"PER_POOL"`       // at once of one pool's devices, over MQTT
 	// Refusals and RefusalBurst bound the messages of devices, not connections: those
 	// from one source that are refused, a second in the long run and at once.
 	Refusals     float64 `yaml:"refusals" env:"REFUSALS"`
@@ -70,7 +72,7 @@ type Limits struct {
 
 // Intake gives them as the listeners' counter reads them.
 func (l Limits) Intake() intake.Limits {
-	return intake.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst}
+	return intake.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst, PerDevice: l.PerDevice, PerPool: l.PerPool}
 }
 
 // Balancer says in which networks the operator's own load balancers are, for each listener:

@@ -17,12 +17,12 @@ func TestLimitsConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n  refusals: -1\n")
-	c, err := Default().Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7", "SIGNET_LIMITS_REFUSAL_BURST": "9"})
+	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n  per_device: 3\n  refusals: -1\n")
+	c, err := Default().Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7", "SIGNET_LIMITS_REFUSAL_BURST": "9", "SIGNET_LIMITS_PER_POOL": "40"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := c.Limits.Intake(), (intake.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7}); got != want {
+	if got, want := c.Limits.Intake(), (intake.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7, PerDevice: 3, PerPool: 40}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	if c.Limits.Refusals != -1 || c.Limits.RefusalBurst != 9 {

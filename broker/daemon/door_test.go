@@ -52,9 +52,7 @@ func TestRequestThatNeverComes(t *testing.T) {
 			}
 			for _, nc := range []net.Conn{secure, plain} {
 				defer nc.Close()
-				if _, err := io.WriteString(nc, head); err != nil {
-					t.Fatal(err)
-				}
+				_, _ = io.WriteString(nc, head) // it may be closed already
 				closes(t, nc)
 			}
 		})

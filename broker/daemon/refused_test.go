@@ -182,7 +182,10 @@ func TestSourcesBehindBalancers(t *testing.T) {
 				if _, err := io.WriteString(nc, "\x10\x31\x00\x04MQTT\x04\x02\x00\x3c\x00\x25anon-"+strings.Repeat("0f", 16)); err != nil {
 					return err
 				}
-				_, err = nc.Read(make([]byte, 4))
+				answer := make([]byte, 4)
+				if _, err = io.ReadFull(nc, answer); err == nil && answer[3] != 0 {
+					err = fmt.Errorf("CONNACK with code %d", answer[3])
+				}
 				return err
 			}
 			for _, source := range []string{"203.0.113.1", "203.0.113.1"} {

@@ -1,6 +1,6 @@
 // Package intake bounds the connections of listeners, so that strangers cannot keep
-// devices out: how many there are in all and of each source, and how fast they come. It
-// never reads from a connection. It closes only those that may not come in, and those
+// devices out, nor devices each other: how many there are in all, of each source, of each
+// device and pool, and how fast they come. It never reads from a connection. It closes only those that may not come in, and those
 // that must make room.
 package intake
 
@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // Limits bound how many connections clients may hold, and open, before anything is known
@@ -38,6 +41,14 @@ type Limits struct {
 	// 5,000 behind one address can come in at once.
 	Rate  float64
 	Burst int
+	// PerDevice is how many connections one device may have at once. The default is 8. The
+	// oldest of the same device makes room for a new one.
+	PerDevice int
+	// PerPool is how many connections the devices of one pool may have at once. The default
+	// is nine tenths of Conns, so that no pool keeps the others out. When it is reached, the
+	// oldest of a device that has several makes room: the new one's own, if it has any. A
+	// new one is refused when each device has one alone.
+	PerPool int
 }
 
 // Errors of Enter.
@@ -45,6 +56,16 @@ var (
 	ErrFull       = errors.New("too many connections")
 	ErrFullSource = errors.New("too many connections from this source")
 	ErrTooFast    = errors.New("connections from this source come too fast")
+)
+
+// ErrFullPool is the error of Admitted.
+var ErrFullPool = errors.New("too many connections of this pool's devices")
+
+// Why a connection was dropped.
+var (
+	ErrRoom       = errors.New("it made room for a newer connection")
+	ErrRoomDevice = errors.New("it made room for a newer connection of the same device")
+	ErrRoomPool   = errors.New("it made room for another device of its pool")
 )
 
 func (l Limits) withDefaults() (Limits, error) {
@@ -57,7 +78,7 @@ func (l Limits) withDefaults() (Limits, error) {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&l.Strangers, (l.Conns + 1) / 2}, {&l.PerSource, (3*l.Conns + 4) / 5}, {&l.Burst, 5000}} {
+	}{{&l.Strangers, (l.Conns + 1) / 2}, {&l.PerSource, (3*l.Conns + 4) / 5}, {&l.Burst, 5000}, {&l.PerDevice, 8}, {&l.PerPool, (9*l.Conns + 9) / 10}} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
@@ -84,6 +105,14 @@ type Intake struct {
 	open      int
 	strangers list.List // of *Entry, the oldest first
 	sources   map[netip.Prefix]*source
+	devices   map[ident.Device][]*Entry // each one's, the oldest first
+	pools     map[ident.Pool]*pool
+}
+
+// A pool is what its devices have together.
+type pool struct {
+	open   int
+	spares list.List // of *Entry: all but the oldest of each device, the oldest first
 }
 
 // New makes an Intake. It refuses a negative Conns, and a Burst below 1 beside a Rate.
@@ -92,7 +121,7 @@ func New(l Limits) (*Intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Intake{limits: l, now: time.Now}, nil
+	return &Intake{limits: l, now: time.Now, devices: map[ident.Device][]*Entry{}, pools: map[ident.Pool]*pool{}}, nil
 }
 
 // Strangers gives how many of the connections now are no device's.
@@ -105,10 +134,12 @@ func (in *Intake) Strangers() int {
 // An Entry is one connection that an Intake has counted in.
 type Entry struct {
 	in       *Intake
-	drop     func()
+	drop     func(why error)
 	source   netip.Prefix
 	counted  bool
 	stranger *list.Element // nil once it is a device's
+	device   ident.Device  // zero until then
+	spare    *list.Element // nil if it is the device's oldest
 }
 
 // A source is where connections come from.
@@ -138,16 +169,16 @@ func Source(remote string) netip.Prefix {
 
 // Enter counts in a connection from remote (host:port) as a stranger's, or gives the error
 // why it may not come in. drop closes this connection when it must make room for another
-// one later. It is called at most once, from any goroutine, possibly before Enter has
-// returned.
-func (in *Intake) Enter(remote string, drop func()) (*Entry, error) {
+// one later, and is told why: ErrRoom, ErrRoomDevice or ErrRoomPool. It is called at most
+// once, from any goroutine, possibly before Enter has returned.
+func (in *Intake) Enter(remote string, drop func(why error)) (*Entry, error) {
 	e := &Entry{in: in, drop: drop, source: Source(remote)}
 	out, err := in.count(e)
 	if err != nil {
 		return nil, err
 	}
 	if out != nil {
-		out.drop()
+		out.drop(ErrRoom)
 	}
 	return e, nil
 }
@@ -184,11 +215,91 @@ func (in *Intake) count(e *Entry) (out *Entry, err error) {
 	return out, nil
 }
 
-// Admitted notes that the connection now belongs to a device.
-func (e *Entry) Admitted() {
+// Admitted notes that the connection now belongs to a device. It fails with ErrFullPool
+// when there is no room for it, and the connection stays a stranger's. Otherwise makeRoom,
+// never nil, drops the older connection that has to go, if any; call it with no lock held
+// that drop takes. Once it is a device's, a further call changes nothing.
+func (e *Entry) Admitted(d ident.Device) (makeRoom func(), err error) {
 	e.in.mu.Lock()
 	defer e.in.mu.Unlock()
-	e.admitted()
+	if !e.counted || !e.device.IsZero() {
+		return func() {}, nil
+	}
+	out, why, err := e.in.crowded(d)
+	if err != nil {
+		return nil, err
+	}
+	makeRoom = func() {}
+	if out != nil {
+		out.leave()
+		makeRoom = func() { out.drop(why) }
+	}
+	e.admit(d)
+	return makeRoom, nil
+}
+
+// crowded gives the connection that must make room for another one of d, nil if there is
+// room.
+func (in *Intake) crowded(d ident.Device) (out *Entry, why, err error) {
+	own, p := in.devices[d], in.pools[d.Pool]
+	fullPool := p != nil && in.limits.PerPool > 0 && p.open >= in.limits.PerPool
+	switch {
+	case len(own) > 0 && (fullPool || in.limits.PerDevice > 0 && len(own) >= in.limits.PerDevice):
+		return own[0], ErrRoomDevice, nil
+	case !fullPool:
+		return nil, nil, nil
+	}
+	spare := p.spares.Front()
+	if spare == nil {
+		return nil, nil, ErrFullPool
+	}
+	return in.devices[spare.Value.(*Entry).device][0], ErrRoomPool, nil
+}
+
+func (e *Entry) admit(d ident.Device) {
+	e.noStranger()
+	e.device = d
+	p := e.in.pools[d.Pool]
+	if p == nil {
+		p = &pool{}
+		e.in.pools[d.Pool] = p
+	}
+	p.open++
+	own := e.in.devices[d]
+	if len(own) > 0 {
+		e.spare = p.spares.PushBack(e)
+	}
+	e.in.devices[d] = append(own, e)
+}
+
+// leaveDevice is the contrary of admit.
+func (e *Entry) leaveDevice() {
+	d := e.device
+	if d.IsZero() {
+		return
+	}
+	e.device = ident.Device{}
+	p := e.in.pools[d.Pool]
+	p.keep(e)
+	if p.open--; p.open == 0 {
+		delete(e.in.pools, d.Pool)
+	}
+	i := slices.Index(e.in.devices[d], e)
+	own := slices.Delete(e.in.devices[d], i, i+1)
+	if len(own) == 0 {
+		delete(e.in.devices, d)
+		return
+	}
+	e.in.devices[d] = own
+	p.keep(own[0])
+}
+
+// keep takes an entry off the spares.
+func (p *pool) keep(e *Entry) {
+	if e.spare != nil {
+		p.spares.Remove(e.spare)
+		e.spare = nil
+	}
 }
 
 // Leave counts the connection out; more than once does no harm.
@@ -198,7 +309,7 @@ func (e *Entry) Leave() {
 	e.leave()
 }
 
-func (e *Entry) admitted() {
+func (e *Entry) noStranger() {
 	if e.stranger != nil {
 		e.in.strangers.Remove(e.stranger)
 		e.stranger = nil
@@ -206,7 +317,8 @@ func (e *Entry) admitted() {
 }
 
 func (e *Entry) leave() {
-	e.admitted()
+	e.noStranger()
+	e.leaveDevice()
 	if !e.counted {
 		return
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"github.com/signetd/signet/protocol/ident"
 )
 
 func TestSource(t *testing.T) {
@@ -23,7 +25,7 @@ func TestSource(t *testing.T) {
 
 func TestLimits(t *testing.T) {
 	l, err := Limits{}.withDefaults()
-	if want := (Limits{10_000, 5000, 6000, 500, 5000}); err != nil || l != want {
+	if want := (Limits{10_000, 5000, 6000, 500, 5000, 8, 9000}); err != nil || l != want {
 		t.Errorf("the defaults: %+v, %v, want %+v", l, err, want)
 	}
 	if l, err = (Limits{Conns: 1}).withDefaults(); err != nil || l.Strangers != 1 || l.PerSource != 1 {
@@ -58,8 +60,22 @@ func newGates(t *testing.T, l Limits) *gates {
 // from counts one in, and gives who had to make room for it.
 func (g *gates) from(addr string) (c, out *Entry, err error) {
 	g.out = nil
-	c, err = g.Enter(addr+":1", func() { g.out = c })
+	c, err = g.Enter(addr+":1", func(error) { g.out = c })
 	return c, g.out, err
+}
+
+// admit makes one a device's.
+func (g *gates) admit(e *Entry, device string) {
+	g.t.Helper()
+	d, err := ident.ParseDevice(device)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	makeRoom, err := e.Admitted(d)
+	if err != nil {
+		g.t.Fatalf("%s: %v", device, err)
+	}
+	makeRoom()
 }
 
 func (g *gates) must(addr string) *Entry {
@@ -102,7 +118,7 @@ func TestRatePerSource(t *testing.T) {
 func TestPerSource(t *testing.T) {
 	g := newGates(t, Limits{PerSource: 2})
 	first := g.must("192.0.2.1")
-	g.must("192.0.2.1").Admitted() // a device's counts too
+	g.admit(g.must("192.0.2.1"), "p:a") // a device's counts too
 	if _, _, err := g.from("192.0.2.1"); err != ErrFullSource {
 		t.Errorf("the third: %v", err)
 	}
@@ -124,16 +140,16 @@ func TestPerSource(t *testing.T) {
 func TestOldestStrangerMakesRoom(t *testing.T) {
 	g := newGates(t, Limits{Conns: 4, Strangers: 2, PerSource: -1})
 	dev, a, b := g.must("192.0.2.1"), g.must("192.0.2.1"), (*Entry)(nil)
-	dev.Admitted()
+	g.admit(dev, "p:dev")
 	b = g.must("192.0.2.2")
 	c, out, err := g.from("192.0.2.3")
 	if err != nil || out != a {
 		t.Fatalf("dropped %p, %v, want the oldest stranger", out, err)
 	}
-	a.Admitted() // too late: it is on its way out
+	g.admit(a, "p:a") // too late: it is on its way out
 	a.Leave()
-	b.Admitted()
-	c.Admitted()
+	g.admit(b, "p:b")
+	g.admit(c, "p:c")
 	d := g.must("192.0.2.4")
 	if _, out, err = g.from("192.0.2.5"); err != nil || out != d {
 		t.Errorf("full with one stranger: dropped %p, %v, want it", out, err)
@@ -141,7 +157,7 @@ func TestOldestStrangerMakesRoom(t *testing.T) {
 	if g.open != 4 || g.strangers.Len() != 1 {
 		t.Errorf("%d open, %d strangers", g.open, g.strangers.Len())
 	}
-	g.strangers.Front().Value.(*Entry).Admitted()
+	g.admit(g.strangers.Front().Value.(*Entry), "p:d")
 	if _, _, err = g.from("192.0.2.6"); err != ErrFull {
 		t.Errorf("full of devices: %v", err)
 	}

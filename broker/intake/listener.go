@@ -39,8 +39,8 @@ func (l *Listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		remote := nc.RemoteAddr().String()
-		entry, err := l.in.Enter(sourceOf(nc), func() {
-			l.refused.Enter(remote, ErrRoom)
+		entry, err := l.in.Enter(sourceOf(nc), func(why error) {
+			l.refused.Enter(remote, why)
 			_ = nc.Close() // whoever serves it finds out and closes the Conn
 		})
 		if err != nil {

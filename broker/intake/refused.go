@@ -17,31 +17,36 @@ const (
 	CauseFull      Cause = "full"      // ErrFull, or it made room for another
 	CauseSource    Cause = "source"    // ErrFullSource
 	CauseRate      Cause = "rate"      // ErrTooFast
+	CauseDevice    Cause = "device"    // ErrRoomDevice
+	CausePool      Cause = "pool"      // ErrFullPool, ErrRoomPool
+	CauseConnect   Cause = "connect"   // a CONNECT that was refused for another reason than the pool's being full
+	CauseSilent    Cause = "silent"    // no CONNECT came in time
 	CauseTLS       Cause = "tls"       // the handshake failed
 	CauseProxy     Cause = "proxy"     // a PROXY header is lacking, damaged, or not wanted
 	CauseWebSocket Cause = "websocket" // no WebSocket, or one for another protocol than MQTT
 )
 
 // Causes are all of them.
-var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseTLS, CauseProxy, CauseWebSocket}
+var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseDevice, CausePool, CauseConnect, CauseSilent, CauseTLS, CauseProxy, CauseWebSocket}
 
 // A Refused is told of each connection, from remote (host:port), that was not served, by
 // any goroutine. It must be quick.
 type Refused func(cause Cause, remote string, err error)
 
-// ErrRoom: the oldest connection that is no device's was dropped for a newer one.
-var ErrRoom = errors.New("it made room for a newer connection")
-
-// Enter tells of a connection that Enter refused with err, or dropped: ErrRoom.
+// Enter tells of a connection that Enter or Admitted refused with err, or that was dropped.
 func (r Refused) Enter(remote string, err error) { r(causeOf(err), remote, err) }
 
-// causeOf gives the cause of an error of Enter.
+// causeOf gives the cause of an error of this package.
 func causeOf(err error) Cause {
 	switch {
 	case errors.Is(err, ErrTooFast):
 		return CauseRate
 	case errors.Is(err, ErrFullSource):
 		return CauseSource
+	case errors.Is(err, ErrRoomDevice):
+		return CauseDevice
+	case errors.Is(err, ErrFullPool), errors.Is(err, ErrRoomPool):
+		return CausePool
 	}
 	return CauseFull
 }

@@ -20,7 +20,10 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
-var errEnding = errors.New("mqttd: the connection was ended")
+var (
+	errEnding    = errors.New("mqttd: the connection was ended")
+	errNoConnect = errors.New("no CONNECT came in time")
+)
 
 // A conn is one client's connection as mochi sees it. It checks packets before mochi reads
 // them, and it decides on deadlines and on the connection's end.
@@ -110,17 +113,31 @@ func (c *conn) Read(p []byte) (int, error) {
 		return 0, errEnding
 	}
 	n, err := c.in.read(p, c)
-	if v, ok := errors.AsType[*violation](err); ok {
-		c.srv.cfg.Log.Debug("mqtt packet refused", "client", c.id.String(), "remote", c.RemoteAddr().String(), "error", err)
-		c.end(v.reason)
-	} else if errors.Is(err, os.ErrDeadlineExceeded) && c.session.Load() != nil {
-		c.end(ReasonKeepAlive)
-	}
+	c.failed(err)
 	if c.isEnding() {
 		<-c.hungUp
 		return 0, errEnding
 	}
 	return n, err
+}
+
+// failed ends a connection that sent what it may not, or nothing in time, and tells of it.
+func (c *conn) failed(err error) {
+	v, violated := errors.AsType[*violation](err)
+	late := errors.Is(err, os.ErrDeadlineExceeded) && !c.isEnding()
+	remote := c.RemoteAddr().String()
+	switch connected := c.session.Load() != nil; {
+	case violated && connected:
+		c.srv.cfg.Log.Debug("mqtt packet refused", "client", c.id.String(), "remote", remote, "error", err)
+		c.end(v.reason)
+	case violated:
+		c.srv.cfg.Refused(intake.CauseConnect, remote, err)
+		c.end(v.reason)
+	case late && connected:
+		c.end(ReasonKeepAlive)
+	case late:
+		c.srv.cfg.Refused(intake.CauseSilent, remote, errNoConnect)
+	}
 }
 
 // Write bounds how long a client that doesn't read can hold up whoever writes to

@@ -11,6 +11,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 	"github.com/mochi-mqtt/server/v2/packets"
 
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/protocol/topic"
 )
 
@@ -51,7 +52,7 @@ func (h *hook) OnConnect(cl *mqtt.Client, pk packets.Packet) error {
 	if err == nil {
 		return nil
 	}
-	h.srv.cfg.Log.Info("mqtt connection refused", "client", fmt.Sprintf("%.256q", cl.ID), "remote", c.RemoteAddr().String(), "error", err)
+	h.srv.refuse(c, fmt.Errorf("client id %.256q: %w", cl.ID, err))
 	return errors.Join(err, h.srv.mqtt.SendConnack(cl, connackCode(err, cl.Properties.ProtocolVersion), false, nil))
 }
 
@@ -62,7 +63,9 @@ func connackCode(err error, version byte) packets.Code {
 	case errors.As(err, &code):
 	case errors.Is(err, topic.ErrInvalid), errors.Is(err, errInUse):
 		code = packets.ErrClientIdentifierNotValid
-	case errors.Is(err, ErrBusy), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, intake.ErrFullPool) && version == 5:
+		code = packets.ErrQuotaExceeded
+	case errors.Is(err, intake.ErrFullPool), errors.Is(err, ErrBusy), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		code = packets.ErrServerUnavailable
 	default:
 		code = packets.ErrNotAuthorized
@@ -120,10 +123,25 @@ func (s *Server) admit(ctx context.Context, c *conn, cl *mqtt.Client, pk packets
 		return fmt.Errorf("expired at %v: %w", sess.Expires, packets.ErrNotAuthorized)
 	}
 	s.deadlines.set(c, sess.Expires)
-	if !sess.Device.IsZero() {
-		c.entry.Admitted()
+	if sess.Device.IsZero() {
+		return nil
 	}
+	makeRoom, err := c.entry.Admitted(sess.Device)
+	if err != nil {
+		return err
+	}
+	makeRoom()
 	return nil
+}
+
+// refuse tells of a connection whose CONNECT was refused.
+func (s *Server) refuse(c *conn, err error) {
+	remote := c.RemoteAddr().String()
+	if errors.Is(err, intake.ErrFullPool) {
+		s.cfg.Refused.Enter(remote, err)
+		return
+	}
+	s.cfg.Refused(intake.CauseConnect, remote, err)
 }
 
 // identify holds the client id and the user name to the session's device. An

@@ -110,7 +110,7 @@ const (
 	ReasonKeepAlive      Reason = 0x8d // nothing came in time, or only a part
 	ReasonTakenOver      Reason = 0x8e
 	ReasonTooLarge       Reason = 0x95
-	ReasonQuota          Reason = 0x97
+	ReasonQuota          Reason = 0x97 // more than its share: of filters, or of its device's or pool's connections
 	ReasonAdministrative Reason = 0x98 // the device was disabled, or its sessions revoked
 	ReasonExpired        Reason = 0xa0 // "maximum connect time": the token's, or an anonymous connection's
 )
@@ -178,7 +178,8 @@ type Server struct {
 	ctx       context.Context // ends when Close gives up waiting
 	cancel    context.CancelFunc
 	intake    *intake.Intake
-	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups
+	away      farewells
+	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups, farewells
 
 	mu        sync.Mutex // guards the rest: nothing is added once closed
 	closed    bool
@@ -269,16 +270,23 @@ func (s *Server) PushDevice(d ident.Device, payload []byte) int {
 // Upgrade makes the connection of clientID the device's own, in place, or
 // renews it. Call it from a Responder: nobody else can have taken the client id, and
 // an End or a Review of the device since the request came in is heeded (ErrEnded). Other errors: ErrNotConnected,
-// ErrOtherDevice.
+// ErrOtherDevice, intake.ErrFullPool.
 func (s *Server) Upgrade(clientID string, sess Standing) error {
 	if sess.Device.IsZero() {
 		return fmt.Errorf("upgrading %q: no device", clientID)
 	}
-	c, err := s.clients.upgrade(clientID, sess)
+	makeRoom := func() {}
+	c, err := s.clients.upgrade(clientID, sess, func(c *conn, sess Standing) (err error) {
+		makeRoom, err = c.entry.Admitted(sess.Device)
+		return err
+	})
+	if errors.Is(err, intake.ErrFullPool) {
+		s.cfg.Refused.Enter(clientID, err)
+	}
 	if err != nil {
 		return fmt.Errorf("upgrading %q to %v: %w", clientID, sess.Device, err)
 	}
-	c.entry.Admitted()
+	makeRoom()
 	s.deadlines.set(c, c.session.Load().Expires)
 	return nil
 }

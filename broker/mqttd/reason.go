@@ -21,7 +21,7 @@ func (r Reason) text() string {
 	case ReasonTooLarge:
 		return "a packet that was too large"
 	case ReasonQuota:
-		return "too much was asked for"
+		return "more was asked for, or are connected, than one device or pool may have"
 	case ReasonAdministrative:
 		return "the device was disabled, its sessions ended or its key replaced: authenticate again"
 	case ReasonExpired:

@@ -222,8 +222,9 @@ func (r *registry) bindLocked(c *conn, sess Standing) {
 	r.byDevice[sess.Device][c] = struct{}{}
 }
 
-// upgrade binds a further session to the connection of a client id.
-func (r *registry) upgrade(clientID string, sess Standing) (*conn, error) {
+// upgrade binds a further session to the connection of a client id, if admit, which is
+// called last and takes no lock of the Server's, has no objection.
+func (r *registry) upgrade(clientID string, sess Standing, admit func(*conn, Standing) error) (*conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.byID[clientID]
@@ -238,6 +239,9 @@ func (r *registry) upgrade(clientID string, sess Standing) (*conn, error) {
 		if sess, ok = r.heedLocked(sess, c.since); !ok {
 			return nil, ErrEnded
 		}
+	}
+	if err := admit(c, sess); err != nil {
+		return nil, err
 	}
 	r.bindLocked(c, sess)
 	return c, nil

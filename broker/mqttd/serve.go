@@ -32,10 +32,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			if c := s.admitConn(nc); c != nil {
+			if c, err := s.admitConn(nc); err == nil {
 				go s.serve(c)
 			} else {
-				cut(nc) // without a word: it cost nothing so far
+				s.turnAway(nc, err)
 			}
 			continue
 		case ctx.Err() != nil, s.isClosed():
@@ -55,10 +55,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 
 // serveConn serves one connection until it ends, and closes it.
 func (s *Server) serveConn(nc net.Conn) {
-	if c := s.admitConn(nc); c != nil {
+	if c, err := s.admitConn(nc); err == nil {
 		s.serve(c)
 	} else {
-		cut(nc)
+		s.turnAway(nc, err)
 	}
 }
 
@@ -120,35 +120,39 @@ func cut(nc net.Conn) {
 	}
 }
 
-// admitConn counts a connection in; nil when a limit or the server's end says
-// no. Every connection that it gives must be served.
-func (s *Server) admitConn(nc net.Conn) *conn {
+// admitConn counts a connection in, unless a limit or the server's end says no. Every
+// connection that it gives must be served.
+func (s *Server) admitConn(nc net.Conn) (*conn, error) {
 	c := newConn(s, nc)
 	remote := nc.RemoteAddr().String()
 	entry, err := s.intake.Enter(remote, c.makeRoom)
 	if err != nil {
 		s.cfg.Refused.Enter(remote, err)
-		return nil
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		entry.Leave()
-		return nil
+		return nil, ErrClosed
 	}
 	c.entry = entry
 	s.open[c] = struct{}{}
 	s.wg.Add(1)
-	return c
+	return c, nil
 }
 
 // makeRoom ends the connection for a newer one, which does not wait for it.
-func (c *conn) makeRoom() {
-	c.srv.cfg.Refused.Enter(c.RemoteAddr().String(), intake.ErrRoom)
+func (c *conn) makeRoom(why error) {
+	c.srv.cfg.Refused.Enter(c.RemoteAddr().String(), why)
+	reason := ReasonBusy
+	if !errors.Is(why, intake.ErrRoom) {
+		reason = ReasonQuota
+	}
 	c.srv.mu.Lock()
 	defer c.srv.mu.Unlock()
 	if !c.srv.closed {
-		c.srv.wg.Go(func() { c.drop(ReasonBusy) })
+		c.srv.wg.Go(func() { c.drop(reason) })
 	}
 }
 

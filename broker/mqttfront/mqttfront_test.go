@@ -7,7 +7,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -20,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
@@ -65,8 +65,8 @@ func TestConnects(t *testing.T) {
 // TestBearersRefused: of all that a broker signs, an MQTT password alone is a password,
 // at every door: over TLS, without it, over WebSocket, in both versions.
 func TestBearersRefused(t *testing.T) {
-	log := told{slog.DiscardHandler, make(chan map[string]string, 1000), "mqtt connection refused"}
-	f := startWith(t, mqttd.Config{Log: slog.New(log)}, nil)
+	refusals := make(chan error, 1000)
+	f := startWith(t, mqttd.Config{Refused: func(_ intake.Cause, _ string, err error) { refusals <- err }}, nil)
 	a, g := f.enrolled("lamp", false)
 	jwt := protocol.FormatJWT
 	both, err := a.Authenticate(t.Context(), f, agent.Ask{Format: &jwt})
@@ -88,8 +88,8 @@ func TestBearersRefused(t *testing.T) {
 				if err == nil {
 					continue
 				}
-				if said := receive(t, "a refusal", log.refusals); !strings.Contains(said["error"], access.ErrBearer.Error()) {
-					t.Errorf("%s at %s: the log says %q", name, door, said["error"])
+				if why := receive(t, "a refusal", refusals); !errors.Is(why, access.ErrBearer) {
+					t.Errorf("%s at %s: the broker tells of %v", name, door, why)
 				}
 			}
 		}
