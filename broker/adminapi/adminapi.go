@@ -23,6 +23,7 @@ import (
 
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol/strictjson"
 )
 
@@ -69,7 +70,7 @@ func Handler(cfg Config) (http.Handler, error) {
 	})
 	mux.Handle("GET "+problem.DocsPath, page)
 	mux.HandleFunc("/", unmatched(mux))
-	return &guard{next: mux, cfg: cfg, throttle: newThrottle()}, nil
+	return &guard{next: mux, cfg: cfg, throttle: newThrottle(), told: tally.New(cfg.Log)}, nil
 }
 
 // register puts all routes on mux and gives their description.

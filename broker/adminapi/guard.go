@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/broker/tally"
 )
 
 // A call is what is known of a request besides its content.
@@ -42,12 +43,14 @@ func byOf(ctx context.Context) broker.By {
 }
 
 // A guard stands before every route: it names the request, lets in who has an
-// operator's token, bounds the body, and logs. A route that nobody thought of is
+// operator's token, bounds the body, and logs: what operators do line by line, strangers'
+// requests in sums. A route that nobody thought of is
 // refused like all others.
 type guard struct {
 	next     http.Handler
 	cfg      Config
 	throttle *throttle
+	told     *tally.Log // of what strangers can bring about
 }
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -117,7 +120,7 @@ func (g *guard) admit(r *http.Request, c *call) *problem.Problem {
 		return problem.New(http.StatusUnauthorized, "this token is not valid, or no longer")
 	}
 	if err != nil {
-		g.cfg.Log.ErrorContext(r.Context(), "operator look-up failed", "request", c.id, "err", err)
+		g.told.Note(r.Context(), slog.LevelError, "look-up", "operator look-up failed", "request", c.id, "err", err)
 		return problem.Internal()
 	}
 	c.actor, c.operator = broker.OperatorActor(operator.Name), operator
@@ -138,17 +141,17 @@ func readReason(r *http.Request, c *call) *problem.Problem {
 // finish logs the request, and answers one whose handler panicked.
 func (g *guard) finish(w *recorder, r *http.Request, c *call) {
 	if v := recover(); v != nil {
-		g.cfg.Log.ErrorContext(r.Context(), "operators' API: handler panicked", "request", c.id, "path", r.URL.Path, "panic", v)
+		g.told.Note(r.Context(), slog.LevelError, "panic", "operators' API: handler panicked", "request", c.id, "path", r.URL.Path, "panic", v)
 		if w.status == 0 {
 			problem.Internal().Write(w)
 		}
 	}
-	level := slog.LevelInfo
-	if w.status == http.StatusTooManyRequests {
-		level = slog.LevelDebug // or who is held off would still fill the log
+	attrs := []any{"request", c.id, "actor", string(c.actor), "method", r.Method, "path", r.URL.Path, "status", w.status, "from", r.RemoteAddr}
+	if c.actor == "" { // a stranger
+		g.told.Note(r.Context(), slog.LevelInfo, strconv.Itoa(w.status), "operators' API", attrs...)
+		return
 	}
-	g.cfg.Log.Log(r.Context(), level, "operators' API",
-		"request", c.id, "actor", string(c.actor), "method", r.Method, "path", r.URL.Path, "status", w.status, "from", r.RemoteAddr)
+	g.cfg.Log.InfoContext(r.Context(), "operators' API", attrs...)
 }
 
 // A recorder remembers the status.

@@ -175,7 +175,7 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 		return err
 	}
 	d.httpLn = tls.NewListener(in.Listen(behind(before.HTTPS(), d.httpLn, refused), refused), web)
-	errLog := slog.NewLogLogger(d.log.Handler(), slog.LevelDebug)
+	errLog := httpLog(d.log)
 	d.https = d.bounded(balancer.Forwarded(mux), errLog)
 	d.https.ConnState = connState(refused)
 	d.https.ConnContext = balancer.ConnContext

@@ -84,6 +84,7 @@ type site struct {
 	store *boltstore.Store // of the last open
 	certs *selfSigned
 	log   *lines
+	level slog.Level // of what is logged
 }
 
 func newSite(t *testing.T) *site {
@@ -120,7 +121,7 @@ func (s *site) open(t *testing.T) (*daemon.Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := daemon.Open(t.Context(), s.cfg, parts, s.certs, slog.New(slog.NewTextHandler(s.log, nil)))
+	d, err := daemon.Open(t.Context(), s.cfg, parts, s.certs, slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: s.level})))
 	if err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}

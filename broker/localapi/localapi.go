@@ -20,6 +20,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol/peer"
 )
 
@@ -49,7 +50,7 @@ func socketPath(dir string) (path string, close func() error, err error) {
 type listener struct {
 	net.Listener
 	folder func() error
-	log    *slog.Logger
+	told   *tally.Log
 }
 
 // Listen makes the socket in the data folder. Who calls it holds the folder's store,
@@ -69,7 +70,7 @@ func Listen(dir string, log *slog.Logger) (net.Listener, error) {
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, fmt.Errorf("control socket: %w", errors.Join(err, ln.Close(), done()))
 	}
-	return &listener{ln, done, log}, nil
+	return &listener{ln, done, tally.New(log)}, nil
 }
 
 // Accept gives the next connection of one who may come in.
@@ -80,7 +81,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 		if err := peer.Permit(nc, nil); err != nil {
-			l.log.Warn("control socket: connection refused", "err", err)
+			l.told.Note(context.Background(), slog.LevelWarn, "refused", "control socket: connection refused", "err", err)
 			_ = nc.Close()
 			continue
 		}

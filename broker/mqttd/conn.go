@@ -2,10 +2,12 @@ package mqttd
 
 import (
 	"bufio"
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"sync"
@@ -128,7 +130,7 @@ func (c *conn) failed(err error) {
 	remote := c.RemoteAddr().String()
 	switch connected := c.session.Load() != nil; {
 	case violated && connected:
-		c.srv.cfg.Log.Debug("mqtt packet refused", "client", c.id.String(), "remote", remote, "error", err)
+		c.srv.told.Note(context.Background(), slog.LevelInfo, "packet", "mqtt packet refused", "client", c.id.String(), "remote", remote, "error", err)
 		c.end(v.reason)
 	case violated:
 		c.srv.cfg.Refused(intake.CauseConnect, remote, err)

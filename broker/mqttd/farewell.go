@@ -64,7 +64,7 @@ func (s *Server) turnAway(nc net.Conn, why error) {
 		defer s.away.finish()
 		defer cut(nc)
 		defer context.AfterFunc(s.ctx, func() { cut(nc) })()
-		defer recovered(s.cfg.Log, "turning a client away")
+		defer recovered(s.told, "turning a client away")
 		_ = nc.SetDeadline(time.Now().Add(farewellTime))
 		explain(nc, why)
 	})

@@ -22,6 +22,7 @@ import (
 	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/topic"
 )
@@ -178,6 +179,7 @@ type Server struct {
 	ctx       context.Context // ends when Close gives up waiting
 	cancel    context.CancelFunc
 	intake    *intake.Intake
+	told      *tally.Log // of all that clients can bring about
 	away      farewells
 	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups, farewells
 
@@ -201,6 +203,7 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{
 		cfg:       cfg,
 		intake:    in,
+		told:      tally.New(cfg.Log),
 		clients:   newRegistry(),
 		deadlines: newDeadlines((*conn).expire),
 		open:      map[*conn]struct{}{},
@@ -212,7 +215,7 @@ func New(cfg Config) (*Server, error) {
 		// One write for each packet: mochi's write buffer can hold a packet back for ever.
 		ClientNetWriteBufferSize: 1,
 		ClientNetReadBufferSize:  64, // conn buffers already
-		Logger:                   slog.New(quiet{cfg.Log.Handler()}),
+		Logger:                   slog.New(quiet{s.told, cfg.Log.Handler()}),
 		SysTopicResendInterval:   1 << 30, // seconds: never; nobody may read $SYS
 		InlineClient:             true,
 	})

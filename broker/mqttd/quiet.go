@@ -3,12 +3,17 @@ package mqttd
 import (
 	"context"
 	"log/slog"
+
+	"github.com/signetd/signet/broker/tally"
 )
 
 // quiet lets mochi's records through as debug messages, without packets:
 // mochi logs whole ones, payloads and passwords included, and at a level that
 // any client can flood.
-type quiet struct{ next slog.Handler }
+type quiet struct {
+	told *tally.Log
+	next slog.Handler // says what is enabled
+}
 
 // loggable says which of mochi's attributes hold no bytes of a packet.
 func loggable(key string) bool {
@@ -24,24 +29,18 @@ func (q quiet) Enabled(ctx context.Context, _ slog.Level) bool {
 }
 
 func (q quiet) Handle(ctx context.Context, r slog.Record) error {
-	out := slog.NewRecord(r.Time, slog.LevelDebug, "mqtt: "+r.Message, 0)
+	var attrs []any
 	r.Attrs(func(a slog.Attr) bool {
 		if loggable(a.Key) {
-			out.AddAttrs(slog.String(a.Key, a.Value.String()))
+			attrs = append(attrs, slog.String(a.Key, a.Value.String()))
 		}
 		return true
 	})
-	return q.next.Handle(ctx, out)
+	q.told.Note(ctx, slog.LevelDebug, "mochi "+r.Message, "mqtt: "+r.Message, attrs...)
+	return nil
 }
 
-func (q quiet) WithAttrs(attrs []slog.Attr) slog.Handler {
-	var kept []slog.Attr
-	for _, a := range attrs {
-		if loggable(a.Key) {
-			kept = append(kept, a)
-		}
-	}
-	return quiet{q.next.WithAttrs(kept)}
-}
+// WithAttrs gives q: nothing that mochi adds to all of its lines is worth one.
+func (q quiet) WithAttrs([]slog.Attr) slog.Handler { return q }
 
 func (q quiet) WithGroup(string) slog.Handler { return q }

@@ -1,9 +1,12 @@
 package mqttd
 
 import (
+	"context"
 	"log/slog"
 	"runtime/debug"
 	"sync"
+
+	"github.com/signetd/signet/broker/tally"
 )
 
 // requests is a bounded queue with workers that come with work and go without.
@@ -22,7 +25,7 @@ type request struct {
 // has too many: requests are QoS 0 in spirit, a client asks again.
 func (s *Server) request(c *conn, payload []byte) {
 	if len(payload) > maxRequest || !s.clients.beginJob(c) {
-		s.cfg.Log.Debug("mqtt request dropped", "client", c.id.String(), "bytes", len(payload))
+		s.told.Note(s.ctx, slog.LevelInfo, "request", "mqtt request dropped", "client", c.id.String(), "bytes", len(payload))
 		return
 	}
 	q := &s.requests
@@ -30,7 +33,7 @@ func (s *Server) request(c *conn, payload []byte) {
 	defer q.mu.Unlock()
 	if len(q.waiting) >= s.cfg.Queue {
 		s.clients.finishJob(c)
-		s.cfg.Log.Warn("mqtt requests are coming faster than they are answered", "queue", s.cfg.Queue)
+		s.told.Note(s.ctx, slog.LevelWarn, "queue", "mqtt requests are coming faster than they are answered", "queue", s.cfg.Queue)
 		return
 	}
 	q.waiting = append(q.waiting, request{c, payload})
@@ -67,20 +70,20 @@ func (q *requests) next() (request, bool) {
 // answer calls the Responder and sends its reply.
 func (s *Server) answer(r request) {
 	defer s.clients.finishJob(r.conn)
-	defer recovered(s.cfg.Log, "answering a request")
+	defer recovered(s.told, "answering a request")
 	reply := s.cfg.Respond(s.ctx, Request{
 		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
 	})
 	if reply != nil {
 		if err := r.conn.push(r.conn.id.Reply(), reply); err != nil {
-			s.cfg.Log.Debug("mqtt reply dropped", "client", r.conn.id.String(), "error", err)
+			s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", "client", r.conn.id.String(), "error", err)
 		}
 	}
 }
 
 // recovered keeps a panic from ending the process. The stack holds no packet.
-func recovered(log *slog.Logger, doing string) {
+func recovered(told *tally.Log, doing string) {
 	if r := recover(); r != nil {
-		log.Error("panic in the MQTT server", "doing", doing, "panic", r, "stack", string(debug.Stack()))
+		told.Note(context.Background(), slog.LevelError, "panic "+doing, "panic in the MQTT server", "doing", doing, "panic", r, "stack", string(debug.Stack()))
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -45,7 +46,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		}
 		// Out of descriptors, most often: wait, they come back.
 		pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-		s.cfg.Log.Warn("mqtt accept failed", "error", err, "pause", pause)
+		s.told.Note(ctx, slog.LevelWarn, "accept", "mqtt accept failed", "error", err, "pause", pause)
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
@@ -161,7 +162,7 @@ func (c *conn) makeRoom(why error) {
 func (s *Server) serve(c *conn) {
 	defer s.wg.Done()
 	defer s.forget(c)
-	defer recovered(s.cfg.Log, "serving a connection")
+	defer recovered(s.told, "serving a connection")
 	// One deadline for handshake and CONNECT; mochi sets the keep-alive's after.
 	_ = c.Conn.SetDeadline(time.Now().Add(s.cfg.ConnectTimeout))
 	if t, ok := c.Conn.(*tls.Conn); ok {
@@ -171,7 +172,7 @@ func (s *Server) serve(c *conn) {
 		}
 	}
 	if err := s.mqtt.EstablishConnection("signet", c); err != nil {
-		s.cfg.Log.Debug("mqtt connection ended", "client", c.id.String(), "remote", c.RemoteAddr().String(), "error", err)
+		s.told.Note(context.Background(), slog.LevelDebug, "ended", "mqtt connection ended", "client", c.id.String(), "remote", c.RemoteAddr().String(), "error", err)
 	}
 }
 
@@ -192,7 +193,7 @@ func (s *Server) forget(c *conn) {
 
 // evict takes out of mochi what a failed or panicked connection left there.
 func (s *Server) evict(cl *mqtt.Client) {
-	defer recovered(s.cfg.Log, "evicting a client")
+	defer recovered(s.told, "evicting a client")
 	if known, ok := s.mqtt.Clients.Get(cl.ID); ok && known == cl {
 		s.mqtt.Clients.Delete(cl.ID)
 		s.mqtt.UnsubscribeClient(cl)

@@ -17,6 +17,7 @@ import (
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/mqttd"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -43,12 +44,13 @@ type Front struct {
 	exchange Responder
 	access   *access.Rule
 	log      *slog.Logger
+	told     *tally.Log // of what devices can bring about
 	server   Server
 }
 
 // New makes a Front. Attach must be called before its server serves.
 func New(x Responder, rule *access.Rule, log *slog.Logger) *Front {
-	return &Front{exchange: x, access: rule, log: log}
+	return &Front{exchange: x, access: rule, log: log, told: tally.New(log)}
 }
 
 // Attach names the server that f is the Gate of.
@@ -83,7 +85,7 @@ func (f *Front) Respond(ctx context.Context, q mqttd.Request) []byte {
 		if a.Here {
 			f.upgrade(ctx, q.ClientID, a.Standing)
 		} else {
-			f.log.DebugContext(ctx, "connection not upgraded: not the one that the device named", "device", a.Standing.Device.String())
+			f.told.Note(ctx, slog.LevelDebug, "elsewhere", "connection not upgraded: not the one that the device named", "device", a.Standing.Device.String())
 		}
 	}
 	return r.Message
@@ -93,7 +95,7 @@ func (f *Front) Respond(ctx context.Context, q mqttd.Request) []byte {
 // changed since the request came in, the server reviews it like any other connection.
 func (f *Front) upgrade(ctx context.Context, clientID string, st access.Standing) {
 	if err := f.server.Upgrade(clientID, mqttd.Standing(st)); err != nil {
-		f.log.InfoContext(ctx, "connection not upgraded", "device", st.Device.String(), "err", err)
+		f.told.Note(ctx, slog.LevelInfo, "upgrade", "connection not upgraded", "device", st.Device.String(), "err", err)
 	}
 }
 

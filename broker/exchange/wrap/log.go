@@ -8,17 +8,20 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol"
 )
 
-// Log logs refusals with their causes, and enrollments. Logins are logged at level debug
+// Log logs refusals with their causes, of each code the first and then sums, because anybody
+// can bring them about at any rate; and enrollments. Logins are logged at level debug
 // only: a fleet of millions would log nothing else.
 func Log(next exchange.Handler, log *slog.Logger) exchange.Handler {
+	told := tally.New(log)
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		out := next.Handle(ctx, from, m)
 		switch {
 		case out.Err != nil:
-			logRefusal(ctx, log, from, m, &out)
+			logRefusal(ctx, told, from, m, &out)
 		case out.Admitted != nil && !out.Admitted.Refreshed:
 			logLogin(ctx, log, from, out.Admitted)
 		}
@@ -38,18 +41,18 @@ func logLogin(ctx context.Context, log *slog.Logger, from exchange.Caller, a *ex
 	log.Log(ctx, level, did, "device", st.Device.String(), "sub", st.Subject.String(), "session", st.Session.String(), "remote", from.Remote)
 }
 
-func logRefusal(ctx context.Context, log *slog.Logger, from exchange.Caller, m protocol.Message, out *exchange.Outcome) {
+func logRefusal(ctx context.Context, told *tally.Log, from exchange.Caller, m protocol.Message, out *exchange.Outcome) {
 	who, call := "", m.Call()
 	if !out.Claimed.IsZero() {
 		who = out.Claimed.String()
 	}
 	if !out.Ended.IsZero() {
-		log.WarnContext(ctx, "refresh token reuse: session ended, this device may have been cloned", "device", who, "session", out.Ended.String())
+		told.Note(ctx, slog.LevelWarn, "reuse "+who, "refresh token reuse: session ended, this device may have been cloned", "device", who, "session", out.Ended.String())
 	}
 	level := slog.LevelInfo
 	if out.Code == protocol.CodeInternal || errors.Is(out.Err, broker.ErrFull) { // an operator must hear of it
 		level = slog.LevelError
 	}
-	log.Log(ctx, level, "refused", "device", who, "code", out.Code.String(), "err", out.Err,
+	told.Note(ctx, level, "refused "+step(m)+" "+out.Code.String()+" "+level.String(), "refused", "device", who, "code", out.Code.String(), "err", out.Err,
 		"type", int(m.Type()), "call", hex.EncodeToString(call[:]), "remote", from.Remote)
 }

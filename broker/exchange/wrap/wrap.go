@@ -14,6 +14,7 @@ import (
 
 	"github.com/signetd/signet/broker/auth/level"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol"
 )
 
@@ -54,19 +55,20 @@ func Exchange(core exchange.Handler, c Config) (*exchange.Responder, *Refusals, 
 // unread counts and logs what is no message. Anybody can send that at any rate, so it is
 // logged at level debug only.
 func unread(m *metrics, log *slog.Logger) exchange.Unread {
+	told := tally.New(log)
 	return func(ctx context.Context, from exchange.Caller, err error) {
 		d, ok := errors.AsType[*protocol.DecodeError](err)
 		if !ok {
 			m.count("unreadable", protocol.CodeInternal.String())
-			log.ErrorContext(ctx, "encode reply", "err", err)
+			told.Note(ctx, slog.LevelError, "encode", "encode reply", "err", err)
 			return
 		}
 		m.count("unreadable", d.Code.String())
 		if d.ID == (protocol.CallID{}) {
-			log.DebugContext(ctx, "undecodable message", "remote", from.Remote, "err", err)
+			told.Note(ctx, slog.LevelDebug, "undecodable", "undecodable message", "remote", from.Remote, "err", err)
 			return
 		}
-		log.DebugContext(ctx, "message refused", "remote", from.Remote, "call", hex.EncodeToString(d.ID[:]), "err", err)
+		told.Note(ctx, slog.LevelDebug, "unreadable", "message refused", "remote", from.Remote, "call", hex.EncodeToString(d.ID[:]), "err", err)
 	}
 }
 
