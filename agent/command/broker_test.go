@@ -215,6 +215,11 @@ func (m *machine) fails(code int, text, hint string, args ...string) string {
 	return out
 }
 
+// socketOf is where the agent of a folder listens.
+func (m *machine) socketOf(dir string) string {
+	return (&program{getenv: func(k string) string { return m.env[k] }}).usualSocket(dir)
+}
+
 // start runs the agent until stop is called, and waits until it is there.
 func (m *machine) start(socket string, args ...string) (stop func()) {
 	m.t.Helper()

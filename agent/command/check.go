@@ -33,7 +33,7 @@ func (p *program) check(ctx context.Context, args []string) error {
 	} else if err == nil && st.Running {
 		return p.checkRunning(ctx, path, &st)
 	}
-	v, err := p.openDevice(ctx, path)
+	v, err := p.openDevice(ctx, path, socket)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/url"
 	"text/tabwriter"
@@ -30,9 +29,6 @@ type MQTTLogin struct {
 
 // credentials prints what a program on the device connects elsewhere with.
 func (p *program) credentials(ctx context.Context, args []string) error {
-	if len(args) == 0 || args[0] != "mqtt" {
-		return fmt.Errorf("%w: signet-agent credentials mqtt", errUsage)
-	}
 	var w where
 	var format, suffix string
 	f := p.flags("credentials mqtt")
@@ -40,7 +36,7 @@ func (p *program) credentials(ctx context.Context, args []string) error {
 	w.socketFlag(f)
 	f.StringVar(&format, "o", "text", "text, json or password, which prints nothing else")
 	f.StringVar(&suffix, "suffix", "", "`end` of the client id, 1 to 64 of A-Z a-z 0-9 _ : - (default: random)")
-	if err := p.parse(f, args[1:]); err != nil {
+	if err := p.parse(f, args); err != nil {
 		return err
 	}
 	if format != "text" && format != "json" && format != "password" {
@@ -84,18 +80,15 @@ func (p *program) printLogin(l *MQTTLogin, format string) error {
 
 // mqttLogin asks the running agent, or connects by itself if none runs.
 func (p *program) mqttLogin(ctx context.Context, path, socket string) (*MQTTLogin, error) {
-	reply, err := localapi.Call(ctx, socket, localapi.Request{Op: "credentials", Type: "mqtt"})
-	if err == nil {
-		return parseLogin(reply.Credentials)
-	}
-	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
-		return nil, err
-	}
 	var l *MQTTLogin
-	err = p.once(ctx, path, mqttPassword(), func(v *device, g *agent.Tokens) error {
+	ask := mqttPassword()
+	reply, err := p.answered(ctx, path, socket, localapi.Request{Op: "credentials", Type: "mqtt"}, &ask, func(v *device, g *agent.Tokens) (err error) {
 		l, err = v.login(g)
 		return err
 	})
+	if err == nil && reply != nil {
+		return parseLogin(reply.Credentials)
+	}
 	return l, err
 }
 

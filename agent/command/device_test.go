@@ -173,10 +173,9 @@ func TestDamagedState(t *testing.T) {
 func TestNotEnrolled(t *testing.T) {
 	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
 	m.fails(1, "certificate", "give the broker's root", enrollArgs(b, dir)...)
-	for _, command := range []string{"run", "token"} {
-		m.fails(1, "has not enrolled", "signet-agent enroll", command, "--state", dir)
+	for _, command := range []string{"run", "token", "check"} {
+		m.fails(1, "no enrolled device found", "signet-agent enroll", command, "--state", dir)
 	}
-	m.fails(1, "check stopped at TLS", "give the broker's root", "check", "--state", dir)
 	m.fails(1, "no anchor", "give an enrollment token", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--ca", b.ca(t), "--state", folder(t))
 }
 
@@ -256,7 +255,7 @@ func TestSocketElsewhere(t *testing.T) {
 	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
 	socket := filepath.Join(filepath.Dir(dir), "programs.sock")
 	m.fails(2, "--group needs --socket", "", "run", "--state", dir, "--group", "50")
-	m.fails(1, "no agent is running", "signet-agent run --socket", "token", "--socket", socket)
+	m.fails(1, "no agent is running", "signet-agent run makes the socket", "token", "--socket", socket)
 	stop := m.start(socket, "--state", dir, "--socket", socket, "--group", "50")
 	defer stop()
 	other := &machine{t: t, env: map[string]string{"SIGNET_AGENT_SOCKET": socket}}
@@ -273,7 +272,7 @@ func TestSocketElsewhere(t *testing.T) {
 	if mode := stat(t, socket).Mode().Perm(); mode != 0o666 {
 		t.Errorf("socket with groups has mode %v", mode)
 	}
-	m.fails(1, "another process", "a running signet-agent", "unenroll", "--state", dir)
+	m.fails(1, "a signet-agent runs on this device", "stop the running", "unenroll", "--state", dir, "--name", "lamp-1")
 }
 
 func stat(t *testing.T, path string) os.FileInfo {

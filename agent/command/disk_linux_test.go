@@ -11,8 +11,8 @@ import (
 )
 
 // A device cannot enroll without room to remember it, says so, and can when there
-// is room. Once enrolled it gets tokens also from a full disk; from one that it
-// cannot write at all it says what is wrong.
+// is room. Once enrolled it gets tokens also from a full disk, and from one that it
+// cannot write at all, and says that nothing can be saved.
 func TestFullAndReadOnlyDisk(t *testing.T) {
 	b, m, disk := newBroker(t), &machine{t: t}, filepath.Dir(folder(t))
 	kernel.SmallDisk(t, disk, "64k")
@@ -37,7 +37,18 @@ func TestFullAndReadOnlyDisk(t *testing.T) {
 	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	m.fails(1, "read-only file system", "the device's folder must be on a disk", "token", "--state", dir)
+	m.env = map[string]string{"XDG_RUNTIME_DIR": t.TempDir()}
+	for range 2 {
+		m.must("token", "--state", dir, "--format", "cwt")
+	}
+	stop := m.start(m.socketOf(dir), "--state", dir)
+	other := &machine{t: t, env: m.env}
+	if out := other.must("status", "--state", dir); !strings.Contains(out, "online") || !strings.Contains(out, "going on without") || !strings.Contains(out, "read-only file system") {
+		t.Errorf("status says: %s", out)
+	}
+	other.must("token", "--state", dir)
+	stop()
+	m.fails(1, "read-only file system", "the device's folder must be on a disk", "unenroll", "--state", dir)
 	m.must("status", "--state", dir)
 	m.must("bugreport", "--state", dir)
 	if err := syscall.Mount("", disk, "", syscall.MS_REMOUNT, ""); err != nil {

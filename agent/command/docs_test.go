@@ -33,7 +33,7 @@ func TestDocumented(t *testing.T) {
 			want = append(want, name)
 		}
 	}
-	for _, line := range regexp.MustCompile(`(?m)^  ([a-z]+)`).FindAllStringSubmatch(usage, -1) {
+	for _, line := range regexp.MustCompile(`(?m)^  ([a-z]+)`).FindAllStringSubmatch(usage(), -1) {
 		want = append(want, line[1])
 	}
 	for _, w := range want {

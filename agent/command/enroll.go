@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +15,7 @@ import (
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/environ"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -24,51 +26,68 @@ const maxCA = 32 << 10
 
 type enrollFlags struct {
 	broker, pool, name, token, ca, fingerprint, anchor, key, psk, state, client, answer string
+	wait                                                                                bool
 }
 
 func (p *program) enroll(ctx context.Context, args []string) error {
 	var o enrollFlags
 	f := p.flags("enroll")
-	f.StringVar(&o.broker, "broker", "", "`URL` of the broker, mqtts://host:8883 or wss://host/mqtt")
-	f.StringVar(&o.pool, "pool", "", "the device's `pool`")
-	f.StringVar(&o.name, "name", "", "the device's `name` in its pool")
-	f.StringVar(&o.token, "token", "", "enrollment `token`, or @FILE; also SIGNET_ENROLLMENT")
-	f.StringVar(&o.ca, "ca", "", "PEM `file` with the root that the broker's certificate comes from")
-	f.StringVar(&o.fingerprint, "ca-fingerprint", "", "SHA-256 of that root, in `hex`")
+	f.StringVar(&o.broker, "broker", "", "`URL` of the broker, mqtts://host:8883 or wss://host/mqtt; also "+environ.Broker)
+	f.StringVar(&o.pool, "pool", "", "the device's `pool`; also "+environ.Pool)
+	f.StringVar(&o.name, "name", "", "the device's `name` in its pool; also "+environ.Name)
+	f.StringVar(&o.token, "token", "", "enrollment `token`, or @FILE; also "+environ.Enrollment)
+	f.StringVar(&o.ca, "ca", "", "PEM `file` with the root that the broker's certificate comes from; also "+environ.CA)
+	f.StringVar(&o.fingerprint, "ca-fingerprint", "", "SHA-256 of that root, in `hex`; also "+environ.CAFingerprint)
 	f.StringVar(&o.anchor, "anchor", "", "start of the thumbprint of the pool's anchor, in `hex`, if there is no token")
 	f.StringVar(&o.key, "key", "file", "where the key lives: `file`; a new one is P-256, or say file:p256 or file:ed25519")
 	f.StringVar(&o.psk, "psk-file", "", "shared key in a `file`, instead of an own key")
-	f.StringVar(&o.state, "state", "", "the device's own `folder`")
+	f.StringVar(&o.state, "state", "", "the device's own `folder`; also "+environ.State)
 	f.StringVar(&o.client, "client", "", "`client` of the pool to log in as")
 	f.StringVar(&o.answer, "answer-command", "", "`program` that answers custom challenges")
+	f.BoolVar(&o.wait, "wait", false, "wait until an operator has approved the device, if one has to")
 	if err := p.parse(f, args); err != nil {
 		return err
 	}
+	o.complete(p)
 	c, err := o.settings()
 	if err != nil {
 		return err
 	}
-	kind, err := o.kind()
-	if err != nil {
+	if _, err := o.kind(); err != nil {
 		return err
 	}
-	admission, err := p.admission(o.token)
+	admission, err := admission(o.token)
 	if err != nil {
 		return err
 	}
 	if admission.Pin, err = c.pin(); err != nil {
 		return err
 	}
-	path, err := p.folder(o.state, o.name)
+	path, err := p.place(o.state, o.name)
 	if err != nil {
 		return err
 	}
-	return p.enrollIn(ctx, path, c, kind, admission)
+	return p.enrollIn(ctx, path, c, &o, admission)
+}
+
+// complete reads from variables what no flag says. Root and fingerprint are one setting,
+// and so are token and anchor: a flag for one goes before the other's variable.
+func (o *enrollFlags) complete(p *program) {
+	p.or(&o.broker, environ.Broker)
+	p.or(&o.pool, environ.Pool)
+	p.or(&o.name, environ.Name)
+	if o.ca == "" && o.fingerprint == "" {
+		p.or(&o.ca, environ.CA)
+		p.or(&o.fingerprint, environ.CAFingerprint)
+	}
+	if o.anchor == "" {
+		p.or(&o.token, environ.Enrollment)
+	}
 }
 
 func (o *enrollFlags) settings() (*settings, error) {
 	if o.broker == "" || o.pool == "" || o.name == "" {
-		return nil, fmt.Errorf("%w: enroll needs --broker, --pool and --name", errUsage)
+		return nil, fmt.Errorf("%w: enroll needs --broker, --pool and --name, or %s, %s and %s", errUsage, environ.Broker, environ.Pool, environ.Name)
 	}
 	if err := mqttlink.CheckURL(o.broker); err != nil {
 		return nil, fmt.Errorf("--broker: %w", err)
@@ -119,10 +138,7 @@ func (o *enrollFlags) kind() (keyfile.Kind, error) {
 	return "", fmt.Errorf("%w: --key %q: only file, file:p256 and file:ed25519 so far", errUsage, o.key)
 }
 
-func (p *program) admission(text string) (agent.Admission, error) {
-	if text == "" {
-		text = p.getenv("SIGNET_ENROLLMENT")
-	}
+func admission(text string) (agent.Admission, error) {
 	if path, ok := strings.CutPrefix(text, "@"); ok {
 		raw, err := os.ReadFile(path)
 		if err != nil {
@@ -141,9 +157,14 @@ func (p *program) admission(text string) (agent.Admission, error) {
 }
 
 // enrollIn writes key and settings before the first message leaves the device. The
-// settings of a device that works stay until the new ones have worked too.
-func (p *program) enrollIn(ctx context.Context, path string, c *settings, kind keyfile.Kind, v agent.Admission) error {
-	d, err := keyfile.Open(path, nil)
+// settings of a device that works stay until the new ones have worked too. Of one that
+// the broker did not take the key stays, for the next attempt, and no settings: it is none.
+func (p *program) enrollIn(ctx context.Context, path string, c *settings, o *enrollFlags, v agent.Admission) error {
+	kind, err := o.kind()
+	if err != nil {
+		return err
+	}
+	d, err := p.hold(ctx, path, p.usualSocket(path))
 	if err != nil {
 		return err
 	}
@@ -156,34 +177,95 @@ func (p *program) enrollIn(ctx context.Context, path string, c *settings, kind k
 	if err != nil {
 		return err
 	}
+	_, before := readSettings(d)
 	if !a.Enrolled() {
 		if err := c.save(d); err != nil {
 			return err
 		}
 	}
+	start := time.Now()
+	g, err := p.admitted(ctx, d, c, a, v, o.wait)
+	if err != nil {
+		if errors.Is(before, errNoDevice) && !a.Enrolled() && !errors.Is(err, protocol.CodePending) {
+			err = errors.Join(err, d.Remove(settingsName))
+		}
+		return err
+	}
+	_, err = fmt.Fprintf(p.out, "enrolled %s (%s) in %s; key in %s (%s); first token in %d ms\n",
+		c.Device.Name, g.Subject, c.Device.Pool, path, describe(prover), time.Since(start).Milliseconds())
+	return err
+}
+
+// Pauses between attempts of a device that waits for approval: each is twice the last,
+// unless the broker asks for more.
+const (
+	leastPause = time.Second
+	mostPause  = time.Minute
+)
+
+// admitted enrolls the device and saves its settings. One that an operator has yet to
+// approve is kept as it is, with the anchor, so that run can go on from there; with wait
+// it asks again until it is approved, ctx ends or the broker says something else.
+func (p *program) admitted(ctx context.Context, d *keyfile.Dir, c *settings, a *agent.Agent, v agent.Admission, wait bool) (*agent.Tokens, error) {
+	pending := false
+	for pause := leastPause; ; pause = min(2*pause, mostPause) {
+		g, err := p.tryEnroll(ctx, d, c, a, v)
+		if err == nil {
+			return g, nil
+		}
+		if errors.Is(err, protocol.CodePending) && !pending {
+			pending = true
+			if wait {
+				fmt.Fprintf(p.err, "signet-agent: %s waits for approval: signet device approve %s --pool %s\n", c.Device, c.Device.Name, c.Device.Pool)
+			}
+			if err := c.await(d, a, v); err != nil {
+				return nil, err
+			}
+		}
+		if !wait || !pending || refused(err) && !errors.Is(err, protocol.CodePending) {
+			return nil, err
+		}
+		if r := (*protocol.Refusal)(nil); errors.As(err, &r) {
+			pause = max(pause, min(time.Duration(r.Problem.Signet.RetryAfter)*time.Second, mostPause))
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+// await saves what a new device needs to come back when it is approved.
+func (c *settings) await(d *keyfile.Dir, a *agent.Agent, v agent.Admission) error {
+	if a.Enrolled() {
+		return nil // what works stays
+	}
+	if c.Anchor == "" && v.Token != nil {
+		c.Anchor = hex.EncodeToString(v.Token.Pin())
+	}
+	return c.save(d)
+}
+
+// tryEnroll is one attempt on a connection of its own.
+func (p *program) tryEnroll(ctx context.Context, d *keyfile.Dir, c *settings, a *agent.Agent, v agent.Admission) (*agent.Tokens, error) {
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
 	dial, err := c.dialer(a.Floor)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	conn, err := dial(ctx, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close() //nolint:errcheck // done with it
-	start := time.Now()
 	g, err := a.Enroll(ctx, conn, v)
 	if err != nil {
-		return fmt.Errorf("enroll %s: %w", c.Device, err)
+		return nil, fmt.Errorf("enroll %s: %w", c.Device, err)
 	}
 	c.learn(conn)
-	if err := c.save(d); err != nil {
-		return err
-	}
-	fmt.Fprintf(p.out, "enrolled %s (%s) in %s; key in %s (%s); first token in %d ms\n",
-		c.Device.Name, g.Subject, c.Device.Pool, path, describe(prover), time.Since(start).Milliseconds())
-	return nil
+	return g, c.save(d)
 }
 
 // anew is the state of a device that enrolls: one that cannot be read is as good as
@@ -216,11 +298,11 @@ func (p *program) key(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	path, err := p.folder(w.state, w.name)
+	path, err := p.keyFolder(w)
 	if err != nil {
 		return err
 	}
-	public, err := publicKey(ctx, path, kind)
+	public, err := p.publicKey(ctx, path, kind)
 	if err != nil {
 		return err
 	}
@@ -228,13 +310,24 @@ func (p *program) key(ctx context.Context, args []string) error {
 	return err
 }
 
-func publicKey(ctx context.Context, path string, kind keyfile.Kind) ([]byte, error) {
+// keyFolder is where the device is or is to be.
+func (p *program) keyFolder(w where) (string, error) {
+	if w.state == "" {
+		p.or(&w.name, environ.Name)
+	}
+	if path, err := p.place(w.state, w.name); path != "" || err != nil {
+		return path, err
+	}
+	return p.folder(w)
+}
+
+func (p *program) publicKey(ctx context.Context, path string, kind keyfile.Kind) ([]byte, error) {
 	if view, err := keyfile.View(path); err == nil && kind == "" {
 		if public, err := view.Public(); err == nil {
 			return public, nil
 		}
 	}
-	d, err := keyfile.Open(path, nil)
+	d, err := p.hold(ctx, path, p.usualSocket(path))
 	if err != nil {
 		return nil, err
 	}
@@ -252,14 +345,14 @@ func describe(p agent.Prover) string {
 	return "shared key"
 }
 
-func (p *program) unenroll(_ context.Context, args []string) error {
+func (p *program) unenroll(ctx context.Context, args []string) error {
 	var w where
 	f := p.flags("unenroll")
 	w.flags(f)
 	if err := p.parse(f, args); err != nil {
 		return err
 	}
-	path, err := p.folder(w.state, w.name)
+	path, err := p.folder(w)
 	if err != nil {
 		return err
 	}
@@ -273,7 +366,7 @@ func (p *program) unenroll(_ context.Context, args []string) error {
 	} else if _, keyErr := view.Public(); errors.Is(err, errNoDevice) && errors.Is(keyErr, fs.ErrNotExist) {
 		return err
 	}
-	d, err := keyfile.Open(path, nil)
+	d, err := p.hold(ctx, path, p.usualSocket(path))
 	if err != nil {
 		return err
 	}
@@ -281,7 +374,7 @@ func (p *program) unenroll(_ context.Context, args []string) error {
 	if err := d.Forget(); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(path, settingsName)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := d.Remove(settingsName); err != nil {
 		return err
 	}
 	fmt.Fprintf(p.out, "forgot %s on this device; a broker that knows it still does: signet device delete %s\n", whom, name)

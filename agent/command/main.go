@@ -15,6 +15,8 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -23,7 +25,7 @@ import (
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/protocol"
-	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/output"
 )
 
 // Exit codes.
@@ -33,29 +35,13 @@ const (
 	exitUsage = 2
 )
 
-const usage = `signet-agent is a device's side of Signet.
-
-  enroll      make this device known to a broker (--broker, --pool, --name, --token)
-  key         print the public key, for signet device create --key; makes one if there is none
-  run         keep the device authenticated and serve tokens to its programs
-  status      where the device stands (-o json)
-  check       DNS, clock, TLS, login: ok, or why not
-  answer      show the challenge that waits for an answer, or give it one (answer CODE)
-  token       print a token (--type access|id, --format jwt|cwt, --audience A)
-  credentials what an ordinary MQTT program connects with (credentials mqtt, -o text|json|password)
-  bugreport   what a developer needs to know, without secrets
-  unenroll    forget key and state on this device
-  version
-
-signet-agent COMMAND -h lists a command's flags.
-`
-
 // errUsage marks arguments that make no sense.
 var errUsage = errors.New("usage")
 
 // A program is one run of it: its streams and what it sees of the machine.
 type program struct {
 	out, err io.Writer
+	declared func(*flag.FlagSet) // of Pages: instead of a command's help
 	getenv   func(string) string
 	now      func() time.Time // this machine's clock, which is not relied on
 	lasting  bool             // the command goes on until it is told to end
@@ -64,44 +50,66 @@ type program struct {
 }
 
 // Main runs one subcommand and gives the exit code: 0, 1 for a failure, 2 for
-// arguments that make no sense.
+// arguments that make no sense. That what it printed went nowhere is a failure.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	p := &program{in: os.Stdin, out: stdout, err: stderr, getenv: os.Getenv, now: time.Now}
 	return p.main(ctx, args)
 }
 
 func (p *program) main(ctx context.Context, args []string) int {
-	if len(args) == 0 {
-		fmt.Fprint(p.err, usage)
-		return exitUsage
+	out := output.To(p.out)
+	p.out = out
+	err := p.command(ctx, args)
+	if errors.Is(err, flag.ErrHelp) {
+		err = nil
 	}
-	run := map[string]func(context.Context, []string) error{
-		"enroll": p.enroll, "key": p.key, "run": p.run, "status": p.status, "check": p.check, "token": p.token, "answer": p.answer, "credentials": p.credentials,
-		"bugreport": p.bugreport, "unenroll": p.unenroll, "version": p.version, "--version": p.version,
-	}[args[0]]
-	switch {
-	case args[0] == "help" || args[0] == "-h" || args[0] == "--help":
-		fmt.Fprint(p.out, usage)
-		return exitOK
-	case run == nil:
-		fmt.Fprintf(p.err, "signet-agent: no command %q\n\n%s", args[0], usage)
-		return exitUsage
+	if err == nil {
+		err = out.Err()
 	}
-	err := run(ctx, args[1:])
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.Is(err, flag.ErrHelp):
+	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(p.err, "signet-agent: %v\n", err)
-	if h := hint(err); h != "" {
-		fmt.Fprintf(p.err, "hint: %s\n", h)
+	if err != errNothing {
+		fmt.Fprintf(p.err, "signet-agent: %v\n", err)
+		if h := hint(err); h != "" {
+			fmt.Fprintf(p.err, "hint: %s\n", h)
+		}
 	}
 	if errors.Is(err, errUsage) {
 		return exitUsage
 	}
 	return exitFail
+}
+
+// errNothing is what comes of no arguments at all, after the help that was printed.
+var errNothing = fmt.Errorf("%w: no command", errUsage)
+
+func (p *program) command(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		fmt.Fprint(p.err, usage())
+		return errNothing
+	}
+	if args[0] == "help" && len(args) > 1 {
+		args = []string{args[1], "-h"}
+	}
+	if slices.Contains([]string{"help", "-h", "-help", "--help"}, args[0]) {
+		fmt.Fprint(p.out, usage())
+		return nil
+	}
+	c, ok := named(args[0])
+	if !ok {
+		return fmt.Errorf("%w: no command %q; signet-agent help lists them", errUsage, args[0])
+	}
+	args = args[1:]
+	if _, second, ok := strings.Cut(c.name, " "); ok {
+		switch {
+		case len(args) > 0 && args[0] == second:
+			args = args[1:]
+		case len(args) == 0 || !strings.HasPrefix(args[0], "-h") && !strings.HasPrefix(args[0], "--h"):
+			return fmt.Errorf("%w: it is signet-agent %s", errUsage, c.name)
+		}
+	}
+	return c.run(p, ctx, args)
 }
 
 // hint says what to do next.
@@ -113,6 +121,9 @@ func hint(err error) string {
 		{errUsage, "signet-agent COMMAND -h lists the flags"},
 		{errNotEnrolled, "signet-agent enroll, with a token of the pool's"},
 		{errOtherKey, "leave --key away to go on with the key there is, or signet-agent unenroll and enroll with a token that allows a new key"},
+		{errNoHome, "name the device's own folder: --state FOLDER, or SIGNET_STATE"},
+		{errOtherName, "name its folder with --state, or leave --name away"},
+		{errWhich, "add --name NAME, or --state FOLDER"},
 		{errNoDevice, "signet-agent enroll makes this device known to a broker; --state or --name picks one of several"},
 		{protocol.ErrEnrollToken, "copy the token again from where it was made, or make one: signet enrollment create"},
 		{agent.ErrNoAnchor, "give an enrollment token, or the pool's anchor with --anchor"},
@@ -123,7 +134,7 @@ func hint(err error) string {
 		{keyfile.ErrKeyDamaged, "restore device.key, or signet-agent unenroll and enroll again with a token that allows a new key"},
 		{keyfile.ErrDamaged, "signet-agent enroll, with a token, writes a new state for the same key"},
 		{keyfile.ErrKeyLost, "restore device.key, or signet-agent unenroll and enroll again with a token that allows a new key"},
-		{keyfile.ErrHeld, "a running signet-agent holds it; stop it first"},
+		{keyfile.ErrHeld, "another signet-agent command, such as enroll or token, is at work there and may wait for the broker; try again when it is done"},
 		{keyfile.ErrExposed, "chmod go-rwx the path named above"},
 		{agent.ErrStale, "renew the broker's certificate, or set the broker's clock: the device goes by the time that it signs"},
 		{mqttlink.ErrCertificate, "give the broker's root with --ca FILE; signet-agent check tells more"},
@@ -138,8 +149,9 @@ func hint(err error) string {
 		{protocol.CodePending, "an operator has yet to approve it: signet device approve"},
 		{localapi.ErrAgent, "signet-agent status tells where the device stands"},
 		{localapi.ErrPath, "take a shorter one: run --socket PATH"},
-		{localapi.ErrNotRunning, "signet-agent run --socket makes the socket"},
-		{syscall.EROFS, "the device's folder must be on a disk that can be written: --state FOLDER"},
+		{localapi.ErrNotRunning, "signet-agent run makes the socket; if it listens elsewhere, name its --socket"},
+		{errRunning, "stop the running signet-agent first"},
+		{syscall.EROFS, "the device's folder must be on a disk that can be written, and so must a --socket; an enrolled device needs only the latter"},
 		{syscall.ENOSPC, "make room where the device's folder is, then try again"},
 		{fs.ErrPermission, "run as the user that enrolled the device"},
 		{context.DeadlineExceeded, "is the broker up and reachable? signet-agent check tells"},
@@ -152,12 +164,4 @@ func hint(err error) string {
 		return "is the broker up, and --broker its address? signet-agent check tells where the way ends"
 	}
 	return ""
-}
-
-func (p *program) version(_ context.Context, args []string) error {
-	if err := p.parse(p.flags("version"), args); err != nil {
-		return err
-	}
-	fmt.Fprintln(p.out, build.Line("signet-agent"))
-	return nil
 }

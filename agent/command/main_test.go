@@ -95,7 +95,7 @@ func TestSeveralDevices(t *testing.T) {
 	}
 	for _, command := range []string{"run", "status", "check", "token", "unenroll"} {
 		code, _, errs := run(t, command)
-		if want := "2 devices in " + filepath.Join(home, "signet") + ": name one with --name\n"; code != 1 || !strings.HasSuffix(errs, want) {
+		if want := "2 devices in " + filepath.Join(home, "signet") + ": a, b: name one\nhint: add --name NAME, or --state FOLDER\n"; code != 1 || !strings.HasSuffix(errs, want) {
 			t.Errorf("%s: %d %q, want %q", command, code, errs, want)
 		}
 	}
@@ -122,8 +122,8 @@ func TestHelp(t *testing.T) {
 	}
 }
 
-// A broker that is away costs nothing but the attempt: key and settings stay, so
-// the next attempt is the same device's.
+// A broker that is away costs nothing but the attempt: the key stays, so that the next
+// attempt is the same device's, and nothing that other commands would take for a device.
 func TestEnrollWithoutBroker(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "d")
 	tok := enrollToken(t)
@@ -143,17 +143,14 @@ func TestEnrollWithoutBroker(t *testing.T) {
 	if err != nil || !bytes.Equal(key, again) {
 		t.Error("the second attempt made a second identity")
 	}
-	code, out, _ := run(t, "status", "--state", dir, "-o", "json")
-	var st Status
-	if err := json.Unmarshal([]byte(out), &st); err != nil || code != 0 || st.Enrolled || st.Device != "demo:lamp-1" {
-		t.Errorf("status %d %s", code, out)
+	for _, command := range []string{"status", "check", "run", "token"} {
+		if code, _, errs := run(t, command, "--state", dir); code != 1 || !strings.Contains(errs, "no enrolled device found in "+dir) {
+			t.Errorf("%s: %d %s", command, code, errs)
+		}
 	}
-	code, out, _ = run(t, "bugreport", "--state", dir)
-	if code != 0 || strings.Contains(out, tok) || strings.Contains(out, "PRIVATE") || !strings.Contains(out, "demo:lamp-1") {
+	code, out, _ := run(t, "bugreport", "--state", dir)
+	if code != 0 || strings.Contains(out, tok) || strings.Contains(out, "PRIVATE") {
 		t.Errorf("bugreport %d %s", code, out)
-	}
-	if code, out, _ = run(t, "check", "--state", dir); code != 1 || !strings.Contains(out, "TLS") || !strings.Contains(out, "DNS    ok") {
-		t.Errorf("check %d %s", code, out)
 	}
 	if code, out, errs = run(t, "unenroll", "--state", dir); code != 0 {
 		t.Errorf("unenroll %d %s %s", code, out, errs)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -30,7 +31,7 @@ type device struct {
 }
 
 // openDevice locks the folder of a device. The caller closes dir.
-func (p *program) openDevice(ctx context.Context, path string) (*device, error) {
+func (p *program) openDevice(ctx context.Context, path, socket string) (*device, error) {
 	view, err := keyfile.View(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoDevice, err)
@@ -39,7 +40,7 @@ func (p *program) openDevice(ctx context.Context, path string) (*device, error) 
 	if err != nil {
 		return nil, err
 	}
-	d, err := keyfile.Open(path, nil)
+	d, err := p.hold(ctx, path, socket)
 	if err != nil {
 		return nil, err
 	}
@@ -86,24 +87,27 @@ func (p *program) run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	path, err := p.folder(w.state, w.name)
+	path, err := p.folder(w)
 	if err != nil {
 		return err
 	}
-	w.state = path
+	w.state, w.name = path, ""
 	if _, w.socket, err = p.find(w); err != nil {
 		return err
 	}
-	if len(gids) > 0 && filepath.Dir(w.socket) == filepath.Clean(path) {
-		return fmt.Errorf("%w: --group needs --socket: nobody else can enter %s", errUsage, path)
+	if len(gids) > 0 && w.socket == p.usualSocket(path) {
+		return fmt.Errorf("%w: --group needs --socket: nobody else can enter %s", errUsage, filepath.Dir(w.socket))
 	}
 	p.lasting, p.desk = true, newDesk()
-	v, err := p.openDevice(ctx, path)
+	v, err := p.openDevice(ctx, path, w.socket)
 	if err != nil {
 		return err
 	}
 	defer v.dir.Close() //nolint:errcheck // only a lock
 	if err := v.enrolled(); err != nil {
+		return err
+	}
+	if err := v.dir.Say(runHolds); err != nil {
 		return err
 	}
 	return p.serve(ctx, v, w.socket, gids)
@@ -115,16 +119,20 @@ func (p *program) serve(ctx context.Context, v *device, socket string, gids []ui
 	if err != nil {
 		return err
 	}
-	w := &watch{device: v, desk: p.desk, special: map[string]*agent.Tokens{}}
+	w := newWatch(v, p.desk)
 	fmt.Fprintf(p.out, "running %s; programs ask %s\n", v.settings.Device, socket)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	var fresh sync.WaitGroup
+	defer fresh.Wait()
+	fresh.Go(func() { w.keepFresh(ctx) })
 	served := make(chan error, 1)
 	go func() {
 		defer cancel()
 		served <- localapi.Serve(ctx, ln, gids, w.answer)
 	}()
 	err = v.agent.Run(ctx, w.connect)
+	cancel()
 	return errors.Join(err, <-served)
 }
 
@@ -149,7 +157,22 @@ type watch struct {
 
 	mu      sync.Mutex // protects the fields below
 	link    agent.Connection
-	special map[string]*agent.Tokens // tokens with special demands, by demand
+	special map[string]*special // by demand
+	asked   uint64              // requests so far
+	more    chan struct{}       // has something when a demand came that there was not
+}
+
+// A special is a token with special demands that programs have asked for. The agent keeps
+// it fresh from then on, so that they find one when the broker is away.
+type special struct {
+	ask    agent.Ask
+	tokens *agent.Tokens
+	tried  time.Time // when it last could not be renewed
+	asked  uint64    // the last request for it
+}
+
+func newWatch(v *device, d *desk) *watch {
+	return &watch{device: v, desk: d, special: map[string]*special{}, more: make(chan struct{}, 1)}
 }
 
 // connect remembers the connection in use, so that programs' calls share it.
@@ -163,10 +186,18 @@ func (w *watch) connect(ctx context.Context, c *agent.Credential) (agent.Connect
 	return conn, err
 }
 
+func (w *watch) report() Status {
+	st := report(&w.settings, w.agent, w.now())
+	if err := w.dir.ReadOnly(); err != nil && st.Warning == "" {
+		st.Warning = "nothing can be saved: " + err.Error()
+	}
+	return st
+}
+
 func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 	switch r.Op {
 	case "status":
-		raw, err := json.Marshal(report(&w.settings, w.agent, w.now()))
+		raw, err := json.Marshal(w.report())
 		if err != nil {
 			return localapi.Reply{Error: err.Error()}
 		}
@@ -211,6 +242,7 @@ func (w *watch) mqttLogin(ctx context.Context, r localapi.Request) (json.RawMess
 }
 
 func (w *watch) token(ctx context.Context, r localapi.Request) (text string, left time.Duration, err error) {
+	r.Audience = w.settings.audience(r.Audience)
 	ask, err := asked(r)
 	if err != nil {
 		return "", 0, err
@@ -223,6 +255,15 @@ func (w *watch) token(ctx context.Context, r localapi.Request) (text string, lef
 	return text, g.Left(w.now()), err
 }
 
+// audience is what to ask the broker for: by name, the pool is the default audience as
+// well.
+func (c *settings) audience(named string) string {
+	if named == c.Device.Pool.String() {
+		return ""
+	}
+	return named
+}
+
 // atHand gives the token at hand of a demand, or gets one, with at least a third of its
 // life left; with less only while the broker cannot be reached. key names the demand;
 // ask is nil for the usual one.
@@ -232,18 +273,18 @@ func (w *watch) atHand(ctx context.Context, key string, ask *agent.Ask) (*agent.
 	case agent.PhaseDisabled, agent.PhaseRefused, agent.PhasePending, agent.PhaseDistrust:
 		return nil, st.Err
 	}
-	w.mu.Lock()
-	g, link := w.special[key], w.link
-	w.mu.Unlock()
-	if ask == nil {
-		g = w.agent.Current()
+	g := w.agent.Current()
+	if ask != nil {
+		g = w.kept(key)
 	}
 	if g == nil || g.Left(w.now()) < g.Life/3 {
-		fresh, err := w.renew(ctx, link, ask)
+		fresh, err := w.renew(ctx, ask)
 		switch {
 		case err == nil:
-			w.keepSpecial(key, fresh)
 			g = fresh
+			if ask != nil {
+				w.keep(key, *ask, fresh)
+			}
 		case g == nil || g.Left(w.now()) < leastLeft || refused(err):
 			return nil, err
 		} // without a broker an old token is better than none
@@ -251,7 +292,48 @@ func (w *watch) atHand(ctx context.Context, key string, ask *agent.Ask) (*agent.
 	return g, nil
 }
 
-func (w *watch) renew(ctx context.Context, link agent.Link, ask *agent.Ask) (*agent.Tokens, error) {
+// kept gives the token at hand of a special demand, nil if there is none.
+func (w *watch) kept(key string) *agent.Tokens {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked++
+	s := w.special[key]
+	if s == nil {
+		return nil
+	}
+	s.asked = w.asked
+	return s.tokens
+}
+
+// startPatience is how long a request waits for an agent that has only begun to connect.
+const startPatience = 20 * time.Second
+
+// linked gives the connection in use, nil if there is none. While the agent's first
+// attempt is under way it waits for that.
+func (w *watch) linked(ctx context.Context) agent.Link {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	for {
+		starting := w.agent.Status().Phase == agent.PhaseStarting // before the link: it comes first
+		w.mu.Lock()
+		link := w.link
+		w.mu.Unlock()
+		switch {
+		case link != nil:
+			return link
+		case !starting:
+			return nil
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (w *watch) renew(ctx context.Context, ask *agent.Ask) (*agent.Tokens, error) {
+	link := w.linked(ctx)
 	if link == nil {
 		return nil, errors.New("the broker cannot be reached just now")
 	}
@@ -270,13 +352,88 @@ func refused(err error) bool {
 // maxSpecial bounds the tokens with special demands at hand. Chosen arbitrarily.
 const maxSpecial = 64
 
-func (w *watch) keepSpecial(key string, g *agent.Tokens) {
+// keep remembers a token with special demands; of too many it forgets the one that was
+// not asked for the longest.
+func (w *watch) keep(key string, ask agent.Ask, g *agent.Tokens) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.special) >= maxSpecial {
-		clear(w.special)
+	if w.special[key] == nil && len(w.special) >= maxSpecial {
+		var oldest string
+		for k, s := range w.special {
+			if oldest == "" || s.asked < w.special[oldest].asked {
+				oldest = k
+			}
+		}
+		delete(w.special, oldest)
 	}
-	w.special[key] = g
+	w.special[key] = &special{ask: ask, tokens: g, asked: w.asked}
+	select {
+	case w.more <- struct{}{}:
+	default:
+	}
+}
+
+const (
+	freshRetry = 30 * time.Second // after a token could not be renewed
+	freshSleep = time.Hour        // while there is none
+)
+
+// keepFresh renews tokens with special demands until ctx ends.
+func (w *watch) keepFresh(ctx context.Context) {
+	for ctx.Err() == nil {
+		due := time.NewTimer(w.freshen(ctx))
+		select {
+		case <-due.C:
+		case <-w.more:
+		case <-ctx.Done():
+		}
+		due.Stop()
+	}
+}
+
+// freshen renews those that are past half of their life and gives the time until the next
+// will be. An MQTT password is of no use without the broker: it is left alone.
+func (w *watch) freshen(ctx context.Context) (wait time.Duration) {
+	wait = freshSleep
+	w.mu.Lock()
+	demands := maps.Clone(w.special)
+	w.mu.Unlock()
+	for key, s := range demands {
+		if s.ask.MQTTPassword {
+			continue
+		}
+		left := s.tokens.Left(w.now()) - s.tokens.Life/2
+		if since := w.now().Sub(s.tried); left <= 0 && since >= 0 && since < freshRetry {
+			left = freshRetry - since
+		}
+		if left <= 0 {
+			left = w.refresh(ctx, key, s)
+		}
+		wait = min(wait, max(left, time.Second))
+	}
+	return wait
+}
+
+// refresh renews one and gives the time until it is due again.
+func (w *watch) refresh(ctx context.Context, key string, s *special) time.Duration {
+	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
+	defer cancel()
+	fresh, err := w.renew(ctx, &s.ask)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	kept := w.special[key]
+	switch {
+	case kept == nil:
+		return freshSleep
+	case err == nil:
+		kept.tokens, kept.tried = fresh, time.Time{}
+		return fresh.Life / 2
+	case refused(err) && kept.tokens.Left(w.now()) <= 0:
+		delete(w.special, key) // the broker does not give it any more
+	default:
+		kept.tried = w.now()
+	}
+	return freshRetry
 }
 
 // asked is the demand that r stands for; nil if the usual tokens will do.

@@ -19,12 +19,15 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
+	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/environ"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/strictjson"
 )
@@ -35,6 +38,9 @@ var (
 	errNoDevice    = errors.New("no enrolled device found")
 	errNotEnrolled = errors.New("the device has not enrolled yet")
 	errOtherKey    = errors.New("the device has another key already")
+	errNoHome      = errors.New("no place for the device: neither HOME nor XDG_STATE_HOME names a folder")
+	errOtherName   = errors.New("that is another device's folder")
+	errWhich       = errors.New("name one")
 )
 
 // released is when Go 1.26 was, which this source needs: it is certainly later.
@@ -61,79 +67,183 @@ func (p *program) flags(name string) *flag.FlagSet {
 	return f
 }
 
-func (p *program) parse(f *flag.FlagSet, args []string) error {
-	err := f.Parse(args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
-		fmt.Fprintf(p.out, "signet-agent %s\n", f.Name())
-		f.SetOutput(p.out)
-		f.PrintDefaults()
-		return err
-	case err != nil:
-		return fmt.Errorf("%w: %w", errUsage, err)
-	case f.NArg() > 0:
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
+// or reads a flag that was not given from its variable.
+func (p *program) or(flag *string, variable string) {
+	if *flag == "" {
+		*flag = p.getenv(variable)
 	}
-	return nil
 }
 
 // where says which device a command is about, and where its agent listens.
 type where struct{ state, name, socket string }
 
 func (w *where) flags(f *flag.FlagSet) {
-	f.StringVar(&w.state, "state", "", "the device's own `folder`")
-	f.StringVar(&w.name, "name", "", "the device's `name`")
+	f.StringVar(&w.state, "state", "", "the device's own `folder`; also "+environ.State)
+	f.StringVar(&w.name, "name", "", "the device's `name`; also "+environ.Name)
 }
 
 func (w *where) socketFlag(f *flag.FlagSet) {
-	f.StringVar(&w.socket, "socket", "", "Unix `socket` of the running agent (default: agent.sock in the device's folder; also SIGNET_AGENT_SOCKET)")
+	f.StringVar(&w.socket, "socket", "", "Unix `socket` of the running agent (default: agent.sock in the device's folder); also "+environ.AgentSocket)
 }
 
 // find gives the device's folder and its agent's socket. Who names a socket and no
 // device needs no folder: path is empty then.
 func (p *program) find(w where) (path, socket string, err error) {
 	socket = w.socket
-	if socket == "" {
-		socket = p.getenv("SIGNET_AGENT_SOCKET")
-	}
+	p.or(&socket, environ.AgentSocket)
 	if socket != "" && w.state == "" && w.name == "" {
 		return "", socket, nil
 	}
-	if path, err = p.folder(w.state, w.name); err != nil {
+	if path, err = p.folder(w); err != nil {
 		return "", "", err
 	}
 	if socket == "" {
-		socket = filepath.Join(path, socketName)
+		socket = p.usualSocket(path)
 	}
 	return path, socket, nil
 }
 
-// home is where devices' folders are unless a flag or systemd says otherwise.
-func (p *program) home() string {
-	base := p.getenv("XDG_STATE_HOME")
-	if base == "" {
-		base = filepath.Join(p.getenv("HOME"), ".local", "state")
+// usualSocket is where the agent of a folder listens unless it is told otherwise: in the
+// folder or, if nothing can be made there, in the user's own place for what lasts as long
+// as the machine runs.
+func (p *program) usualSocket(path string) string {
+	const writable = 2 // W_OK of access(2)
+	err := syscall.Access(path, writable)
+	base := p.getenv("XDG_RUNTIME_DIR")
+	if !filepath.IsAbs(base) && os.Getuid() == 0 {
+		base = "/run"
 	}
-	return filepath.Join(base, "signet")
+	full, absErr := filepath.Abs(path)
+	if err != syscall.EROFS && err != syscall.EACCES || !filepath.IsAbs(base) || absErr != nil {
+		return filepath.Join(path, socketName)
+	}
+	sum := sha256.Sum256([]byte(full))
+	return filepath.Join(base, "signet-agent-"+hex.EncodeToString(sum[:8])+".sock")
 }
 
-// folder finds the device's folder. Without a hint it is the only one there is.
-func (p *program) folder(state, name string) (string, error) {
-	if state == "" {
-		state = p.getenv("STATE_DIRECTORY")
+// Patience with other commands that use the device's folder: each is done within
+// onceTimeout, and some may wait already.
+const (
+	lockPatience = 2 * time.Minute
+	lockPoll     = 50 * time.Millisecond
+)
+
+// runHolds is what run tells others that want the folder.
+const runHolds = "run"
+
+// errRunning says that an agent runs on the folder: it is to be asked.
+var errRunning = errors.New("a signet-agent runs on this device")
+
+// hold locks a device's folder. It waits for other commands that do, but not for a
+// running agent, whose end nobody knows: errors wrap errRunning then.
+func (p *program) hold(ctx context.Context, path, socket string) (*keyfile.Dir, error) {
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	defer cancel()
+	for said, runs := false, 0; ; {
+		d, err := keyfile.Open(path, nil)
+		if !errors.Is(err, keyfile.ErrHeld) {
+			return d, err
+		}
+		if runs++; keyfile.Holder(path) != runHolds {
+			runs = 0
+		}
+		if localapi.Answers(ctx, socket) || runs > 2 { // once may be the word of one that is gone
+			return nil, fmt.Errorf("%w: %s", errRunning, path)
+		}
+		if p.lasting && !said {
+			said = true
+			p.log().Info("waiting for another signet-agent to be done with the folder", "folder", path)
+		}
+		select {
+		case <-time.After(lockPoll):
+		case <-ctx.Done():
+			return nil, err
+		}
 	}
-	if state != "" {
-		return state, nil
+}
+
+// home is where devices' folders are unless a flag, a variable or systemd says otherwise.
+// A relative path is no place for an identity: with the next working folder it is gone.
+func (p *program) home() (string, error) {
+	if base := p.getenv("XDG_STATE_HOME"); filepath.IsAbs(base) {
+		return filepath.Join(base, "signet"), nil
 	}
-	if name != "" {
-		return filepath.Join(p.home(), name), nil
+	if home := p.getenv("HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "state", "signet"), nil
 	}
-	found, err := filepath.Glob(filepath.Join(p.home(), "*", settingsName))
+	return "", errNoHome
+}
+
+// stated are the folders that a flag, a variable or systemd names: none, one, or what
+// systemd made of several StateDirectory=, between colons (systemd.exec(5)).
+func (p *program) stated(flag string) []string {
+	p.or(&flag, environ.State)
+	if flag != "" {
+		return []string{flag}
+	}
+	return slices.DeleteFunc(strings.Split(p.getenv("STATE_DIRECTORY"), ":"), func(dir string) bool { return !filepath.IsAbs(dir) })
+}
+
+// place is the folder that is meant, whether a device is in it or not, "" if nothing says:
+// of several the first that has a device of that name, or else the first.
+func (p *program) place(state, name string) (string, error) {
+	if dirs := p.stated(state); len(dirs) > 0 {
+		for _, dir := range dirs {
+			if len(dirs) > 1 && p.holds(dir, name) {
+				return dir, nil
+			}
+		}
+		return dirs[0], nil
+	}
+	if name == "" {
+		return "", nil
+	}
+	home, err := p.home()
+	return filepath.Join(home, name), err
+}
+
+// holds tells whether a folder has a device, and that of the name if there is one.
+func (p *program) holds(dir, name string) bool {
+	view, err := keyfile.View(dir)
+	if err != nil {
+		return false
+	}
+	c, err := readSettings(view)
+	return err == nil && (name == "" || c.Device.Name.String() == name)
+}
+
+// folder finds the folder of a device that is there. Without a hint it is the only one.
+// Errors wrap errOtherName if the folder that was named is another device's.
+func (p *program) folder(w where) (string, error) {
+	if w.state == "" {
+		p.or(&w.name, environ.Name)
+	}
+	path, err := p.place(w.state, w.name)
+	if err != nil {
+		return "", err
+	}
+	if path != "" {
+		if view, err := keyfile.View(path); err == nil && w.name != "" {
+			if c, err := readSettings(view); err == nil && c.Device.Name.String() != w.name {
+				return "", fmt.Errorf("%w: %s is %s, not %s", errOtherName, path, c.Device, w.name)
+			}
+		}
+		return path, nil
+	}
+	home, err := p.home()
+	if err != nil {
+		return "", err
+	}
+	found, err := filepath.Glob(filepath.Join(home, "*", settingsName))
 	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("%w in %s", errNoDevice, p.home())
+		return "", fmt.Errorf("%w in %s", errNoDevice, home)
 	}
 	if len(found) > 1 {
-		return "", fmt.Errorf("%d devices in %s: name one with --name", len(found), p.home())
+		names := make([]string, len(found))
+		for i, file := range found {
+			names[i] = filepath.Base(filepath.Dir(file))
+		}
+		return "", fmt.Errorf("%d devices in %s: %s: %w", len(found), home, strings.Join(names, ", "), errWhich)
 	}
 	return filepath.Dir(found[0]), nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/localapi"
@@ -32,29 +33,48 @@ func (p *program) token(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	reply, err := localapi.Call(ctx, socket, r)
-	if err == nil {
-		fmt.Fprintln(p.out, reply.Token)
-		return nil
-	}
-	if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
+	var text string
+	reply, err := p.answered(ctx, path, socket, r, ask, func(_ *device, g *agent.Tokens) error {
+		text, err = spell(g, r.Type)
+		return err
+	})
+	if err != nil {
 		return err
 	}
+	if reply != nil {
+		text = reply.Token
+	}
+	_, err = fmt.Fprintln(p.out, text)
+	return err
+}
+
+// answered asks the running agent or, while none runs, connects by itself and has what is
+// granted used; the reply is nil then. An agent that comes up meanwhile is asked.
+func (p *program) answered(ctx context.Context, path, socket string, r localapi.Request, ask *agent.Ask, use func(*device, *agent.Tokens) error) (*localapi.Reply, error) {
 	if ask == nil {
 		ask = new(agent.Ask)
 	}
-	return p.once(ctx, path, *ask, func(_ *device, g *agent.Tokens) error {
-		text, err := spell(g, r.Type)
+	for end := time.Now().Add(startPatience); ; {
+		reply, err := localapi.Call(ctx, socket, r)
 		if err == nil {
-			fmt.Fprintln(p.out, text)
+			return &reply, nil
 		}
-		return err
-	})
+		if path == "" || !errors.Is(err, localapi.ErrNotRunning) {
+			return nil, err
+		}
+		err = p.once(ctx, path, socket, *ask, use)
+		if !errors.Is(err, errRunning) || ctx.Err() != nil {
+			return nil, err
+		}
+		if time.Now().After(end) {
+			return nil, fmt.Errorf("%w and does not listen at %s: %w", err, socket, localapi.ErrNotRunning)
+		}
+	}
 }
 
 // once connects, renews, has the grant used and goes.
-func (p *program) once(ctx context.Context, path string, ask agent.Ask, use func(*device, *agent.Tokens) error) error {
-	v, err := p.openDevice(ctx, path)
+func (p *program) once(ctx context.Context, path, socket string, ask agent.Ask, use func(*device, *agent.Tokens) error) error {
+	v, err := p.openDevice(ctx, path, socket)
 	if err != nil {
 		return err
 	}
@@ -69,6 +89,7 @@ func (p *program) once(ctx context.Context, path string, ask agent.Ask, use func
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // done with it
+	ask.Audience = v.settings.audience(ask.Audience)
 	g, err := v.agent.Renew(ctx, conn, ask)
 	if err != nil {
 		return err

@@ -49,13 +49,15 @@ type Hook func(s Step) (cut int, err error)
 
 // A Dir is one device's folder. One process holds it at a time.
 type Dir struct {
-	path string
-	hook Hook
-	lock *os.File
+	path     string
+	hook     Hook
+	lock     *os.File
+	readOnly error
 }
 
-// Open makes the folder if it is not there and locks it. hook is nil but in
-// tests. Errors wrap ErrExposed or ErrHeld.
+// Open makes the folder if it is not there and locks it. A folder that cannot be written
+// is opened all the same, for reading: see ReadOnly. hook is nil but in tests. Errors wrap
+// ErrExposed or ErrHeld.
 func Open(path string, hook Hook) (*Dir, error) {
 	d := &Dir{path: path, hook: hook}
 	if err := d.mkdir(path); err != nil {
@@ -65,6 +67,10 @@ func Open(path string, hook Hook) (*Dir, error) {
 		return nil, err
 	}
 	lock, err := os.OpenFile(filepath.Join(path, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission) {
+		d.readOnly = err
+		lock, err = os.Open(path) // all who find it so lock the folder itself
+	}
 	if err != nil {
 		return nil, fmt.Errorf("lock the device's folder: %w", err)
 	}
@@ -73,7 +79,33 @@ func Open(path string, hook Hook) (*Dir, error) {
 		return nil, fmt.Errorf("%w: %s", ErrHeld, path)
 	}
 	d.lock = lock
-	return d, nil
+	return d, d.Say("")
+}
+
+// Say tells others who find the folder held who holds it: see Holder. A folder that cannot
+// be written tells nobody.
+func (d *Dir) Say(who string) error {
+	if d.readOnly != nil {
+		return nil
+	}
+	err := d.lock.Truncate(0)
+	if err == nil && who != "" {
+		_, err = d.lock.WriteAt([]byte(who), 0)
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return nil // it is only for what others are told
+	}
+	return err
+}
+
+// Holder gives what the process that holds a folder has said of itself, "" for nothing.
+// It may be the word of one that is gone already.
+func Holder(path string) string {
+	raw, err := os.ReadFile(filepath.Join(path, "lock"))
+	if err != nil || len(raw) > maxFile {
+		return ""
+	}
+	return string(raw)
 }
 
 // mkdir makes path and what is missing above it. Each new folder's name is synced:
@@ -105,6 +137,9 @@ func View(path string) (*Dir, error) {
 	}
 	return &Dir{path: path}, nil
 }
+
+// ReadOnly says why nothing can be saved in the folder, nil if it can be written.
+func (d *Dir) ReadOnly() error { return d.readOnly }
 
 // Path is the folder.
 func (d *Dir) Path() string { return d.path }
@@ -220,15 +255,23 @@ func (d *Dir) syncDir(path string) error {
 // Forget removes key and state, the marker that the device has enrolled last.
 func (d *Dir) Forget() error {
 	for _, name := range []string{keyName, stateName + ".old", stateName + ".new", keyName + ".new", stateName} {
-		path := filepath.Join(d.path, name)
-		if _, err := d.step(OpRemove, path, 0); err != nil {
+		if err := d.Remove(name); err != nil {
 			return err
-		}
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("forget the device: %w", err)
 		}
 	}
 	return d.syncDir(d.path)
+}
+
+// Remove removes a file of the folder, if it is there.
+func (d *Dir) Remove(name string) error {
+	path := filepath.Join(d.path, name)
+	if _, err := d.step(OpRemove, path, 0); err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forget the device: %w", err)
+	}
+	return nil
 }
 
 func (d *Dir) step(op Op, path string, size int) (int, error) {

@@ -82,8 +82,7 @@ func Listen(ctx context.Context, path string, shared bool) (net.Listener, error)
 	if len(path) > maxPath {
 		return nil, fmt.Errorf("listen on %s: %w: %d bytes, at most %d", path, ErrPath, len(path), maxPath)
 	}
-	if conn, err := net.Dial("unix", path); err == nil {
-		_ = conn.Close()
+	if Answers(ctx, path) {
 		return nil, fmt.Errorf("listen on %s: another agent does already", path)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -177,6 +176,16 @@ func parseReply(raw []byte) (r Reply, err error) {
 		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "credentials": (*strictjson.Value)(&r.Credentials), "challenge": (*strictjson.Value)(&r.Challenge), "error": &r.Error, "forbidden": &r.Forbidden,
 	})
 	return r, err
+}
+
+// Answers tells whether somebody listens at path.
+func Answers(ctx context.Context, path string) bool {
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	if err != nil {
+		return false
+	}
+	_ = conn.Close()
+	return true
 }
 
 // Call asks the agent that listens at path. Errors wrap ErrNotRunning,

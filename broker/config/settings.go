@@ -15,6 +15,7 @@ import (
 
 	"github.com/signetd/signet/broker/spelling"
 	"github.com/signetd/signet/broker/strictyaml"
+	"github.com/signetd/signet/protocol/environ"
 )
 
 const envPrefix = "SIGNET_"
@@ -135,15 +136,15 @@ func unknownKey(section, key string) string {
 // parseEnvironment lays the variables SIGNET_... over c. Those that are other
 // programs' of Signet are passed over; those that look like a mistyped one of ours
 // are refused.
-func parseEnvironment(environ map[string]string, c *Config) error {
+func parseEnvironment(variables map[string]string, c *Config) error {
 	known := map[string]bool{}
 	var names []string
 	for _, s := range settings() {
 		known[s.variable] = true
 		names = append(names, s.variable)
 	}
-	for _, v := range slices.Sorted(maps.Keys(environ)) {
-		if known[v] || !strings.HasPrefix(v, envPrefix) {
+	for _, v := range slices.Sorted(maps.Keys(variables)) {
+		if known[v] || !strings.HasPrefix(v, envPrefix) || slices.ContainsFunc(environ.Table(), func(row environ.Variable) bool { return row.Name == v }) {
 			continue
 		}
 		near := spelling.Nearest(v, names)
@@ -155,7 +156,7 @@ func parseEnvironment(environ map[string]string, c *Config) error {
 			return fmt.Errorf("%s is not a setting, did you mean %s?", v, near)
 		}
 	}
-	err := env.ParseWithOptions(c, env.Options{Prefix: envPrefix, Environment: environ})
+	err := env.ParseWithOptions(c, env.Options{Prefix: envPrefix, Environment: variables})
 	var bad env.ParseError
 	if errors.As(err, &bad) {
 		for _, s := range settings() {

@@ -91,8 +91,14 @@ func TestTokenAndRootsAreRead(t *testing.T) {
 	if err := os.WriteFile(file, []byte(b.Token.Reveal()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &program{getenv: func(string) string { return "" }}
-	v, err := (&runFlags{token: "@" + file}).admission(p)
+	p := &program{getenv: func(name string) string {
+		return map[string]string{"SIGNET_ENROLLMENT": "@" + file, "SIGNET_POOL": "other", "SIGNET_BROKER": "mqtts://h", "SIGNET_CA": "root.pem"}[name]
+	}}
+	o := &runFlags{pool: "mine"} // a flag goes before its variable
+	if o.complete(p); o.pool != "mine" || o.broker != "mqtts://h" || o.ca != "root.pem" {
+		t.Errorf("read as %+v", o)
+	}
+	v, err := o.admission()
 	if err != nil || v.Token.Reveal() != b.Token.Reveal() {
 		t.Errorf("%v, %v", v, err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/signetd/signet/firmware-sim/fleet"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/output"
 )
 
 // Exit codes.
@@ -45,10 +46,14 @@ type program struct {
 // Main runs one subcommand and gives the exit code: 0, 1 if a device was left out
 // without an injected reason or anything else failed, 2 for arguments that make no sense.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	p := &program{out: stdout, err: stderr, getenv: os.Getenv}
+	out := output.To(stdout)
+	p := &program{out: out, err: stderr, getenv: os.Getenv}
 	root := p.root()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = out.Err()
+	}
 	if err == nil {
 		return exitOK
 	}

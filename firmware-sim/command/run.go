@@ -21,6 +21,7 @@ import (
 	"github.com/signetd/signet/firmware-sim/firmware"
 	"github.com/signetd/signet/firmware-sim/fleet"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/environ"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -51,10 +52,10 @@ func (p *program) runCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.SortFlags = false
-	f.StringVar(&o.broker, "broker", p.getenv("SIGNET_BROKER"), "`URL` of the broker, mqtts://host:8883 or wss://host/mqtt; also SIGNET_BROKER")
-	f.StringVar(&o.ca, "ca", p.getenv("SIGNET_CA"), "PEM `file` with the root that the broker's certificate comes from; also SIGNET_CA")
-	f.StringVar(&o.pool, "pool", "demo", "the devices' `pool`")
-	f.StringVar(&o.token, "token", "", "enrollment `token` with a use for each device, or @FILE; also SIGNET_ENROLLMENT")
+	f.StringVar(&o.broker, "broker", "", "`URL` of the broker, mqtts://host:8883 or wss://host/mqtt; also "+environ.Broker)
+	f.StringVar(&o.ca, "ca", "", "PEM `file` with the root that the broker's certificate comes from; also "+environ.CA)
+	f.StringVar(&o.pool, "pool", "", "the devices' `pool` (default demo); also "+environ.Pool)
+	f.StringVar(&o.token, "token", "", "enrollment `token` with a use for each device, or @FILE; also "+environ.Enrollment)
 	f.StringVar(&o.prefix, "prefix", "", "devices are `PREFIX`-00001 and so on (default sim- and four random letters)")
 	f.IntVar(&o.devices, "devices", 100, "`number` of devices")
 	f.StringVar(&o.scenario, "scenario", "steady", "steady, storm or a `FILE` with a scenario in JSON")
@@ -78,8 +79,24 @@ func (p *program) runCommand() *cobra.Command {
 	return cmd
 }
 
+// complete reads from variables what no flag says.
+func (o *runFlags) complete(p *program) {
+	for _, f := range []struct {
+		flag     *string
+		variable string
+	}{{&o.broker, environ.Broker}, {&o.ca, environ.CA}, {&o.pool, environ.Pool}, {&o.token, environ.Enrollment}} {
+		if *f.flag == "" {
+			*f.flag = p.getenv(f.variable)
+		}
+	}
+	if o.pool == "" {
+		o.pool = "demo"
+	}
+}
+
 func (p *program) run(ctx context.Context, o *runFlags) error {
-	c, err := o.config(p)
+	o.complete(p)
+	c, err := o.config()
 	if err != nil {
 		return err
 	}
@@ -155,10 +172,10 @@ func (p *program) report(file string) error {
 }
 
 // config reads the flags.
-func (o *runFlags) config(p *program) (c fleet.Config, err error) {
+func (o *runFlags) config() (c fleet.Config, err error) {
 	switch {
 	case o.broker == "":
-		return c, fmt.Errorf("%w: run needs --broker", errUsage)
+		return c, fmt.Errorf("%w: run needs --broker or %s", errUsage, environ.Broker)
 	case o.devices < 1 || o.devices > fleet.MaxDevices:
 		return c, fmt.Errorf("%w: --devices %d, want 1 to %d", errUsage, o.devices, fleet.MaxDevices)
 	case o.concurrency < 1:
@@ -185,7 +202,7 @@ func (o *runFlags) config(p *program) (c fleet.Config, err error) {
 	if c.Scenario, err = o.steps(); err != nil {
 		return c, err
 	}
-	if c.Voucher, err = o.admission(p); err != nil {
+	if c.Voucher, err = o.admission(); err != nil {
 		return c, err
 	}
 	c.Dial, err = o.dial()
@@ -253,11 +270,8 @@ func (o *runFlags) scenarioFile() (fleet.Scenario, error) {
 	return s, nil
 }
 
-func (o *runFlags) admission(p *program) (agent.Admission, error) {
+func (o *runFlags) admission() (agent.Admission, error) {
 	text := o.token
-	if text == "" {
-		text = p.getenv("SIGNET_ENROLLMENT")
-	}
 	if path, ok := strings.CutPrefix(text, "@"); ok {
 		raw, err := readFile(path, maxFile)
 		if err != nil {

@@ -23,6 +23,8 @@ import (
 
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/environ"
+	"github.com/signetd/signet/protocol/output"
 )
 
 // Exit codes.
@@ -48,6 +50,8 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 	if s.Now == nil {
 		s.Now = time.Now
 	}
+	out := output.To(s.Out)
+	s.Out = out
 	a := &app{Surroundings: s}
 	root := a.root()
 	root.SetArgs(args)
@@ -55,6 +59,9 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
 	cmd, err := root.ExecuteContextC(ctx)
+	if lost := out.Err(); lost != nil {
+		a.started, err = true, lost
+	}
 	if err == nil {
 		return exitDone
 	}
@@ -110,12 +117,12 @@ func (a *app) root() *cobra.Command {
 	root.SetVersionTemplate(build.Line("signet") + "\n")
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
-	f.StringVar(&a.flags.Server, "server", "", "the broker's `URL` ($SIGNET_SERVER)")
-	f.StringVar(&a.flags.Token, "token", "", "operator's `token`; others may see it in the process list ($SIGNET_TOKEN)")
-	f.StringVar(&a.flags.tokenFile, "token-file", "", "`file` with the operator's token ($SIGNET_TOKEN_FILE)")
-	f.StringVar(&a.flags.CA, "ca", "", "`file` with the root certificate of the broker ($SIGNET_CA)")
-	f.StringVar(&a.flags.Fingerprint, "ca-fingerprint", "", "SHA-256 of that root in `hex`, instead of its file ($SIGNET_CA_FINGERPRINT)")
-	f.StringVar(&a.profile, "profile", "", "`profile` to use ($SIGNET_PROFILE)")
+	f.StringVar(&a.flags.Server, "server", "", "the broker's `URL` ($"+environ.Server+")")
+	f.StringVar(&a.flags.Token, "token", "", "operator's `token`; others may see it in the process list ($"+environ.Token+")")
+	f.StringVar(&a.flags.tokenFile, "token-file", "", "`file` with the operator's token ($"+environ.TokenFile+")")
+	f.StringVar(&a.flags.CA, "ca", "", "`file` with the root certificate of the broker ($"+environ.CA+")")
+	f.StringVar(&a.flags.Fingerprint, "ca-fingerprint", "", "SHA-256 of that root in `hex`, instead of its file ($"+environ.CAFingerprint+")")
+	f.StringVar(&a.profile, "profile", "", "`profile` to use ($"+environ.Profile+")")
 	f.StringVarP(&a.format, "output", "o", "table", "`format` of data: table, json, yaml or csv")
 	f.StringVar(&a.reason, "reason", "", "why, in one `line` of at most 256 bytes, for the audit trail")
 	complete(root, "output", cobra.FixedCompletions([]string{"table", "json", "yaml", "csv"}, cobra.ShellCompDirectiveNoFileComp))
@@ -147,6 +154,9 @@ func (a *app) enter(ctx context.Context) (adminapi.PoolClient, error) {
 	c, err := a.connect()
 	if err != nil {
 		return adminapi.PoolClient{}, err
+	}
+	if a.pool == "" && a.profile == "" { // that of the environment's broker
+		a.pool = a.Getenv(environ.Pool)
 	}
 	if a.pool != "" {
 		return c.In(a.pool), nil

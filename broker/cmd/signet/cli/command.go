@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol/environ"
 )
 
 // leaf makes a command that does something. use names its arguments, optional ones in
@@ -70,7 +71,7 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 // inPool makes a group whose commands work in one pool.
 func (a *app) inPool(use, short string, commands ...*cobra.Command) *cobra.Command {
 	g := group(use, short, commands...)
-	g.PersistentFlags().StringVar(&a.pool, "pool", "", "`pool` to work in; may be left out if there is only one")
+	g.PersistentFlags().StringVar(&a.pool, "pool", "", "`pool` to work in; may be left out if there is only one ($"+environ.Pool+")")
 	complete(g, "pool", a.completing(a.poolNames))
 	return g
 }

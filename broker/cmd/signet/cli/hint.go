@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/protocol/environ"
 	"github.com/spf13/cobra"
 )
 
@@ -66,7 +67,7 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 	case errors.As(err, &host):
 		return "use the name that is in the broker's certificate in --server"
 	case errors.As(err, &dial) && dial.Op == "dial":
-		return "is signetd running there? check --server or SIGNET_SERVER"
+		return "is signetd running there? check --server or " + environ.Server
 	case strings.Contains(err.Error(), "HTTP response to HTTPS client"):
 		return "that port does not speak HTTPS; the API is where listen.https says, 8443 if nothing else"
 	case !a.started:

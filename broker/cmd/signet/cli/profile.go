@@ -17,6 +17,7 @@ import (
 	"strings"
 
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/protocol/environ"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -111,8 +112,8 @@ func (p profiles) write(path string) error {
 // environment reads the parts of a connection that are set in the environment.
 func (a *app) environment() connection {
 	return connection{
-		Server: a.Getenv("SIGNET_SERVER"), Token: a.Getenv("SIGNET_TOKEN"), tokenFile: a.Getenv("SIGNET_TOKEN_FILE"),
-		CA: a.Getenv("SIGNET_CA"), Fingerprint: a.Getenv("SIGNET_CA_FINGERPRINT"),
+		Server: a.Getenv(environ.Server), Token: a.Getenv(environ.Token), tokenFile: a.Getenv(environ.TokenFile),
+		CA: a.Getenv(environ.CA), Fingerprint: a.Getenv(environ.CAFingerprint),
 	}
 }
 
@@ -156,7 +157,7 @@ func (a *app) connection() (connection, error) {
 	if err := a.readTokenFile(&c); err != nil {
 		return c, err
 	}
-	name := first(a.profile, a.Getenv("SIGNET_PROFILE"))
+	name := first(a.profile, a.Getenv(environ.Profile))
 	p, err := a.storedConnection(name)
 	if err != nil && (name != "" || c.Server == "" || c.Token == "") {
 		return c, err
@@ -165,10 +166,10 @@ func (a *app) connection() (connection, error) {
 		c = c.over(p)
 	}
 	if c.Server == "" {
-		return c, &hintedError{usagef("which broker?"), "signet login --server URL, or --server, or SIGNET_SERVER"}
+		return c, &hintedError{usagef("which broker?"), "signet login --server URL, or --server, or " + environ.Server}
 	}
 	if c.Token == "" {
-		return c, &hintedError{usagef("no operator's token for %s", c.Server), "signet login --server " + c.Server + ", or --token-file, or SIGNET_TOKEN"}
+		return c, &hintedError{usagef("no operator's token for %s", c.Server), "signet login --server " + c.Server + ", or --token-file, or " + environ.Token}
 	}
 	return c, nil
 }
@@ -233,7 +234,7 @@ func (a *app) logout() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		name := first(a.profile, a.Getenv("SIGNET_PROFILE"), stored.Current)
+		name := first(a.profile, a.Getenv(environ.Profile), stored.Current)
 		if _, ok := stored.Profiles[name]; !ok {
 			return usagef("there is no profile %q", name)
 		}
@@ -293,7 +294,7 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	name := first(a.profile, a.Getenv("SIGNET_PROFILE"), defaultProfile)
+	name := first(a.profile, a.Getenv(environ.Profile), defaultProfile)
 	stored.Current, stored.Profiles[name] = name, c
 	if err := stored.write(path); err != nil {
 		return err

@@ -18,6 +18,7 @@ import (
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/output"
 )
 
 // Exit codes: done; refused or failed; a command line or configuration that is not
@@ -38,7 +39,8 @@ type options struct {
 
 // Main carries out one command line and gives its exit code.
 func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
-	o := &options{stdout: stdout, stderr: stderr, environ: map[string]string{}}
+	out := output.To(stdout)
+	o := &options{stdout: out, stderr: stderr, environ: map[string]string{}}
 	for _, kv := range environ {
 		if k, v, ok := strings.Cut(kv, "="); ok {
 			o.environ[k] = v
@@ -47,6 +49,9 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	root := o.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	if lost := out.Err(); lost != nil {
+		o.started, err = true, lost
+	}
 	if err == nil {
 		return exitDone
 	}

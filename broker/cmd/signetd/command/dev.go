@@ -19,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/environ"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -108,9 +109,17 @@ func (o *options) banner(cfg config.Config, ca *certs.Authority, d *daemon.Daemo
 	}
 	root := filepath.Join(cfg.Data, config.CAFolder, certs.RootFile)
 	mqtt, env := "mqtts://localhost:"+portOf(d.Addrs.MQTT), filepath.Join(data, "dev.env")
-	text := fmt.Sprintf("SIGNET_SERVER=%s\nSIGNET_TOKEN=%s\nSIGNET_CA=%s\nSIGNET_BROKER=%s\nSIGNET_ENROLLMENT=%s\n",
-		d.Issuer(), v.operator, quoted(filepath.Join(data, config.CAFolder, certs.RootFile)), mqtt, v.enrollment)
-	if err := os.WriteFile(env, []byte(text), 0o600); err != nil {
+	values := map[string]string{
+		environ.Server: d.Issuer(), environ.Token: v.operator, environ.CA: quoted(filepath.Join(data, config.CAFolder, certs.RootFile)),
+		environ.Broker: mqtt, environ.Pool: devPool, environ.Enrollment: v.enrollment,
+	}
+	var text strings.Builder
+	for _, row := range environ.Table() {
+		if row.Dev {
+			fmt.Fprintf(&text, "%s=%s\n", row.Name, values[row.Name])
+		}
+	}
+	if err := os.WriteFile(env, []byte(text.String()), 0o600); err != nil {
 		return fmt.Errorf("leave %s: %w", env, err)
 	}
 	_, err = fmt.Fprintf(o.stdout, `Signet %s  development mode: data in %s, one pool "%s", secrets below: not for production
