@@ -335,3 +335,33 @@ func TestNoSecretIsPrinted(t *testing.T) {
 		}
 	}
 }
+
+// TestCredentialsMQTT: a program is given all that it connects with, by the running agent
+// or without one, in three forms.
+func TestCredentialsMQTT(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	other := &machine{t: t}
+	for _, running := range []bool{false, true} {
+		if running {
+			defer m.start(filepath.Join(dir, socketName), "--state", dir)()
+		}
+		var l MQTTLogin
+		if err := json.Unmarshal([]byte(other.must("credentials", "mqtt", "--state", dir, "-o", "json")), &l); err != nil {
+			t.Fatal(err)
+		}
+		if "mqtts://"+l.Host+":"+l.Port != b.url || l.UserName != "demo:lamp-1" || !strings.HasPrefix(l.ClientID, l.UserName+"/") || l.Life < 60 || len(l.Password) < 100 {
+			t.Errorf("running %v: %+v", running, l)
+		}
+		if out := other.must("credentials", "mqtt", "--state", dir, "-o", "password"); strings.ContainsAny(strings.TrimSpace(out), " \n") || len(out) < 100 {
+			t.Errorf("running %v: %q", running, out)
+		}
+		out := other.must("credentials", "mqtt", "--state", dir, "--suffix", "pump")
+		if !strings.Contains(out, "client id  demo:lamp-1/pump\n") || !strings.Contains(out, "user name  demo:lamp-1\n") {
+			t.Errorf("running %v: %s", running, out)
+		}
+	}
+	other.fails(2, "credentials mqtt", "", "credentials")
+	other.fails(2, "credentials mqtt", "", "credentials", "x509")
+	other.fails(2, "want text, json or password", "", "credentials", "mqtt", "--state", dir, "-o", "yaml")
+}

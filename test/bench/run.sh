@@ -19,6 +19,7 @@ all() {
 	measure BenchmarkAuthentication 1x 3
 	measure BenchmarkAuthenticationMQTT 1x 3
 	measure BenchmarkVerify 1s 3
+	measure BenchmarkConnect 1s 3
 	measure BenchmarkTokenSize 1x 1
 	measure BenchmarkDevices 9x 1 ./broker/boltstore
 	measure BenchmarkIdleDevice 1x 1

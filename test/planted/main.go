@@ -62,6 +62,8 @@ var plants = []plant{
 	{"relay", "./broker/mqttfront", `^TestRelay$`, `pushed to the device's own connection: true, want false`},
 	{"connect", "./broker/mqttfront", `^TestProofsAreForOneConnection$`, `a proof was good on another connection`},
 	{"bearer", "./broker/mqttfront", `^TestBearersRefused$`, `access token, CWT at .*: <nil>`},
+	{"connect", "./test/sim", `^TestRelayed$`, `the network connects as .* by a connect proof of another connection`},
+	{"shown", "./test/sim", `^TestRelayed$`, `.* shows the network a password`},
 	{"shown", "./broker/mqttfront", `^TestRelayGainsNothing$`, `the device showed the relay 1 passwords|a backend believes`},
 	{"relay", "./test/sim", `^TestSimulation$`, `a connection of .* became`},
 	{"standing", "./broker/mqttfront", `^TestRevokeByAnotherClock$`, `1m0s behind, .*: a token from before was admitted|never: the connection's end`},

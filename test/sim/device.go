@@ -83,7 +83,7 @@ func (d *device) live() {
 		d.mu.Unlock()
 		a, err := agent.New(ctx, agent.Config{
 			Device: d.id, Prover: prover{d.key, d.actor}, State: d, Clock: d.clock,
-			Random: d.w.readerOf(d.actor, "%s, boot %d", d.id, boots), Log: slog.New(&ears{facts: d.w.facts}),
+			Random: d.w.readerOf(d.actor, "%s, boot %d", d.id, boots), Log: slog.New(&ears{facts: d.w.facts, of: d}),
 		})
 		if err != nil {
 			d.w.facts.violate("%s does not boot: %v", d.id, err)
@@ -138,8 +138,9 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	c := d.connect(time.Now().Add(anonymousLife))
 	password, err := cred.Password(c.End(), cred.Username)
 	if err == nil {
+		d.w.net.shown(c, d.id, password)
 		var st access.Standing
-		if st, err = r.admit(ctx, access.Connect{Device: d.id, ClientID: cred.Username, Password: password, Channel: access.Channel{Name: c.name[:]}}); err == nil {
+		if st, err = r.admit(ctx, access.Connect{Device: d.id, ClientID: cred.Username, Password: password, Channel: access.Channel{Name: c.far[:]}}); err == nil {
 			c.stands(st, r.when(st.Expires))
 			return c, nil
 		}
@@ -230,7 +231,10 @@ func (p prover) Prove(input []byte) ([]byte, error) {
 }
 
 // ears hears in an agent's log what it makes of replies.
-type ears struct{ facts *facts }
+type ears struct {
+	facts *facts
+	of    *device
+}
 
 // Enabled hears everything.
 func (e *ears) Enabled(context.Context, slog.Level) bool { return true }
@@ -238,6 +242,16 @@ func (e *ears) Enabled(context.Context, slog.Level) bool { return true }
 // Handle counts why calls failed.
 func (e *ears) Handle(_ context.Context, r slog.Record) error {
 	r.Attrs(func(a slog.Attr) bool {
+		if a.Key == "relayed" {
+			e.of.mu.Lock()
+			link := e.of.link
+			e.of.mu.Unlock()
+			e.facts.happens(fmt.Sprintf("device says relayed: %v", a.Value.Bool()), "%s says relayed: %v", e.of.id, a.Value.Bool())
+			if a.Value.Bool() != (link.far != link.name) {
+				e.facts.violate("%s says relayed: %v", e.of.id, a.Value.Bool())
+			}
+			return true
+		}
 		err, ok := a.Value.Any().(error)
 		if !ok {
 			return true

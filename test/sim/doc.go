@@ -21,5 +21,8 @@
 //     family from before then lives on;
 //   - no device accepts a grant that a replica did not make for that very call;
 //   - nobody but the device opens its grants, and a thief without the key gets none;
+//   - whoever owns an MQTT broker in the middle, where the TLS of some connections
+//     ends, connects as nobody and convinces no backend by what he heard, and devices
+//     say that he is there;
 //   - every honest device is in again soon after the last fault.
 package sim

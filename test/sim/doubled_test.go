@@ -17,7 +17,7 @@ func TestDoubled(t *testing.T) {
 	const logins = 10
 	cryptotest.SetGlobalRandom(t, 1)
 	synctest.Test(t, func(t *testing.T) {
-		w := &World{seed: 1, facts: newFacts()}
+		w := &World{seed: 1, facts: newFacts(), size: devices}
 		w.stage = newStage(w.newDice("turns"))
 		w.fate = w.newActor(w.newDice("fate"))
 		w.ctx, w.stop = context.WithCancel(t.Context())

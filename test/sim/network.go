@@ -34,7 +34,8 @@ var (
 type conn struct {
 	w     *World
 	owner string
-	name  [sha256.Size]byte // of its TLS, which both ends know; the network is in between, and has others
+	name  [sha256.Size]byte // of its TLS, as its owner knows it
+	far   [sha256.Size]byte // and as replicas do: another where TLS ends in the network
 	key   ident.Device      // whose key is at its end; zero for nobody's
 	actor *actor            // who uses it
 	dice  *dice
@@ -56,6 +57,10 @@ func (w *World) connect(who *actor, owner string, number int, until time.Time) *
 	c := &conn{
 		w: w, owner: owner, name: sha256.Sum256(fmt.Appendf(nil, "connection %d of %s", number, owner)), actor: who, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{},
 		deadline: until, events: make(chan *protocol.Event), done: make(chan struct{}),
+	}
+	if c.far = c.name; w.net.relays(c) {
+		c.far = sha256.Sum256(append(c.name[:], "relayed"...))
+		w.facts.count("connection through the network's MQTT broker")
 	}
 	server := w.newActor(c.dice)
 	c.expiry = time.AfterFunc(time.Until(until), func() {
@@ -106,8 +111,14 @@ func (c *conn) end() {
 	}
 }
 
-// End names it; all replicas have one key.
-func (c *conn) End() agent.End { return agent.End{Channel: c.name[:], Server: []byte("replicas")} }
+// End names it; all replicas have one key, and the network another.
+func (c *conn) End() agent.End {
+	server := "replicas"
+	if c.far != c.name {
+		server = "the network"
+	}
+	return agent.End{Channel: c.name[:], Server: []byte(server)}
+}
 
 // Events gives hints.
 func (c *conn) Events() <-chan *protocol.Event { return c.events }
@@ -229,12 +240,13 @@ type network struct {
 	calls   map[protocol.CallID]*overheard
 	tried   map[[32]byte]bool              // grants that it has tried to open
 	loot    map[string]*protocol.GrantBody // old grants of devices, by owner
-	stolen  []*token.Signer                // anchors that were replaced, in order
+	broker  mqttBroker
+	stolen  []*token.Signer // anchors that were replaced, in order
 }
 
 func (n *network) settle() {
 	n.mu.Lock()
-	n.calm = true
+	n.calm, n.broker.open = true, false
 	n.mu.Unlock()
 }
 
@@ -255,6 +267,7 @@ func (n *network) carry(p parcel) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.w.facts.hear(p.raw)
+	n.tap(p.c, p.raw)
 	dice := p.c.dice
 	if n.calm {
 		n.deliver(p, dice.upTo(20*time.Millisecond))

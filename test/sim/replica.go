@@ -102,7 +102,7 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 		return
 	}
 	req := &request{who: who, replica: r, handle: handleIn(raw)}
-	reply := core.Exchange.Respond(context.WithValue(ctx, requestKey{}, req), exchange.Caller{Channel: access.Channel{Name: from.name[:]}}, raw)
+	reply := core.Exchange.Respond(context.WithValue(ctx, requestKey{}, req), exchange.Caller{Channel: access.Channel{Name: from.far[:]}}, raw)
 	if reply.Message == nil {
 		r.w.facts.count("message not answered")
 		return

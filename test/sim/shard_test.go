@@ -20,6 +20,7 @@ const shardEnv = "SIGNET_SIM_SHARD" // "first step end result-file", set by inSh
 
 // inShards lives the worlds of the seeds below n and adds up what happened in them.
 func inShards(t *testing.T, n int) map[string]int {
+	name := t.Name()
 	t.Helper()
 	began := time.Now()
 	var mu sync.Mutex // guards total
@@ -29,7 +30,7 @@ func inShards(t *testing.T, n int) map[string]int {
 		for i := range shards {
 			t.Run(fmt.Sprintf("%d of %d", i+1, shards), func(t *testing.T) {
 				t.Parallel()
-				counts := startShard(t, i, shards, n)
+				counts := startShard(t, name, i, shards, n)
 				mu.Lock()
 				defer mu.Unlock()
 				for what, count := range counts {
@@ -44,7 +45,7 @@ func inShards(t *testing.T, n int) map[string]int {
 }
 
 // startShard runs the seeds first, first+step, ... below end in a process of their own.
-func startShard(t *testing.T, first, step, end int) (counts map[string]int) {
+func startShard(t *testing.T, name string, first, step, end int) (counts map[string]int) {
 	t.Helper()
 	program, err := os.Executable()
 	if err != nil {
@@ -57,7 +58,7 @@ func startShard(t *testing.T, first, step, end int) (counts map[string]int) {
 		defer cancel()
 	}
 	result := filepath.Join(t.TempDir(), "counts.json")
-	cmd := exec.CommandContext(ctx, program, "-test.run=^TestSimulation$", "-test.timeout=0")
+	cmd := exec.CommandContext(ctx, program, "-test.run=^"+name+"$", "-test.timeout=0")
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d %d %s", shardEnv, first, step, end, result), "GOMAXPROCS=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -73,7 +74,7 @@ func startShard(t *testing.T, first, step, end int) (counts map[string]int) {
 }
 
 // runShard is what startShard's process does.
-func runShard(t *testing.T, shard string) {
+func runShard(t *testing.T, shard string, live func(*testing.T, uint64) *Outcome) {
 	t.Helper()
 	var first, step, end, failed int
 	var result string
@@ -83,7 +84,7 @@ func runShard(t *testing.T, shard string) {
 	total := map[string]int{}
 	for seed := first; seed < end && failed < enough; seed += step {
 		ok := t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			for what, count := range simulate(t, uint64(seed)).Counts {
+			for what, count := range live(t, uint64(seed)).Counts {
 				total[what] += count
 			}
 		})

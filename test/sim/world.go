@@ -39,6 +39,7 @@ const (
 // A World is one run.
 type World struct {
 	seed     uint64
+	size     int // devices
 	ctx      context.Context
 	stop     context.CancelFunc
 	busy     sync.WaitGroup
@@ -72,7 +73,15 @@ type Outcome struct {
 // Run lives the world of a seed to its end. It must be called in a synctest bubble,
 // with the process's randomness seeded (testing/cryptotest).
 func Run(t *testing.T, seed uint64, folder string) (*Outcome, error) {
-	w := &World{seed: seed, facts: newFacts()}
+	return run(t, &World{seed: seed, facts: newFacts(), size: devices}, folder, func(w *World) {
+		w.net.broker.open = true
+		w.misfortune()
+		w.intrude()
+	})
+}
+
+// run lives a world, the time before it heals as it is told.
+func run(t *testing.T, w *World, folder string, life func(*World)) (*Outcome, error) {
 	w.stage = newStage(w.newDice("turns"))
 	w.fate = w.newActor(w.newDice("fate"))
 	w.watcher = w.newActor(w.newDice("journal"))
@@ -88,7 +97,7 @@ func Run(t *testing.T, seed uint64, folder string) (*Outcome, error) {
 	for _, d := range w.devices {
 		w.goes(d.actor, d.live)
 	}
-	w.misfortune()
+	life(w)
 	w.heal()
 	w.facts.end()
 	w.stop()
@@ -149,7 +158,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 
 // populate makes the devices, each with a token for one enrollment.
 func (w *World) populate(t *testing.T) error {
-	for i := range devices {
+	for i := range w.size {
 		name, err := ident.ParseName(fmt.Sprintf("lamp-%d", i))
 		if err != nil {
 			return err
@@ -222,6 +231,9 @@ func (w *World) misfortune() {
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
 		w.fate.rest(dice.upTo(6 * time.Second))
 		d := w.devices[dice.roll(len(w.devices))]
+		if dice.roll(16) == 0 {
+			w.intrude()
+		}
 		switch dice.roll(16) {
 		case 0:
 			w.operate(func(ctx context.Context) { _, _ = w.dir.DisableDevice(ctx, broker.By{Actor: broker.ActorLocal}, d.id) }) // it may not be enrolled yet
