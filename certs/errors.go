@@ -19,6 +19,8 @@ var (
 	ErrUnfit = errors.New("not a usable certificate authority")
 	// ErrExpired: the authority's own certificates are not valid at the present time.
 	ErrExpired = errors.New("outside the validity of the authority's certificates")
+	// ErrNoRootKey: the root's private key is not in the authority's folder.
+	ErrNoRootKey = errors.New("the root's private key is not here")
 	// ErrRequest: a certificate request that is malformed or not signed by its own key.
 	ErrRequest = errors.New("bad certificate request")
 	// ErrWeakKey: a public key of a kind or size that is not certified here.

@@ -53,6 +53,15 @@ func readFolder(dir string, signer crypto.Signer) (material, error) {
 		if err != nil {
 			return material{}, err
 		}
+		if !samePublic(m.chain[0].PublicKey, m.key.Public()) { // a replacement is between its two steps
+			next, err := nextChain(filepath.Join(dir, IntermediateFile), m.key)
+			if err != nil {
+				return material{}, err
+			}
+			if next != nil {
+				m.chain = next
+			}
+		}
 	}
 	return m, nil
 }

@@ -147,7 +147,7 @@ func (a *Authority) NewServerCertificate(ctx context.Context, names ServerNames,
 func (s *ServerCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	now := s.a.now()
 	cert := s.current.Load()
-	if now.Before(renewAt(cert.Leaf)) && !now.Before(cert.Leaf.NotBefore) {
+	if now.Before(Due(cert.Leaf)) && !now.Before(cert.Leaf.NotBefore) {
 		return cert, nil
 	}
 	usable := validAt(cert.Leaf, now)
@@ -207,11 +207,6 @@ func helloContext(hello *tls.ClientHelloInfo) context.Context {
 		return context.Background()
 	}
 	return context.WithoutCancel(hello.Context())
-}
-
-// renewAt is when a server certificate is due to be replaced.
-func renewAt(c *x509.Certificate) time.Time {
-	return c.NotBefore.Add(c.NotAfter.Sub(c.NotBefore) / 3 * 2)
 }
 
 func validAt(c *x509.Certificate, now time.Time) bool {

@@ -174,7 +174,7 @@ func TestServerCertificateRenewsItself(t *testing.T) {
 		return cert
 	}
 	first := get()
-	c.set(renewAt(s.Leaf()).Add(-time.Second))
+	c.set(Due(s.Leaf()).Add(-time.Second))
 	if get() != first {
 		t.Error("renewed before two thirds of its life")
 	}
@@ -228,7 +228,7 @@ func TestServerCertificateOutlivesFailedRenewals(t *testing.T) {
 	first := s.Leaf()
 	down := errors.New("store is down")
 	ledger.answer(down)
-	c.set(renewAt(s.Leaf()))
+	c.set(Due(s.Leaf()))
 	for range 5 {
 		cert, err := s.GetCertificate(nil)
 		if err != nil || cert.Leaf != first {
@@ -258,7 +258,7 @@ func TestConcurrentRenewalIsOne(t *testing.T) {
 	a := openTest(t, newDir(t, Options{Now: c.now}), Config{Now: c.now, Ledger: ledger})
 	for _, at := range []string{"due", "expired"} {
 		s := newServer(t, a, 30*time.Hour)
-		c.set(renewAt(s.Leaf()))
+		c.set(Due(s.Leaf()))
 		if at == "expired" {
 			c.set(s.Leaf().NotAfter)
 		}

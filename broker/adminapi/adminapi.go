@@ -40,6 +40,8 @@ type Config struct {
 	Log     *slog.Logger
 	Version string           // of the broker
 	Now     func() time.Time // nil: time.Now
+	// Certificates tells how long those of the broker's listeners last; may be nil.
+	Certificates func() []Certificate
 	// Local: whoever's request comes here is the broker's own user, or root, on its
 	// machine, which who hands it over has made sure of. It needs no token, and what it
 	// writes is broker.ActorLocal's.

@@ -12,12 +12,25 @@ type Status struct {
 	Pools    int       `json:"pools"`
 	Operator string    `json:"operator" doc:"Whose token the request had"`
 	Expires  time.Time `json:"expires" doc:"When that token expires"`
+	// Certificates are those of the broker's listeners.
+	Certificates []Certificate `json:"certificates,omitempty" nullable:"false" doc:"Those that clients of the broker are shown"`
+}
+
+// Certificate is how long one lasts.
+type Certificate struct {
+	Name    string    `json:"name" enum:"root,intermediate,server"`
+	Expires time.Time `json:"expires"`
+	Warning string    `json:"warning,omitempty" doc:"What to do, when a third of its life is left; the server's renews itself"`
 }
 
 func (s *service) status(ctx context.Context, _ *struct{}) (Status, error) {
 	pools, err := s.dir.ListPools(ctx)
 	who := callOf(ctx).operator
-	return Status{Version: s.cfg.Version, Time: s.cfg.Now().UTC(), Pools: len(pools), Operator: who.Name, Expires: who.Expires}, err
+	out := Status{Version: s.cfg.Version, Time: s.cfg.Now().UTC(), Pools: len(pools), Operator: who.Name, Expires: who.Expires}
+	if s.cfg.Certificates != nil {
+		out.Certificates = s.cfg.Certificates()
+	}
+	return out, err
 }
 
 // Status asks how the broker is and whose the token is.

@@ -41,6 +41,9 @@ type Certificates interface {
 	GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error)
 	// Roots is the trust bundle, PEM.
 	Roots() []byte
+	// Lives tells how long the certificates last that the server's own stands on, and
+	// that itself.
+	Lives() []Life
 }
 
 // A Daemon is a broker that is put together and listens. Run serves.
@@ -54,6 +57,7 @@ type Daemon struct {
 	core    *core.Core
 	metrics *prometheus.Registry
 	refused *refusals
+	certs   Certificates
 	mqtt    *mqttd.Server
 	mqttLn  net.Listener
 	https   *http.Server
@@ -72,7 +76,7 @@ type Addrs struct{ MQTT, HTTPS, Health net.Addr }
 // its listeners. Close or Run must follow. The store stays its opener's to close, after
 // that.
 func Open(ctx context.Context, cfg config.Config, parts core.Parts, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
-	d := &Daemon{cfg: cfg, log: log, store: parts.Store, metrics: prometheus.NewRegistry()}
+	d := &Daemon{cfg: cfg, log: log, store: parts.Store, metrics: prometheus.NewRegistry(), certs: certs}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -88,7 +92,7 @@ func Open(ctx context.Context, cfg config.Config, parts core.Parts, certs Certif
 		return nil, err
 	}
 	d.warnOfIssuers(ctx)
-	return d, d.serveHTTP(certs)
+	return d, d.serveHTTP()
 }
 
 // Issuer is the base URL of all issuers: the configured one or, if its port is 0,
@@ -150,8 +154,8 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	return nil
 }
 
-func (d *Daemon) serveHTTP(certs Certificates) error {
-	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version})
+func (d *Daemon) serveHTTP() error {
+	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates})
 	if err != nil {
 		return err
 	}
@@ -163,10 +167,10 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	public.Handle("/pools/", oidc.Handler(d.core.Keys))
 	public.HandleFunc("GET /ca/roots.pem", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/pem-certificate-chain")
-		_, _ = w.Write(certs.Roots()) // a client that went away
+		_, _ = w.Write(d.certs.Roots()) // a client that went away
 	})
 	mux.Handle("/", problem.Plain(public))
-	conf := &tls.Config{GetCertificate: certs.GetCertificate, MinVersion: tls.VersionTLS12}
+	conf := &tls.Config{GetCertificate: d.certs.GetCertificate, MinVersion: tls.VersionTLS12}
 	d.mqttLn = tls.NewListener(behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), conf)
 	web := conf.Clone()
 	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
@@ -179,11 +183,12 @@ func (d *Daemon) serveHTTP(certs Certificates) error {
 	d.https = d.bounded(balancer.Forwarded(mux), errLog)
 	d.https.ConnState = connState(refused)
 	d.https.ConnContext = balancer.ConnContext
-	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Local: true})
+	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Local: true})
 	if err != nil {
 		return err
 	}
 	d.ctl = &http.Server{Handler: localapi.Handler(local, d.store, d.log), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errLog}
+	d.metrics.MustRegister(d.expiries()...)
 	d.health = d.bounded(d.healthHandler(), errLog)
 	return nil
 }
@@ -205,6 +210,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return serve(d.https, d.httpLn) })
 	g.Go(func() error { return serve(d.health, d.healLn) })
 	g.Go(func() error { return serve(d.ctl, d.ctlLn) })
+	g.Go(func() error { return d.watchLives(inner) })
 	beside := make(chan struct{})
 	g.Go(func() error {
 		defer close(beside)

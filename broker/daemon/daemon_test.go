@@ -33,7 +33,12 @@ import (
 )
 
 // selfSigned is a certificate authority of one certificate.
-type selfSigned struct{ cert tls.Certificate }
+type selfSigned struct {
+	cert  tls.Certificate
+	lives []daemon.Life
+}
+
+func (s *selfSigned) Lives() []daemon.Life { return s.lives }
 
 func newSelfSigned(t *testing.T) *selfSigned {
 	t.Helper()
@@ -49,7 +54,7 @@ func newSelfSigned(t *testing.T) *selfSigned {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &selfSigned{tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
+	return &selfSigned{cert: tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}}
 }
 
 func (s *selfSigned) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {

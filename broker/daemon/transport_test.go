@@ -28,6 +28,8 @@ func (c certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, er
 
 func (certificates) Roots() []byte { return nil }
 
+func (certificates) Lives() []daemon.Life { return nil }
+
 // serve runs a daemon and gives it with what trusts it.
 func serve(t *testing.T, change func(*config.Config)) (*daemon.Daemon, *x509.CertPool) {
 	t.Helper()

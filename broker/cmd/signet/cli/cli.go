@@ -189,6 +189,11 @@ func (a *app) status() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		for _, c := range s.Certificates {
+			if c.Warning != "" {
+				a.note("warning: %s", c.Warning)
+			}
+		}
 		return a.show(s, []string{"VERSION", "TIME", "POOLS", "OPERATOR", "TOKEN EXPIRES"},
 			[]string{s.Version, stamp(&s.Time), fmt.Sprint(s.Pools), s.Operator, stamp(&s.Expires)})
 	})

@@ -100,7 +100,7 @@ func (o *options) root() *cobra.Command {
 	if err := root.MarkPersistentFlagDirname("data"); err != nil {
 		root.PreRunE = func(*cobra.Command, []string) error { return err }
 	}
-	root.AddCommand(o.serveCommand(), o.initCommand(), o.checkCommand(), o.backupCommand(), o.restoreCommand(), o.operatorCommand(), o.versionCommand())
+	root.AddCommand(o.serveCommand(), o.initCommand(), o.checkCommand(), o.backupCommand(), o.restoreCommand(), o.operatorCommand(), o.caCommand(), o.versionCommand())
 	return root
 }
 
@@ -158,7 +158,11 @@ func (o *options) config(defaults config.Config) (config.Config, error) {
 func (o *options) checkCommand() *cobra.Command {
 	return o.leaf("check-config", "Say whether the configuration is understood, without starting",
 		"signetd check-config --config /etc/signet/signetd.yaml", func(context.Context, []string) error {
-			if _, err := o.config(config.Default()); err != nil {
+			cfg, err := o.config(config.Default())
+			if err != nil {
+				return err
+			}
+			if err := o.checkCA(cfg); err != nil {
 				return err
 			}
 			fmt.Fprintln(o.stdout, "configuration ok")

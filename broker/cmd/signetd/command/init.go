@@ -43,7 +43,7 @@ func (o *options) init(ctx context.Context, b bringing) error {
 	if err := makeData(cfg, authority); err != nil && !errors.Is(err, certs.ErrExists) {
 		return err
 	}
-	ca, err := openCA(cfg, o.where(cfg))
+	ca, err := openCA(cfg, o)
 	if err != nil {
 		return err
 	}

@@ -91,10 +91,10 @@ func (o *options) open(ctx context.Context, cfg config.Config) (*running, error)
 		return nil, err
 	}
 	b := &running{log: log}
-	if b.ca, err = openCA(cfg, o.where(cfg)); err != nil {
+	if b.ca, err = openCA(cfg, o); err != nil {
 		return nil, err
 	}
-	own, err := newServerCertificate(ctx, b.ca, cfg)
+	own, err := newServerCertificate(ctx, b.ca, cfg, o.where(cfg))
 	if err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
@@ -110,12 +110,17 @@ func (o *options) open(ctx context.Context, cfg config.Config) (*running, error)
 // serverCertificate is the daemon's view of the certificate authority.
 type serverCertificate struct {
 	*certs.ServerCertificate
-	ca *certs.Authority
+	ca    *certs.Authority
+	where string // names the configuration
 }
 
 func (s serverCertificate) Roots() []byte { return s.ca.Roots() }
 
-func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg config.Config) (serverCertificate, error) {
+func (s serverCertificate) Lives() []daemon.Life {
+	return append(lives(s.ca.Certificates(), s.where), daemon.Life{Certificate: "server", Expires: s.Leaf().NotAfter})
+}
+
+func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg config.Config, where string) (serverCertificate, error) {
 	var names certs.ServerNames
 	for _, n := range cfg.ServerNames() {
 		if ip, err := netip.ParseAddr(n); err == nil {
@@ -128,17 +133,17 @@ func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg config.C
 	if err != nil {
 		return serverCertificate{}, fmt.Errorf("server certificate: %w", err)
 	}
-	return serverCertificate{own, ca}, nil
+	return serverCertificate{own, ca, where}, nil
 }
 
-func openCA(cfg config.Config, where string) (*certs.Authority, error) {
+func openCA(cfg config.Config, o *options) (*certs.Authority, error) {
 	folder := filepath.Join(cfg.Data, config.CAFolder)
 	ca, err := certs.Open(folder, certs.Config{TrustDomain: trustDomain(cfg)})
 	if errors.Is(err, os.ErrNotExist) && !exists(folder) {
-		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init " + where}
+		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init " + o.where(cfg)}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("certificate authority: %w", err)
+		return nil, o.caError(cfg, err)
 	}
 	return ca, nil
 }

@@ -1,0 +1,148 @@
+package command
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/certs"
+)
+
+func (o *options) caCommand() *cobra.Command {
+	c := &cobra.Command{Use: "ca", Short: "The certificate authority of the data folder", Args: knownCommand,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	show := o.leaf("show", "Show its certificates and how long they last", "signetd ca show --data /var/lib/signet",
+		func(context.Context, []string) error { return o.showCA() })
+	c.AddCommand(show, o.renewCommand())
+	return c
+}
+
+func (o *options) renewCommand() *cobra.Command {
+	var b bringing
+	c := o.leaf("renew", "Make a new intermediate under the same root",
+		"signetd ca renew --data /var/lib/signet\nsignetd ca renew --data /var/lib/signet --ca-root-key /media/safe/root.key",
+		func(context.Context, []string) error { return o.renewCA(b) })
+	c.Long = "Makes a new intermediate certificate, with a key of its own, under the same root: nothing changes for devices,\n" +
+		"which know the root. It takes the root's key from the data folder or, if it was taken to a safe, from\n" +
+		"--ca-root-key; or it brings an intermediate that somebody else made. A broker that runs goes on with the old one\n" +
+		"until it is started again."
+	f := c.Flags()
+	f.StringVar(&b.rootKey, "ca-root-key", "", "the root's private key, if it is not in the data folder; not kept: `file`, PEM")
+	f.StringVar(&b.intermediate, "ca-intermediate", "", "or bring an intermediate under the same root: `file`, PEM")
+	f.StringVar(&b.intermediateKey, "ca-intermediate-key", "", "the intermediate's private key: `file`, PEM")
+	return c
+}
+
+func (o *options) showCA() error {
+	cfg, err := o.config(config.Default())
+	if err != nil {
+		return err
+	}
+	folder := filepath.Join(cfg.Data, config.CAFolder)
+	own, err := certs.Show(folder)
+	if err != nil {
+		return o.caError(cfg, err)
+	}
+	for _, c := range []struct {
+		name string
+		cert *x509.Certificate
+	}{{"root", own.Root}, {"intermediate", own.Intermediate}} {
+		sum := sha256.Sum256(c.cert.Raw)
+		fmt.Fprintf(o.stdout, "%-12s  %s\n  SHA-256     %s\n  valid       %s to %s\n", c.name, c.cert.Subject,
+			hex.EncodeToString(sum[:]), c.cert.NotBefore.UTC().Format(time.DateOnly), c.cert.NotAfter.UTC().Format(time.DateOnly))
+	}
+	where := "not in " + folder
+	if own.RootKey {
+		where = filepath.Join(folder, certs.RootKeyFile) + ": take it to a safe, signetd ca renew alone needs it"
+	}
+	fmt.Fprintln(o.stdout, "root's key   ", where)
+	for _, l := range lives(own, o.where(cfg)) {
+		if w := l.Warning(time.Now()); w != "" {
+			fmt.Fprintln(o.stdout, "warning:", w)
+		}
+	}
+	return nil
+}
+
+func (o *options) renewCA(b bringing) error {
+	cfg, err := o.config(config.Default())
+	if err != nil {
+		return err
+	}
+	brought, err := b.options()
+	if err != nil {
+		return err
+	}
+	own, err := certs.ReplaceIntermediate(filepath.Join(cfg.Data, config.CAFolder), certs.Replacement{
+		RootKey: brought.RootKey, Intermediate: brought.Intermediate, IntermediateKey: brought.IntermediateKey,
+	})
+	if err != nil {
+		return o.caError(cfg, err)
+	}
+	fmt.Fprintf(o.stdout, "made an intermediate that is valid until %s\nstart signetd again: until then it goes on with the old one\n", own.Intermediate.NotAfter.UTC().Format(time.DateOnly))
+	return nil
+}
+
+// caError says what to do about an authority that cannot be used.
+func (o *options) caError(cfg config.Config, err error) error {
+	err = fmt.Errorf("certificate authority: %w", err)
+	switch {
+	case errors.Is(err, certs.ErrNoRootKey):
+		return &nextError{err, "bring it for this once: signetd ca renew " + o.where(cfg) + " --ca-root-key FILE"}
+	case errors.Is(err, certs.ErrExpired):
+		return &nextError{err, o.expired(cfg)}
+	}
+	return err
+}
+
+// expired says what to do when a certificate of the authority is not valid now.
+func (o *options) expired(cfg config.Config) string {
+	own, err := certs.Show(filepath.Join(cfg.Data, config.CAFolder))
+	now := time.Now()
+	switch {
+	case err != nil:
+		return "signetd ca show " + o.where(cfg)
+	case now.Before(own.Root.NotBefore) || now.Before(own.Intermediate.NotBefore):
+		return "it begins later: is this machine's clock right?"
+	case !now.Before(own.Root.NotAfter):
+		return "the root has ended, which devices are given by hand: make another authority in another folder with signetd init, and give its root to the devices"
+	}
+	return "make a new intermediate: signetd ca renew " + o.where(cfg)
+}
+
+// lives tells the daemon how long the authority's certificates last; where names the
+// configuration.
+func lives(own certs.Certificates, where string) []daemon.Life {
+	return []daemon.Life{
+		{Certificate: "root", Expires: own.Root.NotAfter, Due: certs.Due(own.Root), Renew: "give devices another root before: they know this one"},
+		{Certificate: "intermediate", Expires: own.Intermediate.NotAfter, Due: certs.Due(own.Intermediate), Renew: "signetd ca renew " + where},
+	}
+}
+
+// checkCA says what is to be said of the authority's certificates before signetd starts.
+// A folder that is not made yet has none.
+func (o *options) checkCA(cfg config.Config) error {
+	folder := filepath.Join(cfg.Data, config.CAFolder)
+	if !exists(folder) {
+		return nil
+	}
+	ca, err := openCA(cfg, o)
+	if err != nil {
+		return err
+	}
+	for _, l := range lives(ca.Certificates(), o.where(cfg)) {
+		if w := l.Warning(time.Now()); w != "" {
+			fmt.Fprintln(o.stderr, "signetd: warning:", w)
+		}
+	}
+	return ca.Close()
+}
