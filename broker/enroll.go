@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -21,9 +23,15 @@ type EnrollToken struct {
 	Groups     []string          `json:"groups,omitempty"`
 	Attributes map[string]string `json:"attributes,omitempty"`
 	Replace    bool              `json:"replace,omitempty"` // may replace the key of a device that has one
-	Approve    bool              `json:"approve,omitempty"` // devices come in pending, for an operator's approval
-	Created    time.Time         `json:"-"`
-	Rev        uint64            `json:"-"` // the store's
+	// Name is the only device that it admits, zero: any. NamePattern are all: in it * stands
+	// for any characters and ? for any one. At most one of them is set, and one must be if
+	// Replace is: else whoever finds the token takes over whichever device he likes.
+	Name        ident.Name     `json:"name,omitzero"`
+	NamePattern string         `json:"namePattern,omitempty"`
+	Networks    []netip.Prefix `json:"networks,omitempty"` // that devices must come from; none: from anywhere
+	Approve     bool           `json:"approve,omitempty"`  // devices come in pending, for an operator's approval
+	Created     time.Time      `json:"-"`
+	Rev         uint64         `json:"-"` // the store's
 }
 
 // Defaults and bounds of enrollment tokens.
@@ -32,7 +40,82 @@ const (
 	MinEnrollLife     = time.Minute
 	MaxEnrollLife     = 365 * 24 * time.Hour
 	MaxEnrollUses     = 1_000_000
+	MaxEnrollNetworks = 16
 )
+
+// CheckNetworks checks the networks that an enrollment token is for.
+func CheckNetworks(networks []netip.Prefix) error {
+	if len(networks) > MaxEnrollNetworks {
+		return Invalid("networks", "%d networks, at most %d", len(networks), MaxEnrollNetworks)
+	}
+	for _, n := range networks {
+		switch {
+		case !n.IsValid():
+			return Invalid("networks", "a network is written as 192.0.2.0/24 or 2001:db8::/32")
+		case n.Addr().Is4In6():
+			return Invalid("networks", "network %s: write it as IPv4, such as 192.0.2.0/24", n)
+		case n != n.Masked():
+			return Invalid("networks", "network %s has bits of a host set: %s is meant", n, n.Masked())
+		}
+	}
+	return nil
+}
+
+// checkNames checks which devices t is for.
+func (t *EnrollToken) checkNames() error {
+	switch {
+	case !t.Name.IsZero() && t.NamePattern != "":
+		return Invalid("namePattern", "an enrollment token is for one name or for a pattern of names, not for both")
+	case t.Replace && t.Name.IsZero() && t.NamePattern == "":
+		return Invalid("replace", "an enrollment token that may replace keys must say whose: with --name one device, with --name-pattern all whose names fit; without, whoever finds it could take over any device")
+	case t.NamePattern == "":
+		return nil
+	case len(t.NamePattern) > ident.MaxNameLen:
+		return Invalid("namePattern", "a pattern of names has at most %d characters, not %d", ident.MaxNameLen, len(t.NamePattern))
+	case strings.Trim(t.NamePattern, "*?") == "":
+		return Invalid("namePattern", "pattern %q fits any name; begin it as your names begin, such as lamp-*", t.NamePattern)
+	}
+	if _, err := ident.ParseName(strings.NewReplacer("*", "x", "?", "x").Replace(t.NamePattern)); err != nil {
+		return Invalid("namePattern", "pattern %q: names have A-Z, a-z, 0-9, _, : and -, and besides these it may have * and ?", t.NamePattern)
+	}
+	return nil
+}
+
+// For reports whether t is for a device of that name which comes from that address; the
+// zero address is none that is known. Otherwise the error wraps ErrNotFor.
+func (t *EnrollToken) For(name ident.Name, from netip.Addr) error {
+	switch {
+	case !t.Name.IsZero() && t.Name != name:
+		return fmt.Errorf("enrollment token %s is for device %s: %w", t.ID, t.Name, ErrNotFor)
+	case t.NamePattern != "" && !fits(t.NamePattern, name.String()):
+		return fmt.Errorf("enrollment token %s is for devices %s: %w", t.ID, t.NamePattern, ErrNotFor)
+	case len(t.Networks) > 0 && !slices.ContainsFunc(t.Networks, func(n netip.Prefix) bool { return n.Contains(from.Unmap().WithZone("")) }):
+		return fmt.Errorf("enrollment token %s is for networks %v: %w", t.ID, t.Networks, ErrNotFor)
+	}
+	return nil
+}
+
+// fits reports whether a name fits a pattern. It takes time by the product of their lengths
+// at most.
+func fits(pattern, name string) bool {
+	star, back := -1, 0
+	for p, i := 0, 0; ; {
+		switch {
+		case p < len(pattern) && pattern[p] == '*':
+			star, back = p, i
+			p++
+		case i == len(name):
+			return p == len(pattern)
+		case p < len(pattern) && (pattern[p] == '?' || pattern[p] == name[i]):
+			p, i = p+1, i+1
+		case star >= 0: // let the last * stand for one more
+			back++
+			p, i = star+1, back
+		default:
+			return false
+		}
+	}
+}
 
 // Validate gives the bounds that an enrollment token breaks. When it may end depends
 // on the time at which that is said: CheckEnd.
@@ -43,6 +126,8 @@ func (t *EnrollToken) Validate() error {
 		broken.add(Invalid("uses", "an enrollment token has 1 to %d uses, not %d", MaxEnrollUses, t.Uses))
 	}
 	broken.add(CheckLabels(t.Groups, t.Attributes))
+	broken.add(t.checkNames())
+	broken.add(CheckNetworks(t.Networks))
 	return broken.or()
 }
 
@@ -97,6 +182,7 @@ type Enrollment struct {
 	Device  Device // as it is to be created; with Subject set
 	TokenID string // empty: the key was registered before
 	Now     time.Time
+	From    netip.Addr // where the device is, as far as the transport tells; zero: unknown
 }
 
 // An Admission is what an enrollment comes to.
@@ -117,8 +203,9 @@ func (a *Admission) Pending() bool { return a.Changed && a.Device.Status != Stat
 //
 //   - A device that is in with the keys it brings may have lost the answer: it stays
 //     as it is, and that costs no use, whatever became of the token.
-//   - A token that is named must be there (ErrNotFound), not past its end (ErrExpired)
-//     and have a use left (ErrExhausted).
+//   - A token that is named must be there (ErrNotFound), be for that device and where it
+//     comes from (ErrNotFor), not be past its end (ErrExpired) and have a use left
+//     (ErrExhausted).
 //   - Without a token nobody new comes in: ErrNotFound.
 //   - A disabled or quarantined device stays out, whatever it brings: ErrInactive.
 //   - Other keys than those that are there need a token that may replace: ErrKeyBound.
@@ -166,6 +253,8 @@ func (e *Enrollment) may(t *EnrollToken, used int) error {
 	switch {
 	case t == nil:
 		return fmt.Errorf("enrollment token %s: %w", e.TokenID, ErrNotFound)
+	case t.For(e.Device.ID.Name, e.From) != nil:
+		return t.For(e.Device.ID.Name, e.From)
 	case !t.Expires.IsZero() && !e.Now.Before(t.Expires):
 		return fmt.Errorf("enrollment token %s: %w", t.ID, ErrExpired)
 	case used >= t.Uses:

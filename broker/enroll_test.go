@@ -2,6 +2,8 @@ package broker_test
 
 import (
 	"errors"
+	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -11,7 +13,7 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-var names = cmp.AllowUnexported(ident.Pool{}, ident.Name{})
+var names = cmp.Options{cmp.AllowUnexported(ident.Pool{}, ident.Name{}), cmp.Comparer(func(a, b netip.Addr) bool { return a == b })}
 
 // An enrollment as the tests have it: lamp-1 comes with key 9 and token "t".
 func enrollment(t *testing.T) broker.Login {
@@ -46,6 +48,13 @@ func TestAdmit(t *testing.T) {
 	changed := broker.Admission{Changed: true, CostsUse: true}
 	replaced := broker.Admission{Changed: true, CostsUse: true, KeyReplaced: true}
 
+	other, err := ident.ParseName("pump-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	from := func(addr string) func(*broker.Login) {
+		return func(l *broker.Login) { l.Enroll.From = netip.MustParseAddr(addr) }
+	}
 	for _, c := range []struct {
 		what  string
 		old   *broker.Device
@@ -56,6 +65,10 @@ func TestAdmit(t *testing.T) {
 		err   error
 	}{
 		{what: "new with a token", token: usable, want: changed},
+		{what: "new with another's token", token: &broker.EnrollToken{Uses: 2, Name: other}, err: broker.ErrNotFor},
+		{what: "new from elsewhere", token: &broker.EnrollToken{Uses: 2, Networks: networks("192.0.2.0/24")}, come: from("198.51.100.1"), err: broker.ErrNotFor},
+		{what: "new from nobody knows where", token: &broker.EnrollToken{Uses: 2, Networks: networks("0.0.0.0/0", "::/0")}, err: broker.ErrNotFor},
+		{what: "new from where its token is for", token: &broker.EnrollToken{Uses: 2, Networks: networks("2001:db8::/32", "192.0.2.0/24")}, come: from("::ffff:192.0.2.7"), want: changed},
 		{what: "new with the last use", token: usable, used: 1, want: changed},
 		{what: "new without a token", come: noToken, err: broker.ErrNotFound},
 		{what: "new with a token that is not there", err: broker.ErrNotFound},
@@ -77,6 +90,9 @@ func TestAdmit(t *testing.T) {
 		{what: "other key, token not there", old: there(plain), err: broker.ErrNotFound},
 		{what: "other key, token that replaces", old: there(plain), token: replaces, want: replaced},
 		{what: "other key, token that replaced already", old: there(plain), token: replaces, used: 2, err: broker.ErrExhausted},
+		{what: "other key, another's token that replaces", old: there(plain), token: &broker.EnrollToken{Uses: 2, Replace: true, Name: other}, err: broker.ErrNotFor},
+		{what: "other key, token for other names", old: there(plain), token: &broker.EnrollToken{Uses: 2, Replace: true, NamePattern: "pump-*"}, err: broker.ErrNotFor},
+		{what: "same key, another's token", old: there(same), token: &broker.EnrollToken{Uses: 2, Replace: true, Name: other}},
 		{what: "other key, disabled", old: there(as(broker.StatusDisabled)), token: replaces, err: broker.ErrInactive},
 		{what: "other key, quarantined", old: there(as(broker.StatusQuarantined)), token: replaces, err: broker.ErrInactive},
 		{what: "other key, disabled, no token", old: there(as(broker.StatusDisabled)), come: noToken, err: broker.ErrInactive},
@@ -191,6 +207,71 @@ func TestTokenBecomes(t *testing.T) {
 		change(&next)
 		if err := old.Becomes(&next); !errors.Is(err, want) {
 			t.Errorf("%v, want %v", err, want)
+		}
+	}
+}
+
+func networks(texts ...string) (out []netip.Prefix) {
+	for _, s := range texts {
+		out = append(out, netip.MustParsePrefix(s))
+	}
+	return out
+}
+
+// TestEnrollTokenIsForSome: a token that may replace keys is for one name or a pattern, and
+// what a pattern fits is what it says.
+func TestEnrollTokenIsForSome(t *testing.T) {
+	name := func(s string) ident.Name {
+		n, err := ident.ParseName(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	token := func(change func(*broker.EnrollToken)) error {
+		x := broker.EnrollToken{ID: "0a", Uses: 1}
+		change(&x)
+		return x.Validate()
+	}
+	for what, c := range map[string]struct {
+		change func(*broker.EnrollToken)
+		ok     bool
+	}{
+		"replaces anybody's":      {func(x *broker.EnrollToken) { x.Replace = true }, false},
+		"replaces from a network": {func(x *broker.EnrollToken) { x.Replace, x.Networks = true, networks("192.0.2.0/24") }, false},
+		"replaces one's":          {func(x *broker.EnrollToken) { x.Replace, x.Name = true, name("lamp-1") }, true},
+		"replaces those that fit": {func(x *broker.EnrollToken) { x.Replace, x.NamePattern = true, "lamp-*" }, true},
+		"both":                    {func(x *broker.EnrollToken) { x.Name, x.NamePattern = name("lamp-1"), "lamp-*" }, false},
+		"fits all":                {func(x *broker.EnrollToken) { x.NamePattern = "*" }, false},
+		"fits all, too":           {func(x *broker.EnrollToken) { x.NamePattern = "?*" }, false},
+		"no name's characters":    {func(x *broker.EnrollToken) { x.NamePattern = "lamp/*" }, false},
+		"classes":                 {func(x *broker.EnrollToken) { x.NamePattern = "lamp-[12]" }, false},
+		"longer than any name":    {func(x *broker.EnrollToken) { x.NamePattern = strings.Repeat("a", ident.MaxNameLen+1) }, false},
+		"bits of a host":          {func(x *broker.EnrollToken) { x.Networks = networks("192.0.2.7/24") }, false},
+		"IPv4 in IPv6": {func(x *broker.EnrollToken) {
+			x.Networks = []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("::ffff:192.0.2.0"), 120)}
+		}, false},
+		"17 networks": {func(x *broker.EnrollToken) {
+			x.Networks = networks(strings.Fields(strings.Repeat("192.0.2.0/24 ", 17))...)
+		}, false},
+		"networks of any name": {func(x *broker.EnrollToken) { x.Networks = networks("192.0.2.0/24", "2001:db8::/32") }, true},
+	} {
+		if err := token(c.change); (err == nil) != c.ok {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	for _, c := range []struct {
+		pattern, name string
+		fits          bool
+	}{
+		{"lamp-*", "lamp-", true}, {"lamp-*", "lamp-1", true}, {"lamp-*", "Lamp-1", false}, {"lamp-*", "xlamp-1", false}, {"lamp-?", "lamp-", false},
+		{"lamp-?", "lamp-12", false}, {"*-1", "lamp-1", true}, {"*-1", "lamp-1-1", true}, {"*-1", "lamp-12", false}, {"a*b*c", "abcbc", true},
+		{"a*b*c", "acb", false}, {"lamp", "lamp", true}, {"lamp", "lamp1", false}, {"a**", "a", true},
+		{strings.Repeat("a*", 60) + "b", strings.Repeat("a", 128), false},
+	} {
+		x := broker.EnrollToken{NamePattern: c.pattern}
+		if got := x.For(name(c.name), netip.Addr{}) == nil; got != c.fits {
+			t.Errorf("%s fits %s: %v", c.name, c.pattern, got)
 		}
 	}
 }

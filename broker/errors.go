@@ -18,6 +18,8 @@ var (
 	ErrExhausted = fmt.Errorf("no use left: %w", ErrUsed)
 	// ErrExpired: past its end, by the store's caller's clock.
 	ErrExpired = errors.New("expired")
+	// ErrNotFor: the enrollment token is for other devices, or for other networks.
+	ErrNotFor = errors.New("not for this device or where it comes from")
 	// ErrInactive: the device may not get anything now.
 	ErrInactive = errors.New("device is not active")
 	// ErrKeyBound: the device is enrolled with another key, or the key with another device.

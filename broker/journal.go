@@ -82,6 +82,7 @@ const (
 	WhatEnable     What = "enable"
 	WhatApprove    What = "approve"
 	WhatQuarantine What = "quarantine"
+	WhatReplaceKey What = "replace-key" // an enrollment brought other keys in the place of the device's
 
 	// What is done to a pool beside.
 	WhatRotateAnchor What = "rotate-anchor"
@@ -91,9 +92,12 @@ const (
 )
 
 // WhatOfDevice names a write of a device by its status before and after. was is empty
-// when the device was made; ended says that the write ended all the device's sessions.
-func WhatOfDevice(was, now Status, ended bool) What {
+// when the device was made; ended says that the write ended all the device's sessions, and
+// keyReplaced that it is an enrollment's that replaced its keys.
+func WhatOfDevice(was, now Status, ended, keyReplaced bool) What {
 	switch {
+	case keyReplaced:
+		return WhatReplaceKey
 	case was == "":
 		return WhatCreate
 	case was != now && now == StatusDisabled:

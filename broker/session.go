@@ -93,7 +93,7 @@ type Recorded struct {
 	Status      Status // "" when the device was not reached
 	Subject     ident.UUID
 	DeviceRev   uint64 // of the session as it was written: an enrollment's rests on what it made of the device
-	KeyReplaced bool   // the enrollment gave the device another key, and what the old one began is over
+	KeyReplaced bool   // written: the enrollment gave the device another key, and what the old one began is over
 }
 
 // Allows reports why no session x may begin of the device that was found: ErrInactive

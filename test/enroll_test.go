@@ -2,12 +2,16 @@ package test
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -82,6 +86,70 @@ func TestEnrollmentToken(t *testing.T) {
 	foreign := tokenFor(t, s, control.NewEnrollToken{Pool: other, Uses: 1, Life: time.Hour})
 	refused("another pool's token", "lamp-6", foreign, protocol.CodeDenied)
 }
+
+// TestReplacingTokenIsBound: a token that may replace keys is worth nothing for another
+// device, or from elsewhere, and no hook hears of it; where it counts, the replaced key is
+// told in log, metric and journal, also when the device then waits for approval.
+func TestReplacingTokenIsBound(t *testing.T) {
+	var log bytes.Buffer
+	var mu sync.Mutex
+	s := harness.NewLogging(t, slog.NewTextHandler(writerFunc(func(b []byte) (int, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return log.Write(b)
+	}), nil))
+	from := func(remote string) agent.Link {
+		return linkFunc(func(ctx context.Context, b []byte) ([]byte, error) {
+			return s.Exchange.Respond(ctx, exchange.Caller{Remote: remote}, b).Message, nil
+		})
+	}
+	keys := func(name string) []broker.Authenticator {
+		d, err := s.Store.Device(t.Context(), s.Name(t, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Authenticators
+	}
+	for _, name := range []string{"lamp-1", "lamp-2", "pump-1"} {
+		if _, err := newAgent(t, s, name, harness.NewP256(t), nil).Enroll(t.Context(), s, agent.Admission{Token: tokenFor(t, s, control.NewEnrollToken{Pool: s.Pool})}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	tok := tokenFor(t, s, control.NewEnrollToken{Pool: s.Pool, Uses: 3, Replace: true, NamePattern: "lamp-*", Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}})
+	for _, c := range []struct{ name, remote string }{{"pump-1", "192.0.2.7:1"}, {"lamp-1", "198.51.100.1:1"}, {"lamp-1", ""}} {
+		before := keys(c.name)
+		_, err := newAgent(t, s, c.name, harness.NewP256(t), nil).Enroll(t.Context(), from(c.remote), agent.Admission{Token: tok})
+		if diff := cmp.Diff(before, keys(c.name)); !errors.Is(err, protocol.CodeDenied) || diff != "" {
+			t.Errorf("%s from %q: %v\n%s", c.name, c.remote, err, diff)
+		}
+	}
+	if strings.Contains(log.String(), "another key") {
+		t.Errorf("a key was replaced: %s", &log)
+	}
+	if _, err := newAgent(t, s, "lamp-1", harness.NewP256(t), nil).Enroll(t.Context(), from("[::ffff:192.0.2.7]:1"), agent.Admission{Token: tok}); err != nil {
+		t.Error(err)
+	}
+	waits := tokenFor(t, s, control.NewEnrollToken{Pool: s.Pool, Replace: true, Name: s.Name(t, "lamp-2").Name, Approve: true})
+	if _, err := newAgent(t, s, "lamp-2", harness.NewP256(t), nil).Enroll(t.Context(), from("192.0.2.8:1"), agent.Admission{Token: waits}); !errors.Is(err, protocol.CodePending) {
+		t.Errorf("for approval: %v", err)
+	}
+	for _, want := range []string{"device=demo:lamp-1 enrollment=" + hexID(tok) + " remote=[::ffff:192.0.2.7]:1", "device=demo:lamp-2 enrollment=" + hexID(waits)} {
+		if !strings.Contains(log.String(), `level=WARN msg="another key in the place of a device's own, by an enrollment token" `+want) {
+			t.Errorf("the log lacks %s:\n%s", want, &log)
+		}
+	}
+	if x, err := s.Store.EnrollToken(t.Context(), s.Pool, hexID(tok)); err != nil || x.Used != 1 {
+		t.Errorf("%d uses are gone, %v", x.Used, err)
+	}
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+type linkFunc func(context.Context, []byte) ([]byte, error)
+
+func (f linkFunc) RoundTrip(ctx context.Context, b []byte) ([]byte, error) { return f(ctx, b) }
 
 // TestEnrollmentOfARegisteredKey: a key that an operator registered needs no token;
 // another key for that name, or that key for another name, does.

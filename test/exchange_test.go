@@ -194,7 +194,7 @@ func TestReenrollment(t *testing.T) {
 	if _, err := other.Enroll(t.Context(), s, agent.Admission{Token: s.Token(t, 1)}); !errors.Is(err, protocol.CodeExists) {
 		t.Errorf("other key: %v, want exists", err)
 	}
-	_, text, err := s.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: true})
+	_, text, err := s.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: true, NamePattern: "?amp-*"})
 	if err != nil {
 		t.Fatal(err)
 	}

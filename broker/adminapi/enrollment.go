@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // An EnrollmentToken admits devices.
@@ -21,7 +24,10 @@ type EnrollmentToken struct {
 	Expires    time.Time         `json:"expires" column:"EXPIRES"`
 	Groups     []string          `json:"groups,omitempty" nullable:"false" column:"GROUPS"`
 	Attributes map[string]string `json:"attributes,omitempty" column:"ATTRIBUTES"`
-	Replace    bool              `json:"replace,omitempty" doc:"May replace the key of a device that has one" column:"REPLACE"`
+	Replace    bool              `json:"replace,omitempty" doc:"May replace the key of a device that has one; then name or namePattern is set" column:"REPLACE"`
+	Name       string            `json:"name,omitempty" maxLength:"128" doc:"The only device that it admits" column:"NAME,show"`
+	Pattern    string            `json:"namePattern,omitempty" maxLength:"128" doc:"Names of the devices that it admits: * stands for any characters, ? for one" column:"NAMES"`
+	Networks   []string          `json:"networks,omitempty" nullable:"false" maxItems:"16" doc:"Where devices must come from: 192.0.2.0/24, 2001:db8::/32" column:"NETWORKS"`
 	Approve    bool              `json:"approve,omitempty" doc:"Devices wait for approval" column:"APPROVE"`
 	Created    *time.Time        `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
 }
@@ -42,7 +48,10 @@ type NewEnrollmentToken struct {
 	Expires    *Duration         `json:"expires,omitempty" doc:"1m to 365d; 24h if absent" flag:"expires" usage:"lifetime, 1m to 365d, such as 24h or 30d" shown:"24h"`
 	Groups     []string          `json:"groups,omitempty" nullable:"false" flag:"group" usage:"<group> of the devices; may be repeated"`
 	Attributes map[string]string `json:"attributes,omitempty" flag:"attr" usage:"attribute <k=v> of the devices; may be repeated"`
-	Replace    bool              `json:"replace,omitempty" flag:"replace" usage:"may replace the key of a device that has one"`
+	Replace    bool              `json:"replace,omitempty" flag:"replace" usage:"may replace the key of a device that has one; needs --name or --name-pattern"`
+	Name       string            `json:"name,omitempty" maxLength:"128" flag:"name" usage:"admit the device <name> only"`
+	Pattern    string            `json:"namePattern,omitempty" maxLength:"128" flag:"name-pattern" usage:"admit devices whose names fit <pattern>, such as 'lamp-*'"`
+	Networks   []string          `json:"networks,omitempty" nullable:"false" maxItems:"16" flag:"network" usage:"admit devices from the network <CIDR> only; may be repeated"`
 	Approve    bool              `json:"approve,omitempty" flag:"approve" usage:"devices wait for approval: signet device approve"`
 }
 
@@ -67,13 +76,15 @@ func enrollmentResource() resource[broker.EnrollToken, EnrollmentToken] {
 		wire: func(t broker.EnrollToken) EnrollmentToken {
 			return EnrollmentToken{
 				ID: t.ID, Uses: t.Uses, Used: t.Used, Expires: t.Expires, Groups: t.Groups, Attributes: t.Attributes,
-				Replace: t.Replace, Approve: t.Approve, Created: optional(t.Created),
+				Replace: t.Replace, Name: t.Name.String(), Pattern: t.NamePattern, Networks: networkTexts(t.Networks), Approve: t.Approve, Created: optional(t.Created),
 			}
 		},
 		write: func(w *EnrollmentToken, t *broker.EnrollToken) error {
 			t.Uses, t.Expires, t.Groups, t.Attributes = w.Uses, w.Expires.UTC(), w.Groups, w.Attributes
-			t.Replace, t.Approve = w.Replace, w.Approve
-			return nil
+			t.Replace, t.Approve, t.NamePattern = w.Replace, w.Approve, w.Pattern
+			var err error
+			t.Name, t.Networks, err = boundsOf(w.Name, w.Networks)
+			return err
 		},
 		secret: func(w *EnrollmentToken, secret string) { w.Token = secret },
 		post: func(s *service, api huma.API, op huma.Operation, r resource[broker.EnrollToken, EnrollmentToken]) {
@@ -94,9 +105,39 @@ func (s *service) createEnrollment(ctx context.Context, in PoolPath, n NewEnroll
 	if err != nil {
 		return broker.EnrollToken{}, "", err
 	}
+	name, networks, err := boundsOf(n.Name, n.Networks)
+	if err != nil {
+		return broker.EnrollToken{}, "", err
+	}
 	return s.dir.CreateEnrollToken(ctx, byOf(ctx), control.NewEnrollToken{
-		Pool: pool, Uses: number(n.Uses), Life: life, Groups: n.Groups, Attributes: n.Attributes, Replace: n.Replace, Approve: n.Approve,
+		Pool: pool, Uses: number(n.Uses), Life: life, Groups: n.Groups, Attributes: n.Attributes, Replace: n.Replace,
+		Name: name, NamePattern: n.Pattern, Networks: networks, Approve: n.Approve,
 	})
+}
+
+// boundsOf reads which device and which networks an enrollment token is for.
+func boundsOf(text string, networks []string) (name ident.Name, out []netip.Prefix, err error) {
+	if text != "" {
+		if name, err = ident.ParseName(text); err != nil {
+			return name, nil, broker.Invalid("name", "%s", strings.TrimPrefix(err.Error(), ident.ErrInvalid.Error()+": "))
+		}
+	}
+	for _, n := range networks {
+		p, err := netip.ParsePrefix(n)
+		if err != nil {
+			return name, nil, broker.Invalid("networks", "%q is no network, such as 192.0.2.0/24 or 2001:db8::/32", n)
+		}
+		out = append(out, p)
+	}
+	return name, out, nil
+}
+
+func networkTexts(networks []netip.Prefix) []string {
+	out := make([]string, 0, len(networks))
+	for _, n := range networks {
+		out = append(out, n.String())
+	}
+	return out
 }
 
 func (s *service) changeEnrollment(ctx context.Context, in LabelPath, m *control.Match, c EnrollmentTokenChange) (broker.EnrollToken, string, error) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -171,12 +172,14 @@ func (a *Authenticator) challengeMessage(s *pending, body *protocol.ChallengeBod
 }
 
 // Answer checks an answer. It gives the evidence if that was the flow's last challenge,
-// and otherwise the next challenge. Errors wrap a protocol.Code for the device, and the cause.
-func (a *Authenticator) Answer(ctx context.Context, m *protocol.Answer) (*Proven, *protocol.Challenge, error) {
+// and otherwise the next challenge. from is the address that it came from, zero if that is
+// unknown. Errors wrap a protocol.Code for the device, and the cause.
+func (a *Authenticator) Answer(ctx context.Context, from netip.Addr, m *protocol.Answer) (*Proven, *protocol.Challenge, error) {
 	t, err := a.resume(m)
 	if err != nil {
 		return nil, nil, err
 	}
+	t.from = from
 	if err := a.check(ctx, t, m); err != nil {
 		return nil, nil, err
 	}

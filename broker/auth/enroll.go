@@ -58,7 +58,8 @@ func registeredDevice(ctx context.Context, t *Turn, key *token.Key) (*broker.Dev
 }
 
 // checkToken checks the proof of the enrollment token. Whether the token may still be
-// used is decided when the enrollment is written, in the store's transaction.
+// used is decided when the enrollment is written, in the store's transaction; but no hook
+// hears of a device that it is not for.
 func checkToken(ctx context.Context, t *Turn, m *protocol.Answer) error {
 	stored, err := t.EnrollToken(ctx)
 	if errors.Is(err, broker.ErrNotFound) {
@@ -73,6 +74,9 @@ func checkToken(ctx context.Context, t *Turn, m *protocol.Answer) error {
 	}
 	if err := key.Verify(protocol.ProofInput(protocol.PurposeEnrollToken, t.Transcript()), m.TokenProof); err != nil {
 		return fmt.Errorf("enrollment token %s: %w: %w", stored.ID, err, ErrProof)
+	}
+	if err := stored.For(t.Claimed().Name, t.from); err != nil {
+		return fmt.Errorf("%w: %w", err, ErrProof)
 	}
 	return nil
 }
@@ -89,8 +93,8 @@ func (t *Turn) mayEnroll(ctx context.Context, d *broker.Device) error {
 	if err != nil {
 		return concealed(err)
 	}
-	come := broker.Device{Authenticators: []broker.Authenticator{{ID: key.Thumbprint(), Kind: challenge.Key}}}
-	_, err = broker.Admit(d, &broker.Login{Enroll: &broker.Enrollment{Device: come, TokenID: stored.ID, Now: t.now}}, stored, stored.Used)
+	come := broker.Device{ID: d.ID, Authenticators: []broker.Authenticator{{ID: key.Thumbprint(), Kind: challenge.Key}}}
+	_, err = broker.Admit(d, &broker.Login{Enroll: &broker.Enrollment{Device: come, TokenID: stored.ID, Now: t.now, From: t.from}}, stored, stored.Used)
 	if err != nil && !errors.Is(err, broker.ErrInactive) {
 		err = fmt.Errorf("%w: %w", err, protocol.CodeDenied)
 	}
@@ -104,7 +108,7 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 		return err
 	}
 	p.confirms = token.Confirm(key)
-	p.enrollment = &broker.Enrollment{Now: p.at}
+	p.enrollment = &broker.Enrollment{Now: p.at, From: t.from}
 	if t.enroll.TokenID == nil {
 		d, err := registeredDevice(ctx, t, key)
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -23,6 +24,7 @@ type Turn struct {
 	secrets Opener
 	answers AnswerKeys
 	now     time.Time
+	from    netip.Addr // where the message came from; zero: unknown
 
 	pending     *pending            // the exchange up to and with the last challenge
 	withMessage protocol.Transcript // the transcript with this message added

@@ -19,12 +19,14 @@ type deviceRow struct {
 	value []byte
 	now   broker.Status
 	ended bool // its sessions are, with this write
+
+	keyReplaced bool // by an enrollment, with this write
 }
 
 // newRow checks and encodes d.
 func newRow(d *broker.Device) (deviceRow, error) {
 	value, err := encodeDevice(d)
-	return deviceRow{d.ID, d.PublicKeys(), value, d.Status, d.SessionsRev == d.Rev}, err
+	return deviceRow{d.ID, d.PublicKeys(), value, d.Status, d.SessionsRev == d.Rev, false}, err
 }
 
 // free reports broker.ErrKeyBound when another device of the pool has one of its keys.
@@ -74,11 +76,12 @@ func (r *deviceRow) put(c *change, pool *bolt.Bucket, old []byte, before []broke
 
 // writeDevice writes d in the place of old (nil: there was none), whose public keys
 // were before; broker.ErrKeyBound when another device has one of its keys.
-func writeDevice(c *change, pool *bolt.Bucket, old []byte, before []broker.KeyID, d *broker.Device) error {
+func writeDevice(c *change, pool *bolt.Bucket, old []byte, before []broker.KeyID, d *broker.Device, keyReplaced bool) error {
 	r, err := newRow(d)
 	if err != nil {
 		return err
 	}
+	r.keyReplaced = keyReplaced
 	if err := r.free(pool); err != nil {
 		return err
 	}
@@ -114,7 +117,7 @@ func (r *deviceRow) record(c *change, pool *bolt.Bucket, old []byte) (err error)
 			return err
 		}
 	}
-	setHead(r.value, recordDevice(c, pool, r.id, broker.WhatOfDevice(was, r.now, r.ended), old))
+	setHead(r.value, recordDevice(c, pool, r.id, broker.WhatOfDevice(was, r.now, r.ended, r.keyReplaced), old))
 	return nil
 }
 
@@ -185,7 +188,7 @@ func (s *Store) UpdateDevice(ctx context.Context, by broker.By, id ident.Device,
 			return err
 		}
 		d.Rev = stored.Rev + 1
-		return writeDevice(c, pool, row, before, &d)
+		return writeDevice(c, pool, row, before, &d, false)
 	})
 	if err != nil {
 		return broker.Device{}, err

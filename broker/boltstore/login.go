@@ -27,6 +27,9 @@ func (s *Store) RecordLogin(ctx context.Context, by broker.By, l broker.Login) (
 		return broker.Recorded{}, fmt.Errorf("%s: %w", what, err)
 	}
 	err := s.update(ctx, by, what, w.record)
+	if err != nil {
+		w.found.KeyReplaced = false // nothing was written
+	}
 	if err == nil && w.pending {
 		err = fmt.Errorf("%s: waits for approval: %w", what, broker.ErrInactive)
 	}
@@ -131,7 +134,7 @@ func (l *login) enroll(c *change, pool *bolt.Bucket) error {
 		if old != nil {
 			before = old.PublicKeys()
 		}
-		if err := writeDevice(c, pool, row, before, &a.Device); err != nil {
+		if err := writeDevice(c, pool, row, before, &a.Device, a.KeyReplaced); err != nil {
 			return err
 		}
 	}

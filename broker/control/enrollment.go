@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -38,8 +39,12 @@ type NewEnrollToken struct {
 	Life       time.Duration // 0: broker.DefaultEnrollLife
 	Groups     []string
 	Attributes map[string]string
-	Replace    bool // may replace the key of a device that has one
-	Approve    bool // devices come in pending
+	Replace    bool // may replace the key of a device that has one: then Name or NamePattern is set
+	// Name, NamePattern and Networks are the EnrollToken's.
+	Name        ident.Name
+	NamePattern string
+	Networks    []netip.Prefix
+	Approve     bool // devices come in pending
 }
 
 // CreateEnrollToken makes an enrollment token and gives its text, which is shown
@@ -69,7 +74,7 @@ func (p *Plane) CreateEnrollToken(ctx context.Context, by broker.By, n NewEnroll
 	t := broker.EnrollToken{
 		Pool: n.Pool, ID: hex.EncodeToString(secret.ID()), Key: []byte(private.Public().(ed25519.PublicKey)),
 		Uses: n.Uses, Expires: p.Now().Add(n.Life).UTC(), Groups: n.Groups, Attributes: n.Attributes,
-		Replace: n.Replace, Approve: n.Approve,
+		Replace: n.Replace, Name: n.Name, NamePattern: n.NamePattern, Networks: n.Networks, Approve: n.Approve,
 	}
 	if t, _, err = p.EnrollTokens().Create(ctx, by, t); err != nil {
 		return broker.EnrollToken{}, "", err

@@ -49,7 +49,7 @@ func (c *Conversation) Handle(ctx context.Context, from Caller, m protocol.Messa
 	}
 	out := Outcome{Reply: reply, Admitted: admitted}
 	if admitted != nil {
-		out.Claimed = admitted.Standing.Device
+		out.Claimed, out.KeyReplaced = admitted.Standing.Device, admitted.KeyReplaced
 	} else {
 		out.Claimed = claimed(m)
 	}
@@ -88,7 +88,7 @@ func checkSealing(from Caller, q *protocol.Request) error {
 }
 
 func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answer) (protocol.Message, *Admission, error) {
-	p, next, err := c.auth.Answer(ctx, m)
+	p, next, err := c.auth.Answer(ctx, from.Addr(), m)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -107,7 +107,11 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	}
 	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{Session: minted.Session, Enroll: p.Enrollment()})
 	if err != nil {
-		return nil, nil, recordError(err, found.Status)
+		err = recordError(err, found.Status)
+		if found.KeyReplaced {
+			err = &replacedKey{p.Enrollment().TokenID, err}
+		}
+		return nil, nil, err
 	}
 	if found.Subject != minted.Session.Subject {
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
@@ -116,6 +120,9 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	g, admitted, err := grant(from, p, minted)
 	if err == nil && p.Enrollment() != nil {
 		admitted.Enrolled = true
+		if found.KeyReplaced {
+			admitted.KeyReplaced = p.Enrollment().TokenID
+		}
 	}
 	return g, admitted, err
 }
@@ -135,7 +142,7 @@ func recordError(err error, found broker.Status) error {
 		code = auth.CodeOf(found)
 	case errors.Is(err, broker.ErrKeyBound):
 		code = protocol.CodeExists
-	case errors.Is(err, broker.ErrExhausted), errors.Is(err, broker.ErrExpired), errors.Is(err, broker.ErrNotFound):
+	case errors.Is(err, broker.ErrExhausted), errors.Is(err, broker.ErrExpired), errors.Is(err, broker.ErrNotFound), errors.Is(err, broker.ErrNotFor):
 		code = protocol.CodeDenied
 	case errors.Is(err, broker.ErrUsed):
 		code = protocol.CodeReplayed
@@ -185,6 +192,18 @@ func (e *reused) Error() string { return mint.ErrReuse.Error() }
 // Unwrap gives the cause, and what the device hears of it.
 func (e *reused) Unwrap() []error { return []error{mint.ErrReuse, protocol.CodeDenied} }
 
+// replacedKey is the error of an enrollment that was written, with other keys than the
+// device had, and gets no session because the device has to wait for approval.
+type replacedKey struct {
+	token string
+	err   error
+}
+
+func (e *replacedKey) Error() string { return e.err.Error() }
+
+// Unwrap gives why it gets none.
+func (e *replacedKey) Unwrap() error { return e.err }
+
 // grant makes the message that hands the tokens over: sealed to the device, or open if
 // checkSealing allowed that.
 func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
@@ -223,6 +242,9 @@ func refuse(m protocol.Message, err error) Outcome {
 	}
 	if r, ok := errors.AsType[*reused](err); ok {
 		out.Ended = r.session
+	}
+	if r, ok := errors.AsType[*replacedKey](err); ok {
+		out.KeyReplaced = r.token
 	}
 	switch {
 	case errors.Is(err, broker.ErrFull): // the device can only wait; an operator must hear of it

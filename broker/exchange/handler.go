@@ -3,6 +3,7 @@ package exchange
 import (
 	"context"
 	"errors"
+	"net/netip"
 
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/protocol"
@@ -33,6 +34,15 @@ type Caller struct {
 	Remote string
 }
 
+// Addr is the address of Remote; the zero Addr if it has none.
+func (c Caller) Addr() netip.Addr {
+	at, err := netip.ParseAddrPort(c.Remote)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr()
+}
+
 // An Outcome is the result of one message: for the device, and for those who run the
 // broker.
 type Outcome struct {
@@ -48,6 +58,9 @@ type Outcome struct {
 	// Ended is the session that this message ended, because its refresh token had been
 	// replaced before; then Err is set, too. Zero with all other messages.
 	Ended ident.UUID
+	// KeyReplaced is the enrollment token by which this message gave the device Claimed
+	// another key, also when the device has to wait for approval; "" with all others.
+	KeyReplaced string
 }
 
 // An Admission says what a successful login or refresh allows.
@@ -59,6 +72,7 @@ type Admission struct {
 	Here bool
 	// Enrolled: the login was an enrollment. Refreshed: this was a refresh, not a login.
 	Enrolled, Refreshed bool
+	KeyReplaced         string // as the Outcome's
 }
 
 // Reply is an Outcome as it goes to the transport.

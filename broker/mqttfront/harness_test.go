@@ -81,7 +81,7 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Re
 	f := &fixture{Signet: harness.NewLogging(t, cfg.Log.Handler()), t: t, known: &known{map[string][]agent.Prover{}, map[string]bool{}}}
 	rule := f.Access
 	if wrap != nil {
-		keys, err := proof.New(auth.Config{Reads: f.Store, Tries: f.Store, Secrets: noSecrets{}, SessionKey: make([]byte, 32)})
+		keys, err := proof.New(auth.Config{Reads: f.Store, Tries: f.Store, Secrets: noSecrets{}, Answers: f.Keys, SessionKey: make([]byte, 32)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -140,7 +140,11 @@ func (f *fixture) device(name string, key agent.Prover, client string) *agent.Ag
 // enrolled makes a device's agent and enrolls it, and gives what was granted.
 func (f *fixture) enrolled(name string, replace bool) (*agent.Agent, *agent.Tokens) {
 	f.t.Helper()
-	_, text, err := f.Control.CreateEnrollToken(f.t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: f.Pool, Replace: replace})
+	ask := control.NewEnrollToken{Pool: f.Pool, Replace: replace}
+	if replace {
+		ask.Name = f.Name(f.t, name).Name
+	}
+	_, text, err := f.Control.CreateEnrollToken(f.t.Context(), broker.By{Actor: broker.ActorLocal}, ask)
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -523,7 +523,7 @@ func TestKeyReplaced(t *testing.T) {
 
 		// The new key's enrollment comes over MQTT, as the broker learns of it.
 		link := f.anonymous()
-		_, text, err := f.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: f.Pool, Replace: true})
+		_, text, err := f.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: f.Pool, Replace: true, NamePattern: "l*"})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -292,7 +292,7 @@ func TestKeyReplacedOverRelay(t *testing.T) {
 	f := start(t, nil)
 	_, g := f.enrolled("lamp", true)
 	c := f.mustConnect(5, "demo:lamp", g.Access)
-	_, text, err := f.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: f.Pool, Replace: true})
+	_, text, err := f.Control.CreateEnrollToken(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: f.Pool, Replace: true, NamePattern: "l*"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math"
 	mathrand "math/rand/v2"
+	"net/netip"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -133,7 +134,7 @@ func (w *timed) work(t *testing.T, raw []byte) (time.Duration, []byte) {
 	}
 	ctx := t.Context()
 	began := time.Now()
-	_, _, err = w.auth.Answer(ctx, m.(*protocol.Answer))
+	_, _, err = w.auth.Answer(ctx, netip.Addr{}, m.(*protocol.Answer))
 	return time.Since(began), []byte(err.Error())
 }
 
@@ -226,7 +227,7 @@ func TestTimingHidden(t *testing.T) {
 			}
 			switch m := m.(type) {
 			case *protocol.Answer:
-				_, _, err = w.auth.Answer(t.Context(), m)
+				_, _, err = w.auth.Answer(t.Context(), netip.Addr{}, m)
 			case *protocol.Refresh:
 				_, _, err = w.auth.Refresh(t.Context(), m)
 			}

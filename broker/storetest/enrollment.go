@@ -98,7 +98,7 @@ func enrollKeyTests() []test {
 		{"another key with a token that replaces", replaced},
 		{"the key of another device", func(e *env) {
 			e.addPool("a")
-			tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace = true })
+			tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace, t.NamePattern = true, "*o*" })
 			one, two := e.addDevice("a", "one"), e.device("a", "two")
 			two.Authenticators = one.Authenticators
 			_, err := e.sessions.RecordLogin(e.ctx, by(), e.enrollment(two, tok.ID))
@@ -133,7 +133,7 @@ func enrollStatusTests() []test {
 		{"a pending device comes in without a session, once", pending},
 		{"a disabled device stays out, whatever the token", func(e *env) {
 			e.addPool("a")
-			tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace = true })
+			tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace, t.NamePattern = true, "*o*" })
 			d := e.addDevice("a", "one")
 			e.setStatus(d.ID, broker.StatusDisabled)
 			d = e.stored(d.ID)
@@ -170,7 +170,7 @@ func otherKey(d broker.Device) broker.Device {
 
 func replaced(e *env) {
 	e.addPool("a")
-	tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace = true })
+	tok := e.addToken("a", 9, func(t *broker.EnrollToken) { t.Replace, t.NamePattern = true, "*o*" })
 	d := e.addDevice("a", "one")
 	old := e.login(d)
 	e.record(old)

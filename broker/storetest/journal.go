@@ -262,6 +262,22 @@ func enrollRecords(e *env) {
 	_, err = e.sessions.RecordLogin(e.ctx, own(waits, "02"), e.enrollment(waits, t.ID))
 	e.wants(broker.ErrInactive, err)
 	e.same([]string{"device a:waits create", "enrollment a:" + t.ID + " count +"}, shorts(e.since(before)))
+	for _, waits := range []bool{false, true} {
+		tok := e.addToken("a", 1, func(t *broker.EnrollToken) { t.Replace, t.NamePattern = true, "l*" })
+		come := otherKey(d)
+		if waits { // and has the first key again
+			come = d
+			come.Status = broker.StatusPending
+		}
+		before, want := e.last(), []string{"device a:lamp replace-key +", "enrollment a:" + tok.ID + " count", "session a:lamp login"}
+		_, err = e.sessions.RecordLogin(e.ctx, own(come, "03"), e.enrollment(come, tok.ID))
+		if waits {
+			want = want[:2]
+		} else {
+			e.ok(err)
+		}
+		e.same(want, shorts(e.since(before)))
+	}
 }
 
 func failedWrites(e *env) {

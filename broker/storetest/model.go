@@ -206,6 +206,14 @@ func (m *model) createToken() (want, got error) {
 		Pool: m.e.pool(m.poolName()), ID: fmt.Sprintf("t%d", m.rand.IntN(6)), Key: []byte("token key"), Uses: 1 + m.rand.IntN(3),
 		Expires: m.now.Add(time.Duration(m.rand.IntN(200)) * time.Second), Replace: m.rand.IntN(2) == 0, Approve: m.rand.IntN(4) == 0, Created: m.now,
 	}
+	switch m.rand.IntN(3) {
+	case 0:
+		t.Name = m.name().Name
+	case 1:
+		t.NamePattern = "d?"
+	default:
+		t.Replace = false
+	}
 	_, pool := m.set.pools[t.Pool]
 	_, exists := m.tokens[t.Pool.String()+t.ID]
 	switch {

@@ -98,6 +98,8 @@ func (m *model) admit(x broker.Session, e *broker.Enrollment) (broker.Device, er
 		return old, nil
 	case e.TokenID != "" && !offered:
 		return old, broker.ErrNotFound
+	case offered && !token.Name.IsZero() && token.Name != x.Device.Name:
+		return old, broker.ErrNotFor
 	case offered && !m.now.Before(token.Expires):
 		return old, broker.ErrExpired
 	case offered && token.Used >= token.Uses:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -331,7 +332,7 @@ func nounTests() []test {
 			f := broker.Flow{Pool: p, Name: "main", Steps: []string{challenge.Key, "hook:check"}}
 			c := broker.Client{Pool: p, ID: "app", Flow: "main", Audiences: []string{"x", "y"}, AccessLife: time.Hour, RefreshLife: 48 * time.Hour, Grace: time.Minute}
 			t := broker.EnrollToken{Pool: p, ID: "0a", Key: []byte{1}, Uses: 3, Expires: start(), Groups: []string{"g"},
-				Attributes: map[string]string{"a": "b"}, Replace: true, Approve: true}
+				Attributes: map[string]string{"a": "b"}, Replace: true, NamePattern: "lamp-*", Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Approve: true}
 			save(e, broker.HookKind(), &h)
 			save(e, broker.FlowKind(), &f)
 			save(e, broker.ClientKind(), &c)

@@ -12,6 +12,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -274,7 +275,7 @@ func (e *env) wants(want, err error) {
 
 func (e *env) same(want, got any) {
 	e.t.Helper()
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(ident.Pool{}, ident.Name{})); d != "" {
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(ident.Pool{}, ident.Name{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		e.t.Fatalf("-want +got:\n%s", d)
 	}
 }
@@ -283,7 +284,7 @@ func (e *env) same(want, got any) {
 // goroutine that a failing test must not end.
 func (e *env) sees(want, got any) {
 	e.t.Helper()
-	if d := cmp.Diff(want, got, cmp.AllowUnexported(ident.Pool{}, ident.Name{})); d != "" {
+	if d := cmp.Diff(want, got, cmp.AllowUnexported(ident.Pool{}, ident.Name{}), cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
 		e.t.Errorf("-want +got:\n%s", d)
 	}
 }

@@ -19,6 +19,10 @@ func Log(next exchange.Handler, log *slog.Logger) exchange.Handler {
 	told := tally.New(log)
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		out := next.Handle(ctx, from, m)
+		if out.KeyReplaced != "" {
+			log.WarnContext(ctx, "another key in the place of a device's own, by an enrollment token", "device", out.Claimed.String(),
+				"enrollment", out.KeyReplaced, "remote", from.Remote)
+		}
 		switch {
 		case out.Err != nil:
 			logRefusal(ctx, told, from, m, &out)

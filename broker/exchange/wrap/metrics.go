@@ -15,6 +15,7 @@ import (
 type metrics struct {
 	messages *prometheus.CounterVec
 	limited  prometheus.Counter
+	replaced prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -27,11 +28,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "signet_exchange_limited_total",
 			Help: "Messages answered busy unread, because too many of their source were refused.",
 		}),
+		replaced: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "signet_exchange_keys_replaced_total",
+			Help: "Devices whose key was replaced by an enrollment token: each one is a WARN in the log and a record replace-key in the audit trail.",
+		}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.messages, m.limited} {
+	for _, c := range []prometheus.Collector{m.messages, m.limited, m.replaced} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics of the exchange: %w", err)
 		}
@@ -45,6 +50,9 @@ func (m *metrics) count(step, outcome string) { m.messages.WithLabelValues(step,
 func Counted(next exchange.Handler, to *metrics) exchange.Handler {
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		out := next.Handle(ctx, from, m)
+		if out.KeyReplaced != "" {
+			to.replaced.Inc()
+		}
 		switch {
 		case out.Err != nil:
 			to.count(step(m), out.Code.String())

@@ -175,6 +175,13 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "device lits", 2, "did you mean signet device list?"},
 		{s, "key retire -abc --pool demo", 2, "put -- before an argument that begins with -, as in: signet key retire -- -abc"},
 		{s, "enrollment create --uses x", 2, `--uses "x": want a whole number`},
+		{in, "enrollment create --pool demo --replace", 1, "--name"},
+		{in, "enrollment create --pool demo --replace --network 192.0.2.0/24", 1, "--name-pattern"},
+		{in, "enrollment create --pool demo --replace --name-pattern *", 1, "fits any name"},
+		{in, "enrollment create --pool demo --name lamp-1 --name-pattern lamp-*", 1, "not for both"},
+		{in, "enrollment create --pool demo --name lamp/1", 1, "character 5"},
+		{in, "enrollment create --pool demo --network 192.0.2.7/24", 1, "192.0.2.0/24 is meant"},
+		{in, "enrollment create --pool demo --network north", 1, "is no network"},
 		{s, "enrollment create --expires 1x", 2, `--expires "1x": want such as 30d`},
 		{in, "status --server " + in.url + " --token t", 1, "has expired"}, // the profile's root is believed still
 		{s, "client update default", 2, "needs --flow or --audience"},
