@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -297,7 +298,7 @@ func unpack(ctx context.Context, tr *tar.Reader, dir string) error {
 			return fmt.Errorf("%w: it is cut short", ErrBackup)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrBackup, err)
+			return blame(err)
 		}
 		if h.Name == sumsFile {
 			return compareSums(tr, sums.String())
@@ -307,16 +308,26 @@ func unpack(ctx context.Context, tr *tar.Reader, dir string) error {
 		}
 		sum := sha256.New()
 		if err := unpackFile(ctx, filepath.Join(dir, h.Name), io.TeeReader(tr, sum), h.Name == config.StoreFile); err != nil {
-			return fmt.Errorf("%w: %s: %w", ErrBackup, h.Name, err)
+			return fmt.Errorf("%s: %w", h.Name, blame(err))
 		}
 		fmt.Fprintf(&sums, "%x  %s\n", sum.Sum(nil), h.Name)
 	}
 }
 
+// blame makes an error that came of what the backup holds one of the backup: not those of
+// this machine, whose disk is full or broken, nor the caller's end.
+func blame(err error) error {
+	var machine syscall.Errno
+	if errors.As(err, &machine) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrBackup, err)
+}
+
 func compareSums(r io.Reader, want string) error {
 	got, err := io.ReadAll(io.LimitReader(r, int64(len(want))+1))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrBackup, err)
+		return blame(err)
 	}
 	if string(got) != want {
 		return fmt.Errorf("%w: its files are not those that were backed up", ErrBackup)

@@ -48,7 +48,7 @@ func write(folder string) error {
 // programs are those whose commands are known as such, without the line that says what
 // made a page and when.
 func programs() []*cobra.Command {
-	all := []*cobra.Command{signet.Command(), signetd.Command(), firmwaresim.Command()}
+	all := []*cobra.Command{signet.Command(), signetd.Command(), firmwaresim.Command(), signetAgent()}
 	for _, program := range all {
 		program.DisableAutoGenTag = true
 		program.InitDefaultCompletionCmd()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -45,8 +46,11 @@ func (o *options) restoreCommand() *cobra.Command {
 				return o.accept(ctx, cfg, after)
 			}
 			err = backup.Restore(ctx, cfg, args[0], after)
-			if errors.Is(err, backup.ErrBackup) {
+			switch {
+			case errors.Is(err, backup.ErrBackup):
 				return &nextError{err, "nothing was restored; try another backup"}
+			case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+				return &nextError{err, "nothing was restored; make room where " + cfg.Data + " is, then try again"}
 			}
 			if err != nil {
 				return err
