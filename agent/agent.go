@@ -75,6 +75,9 @@ var (
 	ErrAnchor = errors.New("the anchor is not the pinned one")
 	// ErrUnexpected is wrapped when a reply makes no sense at this point.
 	ErrUnexpected = proof.ErrUnexpected
+	// ErrFlow is wrapped, beside ErrUnexpected, when the flow of the device's client asks for
+	// a secret that this device has not.
+	ErrFlow = proof.ErrFlow
 	// ErrNoAnchor says that nothing tells the real broker from another.
 	ErrNoAnchor = errors.New("no anchor is pinned")
 	// ErrNoSession says that there is no refresh token to use.

@@ -158,8 +158,8 @@ func (a *Agent) login(ctx context.Context, link Link, v Admission) (*Tokens, err
 	if err != nil {
 		return nil, err
 	}
-	if v.Pin != nil { // ask for everything anew
-		w.Statement, c.pin = nil, v.Pin
+	if pin := v.pin(a.cfg.Pin); pin != nil { // ask for everything anew
+		w.Statement, c.pin = nil, pin
 		c.record.Anchor, c.record.Statement = nil, nil
 	}
 	return a.converse(ctx, link, c, &protocol.Start{Head: protocol.Head{ID: c.id}, Request: w})

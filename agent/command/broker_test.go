@@ -124,7 +124,7 @@ func (b *broker) listen(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.url = "mqtts://localhost:" + strings.TrimPrefix(ln.Addr().String(), "127.0.0.1:")
-	ln = tls.NewListener(ln, &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return b.serving.Load(), nil }})
+	ln = tls.NewListener(ln, b.serverConfig())
 	b.mqtt = mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
 	if err := b.mqtt.AddHook(&gate{b: b}, nil); err != nil {
 		t.Fatal(err)
@@ -148,6 +148,20 @@ func (b *broker) listen(t *testing.T) {
 	}
 	go func() { _ = b.mqtt.Serve() }()
 	t.Cleanup(b.stop)
+}
+
+func (b *broker) serverConfig() *tls.Config {
+	return &tls.Config{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return b.serving.Load(), nil }}
+}
+
+// secretFile writes a file that only its owner reads.
+func secretFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 // stop ends the broker, once.

@@ -93,7 +93,7 @@ func TestCheckTellsWhereTheWayEnds(t *testing.T) {
 		"no such name": {func(c *settings) { c.Broker = "mqtts://broker.invalid:8883" }, "DNS    failed:", "is the broker up"},
 		"port closed":  {func(c *settings) { c.Broker = "mqtts://localhost:" + closedPort(t) }, "TLS    failed:", "is the broker up"},
 		"other root":   {func(c *settings) { c.CA = string(mustRead(t, newBroker(t).ca(t))) }, "TLS    failed:", "give the broker's root"},
-		"other name":   {func(c *settings) { c.Broker = strings.Replace(c.Broker, "localhost", "127.0.0.1", 1) }, "TLS    failed:", "give the broker's root"},
+		"other name":   {func(c *settings) { c.Broker = strings.Replace(c.Broker, "localhost", "127.0.0.1", 1) }, "TLS    failed:", "name the broker as"},
 	} {
 		edit(tt.change)
 		out := m.fails(1, "check stopped at", tt.hint, "check", "--state", dir)

@@ -358,7 +358,7 @@ func (p *program) unenroll(ctx context.Context, args []string) error {
 	}
 	view, err := keyfile.View(path)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errNoDevice, err)
+		return noDevice(path, err)
 	}
 	whom, name := "the device", "NAME"
 	if c, err := readSettings(view); err == nil {

@@ -8,6 +8,7 @@ package command
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
@@ -112,8 +113,14 @@ func (p *program) command(ctx context.Context, args []string) error {
 	return c.run(p, ctx, args)
 }
 
+// errAudience is wrapped when a token for an audience was not given.
+var errAudience = errors.New("not given for the audience")
+
 // hint says what to do next.
 func hint(err error) string {
+	if _, ok := errors.AsType[x509.HostnameError](err); ok {
+		return "name the broker as its certificate does, or have the operator add that name to signetd's names"
+	}
 	for _, row := range []struct {
 		is   error
 		hint string
@@ -129,6 +136,7 @@ func hint(err error) string {
 		{agent.ErrNoAnchor, "give an enrollment token, or the pool's anchor with --anchor"},
 		{agent.ErrAnchor, "somebody is in between, or the pool has another anchor; compare it with signet pool show POOL and, if it is the pool's, enroll again with the same key: signet-agent enroll --anchor THUMBPRINT and the flags of the first time"},
 		{agent.ErrGrant, "what answered is not the pinned broker; compare the token or anchor with the pool's"},
+		{agent.ErrFlow, "log in as a client whose flow asks for what the device has: signet flow create shared --step psk, signet client create shared --flow shared, then enroll --client shared"},
 		{agent.ErrNoSolver, "give a program that answers it with --answer-command, or answer a running agent: signet-agent answer CODE"},
 		{agent.ErrOtherDevice, "each device has a folder of its own: take another --state, or signet-agent unenroll first"},
 		{keyfile.ErrKeyDamaged, "restore device.key, or signet-agent unenroll and enroll again with a token that allows a new key"},
@@ -137,6 +145,8 @@ func hint(err error) string {
 		{keyfile.ErrHeld, "another signet-agent command, such as enroll or token, is at work there and may wait for the broker; try again when it is done"},
 		{keyfile.ErrExposed, "chmod go-rwx the path named above"},
 		{agent.ErrStale, "renew the broker's certificate, or set the broker's clock: the device goes by the time that it signs"},
+		{mqttlink.ErrPeer, "MQTT over TLS is at mqtts://HOST:8883 unless the operator says otherwise, over WebSocket at wss://HOST:8443/mqtt"},
+		{mqttlink.ErrHungUp, "the broker's log says why; it may have too many connections"},
 		{mqttlink.ErrCertificate, "give the broker's root with --ca FILE; signet-agent check tells more"},
 		{mqttlink.ErrURL, "brokers are named like mqtts://broker.example:8883 or wss://broker.example/mqtt"},
 		{mqttlink.ErrProxy, "HTTPS_PROXY names the proxy, http://[USER:PASSWORD@]HOST:PORT; NO_PROXY names hosts to which the way is free"},
@@ -145,7 +155,8 @@ func hint(err error) string {
 		{protocol.CodeDisabled, "ask the operator: signet device enable"},
 		{protocol.CodeExists, "a device of that name has another key; use a token that allows replacement, or another name"},
 		{protocol.CodeTries, "wait as long as it says; a wrong answer more doubles that"},
-		{protocol.CodeDenied, "check pool, name and token; the broker's log says why. If it was restored from a backup older than this device: signet-agent enroll, with a new token"},
+		{errAudience, "signet client show tells which audiences the device's client may have"},
+		{protocol.CodeDenied, "check pool, name and token, and client if one was named; the broker's log says why. If it was restored from a backup older than this device: signet-agent enroll, with a new token"},
 		{protocol.CodePending, "an operator has yet to approve it: signet device approve"},
 		{localapi.ErrAgent, "signet-agent status tells where the device stands"},
 		{localapi.ErrPath, "take a shorter one: run --socket PATH"},
@@ -160,7 +171,14 @@ func hint(err error) string {
 			return row.hint
 		}
 	}
-	if network := net.Error(nil); errors.As(err, &network) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		return "check the path: " + path.Path
+	}
+	if call, ok := errors.AsType[*os.SyscallError](err); ok && call.Syscall == "bind" {
+		return "make the socket's folder, or name another --socket"
+	}
+	_, noName := errors.AsType[*net.DNSError](err)
+	if op, ok := errors.AsType[*net.OpError](err); noName || ok && strings.HasPrefix(op.Net, "tcp") {
 		return "is the broker up, and --broker its address? signet-agent check tells where the way ends"
 	}
 	return ""

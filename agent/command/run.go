@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path/filepath"
 	"strconv"
@@ -34,7 +35,7 @@ type device struct {
 func (p *program) openDevice(ctx context.Context, path, socket string) (*device, error) {
 	view, err := keyfile.View(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errNoDevice, err)
+		return nil, noDevice(path, err)
 	}
 	c, err := readSettings(view)
 	if err != nil {
@@ -50,6 +51,14 @@ func (p *program) openDevice(ctx context.Context, path, socket string) (*device,
 		return nil, err
 	}
 	return v, nil
+}
+
+// noDevice says that a folder cannot be looked into.
+func noDevice(path string, err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w in %s", errNoDevice, path)
+	}
+	return fmt.Errorf("%w: %w", errNoDevice, err)
 }
 
 func (p *program) assemble(ctx context.Context, v *device) error {

@@ -306,7 +306,7 @@ func (c *settings) trust(floor func() time.Time) (mqttlink.Trust, error) {
 		t.Roots = append(t.Roots, cert)
 	}
 	if c.CA != "" && len(t.Roots) == 0 {
-		return t, errors.New("read the CA file: no certificate in it, want PEM")
+		return t, fmt.Errorf("%w: no certificate in the CA file, want PEM", errUsage)
 	}
 	if c.Fingerprint == "" {
 		return t, nil

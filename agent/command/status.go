@@ -67,7 +67,7 @@ func look(ctx context.Context, path, socket string) (Status, error) {
 	}
 	d, err := keyfile.View(path)
 	if err != nil {
-		return Status{}, fmt.Errorf("%w: %w", errNoDevice, err)
+		return Status{}, noDevice(path, err)
 	}
 	c, err := readSettings(d)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol"
 )
 
 func (p *program) token(ctx context.Context, args []string) error {
@@ -38,6 +39,9 @@ func (p *program) token(ctx context.Context, args []string) error {
 		text, err = spell(g, r.Type)
 		return err
 	})
+	if err != nil && r.Audience != "" && (errors.Is(err, protocol.CodeDenied) || errors.Is(err, localapi.ErrAgent)) {
+		return fmt.Errorf("%w %q: %w", errAudience, r.Audience, err)
+	}
 	if err != nil {
 		return err
 	}

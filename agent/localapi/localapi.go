@@ -89,6 +89,9 @@ func Listen(ctx context.Context, path string, shared bool) (net.Listener, error)
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}
 	ln, err := new(net.ListenConfig).Listen(ctx, "unix", path)
+	if op, ok := errors.AsType[*net.OpError](err); ok {
+		err = op.Err // the rest of it says path and listen again
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
 	}

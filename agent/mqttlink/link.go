@@ -9,7 +9,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -35,6 +37,11 @@ const (
 var (
 	ErrURL    = errors.New("unusable broker address")
 	ErrClosed = errors.New("connection has ended")
+	// ErrPeer: something else listens at the broker's address, or a broker on another
+	// kind of connection.
+	ErrPeer = errors.New("no MQTT broker answers there")
+	// ErrHungUp: the broker ended the connection before it was one.
+	ErrHungUp = errors.New("the broker hung up")
 )
 
 // Options say where to connect and whom to believe.
@@ -83,7 +90,7 @@ var (
 )
 
 // Dial connects and subscribes the device's own topics. Errors wrap ErrURL, ErrProxy,
-// ErrCertificate, ErrWebSocket, agent.ErrCredential, agent.ErrStale or what the network said.
+// ErrCertificate, ErrWebSocket, ErrPeer, ErrHungUp, agent.ErrCredential, agent.ErrStale or what the network said.
 func Dial(ctx context.Context, o Options) (*Link, error) {
 	address, err := parseURL(o.Broker)
 	if err != nil {
@@ -116,7 +123,7 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 	if err := wait(ctx, l.client.Connect()); err != nil {
 		l.client.Disconnect(0)
 		_ = conn.Close()
-		return nil, fmt.Errorf("connect to %s: %w", address.Host, explain(err))
+		return nil, fmt.Errorf("connect to %s: %w", address.Host, explain(err, secure == nil))
 	}
 	if err := l.subscribe(ctx); err != nil {
 		_ = l.Close()
@@ -125,9 +132,43 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 	return l, nil
 }
 
-func explain(err error) error {
-	if errors.Is(err, packets.ErrorRefusedNotAuthorised) || errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword) || errors.Is(err, packets.ErrorRefusedIDRejected) {
+// explain says in plain words what the MQTT library found out; it keeps of some errors no
+// more than the text.
+func explain(err error, plain bool) error {
+	text := strings.TrimPrefix(err.Error(), "network Error : ")
+	switch {
+	case errors.Is(err, packets.ErrorRefusedNotAuthorised), errors.Is(err, packets.ErrorRefusedBadUsernameOrPassword), errors.Is(err, packets.ErrorRefusedIDRejected):
 		return fmt.Errorf("%w: %w", agent.ErrCredential, err)
+	case strings.Contains(text, "non-CONNACK"):
+		return fmt.Errorf("%w: it speaks something else", ErrPeer)
+	case strings.HasSuffix(text, "EOF") && plain:
+		return fmt.Errorf("%w: it hung up on MQTT without TLS", ErrPeer)
+	case strings.HasSuffix(text, "EOF"):
+		return ErrHungUp
+	}
+	return &told{text, err}
+}
+
+// A told is an error in words that do not repeat what stands before them.
+type told struct {
+	text string
+	error
+}
+
+// Error gives the words.
+func (t *told) Error() string { return t.text }
+
+// Unwrap gives the error itself.
+func (t *told) Unwrap() error { return t.error }
+
+// found names who was asked and what came of it, without the names of calls.
+func found(err error) error {
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		return &told{fmt.Sprintf("no address for %s: %s", dns.Name, dns.Err), err}
+	}
+	op, isOp := errors.AsType[*net.OpError](err)
+	if sys, ok := errors.AsType[syscall.Errno](err); ok && isOp && op.Addr != nil {
+		return &told{fmt.Sprintf("%s: %s", op.Addr, sys), err}
 	}
 	return err
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -102,6 +103,9 @@ func (t *trusted) dial(ctx context.Context, u *url.URL, proxy func(*http.Request
 		conn, err = through(ctx, p, u.Host)
 	default:
 		conn, err = new(net.Dialer).DialContext(ctx, "tcp", u.Host)
+		if err != nil {
+			err = found(err)
+		}
 	}
 	if err != nil || u.Scheme == schemePlain {
 		return conn, nil, err
@@ -109,6 +113,12 @@ func (t *trusted) dial(ctx context.Context, u *url.URL, proxy func(*http.Request
 	secure = tls.Client(conn, t.config(u.Hostname()))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		_ = conn.Close()
+		if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+			return nil, nil, fmt.Errorf("%w: it does not speak TLS", ErrPeer)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil, nil, fmt.Errorf("%w in the TLS handshake", ErrHungUp)
+		}
 		return nil, nil, fmt.Errorf("TLS: %w", err)
 	}
 	if u.Scheme != schemeWeb {

@@ -8,6 +8,7 @@ package proof
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
@@ -17,6 +18,8 @@ import (
 var (
 	// ErrUnexpected: the challenge makes no sense for this device at this point.
 	ErrUnexpected = errors.New("unexpected reply")
+	// ErrFlow: the challenge is for a secret that this device has not. It wraps ErrUnexpected.
+	ErrFlow = fmt.Errorf("%w, of another flow", ErrUnexpected)
 	// ErrNoSolver: a custom challenge came and nobody is there to answer it.
 	ErrNoSolver = errors.New("no answer to the challenge")
 )

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -34,6 +35,8 @@ const (
 var (
 	errUsage   = errors.New("usage")
 	errFleet   = errors.New("the fleet is not all in")
+	errReach   = fmt.Errorf("%w", errFleet) // because no device reached the broker
+	errRoot    = fmt.Errorf("%w", errFleet) // because no device believed its certificate
 	errNoFiles = errors.New("too few open files allowed")
 )
 
@@ -126,8 +129,11 @@ func hint(err error) string {
 		{fleet.ErrScenario, "a small one: {\"name\": \"night\", \"steps\": [{\"do\": \"enroll\"}, {\"do\": \"authenticate\", \"times\": 3}]}"},
 		{fault.ErrKind, "--faults off turns them off"},
 		{errUsage, "firmware-sim COMMAND -h lists the flags"},
+		{fs.ErrNotExist, "check the path named above"},
 		{errNoFiles, "raise it for this shell with ulimit -n, or take fewer --devices"},
 		{mqttlink.ErrURL, "brokers are named like mqtts://broker.example:8883 or wss://broker.example/mqtt"},
+		{errReach, "is the broker up, and --broker its address?"},
+		{errRoot, "give the broker's root with --ca FILE, and the broker by a name that is in its certificate"},
 		{errFleet, "the broker's log says why devices were refused; --report FILE names the devices"},
 	} {
 		if errors.Is(err, row.is) {

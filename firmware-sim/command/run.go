@@ -8,7 +8,9 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -136,6 +138,17 @@ func (p *program) runFleet(ctx context.Context, c fleet.Config, file string) err
 	return verdict(rep)
 }
 
+// why is the kind of failure, if all were of one kind.
+func why(r *fleet.Report) error {
+	switch kinds := slices.Sorted(maps.Keys(r.Failures)); {
+	case len(kinds) == 1 && kinds[0] == fleet.FailedCertificate:
+		return errRoot
+	case len(kinds) > 0 && !slices.ContainsFunc(kinds, func(k string) bool { return k != fleet.FailedNetwork && k != fleet.FailedConnection }):
+		return errReach
+	}
+	return errFleet
+}
+
 // verdict is an error unless all is well.
 func verdict(r *fleet.Report) error {
 	switch {
@@ -148,7 +161,7 @@ func verdict(r *fleet.Report) error {
 	case r.WithoutTime > 0:
 		return fmt.Errorf("%w: %d grants left a device without the time", errFleet, r.WithoutTime)
 	}
-	return fmt.Errorf("%w: %d of %d devices are out for no injected reason; %s: %s", errFleet, r.Unexplained, r.Devices, r.LeftOut[0].Name, r.LeftOut[0].Reason)
+	return fmt.Errorf("%w: %d of %d devices are out for no injected reason; %s: %s", why(r), r.Unexplained, r.Devices, r.LeftOut[0].Name, r.LeftOut[0].Reason)
 }
 
 func (p *program) reportCommand() *cobra.Command {

@@ -200,7 +200,7 @@ func (d *Device) connect(ctx context.Context, o *Outcome) error {
 		conn, err = dial(ctx, nil)
 	}
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err // it says that it was about connecting
 	}
 	d.conn, o.Dial = conn, time.Since(start)
 	return nil

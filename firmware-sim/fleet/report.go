@@ -20,6 +20,13 @@ const maxNamed = 50
 // ErrReport is wrapped by ParseReport's and Report.Check's errors.
 var ErrReport = errors.New("invalid report")
 
+// Reasons in Report.Failures that no broker gave.
+const (
+	FailedCertificate = "broker's certificate"
+	FailedNetwork     = "network"
+	FailedConnection  = "connection"
+)
+
 // A Report is what came of a run. All times are in milliseconds.
 type Report struct {
 	Version  int        `json:"version"`

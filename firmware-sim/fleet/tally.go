@@ -125,9 +125,9 @@ func reason(err error) string {
 	case errors.Is(err, agent.ErrNoSolver):
 		return "custom challenge"
 	case distrusted(err):
-		return "broker's certificate"
+		return FailedCertificate
 	case errors.As(err, &network):
-		return "network"
+		return FailedNetwork
 	}
-	return "connection"
+	return FailedConnection
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"regexp"
@@ -68,7 +69,7 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 		return "use the name that is in the broker's certificate in --server"
 	case errors.As(err, &dial) && dial.Op == "dial":
 		return "is signetd running there? check --server or " + environ.Server
-	case strings.Contains(err.Error(), "HTTP response to HTTPS client"):
+	case strings.Contains(err.Error(), "HTTP response to HTTPS client"), errors.Is(err, io.EOF):
 		return "that port does not speak HTTPS; the API is where listen.https says, 8443 if nothing else"
 	case !a.started:
 		return "see " + cmd.CommandPath() + " --help"

@@ -1,0 +1,70 @@
+package command
+
+import (
+	"crypto/tls"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// Each cause has words and a hint of its own, and none says a thing twice.
+func TestCausesHaveTheirOwnWords(t *testing.T) {
+	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
+	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
+	nothing := http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	plain := httptest.NewServer(nothing)
+	defer plain.Close()
+	web, err := tls.Listen("tcp", "127.0.0.1:0", b.serverConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer web.Close()
+	go func() {
+		for {
+			conn, err := web.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = conn.Write([]byte("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n" + strings.Repeat("-", 256)))
+			_ = conn.Close()
+		}
+	}()
+	port := func(url string) string { return url[strings.LastIndex(url, ":"):] }
+	missing := filepath.Join(t.TempDir(), "missing")
+	for _, tt := range []struct {
+		args       []string
+		text, hint string
+	}{
+		{[]string{"--ca", missing}, "no such file", "check the path: " + missing},
+		{[]string{"--ca", filepath.Dir(missing)}, "is a directory", "check the path: "},
+		{[]string{"--token", "@" + missing}, "no such file", "check the path: " + missing},
+		{[]string{"--psk-file", missing}, "no such file", "check the path: " + missing},
+		{[]string{"--broker", "mqtts://127.0.0.1" + port(b.url)}, "not accepted: x509: cannot validate", "name the broker as its certificate does"},
+		{[]string{"--broker", "mqtt://localhost" + port(b.url)}, "hung up on MQTT without TLS", "MQTT over TLS is at"},
+		{[]string{"--broker", "mqtts://localhost" + port(plain.URL)}, "does not speak TLS", "MQTT over TLS is at"},
+		{[]string{"--broker", "mqtts://localhost" + port(web.Addr().String())}, "no MQTT broker answers there", "MQTT over TLS is at"},
+		{[]string{"--broker", "mqtts://localhost:" + closedPort(t)}, "connection refused", "is the broker up"},
+		{[]string{"--broker", "mqtts://broker.invalid"}, "no address for broker.invalid", "is the broker up"},
+		{[]string{"--psk-file", secretFile(t, strings.Repeat("ab", 32)), "--state", folder(t)}, "asks for key, and this device has a psk", "log in as a client whose flow"},
+	} {
+		args := append(enrollArgs(b, dir, "--ca", b.ca(t)), tt.args...)
+		m.fails(1, tt.text, tt.hint, args...)
+		_, _, errs := m.run(args...)
+		line, _, _ := strings.Cut(errs, "\n")
+		parts := strings.Split(line, ": ")
+		for i, part := range parts {
+			if i > 0 && part == parts[i-1] || strings.Contains(part, "network Error") || strings.HasPrefix(part, "dial ") || strings.HasPrefix(part, "listen ") {
+				t.Errorf("in the library's words, or twice: %s", line)
+			}
+		}
+	}
+	m.fails(1, "bind: no such file", "make the socket's folder", "run", "--state", dir, "--socket", filepath.Join(missing, "s"))
+	b.Refuse = func(ident.Name) error { return protocol.CodeDenied }
+	m.fails(1, `not given for the audience "nope"`, "signet client show", "token", "--state", dir, "--audience", "nope")
+	m.fails(1, "denied", "check pool, name and token", "token", "--state", dir)
+}
