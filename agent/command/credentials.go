@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"text/tabwriter"
 	"time"
 
 	"github.com/signetd/signet/agent"
@@ -66,16 +65,15 @@ func (p *program) printLogin(l *MQTTLogin, format string) error {
 		enc.SetIndent("", "  ")
 		return enc.Encode(l)
 	}
-	t := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	for _, row := range [][2]string{
 		{"host", l.Host}, {"port", l.Port}, {"websocket", l.Path}, {"client id", l.ClientID}, {"user name", l.UserName}, {"password", l.Password},
 		{"good for", fmt.Sprintf("connecting within %s; the connection lasts as long as the session", time.Duration(l.Life)*time.Second)},
 	} {
 		if row[1] != "" {
-			fmt.Fprintf(t, "%s\t%s\n", row[0], row[1])
+			fmt.Fprintf(p.out, "%-9s  %s\n", row[0], row[1])
 		}
 	}
-	return t.Flush()
+	return nil
 }
 
 // mqttLogin asks the running agent, or connects by itself if none runs.
