@@ -28,6 +28,7 @@ import (
 	"github.com/signetd/signet/broker/hook/target"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/strictjson"
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
 
@@ -125,37 +126,29 @@ type requestBody struct {
 
 // Define asks which challenge comes next.
 func (c *Caller) Define(ctx context.Context, h broker.Hook, call auth.HookCall) (auth.Decision, error) {
-	var out struct {
-		Challenge string `json:"challengeName"`
-		Issue     bool   `json:"issueTokens"`
-		Fail      bool   `json:"failAuthentication"`
-	}
-	if err := c.post(ctx, h, "DefineAuthChallenge_Authentication", call, nil, &out); err != nil {
+	out, err := c.post(ctx, h, "DefineAuthChallenge_Authentication", call, nil)
+	if err != nil {
 		return auth.Decision{}, err
 	}
-	if out.Issue && out.Fail {
+	if out.issue && out.fail {
 		return auth.Decision{}, fmt.Errorf("%w: issueTokens and failAuthentication at once", ErrAnswer)
 	}
-	return auth.Decision{Challenge: out.Challenge, Issue: out.Issue, Fail: out.Fail}, nil
+	return auth.Decision{Challenge: out.challenge, Issue: out.issue, Fail: out.fail}, nil
 }
 
 // Create asks for the challenge's parameters.
 func (c *Caller) Create(ctx context.Context, h broker.Hook, call auth.HookCall) (auth.Created, error) {
-	var out struct {
-		Public  map[string]string `json:"publicChallengeParameters"`
-		Private map[string]string `json:"privateChallengeParameters"`
-		Meta    string            `json:"challengeMetadata"`
-	}
-	if err := c.post(ctx, h, "CreateAuthChallenge_Authentication", call, nil, &out); err != nil {
+	out, err := c.post(ctx, h, "CreateAuthChallenge_Authentication", call, nil)
+	if err != nil {
 		return auth.Created{}, err
 	}
-	if err := checkSize("public", out.Public, MaxPublic); err != nil {
+	if err := checkSize("public", out.public, MaxPublic); err != nil {
 		return auth.Created{}, err
 	}
-	if err := checkSize("private", out.Private, MaxPrivate); err != nil {
+	if err := checkSize("private", out.private, MaxPrivate); err != nil {
 		return auth.Created{}, err
 	}
-	return auth.Created{Public: out.Public, Private: out.Private, Meta: out.Meta}, nil
+	return auth.Created{Public: out.public, Private: out.private, Meta: out.meta}, nil
 }
 
 // checkSize refuses parameters that would not fit into a message or the sealed session;
@@ -178,39 +171,37 @@ func checkSize(what string, params map[string]string, most int) error {
 
 // Verify asks whether the answer is right.
 func (c *Caller) Verify(ctx context.Context, h broker.Hook, call auth.HookCall, answer string) (bool, error) {
-	var out struct {
-		Correct *bool `json:"answerCorrect"`
-	}
-	if err := c.post(ctx, h, "VerifyAuthChallengeResponse_Authentication", call, &answer, &out); err != nil {
+	out, err := c.post(ctx, h, "VerifyAuthChallengeResponse_Authentication", call, &answer)
+	if err != nil {
 		return false, err
 	}
-	if out.Correct == nil {
+	if out.correct == nil {
 		return false, fmt.Errorf("%w: no answerCorrect", ErrAnswer)
 	}
-	return *out.Correct, nil
+	return *out.correct, nil
 }
 
-// post calls a hook, through the gate, and decodes its answer into out.
-func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer *string, out any) error {
+// post calls a hook, through the gate, and reads its answer.
+func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer *string) (*response, error) {
 	if err := c.targets.CheckURL(h.URL); err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, h.Timeout)
 	defer cancel()
 	req, err := c.request(ctx, h, trigger, call, answer)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	leave, err := c.gate.enter(&h)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	raw, err := c.exchange(req)
 	leave(err != nil && !errors.Is(err, ErrAnswer))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return decode(raw, out)
+	return decode(raw)
 }
 
 // exchange sends req and reads the whole answer.
@@ -237,27 +228,116 @@ func (c *Caller) exchange(req *http.Request) ([]byte, error) {
 	return raw, nil
 }
 
-// decode reads the event with response filled in, as at Cognito, or response alone.
-// Its errors say what is wrong and where, never what was there: it may be secret.
-func decode(raw []byte, out any) error {
-	var event struct {
-		Response json.RawMessage `json:"response"`
+// response is what hooks may answer, to whichever question: one handler that sets all
+// members serves all three.
+type response struct {
+	challenge, meta string
+	issue, fail     bool
+	correct         *bool
+	public, private map[string]string
+}
+
+// decode reads the event with response filled in, as at Cognito, or response alone. It
+// reads as strictly as what devices send: a name that occurs twice, and one that is a known
+// one in another spelling, are refused, because another reader may see another answer in
+// them. null is no answer, as in the event that Cognito's handlers fill
+// in. Errors say what is wrong and where, never what was there: it may be secret.
+func decode(raw []byte) (*response, error) {
+	event, err := strictjson.ObjectWithin(raw, MaxResponse, strictjson.MaxMembers)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %d bytes that are no JSON object, or have a member twice", ErrAnswer, len(raw))
 	}
-	err := json.Unmarshal(raw, &event)
-	if err == nil && (len(event.Response) == 0 || event.Response[0] != '{') {
-		return fmt.Errorf("%w: want JSON with a response object", ErrAnswer)
+	var body strictjson.Value
+	for _, m := range event {
+		switch {
+		case m.Name == "response":
+			body = m.Value
+		case strings.EqualFold(m.Name, "response"):
+			return nil, fmt.Errorf("%w: a member is misspelt, want \"response\"", ErrAnswer)
+		}
 	}
-	if err == nil {
-		err = json.Unmarshal(event.Response, out)
+	members, err := body.Object()
+	if err != nil {
+		return nil, fmt.Errorf("%w: want JSON with a response object", ErrAnswer)
 	}
-	var wrong *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &wrong):
-		return fmt.Errorf("%w: %s is not a %v", ErrAnswer, wrong.Field, wrong.Type)
-	case err != nil:
-		return fmt.Errorf("%w: %d bytes that are not JSON", ErrAnswer, len(raw))
+	var out response
+	for _, m := range members {
+		if err := out.read(m); err != nil {
+			return nil, err
+		}
+	}
+	return &out, nil
+}
+
+// read takes one member of the response.
+func (r *response) read(m strictjson.Member) (err error) {
+	null := string(m.Value) == "null"
+	want := "true or false"
+	switch m.Name {
+	case "issueTokens":
+		if !null {
+			r.issue, err = m.Value.Bool()
+		}
+	case "failAuthentication":
+		if !null {
+			r.fail, err = m.Value.Bool()
+		}
+	case "answerCorrect":
+		if !null {
+			var yes bool
+			yes, err = m.Value.Bool()
+			r.correct = &yes
+		}
+	case "challengeName":
+		if want = "a text"; !null {
+			r.challenge, err = m.Value.Text()
+		}
+	case "challengeMetadata":
+		if want = "a text"; !null {
+			r.meta, err = m.Value.Text()
+		}
+	case "publicChallengeParameters":
+		if want = "an object of texts"; !null {
+			r.public, err = texts(m.Value)
+		}
+	case "privateChallengeParameters":
+		if want = "an object of texts"; !null {
+			r.private, err = texts(m.Value)
+		}
+	default:
+		return misspelt(m.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s is not %s", ErrAnswer, m.Name, want)
 	}
 	return nil
+}
+
+// misspelt refuses a member's name that another reader may take for one that decides. Any
+// other that nobody knows is passed over: it changes nothing.
+func misspelt(name string) error {
+	letters := strings.NewReplacer("_", "", "-", "", " ", "").Replace(name)
+	for _, want := range []string{"issueTokens", "failAuthentication", "answerCorrect", "challengeName", "challengeMetadata", "publicChallengeParameters", "privateChallengeParameters"} {
+		if strings.EqualFold(letters, want) {
+			return fmt.Errorf("%w: a member of the response is misspelt, want %q", ErrAnswer, want)
+		}
+	}
+	return nil
+}
+
+// texts reads an object whose members are all texts.
+func texts(v strictjson.Value) (map[string]string, error) {
+	members, err := v.Object()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(members))
+	for _, m := range members {
+		if out[m.Name], err = m.Value.Text(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 func (c *Caller) request(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer *string) (*http.Request, error) {
