@@ -3,8 +3,11 @@
 // this names, over HTTPS, and keeps them.
 //
 // However many goroutines ask, one request is under way at a time. A key id that is
-// not known causes a refresh, at most one in MinInterval, so that forged tokens
-// cannot make this machine call the issuer. When the issuer cannot be reached, the
+// not known causes a refresh at once, so that a key that the issuer rotated to is there
+// when its first token is. Forged tokens cannot make this machine call the issuer as they
+// like: an id that a refresh did not bring causes none again within MinInterval, and all such ids
+// together cause five at once, then one in a tenth of MinInterval, each of which brings
+// whatever key is new. When the issuer cannot be reached, the
 // last good keys serve until MaxStale. Sizes, times and redirects are bounded.
 //
 //	keys, err := remote.New(remote.Config{Issuer: issuer, Client: client})
@@ -44,6 +47,13 @@ const (
 	DefaultTimeout     = 10 * time.Second
 )
 
+// Bounds on the refreshes that unknown ids cause in vain.
+const (
+	forgedBurst = 5
+	forgedShare = 10   // of MinInterval's, the part in which there is room for one more
+	maxAbsent   = 1024 // ids that are remembered; each has at most token.MaxKID bytes
+)
+
 // Bounds on what Cache-Control may say.
 const (
 	minLifetime = 10 * time.Second
@@ -58,7 +68,7 @@ var ErrUnavailable = errors.New("issuer's keys are not available")
 type Config struct {
 	Issuer      string           // an https URL, as tokens have it
 	Client      *http.Client     // its redirects are not followed; nil means one with the system's roots
-	MinInterval time.Duration    // between two fetches that unknown ids or failures cause
+	MinInterval time.Duration    // between two fetches that failures, old keys or one unknown id cause
 	Lifetime    time.Duration    // of keys whose answer has no Cache-Control: max-age
 	MaxStale    time.Duration    // how long past their lifetime keys serve if the issuer is out of reach
 	Timeout     time.Duration    // of one fetch, both documents
@@ -77,6 +87,24 @@ type Source struct {
 	last  time.Time // when the last fetch began
 	busy  bool      // a fetch is under way
 	err   error     // of the last fetch
+	begun int       // fetches so far
+	vain  room
+	// absent are ids that a fetch did not bring, with when that began; at most maxAbsent.
+	absent map[string]time.Time
+}
+
+// room is for fetches that may turn out to be in vain.
+type room struct {
+	left int
+	at   time.Time // up to when it was refilled
+}
+
+func (r *room) refill(now time.Time, every time.Duration) {
+	if r.at.IsZero() || now.Before(r.at) {
+		r.left, r.at = forgedBurst, now
+	}
+	n := now.Sub(r.at) / every
+	r.left, r.at = int(min(forgedBurst, time.Duration(r.left)+n)), r.at.Add(n*every)
 }
 
 var _ verify.KeySource = (*Source)(nil)
@@ -105,7 +133,7 @@ func New(c Config) (*Source, error) {
 		client = *c.Client
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &Source{config: c, client: &client}, nil
+	return &Source{config: c, client: &client, absent: make(map[string]time.Time)}, nil
 }
 
 func checkURL(s string) error {
@@ -122,15 +150,15 @@ func checkURL(s string) error {
 // Key finds the key that kid names, fetching keys if those kept are too old or do
 // not hold it. ctx bounds the waiting, not the fetch, which others wait for too.
 func (s *Source) Key(ctx context.Context, kid []byte) (*token.Key, error) {
-	key, due := s.kept(ctx, kid)
+	key, due, begun := s.kept(ctx, kid)
 	switch {
 	case key != nil && due:
-		s.start(ctx) // whoever has a good key does not wait for a better one
+		s.start(ctx, nil, begun) // whoever has a good key does not wait for a better one
 	case due:
-		if err := s.refresh(ctx); err != nil {
+		if err := s.refresh(ctx, kid, begun); err != nil {
 			return nil, err
 		}
-		key, _ = s.kept(ctx, kid)
+		key, _, _ = s.kept(ctx, kid)
 	}
 	if key != nil {
 		return key, nil
@@ -139,20 +167,58 @@ func (s *Source) Key(ctx context.Context, kid []byte) (*token.Key, error) {
 }
 
 // kept looks among the kept keys, unless they are too old, and says whether to
-// fetch: to join the fetch under way, or to start one if the last is long enough ago.
-func (s *Source) kept(ctx context.Context, kid []byte) (key *token.Key, due bool) {
+// fetch: to join the fetch under way, or to start one if there may be one now. begun is
+// how many there were.
+func (s *Source) kept(ctx context.Context, kid []byte) (key *token.Key, due bool, begun int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.config.Now()
-	rested := s.last.IsZero() || now.Sub(s.last) >= s.config.MinInterval || now.Before(s.last)
 	if s.keys == nil || s.tooOld(now) {
-		return nil, rested || s.busy
+		return nil, s.rested(now) || s.busy, s.begun
 	}
 	key, err := s.keys.Key(ctx, kid)
 	if err != nil {
-		return nil, rested || s.busy
+		return nil, s.rested(now) || s.busy || s.mayAsk(kid, now), s.begun
 	}
-	return key, rested && !now.Before(s.fresh)
+	return key, s.rested(now) && !now.Before(s.fresh), s.begun
+}
+
+// rested reports whether the last fetch is long enough ago for any other. s.mu is held.
+func (s *Source) rested(now time.Time) bool {
+	return s.last.IsZero() || now.Sub(s.last) >= s.config.MinInterval || now.Before(s.last)
+}
+
+// mayAsk reports whether an unknown id may cause a fetch before that. s.mu is held.
+func (s *Source) mayAsk(kid []byte, now time.Time) bool {
+	if s.err != nil || s.keys == nil {
+		return false // an issuer in trouble is left alone
+	}
+	if at, ok := s.absent[string(kid)]; ok && now.Sub(at) < s.config.MinInterval && !now.Before(at) {
+		return false
+	}
+	s.vain.refill(now, max(1, s.config.MinInterval/forgedShare))
+	return s.vain.left > 0
+}
+
+// judge settles what the fetch of keys for kid cost: nothing, if it brought that key. s.mu
+// is held.
+func (s *Source) judge(ctx context.Context, kid []byte, keys *verify.KeySet, at time.Time) {
+	if _, err := keys.Key(ctx, kid); err == nil {
+		delete(s.absent, string(kid))
+		return
+	}
+	s.vain.refill(at, max(1, s.config.MinInterval/forgedShare))
+	s.vain.left = max(0, s.vain.left-1)
+	if len(s.absent) >= maxAbsent {
+		for id, since := range s.absent {
+			if at.Sub(since) >= s.config.MinInterval {
+				delete(s.absent, id)
+			}
+		}
+	}
+	if len(s.absent) < maxAbsent {
+		s.absent[string(kid)] = at
+	}
 }
 
 // tooOld needs s.mu held.
@@ -173,8 +239,8 @@ func (s *Source) absence() error {
 
 // refresh waits for the fetch under way or a new one. It fails only if ctx ends: a
 // failed fetch leaves the kept keys as they are.
-func (s *Source) refresh(ctx context.Context) error {
-	done := s.start(ctx)
+func (s *Source) refresh(ctx context.Context, kid []byte, begun int) error {
+	done := s.start(ctx, kid, begun)
 	select {
 	case <-done:
 		return nil
@@ -183,22 +249,24 @@ func (s *Source) refresh(ctx context.Context) error {
 	}
 }
 
-// start joins the fetch under way or starts one.
-func (s *Source) start(ctx context.Context) <-chan singleflight.Result {
+// start joins the fetch under way or starts one: for kid, or nil for newer keys.
+func (s *Source) start(ctx context.Context, kid []byte, begun int) <-chan singleflight.Result {
 	return s.flights.DoChan("", func() (any, error) {
-		s.fetchOnce(context.WithoutCancel(ctx))
+		s.fetchOnce(context.WithoutCancel(ctx), kid, begun)
 		return nil, nil
 	})
 }
 
-func (s *Source) fetchOnce(ctx context.Context) {
+func (s *Source) fetchOnce(ctx context.Context, kid []byte, begun int) {
 	s.mu.Lock()
 	now := s.config.Now()
-	if !s.last.IsZero() && now.Sub(s.last) < s.config.MinInterval && !now.Before(s.last) {
-		s.mu.Unlock() // a flight that landed between our look and our start
+	// A flight may have landed between our look and our start.
+	if !s.rested(now) && (s.begun != begun || kid == nil || !s.mayAsk(kid, now)) {
+		s.mu.Unlock()
 		return
 	}
 	s.last, s.busy = now, true
+	s.begun++
 	s.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(ctx, s.config.Timeout)
@@ -208,7 +276,12 @@ func (s *Source) fetchOnce(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err, s.busy = err, false
-	if err == nil {
-		s.keys, s.fresh = keys, now.Add(lifetime)
+	if err != nil {
+		return
+	}
+	had := s.keys != nil
+	s.keys, s.fresh = keys, now.Add(lifetime)
+	if kid != nil && had {
+		s.judge(ctx, kid, keys, now)
 	}
 }
