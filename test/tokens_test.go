@@ -103,7 +103,7 @@ func tokenSays(t *testing.T, s *harness.Signet, v *verify.Verifier, k *talk, p a
 	}
 	if isJWT := strings.HasPrefix(string(g.Access), "ey"); isJWT != (k.request.Format == protocol.FormatJWT) {
 		t.Errorf("%s: the token is in another form", d.ID)
-	} else if isJWT != (!c.NotBefore.IsZero() && c.NotBefore.Equal(c.IssuedAt)) {
+	} else if !c.NotBefore.IsZero() || isJWT == c.IssuedAt.IsZero() { // a backend whose clock is behind would refuse a fresh one
 		t.Errorf("%s: not before %v, issued at %v", d.ID, c.NotBefore, c.IssuedAt)
 	}
 	id, err := verifier(t, s, clientOf(k), token.ES256, token.EdDSA, token.RS256).VerifyID(t.Context(), g.ID)

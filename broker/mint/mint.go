@@ -174,7 +174,7 @@ func (m *Minter) claims(p *auth.Proven, client *broker.Client, ring *keyring.Rin
 		return nil, fmt.Errorf("token id: %w", err)
 	}
 	return &token.Claims{
-		Issuer: ring.Issuer, Subject: d.Subject, Audience: audience, IssuedAt: p.At(), NotBefore: p.At(), Expires: p.At().Add(client.AccessLife),
+		Issuer: ring.Issuer, Subject: d.Subject, Audience: audience, IssuedAt: p.At(), Expires: p.At().Add(client.AccessLife),
 		ID: id, Confirmation: p.Confirmation(), ClientID: client.ID, OriginID: s.ID, AuthTime: s.Created, Device: d.ID, Groups: d.Groups,
 	}, nil
 }
@@ -214,7 +214,7 @@ func signID(p *auth.Proven, c *token.Claims, s *token.Signer) ([]byte, error) {
 // the CWT need not tell the device.
 func signIDJWT(p *auth.Proven, c *token.Claims, s *token.Signer) (string, error) {
 	return token.SignJWT(token.ID, &token.Claims{
-		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, NotBefore: c.NotBefore, Expires: c.Expires, Nonce: p.Request().Nonce,
+		Issuer: c.Issuer, Subject: c.Subject, Audience: c.ClientID, IssuedAt: c.IssuedAt, Expires: c.Expires, Nonce: p.Request().Nonce,
 		ID: c.ID, AuthTime: c.AuthTime, OriginID: c.OriginID, Device: c.Device, Groups: c.Groups,
 	}, s)
 }

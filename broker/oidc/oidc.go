@@ -64,7 +64,7 @@ func discover(r *keyring.Ring) ([]byte, error) {
 	return json.Marshal(discovery{
 		Issuer: r.Issuer, JWKS: r.Issuer + "/.well-known/jwks.json", COSEKeys: r.Issuer + "/.well-known/cose-keys",
 		Responses: []string{"none"}, Subjects: []string{"public"}, Algorithms: algs,
-		Claims: []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf", "client_id", "token_use", "origin_jti", "auth_time", "signet:pool", "signet:device", "signet:groups"},
+		Claims: []string{"iss", "sub", "aud", "exp", "iat", "jti", "cnf", "client_id", "token_use", "origin_jti", "auth_time", "signet:pool", "signet:device", "signet:groups"},
 	})
 }
 

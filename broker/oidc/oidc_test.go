@@ -183,7 +183,7 @@ func TestDiscovery(t *testing.T) {
 		}
 	}
 	claims, _ := d["claims_supported"].([]any)
-	for _, c := range []string{"iss", "sub", "aud", "exp", "nbf", "iat", "jti", "cnf"} {
+	for _, c := range []string{"iss", "sub", "aud", "exp", "iat", "jti", "cnf"} {
 		if !slices.Contains(claims, any(c)) {
 			t.Errorf("claims_supported has no %s: %v", c, claims)
 		}
