@@ -3,6 +3,9 @@ package broker
 import (
 	"maps"
 	"slices"
+	"unicode/utf8"
+
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // Limits on what operators and devices say about devices, chosen to keep a record small.
@@ -17,12 +20,12 @@ const (
 // checkLabel checks the names of clients, flows, hooks, groups, operators and secrets: 1 to
 // 64 of [a-z0-9-]. field is where in a setting it stands, empty elsewhere.
 func checkLabel(field, what, s string) error {
-	if s == "" || len(s) > MaxLabel {
-		return Invalid(field, "a %s's name has 1 to %d characters, got %d", what, MaxLabel, len(s))
+	if n := utf8.RuneCountInString(s); n < 1 || n > MaxLabel { // whatever is no ASCII is refused below
+		return Invalid(field, "a %s's name has 1 to %d characters, got %d", what, MaxLabel, n)
 	}
 	for i := range len(s) {
 		if c := s[i]; (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
-			return Invalid(field, "%s %q: character %d is %q, want a-z, 0-9 or -", what, s, i+1, c)
+			return Invalid(field, "%s %q: character %s, want a-z, 0-9 or -", what, s, ident.Character(s, i))
 		}
 	}
 	return nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode/utf8"
 )
 
 // Limits on names, in bytes. Pool names become DNS-like labels and URL path
@@ -25,13 +26,23 @@ const MaxAudience = 255
 // ErrInvalid is wrapped by every parse error of this package.
 var ErrInvalid = errors.New("invalid identifier")
 
+// Character says which character of s begins at byte i, and what it is: "2 is 'ä'". It is
+// for messages: people count characters, not bytes.
+func Character(s string, i int) string {
+	r, size := utf8.DecodeRuneInString(s[i:])
+	if r == utf8.RuneError && size < 2 {
+		return fmt.Sprintf("%d is no UTF-8 (%#02x)", utf8.RuneCountInString(s[:i])+1, s[i])
+	}
+	return fmt.Sprintf("%d is %q", utf8.RuneCountInString(s[:i])+1, r)
+}
+
 // A Pool names a device directory: [a-z][a-z0-9-]{0,31}. The zero value names nothing.
 type Pool struct{ s string }
 
 // ParsePool accepts exactly the pool grammar.
 func ParsePool(s string) (Pool, error) {
-	if s == "" || len(s) > MaxPoolLen {
-		return Pool{}, fmt.Errorf("%w: a pool name has 1 to %d characters, got %d", ErrInvalid, MaxPoolLen, len(s))
+	if n := utf8.RuneCountInString(s); n < 1 || n > MaxPoolLen { // whatever is no ASCII is refused below
+		return Pool{}, fmt.Errorf("%w: a pool name has 1 to %d characters, got %d", ErrInvalid, MaxPoolLen, n)
 	}
 	for i := range len(s) {
 		c := s[i]
@@ -39,7 +50,7 @@ func ParsePool(s string) (Pool, error) {
 		if lower || i > 0 && (c >= '0' && c <= '9' || c == '-') {
 			continue
 		}
-		return Pool{}, fmt.Errorf("%w: pool name %q: character %d is %q, want a-z first, then a-z, 0-9 or -", ErrInvalid, s, i+1, c)
+		return Pool{}, fmt.Errorf("%w: pool name %q: character %s, want a-z first, then a-z, 0-9 or -", ErrInvalid, s, Character(s, i))
 	}
 	return Pool{s}, nil
 }
@@ -55,15 +66,15 @@ type Name struct{ s string }
 
 // ParseName accepts exactly the device name grammar.
 func ParseName(s string) (Name, error) {
-	if s == "" || len(s) > MaxNameLen {
-		return Name{}, fmt.Errorf("%w: a device name has 1 to %d characters, got %d", ErrInvalid, MaxNameLen, len(s))
+	if n := utf8.RuneCountInString(s); n < 1 || n > MaxNameLen { // whatever is no ASCII is refused below
+		return Name{}, fmt.Errorf("%w: a device name has 1 to %d characters, got %d", ErrInvalid, MaxNameLen, n)
 	}
 	for i := range len(s) {
 		c := s[i]
 		switch {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '_', c == ':', c == '-':
 		default:
-			return Name{}, fmt.Errorf("%w: device name %q: character %d is %q, want A-Z, a-z, 0-9, _, : or -", ErrInvalid, s, i+1, c)
+			return Name{}, fmt.Errorf("%w: device name %q: character %s, want A-Z, a-z, 0-9, _, : or -", ErrInvalid, s, Character(s, i))
 		}
 	}
 	return Name{s}, nil

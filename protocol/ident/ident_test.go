@@ -160,3 +160,24 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// TestMessagesCountCharacters: people count characters, and see whole ones.
+func TestMessagesCountCharacters(t *testing.T) {
+	for name, want := range map[string]string{
+		"lämp":                         `character 2 is 'ä'`,
+		"日本":                           `character 1 is '日'`,
+		"lamp\u202e":                   `character 5 is '\u202e'`,
+		"a\xff":                        `character 2 is no UTF-8 (0xff)`,
+		"ok-\u00e9\u00e9":              `character 4 is 'é'`,
+		strings.Repeat("ä", 128):       `character 1 is 'ä'`,
+		strings.Repeat("ä", 129):       "1 to 128 characters, got 129",
+		strings.Repeat("a", 128) + ".": "1 to 128 characters, got 129",
+	} {
+		if _, err := ident.ParseName(name); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("name %q: %v, want %q", name, err, want)
+		}
+	}
+	if _, err := ident.ParsePool("dömo"); err == nil || !strings.Contains(err.Error(), `character 2 is 'ö'`) {
+		t.Errorf("pool: %v", err)
+	}
+}
