@@ -52,6 +52,8 @@ var homes = []struct {
 	{"which signing keys a pool may have", mark{call: `^broker\.CheckSigningKeys$`}, []string{"broker/boltstore"}},
 	{"how much one call of a store gives", mark{define: `(?i)^check_?limit$`}, []string{"broker"}},
 	{"how a custom challenge is named", mark{define: `(?i)^(valid_?(challenge_?)?name|max_?challenge_?name)$`}, []string{"broker"}},
+	{"whom to believe about where a connection comes from", mark{imports: `^github\.com/pires/go-proxyproto`}, []string{"broker/balancer"}},
+	{"whom to believe about where a connection comes from", mark{text: `(?i)^(x-forwarded-for|forwarded)$`}, []string{"broker/balancer"}},
 	{"how MQTT is spoken to clients", mark{imports: `^github\.com/mochi-mqtt/`}, []string{"broker/mqttd"}},
 	{"what lies on the broker's disk", mark{imports: `^go\.etcd\.io/bbolt`}, []string{"broker/boltstore"}},
 	{"who may issue certificates", mark{imports: `^github\.com/smallstep/certificates`}, []string{"certs"}},

@@ -98,6 +98,9 @@ func TestManyBadTokensAreHeldOff(t *testing.T) {
 	if held != 20 {
 		t.Errorf("%d of 40 were held off, want 20", held)
 	}
+	if n := strings.Count(a.log.String(), "path=/api/v1/status"); n < 2 || n > 20 { // one of each status at once, and sums
+		t.Errorf("%d lines of a stranger's flood:\n%s", n, a.log.String())
+	}
 	if res, _ := a.ask(t, "GET", "/api/v1/status", "Bearer "+a.token, ""); res.StatusCode != 200 {
 		t.Errorf("a good token from the same address: got %d", res.StatusCode)
 	}

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +30,25 @@ type api struct {
 	*controltest.World
 	server *httptest.Server
 	token  string
-	log    *bytes.Buffer
+	log    *lines
+}
+
+// A lines is a log that several goroutines write.
+type lines struct {
+	mu  sync.Mutex // guards buf
+	buf bytes.Buffer
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -41,7 +60,7 @@ func serve(t *testing.T) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &api{World: w, token: secret, log: &bytes.Buffer{}}
+	a := &api{World: w, token: secret, log: &lines{}}
 	h, err := adminapi.Handler(adminapi.Config{
 		Control: w.Plane, Log: slog.New(slog.NewTextHandler(a.log, nil)), Version: "test", Now: w.Clock.Now,
 	})

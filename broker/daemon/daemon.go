@@ -169,7 +169,7 @@ func (d *Daemon) serveHTTP() error {
 		w.Header().Set("Content-Type", "application/pem-certificate-chain")
 		_, _ = w.Write(d.certs.Roots()) // a client that went away
 	})
-	mux.Handle("/", problem.Plain(public))
+	mux.Handle("/", noWebSocket(problem.Plain(public), refused))
 	conf := &tls.Config{GetCertificate: d.certs.GetCertificate, MinVersion: tls.VersionTLS12}
 	d.mqttLn = tls.NewListener(behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), conf)
 	web := conf.Clone()

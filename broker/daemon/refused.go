@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -65,5 +67,15 @@ func behind(n balancer.Networks, ln net.Listener, refused intake.Refused) net.Li
 			cause = intake.CauseFull
 		}
 		refused(cause, from.String(), err)
+	})
+}
+
+// noWebSocket tells of a WebSocket that is asked for where there is none.
+func noWebSocket(next http.Handler, refused intake.Refused) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+			refused(intake.CauseWebSocket, r.RemoteAddr, fmt.Errorf("there is none at %.100q: MQTT is spoken at /mqtt", r.URL.Path))
+		}
+		next.ServeHTTP(w, r)
 	})
 }

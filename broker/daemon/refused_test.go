@@ -76,6 +76,9 @@ func TestRefusedConnectionsAreSeen(t *testing.T) {
 		}
 	}
 	const upgrade = "Upgrade"
+	elsewhere := func(r *http.Request) {
+		r.URL.Path, r.Header = "/ws", http.Header{"Connection": {upgrade}, upgrade: {"websocket"}}
+	}
 	for _, c := range []struct {
 		listener, cause, why string
 		do                   func()
@@ -90,6 +93,7 @@ func TestRefusedConnectionsAreSeen(t *testing.T) {
 		{"https", "websocket", "unsupported WebSocket protocol version", func() {
 			web(func(r *http.Request) { r.Header = http.Header{"Connection": {upgrade}, upgrade: {"websocket"}} })
 		}},
+		{"https", "websocket", "MQTT is spoken at /mqtt", func() { web(elsewhere) }},
 		{"https", "websocket", "the subprotocol must be", func() {
 			if ws, _, err := websocket.Dial(t.Context(), "https://localhost:"+fmt.Sprint(d.Addrs.HTTPS.(*net.TCPAddr).Port)+"/mqtt", &websocket.DialOptions{HTTPClient: s.client(), Subprotocols: []string{"chat"}}); err == nil {
 				_, _, _ = ws.Read(t.Context())

@@ -217,17 +217,23 @@ func (s *served) strangerFrom(t *testing.T, broker, ca string) (sent, seen strin
 func agentThrough(t *testing.T, programs string, s *served, broker, ca string, environ ...string) {
 	t.Helper()
 	home := t.TempDir()
-	run := func(args ...string) (string, error) {
+	run := func(environ []string, args ...string) (string, error) {
 		c := exec.CommandContext(t.Context(), filepath.Join(programs, "signet-agent"), append(args, "--state", filepath.Join(home, "d"))...)
 		c.Env = append([]string{"HOME=" + home}, environ...)
 		out, err := c.CombinedOutput()
 		return string(out), err
 	}
-	if out, err := run("enroll", "--broker", broker, "--ca", ca, "--pool", "demo", "--name", fmt.Sprint("agent-", time.Now().UnixNano()), "--token", s.env["SIGNET_ENROLLMENT"]); err != nil {
+	if out, err := run(environ, "enroll", "--broker", broker, "--ca", ca, "--pool", "demo", "--name", fmt.Sprint("agent-", time.Now().UnixNano()), "--token", s.env["SIGNET_ENROLLMENT"]); err != nil {
 		t.Fatalf("%s: enroll: %v\n%s", broker, err, out)
 	}
-	if out, err := run("check"); err != nil || !strings.Contains(out, "login  ok") {
+	out, err := run(environ, "check")
+	if err != nil || !strings.Contains(out, "login  ok") || strings.Contains(out, "proxy  to go through: 127.0.0.1:") != (len(environ) > 0) {
 		t.Errorf("%s: check: %v\n%s", broker, err, out)
+	}
+	if len(environ) > 0 {
+		if out, err := run([]string{strings.Replace(environ[0], "@", "x@", 1)}, "check"); err == nil || !strings.Contains(out, "proxy  failed: ") {
+			t.Errorf("%s: check with another password for the proxy: %v\n%s", broker, err, out)
+		}
 	}
 }
 
