@@ -162,8 +162,9 @@ func (d *device) comesBack(t *testing.T) bool {
 	return l.Subscribe(t.Context(), d.own, 1, func(string, []byte) {}) == nil
 }
 
-// strangerFrom connects and publishes what is no message; it gives its own address, and the
-// one that signetd logs.
+// strangerFrom connects and sends what is no message, over WebSocket what is not even a packet,
+// so that each is the first of its kind and logged at once; it gives its own address, and the one
+// that signetd logs.
 func (s *served) strangerFrom(t *testing.T, broker, ca string) (sent, seen string) {
 	t.Helper()
 	roots := x509.NewCertPool()
@@ -200,10 +201,13 @@ func (s *served) strangerFrom(t *testing.T, broker, ca string) (sent, seen strin
 		t.Fatal(err)
 	}
 	from := s.log.len()
-	if _, err := fmt.Fprintf(conn, "\x30%c\x00%c%s!", 2+len(topic)+1, len(topic), topic); err != nil {
+	bad, told := fmt.Sprintf("\x30%c\x00%c%s!", 2+len(topic)+1, len(topic), topic), regexp.MustCompile(`undecodable message.*"remote":"([^"]*)"`)
+	if scheme == "wss" {
+		bad, told = "\x00\x00", regexp.MustCompile(`mqtt packet refused.*"remote":"([^"]*)"`)
+	}
+	if _, err := io.WriteString(conn, bad); err != nil {
 		t.Fatal(err)
 	}
-	told := regexp.MustCompile(`undecodable message.*"remote":"([^"]*)"`)
 	for range 1000 {
 		if m := told.FindStringSubmatch(s.log.from(from)); m != nil {
 			return sent, m[1]
