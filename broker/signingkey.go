@@ -11,11 +11,12 @@ import (
 // KeyState is a signing key's phase.
 type KeyState string
 
-// The phases: announced in the key set, signing, still verifying, gone.
+// The phases, in their order. No store has a key that is gone.
 const (
-	KeyAnnounced KeyState = "announced"
-	KeyActive    KeyState = "active"
-	KeyRetired   KeyState = "retired"
+	KeyNext      KeyState = "next"      // in the key set, so that verifiers know it before it signs
+	KeyActive    KeyState = "active"    // signs
+	KeyVerifying KeyState = "verifying" // signed before, and is in the key set for its last tokens
+	KeyGone      KeyState = "gone"      // out of the key set: no token of it verifies
 )
 
 // KeySetLife is how long a verifier may use a pool's key set before it asks again.
@@ -36,7 +37,18 @@ type SigningKey struct {
 	Changed time.Time
 }
 
-// MaxSigningKeys is how many signing keys a pool has at most, retired ones included.
+// Retirable is from when on no token of a verifying key can be valid, so that taking it out
+// of the key set harms nobody: MaxAccessLife after it signed last, because clients' own
+// lives change, and KeySetLife, because replicas and verifiers learn of a change late. It is
+// the zero time for a key in another phase.
+func (k *SigningKey) Retirable() time.Time {
+	if k.State != KeyVerifying {
+		return time.Time{}
+	}
+	return k.Changed.Add(MaxAccessLife + KeySetLife)
+}
+
+// MaxSigningKeys is how many signing keys a pool has at most, those that only verify included.
 const MaxSigningKeys = 16
 
 // Validate checks what a store needs to hold of k: that it has a pool, an id, one of the
@@ -51,7 +63,7 @@ func (k *SigningKey) Validate() error {
 		return fmt.Errorf("%w: signing key %s: a half of it is missing", ErrInvalid, k.ID)
 	}
 	switch k.State {
-	case KeyAnnounced, KeyActive, KeyRetired:
+	case KeyNext, KeyActive, KeyVerifying:
 		return nil
 	}
 	return fmt.Errorf("%w: signing key %s: phase %q", ErrInvalid, k.ID, k.State)

@@ -17,9 +17,11 @@ import (
 type Key struct {
 	ID      string    `json:"id" doc:"The kid in JWTs: RFC 7638 thumbprint"`
 	Alg     string    `json:"alg"`
-	State   string    `json:"state" enum:"announced,active,retired"`
+	State   string    `json:"state" enum:"next,active,verifying,gone" doc:"next: verifiers know it, and it does not sign yet. active: it signs. verifying: it signed before. gone: no token of it verifies; only in the answer that retired it"`
 	Created time.Time `json:"created"`
 	Changed time.Time `json:"changed" doc:"When it came into this state"`
+	// Retirable is set while it is verifying.
+	Retirable *time.Time `json:"retirable,omitempty" doc:"While it is verifying: from when on it may be retired, because no token of it can be valid"`
 }
 
 // KeyRotation begins a rotation.
@@ -40,7 +42,7 @@ type KeyRetirement struct {
 }
 
 func wireKey(k broker.SigningKey) Key {
-	return Key{ID: k.ID, Alg: k.Alg, State: string(k.State), Created: k.Created, Changed: k.Changed}
+	return Key{ID: k.ID, Alg: k.Alg, State: string(k.State), Created: k.Created, Changed: k.Changed, Retirable: optional(k.Retirable())}
 }
 
 func (s *service) keyRoutes(api huma.API) {
@@ -54,7 +56,7 @@ func (s *service) keyRoutes(api huma.API) {
 			all, err := s.dir.ListKeys(ctx, pool)
 			return page(in.Paging, all, func(k broker.SigningKey) string { return k.ID }, wireKey), err
 		})
-	handle(s, api, route(http.MethodPost, path+"/rotate", "rotate-key", "Announce a new signing key", tag),
+	handle(s, api, route(http.MethodPost, path+"/rotate", "rotate-key", "Make the next signing key, for verifiers to know", tag),
 		onKey(func(ctx context.Context, pool ident.Pool, in KeyRotation) (broker.SigningKey, error) {
 			alg := token.ES256
 			if in.Alg != "" {
@@ -65,7 +67,7 @@ func (s *service) keyRoutes(api huma.API) {
 			}
 			return s.dir.RotateKey(ctx, byOf(ctx), pool, alg, in.Activate)
 		}))
-	handle(s, api, action(path+"/activate", "activate-key", "Sign with an announced key from now on", tag),
+	handle(s, api, action(path+"/activate", "activate-key", "Sign with the next key from now on", tag),
 		onKey(func(ctx context.Context, pool ident.Pool, in KeyChoice) (broker.SigningKey, error) {
 			return s.dir.ActivateKey(ctx, byOf(ctx), pool, in.ID)
 		}))
@@ -97,12 +99,12 @@ func (p PoolClient) Keys(ctx context.Context) ([]Key, error) {
 	return all[Key](ctx, p.c, p.path+"/keys")
 }
 
-// RotateKey announces a new signing key.
+// RotateKey makes the next signing key.
 func (p PoolClient) RotateKey(ctx context.Context, r KeyRotation) (Key, error) {
 	return send[Key](ctx, p.c, http.MethodPost, p.path+"/keys/rotate", r)
 }
 
-// ActivateKey signs with an announced key from now on.
+// ActivateKey signs with the next key from now on.
 func (p PoolClient) ActivateKey(ctx context.Context, id string) (Key, error) {
 	return send[Key](ctx, p.c, http.MethodPost, p.path+"/keys/activate", KeyChoice{id})
 }

@@ -420,11 +420,13 @@ func TestKeyPhases(t *testing.T) {
 	for _, k := range keys {
 		states[k.ID] = k.State
 	}
-	if diff := cmp.Diff(map[string]broker.KeyState{second.ID: broker.KeyRetired, third.ID: broker.KeyActive}, states); diff != "" {
+	if diff := cmp.Diff(map[string]broker.KeyState{second.ID: broker.KeyVerifying, third.ID: broker.KeyActive}, states); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
 	}
-	_, err = w.RetireKey(ctx, by(), demo, second.ID, true)
-	want(t, err, nil)
+	gone, err := w.RetireKey(ctx, by(), demo, second.ID, true)
+	if err != nil || gone.State != broker.KeyGone || gone.ID != second.ID {
+		t.Errorf("retired: %s %s, %v", gone.ID, gone.State, err)
+	}
 	want(t, w.DeletePool(ctx, by(), demo), nil)
 }
 
@@ -455,7 +457,7 @@ func TestKeyChangesAreInOrder(t *testing.T) {
 		latest("announcing")
 		_, err = w.RetireKey(ctx, by(), demo, k.ID, false)
 		want(t, err, nil)
-		latest("taking an announced key back")
+		latest("taking the next key back")
 		first, err := w.ListKeys(ctx, demo)
 		want(t, err, nil)
 		_, err = w.RotateKey(ctx, by(), demo, token.EdDSA, true)

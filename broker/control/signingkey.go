@@ -20,7 +20,7 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// ListKeys gives a pool's signing keys by id: announced, active and those that still verify.
+// ListKeys gives a pool's signing keys by id: next, active and verifying.
 func (p *Plane) ListKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error) {
 	if _, err := p.Pool(ctx, pool); err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func (p *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, al
 			return nil, conflict("pool %s has %d keys; retire old ones first", pool, len(keys))
 		}
 		for _, k := range keys {
-			if k.State == broker.KeyAnnounced {
-				return nil, conflict("key %s is announced already; activate or retire it first", k.ID)
+			if k.State == broker.KeyNext {
+				return nil, conflict("key %s is next already; activate or retire it first", k.ID)
 			}
 		}
 		made.Changed = p.afterChanges(keys)
@@ -71,7 +71,7 @@ func (p *Plane) RotateKey(ctx context.Context, by broker.By, pool ident.Pool, al
 	return made, nil
 }
 
-// ActivateKey makes an announced key sign. The key that signed until now still verifies,
+// ActivateKey makes the next key sign. The key that signed until now goes on verifying,
 // until RetireKey.
 func (p *Plane) ActivateKey(ctx context.Context, by broker.By, pool ident.Pool, id string) (broker.SigningKey, error) {
 	return p.changeKey(ctx, by, "activate", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
@@ -85,32 +85,30 @@ func (p *Plane) activate(keys []broker.SigningKey, id string) ([]broker.SigningK
 	for i := range keys {
 		k := &keys[i]
 		switch {
-		case k.ID == id && k.State != broker.KeyAnnounced:
-			return nil, conflict("key %s is %s; only an announced key can be activated", id, k.State)
+		case k.ID == id && k.State != broker.KeyNext:
+			return nil, conflict("key %s is %s; only one that is next can be activated", id, k.State)
 		case k.ID == id:
 			k.State, k.Changed = broker.KeyActive, now
 		case k.State == broker.KeyActive:
-			k.State, k.Changed = broker.KeyRetired, now
+			k.State, k.Changed = broker.KeyVerifying, now
 		}
 	}
 	return keys, nil
 }
 
 // RetireKey takes a key out of the pool's key set, so that no token signed by it verifies any
-// more. A key that has signed can be retired only when the last of its tokens must have
-// expired: after broker.MaxAccessLife, because clients' own lives change, and
-// broker.KeySetLife, because replicas and verifiers learn of a change late. force retires it
-// at once, for a key that was stolen. The key that signs cannot be retired.
+// more, and gives it as broker.KeyGone. A key that has signed can be retired only when the
+// last of its tokens must have expired (broker.SigningKey.Retirable). force retires it at
+// once, for a key that was stolen. The key that signs cannot be retired.
 func (p *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id string, force bool) (broker.SigningKey, error) {
-	return p.changeKey(ctx, by, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
+	gone, err := p.changeKey(ctx, by, "retire", pool, id, func(keys []broker.SigningKey) ([]broker.SigningKey, error) {
 		i := slices.IndexFunc(keys, func(k broker.SigningKey) bool { return k.ID == id })
 		k := keys[i]
 		if k.State == broker.KeyActive {
 			return nil, conflict("key %s signs; rotate and activate another first", id)
 		}
-		safe := k.Changed.Add(broker.MaxAccessLife + broker.KeySetLife)
-		if k.State == broker.KeyRetired && !force && p.Now().Before(safe) {
-			return nil, conflict("tokens of key %s are valid until %s; wait or force", id, safe.UTC().Format(time.RFC3339))
+		if safe := k.Retirable(); !force && p.Now().Before(safe) {
+			return nil, conflict("key %s is verifying: its tokens are valid until %s; wait or force", id, safe.UTC().Format(time.RFC3339))
 		}
 		now := p.afterChanges(keys)
 		keys = slices.Delete(keys, i, i+1)
@@ -121,6 +119,11 @@ func (p *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id
 		}
 		return keys, nil
 	})
+	if err != nil {
+		return broker.SigningKey{}, err
+	}
+	gone.State = broker.KeyGone
+	return gone, nil
 }
 
 // afterChanges gives the current time, or that of the latest change of a key if it is
@@ -165,7 +168,7 @@ func (p *Plane) changeKey(ctx context.Context, by broker.By, what string, pool i
 	return found, nil
 }
 
-// newSigningKey makes an announced key. Its short id in COSE differs from those of others.
+// newSigningKey makes a key that is next. Its short id in COSE differs from those of others.
 // Its id does not begin with "-", which one in 64 thumbprints in base64url does: it would
 // read as a flag where operators type it (signet key activate ID).
 func (p *Plane) newSigningKey(pool ident.Pool, alg token.Alg, others []broker.SigningKey) (broker.SigningKey, error) {
@@ -194,7 +197,7 @@ func (p *Plane) newSigningKey(pool ident.Pool, alg token.Alg, others []broker.Si
 func (p *Plane) sealSigningKey(pool ident.Pool, private crypto.Signer, key *token.Key) (broker.SigningKey, error) {
 	now := p.Now()
 	out := broker.SigningKey{
-		Pool: pool, ID: key.KID(), Alg: key.Alg().String(), State: broker.KeyAnnounced, Created: now, Changed: now,
+		Pool: pool, ID: key.KID(), Alg: key.Alg().String(), State: broker.KeyNext, Created: now, Changed: now,
 	}
 	var err error
 	if out.Public, err = x509.MarshalPKIXPublicKey(private.Public()); err != nil {

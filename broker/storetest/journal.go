@@ -185,7 +185,7 @@ func everyOtherWrite(e *env, p ident.Pool) {
 	}
 	e.records("keys", set(one), "key a:one create")
 	retired := one
-	retired.State = broker.KeyRetired
+	retired.State = broker.KeyVerifying
 	e.records("keys", set(retired, two), "key a:one update +", "key a:two create")
 	e.records("keys", set(two), "key a:one delete +")
 	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start()}

@@ -183,7 +183,7 @@ func (m *model) changeKeys() (want, got error) {
 	name := m.e.pool(m.poolName())
 	var next []broker.SigningKey
 	for i := range m.rand.IntN(4) {
-		next = append(next, broker.SigningKey{Pool: name, ID: fmt.Sprintf("k%d", i+m.rand.IntN(2)), Alg: "EdDSA", State: broker.KeyAnnounced, Public: []byte{1}, Sealed: []byte{byte(i)}, Created: m.now})
+		next = append(next, broker.SigningKey{Pool: name, ID: fmt.Sprintf("k%d", i+m.rand.IntN(2)), Alg: "EdDSA", State: broker.KeyNext, Public: []byte{1}, Sealed: []byte{byte(i)}, Created: m.now})
 	}
 	ids := map[string]bool{}
 	for _, k := range next {

@@ -23,10 +23,10 @@ func keyTests() []test {
 			}))
 			e.ok(e.keys.ChangeSigningKeys(e.ctx, by(), p, func(k []broker.SigningKey) ([]broker.SigningKey, error) {
 				e.sees([]broker.SigningKey{k1, k2}, k)
-				k[1].State = broker.KeyRetired
+				k[1].State = broker.KeyVerifying
 				return []broker.SigningKey{k[1], k3}, nil
 			}))
-			k2.State = broker.KeyRetired
+			k2.State = broker.KeyVerifying
 			got, err := e.keys.ListSigningKeys(e.ctx, p)
 			e.ok(err)
 			e.same([]broker.SigningKey{k2, k3}, got)

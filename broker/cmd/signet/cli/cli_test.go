@@ -273,12 +273,33 @@ func TestOperatorsDay(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	var key adminapi.Key
-	if err := json.Unmarshal([]byte(s.ok(t, "key rotate -o json")), &key); err != nil || key.State != "announced" {
+	if err := json.Unmarshal([]byte(s.ok(t, "key rotate -o json")), &key); err != nil || key.State != "next" {
 		t.Fatalf("got %+v, %v", key, err)
 	}
 	s.ok(t, "key activate "+key.ID)
-	if out := s.ok(t, "key list"); strings.Count(out, "retired") != 1 || strings.Count(out, "active") != 1 {
+	if out := s.ok(t, "key list"); strings.Count(out, "verifying") != 1 || strings.Count(out, "active") != 1 {
 		t.Errorf("got %s", out)
+	}
+	var keys []adminapi.Key
+	if err := json.Unmarshal([]byte(s.ok(t, "key list -o json")), &keys); err != nil || len(keys) != 2 {
+		t.Fatalf("got %+v, %v", keys, err)
+	}
+	for _, k := range keys { // what list says is when retire lets it go
+		if (k.State == "verifying") != (k.Retirable != nil) {
+			t.Errorf("key %s is %s, retirable %v", k.ID, k.State, k.Retirable)
+		}
+		if k.State != "verifying" {
+			continue
+		}
+		if r := s.run(t, "", "key", "retire", k.ID); r.code == 0 || !strings.Contains(r.err, k.Retirable.UTC().Format(time.RFC3339)) {
+			t.Errorf("retire says %q, list %v", r.err, k.Retirable)
+		}
+		if out := s.ok(t, "key retire "+k.ID+" --force"); !strings.Contains(out, "gone") {
+			t.Errorf("retired: %s", out)
+		}
+	}
+	if out := s.ok(t, "key list"); strings.Contains(out, "verifying") {
+		t.Errorf("after it is gone: %s", out)
 	}
 	s.ok(t, "device delete lamp-1")
 	s.ok(t, "pool delete demo --yes")

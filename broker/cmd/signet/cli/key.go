@@ -11,9 +11,9 @@ import (
 
 func keyShelf() shelf[adminapi.Key] {
 	return shelf[adminapi.Key]{
-		noun: "signing key", header: []string{"ID", "ALG", "STATE", "CREATED", "CHANGED"},
+		noun: "signing key", header: []string{"ID", "ALG", "STATE", "CREATED", "CHANGED", "RETIRABLE"},
 		row: func(k adminapi.Key) []string {
-			return []string{k.ID, k.Alg, k.State, stamp(&k.Created), stamp(&k.Changed)}
+			return []string{k.ID, k.Alg, k.State, stamp(&k.Created), stamp(&k.Changed), stamp(k.Retirable)}
 		},
 		all: adminapi.PoolClient.Keys, names: keyNames,
 	}
@@ -21,7 +21,7 @@ func keyShelf() shelf[adminapi.Key] {
 
 func (a *app) keys() *cobra.Command {
 	s := keyShelf()
-	activate := s.one(a, "activate ID", "Sign with an announced key from now on", "signet key activate rCtvOwkTlwPD1veHHhijcOQKxSccph9Iftt9_dY8mCI --pool demo", adminapi.PoolClient.ActivateKey)
+	activate := s.one(a, "activate ID", "Sign with the next key from now on; the one before goes on verifying", "signet key activate rCtvOwkTlwPD1veHHhijcOQKxSccph9Iftt9_dY8mCI --pool demo", adminapi.PoolClient.ActivateKey)
 	var retirement adminapi.KeyRetirement
 	retire := s.one(a, "retire ID", "Take a key out of the key set: no token that it signed verifies any more", "signet key retire qyyaWrlhuDbRH3Su1qbmQVZDNZ3k55Zue6cgnVxS1xE --pool demo",
 		func(p adminapi.PoolClient, ctx context.Context, id string) (adminapi.Key, error) {
@@ -29,10 +29,13 @@ func (a *app) keys() *cobra.Command {
 			return p.RetireKey(ctx, retirement)
 		})
 	retire.Flags().BoolVar(&retirement.Force, "force", false, "even if tokens that it signed are still valid")
-	k := a.inPool("key", "Signing keys of a pool, announced, active or retired", s.listing(a),
+	k := a.inPool("key", "Signing keys of a pool, next, active or verifying", s.listing(a),
 		s.showing(a, "ID", keyNamed), a.rotateKey(s), activate, retire, group("anchor", "The key that vouches for a pool's others", a.rotateAnchor()))
-	k.Long = "Signing keys of a pool. A rotation has three steps, so that verifiers that cache the key set follow:\n" +
-		"rotate announces a new key, activate signs with it, retire takes the old one out of the key set."
+	k.Long = "Signing keys of a pool. A rotation has three steps, so that verifiers that cache the key set follow:\n\n" +
+		"  rotate    makes a key that is next: in the key set, and not signing yet\n" +
+		"  activate  makes it active; the one that signed before is verifying, for its last tokens\n" +
+		"  retire    takes that one out of the key set: it is gone, and no token of it verifies\n\n" +
+		"RETIRABLE says from when on the last token of a verifying key has expired."
 	return k
 }
 
@@ -61,7 +64,7 @@ func keyNamed(p adminapi.PoolClient, ctx context.Context, id string) (adminapi.K
 
 func (a *app) rotateKey(s shelf[adminapi.Key]) *cobra.Command {
 	var rotation adminapi.KeyRotation
-	cmd := a.leaf("rotate", "Announce a new signing key in the key set", "signet key rotate --pool demo\nsignet key rotate --pool demo --alg EdDSA --activate",
+	cmd := a.leaf("rotate", "Put the next signing key into the key set", "signet key rotate --pool demo\nsignet key rotate --pool demo --alg EdDSA --activate",
 		func(cmd *cobra.Command, _ []string) error {
 			p, err := a.enter(cmd.Context())
 			if err != nil {
@@ -71,8 +74,8 @@ func (a *app) rotateKey(s shelf[adminapi.Key]) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if k.State == "announced" {
-				a.note("announced; when verifiers have fetched it: signet key activate %s", k.ID)
+			if k.State == "next" {
+				a.note("next; when verifiers have fetched it: signet key activate %s", k.ID)
 			}
 			return a.show(k, s.header, s.row(k))
 		})
