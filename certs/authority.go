@@ -73,7 +73,7 @@ func Open(dir string, c Config) (*Authority, error) {
 }
 
 func open(dir string, c Config) (*Authority, error) {
-	if err := checkTrustDomain(c.TrustDomain); err != nil {
+	if err := CheckTrustDomain(c.TrustDomain); err != nil {
 		return nil, err
 	}
 	if c.MaxDeviceLife == 0 {
@@ -242,7 +242,8 @@ func (a *Authority) validity(life time.Duration) (from, to time.Time, err error)
 	return from, to, nil
 }
 
-func checkTrustDomain(s string) error {
+// CheckTrustDomain says whether s can be a trust domain (SPIFFE ID, 2.1). Errors wrap ErrName.
+func CheckTrustDomain(s string) error {
 	bad := strings.IndexFunc(s, func(r rune) bool {
 		return !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_')
 	})

@@ -19,8 +19,8 @@ import (
 	"time"
 )
 
-// maxServerNames bounds the names of one server certificate. Chosen arbitrarily.
-const maxServerNames = 100
+// MaxServerNames bounds the names of one server certificate. Chosen arbitrarily.
+const MaxServerNames = 100
 
 // ServerNames are what a server certificate is for: host names (a leading "*."
 // is allowed) and addresses, at least one and at most 100 in all.
@@ -72,9 +72,15 @@ func (a *Authority) serverLeaf(key crypto.PublicKey, names ServerNames, life tim
 	return leaf, nil
 }
 
+// Check says whether a certificate can carry the names. Errors wrap ErrName.
+func (n ServerNames) Check() error {
+	_, _, err := n.check()
+	return err
+}
+
 func (n ServerNames) check() (dns []string, ips []net.IP, err error) {
-	if c := len(n.DNS) + len(n.IPs); c == 0 || c > maxServerNames {
-		return nil, nil, fmt.Errorf("%w: %d names for a server, want 1 to %d", ErrName, c, maxServerNames)
+	if c := len(n.DNS) + len(n.IPs); c == 0 || c > MaxServerNames {
+		return nil, nil, fmt.Errorf("%w: %d names for a server, want 1 to %d", ErrName, c, MaxServerNames)
 	}
 	for _, s := range n.DNS {
 		host := strings.ToLower(s)
@@ -92,7 +98,9 @@ func (n ServerNames) check() (dns []string, ips []net.IP, err error) {
 	return dns, ips, nil
 }
 
-// isHostname holds to RFC 1123, section 2.1, in lower case. An address is none.
+// isHostname holds to RFC 1123, section 2.1, in lower case, and lets underscores be: names
+// of containers and of private networks have them, and TLS's clients take them. An address
+// is none.
 func isHostname(s string) bool {
 	if _, err := netip.ParseAddr(s); err == nil || s == "" || len(s) > 253 {
 		return false
@@ -102,7 +110,7 @@ func isHostname(s string) bool {
 			return false
 		}
 		for _, r := range label {
-			if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-') {
+			if !(r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '_') {
 				return false
 			}
 		}

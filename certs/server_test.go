@@ -145,7 +145,7 @@ func TestServerNamesRefused(t *testing.T) {
 		"zero address":  {IPs: []netip.Addr{{}}},
 		"unspecified":   {IPs: []netip.Addr{netip.IPv4Unspecified()}},
 		"zone":          {IPs: []netip.Addr{netip.MustParseAddr("fe80::1%eth0")}},
-		"too many":      {DNS: make([]string, maxServerNames+1)},
+		"too many":      {DNS: make([]string, MaxServerNames+1)},
 	} {
 		if _, err := a.NewServerCertificate(t.Context(), n, 0); !errors.Is(err, ErrName) {
 			t.Errorf("%s: %v, want ErrName", name, err)

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -28,8 +27,8 @@ type Config struct {
 	// Issuer is the public base URL, https://host[:port]. It is in every token and never changes.
 	Issuer string `yaml:"issuer" env:"ISSUER"`
 	Listen Listen `yaml:"listen" envPrefix:"LISTEN_"`
-	// Names are the DNS names and addresses that the server's certificate carries;
-	// if empty, the issuer's host, localhost and 127.0.0.1.
+	// Names are the DNS names and addresses that the server's certificate carries beside
+	// the issuer's host; if empty, localhost and 127.0.0.1.
 	Names []string `yaml:"names" env:"NAMES"`
 	// KeyFile holds the 32 bytes that secrets in the store are sealed under; if
 	// empty, a systemd credential signet.key or else that file in the data folder.
@@ -96,20 +95,20 @@ func (b Balancer) HTTPS() balancer.Networks {
 }
 
 // check refuses networks that no address is in and those that all are.
-func (b Balancer) check() error {
+func (b Balancer) check() (wrong []error) {
 	for key, networks := range map[string][]netip.Prefix{
 		"mqtt_proxy_protocol": b.MQTTProxy, "mqtt_ends_tls": b.MQTTEndsTLS, "https_proxy_protocol": b.HTTPSProxy, "https_ends_tls": b.HTTPSEndsTLS,
 	} {
 		for _, p := range networks {
 			if p.Bits() == 0 {
-				return fmt.Errorf("%w: balancer.%s: %s is everybody; name the balancers' own network", ErrConfig, key, p)
+				wrong = append(wrong, fmt.Errorf("balancer.%s: %s is everybody; name the balancers' own network", key, p))
 			}
 			if p.Addr().Is4In6() {
-				return fmt.Errorf("%w: balancer.%s: %s: write the network as IPv4, such as 192.0.2.7/32", ErrConfig, key, p)
+				wrong = append(wrong, fmt.Errorf("balancer.%s: %s: write the network as IPv4, such as 192.0.2.7/32", key, p))
 			}
 		}
 	}
-	return nil
+	return wrong
 }
 
 // An Address is one address to listen on, with how to set it.
@@ -124,16 +123,27 @@ func (l Listen) All() []Address {
 	}
 }
 
-// ServerNames gives the names of the server's certificate.
+// ServerNames gives the names of the server's certificate: those that are set, or else
+// localhost's, and the issuer's host in any case, for whoever follows the issuer's URL.
 func (c *Config) ServerNames() []string {
-	if len(c.Names) != 0 {
-		return c.Names
+	names := c.Names
+	if len(names) == 0 {
+		names = []string{"localhost", "127.0.0.1"}
 	}
-	names := []string{"localhost", "127.0.0.1"}
-	if u, err := url.Parse(c.Issuer); err == nil && u.Hostname() != "" && !slices.Contains(names, u.Hostname()) {
-		names = append([]string{u.Hostname()}, names...)
+	if host := c.IssuerHost(); host != "" && !slices.Contains(names, host) {
+		names = append([]string{host}, names...)
 	}
 	return names
+}
+
+// IssuerHost gives the host of the issuer's URL, an IPv6 address without its brackets; ""
+// if it is none.
+func (c *Config) IssuerHost() string {
+	u, err := url.Parse(c.Issuer)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
 }
 
 // A HookPolicy says which webhooks may be called.
@@ -183,29 +193,36 @@ var ErrConfig = errors.New("configuration")
 
 const maxConfig = 64 << 10 // bytes of a configuration file
 
-// Load lays the file, if path is not empty, and then the environment over c, and
-// checks the whole. environ has the variables SIGNET_... and systemd's
-// CREDENTIALS_DIRECTORY. A key or variable that it does not understand is an error
-// that names its place and the nearest one that it does.
+// Load is Read and Check together: the configuration, or all that is wrong with it.
 func (c Config) Load(path string, environ map[string]string) (Config, error) {
+	c, wrong := c.Read(path, environ)
+	return c, Together(wrong, c.Check())
+}
+
+// Read lays the file, if path is not empty, and then the environment over c. environ has
+// the variables SIGNET_... and systemd's CREDENTIALS_DIRECTORY. A key or variable that it
+// does not understand is a mistake that names its place and the nearest one that it does;
+// the rest is laid over c all the same. The error is a Mistakes.
+func (c Config) Read(path string, environ map[string]string) (Config, error) {
+	var wrong Mistakes
 	if path != "" {
 		raw, err := readConfig(path)
 		if err != nil {
-			return c, fmt.Errorf("%w: %w", ErrConfig, err)
+			return c, Mistakes{err} // what it says may be all that is missing
 		}
-		if err := parse(raw, &c); err != nil {
-			return c, fmt.Errorf("%w: %s: %w", ErrConfig, path, err)
+		for _, err := range parse(raw, &c) {
+			wrong = append(wrong, fmt.Errorf("%s: %w", path, err))
 		}
 	}
-	if err := parseEnvironment(environ, &c); err != nil {
-		return c, fmt.Errorf("%w: environment: %w", ErrConfig, err)
+	for _, err := range parseEnvironment(environ, &c) {
+		wrong = append(wrong, fmt.Errorf("environment: %w", err))
 	}
 	if dir := environ["CREDENTIALS_DIRECTORY"]; dir != "" && c.KeyFile == "" {
 		if path := filepath.Join(dir, KeyFile); exists(path) {
 			c.KeyFile, c.credential = path, true
 		}
 	}
-	return c, c.Check()
+	return c, Together(wrong)
 }
 
 func exists(path string) bool {
@@ -227,44 +244,4 @@ func readConfig(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s has more than %d bytes", path, maxConfig)
 	}
 	return raw, nil
-}
-
-// Check says what is wrong with c, if anything.
-func (c *Config) Check() error {
-	u, err := url.Parse(c.Issuer)
-	if err != nil || u.Scheme != "https" || u.Host == "" || (u.Path != "" && u.Path != "/") || u.RawQuery != "" || u.User != nil {
-		return fmt.Errorf("%w: issuer %q: want https://host or https://host:port", ErrConfig, c.Issuer)
-	}
-	for _, l := range c.Listen.All() {
-		_, port, err := net.SplitHostPort(l.Addr)
-		if err != nil {
-			return fmt.Errorf("%w: %s %q: want host:port or :port", ErrConfig, l.Key, l.Addr)
-		}
-		if _, err := net.LookupPort("tcp", port); err != nil {
-			return fmt.Errorf("%w: %s %q: port %q is not a number up to 65535", ErrConfig, l.Key, l.Addr, port)
-		}
-	}
-	if c.Data == "" {
-		return fmt.Errorf("%w: data: name the folder that signetd keeps everything in", ErrConfig)
-	}
-	for i, n := range c.Names {
-		if n == "" || len(n) > 253 || strings.ContainsAny(n, " /:*") && net.ParseIP(n) == nil {
-			return fmt.Errorf("%w: names: %q (number %d) is neither a DNS name nor an address", ErrConfig, n, i+1)
-		}
-	}
-	for key, n := range map[string]int{"connections": c.Limits.Connections, "burst": c.Limits.Burst, "refusal_burst": c.Limits.RefusalBurst} {
-		if n < 0 {
-			return fmt.Errorf("%w: limits.%s %d: want 1 or more, or 0 for the default", ErrConfig, key, n)
-		}
-	}
-	if err := c.Balancer.check(); err != nil {
-		return err
-	}
-	if _, err := c.Log.level(); err != nil {
-		return err
-	}
-	if c.Log.Format != "json" && c.Log.Format != "text" {
-		return fmt.Errorf("%w: log.format %q: want json or text", ErrConfig, c.Log.Format)
-	}
-	return nil
 }

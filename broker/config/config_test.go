@@ -27,7 +27,6 @@ func TestConfigSaysWhereItIsNotUnderstood(t *testing.T) {
 		{"issuer with a path", "issuer: https://signet.example/x\n", "want https://host"},
 		{"address", "listen:\n  mqtt: foo\n", `listen.mqtt "foo": want host:port or :port`},
 		{"port", "listen:\n  https: :99999\n", `listen.https ":99999": port "99999" is not a number up to 65535`},
-		{"name", "names: ['https://signet.example']\n", "neither a DNS name nor an address"},
 		{"level", "log: {level: loud}\n", `log.level "loud": want debug, info, warn or error`},
 		{"format", "log: {format: xml}\n", `log.format "xml": want json or text`},
 		{"no data", "data: ''\n", "data: name the folder"},
@@ -37,7 +36,7 @@ func TestConfigSaysWhereItIsNotUnderstood(t *testing.T) {
 		{"sequences", strings.Repeat("- ", 1000), "line 1, column 33: nested too deep"},
 		{"complex keys", strings.Repeat("? ", 1000), "nested too deep"},
 		{"indents", "a:\n" + strings.Repeat(" ", 70) + "b: 1\n", "line 2, column 65: nested too deep"},
-		{"anchor", "names: &a [x]\nhooks: {allow: *a}\n", "line 1, column 8: anchors and aliases"},
+		{"anchor", "names: &a [x]\n", "line 1, column 8: anchors and aliases"},
 		{"alias", "names: [*a]\n", "line 1, column 9: anchors and aliases"},
 		{"long line", "data: " + strings.Repeat("x", 5000), "a line of more than 4096 bytes"},
 		{"binary", "\x00\x01\x02", ""},
@@ -54,6 +53,52 @@ func TestConfigSaysWhereItIsNotUnderstood(t *testing.T) {
 	}
 }
 
+// TestAllMistakesInOneRun: what is wrong in the file, in the environment and with values is
+// told together, with its place, and what is right is read all the same.
+func TestAllMistakesInOneRun(t *testing.T) {
+	c, err := config.Default().Load(file(t, `data: kept
+issuer: http://x
+listen:
+  mqt: ":1"
+  https: ":8883"
+  health: 127.0.0.1:8883
+names: {a: b}
+limits:
+  burst: many
+  connections: -1
+hooks: {allow: [10.0.0.0/99]}
+balancer: yes
+log: {level: loud, format: xml, colour: red}
+`), map[string]string{"SIGNET_ISSUR": "x", "SIGNET_LIMITS_RATE": "fast", "SIGNET_LIMITS_REFUSALS": "few"})
+	var all config.Mistakes
+	if !errors.As(err, &all) || !errors.Is(err, config.ErrConfig) {
+		t.Fatalf("got %v", err)
+	}
+	for _, want := range []string{
+		`line 4, column 3: unknown key "mqt"`, "line 7, column 8: names: ", "line 9, column 10: limits.burst: ", "hooks.allow: ", "balancer has keys of its own",
+		`line 13, column 33: unknown key "colour"`, "SIGNET_ISSUR is not a setting", "SIGNET_LIMITS_RATE: ", "SIGNET_LIMITS_REFUSALS: ", `issuer "http://x"`,
+		`listen.https ":8883": listen.mqtt is ":8883"`, `listen.health "127.0.0.1:8883": listen.mqtt is ":8883"`, "limits.connections -1", "log.level", "log.format",
+	} {
+		if n := strings.Count(err.Error(), want); n != 1 {
+			t.Errorf("%q is told %d times", want, n)
+		}
+	}
+	if !strings.Contains(err.Error(), " things are wrong\n") || c.Data != "kept" {
+		t.Errorf("data %q, %v", c.Data, err)
+	}
+}
+
+func TestPortsThatCannotBeShared(t *testing.T) {
+	for listen, want := range map[string]bool{
+		"mqtt: ':1', https: ':2'": true, "mqtt: ':1', https: ':1'": false, "mqtt: '127.0.0.1:1', https: '127.0.0.2:1'": true, "mqtt: '127.0.0.1:1', https: 'localhost:1'": false,
+		"mqtt: '[::]:1', https: '127.0.0.1:1'": false, "mqtt: ':0', https: ':0'": true, "mqtt: ':443', https: ':https'": false, "health: '127.0.0.1:8443'": false,
+	} {
+		if _, err := config.Default().Load(file(t, "listen: {"+listen+"}\n"), nil); (err == nil) != want {
+			t.Errorf("%s: %v", listen, err)
+		}
+	}
+}
+
 func TestEnvironmentIsOverTheFile(t *testing.T) {
 	path := file(t, "# ours\ndata: file\nlog: {level: warn}\nlisten: {mqtt: ':1', https: ':2'}\n")
 	got, err := config.Default().Load(path, map[string]string{
@@ -66,7 +111,7 @@ func TestEnvironmentIsOverTheFile(t *testing.T) {
 	if got.Data != "env" || got.Log.Level != "warn" || got.Listen.MQTT != ":1" || got.Listen.HTTPS != ":3" || got.KeyFile != "/k" || len(got.Hooks.Allow) != 2 {
 		t.Errorf("got %+v", got)
 	}
-	if diff := cmp.Diff([]string{"a.example", "b.example"}, got.ServerNames()); diff != "" {
+	if diff := cmp.Diff([]string{"localhost", "a.example", "b.example"}, got.ServerNames()); diff != "" {
 		t.Error(diff)
 	}
 	for name, says := range map[string]string{

@@ -25,10 +25,14 @@ func (c *Config) OpenKey() (*atrest.Key, error) {
 		return atrest.Load(path)
 	}
 	if _, err := os.Stat(c.StorePath()); err == nil {
-		return nil, fmt.Errorf("%w: the secrets in %s open with %s alone, which is not there: put it back from a backup, or say where it is with key_file or SIGNET_KEY_FILE",
-			ErrKeyMissing, c.StorePath(), path)
+		return nil, c.keyMissing()
 	}
 	return atrest.LoadOrCreate(path)
+}
+
+func (c *Config) keyMissing() error {
+	return fmt.Errorf("%w: the secrets in %s open with %s alone, which is not there: put it back from a backup, or say where it is with key_file or SIGNET_KEY_FILE",
+		ErrKeyMissing, c.StorePath(), c.KeyPath())
 }
 
 // loadCredential reads the key where systemd put it (LoadCredential=): a folder

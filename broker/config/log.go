@@ -9,7 +9,7 @@ import (
 func (l Log) level() (slog.Level, error) {
 	var v slog.Level
 	if err := v.UnmarshalText([]byte(l.Level)); err != nil {
-		return v, fmt.Errorf("%w: log.level %q: want debug, info, warn or error", ErrConfig, l.Level)
+		return v, fmt.Errorf("log.level %q: want debug, info, warn or error", l.Level)
 	}
 	return v, nil
 }
@@ -18,7 +18,7 @@ func (l Log) level() (slog.Level, error) {
 func (l Log) Logger(w io.Writer) (*slog.Logger, error) {
 	level, err := l.level()
 	if err != nil {
-		return nil, err
+		return nil, Together(err)
 	}
 	opts := &slog.HandlerOptions{Level: level}
 	if l.Format == "text" {

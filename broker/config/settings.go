@@ -1,10 +1,8 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"reflect"
 	"slices"
@@ -47,58 +45,57 @@ func settingsOf(t reflect.Type, section, prefix string) []setting {
 	return all
 }
 
-// parse lays a YAML document over c.
-func parse(raw []byte, c *Config) error {
-	if len(bytes.TrimSpace(raw)) == 0 {
-		return nil
-	}
+// parse lays a YAML document over c, as much of it as is understood.
+func parse(raw []byte, c *Config) (wrong []error) {
+	doc, err := strictyaml.Read(raw)
 	var all strictyaml.Errors
-	if _, err := strictyaml.Read(raw); errors.As(err, &all) {
-		return all[0]
-	}
-	dec := yaml.NewDecoder(bytes.NewReader(raw), yaml.Strict())
-	err := dec.Decode(c)
-	if errors.Is(err, io.EOF) { // comments only
-		return nil
-	}
-	if err == nil {
-		var more any
-		if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
-			return errors.New("a second YAML document; want one")
+	if errors.As(err, &all) {
+		for _, e := range all {
+			wrong = append(wrong, e)
 		}
-		return nil
+		return wrong
 	}
-	var place yaml.Error
-	if !errors.As(err, &place) || place.GetToken() == nil {
-		return fmt.Errorf("not understood: %.200s", oneLine(err.Error()))
+	if !doc.Mapping {
+		return []error{fmt.Errorf("%s: want keys and values, such as data: /var/lib/signet", doc.Place)}
 	}
-	at := place.GetToken().Position
-	where := fmt.Sprintf("line %d, column %d: ", at.Line, at.Column)
-	var unknown *yaml.UnknownFieldError
-	if errors.As(err, &unknown) {
-		return errors.New(where + unknownKey(sectionAt(raw, at.Line, at.Column), unknown.Token.Value))
+	return lay(doc.Members, "", reflect.ValueOf(c).Elem())
+}
+
+// lay lays the members of a section ("listen.", or nothing for the whole) over to.
+func lay(members []strictyaml.Member, section string, to reflect.Value) (wrong []error) {
+	for _, m := range members {
+		i := slices.IndexFunc(reflect.VisibleFields(to.Type()), func(f reflect.StructField) bool {
+			return f.IsExported() && f.Tag.Get("yaml") == m.Name && m.Name != "-"
+		})
+		if i < 0 {
+			wrong = append(wrong, fmt.Errorf("%s: %s", m.Place, unknownKey(section, m.Name)))
+			continue
+		}
+		field := to.Field(i)
+		switch nothing := !m.Value.Mapping && !m.Value.List && m.Value.Scalar == nil; {
+		case nothing:
+		case to.Type().Field(i).Tag.Get("envPrefix") == "":
+			if err := yaml.Unmarshal(m.Value.JSON(), field.Addr().Interface()); err != nil {
+				wrong = append(wrong, fmt.Errorf("%s: %s%s: %.200s", m.Value.Place, section, m.Name, oneLine(message(err))))
+			}
+		case !m.Value.Mapping:
+			wrong = append(wrong, fmt.Errorf("%s: %s has keys of its own", m.Value.Place, m.Name))
+		default:
+			wrong = append(wrong, lay(m.Value.Members, m.Name+".", field)...)
+		}
 	}
-	return fmt.Errorf("%s%.200s", where, oneLine(place.GetMessage()))
+	return wrong
+}
+
+// message is what a decoder says without the place, which is none of the file's.
+func message(err error) string {
+	if place, ok := errors.AsType[yaml.Error](err); ok {
+		return place.GetMessage()
+	}
+	return err.Error()
 }
 
 func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
-
-// sectionAt gives the section that a line of block style is in: "listen." or nothing.
-func sectionAt(raw []byte, line, column int) string {
-	lines := bytes.Split(raw, []byte("\n"))
-	for i := min(line-2, len(lines)-1); i >= 0 && column > 1; i-- {
-		text := lines[i]
-		name := bytes.TrimLeft(text, " ")
-		if len(bytes.TrimSpace(name)) == 0 || name[0] == '#' || len(text)-len(name) >= column-1 {
-			continue
-		}
-		if key, _, ok := bytes.Cut(name, []byte(":")); ok {
-			return string(key) + "."
-		}
-		return ""
-	}
-	return ""
-}
 
 // unknownKey says that a key is unknown, and which is meant.
 func unknownKey(section, key string) string {
@@ -136,7 +133,7 @@ func unknownKey(section, key string) string {
 // parseEnvironment lays the variables SIGNET_... over c. Those that are other
 // programs' of Signet are passed over; those that look like a mistyped one of ours
 // are refused.
-func parseEnvironment(variables map[string]string, c *Config) error {
+func parseEnvironment(variables map[string]string, c *Config) (wrong []error) {
 	known := map[string]bool{}
 	var names []string
 	for _, s := range settings() {
@@ -153,17 +150,24 @@ func parseEnvironment(variables map[string]string, c *Config) error {
 			return nested && strings.HasPrefix(v, envPrefix+strings.ToUpper(section)+"_")
 		})
 		if inSection || near != "" && spelling.Distance(v, near) <= 2 {
-			return fmt.Errorf("%s is not a setting, did you mean %s?", v, near)
+			wrong = append(wrong, fmt.Errorf("%s is not a setting, did you mean %s?", v, near))
 		}
 	}
 	err := env.ParseWithOptions(c, env.Options{Prefix: envPrefix, Environment: variables})
-	var bad env.ParseError
-	if errors.As(err, &bad) {
-		for _, s := range settings() {
-			if s.field == bad.Name {
-				return fmt.Errorf("%s: %w", s.variable, bad.Err)
+	var all env.AggregateError
+	if err != nil && !errors.As(err, &all) {
+		return append(wrong, err)
+	}
+	for _, err := range all.Errors {
+		var bad env.ParseError
+		if errors.As(err, &bad) {
+			for _, s := range settings() {
+				if s.field == bad.Name {
+					err = fmt.Errorf("%s: %w", s.variable, bad.Err)
+				}
 			}
 		}
+		wrong = append(wrong, err)
 	}
-	return err
+	return wrong
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/build"
 	"github.com/signetd/signet/protocol/output"
 )
@@ -140,34 +141,56 @@ func knownCommand(cmd *cobra.Command, args []string) error {
 	return err
 }
 
-// config puts flags over environment over file over the defaults.
+// config puts flags over environment over file over the defaults, and judges the whole.
 func (o *options) config(defaults config.Config) (config.Config, error) {
-	cfg, err := defaults.Load(o.file, o.environ)
-	if err != nil {
-		return cfg, err
-	}
+	cfg, wrong := defaults.Read(o.file, o.environ)
 	for _, f := range []struct{ flag, to *string }{{&o.data, &cfg.Data}, {&o.mqtt, &cfg.Listen.MQTT}, {&o.https, &cfg.Listen.HTTPS}, {&o.health, &cfg.Listen.Health}} {
 		if *f.flag != "" {
 			*f.to = *f.flag
 		}
 	}
 	cfg.Version = build.Version()
-	return cfg, cfg.Check()
+	return cfg, config.Together(wrong, judge(&cfg))
+}
+
+// judge says all that is wrong with a configuration, what a certificate could not carry
+// included.
+func judge(cfg *config.Config) error {
+	wrong := []error{cfg.Check()}
+	for i, n := range cfg.Names {
+		one := config.Config{Names: []string{n}}
+		if serverNames(&one).Check() != nil {
+			wrong = append(wrong, fmt.Errorf("names: %q (number %d) is neither a DNS name nor an address", n, i+1))
+		}
+	}
+	if host := cfg.IssuerHost(); host != "" {
+		of := config.Config{Names: []string{host}}
+		if err := errors.Join(certs.CheckTrustDomain(trustDomain(*cfg)), serverNames(&of).Check()); err != nil {
+			wrong = append(wrong, fmt.Errorf("issuer %q: its host: %w", cfg.Issuer, err))
+		}
+	}
+	if n := len(cfg.ServerNames()); n > certs.MaxServerNames {
+		wrong = append(wrong, fmt.Errorf("names: %d with the issuer's host, at most %d", n, certs.MaxServerNames))
+	}
+	return config.Together(wrong...)
 }
 
 func (o *options) checkCommand() *cobra.Command {
-	return o.leaf("check-config", "Say whether the configuration is understood, without starting",
+	c := o.leaf("check-config", "Say whether signetd would take the configuration, without starting",
 		"signetd check-config --config /etc/signet/signetd.yaml", func(context.Context, []string) error {
 			cfg, err := o.config(config.Default())
-			if err != nil {
+			if err := config.Together(err, cfg.CheckKey()); err != nil {
 				return err
 			}
 			if err := o.checkCA(cfg); err != nil {
 				return err
 			}
-			fmt.Fprintln(o.stdout, "configuration ok")
-			return nil
+			_, err = fmt.Fprintln(o.stdout, "configuration ok")
+			return err
 		})
+	c.Long = "Judges the configuration as serve does, and names all that is wrong with it in one run. What only a start\n" +
+		"can tell it does not: whether ports are free, and whether the data folder has been made (signetd init)."
+	return c
 }
 
 func (o *options) versionCommand() *cobra.Command {

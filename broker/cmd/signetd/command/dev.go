@@ -62,11 +62,11 @@ func (o *options) devConfig() (config.Config, error) {
 	if cfg.Issuer == defaults.Issuer { // nobody chose one
 		_, port, err := net.SplitHostPort(cfg.Listen.HTTPS)
 		if err != nil {
-			return cfg, fmt.Errorf("%w: listen.https %q: want host:port", config.ErrConfig, cfg.Listen.HTTPS)
+			return cfg, config.Together(fmt.Errorf("listen.https %q: want host:port", cfg.Listen.HTTPS))
 		}
 		cfg.Issuer = "https://localhost:" + port
 	}
-	return cfg, cfg.Check()
+	return cfg, judge(&cfg)
 }
 
 // devValues is what development mode makes at each start.

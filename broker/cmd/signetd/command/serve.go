@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -120,8 +119,8 @@ func (s serverCertificate) Lives() []daemon.Life {
 	return append(lives(s.ca.Certificates(), s.where), daemon.Life{Certificate: "server", Expires: s.Leaf().NotAfter})
 }
 
-func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg config.Config, where string) (serverCertificate, error) {
-	var names certs.ServerNames
+// serverNames are what the broker's certificate is for.
+func serverNames(cfg *config.Config) (names certs.ServerNames) {
 	for _, n := range cfg.ServerNames() {
 		if ip, err := netip.ParseAddr(n); err == nil {
 			names.IPs = append(names.IPs, ip)
@@ -129,7 +128,11 @@ func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg config.C
 			names.DNS = append(names.DNS, n)
 		}
 	}
-	own, err := ca.NewServerCertificate(ctx, names, 0)
+	return names
+}
+
+func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg config.Config, where string) (serverCertificate, error) {
+	own, err := ca.NewServerCertificate(ctx, serverNames(&cfg), 0)
 	if err != nil {
 		return serverCertificate{}, fmt.Errorf("server certificate: %w", err)
 	}
@@ -148,12 +151,8 @@ func openCA(cfg config.Config, o *options) (*certs.Authority, error) {
 	return ca, nil
 }
 
-// trustDomain is the issuer's host: stable for as long as the issuer is.
+// trustDomain is the issuer's host: stable for as long as the issuer is. One that is an
+// IPv6 address has dashes for its colons, which a trust domain cannot have (SPIFFE ID, 2.1).
 func trustDomain(cfg config.Config) string {
-	host := strings.TrimPrefix(cfg.Issuer, "https://")
-	host, _, _ = strings.Cut(host, "/")
-	if h, _, err := net.SplitHostPort(host); err == nil {
-		host = h
-	}
-	return strings.Trim(strings.ToLower(host), "[]")
+	return strings.ReplaceAll(cfg.IssuerHost(), ":", "-")
 }

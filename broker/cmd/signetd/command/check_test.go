@@ -1,0 +1,109 @@
+package command
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCheckConfigIsServesJudge: what check-config refuses, init and serve refuse in the
+// same words, and what it takes they take.
+func TestCheckConfigIsServesJudge(t *testing.T) {
+	made := filepath.Join(t.TempDir(), "made")
+	if code, _, errs := signetd(t, nil, "init --data "+made); code != 0 {
+		t.Fatal(errs)
+	}
+	for name, c := range map[string]struct{ text, says string }{
+		"address with a zone": {"issuer: https://[fe80::1%25eth0]:8443", "means something on this machine only"},
+		"port of the issuer":  {"issuer: https://signet.example:99999", "issuer"},
+		"host of the issuer":  {"issuer: https://-a.example", "its host"},
+		"empty label":         {"issuer: https://a..example", "its host"},
+		"name":                {"names: [a.example, 'https://signet.example', '-b']", `"-b" (number 3) is neither`},
+		"unspecified":         {"names: [0.0.0.0]", "neither a DNS name nor an address"},
+		"many names":          {"names: [" + strings.Repeat("a, ", 120) + "b]", "at most 100"},
+		"one port":            {"listen: {mqtt: ':8443'}", "only one of them can have the port"},
+		"folder of the key":   {"key_file: " + filepath.Join(made, "none", "k"), "no folder"},
+		"key is away":         {"data: " + made + "\nkey_file: " + filepath.Join(made, "k"), "which is not there"},
+		"key is no key":       {"key_file: " + filepath.Join(made, "ca", "root.pem"), "root.pem"},
+	} {
+		file := filepath.Join(t.TempDir(), "signetd.yaml")
+		if !strings.Contains(c.text, "data:") {
+			c.text += "\ndata: " + filepath.Join(t.TempDir(), "data")
+		}
+		if err := os.WriteFile(file, []byte(c.text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, out, errs := signetd(t, nil, "check-config --config "+file)
+		if code != exitUsage || out != "" || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: check-config: %d %s%s", name, code, out, errs)
+		}
+		for _, command := range []string{"init", "serve"} {
+			if command == "serve" && strings.Contains(name, "key") && name != "key is away" {
+				continue // it asks for init first, which has refused
+			}
+			if command == "init" && name == "key is away" {
+				continue
+			}
+			if code, _, also := signetd(t, nil, command+" --config "+file); code == exitDone || !strings.Contains(name, "key") && also != errs {
+				t.Errorf("%s: check-config says %s%s says %d %s", name, errs, command, code, also)
+			}
+		}
+	}
+}
+
+// TestIssuersHostIsInTheCertificate: whatever names are set, who follows the issuer's URL
+// finds it in the certificate; an address of IPv6 and a name with _ are hosts as others.
+func TestIssuersHostIsInTheCertificate(t *testing.T) {
+	for _, c := range []struct{ host, name, names string }{
+		{"[::1]", "::1", ""}, {"[::1]", "::1", "names: [other.example]"}, {"signet_broker", "signet_broker", "names: [other.example]"}, {"Signet.example", "signet.example", "names: [other.example]"},
+	} {
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addr := ln.Addr().String()
+		_, port, _ := net.SplitHostPort(addr)
+		ln.Close()
+		dir := t.TempDir()
+		file := filepath.Join(dir, "signetd.yaml")
+		text := "data: " + filepath.Join(dir, "data") + "\nissuer: https://" + c.host + ":" + port + "\nlisten: {https: '" + addr + "', mqtt: '127.0.0.1:0', health: '127.0.0.1:0'}\n" + c.names + "\n"
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"check-config", "init"} {
+			if code, _, errs := signetd(t, nil, command+" --config "+file); code != exitDone {
+				t.Fatalf("%s: %s: %s", c.host, command, errs)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan int, 1)
+		var log bytes.Buffer
+		go func() { ended <- Main(ctx, nil, []string{"serve", "--config", file}, &log, &log) }()
+		pem, err := os.ReadFile(filepath.Join(dir, "data", "ca", "root.pem"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(pem)
+		err = os.ErrDeadlineExceeded
+		for range 400 {
+			var conn *tls.Conn
+			if conn, err = tls.Dial("tcp", addr, &tls.Config{RootCAs: roots, ServerName: c.name}); err == nil {
+				conn.Close()
+				break
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+		cancel()
+		if code := <-ended; code != exitDone || err != nil {
+			t.Errorf("%s: %d, %v\n%s", c.host, code, err, &log)
+		}
+	}
+}
