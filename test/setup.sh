@@ -37,6 +37,8 @@ test)
 	need npm 'it fetches those libraries, at fixed versions' has npm
 	need systemd 'it reads the unit files' has systemd-analyze
 	need mandoc 'a reader of manual pages that is not ours' has mandoc
+	need zsh 'a shell that completes the agent' has zsh
+	need fish 'another one' has fish
 	need gcc 'firmware in C, which reads the vectors' compiles
 	need libc6-dev 'a C program needs its library' compiles
 	need nginx 'a balancer in front of signetd' has nginx

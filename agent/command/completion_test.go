@@ -47,7 +47,7 @@ func TestCompletion(t *testing.T) {
 			return []string{"-c", "compopt() { :; }; . " + script + "; COMP_WORDS=(" + strings.Join(words, " ") + "); COMP_CWORD=$((${#COMP_WORDS[@]}-1)); _signet_agent; printf '%s\\n' \"${COMPREPLY[@]}\""}
 		},
 		"fish": func(script, line string) []string {
-			return []string{"-c", "source " + script + "; complete -C '" + line + "' | string split -f1 \\t"}
+			return []string{"-c", "source " + script + "; complete -C '" + line + "' | string split -f1 \\t; true"}
 		},
 	} {
 		t.Run(shell, func(t *testing.T) {

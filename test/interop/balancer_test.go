@@ -217,7 +217,7 @@ func (s *served) strangerFrom(t *testing.T, broker, ca string) (sent, seen strin
 	return sent, ""
 }
 
-// agentThrough has the real agent enrol and check its way.
+// agentThrough has the real agent enroll and check its way.
 func agentThrough(t *testing.T, programs string, s *served, broker, ca string, environ ...string) {
 	t.Helper()
 	home := t.TempDir()
