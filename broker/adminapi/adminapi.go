@@ -105,6 +105,7 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	s.keyRoutes(api)
 	s.operatorRoutes(api)
 	s.auditRoutes(api)
+	finish(api.OpenAPI())
 	return api.OpenAPI()
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -184,11 +185,74 @@ func TestDocsPageIsSelfContained(t *testing.T) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
-	for _, want := range []string{"/api/v1/pools/{pool}/devices/{name}/disable", `id="unauthorized"`, "<code>steps</code>"} {
+	for _, want := range []string{"/api/v1/pools/{pool}/devices/{name}/disable", `id="unauthorized"`, "<code>steps</code>", "<code>after</code>", "201 "} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}
 	}
+}
+
+// The document has what programs that read such documents ask for, and in its schemas no
+// word that the standard lacks.
+func TestDocumentIsInOrder(t *testing.T) {
+	_, body := serve(t).ask(t, "GET", "/api/openapi.json", "", "")
+	var doc struct {
+		Servers []struct{ URL string }
+		Tags    []struct{ Name string }
+		Paths   map[string]map[string]struct {
+			OperationID, Summary string
+			Tags                 []string
+			Responses            map[string]struct{ Description string }
+		}
+	}
+	if err := json.Unmarshal([]byte(body), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Servers) == 0 || doc.Servers[0].URL == "" {
+		t.Error("no servers")
+	}
+	tags, ids := map[string]bool{}, map[string]bool{}
+	for _, tag := range doc.Tags {
+		tags[tag.Name] = true
+	}
+	for path, methods := range doc.Paths {
+		for method, op := range methods {
+			at := method + " " + path
+			if op.OperationID == "" || ids[op.OperationID] || op.Summary == "" {
+				t.Errorf("%s: operation %q %q: no id of its own, or no summary", at, op.OperationID, op.Summary)
+			}
+			ids[op.OperationID] = true
+			if len(op.Tags) != 1 || !tags[op.Tags[0]] {
+				t.Errorf("%s: tags %v are not declared", at, op.Tags)
+			}
+			for status, r := range op.Responses {
+				if r.Description == "" {
+					t.Errorf("%s: answer %s says nothing", at, status)
+				}
+			}
+		}
+	}
+	var all any
+	if err := json.Unmarshal([]byte(body), &all); err != nil {
+		t.Fatal(err)
+	}
+	var walk func(at string, v any)
+	walk = func(at string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for name, child := range v {
+				if name == "patternDescription" || name == "$schema" {
+					t.Errorf("%s has %s, which is no word of OpenAPI 3.1", at, name)
+				}
+				walk(at+"/"+name, child)
+			}
+		case []any:
+			for i, child := range v {
+				walk(fmt.Sprint(at, "/", i), child)
+			}
+		}
+	}
+	walk("", all)
 }
 
 func TestClientAgainstHandler(t *testing.T) {

@@ -2,6 +2,7 @@ package adminapi
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -23,14 +24,22 @@ var docsStyle string
 
 // A docsRoute is one route as the page shows it.
 type docsRoute struct {
-	Method, Path, ID, Summary, Tag, Body string
-	Fields                               []docsField
+	Method, Path, ID, Summary, Tag string
+	Params, Fields                 []docsField
+	Answers                        []docsAnswer
+	Problems                       []string // statuses
 }
 
-// A docsField is one field of a request's body.
+// A docsField is one parameter, or one member of a body.
 type docsField struct {
 	Name, Type, About string
 	Required          bool
+}
+
+// A docsAnswer is an answer of a route, with its body's members.
+type docsAnswer struct {
+	Status, About string
+	Fields        []docsField
 }
 
 // newPage renders the description once. The page has no script and loads nothing.
@@ -66,8 +75,24 @@ func docsRoutes(spec *huma.OpenAPI) []docsRoute {
 	for _, path := range slices.Sorted(maps.Keys(spec.Paths)) {
 		for _, op := range operations(spec.Paths[path]) {
 			r := docsRoute{Method: op.Method, Path: path, ID: op.OperationID, Summary: op.Summary, Tag: op.Tags[0]}
+			for _, p := range op.Parameters {
+				if p.In != "path" {
+					r.Params = append(r.Params, docsField{Name: p.Name, Type: typeOf(spec, p.Schema), About: cmp.Or(p.Description, p.Schema.Description), Required: p.Required})
+				}
+			}
 			if op.RequestBody != nil {
-				r.body(spec, op.RequestBody.Content["application/json"].Schema)
+				r.Fields = members(spec, op.RequestBody.Content["application/json"].Schema, false)
+			}
+			for _, status := range slices.Sorted(maps.Keys(op.Responses)) {
+				switch a := (docsAnswer{Status: status, About: op.Responses[status].Description}); {
+				case status == "default" || status >= "400":
+					r.Problems = append(r.Problems, strings.Replace(status, "default", "others", 1))
+				default:
+					if body := op.Responses[status].Content["application/json"]; body != nil {
+						a.Fields = members(spec, body.Schema, true)
+					}
+					r.Answers = append(r.Answers, a)
+				}
 			}
 			out = append(out, r)
 		}
@@ -86,20 +111,73 @@ func operations(item *huma.PathItem) []*huma.Operation {
 	return out
 }
 
-// body describes the request's body.
-func (r *docsRoute) body(spec *huma.OpenAPI, schema *huma.Schema) {
-	r.Body = schema.Ref[strings.LastIndexByte(schema.Ref, '/')+1:]
-	resolved := spec.Components.Schemas.SchemaFromRef(schema.Ref)
-	if resolved == nil {
+// members gives the members of a body; the ones that only answers have if answer is true.
+func members(spec *huma.OpenAPI, schema *huma.Schema, answer bool) (out []docsField) {
+	if schema.Ref != "" {
+		schema = spec.Components.Schemas.SchemaFromRef(schema.Ref)
+	}
+	if schema == nil {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(schema.Properties)) {
+		if p := schema.Properties[name]; answer || !p.ReadOnly {
+			out = append(out, docsField{Name: name, Type: typeOf(spec, p), About: p.Description, Required: !answer && slices.Contains(schema.Required, name)})
+		}
+	}
+	return out
+}
+
+// typeOf names a schema's type: that of its items, too, if it is a list.
+func typeOf(spec *huma.OpenAPI, s *huma.Schema) string {
+	switch {
+	case s == nil:
+		return ""
+	case s.Ref != "":
+		return s.Ref[strings.LastIndexByte(s.Ref, '/')+1:]
+	case s.Type == huma.TypeArray:
+		return "list of " + typeOf(spec, s.Items)
+	}
+	return s.Type
+}
+
+// finish completes the document, once all routes are in it: what a request is refused by
+// is decided, so that what follows is for readers only.
+func finish(spec *huma.OpenAPI) {
+	spec.Servers = []*huma.Server{{URL: "/", Description: "The broker that this document came from"}}
+	spec.Info.License = &huma.License{Name: "Apache 2.0", Identifier: "Apache-2.0"}
+	seen := map[string]bool{}
+	for _, path := range slices.Sorted(maps.Keys(spec.Paths)) {
+		for _, op := range operations(spec.Paths[path]) {
+			if tag := op.Tags[0]; !seen[tag] {
+				seen[tag] = true
+				spec.Tags = append(spec.Tags, &huma.Tag{Name: tag})
+			}
+			for _, p := range op.Parameters {
+				sayPattern(p.Schema)
+			}
+			if op.RequestBody != nil {
+				for _, body := range op.RequestBody.Content {
+					sayPattern(body.Schema)
+				}
+			}
+		}
+	}
+	for _, s := range spec.Components.Schemas.Map() {
+		sayPattern(s)
+	}
+}
+
+// sayPattern moves what patterns mean into descriptions: OpenAPI has no other place for it.
+func sayPattern(s *huma.Schema) {
+	if s == nil {
 		return
 	}
-	for _, name := range slices.Sorted(maps.Keys(resolved.Properties)) {
-		p := resolved.Properties[name]
-		if p.ReadOnly {
-			continue
-		}
-		r.Fields = append(r.Fields, docsField{
-			Name: name, Type: p.Type, About: p.Description, Required: slices.Contains(resolved.Required, name),
-		})
+	if said := s.PatternDescription; said != "" {
+		s.PatternDescription = ""
+		s.Description = strings.TrimPrefix(s.Description+": "+said, ": ")
+	}
+	sayPattern(s.Items)
+	for _, p := range s.Properties {
+		sayPattern(p)
 	}
 }
