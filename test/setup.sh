@@ -26,6 +26,7 @@ task=${1:-test}
 case $task in
 test)
 	need mosquitto-clients 'MQTT clients that are not ours' has mosquitto_pub mosquitto_sub
+	need jq 'it reads the vectors for firmware in C' has jq
 	need curl 'a user who types what the manual says' has curl
 	need openssl 'a certificate authority that is brought, and a second pair of eyes' has openssl
 	need python3 'the second client, written from the manual alone' test -x /usr/bin/python3

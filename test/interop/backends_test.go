@@ -82,6 +82,7 @@ func (k *keyServer) token(t *testing.T, class token.Class, edit func(*token.Clai
 // TestBackendsInPython runs docs/backends.md's Python as it stands there, but for the
 // issuer's and the root's place, at a server whose root the system does not know.
 func TestBackendsInPython(t *testing.T) {
+	setUp(t)
 	text, err := os.ReadFile("../../docs/backends.md")
 	if err != nil {
 		t.Fatal(err)

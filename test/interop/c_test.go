@@ -35,6 +35,27 @@ func TestVectorsInC(t *testing.T) {
 	}
 }
 
+// TestVectorsREADME types the lines that the vectors' README has for C.
+func TestVectorsREADME(t *testing.T) {
+	setUp(t)
+	const folder = "../../protocol/vectors"
+	text, err := os.ReadFile(folder + "/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```sh\n")
+	lines, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("the vectors' README has no lines for a shell")
+	}
+	tmp := t.TempDir()
+	lines = strings.ReplaceAll(strings.ReplaceAll(lines, "-o vectors", "-o "+tmp+"/vectors"), "./vectors", tmp+"/vectors")
+	out := string(run(t, folder, "sh", "-e", "-c", lines))
+	if strings.Count(out, "lines, 0 wrong") != 2 || strings.Contains(out, "\n0 lines") || strings.HasPrefix(out, "0 lines") {
+		t.Errorf("says %s", out)
+	}
+}
+
 // vectorLines turns the JSON into the program's lines.
 func vectorLines(t *testing.T) []string {
 	t.Helper()
