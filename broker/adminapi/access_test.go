@@ -51,7 +51,7 @@ func TestEveryRouteNeedsAToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.DeleteOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "eve"); err != nil {
+	if err := a.DeleteOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "eve", false); err != nil {
 		t.Fatal(err)
 	}
 	a.Clock.Advance(time.Minute)

@@ -49,8 +49,9 @@ func (s *service) operatorRoutes(api huma.API) {
 	handleEmpty(s, api, route(http.MethodDelete, path+"/{operator}", "delete-operator", "End an operator's access", tag),
 		func(ctx context.Context, in *struct {
 			Operator string `path:"operator" maxLength:"64"`
+			Force    bool   `query:"force" doc:"Even the caller's own access, but never that of the last operator whose token is valid"`
 		}) error {
-			return s.dir.DeleteOperator(ctx, byOf(ctx), in.Operator)
+			return s.dir.DeleteOperator(ctx, byOf(ctx), in.Operator, in.Force)
 		})
 }
 
@@ -64,7 +65,11 @@ func (c *Client) CreateOperator(ctx context.Context, n NewOperator) (Operator, e
 	return send[Operator](ctx, c, http.MethodPost, "/operators", n)
 }
 
-// DeleteOperator ends an operator's access.
-func (c *Client) DeleteOperator(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, join("operators", name), nil, nil)
+// DeleteOperator ends an operator's access; one's own only with force.
+func (c *Client) DeleteOperator(ctx context.Context, name string, force bool) error {
+	path := join("operators", name)
+	if force {
+		path += "?force=true"
+	}
+	return c.do(ctx, http.MethodDelete, path, nil, nil)
 }

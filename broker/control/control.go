@@ -14,6 +14,7 @@ import (
 	"io"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -62,6 +63,8 @@ type Config struct {
 // A Plane carries out operators' use cases. It is safe for concurrent use.
 type Plane struct {
 	Config
+
+	deleting sync.Mutex // held while an operator is deleted
 }
 
 // New makes a Plane. It refuses a Config that lacks a part, or whose Issuer is no plain
@@ -81,7 +84,7 @@ func New(cfg Config) (*Plane, error) {
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
 	}
-	return &Plane{cfg}, nil
+	return &Plane{Config: cfg}, nil
 }
 
 // random reads n bytes.

@@ -14,6 +14,8 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -552,5 +554,42 @@ func TestManyDevices(t *testing.T) {
 	}
 	if devs[0].Status != broker.StatusPending || len(devs[3].Authenticators) != 1 || devs[3].Authenticators[0].ID != key.Thumbprint() {
 		t.Errorf("%+v, %+v", devs[0], devs[3])
+	}
+}
+
+// TestTheLastOperatorStays: over the API nobody locks everybody out, nor by mistake himself;
+// whoever has the machine may.
+func TestTheLastOperatorStays(t *testing.T) {
+	w := world(t)
+	ctx := t.Context()
+	as := func(name string) broker.By { return broker.By{Actor: broker.OperatorActor(name)} }
+	for _, name := range []string{"ada", "eve"} {
+		if _, _, err := w.CreateOperator(ctx, by(), name, time.Hour); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.DeleteOperator(ctx, as("ada"), "ada", false); !errors.Is(err, broker.ErrConflict) {
+		t.Errorf("oneself: %v", err)
+	}
+	var wg sync.WaitGroup
+	var gone atomic.Int64
+	for _, who := range [][2]string{{"ada", "eve"}, {"eve", "ada"}} { // each the other, at once
+		wg.Go(func() {
+			if w.DeleteOperator(ctx, as(who[0]), who[1], true) == nil {
+				gone.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	left, err := w.ListOperators(ctx)
+	if err != nil || gone.Load() != 1 || len(left) != 1 {
+		t.Fatalf("%d deleted, %d left, %v", gone.Load(), len(left), err)
+	}
+	last := left[0].Name
+	if err := w.DeleteOperator(ctx, as(last), last, true); !errors.Is(err, broker.ErrConflict) {
+		t.Errorf("the last one: %v", err)
+	}
+	if err := w.DeleteOperator(ctx, broker.By{Actor: broker.ActorLocal}, last, false); err != nil {
+		t.Errorf("on the machine: %v", err)
 	}
 }

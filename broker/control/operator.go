@@ -77,10 +77,44 @@ func (p *Plane) ListOperators(ctx context.Context) ([]broker.Operator, error) {
 	return p.Store.ListOperators(ctx)
 }
 
-// DeleteOperator ends an operator's access at once.
-func (p *Plane) DeleteOperator(ctx context.Context, by broker.By, name string) error {
+// DeleteOperator ends an operator's access at once. Over the API nobody ends the access of
+// the last operator whose token is valid, and only with force his own. ActorLocal may: he
+// can make another at any time, and must get rid of a stolen token.
+func (p *Plane) DeleteOperator(ctx context.Context, by broker.By, name string, force bool) error {
+	p.deleting.Lock() // two who delete each other are not both let through
+	defer p.deleting.Unlock()
+	if err := p.mayDeleteOperator(ctx, by, name, force); err != nil {
+		return err
+	}
 	if err := p.Store.DeleteOperator(ctx, by, name); err != nil {
 		return about(err, "delete operator %s", name)
+	}
+	return nil
+}
+
+func (p *Plane) mayDeleteOperator(ctx context.Context, by broker.By, name string, force bool) error {
+	all, err := p.Store.ListOperators(ctx)
+	if err != nil {
+		return fmt.Errorf("delete operator %s: %w", name, err)
+	}
+	now, valid, others := p.Now(), false, 0
+	for _, o := range all {
+		if !now.Before(o.Expires) {
+			continue
+		}
+		if o.Name == name {
+			valid = true
+		} else {
+			others++
+		}
+	}
+	switch {
+	case !valid, by.Actor == broker.ActorLocal:
+		return nil
+	case others == 0:
+		return conflict("operator %s is the last whose token is valid: nobody could use the API any more; make another one first", name)
+	case by.Actor == broker.OperatorActor(name) && !force:
+		return conflict("operator %s is you: this token would open nothing from now on; force it if that is meant", name)
 	}
 	return nil
 }

@@ -64,10 +64,10 @@ func TestOperatorsOnTheMachine(t *testing.T) {
 			if info, err := os.Stat(filepath.Join(s.cfg.Data, localapi.Socket)); err != nil || info.Mode().Perm() != 0o600 {
 				t.Errorf("control socket: %v, %v", info, err)
 			}
-			if err := c.DeleteOperator(t.Context(), "ada"); err != nil {
+			if err := c.DeleteOperator(t.Context(), "ada", true); err != nil {
 				t.Error(err)
 			}
-			if err := c.DeleteOperator(t.Context(), "ada"); err == nil || !strings.Contains(err.Error(), "not found") {
+			if err := c.DeleteOperator(t.Context(), "ada", true); err == nil || !strings.Contains(err.Error(), "not found") {
 				t.Errorf("deleted twice: got %v", err)
 			}
 			log := s.log.String()

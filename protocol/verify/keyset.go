@@ -1,11 +1,15 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
@@ -57,7 +61,58 @@ func (s *KeySet) Key(_ context.Context, kid []byte) (*token.Key, error) {
 	if k, ok := s.byKID[string(kid)]; ok {
 		return k, nil
 	}
-	return nil, ErrUnknownKey
+	return nil, &missing{append([]byte(nil), kid...), s}
+}
+
+// missing says which key a set does not have. It wraps ErrUnknownKey.
+type missing struct {
+	kid []byte
+	in  *KeySet
+}
+
+// Error names at most maxNamed of the keys that there are.
+func (e *missing) Error() string {
+	if len(e.in.keys) == 0 {
+		return "no key with kid " + kidText(e.kid) + ", the set has none at all"
+	}
+	var names []string
+	for _, k := range e.in.keys[:min(len(e.in.keys), maxNamed)] {
+		if isText(e.kid) {
+			names = append(names, e.in.jwkID(k))
+		} else {
+			names = append(names, hex.EncodeToString(k.COSEKID()))
+		}
+	}
+	if more := len(e.in.keys) - maxNamed; more > 0 {
+		names = append(names, fmt.Sprintf("%d more", more))
+	}
+	return "no key with kid " + kidText(e.kid) + ", the set has " + strings.Join(names, ", ")
+}
+
+func (*missing) Unwrap() error { return ErrUnknownKey }
+
+const maxNamed = 8
+
+// jwkID is what a JWS names k by: the id that the set gave it, or its thumbprint.
+func (s *KeySet) jwkID(k *token.Key) string {
+	for id, other := range s.byKID {
+		if other == k && id != k.KID() && id != string(k.COSEKID()) {
+			return kidText([]byte(id))
+		}
+	}
+	return kidText([]byte(k.KID()))
+}
+
+// kidText shows a key's id: a JWS's as text, a COSE object's, which is bytes, in hex.
+func kidText(kid []byte) string {
+	if isText(kid) {
+		return strconv.Quote(string(kid))
+	}
+	return hex.EncodeToString(kid)
+}
+
+func isText(kid []byte) bool {
+	return !bytes.ContainsFunc(kid, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // Keys gives the keys in the set's order.

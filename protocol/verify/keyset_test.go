@@ -198,3 +198,21 @@ func FuzzParseJWKS(f *testing.F) {
 		}
 	})
 }
+
+// TestMissingKeyIsNamed: whoever has an old key set reads which key it lacks.
+func TestMissingKeyIsNamed(t *testing.T) {
+	k, other := newSigner(t, token.ES256).Key(), newSigner(t, token.EdDSA).Key()
+	set, err := verify.NewKeySet(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for kid, want := range map[string]string{
+		other.KID():        fmt.Sprintf("no key with kid %q, the set has %q", other.KID(), k.KID()),
+		"\xff\xfe\x00\x01": fmt.Sprintf("no key with kid fffe0001, the set has %x", k.COSEKID()),
+		"a\x1b[2J":         fmt.Sprintf("no key with kid 611b5b324a, the set has %x", k.COSEKID()),
+	} {
+		if _, err := set.Key(t.Context(), []byte(kid)); !errors.Is(err, verify.ErrUnknownKey) || err.Error() != want {
+			t.Errorf("%q: %v, want %s", kid, err, want)
+		}
+	}
+}

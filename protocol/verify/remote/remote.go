@@ -163,7 +163,7 @@ func (s *Source) Key(ctx context.Context, kid []byte) (*token.Key, error) {
 	if key != nil {
 		return key, nil
 	}
-	return nil, s.absence()
+	return nil, s.absence(ctx, kid)
 }
 
 // kept looks among the kept keys, unless they are too old, and says whether to
@@ -225,7 +225,7 @@ func (s *Source) judge(ctx context.Context, kid []byte, keys *verify.KeySet, at 
 func (s *Source) tooOld(now time.Time) bool { return now.After(s.fresh.Add(s.config.MaxStale)) }
 
 // absence says why there is no key: it is unknown, or none can be had.
-func (s *Source) absence() error {
+func (s *Source) absence(ctx context.Context, kid []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.keys == nil || s.tooOld(s.config.Now()) {
@@ -233,6 +233,9 @@ func (s *Source) absence() error {
 			return fmt.Errorf("%w: %w", ErrUnavailable, s.err)
 		}
 		return ErrUnavailable
+	}
+	if _, err := s.keys.Key(ctx, kid); err != nil {
+		return err
 	}
 	return verify.ErrUnknownKey
 }

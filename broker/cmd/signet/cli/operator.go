@@ -31,17 +31,19 @@ func (a *app) operators() *cobra.Command {
 		}
 		return &hintedError{fmt.Errorf("operator %s: not found", args[0]), a.lister(cmd) + " shows what there is"}
 	})
+	var force bool
 	remove := a.leaf("delete NAME", "End an operator's access at once", "signet operator delete ada", func(cmd *cobra.Command, args []string) error {
 		c, err := a.connect()
 		if err != nil {
 			return err
 		}
-		if err := c.DeleteOperator(cmd.Context(), args[0]); err != nil {
+		if err := c.DeleteOperator(cmd.Context(), args[0], force); err != nil {
 			return err
 		}
 		a.note("operator %s has no access any more", args[0])
 		return nil
 	})
+	remove.Flags().BoolVar(&force, "force", false, "even your own access, which this profile then has no more")
 	remove.Aliases = []string{"revoke"}
 	names := a.completing(func(ctx context.Context, _ string) ([]string, error) {
 		all, err := a.allOperators(ctx)

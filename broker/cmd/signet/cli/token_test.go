@@ -132,6 +132,13 @@ func TestVerify(t *testing.T) {
 			}
 		})
 	}
+	for _, line := range []string{"jws --key " + wrong + " < " + jwt, "cwt --key " + wrong + " < " + string(cwt)} {
+		command, in, _ := strings.Cut(line, " < ")
+		r := s.run(t, in, append([]string{"token", "verify", "--format"}, strings.Fields(command)...)...)
+		if r.code != 1 || !strings.Contains(r.err, "no key with kid ") || !strings.Contains(r.err, ", the set has ") {
+			t.Errorf("the key is not there: %+v", r)
+		}
+	}
 }
 
 // TestVerifyAsTheSDK: at any second, the program accepts what package verify

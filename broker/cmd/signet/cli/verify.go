@@ -111,8 +111,18 @@ func (v verification) check(raw []byte, keys *keyring, at time.Time) error {
 		return fmt.Errorf("%w: %w", token.ErrMalformed, err)
 	}
 	m, err := keys.openCOSE(message)
-	if err != nil || v.format == "cose" {
-		return err
+	if err != nil {
+		return keys.explain(err, func() []byte {
+			var of coseMessage
+			if len(message) == 0 || detcbor.Unmarshal(message[1:], &of) != nil {
+				return nil
+			}
+			kid, _ := of.Unprotected[4].([]byte)
+			return kid
+		})
+	}
+	if v.format == "cose" {
+		return nil
 	}
 	if err := forBackends(m.TypeText, m.Type); err != nil {
 		return err
@@ -137,7 +147,7 @@ func (v verification) checkJWS(raw []byte, keys *keyring, at time.Time) error {
 		return []byte(jws.KID), nil
 	})
 	if err != nil {
-		return err
+		return keys.explain(err, func() []byte { return kidOf(raw) })
 	}
 	if err := forBackends(jws.Type, 0); err != nil {
 		return err
@@ -372,6 +382,36 @@ func (r *keyring) try(check func(*token.Key) ([]byte, error)) error {
 		all = fmt.Errorf("%w: its kid names another key than the one that signed", token.ErrUnknownKey)
 	}
 	return all
+}
+
+// explain says of a token whose signature verifies by no key that the key which it names
+// is not there, if that is so. kid gives that name, unverified.
+func (r *keyring) explain(err error, kid func() []byte) error {
+	if r.set == nil || !errors.Is(err, token.ErrSignature) {
+		return err
+	}
+	named := kid()
+	if len(named) == 0 || len(named) > token.MaxKID {
+		return err
+	}
+	if _, missing := r.set.Key(context.Background(), named); missing != nil {
+		return missing
+	}
+	return err
+}
+
+// kidOf gives the kid in a JWS's header, nil if there is none.
+func kidOf(raw []byte) []byte {
+	head, _, _ := bytes.Cut(raw, []byte("."))
+	text, err := base64.RawURLEncoding.Strict().DecodeString(string(head))
+	if err != nil {
+		return nil
+	}
+	var kid string
+	if _, err := strictjson.Read(text, strictjson.MaxSize, strictjson.Fields{"kid": &kid}); err != nil {
+		return nil
+	}
+	return []byte(kid)
 }
 
 // openCOSE verifies a COSE_Sign1 or COSE_Mac0.

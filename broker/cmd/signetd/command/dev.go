@@ -91,7 +91,7 @@ func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 	}
 	thumb := anchor.Thumbprint()
 	v.anchor = hex.EncodeToString(thumb[:])
-	if err := d.Control.DeleteOperator(ctx, broker.By{Actor: broker.ActorLocal}, "dev"); err != nil && !errors.Is(err, broker.ErrNotFound) {
+	if err := d.Control.DeleteOperator(ctx, broker.By{Actor: broker.ActorLocal}, "dev", true); err != nil && !errors.Is(err, broker.ErrNotFound) {
 		return v, err
 	}
 	if _, v.operator, err = d.Control.CreateOperator(ctx, broker.By{Actor: broker.ActorLocal}, "dev", 24*time.Hour); err != nil {

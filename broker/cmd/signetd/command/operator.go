@@ -84,7 +84,7 @@ func (o *options) deleteOperator() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, err = onMachine(ctx, &cfg, func(c *adminapi.Client) (struct{}, error) { return struct{}{}, c.DeleteOperator(ctx, args[0]) })
+		_, err = onMachine(ctx, &cfg, func(c *adminapi.Client) (struct{}, error) { return struct{}{}, c.DeleteOperator(ctx, args[0], false) })
 		if err != nil {
 			return err
 		}
