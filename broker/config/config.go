@@ -63,6 +63,10 @@ type Limits struct {
 	Burst       int     `yaml:"burst" env:"BURST"`             // new ones at once from one source
 	PerDevice   int     `yaml:"per_device" env:"PER_DEVICE"`   // at once of one device, over MQTT
 	PerPool     int     `yaml:"per_pool" env:"PER_POOL"`       // at once of one pool's devices, over MQTT
+	// Requests and RequestBurst bound the messages on connections that are no device's:
+	// those from one source, a second in the long run and at once.
+	Requests     float64 `yaml:"requests" env:"REQUESTS"`
+	RequestBurst int     `yaml:"request_burst" env:"REQUEST_BURST"`
 	// Refusals and RefusalBurst bound the messages of devices, not connections: those
 	// from one source that are refused, a second in the long run and at once.
 	Refusals     float64 `yaml:"refusals" env:"REFUSALS"`

@@ -17,7 +17,7 @@ func TestLimitsConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n  per_device: 3\n  refusals: -1\n")
+	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n  per_device: 3\n  refusals: -1\n  requests: 3\n")
 	c, err := Default().Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7", "SIGNET_LIMITS_REFUSAL_BURST": "9", "SIGNET_LIMITS_PER_POOL": "40"})
 	if err != nil {
 		t.Fatal(err)
@@ -25,10 +25,10 @@ func TestLimitsConfig(t *testing.T) {
 	if got, want := c.Limits.Intake(), (intake.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7, PerDevice: 3, PerPool: 40}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if c.Limits.Refusals != -1 || c.Limits.RefusalBurst != 9 {
+	if c.Limits.Refusals != -1 || c.Limits.Requests != 3 || c.Limits.RefusalBurst != 9 {
 		t.Errorf("refusals %v, at once %d", c.Limits.Refusals, c.Limits.RefusalBurst)
 	}
-	for _, none := range []string{"connections", "refusal_burst"} {
+	for _, none := range []string{"connections", "refusal_burst", "request_burst"} {
 		write("limits:\n  " + none + ": -1\n")
 		if _, err := Default().Load(file, nil); !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: none at all: %v", none, err)

@@ -146,7 +146,12 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	}
 	d.Control = d.core.Control
 	front := mqttfront.New(d.core.Exchange, d.core.Access, d.log)
-	if d.mqtt, err = mqttd.New(mqttd.Config{Gate: front, Respond: front.Respond, Log: d.log, Limits: d.cfg.Limits.Intake(), Refused: d.refused.of("mqtt")}); err != nil {
+	limits := d.cfg.Limits
+	d.mqtt, err = mqttd.New(mqttd.Config{
+		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"),
+		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
+	})
+	if err != nil {
 		return err
 	}
 	front.Attach(d.mqtt)

@@ -8,18 +8,21 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/tally"
 )
 
 // A refusals counts and logs the connections that were not served.
 type refusals struct {
-	counter *prometheus.CounterVec
-	log     *tally.Log
+	counter  *prometheus.CounterVec
+	requests *prometheus.CounterVec
+	log      *tally.Log
 }
 
 func newRefusals(reg prometheus.Registerer, log *slog.Logger) (*refusals, error) {
@@ -27,14 +30,28 @@ func newRefusals(reg prometheus.Registerer, log *slog.Logger) (*refusals, error)
 		counter: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "signet_connections_refused_total", Help: "Connections that were not served, by listener and cause.",
 		}, []string{"listener", "cause"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signet_mqtt_requests_unread_total", Help: "Devices' messages answered busy without being looked at, by cause.",
+		}, []string{"cause"}),
 		log: tally.New(log),
+	}
+	for _, cause := range mqttd.Overloads {
+		r.requests.WithLabelValues(string(cause))
 	}
 	for _, cause := range intake.Causes {
 		for _, listener := range []string{"mqtt", "https"} {
 			r.counter.WithLabelValues(listener, string(cause)) // so that a first one is a rise
 		}
 	}
-	return r, reg.Register(r.counter)
+	return r, errors.Join(reg.Register(r.counter), reg.Register(r.requests))
+}
+
+// busy counts the requests that are not looked at.
+func (r *refusals) busy(reply func(mqttd.Request, time.Duration) []byte) func(mqttd.Request, mqttd.Overload, time.Duration) []byte {
+	return func(q mqttd.Request, why mqttd.Overload, retry time.Duration) []byte {
+		r.requests.WithLabelValues(string(why)).Inc()
+		return reply(q, retry)
+	}
 }
 
 // of gives the listener's part of it.

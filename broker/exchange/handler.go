@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"time"
 
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/protocol"
@@ -117,6 +118,20 @@ func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Re
 		return Reply{}
 	}
 	return Reply{Message: raw, Admitted: out.Admitted}
+}
+
+// Busy is the reply to a message that is not looked at, because the broker has too much to
+// do: to come again after retry. It is nil if the message does not say which call it is of.
+func (r *Responder) Busy(request []byte, retry time.Duration) (reply []byte) {
+	m, err := protocol.Decode(request)
+	if err != nil {
+		return undecodable(err).Message
+	}
+	reply, err = protocol.Encode(protocol.Refuse(m.Call(), protocol.ProblemDetail{Code: protocol.CodeBusy, RetryAfter: seconds(retry)}))
+	if err != nil {
+		return nil
+	}
+	return reply
 }
 
 // undecodable makes the reply to bytes that are no message: a refusal if they say which

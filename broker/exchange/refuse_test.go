@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // What the store cannot do for lack of room is no fault of the device's, nor one
@@ -33,5 +35,28 @@ func TestRefuse(t *testing.T) {
 				t.Errorf("%+v", out)
 			}
 		})
+	}
+}
+
+// TestBusy: what is not looked at is answered with its call's id and a time to wait, if it
+// says which call it is of, and with nothing otherwise.
+func TestBusy(t *testing.T) {
+	r := NewResponder(nil, nil)
+	d := identtest.Device(t, "demo:lamp")
+	start := &protocol.Start{Request: protocol.Request{Pool: d.Pool, Name: d.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: make([]byte, 32)}}
+	start.ID = protocol.CallID{7}
+	raw, err := protocol.Encode(start)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := protocol.Decode(r.Busy(raw, 1500*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := m.(*protocol.Refusal); !ok || got.Call() != start.ID || got.Problem.Signet.Code != protocol.CodeBusy || got.Problem.Signet.RetryAfter != 2 {
+		t.Errorf("answered %+v", m)
+	}
+	if got := r.Busy([]byte("nonsense"), time.Second); got != nil {
+		t.Errorf("nonsense is answered %x", got)
 	}
 }

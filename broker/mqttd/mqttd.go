@@ -120,8 +120,12 @@ const (
 type Config struct {
 	Gate    Gate      // required
 	Respond Responder // required
-	Log     *slog.Logger
+	// Busy gives the reply to a request that is not looked at, and is to be repeated after a
+	// while; nil: none is sent. It must be cheap.
+	Busy func(r Request, why Overload, retry time.Duration) (reply []byte)
+	Log  *slog.Logger
 
+	Requests       RequestLimit   // of strangers
 	Limits         intake.Limits  // on connections
 	Refused        intake.Refused // told of connections that are not served; nil: nobody is
 	MaxPacket      int            // bytes of an authenticated client's packet; 64 KiB, at least 16.5 KiB
@@ -130,7 +134,7 @@ type Config struct {
 	WriteTimeout   time.Duration  // for a client that doesn't read; 10 s
 	AnonymousFor   time.Duration  // life of a connection that doesn't authenticate; 5 min
 	Workers        int            // Responder calls at once; 256
-	Queue          int            // requests waiting for a worker, dropped beyond it; 4,096
+	Queue          int            // devices' requests waiting for a worker, and as many of strangers; 4,096
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -139,6 +143,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if c.Busy == nil {
+		c.Busy = func(Request, Overload, time.Duration) []byte { return nil }
 	}
 	if c.Refused == nil {
 		c.Refused = func(intake.Cause, string, error) {}
@@ -179,7 +186,8 @@ type Server struct {
 	ctx       context.Context // ends when Close gives up waiting
 	cancel    context.CancelFunc
 	intake    *intake.Intake
-	told      *tally.Log // of all that clients can bring about
+	perSource *intake.Buckets // of strangers' requests; nil: no limit
+	told      *tally.Log      // of all that clients can bring about
 	away      farewells
 	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups, farewells
 
@@ -200,9 +208,14 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mqttd: limits: %w", err)
 	}
+	perSource, err := cfg.Requests.buckets()
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		cfg:       cfg,
 		intake:    in,
+		perSource: perSource,
 		told:      tally.New(cfg.Log),
 		clients:   newRegistry(),
 		deadlines: newDeadlines((*conn).expire),

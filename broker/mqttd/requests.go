@@ -2,82 +2,224 @@ package mqttd
 
 import (
 	"context"
+	"errors"
 	"log/slog"
+	"net/netip"
 	"runtime/debug"
+	"slices"
 	"sync"
+	"time"
 
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/tally"
 )
 
-// requests is a bounded queue with workers that come with work and go without.
+// An Overload is why a request is not looked at, in a word for metrics.
+type Overload string
+
+// Overloads.
+const (
+	OverloadRate       Overload = "rate"       // too many of strangers at one source
+	OverloadQueue      Overload = "queue"      // too many wait already
+	OverloadConnection Overload = "connection" // too many of one connection, or too long
+)
+
+// Overloads are all of them.
+var Overloads = [...]Overload{OverloadRate, OverloadQueue, OverloadConnection}
+
+// queueRetry is after how long a client may come again when too many wait.
+const queueRetry = time.Second
+
+// strangersPart is the part of the workers that strangers' requests may occupy: three
+// quarters, so that devices never wait for a stranger to be answered.
+const strangersPart = 0.75
+
+// requests are two bounded queues with workers that come with work and go without:
+// devices' requests go before strangers', and of those each source has its turn.
 type requests struct {
-	mu      sync.Mutex // guards both: a worker leaves only when it sees an empty queue
-	waiting []request
-	workers int
+	mu        sync.Mutex // guards the rest: a worker leaves only when it sees nothing to do
+	devices   []request
+	strangers lanes
+	workers   int
+	strange   int // workers that answer strangers
 }
 
 type request struct {
 	conn    *conn
 	payload []byte
+	lane    netip.Prefix
+	strange bool // its connection was no device's when it came
 }
 
-// request queues a client's request, or drops it when the client or the server
-// has too many: requests are QoS 0 in spirit, a client asks again.
+// lanes are requests by source, each source's in order.
+type lanes struct {
+	of      map[netip.Prefix]*lane
+	turn    []*lane // those that have requests, the one whose turn it is first
+	waiting int
+}
+
+type lane struct {
+	source  netip.Prefix
+	waiting []request
+}
+
+// add queues r. When that makes more than most, the source that has most of them loses
+// its last one, which may be r.
+func (l *lanes) add(r request, most int) (lost *request) {
+	if l.of == nil {
+		l.of = map[netip.Prefix]*lane{}
+	}
+	mine := l.of[r.lane]
+	if l.waiting >= most {
+		longest := slices.MaxFunc(l.turn, func(a, b *lane) int { return len(a.waiting) - len(b.waiting) })
+		if mine != nil && len(mine.waiting) >= len(longest.waiting) || len(longest.waiting) == 1 {
+			return &r
+		}
+		last := len(longest.waiting) - 1
+		lost = &request{}
+		*lost, longest.waiting[last] = longest.waiting[last], request{}
+		longest.waiting = longest.waiting[:last]
+		l.waiting--
+	}
+	if mine == nil {
+		mine = &lane{source: r.lane}
+		l.of[r.lane] = mine
+		l.turn = append(l.turn, mine)
+	}
+	mine.waiting = append(mine.waiting, r)
+	l.waiting++
+	return lost
+}
+
+// next takes the next request of the source whose turn it is.
+func (l *lanes) next() (request, bool) {
+	if len(l.turn) == 0 {
+		return request{}, false
+	}
+	first := l.turn[0]
+	l.turn[0] = nil
+	l.turn = l.turn[1:]
+	r := first.waiting[0]
+	first.waiting[0] = request{}
+	if first.waiting = first.waiting[1:]; len(first.waiting) > 0 {
+		l.turn = append(l.turn, first)
+	} else {
+		delete(l.of, first.source)
+	}
+	l.waiting--
+	return r, true
+}
+
+// request queues a client's request. One for which there is no room is answered at once by
+// Config.Busy: a client asks again.
 func (s *Server) request(c *conn, payload []byte) {
+	r := request{conn: c, payload: payload, lane: intake.Source(c.RemoteAddr().String()), strange: c.session.Load().Device.IsZero()}
+	if r.strange && s.perSource != nil && r.lane.IsValid() {
+		if wait := s.perSource.Take(r.lane, time.Now()); wait > 0 {
+			s.overloaded(r, OverloadRate, wait)
+			return
+		}
+	}
 	if len(payload) > maxRequest || !s.clients.beginJob(c) {
-		s.told.Note(s.ctx, slog.LevelInfo, "request", "mqtt request dropped", "client", c.id.String(), "bytes", len(payload))
+		s.overloaded(r, OverloadConnection, queueRetry)
 		return
 	}
+	if lost := s.queue(r); lost != nil {
+		s.clients.finishJob(lost.conn)
+		s.overloaded(*lost, OverloadQueue, queueRetry)
+	}
+}
+
+// queue gives the request that has no room, if any.
+func (s *Server) queue(r request) (lost *request) {
 	q := &s.requests
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) >= s.cfg.Queue {
-		s.clients.finishJob(c)
-		s.told.Note(s.ctx, slog.LevelWarn, "queue", "mqtt requests are coming faster than they are answered", "queue", s.cfg.Queue)
-		return
+	switch {
+	case r.strange:
+		lost = q.strangers.add(r, s.cfg.Queue)
+	case len(q.devices) >= s.cfg.Queue:
+		return &r
+	default:
+		q.devices = append(q.devices, r)
 	}
-	q.waiting = append(q.waiting, request{c, payload})
 	if q.workers < s.cfg.Workers {
 		q.workers++
 		s.wg.Go(s.work)
+	}
+	return lost
+}
+
+// overloaded answers a request that is not looked at.
+func (s *Server) overloaded(r request, why Overload, retry time.Duration) {
+	s.told.Note(s.ctx, slog.LevelWarn, "overload "+string(why), "mqtt request not looked at",
+		"cause", string(why), "client", r.conn.id.String(), "remote", r.conn.RemoteAddr().String(), "bytes", len(r.payload))
+	if reply := s.cfg.Busy(s.asked(r), why, retry); reply != nil {
+		s.reply(r.conn, reply)
 	}
 }
 
 func (s *Server) work() {
 	for {
-		r, ok := s.requests.next()
+		r, ok := s.requests.next(s.strangersAtOnce())
 		if !ok {
 			return
 		}
 		s.answer(r)
+		s.requests.done(r)
 	}
 }
 
-func (q *requests) next() (request, bool) {
+// strangersAtOnce is how many workers may answer strangers at once.
+func (s *Server) strangersAtOnce() int { return max(1, int(strangersPart*float64(s.cfg.Workers))) }
+
+// next gives what a worker does next; false ends it.
+func (q *requests) next(strangersAtOnce int) (r request, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) == 0 {
-		q.workers--
-		q.waiting = nil
-		return request{}, false
+	switch {
+	case len(q.devices) > 0:
+		r, ok = q.devices[0], true
+		q.devices[0] = request{}
+		q.devices = q.devices[1:]
+	case q.strange < strangersAtOnce:
+		if r, ok = q.strangers.next(); ok {
+			q.strange++
+		}
 	}
-	r := q.waiting[0]
-	q.waiting[0] = request{}
-	q.waiting = q.waiting[1:]
-	return r, true
+	if !ok {
+		q.workers--
+	}
+	return r, ok
+}
+
+// done notes that a worker is free again.
+func (q *requests) done(r request) {
+	if r.strange {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.strange--
+	}
+}
+
+func (s *Server) asked(r request) Request {
+	return Request{
+		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
+	}
 }
 
 // answer calls the Responder and sends its reply.
 func (s *Server) answer(r request) {
 	defer s.clients.finishJob(r.conn)
 	defer recovered(s.told, "answering a request")
-	reply := s.cfg.Respond(s.ctx, Request{
-		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
-	})
-	if reply != nil {
-		if err := r.conn.push(r.conn.id.Reply(), reply); err != nil {
-			s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", "client", r.conn.id.String(), "error", err)
-		}
+	if reply := s.cfg.Respond(s.ctx, s.asked(r)); reply != nil {
+		s.reply(r.conn, reply)
+	}
+}
+
+func (s *Server) reply(c *conn, reply []byte) {
+	if err := c.push(c.id.Reply(), reply); err != nil {
+		s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", "client", c.id.String(), "error", err)
 	}
 }
 
@@ -86,4 +228,27 @@ func recovered(told *tally.Log, doing string) {
 	if r := recover(); r != nil {
 		told.Note(context.Background(), slog.LevelError, "panic "+doing, "panic in the MQTT server", "doing", doing, "panic", r, "stack", string(debug.Stack()))
 	}
+}
+
+// A RequestLimit bounds the requests of strangers at one source; devices' have none. Zero
+// means the default, a negative rate no limit.
+type RequestLimit struct {
+	PerSecond float64 // in the long run; 500
+	Burst     int     // at once; 5,000
+}
+
+func (l RequestLimit) buckets() (*intake.Buckets, error) {
+	if l.PerSecond == 0 {
+		l.PerSecond = 500
+	}
+	if l.Burst == 0 {
+		l.Burst = 5000
+	}
+	switch {
+	case l.Burst < 0:
+		return nil, errors.New("mqttd: RequestLimit.Burst is negative")
+	case l.PerSecond < 0:
+		return nil, nil
+	}
+	return intake.NewBuckets(l.PerSecond, l.Burst), nil
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
@@ -25,6 +26,7 @@ import (
 // A Responder answers devices' messages: exchange.Responder.
 type Responder interface {
 	Respond(ctx context.Context, from exchange.Caller, request []byte) exchange.Reply
+	Busy(request []byte, retry time.Duration) (reply []byte)
 }
 
 // A Server is what the Front needs of the MQTT server: mqttd.Server, whose methods say
@@ -89,6 +91,11 @@ func (f *Front) Respond(ctx context.Context, q mqttd.Request) []byte {
 		}
 	}
 	return r.Message
+}
+
+// Busy gives the reply to a request that the server does not pass on now.
+func (f *Front) Busy(q mqttd.Request, retry time.Duration) []byte {
+	return f.exchange.Busy(q.Payload, retry)
 }
 
 // upgrade gives the connection the standing that was just granted. If the device was

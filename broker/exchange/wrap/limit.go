@@ -6,11 +6,9 @@ import (
 	"log/slog"
 	"math"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/time/rate"
 
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/intake"
@@ -33,19 +31,13 @@ type Limit struct {
 // keys, and still too little to guess by trying.
 var defaultLimit = Limit{PerSecond: 50, Burst: 500}
 
-// maxSources bounds the memory; sources beyond it share what one has.
-const maxSources = 4096
-
 // limiter knows how many refusals each source has left.
 type limiter struct {
 	limit   Limit
 	counter prometheus.Counter
 	told    *tally.Log
 	now     func() time.Time
-
-	mu      sync.Mutex // guards the fields below
-	sources map[netip.Prefix]*rate.Limiter
-	shared  *rate.Limiter // of all sources that found no room in sources
+	left    *intake.Buckets
 }
 
 // Limited answers "busy" at once to sources of which too many messages were refused.
@@ -66,16 +58,15 @@ func limited(next exchange.Handler, l Limit, counter prometheus.Counter, log *sl
 	if l.Burst == 0 {
 		l.Burst = defaultLimit.Burst
 	}
-	x := &limiter{limit: l, counter: counter, told: tally.New(log), now: now, sources: map[netip.Prefix]*rate.Limiter{}}
-	x.shared = x.fresh()
+	x := &limiter{limit: l, counter: counter, told: tally.New(log), now: now, left: intake.NewBuckets(l.PerSecond, l.Burst)}
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		source := intake.Source(from.Remote)
-		if source.IsValid() && !x.may(source) {
+		if source.IsValid() && !x.left.Has(source, x.now()) {
 			return x.refuse(ctx, m, source)
 		}
 		out := next.Handle(ctx, from, m)
 		if source.IsValid() && isTheirs(&out) {
-			x.spend(source)
+			x.left.Take(source, x.now())
 		}
 		return out
 	})
@@ -85,53 +76,6 @@ func limited(next exchange.Handler, l Limit, counter prometheus.Counter, log *sl
 // broker is busy or broken.
 func isTheirs(out *exchange.Outcome) bool {
 	return out.Err != nil && out.Code != protocol.CodeInternal && out.Code != protocol.CodeBusy
-}
-
-func (x *limiter) fresh() *rate.Limiter {
-	return rate.NewLimiter(rate.Limit(x.limit.PerSecond), x.limit.Burst)
-}
-
-// may reports whether a source has a refusal left, so that its next message is looked at.
-func (x *limiter) may(source netip.Prefix) bool {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	l := x.sources[source]
-	if l == nil {
-		if len(x.sources) < maxSources {
-			return true
-		}
-		l = x.shared
-	}
-	return l.TokensAt(x.now()) >= 1
-}
-
-// spend counts a refusal.
-func (x *limiter) spend(source netip.Prefix) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	now := x.now()
-	l := x.sources[source]
-	if l == nil && len(x.sources) >= maxSources {
-		x.forget(now)
-	}
-	switch {
-	case l != nil:
-	case len(x.sources) < maxSources:
-		l = x.fresh()
-		x.sources[source] = l
-	default:
-		l = x.shared
-	}
-	l.AllowN(now, 1)
-}
-
-// forget drops the sources that have all their refusals left again.
-func (x *limiter) forget(now time.Time) {
-	for source, l := range x.sources {
-		if l.TokensAt(now) >= float64(x.limit.Burst) {
-			delete(x.sources, source)
-		}
-	}
 }
 
 func (x *limiter) refuse(ctx context.Context, m protocol.Message, source netip.Prefix) exchange.Outcome {

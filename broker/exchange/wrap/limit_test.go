@@ -2,7 +2,6 @@ package wrap
 
 import (
 	"bytes"
-	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -102,28 +101,5 @@ func TestNoLimit(t *testing.T) {
 		if !b.ask("192.0.2.1:1", refused(ident.Device{}, auth.ErrProof, protocol.CodeDenied)) {
 			t.Fatal("limited")
 		}
-	}
-}
-
-// TestLimitIsBounded: sources beyond the most that are remembered share one bound, and
-// those that have been quiet make room.
-func TestLimitIsBounded(t *testing.T) {
-	b := newBounded(t, few)
-	wrong := refused(ident.Device{}, auth.ErrProof, protocol.CodeDenied)
-	at := func(i int) string { return fmt.Sprintf("10.%d.%d.1:1", i>>8, i&0xff) }
-	for i := range maxSources {
-		if !b.ask(at(i), wrong) {
-			t.Fatalf("source %d was limited", i)
-		}
-	}
-	for i := range 3 {
-		if looked := b.ask(at(maxSources+i), wrong); looked != (i < 2) {
-			t.Errorf("source %d beyond: looked at: %v", i, looked)
-		}
-	}
-	b.now = b.now.Add(time.Minute)
-	b.ask(at(maxSources+9), wrong)
-	if !b.ask(at(maxSources+9), wrong) || b.ask(at(maxSources+9), wrong) {
-		t.Error("when the others have been quiet, a new source has its own bound")
 	}
 }
