@@ -33,6 +33,7 @@ type Config struct {
 	// KeyFile holds the 32 bytes that secrets in the store are sealed under; if
 	// empty, a systemd credential signet.key or else that file in the data folder.
 	KeyFile string `yaml:"key_file" env:"KEY_FILE"`
+	Health  Health `yaml:"health" envPrefix:"HEALTH_"`
 	Limits  Limits `yaml:"limits" envPrefix:"LIMITS_"`
 	// Balancer says what stands before the listeners.
 	Balancer Balancer   `yaml:"balancer" envPrefix:"BALANCER_"`
@@ -53,16 +54,27 @@ type Listen struct {
 	Health string `yaml:"health" env:"HEALTH"` // health and metrics: plain HTTP
 }
 
+// Health says what the health listener gives to whom.
+type Health struct {
+	// Hosts are names and addresses under which it is asked for, beside loopback and the
+	// address that a request comes to.
+	Hosts []string `yaml:"hosts" env:"HOSTS"`
+	// Profiles serves /debug/pprof/ to this machine.
+	Profiles bool `yaml:"profiles" env:"PROFILES"`
+}
+
 // Limits bound connections, MQTT's and HTTPS's each; 0 means the default that
 // intake.Limits states, negative none where that is possible. A source is an IPv4 address or an IPv6 /64.
 type Limits struct {
-	Connections int     `yaml:"connections" env:"CONNECTIONS"` // at once
-	Strangers   int     `yaml:"strangers" env:"STRANGERS"`     // at once, of those not authenticated
-	PerSource   int     `yaml:"per_source" env:"PER_SOURCE"`   // at once from one source
-	Rate        float64 `yaml:"rate" env:"RATE"`               // new ones a second from one source
-	Burst       int     `yaml:"burst" env:"BURST"`             // new ones at once from one source
-	PerDevice   int     `yaml:"per_device" env:"PER_DEVICE"`   // at once of one device, over MQTT
-	PerPool     int     `yaml:"per_pool" env:"PER_POOL"`       // at once of one pool's devices, over MQTT
+	Connections int `yaml:"connections" env:"CONNECTIONS"` // at once
+	// HTTPSConnections is Connections for HTTPS; 0: a fifth of it, at least one.
+	HTTPSConnections int     `yaml:"https_connections" env:"HTTPS_CONNECTIONS"`
+	Strangers        int     `yaml:"strangers" env:"STRANGERS"`   // at once, of those not authenticated
+	PerSource        int     `yaml:"per_source" env:"PER_SOURCE"` // at once from one source
+	Rate             float64 `yaml:"rate" env:"RATE"`             // new ones a second from one source
+	Burst            int     `yaml:"burst" env:"BURST"`           // new ones at once from one source
+	PerDevice        int     `yaml:"per_device" env:"PER_DEVICE"` // at once of one device, over MQTT
+	PerPool          int     `yaml:"per_pool" env:"PER_POOL"`     // at once of one pool's devices, over MQTT
 	// Requests and RequestBurst bound the messages on connections that are no device's:
 	// those from one source, a second in the long run and at once.
 	Requests     float64 `yaml:"requests" env:"REQUESTS"`
@@ -73,7 +85,25 @@ type Limits struct {
 	RefusalBurst int     `yaml:"refusal_burst" env:"REFUSAL_BURST"`
 }
 
-// Intake gives them as the listeners' counter reads them.
+// HTTPSIntake gives them for HTTPS, where a connection is a request or two and soon gone or
+// a WebSocket, which is MQTT's: nobody there is known by his connection, so strangers have
+// no bound of their own.
+func (l Limits) HTTPSIntake() intake.Limits {
+	in := l.Intake()
+	if in.Conns == 0 {
+		in.Conns = intake.DefaultConns
+	}
+	in.Conns = max(1, in.Conns/5)
+	if l.HTTPSConnections != 0 {
+		in.Conns = l.HTTPSConnections
+	}
+	if in.Strangers == 0 {
+		in.Strangers = -1
+	}
+	return in
+}
+
+// Intake gives them as MQTT's counter reads them.
 func (l Limits) Intake() intake.Limits {
 	return intake.Limits{Conns: l.Connections, Strangers: l.Strangers, PerSource: l.PerSource, Rate: l.Rate, Burst: l.Burst, PerDevice: l.PerDevice, PerPool: l.PerPool}
 }

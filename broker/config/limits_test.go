@@ -25,6 +25,15 @@ func TestLimitsConfig(t *testing.T) {
 	if got, want := c.Limits.Intake(), (intake.Limits{Conns: 50, PerSource: -1, Rate: 0.5, Burst: 7, PerDevice: 3, PerPool: 40}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
+	if got, want := c.Limits.HTTPSIntake(), (intake.Limits{Conns: 10, Strangers: -1, PerSource: -1, Rate: 0.5, Burst: 7, PerDevice: 3, PerPool: 40}); got != want {
+		t.Errorf("over HTTPS %+v, want %+v", got, want)
+	}
+	if got := (Limits{HTTPSConnections: 7}).HTTPSIntake().Conns; got != 7 {
+		t.Errorf("%d over HTTPS", got)
+	}
+	if got := (Limits{}).HTTPSIntake().Conns; got != 2000 {
+		t.Errorf("%d over HTTPS by default", got)
+	}
 	if c.Limits.Refusals != -1 || c.Limits.Requests != 3 || c.Limits.RefusalBurst != 9 {
 		t.Errorf("refusals %v, at once %d", c.Limits.Refusals, c.Limits.RefusalBurst)
 	}

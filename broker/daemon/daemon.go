@@ -175,26 +175,35 @@ func (d *Daemon) serveHTTP() error {
 		_, _ = w.Write(d.certs.Roots()) // a client that went away
 	})
 	mux.Handle("/", noWebSocket(problem.Plain(public), refused))
+	unread := &heads{most: maxUnread, refused: refused}
 	conf := &tls.Config{GetCertificate: d.certs.GetCertificate, MinVersion: tls.VersionTLS12}
 	d.mqttLn = tls.NewListener(behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), conf)
 	web := conf.Clone()
 	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
-	in, err := intake.New(d.cfg.Limits.Intake())
+	in, err := intake.New(d.cfg.Limits.HTTPSIntake())
 	if err != nil {
 		return err
 	}
-	d.httpLn = tls.NewListener(in.Listen(behind(before.HTTPS(), d.httpLn, refused), refused), web)
+	web.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if c := headOf(hello.Conn); c != nil {
+			c.settle(false) // a handshake's bytes are no header's
+		}
+		return nil, nil
+	}
+	d.httpLn = tls.NewListener(unread.listen(in.Listen(behind(before.HTTPS(), d.httpLn, refused), refused)), web)
 	errLog := httpLog(d.log)
-	d.https = d.bounded(balancer.Forwarded(mux), errLog)
+	d.https = d.bounded(whole(balancer.Forwarded(mux)), errLog)
 	d.https.ConnState = connState(refused)
-	d.https.ConnContext = balancer.ConnContext
+	d.https.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
+		return balancer.ConnContext(withHead(ctx, nc), nc)
+	}
 	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Local: true})
 	if err != nil {
 		return err
 	}
 	d.ctl = &http.Server{Handler: localapi.Handler(local, d.store, d.log), ReadHeaderTimeout: 10 * time.Second, ErrorLog: errLog}
 	d.metrics.MustRegister(d.expiries()...)
-	d.health = d.bounded(d.healthHandler(), errLog)
+	d.health = d.bounded(known(d.cfg.Health.Hosts, d.healthHandler()), errLog)
 	return nil
 }
 
@@ -203,8 +212,10 @@ func (d *Daemon) serveHTTP() error {
 func (d *Daemon) bounded(h http.Handler, errLog *log.Logger) *http.Server {
 	t := d.cfg.HTTPTimeout
 	return &http.Server{
-		Handler: h, ReadHeaderTimeout: min(t, 10*time.Second), ReadTimeout: t, WriteTimeout: 2 * t, // from the request's first byte to the answer's last
-		IdleTimeout: 2 * t, MaxHeaderBytes: 32 << 10, ErrorLog: errLog,
+		Handler: h, ReadHeaderTimeout: min(t, headerTime), ReadTimeout: t, WriteTimeout: 2 * t, // from the request's first byte to the answer's last
+		IdleTimeout: 2 * t,
+		// net/http allows 4 KiB more than this.
+		MaxHeaderBytes: maxHeader - 4096, ErrorLog: errLog,
 	}
 }
 

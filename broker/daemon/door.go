@@ -16,8 +16,11 @@ func connState(refused intake.Refused) func(net.Conn, http.ConnState) {
 		switch {
 		case !ok:
 		case state == http.StateHijacked:
-			if c, ok := t.NetConn().(*intake.Conn); ok {
-				c.Leave()
+			if c := headOf(t.NetConn()); c != nil {
+				c.settle(true)
+				if counted, ok := c.Conn.(*intake.Conn); ok {
+					counted.Leave()
+				}
 			}
 		case state == http.StateClosed && !t.ConnectionState().HandshakeComplete:
 			refused.Handshake(nc.RemoteAddr().String(), t.Handshake()) // it says again how it ended

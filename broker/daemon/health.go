@@ -11,7 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// healthHandler serves /livez, /readyz, /metrics and /debug/pprof/.
+// healthHandler serves /livez, /readyz, /metrics and, where it is asked for, /debug/pprof/.
 func (d *Daemon) healthHandler() http.Handler {
 	d.metrics.MustRegister( // fixed collectors with fixed names
 		collectors.NewGoCollector(),
@@ -33,6 +33,9 @@ func (d *Daemon) healthHandler() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(d.metrics, promhttp.HandlerOpts{}))
+	if !d.cfg.Health.Profiles {
+		return mux
+	}
 	mux.HandleFunc("/debug/pprof/", fromHere(pprof.Index))
 	mux.HandleFunc("/debug/pprof/profile", fromHere(pprof.Profile))
 	mux.HandleFunc("/debug/pprof/symbol", fromHere(pprof.Symbol))

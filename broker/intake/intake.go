@@ -51,6 +51,9 @@ type Limits struct {
 	PerPool int
 }
 
+// DefaultConns is what Limits.Conns is by default.
+const DefaultConns = 10_000
+
 // Errors of Enter.
 var (
 	ErrFull       = errors.New("too many connections")
@@ -70,7 +73,7 @@ var (
 
 func (l Limits) withDefaults() (Limits, error) {
 	if l.Conns == 0 {
-		l.Conns = 10_000
+		l.Conns = DefaultConns
 	}
 	if l.Conns < 0 {
 		return l, errors.New("intake: Limits.Conns is negative")

@@ -21,13 +21,14 @@ const (
 	CausePool      Cause = "pool"      // ErrFullPool, ErrRoomPool
 	CauseConnect   Cause = "connect"   // a CONNECT that was refused for another reason than the pool's being full
 	CauseSilent    Cause = "silent"    // no CONNECT came in time
+	CauseHeader    Cause = "header"    // a request over HTTPS that never became whole, when many did not
 	CauseTLS       Cause = "tls"       // the handshake failed
 	CauseProxy     Cause = "proxy"     // a PROXY header is lacking, damaged, or not wanted
 	CauseWebSocket Cause = "websocket" // no WebSocket, or one for another protocol than MQTT
 )
 
 // Causes are all of them.
-var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseDevice, CausePool, CauseConnect, CauseSilent, CauseTLS, CauseProxy, CauseWebSocket}
+var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseDevice, CausePool, CauseConnect, CauseSilent, CauseHeader, CauseTLS, CauseProxy, CauseWebSocket}
 
 // A Refused is told of each connection, from remote (host:port), that was not served, by
 // any goroutine. It must be quick.

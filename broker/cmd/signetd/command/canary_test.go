@@ -84,7 +84,7 @@ func newFleet(t *testing.T) *fleet {
 	data := filepath.Join(f.dir, "data")
 	f.broker = exec.Command(filepath.Join(f.bin, "signetd"), "serve", "--dev", "--data", data,
 		"--listen-mqtt", "127.0.0.1:0", "--listen-https", "127.0.0.1:0", "--listen-health", "127.0.0.1:0")
-	f.broker.Env = []string{"SIGNET_LOG_LEVEL=debug", "HOME=" + f.dir}
+	f.broker.Env = []string{"SIGNET_LOG_LEVEL=debug", "SIGNET_HEALTH_PROFILES=true", "HOME=" + f.dir}
 	log, err := os.Create(filepath.Join(f.dir, "log"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,209 @@
+package daemon
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/problem"
+)
+
+// Limits on requests of HTTPS that are not worth a setting; the figures are chosen.
+const (
+	maxHeader = 8 << 10 // bytes of a request before its body
+	// maxUnread is how many bytes of headers all connections together may have sent without
+	// a whole request having come of them. One that came at once is never counted long.
+	maxUnread  = 2 << 20
+	headerTime = 5 * time.Second // for TLS and for a request's header, each
+	// shortHeader is what a connection may have sent without being counted: honest requests
+	// are shorter, or come at once.
+	shortHeader = 1 << 10
+	maxBodies   = 64 // requests with a body at once, each of which has a bound of its own
+)
+
+// errHeaders: see maxUnread.
+var errHeaders = errors.New("too many bytes of requests that are not whole")
+
+// heads counts the bytes of requests' headers that are not whole, over all connections. The
+// one that has kept many bytes waiting for longest makes room.
+type heads struct {
+	most    int
+	refused intake.Refused
+
+	mu      sync.Mutex // guards the rest, and what is in headConns
+	total   int
+	waiting list.List // of *headConn, those with more than shortHeader, the longest waiting first
+}
+
+// A headConn is a connection below TLS.
+type headConn struct {
+	net.Conn
+	all *heads
+
+	// Guarded by all.mu.
+	unread  int           // bytes since its last whole request
+	place   *list.Element // in all.waiting
+	serving bool          // a request is being answered; what comes is its body
+}
+
+// listen counts the bytes of ln's connections, each a *headConn.
+func (h *heads) listen(ln net.Listener) net.Listener { return &headListener{ln, h} }
+
+type headListener struct {
+	net.Listener
+	all *heads
+}
+
+// Accept gives the next connection.
+func (l *headListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &headConn{Conn: nc, all: l.all}, nil
+}
+
+// NetConn is the connection without the counting.
+func (c *headConn) NetConn() net.Conn { return c.Conn }
+
+// Read counts what it reads.
+func (c *headConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if out := c.all.add(c, n); out != nil {
+		c.all.refused(intake.CauseHeader, out.RemoteAddr().String(), errHeaders)
+		_ = out.Conn.Close() // whoever reads it finds out and closes it
+	}
+	return n, err
+}
+
+// Close forgets what was counted.
+func (c *headConn) Close() error {
+	c.settle(true)
+	return c.Conn.Close()
+}
+
+// settle counts anew: a request is whole, or the handshake begins.
+func (c *headConn) settle(serving bool) {
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	c.all.forget(c)
+	c.serving = serving
+}
+
+// add gives the connection that must make room, if any.
+func (h *heads) add(c *headConn, n int) (out *headConn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if c.serving {
+		return nil
+	}
+	c.unread += n
+	h.total += n
+	if c.place == nil && c.unread > shortHeader {
+		c.place = h.waiting.PushBack(c)
+	}
+	if h.total <= h.most {
+		return nil
+	}
+	longest := h.waiting.Front()
+	if longest == nil {
+		return nil // so many short ones: the bound on connections holds them
+	}
+	out = longest.Value.(*headConn)
+	h.forget(out)
+	return out
+}
+
+func (h *heads) forget(c *headConn) {
+	h.total -= c.unread
+	c.unread = 0
+	if c.place != nil {
+		h.waiting.Remove(c.place)
+		c.place = nil
+	}
+}
+
+type headKey struct{}
+
+// withHead lets a request find its connection.
+func withHead(ctx context.Context, nc net.Conn) context.Context {
+	if c := headOf(nc); c != nil {
+		return context.WithValue(ctx, headKey{}, c)
+	}
+	return ctx
+}
+
+// headOf gives the headConn that nc is or is wrapped around; nil if there is none.
+func headOf(nc net.Conn) *headConn {
+	for {
+		if c, ok := nc.(*headConn); ok {
+			return c
+		}
+		w, ok := nc.(interface{ NetConn() net.Conn })
+		if !ok {
+			return nil
+		}
+		nc = w.NetConn()
+	}
+}
+
+// whole stands before all requests of HTTPS, whose headers have come. It refuses bodies in
+// another form than their own, and too many at once; and it does not wait for a body that
+// nobody wants, which net/http does, so that a stranger holds nothing with it.
+func whole(next http.Handler) http.Handler {
+	bodies := make(chan struct{}, maxBodies)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(headKey{}).(*headConn); ok {
+			c.settle(true)
+			defer c.settle(false)
+		}
+		if r.ContentLength == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		body := &body{ReadCloser: r.Body}
+		r.Body = body
+		defer func() {
+			if !body.ended {
+				_ = http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0))
+			}
+		}()
+		if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+			refuse(w, http.StatusUnsupportedMediaType, "send the body as it is, without Content-Encoding")
+			return
+		}
+		select {
+		case bodies <- struct{}{}:
+			defer func() { <-bodies }()
+			next.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			refuse(w, http.StatusServiceUnavailable, "too many requests with a body at once")
+		}
+	})
+}
+
+func refuse(w http.ResponseWriter, status int, detail string) {
+	problem.Name(w)
+	problem.New(status, detail).Write(w)
+}
+
+// A body remembers whether it was read to its end.
+type body struct {
+	io.ReadCloser
+	ended bool
+}
+
+// Read implements io.Reader.
+func (b *body) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || errors.Is(err, io.EOF)
+	return n, err
+}
