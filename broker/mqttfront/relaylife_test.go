@@ -9,20 +9,25 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
 	"io"
 	"log/slog"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
@@ -241,11 +246,49 @@ func (l *loot) walk(v any) {
 	}
 }
 
+// pin is what a webhook asks devices for, after their key.
+const pin = "the PIN of the door"
+
+// asked makes the client "asked" whose devices are asked for the PIN.
+func (f *fixture) asked() {
+	f.t.Helper()
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var e struct {
+			Trigger string `json:"triggerSource"`
+			Request struct {
+				Answer string `json:"challengeAnswer"`
+			} `json:"request"`
+		}
+		if err := json.NewDecoder(r.Body).Decode(&e); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		response := map[string]any{"publicChallengeParameters": map[string]string{"ask": "PIN"}, "privateChallengeParameters": map[string]string{"x": "y"}}
+		if strings.HasPrefix(e.Trigger, "Verify") {
+			response = map[string]any{"answerCorrect": e.Request.Answer == pin}
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"response": response})
+	}))
+	f.t.Cleanup(web.Close)
+	by := broker.By{Actor: broker.ActorLocal}
+	_, _, err := controltest.CreateHook(f.t.Context(), f.Control, by, broker.Hook{Pool: f.Pool, Name: "door", URL: web.URL + "/", Timeout: 5 * time.Second})
+	if err == nil {
+		_, err = controltest.PutFlow(f.t.Context(), f.Control, by, broker.Flow{Pool: f.Pool, Name: "asked", Steps: []string{challenge.Key, "hook:door"}}, true)
+	}
+	if err == nil {
+		_, err = controltest.PutClient(f.t.Context(), f.Control, by, broker.Client{Pool: f.Pool, ID: "asked", Flow: "asked", AccessLife: time.Hour, RefreshLife: 24 * time.Hour}, true)
+	}
+	if err != nil {
+		f.t.Fatal(err)
+	}
+}
+
 // TestRelayGainsNothing: a relay that a device believes passes on all that the device says
 // in its life, tries everything that it has heard at each door of the broker and at a
 // backend, and nothing works. The device lives on, and says that it is relayed.
 func TestRelayGainsNothing(t *testing.T) {
 	f := start(t, nil)
+	f.asked()
 	two := f.second()
 	for name, direct := range map[string]bool{"relayed from the first": false, "relayed later": true} {
 		t.Run(name, func(t *testing.T) {
@@ -282,11 +325,15 @@ func (f *fixture) lives(name string, relay *tap, two *fixture, direct bool) (*ag
 	if direct {
 		addr = f.secure
 	}
-	a, err := agent.New(f.t.Context(), agent.Config{Device: f.Name(f.t, name), Prover: harness.NewP256(f.t), State: &agent.Memory{}, Clock: func() time.Time {
-		mu.Lock()
-		defer mu.Unlock()
-		return time.Now().Add(ahead)
-	}})
+	a, err := agent.New(f.t.Context(), agent.Config{
+		Device: f.Name(f.t, name), Client: "asked", Prover: harness.NewP256(f.t), State: &agent.Memory{},
+		Solver: func(context.Context, string, map[string]string) ([]byte, error) { return []byte(pin), nil },
+		Clock: func() time.Time {
+			mu.Lock()
+			defer mu.Unlock()
+			return time.Now().Add(ahead)
+		},
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -372,6 +419,9 @@ func (f *fixture) tries(name string, l loot) {
 	}
 	if len(l.connects) > 0 {
 		f.t.Errorf("the device showed the relay %d passwords", len(l.connects))
+	}
+	if l.all[pin] {
+		f.t.Error("the relay heard the PIN")
 	}
 	f.asTokens(l)
 	for heard := range l.all {
