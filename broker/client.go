@@ -18,8 +18,11 @@ type Client struct {
 	AccessLife  time.Duration `json:"accessLife"`            // 5 min to 24 h
 	RefreshLife time.Duration `json:"refreshLife,omitempty"` // 1 h to 10 y; zero: no refresh token
 	Grace       time.Duration `json:"grace,omitempty"`       // how long a rotated refresh token still answers with its successor
-	Created     time.Time     `json:"-"`
-	Rev         uint64        `json:"-"` // the store's
+	// MaxSessions is how many sessions a device has with this client at once, at most
+	// MaxMaxSessions: a further one ends the oldest. 0: as many as a store keeps.
+	MaxSessions int       `json:"maxSessions,omitempty"`
+	Created     time.Time `json:"-"`
+	Rev         uint64    `json:"-"` // the store's
 }
 
 // The default client, used when a device names none.
@@ -30,11 +33,13 @@ const (
 	DefaultAccessLife  = time.Hour
 	DefaultRefreshLife = 30 * 24 * time.Hour
 	DefaultGrace       = 5 * time.Minute
+	DefaultMaxSessions = 1
 	MinAccessLife      = 5 * time.Minute
 	MaxAccessLife      = 24 * time.Hour
 	MinRefreshLife     = time.Hour
 	MaxRefreshLife     = 10 * 365 * 24 * time.Hour
 	MaxGrace           = time.Hour
+	MaxMaxSessions     = 50
 )
 
 // MaxAudiences is how many audiences a client has at most, each of at most
@@ -42,10 +47,11 @@ const (
 const MaxAudiences = 8
 
 // NewClient gives a client with the defaults: tokens for the pool's own audience
-// that live an hour, refresh tokens that live 30 days, a grace of 5 minutes.
+// that live an hour, refresh tokens that live 30 days, a grace of
+// 5 minutes, one session a device.
 func NewClient(pool ident.Pool, id string) Client {
 	return Client{Pool: pool, ID: id, Audiences: []string{pool.String()}, AccessLife: DefaultAccessLife,
-		RefreshLife: DefaultRefreshLife, Grace: DefaultGrace}
+		RefreshLife: DefaultRefreshLife, Grace: DefaultGrace, MaxSessions: DefaultMaxSessions}
 }
 
 // Validate gives every bound that a client breaks.
@@ -71,6 +77,9 @@ func (c *Client) Validate() error {
 	}
 	if c.Grace < 0 || c.Grace > MaxGrace {
 		broken.add(Invalid("grace", "grace %s, want at most %s", Span(c.Grace), Span(MaxGrace)))
+	}
+	if c.MaxSessions < 0 || c.MaxSessions > MaxMaxSessions {
+		broken.add(Invalid("maxSessions", "%d sessions a device, want 1 to %d, or 0 for as many as are kept", c.MaxSessions, MaxMaxSessions))
 	}
 	return broken.or()
 }

@@ -41,6 +41,14 @@ const (
 // the logins of one millisecond, one in 4096 begins as another.
 const MaxAlike = 64
 
+// MaxKeptSessions is how many of a device's sessions, of all clients together, a store
+// keeps. KeepExchange is how long a store knows that an exchange is spent although its session is
+// gone: several times as long as it may be answered.
+const (
+	MaxKeptSessions = 100
+	KeepExchange    = 10 * time.Minute
+)
+
 // Ended reports whether s was ended, by itself or with all of its device d's. No clock
 // has a part in it: one that was ahead would end what begins later, too.
 func (s *Session) Ended(d *Device) bool {
@@ -67,6 +75,9 @@ type Login struct {
 	Session Session
 	// Enroll is set when the exchange was an enrollment.
 	Enroll *Enrollment
+	// MaxSessions is how many sessions the device may have with the session's client, this
+	// one included: the oldest end. 0: as many as the store keeps.
+	MaxSessions int
 }
 
 // Validate checks what a store needs to hold of l before it looks at what it has.
@@ -120,7 +131,9 @@ type Sessions interface {
 	// whatever it says itself; and so it is when it says none.
 	// It returns what the device is then, with ErrInactive too.
 	//
-	// A session is kept until no access token of it can be valid any more.
+	// A session is kept until no access token of it can be valid any more. What a login
+	// leaves no room for, by MaxSessions and MaxKeptSessions, ends in its transaction, the
+	// first recorded first; what is beyond MaxKeptSessions is dropped, too.
 	RecordLogin(ctx context.Context, by By, l Login) (Recorded, error)
 	// Session gives one session.
 	Session(ctx context.Context, id ident.UUID) (Session, error)

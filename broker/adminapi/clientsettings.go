@@ -17,6 +17,7 @@ type ClientSettings struct {
 	AccessLife  *Duration  `json:"accessLife,omitempty" doc:"Of access and ID tokens: 5m to 1d; 1h if absent" column:"ACCESS" flag:"access-life" usage:"life of access and ID tokens, 5m to 1d" shown:"1h"`
 	RefreshLife *Duration  `json:"refreshLife,omitempty" doc:"Of refresh tokens: 1h to 10y, 0s for none; 30d if absent" column:"REFRESH" flag:"refresh-life" usage:"life of refresh tokens, 1h to 10y; 0 for none" shown:"30d"`
 	Grace       *Duration  `json:"grace,omitempty" doc:"How long a rotated refresh token still answers with its successor: at most 1h; 5m if absent" column:"GRACE" flag:"grace" usage:"how long a rotated refresh token still answers with its successor, at most 1h" shown:"5m"`
+	MaxSessions *int       `json:"maxSessions,omitempty" minimum:"0" maximum:"50" doc:"How many sessions a device has with it at once; a further one ends the oldest. 0: as many as are kept, 100; 1 if absent" column:"SESSIONS,show" flag:"max-sessions" usage:"how many sessions a device has with it at once, 1 to 50, or 0 for as many as are kept; a further one ends the oldest" shown:"1"`
 	Created     *time.Time `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
 }
 
@@ -35,7 +36,7 @@ func clientResource() resource[broker.Client, ClientSettings] {
 		wire: func(c broker.Client) ClientSettings {
 			return ClientSettings{
 				ID: c.ID, Flow: c.Flow, Audiences: c.Audiences, AccessLife: span(c.AccessLife),
-				RefreshLife: span(c.RefreshLife), Grace: span(c.Grace), Created: optional(c.Created),
+				RefreshLife: span(c.RefreshLife), Grace: span(c.Grace), MaxSessions: &c.MaxSessions, Created: optional(c.Created),
 			}
 		},
 		write: writeClient,
@@ -59,6 +60,9 @@ func writeClient(w *ClientSettings, c *broker.Client) error {
 	}
 	if w.Grace != nil {
 		c.Grace = time.Duration(*w.Grace)
+	}
+	if w.MaxSessions != nil {
+		c.MaxSessions = *w.MaxSessions
 	}
 	return nil
 }

@@ -132,6 +132,7 @@ type file struct {
 type counters struct {
 	commits, changes atomic.Int64
 	tail             tail
+	dropped          atomic.Int64 // sessions that were beyond what is kept of a device
 }
 
 // Stats are figures since the store was opened.
@@ -244,6 +245,9 @@ func (s *Store) prepare() error {
 			return nil
 		}
 		s.growth.reached(tx.Bucket([]byte(bucketJournal)).Sequence())
+		if err := s.stats.tail.fill(tx); err != nil {
+			return err
+		}
 		return s.stats.tail.measure(tx)
 	})
 	if err == nil && missing {

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,22 +24,29 @@ func TestGrowth(t *testing.T) {
 	const n = 4096
 	for name, c := range map[string]struct{ writers, most int }{"alone": {1, growthAlone}, "together": {256, growthTogether}} {
 		t.Run(name, func(t *testing.T) {
-			s, d := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true})
-			own := broker.By{Actor: broker.DeviceActor(d.ID), Request: "00112233445566778899aabbccddeeff"}
+			s, _ := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true})
 			logins := make([]broker.Login, n)
-			for i := range logins {
-				logins[i] = testLogin(d)
+			var devices []broker.Device // with fewer sessions each than are kept
+			for i := range n / 64 {
+				devices = append(devices, addDevice(t, s, fmt.Sprintf("d-%d", i)))
 			}
+			own := func(i int) broker.By {
+				return broker.By{Actor: broker.DeviceActor(devices[i%len(devices)].ID), Request: "00112233445566778899aabbccddeeff"}
+			}
+			for i := range logins {
+				logins[i] = testLogin(devices[i%len(devices)])
+			}
+			before := bucketBytes(t, s, bucketJournal)
 			each(t, n, c.writers, func(i int) error {
-				_, err := s.RecordLogin(t.Context(), own, logins[i])
+				_, err := s.RecordLogin(t.Context(), own(i), logins[i])
 				return err
 			})
-			one := bucketBytes(t, s, bucketJournal)
+			one := bucketBytes(t, s, bucketJournal) - before
 			each(t, n, c.writers, func(i int) error {
-				_, err := s.UpdateSession(t.Context(), own, logins[i].Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
+				_, err := s.UpdateSession(t.Context(), own(i), logins[i].Session.ID, func(x *broker.Session, _ *broker.Device) error { x.Generation++; return nil })
 				return err
 			})
-			both, sessions := bucketBytes(t, s, bucketJournal), bucketBytes(t, s, bucketSessions)
+			both, sessions := bucketBytes(t, s, bucketJournal)-before, bucketBytes(t, s, bucketSessions)
 			t.Logf("a login takes %d bytes, a refresh %d; a session's row %d", one/n, (both-one)/n, sessions/n)
 			if one/n > c.most || (both-one)/n > c.most || sessions/n > growthSession {
 				t.Errorf("more than %d, %d and %d, as documented", c.most, c.most, growthSession)

@@ -15,6 +15,60 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
+// TestOlderSessionsAreFound: a login ends the one before it wherever that one's entry in the index is:
+// in the same commit, in the journal, in a run, or in the file that was opened again.
+func TestOlderSessionsAreFound(t *testing.T) {
+	s, d := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true})
+	var before ident.UUID
+	begin := func(what string) {
+		t.Helper()
+		l := testLogin(d)
+		l.MaxSessions = 1
+		if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
+			t.Fatal(err)
+		}
+		if !before.IsZero() {
+			if x, err := s.Session(t.Context(), before); err != nil || !x.Revoked {
+				t.Errorf("%s: the session before goes on: %v", what, err)
+			}
+		}
+		before = l.Session.ID
+	}
+	begin("first")
+	begin("in the journal")
+	if err := s.foldAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(s.stats.tail.of); n != 0 {
+		t.Errorf("%d devices are still remembered of what was folded", n)
+	}
+	begin("in a run")
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = openStore(t, s.path, Options{SweepEvery: -1, UnsafeNoSync: true})
+	begin("in the journal of a file that was opened")
+	each(t, 64, 16, func(int) error {
+		l := testLogin(d)
+		l.MaxSessions = 1
+		_, err := s.RecordLogin(t.Context(), by(), l)
+		return err
+	})
+	all, err := s.ListSessions(t.Context(), d.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := 0
+	for _, x := range all {
+		if !x.Revoked {
+			live++
+		}
+	}
+	if live != 1 {
+		t.Errorf("%d of %d sessions live, want the newest alone", live, len(all))
+	}
+}
+
 // TestIndexFolds: lists stay true through folds and reopening, in whatever order ids come.
 func TestIndexFolds(t *testing.T) {
 	s, one := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true})

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"sort"
+	"sync"
 	"sync/atomic"
 
 	bolt "go.etcd.io/bbolt"
@@ -69,8 +70,60 @@ func unfolded(tx *bolt.Tx, f func(session, subject []byte)) error {
 	return nil
 }
 
-// A tail is how much of the journal is not folded yet.
-type tail struct{ logins, records atomic.Int64 }
+// A tail is the part of the journal that is not folded yet: how much it is, and the
+// sessions that its logins began. The latter is for the writer: it may know of logins that were
+// folded a moment ago, and of more than a reader's older transaction sees.
+type tail struct {
+	logins, records atomic.Int64
+
+	mu sync.Mutex                  // guards of
+	of map[ident.UUID][]ident.UUID // by the subject of their device
+}
+
+// sessions gives those of a device.
+func (l *tail) sessions(subject ident.UUID) []ident.UUID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.of[subject])
+}
+
+// add takes in what was committed.
+func (l *tail) add(records []entry) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range records {
+		if e := &records[i]; !e.subject.IsZero() {
+			l.put(e.subject, e.Session)
+		}
+	}
+}
+
+func (l *tail) put(subject, session ident.UUID) {
+	if l.of == nil {
+		l.of = map[ident.UUID][]ident.UUID{}
+	}
+	l.of[subject] = append(l.of[subject], session)
+}
+
+// drop forgets what was folded: pairs of subject and session.
+func (l *tail) drop(pairs [][]byte) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range pairs {
+		subject, session := ident.UUID(p[:len(ident.UUID{})]), ident.UUID(p[len(ident.UUID{}):])
+		left := slices.DeleteFunc(l.of[subject], func(id ident.UUID) bool { return id == session })
+		if l.of[subject] = left; len(left) == 0 {
+			delete(l.of, subject)
+		}
+	}
+}
+
+// fill takes in what is in the file that is being opened.
+func (l *tail) fill(tx *bolt.Tx) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return unfolded(tx, func(session, subject []byte) { l.put(ident.UUID(subject), ident.UUID(session)) })
+}
 
 // long reports whether it is to be folded.
 func (l *tail) long() bool { return l.logins.Load() >= foldAt || l.records.Load() >= foldRecords }
@@ -103,6 +156,13 @@ func sessionsOf(tx *bolt.Tx, subject ident.UUID) ([]ident.UUID, error) {
 	if err != nil {
 		return nil, err
 	}
+	ids = append(ids, inRuns(tx, subject)...)
+	slices.SortFunc(ids, func(a, b ident.UUID) int { return bytes.Compare(b[:], a[:]) })
+	return slices.Compact(ids), nil
+}
+
+// inRuns gives those of a device's sessions that are folded.
+func inRuns(tx *bolt.Tx, subject ident.UUID) (ids []ident.UUID) {
 	for cur, k, v := firstOf(tx, bucketRuns); k != nil; k, v = cur.Next() {
 		n := len(v) / entrySize
 		for i := sort.Search(n, func(i int) bool { return bytes.Compare(pair(v, i)[:len(subject)], subject[:]) >= 0 }); i < n; i++ {
@@ -113,8 +173,7 @@ func sessionsOf(tx *bolt.Tx, subject ident.UUID) ([]ident.UUID, error) {
 			break
 		}
 	}
-	slices.SortFunc(ids, func(a, b ident.UUID) int { return bytes.Compare(b[:], a[:]) })
-	return slices.Compact(ids), nil
+	return ids
 }
 
 func pair(v []byte, i int) []byte { return v[i*entrySize : (i+1)*entrySize] }
@@ -122,7 +181,13 @@ func pair(v []byte, i int) []byte { return v[i*entrySize : (i+1)*entrySize] }
 // foldTail sorts the journal's logins that are in no run into the newest one.
 func (s *Store) foldTail(c *change) error {
 	var pairs [][]byte
-	err := unfolded(c.tx, func(session, subject []byte) { pairs = append(pairs, slices.Concat(subject, session)) })
+	sessions := c.tx.Bucket([]byte(bucketSessions))
+	err := unfolded(c.tx, func(session, subject []byte) {
+		pair := slices.Concat(subject, session)
+		if s.sweep.folding = append(s.sweep.folding, pair); sessions.Get(session) != nil { // not dropped meanwhile
+			pairs = append(pairs, pair)
+		}
+	})
 	if err != nil {
 		return err
 	}

@@ -231,7 +231,7 @@ func TestTrim(t *testing.T) {
 		t.Errorf("%d records of the device: %v", len(history), err)
 	}
 	sessions, err := s.ListSessions(t.Context(), d.ID)
-	if err != nil || len(sessions) != maxSessions {
+	if err != nil || len(sessions) != broker.MaxKeptSessions {
 		t.Errorf("%d sessions: %v", len(sessions), err)
 	}
 }

@@ -88,6 +88,9 @@ func (l *login) record(c *change) error {
 			return err
 		}
 	}
+	if err := l.makeRoom(c, x); err != nil {
+		return err
+	}
 	return addSession(c, x, l.found.Subject, row)
 }
 

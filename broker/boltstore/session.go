@@ -2,18 +2,18 @@ package boltstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
 )
-
-// maxSessions is how many sessions ListSessions gives.
-const maxSessions = 100
 
 // storedSession reads a session and its device. A session whose device is gone, or
 // was made again since, is gone with it: broker.ErrNotFound.
@@ -147,6 +147,88 @@ func recordInHistory(c *change, e entry) error {
 	return c.put(devices, name, device)
 }
 
+// A sessionRow is one of a device's sessions as it is stored.
+type sessionRow struct {
+	id   ident.UUID
+	row  []byte
+	seqs sessionSeqs
+}
+
+// sessionRows gives the sessions of the device with that subject, with those of the batch that
+// is being written, the last recorded first: the clock by which they are numbered may have been set back.
+func (c *change) sessionRows(subject ident.UUID) ([]sessionRow, error) {
+	ids := c.tail.sessions(subject)
+	for i := range c.records {
+		if e := &c.records[i]; e.subject == subject {
+			ids = append(ids, e.Session)
+		}
+	}
+	ids = append(ids, inRuns(c.tx, subject)...)
+	rows, seen := make([]sessionRow, 0, len(ids)), make(map[ident.UUID]bool, len(ids))
+	b := c.tx.Bucket([]byte(bucketSessions))
+	for _, id := range ids {
+		row := b.Get(id[:])
+		if row == nil || seen[id] {
+			continue // purged; the index lags
+		}
+		seqs, err := seqsOf(row)
+		if err != nil {
+			return nil, err
+		}
+		seen[id] = true
+		rows = append(rows, sessionRow{id, row, seqs})
+	}
+	slices.SortFunc(rows, func(a, b sessionRow) int { return cmp.Compare(b.seqs.login, a.seqs.login) })
+	return rows, nil
+}
+
+// makeRoom ends and drops the sessions that x, which begins, leaves no room for.
+func (l *login) makeRoom(c *change, x *broker.Session) error {
+	rows, err := c.sessionRows(x.Subject)
+	if err != nil {
+		return err
+	}
+	live := 1
+	for i := range rows {
+		r := &rows[i]
+		beyond := i+2 > broker.MaxKeptSessions
+		if !beyond && (r.seqs.ended != 0 || l.MaxSessions == 0) { // ended by its device itself
+			continue
+		}
+		old, err := decodeSession(r.id, r.row)
+		if err != nil {
+			return err
+		}
+		if old.Client == x.Client && !old.Revoked {
+			live++
+		}
+		if over := old.Client == x.Client && l.MaxSessions > 0 && live > l.MaxSessions; (over || beyond) && !old.Revoked {
+			next := old
+			next.Revoked = true
+			if _, err := changeSession(c, &old, &next); err != nil {
+				return err
+			}
+		}
+		if beyond {
+			if err := c.drop(&old, x.Created); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// drop deletes a session. What is left of a young one is that its exchange is spent.
+func (c *change) drop(x *broker.Session, now time.Time) error {
+	if now.Sub(x.Created).Abs() <= broker.KeepExchange {
+		if err := c.put(c.tx.Bucket([]byte(bucketSpent)), x.ID[:], untilRow(x.Created.Add(keepCreated))); err != nil {
+			return err
+		}
+	}
+	c.dropped = append(c.dropped, slices.Concat(x.Subject[:], x.ID[:]))
+	return c.delete(c.tx.Bucket([]byte(bucketSessions)), x.ID[:])
+}
+
 // ListSessions gives a device's sessions, newest first, at most 100.
 func (s *Store) ListSessions(ctx context.Context, id ident.Device) (all []broker.Session, err error) {
 	err = s.view(ctx, "list sessions", func(tx *bolt.Tx) error {
@@ -166,7 +248,7 @@ func (s *Store) ListSessions(ctx context.Context, id ident.Device) (all []broker
 			if err != nil {
 				return err
 			}
-			if all = append(all, x); len(all) == maxSessions {
+			if all = append(all, x); len(all) == broker.MaxKeptSessions {
 				return nil
 			}
 		}

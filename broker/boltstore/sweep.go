@@ -26,6 +26,7 @@ type sweepState struct {
 	at      map[string][]byte // last key looked at, by bucket
 	deleted int               // sessions, since the last run was cleaned
 	run     []byte            // last run cleaned
+	folding [][]byte          // what the fold that the writer was last asked for is about
 }
 
 func (s *Store) keepHouse(ctx context.Context) {
@@ -61,6 +62,8 @@ func (s *Store) foldAll(ctx context.Context) error {
 	if err := s.tidy(ctx, "fold the session index", s.foldTail); err != nil {
 		return err
 	}
+	s.stats.tail.drop(s.sweep.folding)
+	s.sweep.folding = nil
 	return s.view(ctx, "count the session index", s.stats.tail.measure)
 }
 
@@ -79,6 +82,7 @@ func (s *Store) sweepNow(ctx context.Context) error {
 	if err := s.trimJournal(ctx); err != nil {
 		return err
 	}
+	s.sweep.deleted += int(s.stats.dropped.Swap(0))
 	if s.sweep.deleted < cleanAfter {
 		return nil
 	}

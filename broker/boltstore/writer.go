@@ -42,11 +42,13 @@ const (
 // batch a second run without it.
 type change struct {
 	tx      *bolt.Tx
+	tail    *tail
 	by      broker.By // who asks for the change that runs
 	wrote   bool
-	records []entry // the batch's
-	seq     uint64  // of the last of them or, before it, of the journal's last
-	logins  int     // among them
+	records []entry  // the batch's
+	seq     uint64   // of the last of them or, before it, of the journal's last
+	logins  int      // among them
+	dropped [][]byte // pairs of subject and session, of the batch
 }
 
 func (c *change) put(b *bolt.Bucket, key, value []byte) error {
@@ -194,7 +196,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		fail(batch, err)
 		return -1, nil
 	}
-	c := &change{tx: tx, records: make([]entry, 0, len(batch)), seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
+	c := &change{tx: tx, tail: &s.stats.tail, records: make([]entry, 0, len(batch)), seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
 	changes := 0
 	for i, r := range batch {
 		if c.carryOut(r); r.err == nil {
@@ -292,6 +294,9 @@ func (s *Store) count(c *change, changes int) {
 		s.stats.commits.Add(1)
 		s.stats.changes.Add(int64(changes))
 	}
+	s.stats.tail.add(c.records)
+	s.stats.tail.drop(c.dropped)
+	s.stats.dropped.Add(int64(len(c.dropped)))
 	s.stats.tail.logins.Add(int64(c.logins))
 	s.stats.tail.records.Add(int64(len(c.records)))
 	if s.stats.tail.long() {

@@ -67,7 +67,7 @@ func (c *Config) Check() error {
 	if c.Data == "" {
 		add("data: name the folder that signetd keeps everything in")
 	}
-	whole := map[string]int{"connections": c.Limits.Connections, "https_connections": c.Limits.HTTPSConnections, "burst": c.Limits.Burst, "refusal_burst": c.Limits.RefusalBurst, "request_burst": c.Limits.RequestBurst}
+	whole := map[string]int{"connections": c.Limits.Connections, "https_connections": c.Limits.HTTPSConnections, "burst": c.Limits.Burst, "refusal_burst": c.Limits.RefusalBurst, "request_burst": c.Limits.RequestBurst, "device_burst": c.Limits.DeviceBurst}
 	for _, key := range slices.Sorted(maps.Keys(whole)) {
 		if whole[key] < 0 {
 			add("limits.%s %d: want 1 or more, or 0 for the default", key, whole[key])

@@ -83,6 +83,10 @@ type Limits struct {
 	// from one source that are refused, a second in the long run and at once.
 	Refusals     float64 `yaml:"refusals" env:"REFUSALS"`
 	RefusalBurst int     `yaml:"refusal_burst" env:"REFUSAL_BURST"`
+	// DeviceRate and DeviceBurst bound what one device is granted: logins and renewals, a second
+	// in the long run and at once. Their defaults are exchange.Pace's.
+	DeviceRate  float64 `yaml:"device_rate" env:"DEVICE_RATE"`
+	DeviceBurst int     `yaml:"device_burst" env:"DEVICE_BURST"`
 }
 
 // HTTPSIntake gives them for HTTPS, where a connection is a request or two and soon gone or

@@ -49,6 +49,8 @@ type Parts struct {
 	Metrics prometheus.Registerer
 	// Refusals bounds the refused messages of one source.
 	Refusals wrap.Limit
+	// Pace bounds how often one device logs in or renews.
+	Pace exchange.Pace
 	// Level is the clock by which refusals of proofs take the same time. It is not Now,
 	// which may jump. Zero: the system's.
 	Level level.Clock
@@ -121,7 +123,7 @@ func (c *Core) answer(ctx context.Context, p Parts) error {
 	if err != nil {
 		return err
 	}
-	c.Exchange, c.refusals, err = wrap.Exchange(exchange.New(a, m, p.Store), wrap.Config{
+	c.Exchange, c.refusals, err = wrap.Exchange(exchange.New(a, m, p.Store, p.Pace), wrap.Config{
 		Log: p.Log, Metrics: p.Metrics, Refusals: p.Refusals, Clock: p.Level, Journal: p.Store,
 	})
 	return err

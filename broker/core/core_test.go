@@ -173,10 +173,16 @@ func TestRefusalsAreKept(t *testing.T) {
 		t.Errorf("the journal ends with %+v", last)
 	}
 	told, err := reg.Gather()
-	if err != nil || len(told) == 0 {
+	at := -1
+	for i, f := range told {
+		if f.GetName() == "signet_exchange_messages_total" {
+			at = i
+		}
+	}
+	if err != nil || at < 0 {
 		t.Fatal(told, err)
 	}
-	if m := told[1].GetMetric(); told[1].GetName() != "signet_exchange_messages_total" || len(m) != 1 || m[0].GetCounter().GetValue() != 3 {
+	if m := told[at].GetMetric(); len(m) != 1 || m[0].GetCounter().GetValue() != 3 {
 		t.Errorf("counted: %v", told)
 	}
 }

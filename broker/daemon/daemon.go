@@ -25,6 +25,7 @@ import (
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/core"
+	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/exchange/wrap"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/localapi"
@@ -140,6 +141,7 @@ func (d *Daemon) listen() (err error) {
 func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	parts.Issuer, parts.HookNetworks, parts.Log = d.cfg.Issuer, d.cfg.Hooks.Allow, d.log
 	parts.Metrics, parts.Refusals = d.metrics, wrap.Limit{PerSecond: d.cfg.Limits.Refusals, Burst: d.cfg.Limits.RefusalBurst}
+	parts.Pace = exchange.Pace{PerSecond: d.cfg.Limits.DeviceRate, Burst: d.cfg.Limits.DeviceBurst}
 	d.core, err = core.New(ctx, parts)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
+	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
@@ -34,11 +35,12 @@ type Conversation struct {
 	auth  *auth.Authenticator
 	mint  *mint.Minter
 	store Sessions
+	pace  *budget.Budget[ident.Device] // nil: no bound
 }
 
 // New makes a Conversation.
-func New(a *auth.Authenticator, m *mint.Minter, s Sessions) *Conversation {
-	return &Conversation{auth: a, mint: m, store: s}
+func New(a *auth.Authenticator, m *mint.Minter, s Sessions, p Pace) *Conversation {
+	return &Conversation{auth: a, mint: m, store: s, pace: p.pacing()}
 }
 
 // Handle answers one message.
@@ -99,13 +101,18 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	if err := checkSealing(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
+	if err := c.mayNow(p.Device().ID, p.At()); err != nil {
+		return nil, nil, err
+	}
 	// Minted before it is recorded, and handed out after: once recorded, the exchange is
 	// spent, and a grant that then failed to be made would leave the device with nothing.
 	minted, err := c.mint.Login(ctx, p)
 	if err != nil {
 		return nil, nil, err
 	}
-	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{Session: minted.Session, Enroll: p.Enrollment()})
+	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{
+		Session: minted.Session, Enroll: p.Enrollment(), MaxSessions: p.Client().MaxSessions,
+	})
 	if err != nil {
 		err = recordError(err, found.Status)
 		if found.KeyReplaced {
@@ -113,6 +120,7 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 		}
 		return nil, nil, err
 	}
+	c.had(p.Device().ID, p.At())
 	if found.Subject != minted.Session.Subject {
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
@@ -158,6 +166,9 @@ func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if err := checkSealing(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
+	if err := c.mayNow(p.Device().ID, p.At()); err != nil {
+		return nil, nil, err
+	}
 	var rotated mint.Rotation
 	s, err := c.store.UpdateSession(ctx, byOf(p), body.Session, func(s *broker.Session, d *broker.Device) error {
 		var err error
@@ -172,6 +183,9 @@ func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	}
 	if rotated.Reuse {
 		return nil, nil, &reused{s.ID}
+	}
+	if s.Rotated.Equal(p.At()) { // not the same answer again to one who sends the request again
+		c.had(p.Device().ID, p.At())
 	}
 	minted, err := c.mint.Refreshed(ctx, p, s)
 	if err != nil {
@@ -246,7 +260,10 @@ func refuse(m protocol.Message, err error) Outcome {
 	if r, ok := errors.AsType[*replacedKey](err); ok {
 		out.KeyReplaced = r.token
 	}
+	often, _ := errors.AsType[*TooOften](err)
 	switch {
+	case often != nil:
+		d.RetryAfter = seconds(often.Wait)
 	case errors.Is(err, broker.ErrFull): // the device can only wait; an operator must hear of it
 		d.Code, d.RetryAfter = protocol.CodeBusy, retryFull
 	case d.Code == protocol.CodeBusy:

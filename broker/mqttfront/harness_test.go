@@ -26,6 +26,7 @@ import (
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
@@ -79,6 +80,11 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Re
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	f := &fixture{Signet: harness.NewLogging(t, cfg.Log.Handler()), t: t, known: &known{map[string][]agent.Prover{}, map[string]bool{}}}
+	several := broker.NewClient(f.Pool, broker.DefaultClient)
+	several.MaxSessions = 0 // tests have several agents of one device
+	if _, err := controltest.PutClient(t.Context(), f.Control, broker.By{Actor: broker.ActorLocal}, several, false); err != nil {
+		t.Fatal(err)
+	}
 	rule := f.Access
 	if wrap != nil {
 		keys, err := proof.New(auth.Config{Reads: f.Store, Tries: f.Store, Secrets: noSecrets{}, Answers: f.Keys, SessionKey: make([]byte, 32)})

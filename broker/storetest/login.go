@@ -72,6 +72,53 @@ func loginTests() []test {
 			_, err := e.sessions.RecordLogin(e.ctx, by(), l)
 			e.wants(broker.ErrNotFound, err)
 		}},
+		{"no more sessions of a client than MaxSessions: the first recorded end", func(e *env) {
+			e.addPool("a")
+			d, other := e.addDevice("a", "one"), e.addDevice("a", "two")
+			begin := func(d broker.Device, client string, most int) ident.UUID {
+				l := e.login(d)
+				l.Session.Client, l.MaxSessions = client, most
+				e.record(l)
+				return l.Session.ID
+			}
+			over := func(want bool, ids ...ident.UUID) {
+				e.t.Helper()
+				for _, id := range ids {
+					x, err := e.other.sessions.Session(e.ctx, id)
+					e.ok(err)
+					e.same(want, x.Revoked)
+				}
+			}
+			a, b, apart, others := begin(d, "app", 0), begin(d, "app", 2), begin(d, "else", 1), begin(other, "app", 1)
+			over(false, a, b, apart, others)
+			c := begin(d, "app", 2)
+			over(true, a)
+			over(false, b, c, apart, others)
+			last := begin(d, "app", 1)
+			over(true, a, b, c)
+			over(false, last, apart, others)
+		}},
+		{"no more sessions of a device than MaxKeptSessions", func(e *env) {
+			e.addPool("a")
+			d := e.addDevice("a", "one")
+			var ids []ident.UUID
+			var all []broker.Login
+			for range broker.MaxKeptSessions + 3 {
+				l := e.login(d)
+				all, ids = append(all, l), append(ids, l.Session.ID)
+				e.record(l)
+			}
+			for i, id := range ids {
+				_, err := e.other.sessions.Session(e.ctx, id)
+				if i >= 3 {
+					e.ok(err)
+					continue
+				}
+				e.wants(broker.ErrNotFound, err)
+				_, err = e.sessions.RecordLogin(e.ctx, by(), all[i])
+				e.wants(broker.ErrUsed, err)
+			}
+		}},
 		{"needs an exchange and a device", func(e *env) {
 			e.addPool("a")
 			l := e.login(e.addDevice("a", "one"))

@@ -148,6 +148,7 @@ func Open(ctx context.Context, dir string, log *slog.Logger) (*Signet, error) {
 		return nil, err
 	}
 	s.parts = core.Parts{
+		Pace:  exchange.Pace{PerSecond: -1}, // tests do in seconds what devices do in days
 		Store: s.Store, Sealer: kek, Issuer: "https://signet.example", HookNetworks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
 		Now: s.now, Log: log,
 	}
@@ -172,6 +173,19 @@ func (s *Signet) assemble(ctx context.Context) error {
 }
 
 func (s *Signet) now() time.Time { return time.Now().Add(s.Offset) }
+
+// Paced makes another broker of the same cluster that bounds what one device is granted.
+func (s *Signet) Paced(t testing.TB, p exchange.Pace) *exchange.Responder {
+	t.Helper()
+	parts := s.parts
+	parts.Pace = p
+	c, err := core.New(t.Context(), parts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c.Exchange
+}
 
 // Replica makes another broker of the same cluster: it shares the store and the key
 // that secrets are sealed under with the others, and nothing else.

@@ -136,7 +136,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	}
 	first := anchor.Thumbprint()
 	w.anchors = [][]byte{first[:]}
-	client := broker.Client{Pool: w.pool, ID: broker.DefaultClient, AccessLife: accessLife, RefreshLife: time.Hour, Grace: w.fate.dice.upTo(3 * time.Minute).Round(time.Second)}
+	client := broker.Client{Pool: w.pool, ID: broker.DefaultClient, AccessLife: accessLife, RefreshLife: time.Hour, MaxSessions: broker.DefaultMaxSessions, Grace: w.fate.dice.upTo(3 * time.Minute).Round(time.Second)}
 	if _, err := w.dir.Clients().Replace(w.ctx, broker.By{Actor: broker.ActorLocal}, client, nil); err != nil {
 		return err
 	}

@@ -23,6 +23,10 @@ func Log(next exchange.Handler, log *slog.Logger) exchange.Handler {
 			log.WarnContext(ctx, "another key in the place of a device's own, by an enrollment token", "device", out.Claimed.String(),
 				"enrollment", out.KeyReplaced, "remote", from.Remote)
 		}
+		if _, paced := errors.AsType[*exchange.TooOften](out.Err); paced { // a device can bring that about at any rate
+			told.Note(ctx, slog.LevelWarn, "paced", "answered busy: the device logs in or renews too often", "device", out.Claimed.String(), "err", out.Err)
+			return out
+		}
 		switch {
 		case out.Err != nil:
 			logRefusal(ctx, told, from, m, &out)

@@ -2,6 +2,7 @@ package wrap
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ type metrics struct {
 	messages *prometheus.CounterVec
 	limited  prometheus.Counter
 	replaced prometheus.Counter
+	paced    prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -32,11 +34,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "signet_exchange_keys_replaced_total",
 			Help: "Devices whose key was replaced by an enrollment token: each one is a WARN in the log and a record replace-key in the audit trail.",
 		}),
+		paced: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "signet_exchange_device_limited_total",
+			Help: "Logins and renewals answered busy because their device had too many lately.",
+		}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.messages, m.limited, m.replaced} {
+	for _, c := range []prometheus.Collector{m.messages, m.limited, m.replaced, m.paced} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics of the exchange: %w", err)
 		}
@@ -52,6 +58,9 @@ func Counted(next exchange.Handler, to *metrics) exchange.Handler {
 		out := next.Handle(ctx, from, m)
 		if out.KeyReplaced != "" {
 			to.replaced.Inc()
+		}
+		if _, often := errors.AsType[*exchange.TooOften](out.Err); often {
+			to.paced.Inc()
 		}
 		switch {
 		case out.Err != nil:
