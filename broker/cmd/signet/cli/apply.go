@@ -311,6 +311,9 @@ func (a *app) confirm(preview adminapi.Applied, yes bool) error {
 			gone = append(gone, c.Kind+" "+c.Pool+"/"+c.Name)
 		}
 	}
+	if len(gone) > 0 {
+		a.note("what goes%s:", a.on())
+	}
 	for _, g := range gone {
 		a.note("deletes %s", g)
 	}

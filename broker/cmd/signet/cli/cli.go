@@ -96,8 +96,9 @@ type app struct {
 	profile string
 	pool    string
 	format  string
-	reason  string // for the audit trail
-	started bool   // a command's own work began, so the command line was understood
+	reason  string     // for the audit trail
+	at      connection // that commands go to, once connected
+	started bool       // a command's own work began, so the command line was understood
 }
 
 func (a *app) root() *cobra.Command {
@@ -127,7 +128,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.reason, "reason", "", "why, in one `line` of at most 256 bytes, for the audit trail")
 	complete(root, "output", cobra.FixedCompletions([]string{"table", "json", "yaml", "csv"}, cobra.ShellCompDirectiveNoFileComp))
 	complete(root, "profile", a.completing(func(context.Context, string) ([]string, error) { return a.profileNames() }))
-	root.AddCommand(a.login(), a.logout(), a.status(), a.version(), a.pools(), a.devices(), a.apply(), a.diff(),
+	root.AddCommand(a.login(), a.logout(), a.profileCommands(), a.status(), a.version(), a.pools(), a.devices(), a.apply(), a.diff(),
 		a.keys(), a.operators(), a.audit(), a.tokens())
 	root.AddCommand(a.nouns()...)
 	return root
@@ -139,6 +140,7 @@ func (a *app) connect() (*adminapi.Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	a.at = c
 	client, err := c.client()
 	if err != nil || a.reason == "" {
 		return client, err
@@ -158,7 +160,7 @@ func (a *app) enter(ctx context.Context) (adminapi.PoolClient, error) {
 	if a.pool == "" && a.profile == "" { // that of the environment's broker
 		a.pool = a.Getenv(environ.Pool)
 	}
-	if a.pool != "" {
+	if a.pool = first(a.pool, a.at.Pool); a.pool != "" {
 		return c.In(a.pool), nil
 	}
 	pools, err := c.Pools(ctx)
@@ -194,8 +196,13 @@ func (a *app) status() *cobra.Command {
 				a.note("warning: %s", c.Warning)
 			}
 		}
-		return a.show(s, []string{"VERSION", "TIME", "POOLS", "OPERATOR", "TOKEN EXPIRES"},
-			[]string{s.Version, stamp(&s.Time), fmt.Sprint(s.Pools), s.Operator, stamp(&s.Expires)})
+		here := struct {
+			adminapi.Status
+			Server  string `json:"server"`
+			Profile string `json:"profile,omitempty"`
+		}{s, a.at.Server, a.at.profile}
+		return a.show(here, []string{"SERVER", "PROFILE", "VERSION", "TIME", "POOLS", "OPERATOR", "TOKEN EXPIRES"},
+			[]string{here.Server, here.Profile, s.Version, stamp(&s.Time), fmt.Sprint(s.Pools), s.Operator, stamp(&s.Expires)})
 	})
 }
 

@@ -145,6 +145,73 @@ func TestFlagsBeforeEnvironmentBeforeFile(t *testing.T) {
 	}
 }
 
+// TestAProfileFlagBeatsTheEnvironment: what is deleted is deleted where the flag says, and the
+// confirmation says where that is; the environment still beats a profile that it names itself.
+func TestAProfileFlagBeatsTheEnvironment(t *testing.T) {
+	s, other := login(t), login(t)
+	if r := s.run(t, other.token+"\n", "login", "--server", other.url, "--ca", other.ca, "--profile", "b2"); r.code != 0 {
+		t.Fatal(r.err)
+	}
+	s.ok(t, "profile use default")
+	s.ok(t, "pool create demo")
+	other.ok(t, "pool create demo")
+	s.env["SIGNET_SERVER"], s.env["SIGNET_TOKEN"], s.env["SIGNET_CA"] = s.url, s.token, s.ca
+	if out := s.ok(t, "status --profile b2 -o json"); !strings.Contains(out, other.url) || !strings.Contains(out, `"profile": "b2"`) {
+		t.Errorf("status: %s", out)
+	}
+	if r := s.run(t, "", "pool", "delete", "demo", "--profile", "b2"); r.code != 2 || !strings.Contains(r.err, other.url) || !strings.Contains(r.err, `"b2"`) {
+		t.Errorf("asked to confirm: %+v", r)
+	}
+	if r := s.run(t, "", "pool", "delete", "demo", "--yes", "--profile", "b2"); r.code != 0 || !strings.Contains(r.err, other.url) {
+		t.Errorf("deleted: %+v", r)
+	}
+	if out := other.ok(t, "pool list"); strings.Contains(out, "demo") {
+		t.Errorf("the profile's broker still has %s", out)
+	}
+	s.env["SIGNET_PROFILE"] = "b2"
+	if out := s.ok(t, "pool list"); !strings.Contains(out, "demo") {
+		t.Errorf("the environment's broker lost its pool, or was not asked: %s", out)
+	}
+}
+
+// TestLoginTriesTheBrokerFirst: nobody types a token for a broker that is not there or not known.
+func TestLoginTriesTheBrokerFirst(t *testing.T) {
+	s := newShell(t)
+	for line, says := range map[string]string{
+		"login --server https://127.0.0.1:1": "is signetd running",
+		"login --server " + s.url:            "--ca FILE",
+	} {
+		if r := s.run(t, "", strings.Fields(line)...); r.code != 1 || !strings.Contains(r.err, says) || strings.Contains(r.err, "standard input") {
+			t.Errorf("%s: %+v", line, r)
+		}
+	}
+}
+
+// TestProfilesAreListedAndUsed: a profile may name the pool that commands work in.
+func TestProfilesAreListedAndUsed(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create home")
+	s.ok(t, "pool create work")
+	if r := s.run(t, "", "device", "list"); r.code != 2 || !strings.Contains(r.err, "which pool?") {
+		t.Errorf("without a pool: %+v", r)
+	}
+	s.ok(t, "profile use default --pool work")
+	s.ok(t, "device create lamp-1")
+	if out := s.ok(t, "device list --pool work"); !strings.Contains(out, "lamp-1") {
+		t.Errorf("the pool of the profile was not used: %s", out)
+	}
+	if r := s.run(t, s.token+"\n", "login", "--server", s.url, "--ca", s.ca, "--profile", "lab"); r.code != 0 {
+		t.Fatal(r.err)
+	}
+	if out := s.ok(t, "profile list -o csv"); !strings.Contains(out, ",default,"+s.url+",work") || !strings.Contains(out, "*,lab,"+s.url+",") || strings.Contains(out, s.token) {
+		t.Errorf("got %s", out)
+	}
+	s.ok(t, "profile use default")
+	if r := s.run(t, "", "profile", "use", "nowhere"); r.code != 2 || !strings.Contains(r.err, "no profile") {
+		t.Errorf("got %+v", r)
+	}
+}
+
 func TestMistakesSayTheNextStep(t *testing.T) {
 	s := newShell(t)
 	in := login(t)

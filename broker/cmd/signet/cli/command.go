@@ -201,7 +201,7 @@ func (s shelf[T]) removing(a *app, argument, short string, do func(adminapi.Pool
 		if err := do(p, cmd.Context(), args[0]); err != nil {
 			return err
 		}
-		a.note("deleted %s %s", s.noun, args[0])
+		a.note("deleted %s %s%s", s.noun, args[0], a.on())
 		return nil
 	})
 	cmd.ValidArgsFunction = s.completion(a)

@@ -174,13 +174,13 @@ func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
 				if err := p.RevokeSession(cmd.Context(), args[0], args[1]); err != nil {
 					return err
 				}
-				a.note("ended session %s of %s; backends that verify offline take its access tokens until they expire", args[1], args[0])
+				a.note("ended session %s of %s%s; backends that verify offline take its access tokens until they expire", args[1], args[0], a.on())
 				return nil
 			}
 			if _, err = p.RevokeSessions(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			a.note("ended all sessions of %s; it may log in again", args[0])
+			a.note("ended all sessions of %s%s; it may log in again", args[0], a.on())
 			return nil
 		})
 	listing.ValidArgsFunction, revoke.ValidArgsFunction = s.completion(a), s.completion(a)

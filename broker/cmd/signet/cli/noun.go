@@ -229,7 +229,7 @@ func (c nounCommand) remove() *cobra.Command {
 		if err := s.Delete(cmd.Context(), name); err != nil {
 			return err
 		}
-		c.a.note("deleted %s %s", c.n.One, name)
+		c.a.note("deleted %s %s%s", c.n.One, name, c.a.on())
 		return nil
 	})
 }

@@ -40,7 +40,7 @@ func (a *app) operators() *cobra.Command {
 		if err := c.DeleteOperator(cmd.Context(), args[0], force); err != nil {
 			return err
 		}
-		a.note("operator %s has no access any more", args[0])
+		a.note("operator %s has no access any more%s", args[0], a.on())
 		return nil
 	})
 	remove.Flags().BoolVar(&force, "force", false, "even your own access, which this profile then has no more")

@@ -98,6 +98,14 @@ func (a *app) secret(v any, secret, header string, about string) error {
 // note says something to the human.
 func (a *app) note(format string, args ...any) { fmt.Fprintf(a.Err, format+"\n", args...) }
 
+// on says on which broker something was done, for the confirmation of what cannot be undone.
+func (a *app) on() string {
+	if a.at.profile == "" {
+		return " on " + a.at.Server
+	}
+	return fmt.Sprintf(" on %s (profile %q)", a.at.Server, a.at.profile)
+}
+
 // stamp writes a time; nil and zero are empty.
 func stamp(t *time.Time) string {
 	if t == nil || t.IsZero() {

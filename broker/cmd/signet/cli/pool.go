@@ -99,14 +99,14 @@ func (a *app) deletePool() *cobra.Command {
 				return err
 			}
 			return &hintedError{
-				usagef("this deletes pool %s with its %s, for good", args[0], counted(devices, "device")),
+				usagef("this deletes pool %s with its %s, for good%s", args[0], counted(devices, "device"), a.on()),
 				"if that is what you want: signet pool delete " + args[0] + " --yes",
 			}
 		}
 		if err := c.DeletePool(cmd.Context(), args[0]); err != nil {
 			return err
 		}
-		a.note("deleted pool %s", args[0])
+		a.note("deleted pool %s%s", args[0], a.on())
 		return nil
 	})
 	cmd.Flags().BoolVar(&yes, "yes", false, "really")

@@ -30,7 +30,11 @@ type connection struct {
 	// Fingerprint is the SHA-256 of the root in hex, instead of CA.
 	Fingerprint string `json:"caFingerprint,omitempty"`
 
+	// Pool is the pool that commands work in which name none; may be empty.
+	Pool string `json:"pool,omitempty"`
+
 	tokenFile string // where Token comes from, if not from itself
+	profile   string // that it is of; empty: of none
 }
 
 // profiles is the profile file: mode 0600, because it holds tokens.
@@ -126,6 +130,8 @@ func (c connection) over(d connection) connection {
 	if c.CA == "" && c.Fingerprint == "" {
 		c.CA, c.Fingerprint = d.CA, d.Fingerprint
 	}
+	c.Pool = first(c.Pool, d.Pool)
+	c.profile = first(c.profile, d.profile)
 	return c
 }
 
@@ -150,14 +156,16 @@ func (a *app) readTokenFile(c *connection) error {
 	return nil
 }
 
-// connection puts flags before environment before profile. A profile's token goes
-// to no other server than the profile's.
+// connection puts flags before environment before profile. A profile that is named by a flag
+// takes the environment's place. A profile's token goes to no other server than the profile's.
 func (a *app) connection() (connection, error) {
-	c := a.flags.over(a.environment())
+	c, name := a.flags, a.profile
+	if name == "" {
+		c, name = c.over(a.environment()), a.Getenv(environ.Profile)
+	}
 	if err := a.readTokenFile(&c); err != nil {
 		return c, err
 	}
-	name := first(a.profile, a.Getenv(environ.Profile))
 	p, err := a.storedConnection(name)
 	if err != nil && (name != "" || c.Server == "" || c.Token == "") {
 		return c, err
@@ -188,7 +196,11 @@ func (a *app) storedConnection(name string) (connection, error) {
 	if err != nil {
 		return connection{}, err
 	}
-	p, ok := stored.Profiles[first(name, stored.Current)]
+	found := first(name, stored.Current)
+	p, ok := stored.Profiles[found]
+	if ok {
+		p.profile = found
+	}
 	if !ok && name != "" {
 		return p, &hintedError{usagef("there is no profile %q", name), "signet login --profile " + name + " --server URL"}
 	}
@@ -251,18 +263,81 @@ func (a *app) logout() *cobra.Command {
 	return cmd
 }
 
+// A profileEntry is a profile as it is listed: without its token.
+type profileEntry struct {
+	Name    string `json:"name"`
+	Server  string `json:"server"`
+	Pool    string `json:"pool,omitempty"`
+	Current bool   `json:"current"`
+}
+
+// profileCommands manage the profiles that login makes.
+func (a *app) profileCommands() *cobra.Command {
+	listing := a.leaf("list", "List profiles; * is the one used when none is named", "signet profile list", func(*cobra.Command, []string) error {
+		path, err := a.profilePath()
+		if err != nil {
+			return err
+		}
+		stored, err := readProfiles(path)
+		if err != nil {
+			return err
+		}
+		var all []profileEntry
+		for _, name := range slices.Sorted(maps.Keys(stored.Profiles)) {
+			p := stored.Profiles[name]
+			all = append(all, profileEntry{name, p.Server, p.Pool, name == stored.Current})
+		}
+		return list(a, all, []string{"", "NAME", "SERVER", "POOL"}, func(e profileEntry) []string {
+			mark := ""
+			if e.Current {
+				mark = "*"
+			}
+			return []string{mark, e.Name, e.Server, e.Pool}
+		})
+	})
+	var pool string
+	use := a.leaf("use NAME", "Use a profile when none is named", "signet profile use lab\nsignet profile use lab --pool home", func(cmd *cobra.Command, args []string) error {
+		path, err := a.profilePath()
+		if err != nil {
+			return err
+		}
+		stored, err := readProfiles(path)
+		if err != nil {
+			return err
+		}
+		p, ok := stored.Profiles[args[0]]
+		if !ok {
+			return usagef("there is no profile %q", args[0])
+		}
+		if cmd.Flags().Changed("pool") {
+			p.Pool = pool
+		}
+		stored.Current, stored.Profiles[args[0]] = args[0], p
+		if err := stored.write(path); err != nil {
+			return err
+		}
+		a.note("using profile %q: %s", args[0], p.Server)
+		return nil
+	})
+	use.Flags().StringVar(&pool, "pool", "", "`pool` that commands work in which name none; empty: none")
+	use.ValidArgsFunction = a.completing(func(context.Context, string) ([]string, error) { return a.profileNames() })
+	return group("profile", "Brokers that signet has logged in to", listing, use)
+}
+
 func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
-	c := a.flags.over(a.environment())
+	c, err := a.toLogIn()
+	if err != nil {
+		return err
+	}
 	if c.Server == "" {
 		return &hintedError{usagef("which broker?"), "signet login --server https://HOST:8443"}
 	}
-	var err error
 	if c.CA != "" {
 		if c.CA, err = filepath.Abs(c.CA); err != nil {
 			return fmt.Errorf("--ca: %w", err)
 		}
 	}
-	if _, err := c.client(); err != nil { // before anybody types a token
+	if err := c.reach(cmd.Context()); err != nil { // before anybody types a token
 		return err
 	}
 	if err := a.readTokenFile(&c); err != nil {
@@ -295,12 +370,49 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	name := first(a.profile, a.Getenv(environ.Profile), defaultProfile)
+	c.Pool = first(c.Pool, stored.Profiles[name].Pool)
 	stored.Current, stored.Profiles[name] = name, c
 	if err := stored.write(path); err != nil {
 		return err
 	}
 	a.note("logged in to %s as %s until %s; profile %q in %s", c.Server, s.Operator, stamp(&s.Expires), name, path)
 	return nil
+}
+
+// toLogIn is what is known of the broker before the token is: flags before the environment or,
+// in its place, the profile that a flag names, if there is one already.
+func (a *app) toLogIn() (connection, error) {
+	c, known := a.flags, a.environment()
+	names, err := a.profileNames()
+	if err != nil {
+		return c, err
+	}
+	if slices.Contains(names, a.profile) {
+		if known, err = a.storedConnection(a.profile); err != nil {
+			return c, err
+		}
+		known.Token = "" // it may have ended
+		if c.Server != "" && c.Server != known.Server {
+			return c, nil
+		}
+	}
+	return c.over(known), nil
+}
+
+// reach asks the broker anything without a token: that it refuses that shows that name,
+// certificate and address are right.
+func (c connection) reach(ctx context.Context) error {
+	c.Token = ""
+	client, err := c.client()
+	if err != nil {
+		return err
+	}
+	_, err = client.Status(ctx)
+	var refused *problem.Problem
+	if errors.As(err, &refused) && refused.Status == http.StatusUnauthorized {
+		return nil
+	}
+	return err
 }
 
 // readToken reads one line; on a terminal it does not show it.
