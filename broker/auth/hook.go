@@ -7,6 +7,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // A HookCaller calls operators' webhooks, with the semantics of Cognito's define, create and
@@ -35,6 +36,9 @@ type HookCall struct {
 	Private   map[string]string // what create gave as private; in verify only
 	Metadata  map[string]string // the device's, in every call of the exchange
 	Device    *broker.Device    // nil: unknown
+	// Caller is the device's subject if it has proved its key in this exchange, and zero while
+	// anybody may be asking, or whoever enrolls. Hooks are not told.
+	Caller ident.UUID
 }
 
 // A Decision is a define hook's: another challenge, tokens, or failure.
@@ -63,6 +67,9 @@ func (t *Turn) HookCall(ctx context.Context, phase string) (HookCall, error) {
 		ID:   fmt.Sprintf("%x-%d-%s", t.withMessage[:16], len(t.pending.Results), phase),
 		Pool: t.pending.request.Pool.String(), Name: t.pending.request.Name.String(), Client: t.clientID(),
 		Results: t.pending.Results, Metadata: t.pending.request.Metadata, Device: d,
+	}
+	if t.pending.Prover != nil && t.enroll == nil && d != nil {
+		c.Caller = d.Subject
 	}
 	if phase != "define" {
 		c.Challenge = t.pending.Kind

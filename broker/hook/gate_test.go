@@ -13,14 +13,21 @@ import (
 // gated is a gate whose clock stands still, and hooks of pools a and b.
 type gated struct {
 	*gate
-	t  *testing.T
-	at time.Time
+	last byte // of the subject that who gave
+	t    *testing.T
+	at   time.Time
 }
 
 func newGated(t *testing.T) *gated {
 	g := &gated{t: t, at: time.Unix(0, 0)}
 	g.gate = newGate(func() time.Time { return g.at })
 	return g
+}
+
+// who gives a further device that has proved itself.
+func (g *gated) who() ident.UUID {
+	g.last++
+	return ident.UUID{0: 1, 15: g.last}
 }
 
 func (g *gated) hook(pool, name string) *broker.Hook {
@@ -34,7 +41,7 @@ func (g *gated) hook(pool, name string) *broker.Hook {
 
 func (g *gated) in(h *broker.Hook) func(bool) {
 	g.t.Helper()
-	leave, err := g.enter(h)
+	leave, err := g.enter(h, g.who())
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -43,7 +50,7 @@ func (g *gated) in(h *broker.Hook) func(bool) {
 
 func (g *gated) busy(h *broker.Hook, what string) {
 	g.t.Helper()
-	if leave, err := g.enter(h); leave != nil || !errors.Is(err, protocol.CodeBusy) {
+	if leave, err := g.enter(h, g.who()); leave != nil || !errors.Is(err, protocol.CodeBusy) {
 		g.t.Fatalf("%s: %v, want busy", what, err)
 	}
 }
@@ -94,4 +101,46 @@ func TestFailingHooksAreLeftAlone(t *testing.T) {
 	a(false)
 	b(true)
 	g.in(h)(false)
+}
+
+// TestNobodyHoldsAllSlots: one device with any number of connections has two calls at once, those
+// that have proved nothing have half of the pool's together, and other devices pass
+// beside both.
+func TestNobodyHoldsAllSlots(t *testing.T) {
+	g := newGated(t)
+	h := g.hook("a", "door")
+	let := func(who ident.UUID, times int) (through int, leave []func(bool)) {
+		for range times {
+			l, err := g.enter(h, who)
+			if err == nil {
+				through++
+				leave = append(leave, l)
+			} else if !errors.Is(err, protocol.CodeBusy) {
+				t.Fatal(err)
+			}
+		}
+		return through, leave
+	}
+	greedy := g.who()
+	n, held := let(greedy, 48)
+	if n != maxOfDevice {
+		t.Errorf("one device has %d calls at once", n)
+	}
+	if n, _ := let(ident.UUID{}, 480); n != maxUnproven {
+		t.Errorf("strangers have %d calls at once", n)
+	}
+	for i := range MaxCalls - maxUnproven - maxOfDevice {
+		if n, _ := let(g.who(), 1); n != 1 {
+			t.Fatalf("device %d finds no room beside them", i)
+		}
+	}
+	for _, leave := range held {
+		leave(false)
+	}
+	if n, _ := let(greedy, 48); n != maxOfDevice {
+		t.Errorf("afterwards it has %d", n)
+	}
+	if len(g.callers) == 0 {
+		t.Error("nobody is counted")
+	}
 }

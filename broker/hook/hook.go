@@ -192,7 +192,7 @@ func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call a
 	if err != nil {
 		return nil, err
 	}
-	leave, err := c.gate.enter(&h)
+	leave, err := c.gate.enter(&h, call.Caller)
 	if err != nil {
 		return nil, err
 	}
