@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"time"
 )
 
 // The store, one small interface per concept. Each call is one use case and one
@@ -48,6 +49,19 @@ type Store interface {
 	Journal
 	// Close ends the use of the store.
 	Close() error
+}
+
+// StoreFigures are what a store has done since it was opened.
+type StoreFigures struct {
+	Commits    int64         // transactions, each with one end on the disk
+	Changes    int64         // writing calls acknowledged by them
+	CommitTime time.Duration // that they took together
+	Waiting    int           // writing calls that wait for their transaction now
+}
+
+// A Measured is a Store that knows its figures.
+type Measured interface {
+	Figures() StoreFigures
 }
 
 // A Backuper is a Store that can write a consistent copy of itself while it is used.

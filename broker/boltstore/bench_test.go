@@ -64,7 +64,7 @@ func BenchmarkRecordLogin(b *testing.B) {
 		theirs += spread(b, n, bare.put)
 	}
 	b.StopTimer()
-	st := s.Stats()
+	st := s.Figures()
 	b.ReportMetric(float64(theirs)/float64(ours), "x-bare")
 	b.ReportMetric(float64(b.N)/ours.Seconds(), "logins/s")
 	b.ReportMetric(float64(b.N)/theirs.Seconds(), "bare-rows/s")

@@ -131,19 +131,17 @@ type file struct {
 
 type counters struct {
 	commits, changes atomic.Int64
+	committing       atomic.Int64 // nanoseconds
 	tail             tail
 	dropped          atomic.Int64 // sessions that were beyond what is kept of a device
 }
 
-// Stats are figures since the store was opened.
-type Stats struct {
-	Commits int64 // transactions, each with one fsync'ed end
-	Changes int64 // writing calls acknowledged by them
-}
-
-// Stats gives the figures so far.
-func (s *Store) Stats() Stats {
-	return Stats{Commits: s.stats.commits.Load(), Changes: s.stats.changes.Load()}
+// Figures gives the figures so far.
+func (s *Store) Figures() broker.StoreFigures {
+	return broker.StoreFigures{
+		Commits: s.stats.commits.Load(), Changes: s.stats.changes.Load(),
+		CommitTime: time.Duration(s.stats.committing.Load()), Waiting: len(s.queue),
+	}
 }
 
 // Open opens the store at path and makes it if there is none. Errors:

@@ -69,7 +69,7 @@ func manyDevices(t *testing.T, s *Store, like broker.Device, n int) []broker.Dev
 // that this process wrote meanwhile.
 func together(t *testing.T, s *Store, faults *planned, rounds int, do func() error) int {
 	t.Helper()
-	before, commits := written(t), s.Stats().Commits
+	before, commits := written(t), s.Figures().Commits
 	for range rounds {
 		hold := make(chan struct{})
 		faults.set(nil, hold)
@@ -92,7 +92,7 @@ func together(t *testing.T, s *Store, faults *planned, rounds int, do func() err
 		close(hold)
 		wg.Wait()
 	}
-	if n := s.Stats().Commits - commits; n > int64(3*rounds) {
+	if n := s.Figures().Commits - commits; n > int64(3*rounds) {
 		t.Errorf("%d commits for %d times %d callers that waited together", n, rounds, callers)
 	}
 	return written(t) - before

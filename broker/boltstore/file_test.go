@@ -316,7 +316,7 @@ func TestBatch(t *testing.T) {
 	for len(s.queue) < n {
 		time.Sleep(time.Millisecond)
 	}
-	commits := s.Stats().Commits
+	commits := s.Figures().Commits
 	cancel()
 	close(hold)
 	wg.Wait()
@@ -341,7 +341,7 @@ func TestBatch(t *testing.T) {
 			t.Errorf("change %d: %v", i, err)
 		}
 	}
-	if got := s.Stats().Commits - commits; got > 3 {
+	if got := s.Figures().Commits - commits; got > 3 {
 		t.Errorf("%d commits for %d changes that waited together", got, n)
 	}
 	records, err := s.Since(t.Context(), begun, 1000)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -252,8 +253,9 @@ func (c *change) carryOut(r *request) {
 // commitTx commits. When the disk is full and the file's head still points to what
 // was before, nothing has happened: broker.ErrFull. Any other failure is ErrBroken.
 func (s *Store) commitTx(tx *bolt.Tx) error {
-	id, head := tx.ID(), 0
+	id, head, began := tx.ID(), 0, time.Now()
 	err := tx.Commit()
+	s.stats.committing.Add(int64(time.Since(began)))
 	if err == nil {
 		return nil
 	}

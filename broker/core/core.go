@@ -84,8 +84,11 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	c := &Core{hooks: hook.New(p.Store, p.Sealer, p.HookNetworks, p.Now)}
-	var err error
+	called, err := hookTimes(p.Metrics)
+	if err != nil {
+		return nil, err
+	}
+	c := &Core{hooks: hook.New(p.Store, p.Sealer, p.HookNetworks, p.Now, called)}
 	if c.Tail, err = tail.New(ctx, p.Store, p.Log); err != nil {
 		return nil, err
 	}

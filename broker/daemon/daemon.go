@@ -148,9 +148,13 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	}
 	d.Control = d.core.Control
 	front := mqttfront.New(d.core.Exchange, d.core.Access, d.log)
+	ended, err := endings(d.metrics)
+	if err != nil {
+		return err
+	}
 	limits := d.cfg.Limits
 	d.mqtt, err = mqttd.New(mqttd.Config{
-		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"),
+		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended,
 		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
 	})
 	if err != nil {
@@ -177,15 +181,18 @@ func (d *Daemon) serveHTTP() error {
 		_, _ = w.Write(d.certs.Roots()) // a client that went away
 	})
 	mux.Handle("/", noWebSocket(problem.Plain(public), refused))
+	in, err := intake.New(d.cfg.Limits.HTTPSIntake())
+	if err != nil {
+		return err
+	}
+	if err := d.measure(in); err != nil {
+		return err
+	}
 	unread := &heads{most: maxUnread, refused: refused}
 	conf := &tls.Config{GetCertificate: d.certs.GetCertificate, MinVersion: tls.VersionTLS12}
 	d.mqttLn = tls.NewListener(behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), conf)
 	web := conf.Clone()
 	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
-	in, err := intake.New(d.cfg.Limits.HTTPSIntake())
-	if err != nil {
-		return err
-	}
 	web.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if c := headOf(hello.Conn); c != nil {
 			c.settle(false) // a handshake's bytes are no header's

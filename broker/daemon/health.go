@@ -6,19 +6,11 @@ import (
 	"net/http/pprof"
 	"net/netip"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
 // healthHandler serves /livez, /readyz, /metrics and, where it is asked for, /debug/pprof/.
 func (d *Daemon) healthHandler() http.Handler {
-	d.metrics.MustRegister( // fixed collectors with fixed names
-		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "signet_mqtt_connections", Help: "MQTT connections now."},
-			func() float64 { return float64(d.mqtt.Count()) }),
-	)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {

@@ -26,7 +26,7 @@ func TestProfilesAreForThisMachine(t *testing.T) {
 			}
 		}
 	}
-	d.cfg.Health.Profiles, d.metrics = false, prometheus.NewRegistry()
+	d.cfg.Health.Profiles = false
 	w := httptest.NewRecorder()
 	if d.healthHandler().ServeHTTP(w, from("127.0.0.1:9", "/debug/pprof/")); w.Code != 404 {
 		t.Errorf("profiles that nobody asked for: got %d", w.Code)

@@ -56,14 +56,43 @@ type Caller struct {
 	targets target.Policy
 	gate    *gate
 	now     func() time.Time
+	called  Called
+}
+
+// A Called is told of each call of a hook: of what kind, how it ended, how long it took. It
+// must be quick.
+type Called func(trigger string, outcome Outcome, took time.Duration)
+
+// An Outcome is how a call ended.
+type Outcome string
+
+// Outcomes. What never left, because the hook had too many calls or failed before, took no time.
+const (
+	OutcomeOK     Outcome = "ok"
+	OutcomeAnswer Outcome = "answer" // it answered with what is none
+	OutcomeFailed Outcome = "failed" // no answer came in time
+	OutcomeHeld   Outcome = "held"   // it was not called
+)
+
+func outcomeOf(err error) Outcome {
+	switch {
+	case err == nil:
+		return OutcomeOK
+	case errors.Is(err, ErrAnswer):
+		return OutcomeAnswer
+	}
+	return OutcomeFailed
 }
 
 var _ auth.HookCaller = (*Caller)(nil)
 
 // New makes a Caller. It dials addresses that are not public only if they are in allow,
-// and speaks plain HTTP only with those.
-func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time) *Caller {
-	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), gate: newGate(now), now: now}
+// and speaks plain HTTP only with those. called may be nil.
+func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time, called Called) *Caller {
+	if called == nil {
+		called = func(string, Outcome, time.Duration) {}
+	}
+	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), gate: newGate(now), now: now, called: called}
 	c.dialer = &net.Dialer{Timeout: broker.MaxHookTimeout, Control: c.control}
 	c.client = &http.Client{
 		Transport: &http.Transport{
@@ -194,14 +223,19 @@ func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call a
 	}
 	leave, err := c.gate.enter(&h, call.Caller)
 	if err != nil {
+		c.called(trigger, OutcomeHeld, 0)
 		return nil, err
 	}
+	began := time.Now()
 	raw, err := c.exchange(req)
+	took := time.Since(began)
 	leave(err != nil && !errors.Is(err, ErrAnswer))
-	if err != nil {
-		return nil, err
+	var answered *response
+	if err == nil {
+		answered, err = decode(raw)
 	}
-	return decode(raw)
+	c.called(trigger, outcomeOf(err), took)
+	return answered, err
 }
 
 // exchange sends req and reads the whole answer.

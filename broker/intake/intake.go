@@ -127,6 +127,14 @@ func New(l Limits) (*Intake, error) {
 	return &Intake{limits: l, now: time.Now, devices: map[ident.Device][]*Entry{}, pools: map[ident.Pool]*pool{}}, nil
 }
 
+// Open gives how many connections there are now, and the limits on them, of which those
+// below 1 are none.
+func (in *Intake) Open() (conns int, limits Limits) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.open, in.limits
+}
+
 // Strangers gives how many of the connections now are no device's.
 func (in *Intake) Strangers() int {
 	in.mu.Lock()

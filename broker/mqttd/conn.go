@@ -233,6 +233,7 @@ func (c *conn) end(r Reason) {
 		return
 	}
 	c.ending = true
+	c.srv.cfg.OnEnd(r)
 	c.srv.wg.Go(func() { c.hangUp(r) })
 }
 

@@ -125,6 +125,9 @@ type Config struct {
 	Busy func(r Request, why Overload, retry time.Duration) (reply []byte)
 	Log  *slog.Logger
 
+	// OnEnd is told of each connection that the server ends, and why; nil: nobody is.
+	OnEnd func(Reason)
+
 	Requests       RequestLimit   // of strangers
 	Limits         intake.Limits  // on connections
 	Refused        intake.Refused // told of connections that are not served; nil: nobody is
@@ -146,6 +149,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Busy == nil {
 		c.Busy = func(Request, Overload, time.Duration) []byte { return nil }
+	}
+	if c.OnEnd == nil {
+		c.OnEnd = func(Reason) {}
 	}
 	if c.Refused == nil {
 		c.Refused = func(intake.Cause, string, error) {}
@@ -260,6 +266,9 @@ func capabilities(cfg Config) *mqtt.Capabilities {
 
 // Count is the number of admitted connections.
 func (s *Server) Count() int { return s.clients.count() }
+
+// Intake counts the server's connections.
+func (s *Server) Intake() *intake.Intake { return s.intake }
 
 // Push sends payload to one client on its event topic, at most once (QoS 0). It
 // fails with ErrNotConnected when the client isn't there or doesn't listen.

@@ -30,6 +30,38 @@ func (r Reason) text() string {
 	return ""
 }
 
+// Reasons are all of them.
+var Reasons = [...]Reason{
+	ReasonMalformed, ReasonProtocol, ReasonBusy, ReasonShutdown, ReasonKeepAlive, ReasonTakenOver, ReasonTooLarge, ReasonQuota, ReasonAdministrative, ReasonExpired,
+}
+
+// String is the reason in a word for metrics.
+func (r Reason) String() string {
+	switch r {
+	case ReasonMalformed:
+		return "malformed"
+	case ReasonProtocol:
+		return "protocol"
+	case ReasonBusy:
+		return "busy"
+	case ReasonShutdown:
+		return "shutdown"
+	case ReasonKeepAlive:
+		return "keep-alive"
+	case ReasonTakenOver:
+		return "taken-over"
+	case ReasonTooLarge:
+		return "too-large"
+	case ReasonQuota:
+		return "quota"
+	case ReasonAdministrative:
+		return "administrative"
+	case ReasonExpired:
+		return "expired"
+	}
+	return "other"
+}
+
 const propReasonString = 0x1f // MQTT 5, section 3.14.2.2.3
 
 // farewell is a DISCONNECT of at most most bytes, 0 for no limit: with its reason in

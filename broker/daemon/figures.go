@@ -1,0 +1,126 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd"
+)
+
+// figures are the metrics that are read off when somebody asks for them.
+type figures struct {
+	doors map[string]*intake.Intake // by listener
+	store broker.Store
+	mqtt  func() int // connections that were admitted
+
+	mqttConns, conns, strangers, limit *prometheus.Desc
+	commits, changes, seconds, waiting *prometheus.Desc
+	keysChanged                        *prometheus.Desc
+}
+
+func newFigures(doors map[string]*intake.Intake, store broker.Store, mqtt func() int) *figures {
+	desc := prometheus.NewDesc
+	return &figures{
+		doors: doors, store: store, mqtt: mqtt,
+		mqttConns: desc("signet_mqtt_connections", "MQTT connections now whose CONNECT was accepted.", nil, nil),
+		conns:     desc("signet_connections", "Connections now, by listener, those in their handshake included.", []string{"listener"}, nil),
+		strangers: desc("signet_connections_strangers", "Connections now that are no device's, by listener.", []string{"listener"}, nil),
+		limit:     desc("signet_connections_limit", "Limits on connections at once, by listener and what is bounded. Without a limit there is none.", []string{"listener", "bound"}, nil),
+		commits:   desc("signet_store_commits_total", "Transactions of the store.", nil, nil),
+		changes:   desc("signet_store_changes_total", "Writing calls that those transactions acknowledged.", nil, nil),
+		seconds:   desc("signet_store_commit_seconds_total", "Time that the store's transactions took to reach the disk.", nil, nil),
+		waiting:   desc("signet_store_changes_waiting", "Writing calls that wait for their transaction now.", nil, nil),
+		keysChanged: desc("signet_signing_keys_changed_timestamp_seconds",
+			"When the pool's signing keys last changed: one was announced, began to sign, or left.", []string{"pool"}, nil),
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (f *figures) Describe(to chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.keysChanged} {
+		to <- d
+	}
+}
+
+// collectTime bounds what a scrape may take of the store's time.
+const collectTime = 2 * time.Second
+
+// Collect implements prometheus.Collector.
+func (f *figures) Collect(to chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(f.mqttConns, float64(f.mqtt()))
+	for listener, in := range f.doors {
+		open, l := in.Open()
+		gauge(f.conns, float64(open), listener)
+		gauge(f.strangers, float64(in.Strangers()), listener)
+		for bound, n := range map[string]int{"all": l.Conns, "strangers": l.Strangers, "source": l.PerSource, "device": l.PerDevice, "pool": l.PerPool} {
+			if n > 0 {
+				gauge(f.limit, float64(n), listener, bound)
+			}
+		}
+	}
+	if s, ok := f.store.(broker.Measured); ok {
+		now := s.Figures()
+		counter := func(d *prometheus.Desc, v float64) {
+			to <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, v)
+		}
+		counter(f.commits, float64(now.Commits))
+		counter(f.changes, float64(now.Changes))
+		counter(f.seconds, now.CommitTime.Seconds())
+		gauge(f.waiting, float64(now.Waiting))
+	}
+	f.collectKeys(gauge)
+}
+
+func (f *figures) collectKeys(gauge func(*prometheus.Desc, float64, ...string)) {
+	ctx, cancel := context.WithTimeout(context.Background(), collectTime)
+	defer cancel()
+	pools, err := f.store.ListPools(ctx)
+	if err != nil {
+		return // /readyz says so
+	}
+	for _, p := range pools {
+		keys, err := f.store.ListSigningKeys(ctx, p.Name)
+		if err != nil {
+			return
+		}
+		var changed time.Time
+		for _, k := range keys {
+			if k.Changed.After(changed) {
+				changed = k.Changed
+			}
+		}
+		if !changed.IsZero() {
+			gauge(f.keysChanged, float64(changed.Unix()), p.Name.String())
+		}
+	}
+}
+
+// measure registers what is measured beside the exchange.
+func (d *Daemon) measure(https *intake.Intake) error {
+	doors := map[string]*intake.Intake{"mqtt": d.mqtt.Intake(), "https": https}
+	return errors.Join(
+		d.metrics.Register(collectors.NewGoCollector()),
+		d.metrics.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
+		d.metrics.Register(newFigures(doors, d.store, d.mqtt.Count)),
+	)
+}
+
+// endings counts the MQTT connections that the server ended.
+func endings(reg prometheus.Registerer) (func(mqttd.Reason), error) {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "signet_mqtt_ended_total", Help: "MQTT connections that the broker ended after their CONNECT, by reason.",
+	}, []string{"reason"})
+	for _, r := range mqttd.Reasons {
+		c.WithLabelValues(r.String())
+	}
+	return func(r mqttd.Reason) { c.WithLabelValues(r.String()).Inc() }, reg.Register(c)
+}

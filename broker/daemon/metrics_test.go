@@ -1,0 +1,57 @@
+package daemon_test
+
+import (
+	"fmt"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/daemon"
+)
+
+// TestMetricsAreDocumented: the table has every metric with its labels and nothing else, and
+// all are named as Prometheus wants it.
+func TestMetricsAreDocumented(t *testing.T) {
+	s := newSite(t)
+	s.certs.lives = []daemon.Life{{Certificate: "server", Expires: time.Now().Add(time.Hour)}}
+	d, _ := s.serve(t)
+	ready(t, d)
+	daemon.CheckMetrics(t, d.Metrics())
+}
+
+// TestFiguresAreTrue: what is counted is what there is.
+func TestFiguresAreTrue(t *testing.T) {
+	s := newSite(t)
+	s.cfg.Limits = config.Limits{Connections: 50, PerDevice: -1}
+	d, _ := s.serve(t)
+	for range 3 {
+		s.stranger(t, "", d.Addrs.MQTT)
+	}
+	silent, err := net.Dial("tcp", d.Addrs.HTTPS.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for name, want := range map[string]string{
+		"signet_mqtt_connections":                                          "3",
+		`signet_connections{listener="mqtt"}`:                              "3",
+		`signet_connections_strangers{listener="mqtt"}`:                    "3",
+		`signet_connections{listener="https"}`:                             "1",
+		`signet_connections_limit{bound="all",listener="mqtt"}`:            "50",
+		`signet_connections_limit{bound="strangers",listener="mqtt"}`:      "25",
+		`signet_connections_limit{bound="device",listener="mqtt"}`:         "nowhere",
+		`signet_connections_limit{bound="all",listener="https"}`:           "10",
+		`signet_mqtt_ended_total{reason="quota"}`:                          "0",
+		`signet_connections_refused_total{cause="device",listener="mqtt"}`: "0",
+		`signet_store_changes_waiting`:                                     "0",
+		fmt.Sprintf(`signet_mqtt_requests_unread_total{cause=%q}`, "rate"): "0",
+	} {
+		if got := s.metric(t, d.Addrs.Health, name); got != want {
+			t.Errorf("%s: got %s, want %s", name, got, want)
+		}
+	}
+	if got := s.metric(t, d.Addrs.Health, "signet_store_commits_total"); got == "0" || got == "nowhere" {
+		t.Errorf("%s commits", got)
+	}
+}
