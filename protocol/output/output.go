@@ -1,12 +1,18 @@
-// Package output keeps a program from saying that all went well when what it printed
-// went nowhere: a full disk, a closed pipe. Each program writes its data through one
-// Writer and asks it before it exits.
+// Package output is how programs print. It keeps them from saying that all went well when
+// what they printed went nowhere: a full disk, a closed pipe. And it keeps what others said
+// of themselves, devices and webhooks among them, from doing anything to a terminal: what is
+// not graphic is shown as an escape, as JSON has it. Each program writes through Writers and
+// asks them before it exits.
 package output
 
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // A Writer passes on what is written and remembers the first error. It is safe for
@@ -14,29 +20,92 @@ import (
 type Writer struct {
 	to io.Writer
 
-	mu  sync.Mutex // guards err, and keeps writes whole
-	err error
+	mu   sync.Mutex // guards what follows, and keeps writes whole
+	err  error
+	part []byte // the beginning of a character that a write ended with
 }
 
 // To makes a Writer of w.
 func To(w io.Writer) *Writer { return &Writer{to: w} }
 
-// Write writes to the writer below. After an error it writes nothing more and gives that
-// error again.
+// Write writes to the writer below, what is not graphic but for line ends and tabs as
+// escapes. After an error it writes nothing more and gives that error again.
 func (w *Writer) Write(b []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.err != nil {
-		return 0, w.err
+	all := append(w.part, b...)
+	whole := len(all)
+	for i := 1; i < utf8.UTFMax && i <= len(all); i++ {
+		if tail := all[len(all)-i:]; utf8.RuneStart(tail[0]) {
+			if !utf8.FullRune(tail) {
+				whole -= i
+			}
+			break
+		}
 	}
-	n, err := w.to.Write(b)
-	if err == nil && n < len(b) {
+	w.part = append([]byte(nil), all[whole:]...)
+	if err := w.write(escape(string(all[:whole]), "\n\t")); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// WriteRaw writes bytes as they are, for what is meant to move a terminal.
+func (w *Writer) WriteRaw(b []byte) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.write(string(b))
+}
+
+func (w *Writer) write(s string) error {
+	if w.err != nil {
+		return w.err
+	}
+	n, err := io.WriteString(w.to, s)
+	if err == nil && n < len(s) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
 		w.err = fmt.Errorf("write the output: %w", err)
 	}
-	return n, w.err
+	return w.err
+}
+
+// Cell is s for one cell of a table, in which a line end or a tab would make another.
+func Cell(s string) string { return escape(s, "") }
+
+// escape shows what is not graphic as \uXXXX, two of them beyond the first 65,536
+// characters, and a byte that is no character as \ufffd: within a string of JSON that
+// means what it meant before.
+func escape(s, but string) string {
+	plain := func(r rune, size int) bool {
+		return (r != utf8.RuneError || size > 1) && (unicode.IsGraphic(r) || strings.ContainsRune(but, r))
+	}
+	var b *strings.Builder
+	for i := 0; i < len(s); {
+		r, size := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case plain(r, size):
+			if b != nil {
+				b.WriteString(s[i : i+size])
+			}
+		default:
+			if b == nil {
+				b = new(strings.Builder)
+				b.WriteString(s[:i])
+			}
+			if high, low := utf16.EncodeRune(r); r > 0xffff {
+				fmt.Fprintf(b, "\\u%04x\\u%04x", high, low)
+			} else {
+				fmt.Fprintf(b, "\\u%04x", r)
+			}
+		}
+		i += size
+	}
+	if b == nil {
+		return s
+	}
+	return b.String()
 }
 
 // Err is the first error, nil if all that was written is out.

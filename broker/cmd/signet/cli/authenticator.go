@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -70,8 +69,7 @@ func (a *app) authenticator(s shelf[adminapi.Device], k adminapi.AuthenticatorKi
 
 // scanned draws what a camera is to read where a person can hold one to it, or who asks for it.
 func (a *app) scanned(text string, draw bool) error {
-	out, ok := a.Out.(*os.File)
-	if a.format == "table" && (draw || ok && term.IsTerminal(int(out.Fd()))) {
+	if a.format == "table" && (draw || a.screen != nil && term.IsTerminal(int(a.screen.Fd()))) {
 		return a.drawQR(text)
 	}
 	return nil
@@ -93,8 +91,7 @@ func (a *app) drawQR(text string) error {
 		}
 		b.WriteString("\x1b[0m\n")
 	}
-	_, err = a.Out.Write([]byte(b.String()))
-	return err
+	return a.out.WriteRaw([]byte(b.String()))
 }
 
 func half(black bool) int {

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 	"unicode"
@@ -50,9 +51,10 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 	if s.Now == nil {
 		s.Now = time.Now
 	}
+	screen, _ := s.Out.(*os.File)
 	out := output.To(s.Out)
-	s.Out = out
-	a := &app{Surroundings: s}
+	s.Out, s.Err = out, output.To(s.Err)
+	a := &app{Surroundings: s, out: out, screen: screen}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(s.In)
@@ -92,6 +94,8 @@ func Command() *cobra.Command {
 // An app is one run: its flags and what follows from them.
 type app struct {
 	Surroundings
+	out     *output.Writer // Out
+	screen  *os.File       // what Out leads to, if that is a file
 	flags   connection
 	profile string
 	pool    string

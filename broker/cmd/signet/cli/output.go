@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"github.com/signetd/signet/protocol/output"
 )
 
 func checkFormat(format string) error {
@@ -44,19 +46,34 @@ func (a *app) show(v any, header []string, rows ...[]string) error {
 	case "csv":
 		w := csv.NewWriter(a.Out)
 		w.Write(header)
-		w.WriteAll(rows)
+		for _, row := range rows {
+			for i, cell := range row {
+				row[i] = noFormula(cell)
+			}
+			w.Write(row)
+		}
+		w.Flush()
 		return w.Error()
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{header}, rows...) {
 		for i, cell := range row {
-			if cell == "" {
+			if row[i] = output.Cell(cell); cell == "" {
 				row[i] = "-"
 			}
 		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
+}
+
+// noFormula keeps a cell of CSV from being a formula where a spreadsheet opens it: an
+// apostrophe before it says that it is text.
+func noFormula(cell string) string {
+	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+		return "'" + cell
+	}
+	return cell
 }
 
 // detail prints all there is to see of one thing: as a table, a line for each.
@@ -66,7 +83,7 @@ func (a *app) detail(v any, header, row []string) error {
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	for i, name := range header {
-		cell := row[i]
+		cell := output.Cell(row[i])
 		if cell == "" {
 			cell = "-"
 		}

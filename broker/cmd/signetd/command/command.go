@@ -56,6 +56,7 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	if err == nil {
 		return exitDone
 	}
+	stderr = output.To(stderr) // the log, which quotes by itself, has been the only one to write there
 	fmt.Fprintln(stderr, "signetd:", strings.TrimPrefix(err.Error(), broker.ErrInvalid.Error()+": "))
 	var next *nextError
 	switch {
