@@ -56,6 +56,7 @@ var homes = []struct {
 	{"whom to believe about where a connection comes from", mark{text: `(?i)^(x-forwarded-for|forwarded)$`}, []string{"broker/balancer"}},
 	{"how MQTT is spoken to clients", mark{imports: `^github\.com/mochi-mqtt/`}, []string{"broker/mqttd"}},
 	{"what lies on the broker's disk", mark{imports: `^go\.etcd\.io/bbolt`}, []string{"broker/boltstore"}},
+	{"how often each of many may do something", mark{imports: `^golang\.org/x/time/rate$`}, []string{"broker/budget", "broker/mqttd"}}, // mqttd: one rate for all that it hangs up on
 	{"who may issue certificates", mark{imports: `^github\.com/smallstep/certificates`}, []string{"certs"}},
 }
 

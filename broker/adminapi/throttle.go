@@ -1,8 +1,10 @@
 package adminapi
 
 import (
+	"net/netip"
 	"time"
 
+	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/intake"
 )
 
@@ -16,9 +18,11 @@ const (
 
 // A throttle counts bad tokens by address: IPv4 alone, IPv6 by its /64. Requests
 // with a good token are never held up, whoever else is behind the same address.
-type throttle struct{ left *intake.Buckets }
+type throttle struct{ left *budget.Budget[netip.Prefix] }
 
-func newThrottle() *throttle { return &throttle{intake.NewBuckets(badTokenRate, badTokenBurst)} }
+func newThrottle() *throttle {
+	return &throttle{budget.New[netip.Prefix](badTokenRate, badTokenBurst, budget.MaxSources)}
+}
 
 // bad counts one bad token from remote (host:port) and gives how long it is to
 // wait; zero if it is not too many.

@@ -9,11 +9,15 @@ import (
 	"golang.org/x/time/rate"
 )
 
+// MaxSources is how many of most strangers' sources are worth telling apart: 4,096 take
+// some hundred kilobytes.
+const MaxSources = 4096
+
 // tidyEvery is how often a full Budget looks for those that it may forget.
 const tidyEvery = time.Second
 
-// A Budget says how often each K may do something. Looking and spending are two calls, so
-// that one can be made before it is known whose doing something is, and the other after.
+// A Budget says how often each K may do something. Looking and spending are two calls where
+// it is known only later whether it counts; Take is both at once.
 // It is safe for concurrent use.
 type Budget[K comparable] struct {
 	perSecond rate.Limit
@@ -26,7 +30,7 @@ type Budget[K comparable] struct {
 	tidied time.Time
 }
 
-// New makes a Budget of burst at once and perSecond in the long run, both above 0. It remembers most
+// New makes a Budget of burst at once and perSecond in the long run; perSecond is above 0. It remembers most
 // of them at a time: what is spent by further ones is spent by all of those together.
 func New[K comparable](perSecond float64, burst, most int) *Budget[K] {
 	b := &Budget[K]{perSecond: rate.Limit(perSecond), burst: burst, most: most, of: map[K]*rate.Limiter{}}
@@ -42,11 +46,15 @@ func (b *Budget[K]) Wait(k K, now time.Time) time.Duration {
 	defer b.mu.Unlock()
 	l := b.of[k]
 	if l == nil {
-		if len(b.of) < b.most {
+		if b.burst > 0 && len(b.of) < b.most {
 			return 0
 		}
 		l = b.others
 	}
+	return b.wait(l, now)
+}
+
+func (b *Budget[K]) wait(l *rate.Limiter, now time.Time) time.Duration {
 	if missing := 1 - l.TokensAt(now); missing > 0 {
 		return time.Duration(missing / float64(b.perSecond) * float64(time.Second))
 	}
@@ -57,6 +65,23 @@ func (b *Budget[K]) Wait(k K, now time.Time) time.Duration {
 func (b *Budget[K]) Spend(k K, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.limiter(k, now).AllowN(now, 1)
+}
+
+// Take counts that k does it now, and gives 0; or, if it may not, counts nothing and gives
+// how long it is until it may.
+func (b *Budget[K]) Take(k K, now time.Time) time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	l := b.limiter(k, now)
+	if l.AllowN(now, 1) {
+		return 0
+	}
+	return max(b.wait(l, now), 1)
+}
+
+// limiter gives what k spends from, and remembers k if there is room.
+func (b *Budget[K]) limiter(k K, now time.Time) *rate.Limiter {
 	l := b.of[k]
 	if l == nil && len(b.of) >= b.most {
 		b.tidy(now)
@@ -69,7 +94,7 @@ func (b *Budget[K]) Spend(k K, now time.Time) {
 	default:
 		l = b.others
 	}
-	l.AllowN(now, 1)
+	return l
 }
 
 // tidy forgets those that have spent nothing, or have everything again.

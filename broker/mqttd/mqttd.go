@@ -16,11 +16,13 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
 
+	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol/ident"
@@ -192,8 +194,8 @@ type Server struct {
 	ctx       context.Context // ends when Close gives up waiting
 	cancel    context.CancelFunc
 	intake    *intake.Intake
-	perSource *intake.Buckets // of strangers' requests; nil: no limit
-	told      *tally.Log      // of all that clients can bring about
+	perSource *budget.Budget[netip.Prefix] // of strangers' requests; nil: no limit
+	told      *tally.Log                   // of all that clients can bring about
 	away      farewells
 	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups, farewells
 
@@ -214,7 +216,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mqttd: limits: %w", err)
 	}
-	perSource, err := cfg.Requests.buckets()
+	perSource, err := cfg.Requests.budget()
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/tally"
 )
@@ -237,7 +238,7 @@ type RequestLimit struct {
 	Burst     int     // at once; 5,000
 }
 
-func (l RequestLimit) buckets() (*intake.Buckets, error) {
+func (l RequestLimit) budget() (*budget.Budget[netip.Prefix], error) {
 	if l.PerSecond == 0 {
 		l.PerSecond = 500
 	}
@@ -250,5 +251,5 @@ func (l RequestLimit) buckets() (*intake.Buckets, error) {
 	case l.PerSecond < 0:
 		return nil, nil
 	}
-	return intake.NewBuckets(l.PerSecond, l.Burst), nil
+	return budget.New[netip.Prefix](l.PerSecond, l.Burst, budget.MaxSources), nil
 }

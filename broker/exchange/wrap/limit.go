@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/tally"
@@ -37,7 +38,7 @@ type limiter struct {
 	counter prometheus.Counter
 	told    *tally.Log
 	now     func() time.Time
-	left    *intake.Buckets
+	left    *budget.Budget[netip.Prefix]
 }
 
 // Limited answers "busy" at once to sources of which too many messages were refused.
@@ -58,15 +59,15 @@ func limited(next exchange.Handler, l Limit, counter prometheus.Counter, log *sl
 	if l.Burst == 0 {
 		l.Burst = defaultLimit.Burst
 	}
-	x := &limiter{limit: l, counter: counter, told: tally.New(log), now: now, left: intake.NewBuckets(l.PerSecond, l.Burst)}
+	x := &limiter{limit: l, counter: counter, told: tally.New(log), now: now, left: budget.New[netip.Prefix](l.PerSecond, l.Burst, budget.MaxSources)}
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
 		source := intake.Source(from.Remote)
-		if source.IsValid() && !x.left.Has(source, x.now()) {
+		if source.IsValid() && x.left.Wait(source, x.now()) > 0 {
 			return x.refuse(ctx, m, source)
 		}
 		out := next.Handle(ctx, from, m)
 		if source.IsValid() && isTheirs(&out) {
-			x.left.Take(source, x.now())
+			x.left.Spend(source, x.now())
 		}
 		return out
 	})
