@@ -73,6 +73,9 @@ var (
 	// stands behind a grant: somebody is in between, or the pool got another anchor
 	// without the old one's word.
 	ErrAnchor = errors.New("the anchor is not the pinned one")
+	// ErrOlder is wrapped, with ErrGrant, when the broker's keys are older than those that
+	// the device knows: an older copy of its data was put back, or a thief has old keys of it.
+	ErrOlder = errors.New("its key statement is older than the one stored")
 	// ErrUnexpected is wrapped when a reply makes no sense at this point.
 	ErrUnexpected = proof.ErrUnexpected
 	// ErrFlow is wrapped, beside ErrUnexpected, when the flow of the device's client asks for
@@ -120,6 +123,7 @@ type Agent struct {
 	record  Record
 	current *Tokens // the last ones that were asked for without special demands
 	signed  signedTime
+	newer   []byte // the key statement stored, while the broker comes with older ones
 	status  Status
 	// brokers are the ends at which the broker itself was heard, newest first (End.Server).
 	brokers [][]byte

@@ -103,6 +103,11 @@ func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 		Pool: a.cfg.Device.Pool, Name: a.cfg.Device.Name, Client: a.cfg.Client, Nonce: c.nonce,
 		SealTo: key.PublicKey().Bytes(), Format: c.format, Audience: ask.Audience, Scope: ask.Scope, Metadata: ask.Metadata,
 	}
+	a.mu.Lock()
+	if len(a.newer) <= protocol.MaxNewer {
+		w.Newer = a.newer
+	}
+	a.mu.Unlock()
 	if b, ok := link.(Bound); ok {
 		c.end = b.End()
 		w.Channel = c.end.Channel
@@ -140,7 +145,7 @@ func (a *Agent) enroll(ctx context.Context, link Link, v Admission) (*Tokens, er
 		return nil, err
 	}
 	m := &protocol.Enroll{Request: w, Key: a.cfg.Prover.PublicKey(), Attributes: v.Attributes}
-	m.Statement = nil // ask for everything anew
+	m.Statement, m.Newer = nil, nil // ask for everything anew
 	c.record.Statement, c.enrolling = nil, &v
 	if v.Token != nil {
 		m.TokenID = v.Token.ID()
@@ -184,15 +189,30 @@ func (a *Agent) authenticate(ctx context.Context, link Link, ask Ask) (*Tokens, 
 	return a.converse(ctx, link, c, &protocol.Start{Head: protocol.Head{ID: c.id}, Request: w})
 }
 
-// again repeats whole calls that failed only because a message was late or doubled.
+// again repeats whole calls that failed only because a message was late or doubled; and
+// once one whose keys were older than those that the device knows, to show those.
 func (a *Agent) again(try func() (*Tokens, error)) (g *Tokens, err error) {
+	shown := false
 	for range freshCalls {
-		if g, err = try(); err == nil || !stale(err) {
+		g, err = try()
+		a.compare(err)
+		show := errors.Is(err, ErrOlder) && !shown
+		if err == nil || !stale(err) && !show {
 			return g, err
 		}
+		shown = shown || show
 		a.cfg.Log.Debug("call went stale, starting over", "err", err)
 	}
 	return nil, err
+}
+
+// compare notes whether the broker came with older keys than the device knows.
+func (a *Agent) compare(err error) {
+	if errors.Is(err, ErrOlder) {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.newer = a.record.Statement
+	}
 }
 
 func stale(err error) bool {

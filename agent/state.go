@@ -88,7 +88,7 @@ func (a *Agent) adopt(ctx context.Context, c *call, body *protocol.GrantBody, g 
 	defer a.mu.Unlock()
 	a.status.Unsaved = unsaved
 	a.heard(c.end, body.Direct)
-	a.record = r
+	a.record, a.newer = r, nil
 	a.signed = signedTime{at: g.Signed, heard: g.Arrived}
 	if c.usual {
 		a.current = g

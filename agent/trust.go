@@ -121,7 +121,7 @@ func (c *call) believe(came *protocol.PoolKeys, issuer string) (*protocol.Statem
 		return nil, err
 	}
 	if before != nil && s.Before(before) {
-		return nil, fmt.Errorf("%w: its key statement is older than the one stored", ErrGrant)
+		return nil, fmt.Errorf("%w: %w", ErrGrant, ErrOlder)
 	}
 	if s.Issuer != issuer || c.issuer != "" && c.issuer != issuer {
 		return nil, fmt.Errorf("%w: issuer is %q, in the key statement %q", ErrGrant, issuer, s.Issuer)

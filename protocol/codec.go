@@ -326,6 +326,8 @@ func (w *Request) check() error {
 		return errors.New("client, audience or scope is too long")
 	case w.Statement != nil && len(w.Statement) != StatementIDLen:
 		return fmt.Errorf("statement id of %d bytes, want %d", len(w.Statement), StatementIDLen)
+	case len(w.Newer) > MaxNewer:
+		return fmt.Errorf("key statement of %d bytes shown, at most %d", len(w.Newer), MaxNewer)
 	case w.Channel != nil && len(w.Channel) != ChannelLen:
 		return fmt.Errorf("channel of %d bytes, want %d", len(w.Channel), ChannelLen)
 	}

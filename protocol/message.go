@@ -20,6 +20,7 @@ const (
 	ServerNonce = 32
 	IDLen       = 16
 	ChannelLen  = 32
+	MaxNewer    = 4 << 10 // of a key statement that a device shows
 )
 
 // Limits on texts by name: metadata, attributes, and a challenge's parameters. Whoever
@@ -113,6 +114,7 @@ type Request struct {
 	Scope     string            `cbor:"10,keyasint,omitempty"` // what it is to allow; no client has scopes yet, so any is refused
 	Metadata  map[string]string `cbor:"11,keyasint,omitempty"` // for hooks, at most MaxPairs
 	Statement []byte            `cbor:"12,keyasint,omitempty"` // StatementID of the key statement that the device has
+	Newer     []byte            `cbor:"18,keyasint,omitempty"` // key statement that the device has, if the last grant came with an older one; at most MaxNewer
 	Channel   []byte            `cbor:"16,keyasint,omitempty"` // name of the TLS connection that this is said on (package channel)
 	Want      Want              `cbor:"17,keyasint,omitempty"` // what the grant is to bring
 }

@@ -6,7 +6,10 @@ package core
 
 import (
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -113,6 +116,9 @@ func (c *Core) answer(ctx context.Context, p Parts) error {
 	if err != nil {
 		return err
 	}
+	if sessions, err = ofEpoch(ctx, p.Store, sessions); err != nil {
+		return err
+	}
 	refreshes, err := clusterSecret(ctx, p, "refresh")
 	if err != nil {
 		return err
@@ -146,6 +152,19 @@ func clusterSecret(ctx context.Context, p Parts, name string) ([]byte, error) {
 		return nil, fmt.Errorf("cluster secret %s: %w", name, err)
 	}
 	return p.Sealer.Open(purpose, sealed)
+}
+
+// ofEpoch derives the store's key for sealed sessions of its epoch. A store that was put
+// back does not know which exchanges were recorded since, so what was sealed before opens
+// no more: it could be answered a second time.
+func ofEpoch(ctx context.Context, s broker.Epochs, secret []byte) ([]byte, error) {
+	epoch, err := s.Epoch(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("key of the store's epoch: %w", err)
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write(binary.BigEndian.AppendUint64([]byte("signet epoch v1"), epoch))
+	return mac.Sum(nil), nil
 }
 
 // Run follows the journal and sums up refusals until ctx ends. Without it the broker

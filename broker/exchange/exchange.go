@@ -187,7 +187,7 @@ func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if s.Rotated.Equal(p.At()) { // not the same answer again to one who sends the request again
 		c.had(p.Device().ID, p.At())
 	}
-	minted, err := c.mint.Refreshed(ctx, p, s)
+	minted, err := c.mint.Refreshed(ctx, p, s, &rotated)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -233,7 +233,7 @@ func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, 
 	} else if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
 		return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
 	}
-	return g, &Admission{Standing: access.Of(&minted.Session, minted.Until), Here: here}, nil
+	return g, &Admission{Standing: access.Of(&minted.Session, minted.Until), Here: here, Newer: minted.Newer}, nil
 }
 
 // Seconds after which a device may ask again.

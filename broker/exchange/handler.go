@@ -74,6 +74,9 @@ type Admission struct {
 	// Enrolled: the login was an enrollment. Refreshed: this was a refresh, not a login.
 	Enrolled, Refreshed bool
 	KeyReplaced         string // as the Outcome's
+	// Newer is what the device has of this broker that the store does not know of, in
+	// words (mint.Minted). "": nothing.
+	Newer string
 }
 
 // Reply is an Outcome as it goes to the transport.

@@ -62,6 +62,7 @@ type Ring struct {
 	Statement   []byte       // protocol.Statement of them all, signed by the anchor
 	StatementID []byte       // protocol.StatementID
 	Anchor      []byte       // COSE_Key
+	Epoch       uint64       // of the store
 	// Successions lead from the pool's earlier anchors to Anchor.
 	Successions []protocol.Succession
 	// MQTTPasswordLife is how long an MQTT password of the pool's may be used to connect; 0: it has none.
@@ -75,6 +76,21 @@ type Ring struct {
 
 // MQTTAudience is the audience of the pool's MQTT passwords: the issuer's MQTT server.
 func (r *Ring) MQTTAudience() string { return r.Issuer + "/mqtt" }
+
+// Newer reads a key statement that somebody shows and reports whether it is the pool's and
+// newer than the ring's own: then an older copy of the store was put back.
+func (r *Ring) Newer(raw []byte) (s *protocol.Statement, newer bool) {
+	anchor, err := token.ParseCOSEKey(r.Anchor)
+	if err != nil {
+		return nil, false
+	}
+	own, err := protocol.DecodeStatement(r.Statement, anchor)
+	if err != nil {
+		return nil, false
+	}
+	s, err = protocol.DecodeStatement(raw, anchor)
+	return s, err == nil && own.Before(s)
+}
 
 // Ring gives the keys of a pool; broker.ErrNotFound if there is no such pool.
 func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
@@ -147,7 +163,7 @@ func (k *Keys) refresh(old *Ring, p *broker.Pool, keys []broker.SigningKey, epoc
 	if old != nil && old.made == made {
 		return old, nil
 	}
-	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, MQTTPasswordLife: p.MQTTPasswordLife, made: made}
+	r := &Ring{Issuer: p.Issuer, Anchor: p.Anchor, Epoch: epoch, MQTTPasswordLife: p.MQTTPasswordLife, made: made}
 	for _, s := range p.Successions {
 		r.Successions = append(r.Successions, protocol.Succession{From: s.From, Signed: s.Signed})
 	}

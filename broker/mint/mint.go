@@ -69,6 +69,11 @@ type Minted struct {
 	Session broker.Session
 	// Until is how long a connection may go on by this grant: as long as an access token lives.
 	Until time.Time
+	// Newer is what the device has of this broker that the store does not know of, in words:
+	// an older copy of the store was put back, and nobody has said so. "": nothing.
+	Newer string
+
+	epoch uint64 // of the store
 }
 
 // Login makes the grant of a login, with a new session.
@@ -91,8 +96,9 @@ func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
 	return m.grant(ctx, p, client, s, refresh)
 }
 
-// Refreshed makes the grant of a refresh, for a session as Rotate changed it.
-func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session) (*Minted, error) {
+// Refreshed makes the grant of a refresh, for a session as Rotate changed it; r is what
+// Rotate gave.
+func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session, r *Rotation) (*Minted, error) {
 	if !p.Valid() {
 		return nil, ErrNoEvidence
 	}
@@ -100,7 +106,15 @@ func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session
 	if !s.Expires.IsZero() {
 		refresh = m.refreshToken(s.ID, s.Generation)
 	}
-	return m.grant(ctx, p, p.Client(), s, refresh)
+	minted, err := m.grant(ctx, p, p.Client(), s, refresh)
+	if err != nil {
+		return nil, err
+	}
+	// What a session lacks from before the store was put back is known to be lost.
+	if r.Ahead > 0 && minted.Newer == "" && uint64(max(r.Known.Unix(), 0)) >= minted.epoch {
+		minted.Newer = fmt.Sprintf("a refresh token %d after the store's", r.Ahead)
+	}
+	return minted, nil
 }
 
 // grant makes the grant of s, whose refresh token now valid is refresh; nil if it has none.
@@ -139,7 +153,13 @@ func (m *Minter) grant(ctx context.Context, p *auth.Proven, client *broker.Clien
 		body.Refreshes = uint32(s.Expires.Sub(p.At()) / time.Second)
 	}
 	body.PoolKeys = ring.For(p.Request(), p.Enrollment() != nil)
-	return &Minted{Body: body, Session: s, Until: claims.Expires}, nil
+	minted := &Minted{Body: body, Session: s, Until: claims.Expires, epoch: ring.Epoch}
+	if shown := p.Request().Newer; shown != nil {
+		if s, newer := ring.Newer(shown); newer {
+			minted.Newer = fmt.Sprintf("a key statement of epoch %d, signed %s", s.Epoch, s.Issued.UTC().Format(time.RFC3339))
+		}
+	}
+	return minted, nil
 }
 
 // wanted signs what the device asked for, with its life: the access token that c is of,

@@ -34,7 +34,7 @@ func TestNothingWithoutEvidence(t *testing.T) {
 		if got, err := m.Login(t.Context(), p); got != nil || !errors.Is(err, mint.ErrNoEvidence) {
 			t.Errorf("login: %v, %v", got, err)
 		}
-		if got, err := m.Refreshed(t.Context(), p, broker.Session{}); got != nil || !errors.Is(err, mint.ErrNoEvidence) {
+		if got, err := m.Refreshed(t.Context(), p, broker.Session{}, &mint.Rotation{}); got != nil || !errors.Is(err, mint.ErrNoEvidence) {
 			t.Errorf("refresh: %v, %v", got, err)
 		}
 	}

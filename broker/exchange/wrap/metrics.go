@@ -18,6 +18,7 @@ type metrics struct {
 	limited  prometheus.Counter
 	replaced prometheus.Counter
 	paced    prometheus.Counter
+	older    prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -38,11 +39,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "signet_exchange_device_limited_total",
 			Help: "Logins and renewals answered busy because their device had too many lately.",
 		}),
+		older: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "signet_store_older_total",
+			Help: "Grants to devices that have what the store does not know of: an older copy of it was put back.",
+		}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.messages, m.limited, m.replaced, m.paced} {
+	for _, c := range []prometheus.Collector{m.messages, m.limited, m.replaced, m.paced, m.older} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics of the exchange: %w", err)
 		}

@@ -41,7 +41,7 @@ func Exchange(core exchange.Handler, c Config) (*exchange.Responder, *Refusals, 
 		return nil, nil, err
 	}
 	var kept *Refusals
-	h := Log(core, c.Log)
+	h := Older(Log(core, c.Log), m.older, c.Log)
 	if c.Journal != nil {
 		kept = NewRefusals(c.Journal, c.Log)
 		h = kept.Wrap(h)

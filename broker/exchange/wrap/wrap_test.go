@@ -188,3 +188,30 @@ func TestUnread(t *testing.T) {
 		t.Errorf("not counted: %s", got)
 	}
 }
+
+// TestOlderIsTold: a device that has more than the store knows of is told of, with the
+// command that mends it, and counted; who has no more is not.
+func TestOlderIsTold(t *testing.T) {
+	var said bytes.Buffer
+	reg := prometheus.NewRegistry()
+	m, err := newMetrics(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(&said, nil))
+	h := Older(&always{Outcome: granted(device(t, "demo:lamp"), exchange.Admission{})}, m.older, log)
+	h.Handle(t.Context(), exchange.Caller{}, &protocol.Refresh{})
+	if said.Len() > 0 {
+		t.Errorf("told of nothing: %s", said.String())
+	}
+	h = Older(&always{Outcome: granted(device(t, "demo:lamp"), exchange.Admission{Newer: "a key statement of epoch 7"})}, m.older, log)
+	h.Handle(t.Context(), exchange.Caller{}, &protocol.Refresh{})
+	for _, want := range []string{"level=WARN", "signetd restore --in-place", "demo:lamp", "epoch 7"} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("no %s in %s", want, said.String())
+		}
+	}
+	if got := scrape(t, reg); !strings.Contains(got, "signet_store_older_total 1") {
+		t.Errorf("metrics: %s", got)
+	}
+}
