@@ -68,6 +68,13 @@ var plants = []plant{
 	{"relay", "./test/sim", `^TestSimulation$`, `a connection of .* became`},
 	{"standing", "./broker/mqttfront", `^TestRevokeByAnotherClock$`, `1m0s behind, .*: a token from before was admitted|never: the connection's end`},
 	{"standing", "./test/sim", `^TestSimulation$`, `a credential of .* was taken after the end of its family`},
+	{"epoch", "./test/sim", `^TestSimulation$`, `is not in .* after the last fault: .*key statement is older`},
+	{"ratchet", "./agent", `^TestNewestTimeCounts$`, `10 years off, and right again: floor`},
+	{"ratchet", "./test/sim", `^TestSimulation$`, `is not in .* after the last fault: out of date`},
+	{"restored", "./test/sim", `^TestSimulation$`, `an exchange of .* was recorded twice`},
+	{"ahead", "./test", `^TestStoreBehindItsDevices$`, `got \*protocol.Refusal refused: denied, want a grant`},
+	{"ended", "./test", `^TestClockAheadLeavesNoSession$`, `got \*protocol.Refusal .*, want a grant`},
+	{"ended", "./test/sim", `^TestSimulation$`, `is not in .* after the last fault`},
 }
 
 func main() {

@@ -24,7 +24,7 @@ func (w *World) rotateAnchor() {
 	times := 1 + w.fate.dice.roll(3)
 	w.operate(func(ctx context.Context) {
 		for range times {
-			if len(w.anchors) > rotations {
+			if w.backedUp || len(w.anchors) > rotations {
 				return
 			}
 			old, err := w.dir.Pool(ctx, w.pool)

@@ -27,6 +27,7 @@ type device struct {
 	flash  agent.Record
 	offset time.Duration // what its clock is wrong by
 	boots  int
+	anew   bool // it must enroll once more
 	reboot context.CancelFunc
 	agent  *agent.Agent
 	link   *conn
@@ -82,7 +83,7 @@ func (d *device) live() {
 		boots := d.boots
 		d.mu.Unlock()
 		a, err := agent.New(ctx, agent.Config{
-			Device: d.id, Prover: prover{d.key, d.actor}, State: d, Clock: d.clock,
+			Device: d.id, Prover: prover{d.key, d.actor}, State: d, Clock: d.clock, Built: d.w.built,
 			Random: d.w.readerOf(d.actor, "%s, boot %d", d.id, boots), Log: slog.New(&ears{facts: d.w.facts, of: d}),
 		})
 		if err != nil {
@@ -102,7 +103,12 @@ func (d *device) live() {
 
 // enroll tries until it is in.
 func (d *device) enroll(ctx context.Context, a *agent.Agent) {
-	for !a.Enrolled() && ctx.Err() == nil {
+	must := func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return d.anew || !a.Enrolled()
+	}
+	for must() && ctx.Err() == nil {
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
 		c := d.connect(time.Now().Add(anonymousLife))
 		_, err := a.Enroll(call, c, agent.Admission{Token: d.token})
@@ -112,7 +118,11 @@ func (d *device) enroll(ctx context.Context, a *agent.Agent) {
 		if err != nil {
 			d.w.facts.say("%s is not enrolled: %v", d.id, err)
 			d.actor.sleep(ctx, 5*time.Second)
+			continue
 		}
+		d.mu.Lock()
+		d.anew = false
+		d.mu.Unlock()
 	}
 }
 
@@ -132,10 +142,20 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	if !r.up() {
 		return nil, errDown
 	}
-	if cred == nil {
-		return d.connect(time.Now().Add(anonymousLife)), nil
+	doubt, err := d.doubtOf(r)
+	if err != nil {
+		d.w.facts.count("certificate refused")
+		return nil, err
+	}
+	if err := doubt(); err != nil && cred != nil {
+		d.w.facts.happens("no token shown in doubt", "%s doubts a certificate and shows no token", d.id)
+		return nil, fmt.Errorf("%w: %w", agent.ErrStale, err)
 	}
 	c := d.connect(time.Now().Add(anonymousLife))
+	c.doubt = doubt
+	if cred == nil {
+		return c, nil
+	}
 	password, err := cred.Password(c.End(), cred.Username)
 	if err == nil {
 		d.w.net.shown(c, d.id, password)

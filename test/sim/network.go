@@ -39,6 +39,7 @@ type conn struct {
 	key   ident.Device      // whose key is at its end; zero for nobody's
 	actor *actor            // who uses it
 	dice  *dice
+	doubt func() error // of the certificate; nil: there is none
 
 	mu       sync.Mutex // guards the fields below
 	waiting  map[protocol.CallID]chan []byte
@@ -118,6 +119,14 @@ func (c *conn) End() agent.End {
 		server = "the network"
 	}
 	return agent.End{Channel: c.name[:], Server: []byte(server)}
+}
+
+// Doubt says why the certificate is not believed now.
+func (c *conn) Doubt() error {
+	if c.doubt == nil {
+		return nil
+	}
+	return c.doubt()
 }
 
 // Events gives hints.
@@ -210,6 +219,7 @@ var (
 	_ agent.Connection = (*conn)(nil)
 	_ agent.Listener   = (*conn)(nil)
 	_ agent.Bound      = (*conn)(nil)
+	_ agent.Doubtful   = (*conn)(nil)
 )
 
 // A parcel is a message that the network remembers.

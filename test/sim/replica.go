@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type replica struct {
 	mu     sync.Mutex // guards the fields below
 	off    time.Duration
 	starts int
+	made   time.Time  // when its certificate begins
 	core   *core.Core // nil: it is down
 	ctx    context.Context
 	kill   context.CancelFunc
@@ -59,7 +61,7 @@ func (r *replica) start() error {
 func (r *replica) clock() time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return time.Now().Add(r.off)
+	return r.w.now().Add(r.off)
 }
 
 // when gives the true time at which the replica's clock will show t.
@@ -111,6 +113,12 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 	if ctx.Err() != nil {
 		r.w.facts.count("reply lost in a crash")
 		return
+	}
+	if a := reply.Admitted; a != nil && a.Newer != "" {
+		r.w.facts.happens("device has more than the store knows of", "%s has %s", a.Standing.Device, a.Newer)
+		if strings.Contains(a.Newer, "key statement") {
+			r.w.facts.count("device shows a newer key statement")
+		}
 	}
 	if a := reply.Admitted; a != nil && a.Here {
 		if a.Standing.Device != from.key {

@@ -86,6 +86,9 @@ var mustHappen = []string{
 	"credential of a disabled device refused", "credential of an ended session refused", "family ended by revocation",
 	"anchor rotated", "device follows to another anchor", "device follows over several anchors", "token of a replaced anchor used",
 	"grant forged with a replaced anchor",
+	// stores and clocks that go back
+	"backup restored", "older copy put back", "older copy accepted", "keys rotated", "device enrolls anew", "device shows a newer key statement", "device has more than the store knows of",
+	"clock of the broker years ahead", "clock of the broker years behind", "no token shown in doubt", "certificate refused",
 	// what the rules are about: no exchange twice
 	"login", "grant made", "commit of a used exchange refused", "refused: already used",
 	// one successor, one live refresh token

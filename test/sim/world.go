@@ -43,7 +43,11 @@ type World struct {
 	ctx      context.Context
 	stop     context.CancelFunc
 	busy     sync.WaitGroup
+	folder   string
 	store    *boltstore.Store
+	gate     *gate
+	backedUp bool       // there is a backup that is, or was, put back: the pool keeps its anchor
+	seen     uint64     // the last record that the watcher has read
 	parts    core.Parts // of every broker; a replica has its own clock and randomness
 	pool     ident.Pool
 	dir      *control.Plane
@@ -59,7 +63,12 @@ type World struct {
 	facts    *facts
 	thieves  int
 	sealer   control.Sealer
-	anchors  [][]byte // thumbprints, the pool's first one first
+	anchors  [][]byte  // thumbprints, the pool's first one first
+	built    time.Time // before which no device believes that it is
+	rightAt  time.Time // when the broker's clocks are right again; zero: they were never years off
+
+	clock sync.Mutex // guards years
+	years time.Duration
 }
 
 // An Outcome is what a run came to.
@@ -113,11 +122,12 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	if w.store, err = boltstore.Open(w.ctx, filepath.Join(folder, "db"), boltstore.Options{UnsafeNoSync: true}); err != nil {
+	w.folder, w.built, w.gate = folder, time.Now().AddDate(-1, 0, 0), &gate{w: w}
+	if err := w.openStore(filepath.Join(folder, "db")); err != nil {
 		return err
 	}
 	w.sealer = kek
-	w.parts = core.Parts{Store: &gate{Store: w.store, w: w}, Sealer: kek, Issuer: "https://signet.example", Random: w.reader("operators"), Level: level.Clock{Nap: time.Sleep}}
+	w.parts = core.Parts{Store: w.gate, Now: w.now, Sealer: kek, Issuer: "https://signet.example", Random: w.reader("operators"), Level: level.Clock{Nap: time.Sleep}}
 	operators, err := core.New(w.ctx, w.parts)
 	if err != nil {
 		return err
@@ -156,6 +166,16 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	return w.populate(t)
 }
 
+// openStore makes the store at path the world's.
+func (w *World) openStore(path string) error {
+	s, err := boltstore.Open(w.ctx, path, boltstore.Options{UnsafeNoSync: true, Now: w.now})
+	if err != nil {
+		return err
+	}
+	w.store, w.gate.Store = s, s
+	return nil
+}
+
 // populate makes the devices, each with a token for one enrollment.
 func (w *World) populate(t *testing.T) error {
 	for i := range w.size {
@@ -184,17 +204,17 @@ func (w *World) populate(t *testing.T) error {
 // of the devices and sessions that it tells of. It looks as seldom as a replica may.
 func (w *World) watch() {
 	me := w.watcher
-	for after := uint64(0); w.ctx.Err() == nil; me.rest(me.dice.upTo(time.Second)) {
-		records, err := w.store.Since(w.ctx, after, 1000)
+	for ; w.ctx.Err() == nil; me.rest(me.dice.upTo(time.Second)) {
+		records, err := w.store.Since(w.ctx, w.seen, 1000)
 		if err != nil && w.ctx.Err() == nil {
-			w.facts.violate("the journal after %d: %v", after, err)
+			w.facts.violate("the journal after %d: %v", w.seen, err)
 			return
 		}
 		for _, r := range records {
-			if r.Seq != after+1 {
-				w.facts.violate("record %d comes after record %d", r.Seq, after)
+			if r.Seq != w.seen+1 {
+				w.facts.violate("record %d comes after record %d", r.Seq, w.seen)
 			}
-			after = r.Seq
+			w.seen = r.Seq
 			if r.Kind == broker.RecordDevice && r.What != broker.WhatCreate || r.Kind == broker.RecordSession && r.What == broker.WhatRevoke {
 				w.review(r.Device(), r.Session)
 			}
@@ -228,6 +248,17 @@ func (w *World) review(id ident.Device, session ident.UUID) {
 // misfortune happens for a while.
 func (w *World) misfortune() {
 	dice := w.fate.dice
+	switch dice.roll(6) {
+	case 0:
+		w.putBackLater(false)
+	case 1:
+		w.putBackLater(true)
+	case 2:
+		w.wrongClocks()
+	case 3:
+		w.wrongClocks()
+		w.putBackLater(false)
+	}
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
 		w.fate.rest(dice.upTo(6 * time.Second))
 		d := w.devices[dice.roll(len(w.devices))]
@@ -315,6 +346,9 @@ func (w *World) restart(r *replica) {
 func (w *World) heal() {
 	w.net.settle()
 	w.fate.rest(3 * time.Minute) // what is under way arrives, thieves give up
+	if left := time.Until(w.rightAt); left > 0 {
+		w.fate.rest(left + time.Minute)
+	}
 	for _, r := range w.replicas {
 		w.restart(r)
 	}
@@ -325,7 +359,7 @@ func (w *World) heal() {
 	}
 	w.facts.say("the last fault is over")
 	healed := time.Now()
-	missing := func(d *device) bool { return !d.lastIn().After(healed) }
+	missing := func(d *device) bool { return !d.lastIn().After(healed) || d.standing().Device.IsZero() }
 	for slices.ContainsFunc(w.devices, missing) && time.Since(healed) < recovery {
 		w.fate.rest(time.Second)
 	}
