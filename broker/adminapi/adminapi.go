@@ -109,13 +109,10 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	return api.OpenAPI()
 }
 
-// readJSON refuses what encoding/json forgives: members that occur twice, bad
-// UTF-8, depth without bound.
+// readJSON refuses what encoding/json and Huma forgive: members that occur twice or are spelt
+// in another case, bad UTF-8, depth without bound.
 func readJSON(data []byte, v any) error {
-	if _, err := strictjson.Object(data); err != nil {
-		return err
-	}
-	return json.Unmarshal(data, v)
+	return strictjson.Unmarshal(data, strictjson.MaxSize, v)
 }
 
 // unmatched answers for paths and methods that do not exist.

@@ -154,7 +154,9 @@ func TestBadBodies(t *testing.T) {
 		status     int
 	}{
 		{"empty", "", 400}, {"not JSON", "hello-secret", 400}, {"a member twice", `{"name":"secret","name":"b"}`, 400},
-		{"unknown member", `{"name":"a","secret":1}`, 422}, {"wrong type", `{"name":7}`, 422},
+		{"unknown member", `{"name":"a","secret":1}`, 422},
+		{"another case", `{"Name":"a"}`, 422}, {"in both cases", `{"name":"secret","Name":"b"}`, 422},
+		{"in both cases, below", `{"name":"a","attributes":{},"Attributes":{"a":"secret"}}`, 422}, {"wrong type", `{"name":7}`, 422},
 		{"bad name", `{"name":"a/b"}`, 422}, {"bad key", `{"name":"a","key":"secret"}`, 422},
 		{"bad shared key", `{"name":"a","psk":"secret"}`, 422}, {"too large", `{"name":"` + strings.Repeat("a", 70<<10) + `"}`, 413},
 		{"deep", strings.Repeat(`{"a":`, 1000) + "1" + strings.Repeat("}", 1000), 400},

@@ -13,6 +13,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // MarkFile is the file of a data folder's Mark.
@@ -114,7 +115,7 @@ func readMark(cfg *config.Config) (m Mark, err error) {
 		return m, nil
 	}
 	if err == nil {
-		err = json.Unmarshal(raw, &m)
+		err = strictjson.Unmarshal(raw, strictjson.MaxSize, &m)
 	}
 	if err != nil {
 		return m, fmt.Errorf("%s: how far the store had come cannot be read: %w", path, err)

@@ -14,6 +14,7 @@ import (
 	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // in does something with the store of a data folder.
@@ -86,6 +87,25 @@ func TestOlderStoreIsTold(t *testing.T) {
 		}
 	})
 	if err := os.WriteFile(cfg.StorePath(), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mark := filepath.Join(cfg.Data, backup.MarkFile)
+	right, err := os.ReadFile(mark)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lower := range []string{`,"Record":1}`, `,"EPOCH":0,"Record":0}`} {
+		edited := strings.Replace(string(right), "}", lower, 1)
+		if err := os.WriteFile(mark, []byte(edited), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		in(t, &cfg, func(s *boltstore.Store) {
+			if err := backup.CheckMark(t.Context(), &cfg, s); !errors.Is(err, strictjson.ErrMalformed) {
+				t.Errorf("a mark that says two things, %s: %v", edited, err)
+			}
+		})
+	}
+	if err := os.WriteFile(mark, right, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	in(t, &cfg, func(s *boltstore.Store) {

@@ -119,6 +119,20 @@ func TestLoginKeepsAProfile(t *testing.T) {
 	if out := s.ok(t, "status"); !strings.Contains(out, "ada") {
 		t.Errorf("got %q", out)
 	}
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice := strings.Replace(string(raw), `"server"`, `"Server": "https://elsewhere.example", "server"`, 1)
+	if err := os.WriteFile(path, []byte(twice), 0o600); err != nil || twice == string(raw) {
+		t.Fatal(err, twice)
+	}
+	if r := s.run(t, "", "status"); r.code == 0 || !strings.Contains(r.err, "is damaged") {
+		t.Errorf("a profile with two servers: %+v", r)
+	}
+	if err := os.WriteFile(path, raw, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/environ"
+	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 )
@@ -45,7 +46,8 @@ type profiles struct {
 
 const (
 	defaultProfile = "default"
-	maxTokenFile   = 4096 // bytes
+	maxTokenFile   = 4096    // bytes
+	maxProfiles    = 1 << 20 // bytes of the profile file
 )
 
 // profilePath gives $XDG_CONFIG_HOME/signet/profiles.json, or the one below ~/.config.
@@ -79,9 +81,11 @@ func readProfiles(path string) (profiles, error) {
 	if info.Mode().Perm()&0o077 != 0 {
 		return p, &hintedError{fmt.Errorf("%s holds tokens and others may read it (mode %04o)", path, info.Mode().Perm()), "chmod 600 " + path}
 	}
-	dec := json.NewDecoder(io.LimitReader(f, 1<<20))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&p); err != nil || p.Profiles == nil {
+	raw, err := io.ReadAll(io.LimitReader(f, maxProfiles+1))
+	if err == nil {
+		err = strictjson.Unmarshal(raw, maxProfiles, &p)
+	}
+	if err != nil || p.Profiles == nil {
 		return p, &hintedError{fmt.Errorf("%s is damaged", path), "delete it and run signet login again"}
 	}
 	return p, nil

@@ -3,7 +3,6 @@ package cli
 import (
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -105,11 +104,8 @@ func lookJWT(text string) (*sighting, error) {
 		if err != nil {
 			return nil, fmt.Errorf("JWT: part %d is not base64url", i+1)
 		}
-		if _, err := strictjson.Object(raw); err != nil {
+		if err := strictjson.Unmarshal(raw, strictjson.MaxSize, to); err != nil {
 			return nil, fmt.Errorf("JWT: part %d: %w", i+1, err)
-		}
-		if err := json.Unmarshal(raw, to); err != nil {
-			return nil, fmt.Errorf("JWT: part %d is not a JSON object", i+1)
 		}
 	}
 	return s, nil
