@@ -1,6 +1,8 @@
 package hook_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -325,6 +327,27 @@ func redirect(good string) http.HandlerFunc {
 func compressed(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Encoding", "gzip")
 	_, _ = w.Write([]byte{0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3})
+}
+
+// TestBomb: an answer that would unpack to 64 MiB is not unpacked, and it was not asked for.
+func TestBomb(t *testing.T) {
+	var bomb bytes.Buffer
+	z := gzip.NewWriter(&bomb)
+	if _, err := z.Write(append([]byte(`{"response":{"answerCorrect":true}}`), bytes.Repeat([]byte(" "), 64<<20)...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil || bomb.Len() > 128<<10 {
+		t.Fatal(err, bomb.Len())
+	}
+	accepts := "nothing was asked"
+	c, h := newCaller(t, web(t, func(w http.ResponseWriter, r *http.Request) {
+		accepts = r.Header.Get("Accept-Encoding")
+		w.Header().Set("Content-Encoding", "gzip")
+		_, _ = w.Write(bomb.Bytes())
+	}))
+	if ok, err := c.Verify(t.Context(), h, fullCall(t), "42"); ok || !errors.Is(err, hook.ErrAnswer) || accepts != "" {
+		t.Errorf("got %v, %v; asked for %q", ok, err, accepts)
+	}
 }
 
 // TestRedirectsAreNotFollowed: not one request goes where a hook points.
