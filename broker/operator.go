@@ -3,7 +3,11 @@ package broker
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
+
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // An Operator is somebody's or some program's access to the operators' API.
@@ -12,7 +16,52 @@ type Operator struct {
 	Hash    []byte // SHA-256 of the bearer token
 	Expires time.Time
 	Created time.Time
+	Scope   OperatorScope
+	Pools   []ident.Pool // those that it may see and change, in order, each once; none: all
 }
+
+// An OperatorScope is what an operator may do. Each includes those before it.
+type OperatorScope string
+
+// Scopes, from the narrowest.
+const (
+	OperatorRead   OperatorScope = "read"   // see everything but secrets, change nothing
+	OperatorEnroll OperatorScope = "enroll" // admit new devices: enrollment tokens, registration, approval
+	OperatorWrite  OperatorScope = "write"  // change devices and settings
+	OperatorAdmin  OperatorScope = "admin"  // also operators, pools' keys and anchors, and deleting pools
+)
+
+// OperatorScopes gives all scopes, from the narrowest.
+func OperatorScopes() []OperatorScope {
+	return []OperatorScope{OperatorRead, OperatorEnroll, OperatorWrite, OperatorAdmin}
+}
+
+// Includes reports whether s is need or wider. No scope at all, or an unknown one, includes nothing.
+func (s OperatorScope) Includes(need OperatorScope) bool {
+	all := OperatorScopes()
+	has, wants := slices.Index(all, s), slices.Index(all, need)
+	return wants >= 0 && has >= wants
+}
+
+// Reaches reports whether o may see and change what is in pool, as far as its scope goes.
+func (o *Operator) Reaches(pool ident.Pool) bool {
+	return len(o.Pools) == 0 || slices.Contains(o.Pools, pool)
+}
+
+// Unbound reports whether o may do what its scope says outside of pools and in all of them.
+func (o *Operator) Unbound() bool { return len(o.Pools) == 0 }
+
+// PoolNames gives the names of o's pools.
+func (o *Operator) PoolNames() []string {
+	names := make([]string, 0, len(o.Pools))
+	for _, p := range o.Pools {
+		names = append(names, p.String())
+	}
+	return names
+}
+
+// MaxOperatorPools is how many pools an operator may be bound to; one of more has all.
+const MaxOperatorPools = 64
 
 // operatorHashLen is the length of a SHA-256 in bytes.
 const operatorHashLen = 32
@@ -24,7 +73,7 @@ const (
 	MaxOperatorLife     = 2 * 365 * 24 * time.Hour
 )
 
-// Validate finds what is wrong with o's name, hash or life. No store keeps what it refuses.
+// Validate finds what is wrong with o's name, hash, life, scope or pools. No store keeps what it refuses.
 func (o *Operator) Validate() error {
 	if err := checkLabel("", "operator", o.Name); err != nil {
 		return err
@@ -32,8 +81,26 @@ func (o *Operator) Validate() error {
 	if life := o.Expires.Sub(o.Created); life < MinOperatorLife || life > MaxOperatorLife {
 		return Invalid("", "an operator's token lives %s to %s, not %s", Span(MinOperatorLife), Span(MaxOperatorLife), Span(life))
 	}
+	if !slices.Contains(OperatorScopes(), o.Scope) {
+		return Invalid("scope", "there is no scope %q; want one of read, enroll, write, admin", o.Scope)
+	}
+	if err := checkOperatorPools(o.Pools); err != nil {
+		return err
+	}
 	if len(o.Hash) != operatorHashLen {
 		return fmt.Errorf("%w: operator %s: a token's hash has %d bytes, not %d", ErrInvalid, o.Name, operatorHashLen, len(o.Hash))
+	}
+	return nil
+}
+
+func checkOperatorPools(pools []ident.Pool) error {
+	if len(pools) > MaxOperatorPools {
+		return Invalid("pools", "an operator is bound to %d pools at most, not %d", MaxOperatorPools, len(pools))
+	}
+	for i, p := range pools {
+		if p.IsZero() || i > 0 && strings.Compare(pools[i-1].String(), p.String()) >= 0 {
+			return Invalid("pools", "an operator's pools have names, in order, each once")
+		}
 	}
 	return nil
 }

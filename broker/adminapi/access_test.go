@@ -43,11 +43,11 @@ func (a *api) routes(t *testing.T) [][2]string {
 // good says 401, and with a good one anything else.
 func TestEveryRouteNeedsAToken(t *testing.T) {
 	a := serve(t)
-	_, expired, err := a.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "bob", time.Minute)
+	_, expired, err := a.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewOperator{Name: "bob", Life: time.Minute, Scope: broker.OperatorAdmin})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, revoked, err := a.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "eve", time.Hour)
+	_, revoked, err := a.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewOperator{Name: "eve", Life: time.Hour, Scope: broker.OperatorAdmin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestErrorsReadWell(t *testing.T) {
 		{"POST", "/pools/demo/enrollment-tokens", `{"expires":"400d"}`, 422, "an enrollment token lives 1m to 365d, not 400d"},
 		{"POST", "/pools/demo/enrollment-tokens", `{"expires":"0s"}`, 422, "expires: is 0s; leave it out for the default"},
 		{"POST", "/pools/demo/enrollment-tokens", `{"uses":0}`, 422, "uses: expected number >= 1"},
-		{"POST", "/operators", `{"name":"x","expires":"3y"}`, 422, "an operator's token lives 1m to 730d, not 1095d"},
+		{"POST", "/operators", `{"name":"x","scope":"read","expires":"3y"}`, 422, "an operator's token lives 1m to 730d, not 1095d"},
 	} {
 		res, body := a.ask(t, c.method, "/api/v1"+c.path, "Bearer "+a.token, c.body)
 		var p problem.Problem

@@ -4,8 +4,10 @@
 // (Noun), and routes, commands and files of settings follow from that. The OpenAPI
 // document comes from the handlers' types (huma) and is kept in docs/openapi.json.
 //
-// It decides nothing: what is allowed is the control plane's to say. Every path needs
-// an operator's token except the API's own description. Secrets appear in one answer
+// What an operator may ask for is decided here: each route declares the scope that it needs,
+// and authorize holds operators to their scopes and pools. What may be done to what is
+// stored is the control plane's to say. Every path needs an operator's token except the
+// API's own description. Secrets appear in one answer
 // only, the one that made them.
 package adminapi
 
@@ -31,6 +33,8 @@ import (
 const (
 	specPath = "/api/openapi.json"
 )
+
+const apiPath = "/api/v1" // of all routes
 
 const maxBody = 64 << 10 // bytes of a request's body
 
@@ -87,11 +91,12 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	config.Formats = map[string]huma.Format{"application/json": {Marshal: huma.DefaultJSONFormat.Marshal, Unmarshal: readJSON}}
 	config.Formats["json"] = config.Formats["application/json"]
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
-		"operator": {Type: "http", Scheme: "bearer", Description: "An operator's token, sgnt_..."},
+		scheme: {Type: "http", Scheme: "bearer", Description: "An operator's token, sgnt_..., of the scope that the operation names or a wider one: read, enroll, write, admin"},
 	}
 	config.Components.Schemas.RegisterTypeAlias(reflect.TypeFor[huma.ErrorModel](), reflect.TypeFor[problem.Problem]())
-	config.Security = []map[string][]string{{"operator": {}}}
+	config.Security = []map[string][]string{{scheme: {}}}
 	api := humago.New(mux, config)
+	api.UseMiddleware(authorize)
 	s.poolRoutes(api)
 	s.deviceRoutes(api)
 	for _, k := range made() {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/problem"
 )
@@ -57,7 +58,7 @@ func ptr[T any](v T) *T { return &v }
 func serve(t *testing.T) *api {
 	t.Helper()
 	w := controltest.New(t)
-	_, secret, err := w.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour)
+	_, secret, err := w.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewOperator{Name: "ada", Life: time.Hour, Scope: broker.OperatorAdmin})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 )
 
 const (
-	applyPath = "/api/v1/apply"
+	applyPath = apiPath + "/apply"
 	maxApply  = 1 << 20 // bytes of a request to apply
 	// maxItems is how many things one request may be about. The store has one writer,
 	// and no device can enroll while an edit holds it: with this many for less than a
@@ -111,7 +111,7 @@ func (s *service) applyRoutes(api huma.API) {
 	for _, r := range resources() {
 		kinds[r.noun().Plural] = r.applied(registry)
 	}
-	op := route(http.MethodPost, "/apply", "apply", "Make settings what a file says, all of them or none", "apply")
+	op := inOwnPools(route(broker.OperatorWrite, http.MethodPost, "/apply", "apply", "Make settings what a file says, all of them or none", "apply"))
 	op.DefaultStatus = http.StatusOK
 	op.Description = "All is one transaction. What is not mentioned stays, unless prune is set: then settings of the kinds and pools that are mentioned go, if they are not. " +
 		"Pools that are missing are made, none is deleted. A problem's errors say what is wrong where, by paths such as clients[2].accessLife."
@@ -177,9 +177,16 @@ func (s *service) prepare(ctx context.Context, req *applyRequest, name string, f
 	if err != nil {
 		return err
 	}
+	who := callOf(ctx)
+	if p := who.reach(pool); p != nil {
+		return p
+	}
 	_, err = s.dir.Pool(ctx, pool)
 	if !errors.Is(err, broker.ErrNotFound) || !slices.ContainsFunc(req.wanted, func(w wanted) bool { return w.ref == broker.Ref{Kind: broker.RefPool, Name: name} }) {
 		return keepNotFound(err)
+	}
+	if !who.operator.Unbound() { // as create-pool
+		return who.forbidden("a pool would have to be made")
 	}
 	fresh[name], err = s.dir.MakePool(pool)
 	return err

@@ -115,8 +115,8 @@ func RecordKinds() (all []string) {
 
 func (s *service) auditRoutes(api huma.API) {
 	const tag = "audit"
-	handle(s, api, route(http.MethodGet, "/audit", "list-audit", "Read the audit trail, in order", tag), s.audit)
-	handle(s, api, route(http.MethodGet, devicesPath+"/{name}/history", "get-device-history", "Read what was done to a device and by it, newest first", tag),
+	handle(s, api, inOwnPools(route(broker.OperatorRead, http.MethodGet, "/audit", "list-audit", "Read the audit trail, in order", tag)), s.audit)
+	handle(s, api, route(broker.OperatorRead, http.MethodGet, devicesPath+"/{name}/history", "get-device-history", "Read what was done to a device and by it, newest first", tag),
 		func(ctx context.Context, in *struct {
 			DevicePath
 			Before uint64 `query:"before" doc:"Begin before this one; next of the answer before"`
@@ -139,6 +139,17 @@ func (s *service) audit(ctx context.Context, in *auditInput) (AuditPage, error) 
 	f, err := in.filter()
 	if err != nil {
 		return AuditPage{}, err
+	}
+	if who := callOf(ctx); !who.operator.Unbound() {
+		if f.Pool.IsZero() {
+			f.Pool = f.Device.Pool
+		}
+		if f.Pool.IsZero() {
+			return AuditPage{}, who.forbidden("this is about all pools: ask for one, as pool")
+		}
+		if p := who.reach(f.Pool); p != nil {
+			return AuditPage{}, p
+		}
 	}
 	var trail control.AuditTrail
 	if in.Newest {

@@ -8,6 +8,8 @@ import (
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/signetd/signet/broker"
 )
 
 // made are the kinds of authenticators that the broker makes for devices. A new kind has
@@ -59,7 +61,7 @@ func (k madeBy[F]) about() AuthenticatorKind { return k.AuthenticatorKind }
 func (k madeBy[F]) register(s *service, api huma.API) {
 	const tag = "devices"
 	path := devicesPath + "/{name}/authenticators/" + k.Kind
-	handle(s, api, route(http.MethodPost, path, "create-"+k.Kind, k.Make.About, tag),
+	handle(s, api, route(broker.OperatorWrite, http.MethodPost, path, "create-"+k.Kind, k.Make.About, tag),
 		func(ctx context.Context, in *struct {
 			DevicePath
 			Replace bool `query:"replace" doc:"The one that there is goes; otherwise 409 if there is one"`
@@ -76,7 +78,7 @@ func (k madeBy[F]) register(s *service, api huma.API) {
 			a, secret, err := s.dir.MakeAuthenticator(ctx, byOf(ctx), id, k.Kind, params, in.Replace)
 			return MadeAuthenticator{id.Pool.String(), id.Name.String(), k.Kind, a.ID.String(), secret}, err
 		})
-	handleEmpty(s, api, route(http.MethodDelete, path, "delete-"+k.Kind, k.Remove, tag),
+	handleEmpty(s, api, route(broker.OperatorWrite, http.MethodDelete, path, "delete-"+k.Kind, k.Remove, tag),
 		func(ctx context.Context, in *DevicePath) error {
 			id, err := in.device()
 			if err != nil {

@@ -74,10 +74,10 @@ const devicesPath = "/pools/{pool}/devices"
 
 func (s *service) deviceRoutes(api huma.API) {
 	const tag = "devices"
-	handle(s, api, route(http.MethodGet, devicesPath, "list-devices", "List devices by name", tag), s.listDevices)
-	handle(s, api, route(http.MethodPost, devicesPath, "create-device", "Register a device", tag), s.createDevice)
-	handle(s, api, route(http.MethodGet, devicesPath+"/{name}", "get-device", "Show a device", tag), onDevice(s.dir.Device))
-	handle(s, api, route(http.MethodPatch, devicesPath+"/{name}", "update-device", "Replace groups or attributes", tag),
+	handle(s, api, route(broker.OperatorRead, http.MethodGet, devicesPath, "list-devices", "List devices by name", tag), s.listDevices)
+	handle(s, api, route(broker.OperatorEnroll, http.MethodPost, devicesPath, "create-device", "Register a device", tag), s.createDevice)
+	handle(s, api, route(broker.OperatorRead, http.MethodGet, devicesPath+"/{name}", "get-device", "Show a device", tag), onDevice(s.dir.Device))
+	handle(s, api, route(broker.OperatorWrite, http.MethodPatch, devicesPath+"/{name}", "update-device", "Replace groups or attributes", tag),
 		func(ctx context.Context, in *struct {
 			DevicePath
 			Body DeviceChange
@@ -89,7 +89,7 @@ func (s *service) deviceRoutes(api huma.API) {
 			d, err := s.dir.UpdateDevice(ctx, byOf(ctx), id, in.Body.Groups, in.Body.Attributes)
 			return wireDevice(d), err
 		})
-	handleEmpty(s, api, route(http.MethodDelete, devicesPath+"/{name}", "delete-device", "Delete a device and end its sessions", tag),
+	handleEmpty(s, api, route(broker.OperatorWrite, http.MethodDelete, devicesPath+"/{name}", "delete-device", "Delete a device and end its sessions", tag),
 		func(ctx context.Context, in *DevicePath) error {
 			id, err := in.device()
 			if err != nil {
@@ -98,15 +98,16 @@ func (s *service) deviceRoutes(api huma.API) {
 			return s.dir.DeleteDevice(ctx, byOf(ctx), id)
 		})
 	for _, a := range []struct {
+		scope         broker.OperatorScope
 		name, summary string
 		do            func(context.Context, broker.By, ident.Device) (broker.Device, error)
 	}{
-		{"disable", "Take everything from a device until it is enabled again", s.dir.DisableDevice},
-		{"enable", "Make a disabled device active", s.dir.EnableDevice},
-		{"approve", "Make a pending device active", s.dir.ApproveDevice},
-		{"revoke", "End all sessions of a device; it may log in again", s.dir.RevokeSessions},
+		{broker.OperatorWrite, "disable", "Take everything from a device until it is enabled again", s.dir.DisableDevice},
+		{broker.OperatorWrite, "enable", "Make a disabled device active", s.dir.EnableDevice},
+		{broker.OperatorEnroll, "approve", "Make a pending device active", s.dir.ApproveDevice},
+		{broker.OperatorWrite, "revoke", "End all sessions of a device; it may log in again", s.dir.RevokeSessions},
 	} {
-		handle(s, api, action(devicesPath+"/{name}/"+a.name, a.name+"-device", a.summary, tag), onDevice(func(ctx context.Context, id ident.Device) (broker.Device, error) { return a.do(ctx, byOf(ctx), id) }))
+		handle(s, api, action(a.scope, devicesPath+"/{name}/"+a.name, a.name+"-device", a.summary, tag), onDevice(func(ctx context.Context, id ident.Device) (broker.Device, error) { return a.do(ctx, byOf(ctx), id) }))
 	}
 }
 

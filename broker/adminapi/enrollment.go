@@ -86,6 +86,7 @@ func enrollmentResource() resource[broker.EnrollToken, EnrollmentToken] {
 			t.Name, t.Networks, err = boundsOf(w.Name, w.Networks)
 			return err
 		},
+		admits: broker.OperatorEnroll,
 		secret: func(w *EnrollmentToken, secret string) { w.Token = secret },
 		post: func(s *service, api huma.API, op huma.Operation, r resource[broker.EnrollToken, EnrollmentToken]) {
 			poster(s, api, op, r, s.createEnrollment)
@@ -97,6 +98,11 @@ func enrollmentResource() resource[broker.EnrollToken, EnrollmentToken] {
 }
 
 func (s *service) createEnrollment(ctx context.Context, in PoolPath, n NewEnrollmentToken) (broker.EnrollToken, string, error) {
+	if n.Replace { // it takes over devices that there are
+		if p := callOf(ctx).scope(broker.OperatorWrite); p != nil {
+			return broker.EnrollToken{}, "", p
+		}
+	}
 	pool, err := in.pool()
 	if err != nil {
 		return broker.EnrollToken{}, "", err

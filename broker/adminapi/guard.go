@@ -19,7 +19,7 @@ import (
 type call struct {
 	id       string
 	actor    broker.Actor    // who asks, once that is known
-	operator broker.Operator // zero when it is not an operator who asks
+	operator broker.Operator // what who asks may do; nameless when that is not an operator
 	reason   string          // why, as who asks says
 }
 
@@ -44,8 +44,8 @@ func byOf(ctx context.Context) broker.By {
 
 // A guard stands before every route: it names the request, lets in who has an
 // operator's token, bounds the body, and logs: what operators do line by line, strangers'
-// requests in sums. A route that nobody thought of is
-// refused like all others.
+// requests in sums. A route that nobody thought of is refused like all others. What the
+// operator may do is authorize's to say, which knows the route.
 type guard struct {
 	next     http.Handler
 	cfg      Config
@@ -104,7 +104,7 @@ func open(r *http.Request) bool {
 // admit finds out who asks, by the token; a problem means no.
 func (g *guard) admit(r *http.Request, c *call) *problem.Problem {
 	if g.cfg.Local {
-		c.actor = broker.ActorLocal
+		c.actor, c.operator = broker.ActorLocal, broker.Operator{Scope: broker.OperatorAdmin}
 		return nil
 	}
 	values := r.Header.Values("Authorization")

@@ -47,7 +47,7 @@ func wireKey(k broker.SigningKey) Key {
 
 func (s *service) keyRoutes(api huma.API) {
 	const tag, path = "keys", "/pools/{pool}/keys"
-	handle(s, api, route(http.MethodGet, path, "list-keys", "List signing keys by id", tag),
+	handle(s, api, route(broker.OperatorRead, http.MethodGet, path, "list-keys", "List signing keys by id", tag),
 		func(ctx context.Context, in *poolList) (Page[Key], error) {
 			pool, err := in.pool()
 			if err != nil {
@@ -56,7 +56,7 @@ func (s *service) keyRoutes(api huma.API) {
 			all, err := s.dir.ListKeys(ctx, pool)
 			return page(in.Paging, all, func(k broker.SigningKey) string { return k.ID }, wireKey), err
 		})
-	handle(s, api, route(http.MethodPost, path+"/rotate", "rotate-key", "Make the next signing key, for verifiers to know", tag),
+	handle(s, api, route(broker.OperatorAdmin, http.MethodPost, path+"/rotate", "rotate-key", "Make the next signing key, for verifiers to know", tag),
 		onKey(func(ctx context.Context, pool ident.Pool, in KeyRotation) (broker.SigningKey, error) {
 			alg := token.ES256
 			if in.Alg != "" {
@@ -67,11 +67,11 @@ func (s *service) keyRoutes(api huma.API) {
 			}
 			return s.dir.RotateKey(ctx, byOf(ctx), pool, alg, in.Activate)
 		}))
-	handle(s, api, action(path+"/activate", "activate-key", "Sign with the next key from now on", tag),
+	handle(s, api, action(broker.OperatorAdmin, path+"/activate", "activate-key", "Sign with the next key from now on", tag),
 		onKey(func(ctx context.Context, pool ident.Pool, in KeyChoice) (broker.SigningKey, error) {
 			return s.dir.ActivateKey(ctx, byOf(ctx), pool, in.ID)
 		}))
-	handle(s, api, action(path+"/retire", "retire-key", "Take a key out of the key set", tag),
+	handle(s, api, action(broker.OperatorAdmin, path+"/retire", "retire-key", "Take a key out of the key set", tag),
 		onKey(func(ctx context.Context, pool ident.Pool, in KeyRetirement) (broker.SigningKey, error) {
 			return s.dir.RetireKey(ctx, byOf(ctx), pool, in.ID, in.Force)
 		}))

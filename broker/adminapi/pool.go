@@ -83,13 +83,13 @@ func thumbprint(cose []byte) string {
 
 func (s *service) poolRoutes(api huma.API) {
 	const word = "pools"
-	handle(s, api, route(http.MethodGet, "/status", "status", "Ask the broker how it is and who you are", "status"), s.status)
-	handle(s, api, route(http.MethodGet, "/pools", "list-pools", "List pools", word),
+	handle(s, api, inOwnPools(route(broker.OperatorRead, http.MethodGet, "/status", "status", "Ask the broker how it is and who you are", "status")), s.status)
+	handle(s, api, inOwnPools(route(broker.OperatorRead, http.MethodGet, "/pools", "list-pools", "List the pools that the operator may see", word)),
 		func(ctx context.Context, in *struct{ Paging }) (Page[Pool], error) {
-			all, err := s.dir.ListPools(ctx)
+			all, err := s.pools(ctx)
 			return page(in.Paging, all, func(p broker.Pool) string { return p.Name.String() }, wirePool), err
 		})
-	tag(s, api, route(http.MethodPost, "/pools", "create-pool", "Create a pool with its keys, a default client and flow", word),
+	tag(s, api, route(broker.OperatorWrite, http.MethodPost, "/pools", "create-pool", "Create a pool with its keys, a default client and flow", word),
 		func(ctx context.Context, in *struct{ Body NewPool }) (tagged[Pool], error) {
 			name, err := ident.ParsePool(in.Body.Name)
 			if err != nil {
@@ -98,7 +98,7 @@ func (s *service) poolRoutes(api huma.API) {
 			p, err := s.dir.CreatePool(ctx, byOf(ctx), name)
 			return tagged[Pool]{http.StatusCreated, etag(p.Rev), wirePool(p)}, err
 		})
-	tag(s, api, route(http.MethodGet, "/pools/{pool}", "get-pool", "Show a pool", word),
+	tag(s, api, route(broker.OperatorRead, http.MethodGet, "/pools/{pool}", "get-pool", "Show a pool", word),
 		func(ctx context.Context, in *PoolPath) (tagged[Pool], error) {
 			name, err := in.pool()
 			if err != nil {
@@ -113,7 +113,7 @@ func (s *service) poolRoutes(api huma.API) {
 			out.Devices = &devices
 			return tagged[Pool]{http.StatusOK, etag(p.Rev), out}, err
 		})
-	tag(s, api, route(http.MethodPatch, "/pools/{pool}", "update-pool", "Change a pool's settings; what is not given stays", word),
+	tag(s, api, route(broker.OperatorWrite, http.MethodPatch, "/pools/{pool}", "update-pool", "Change a pool's settings; what is not given stays", word),
 		func(ctx context.Context, in *struct {
 			PoolPath
 			Matching
@@ -126,7 +126,7 @@ func (s *service) poolRoutes(api huma.API) {
 			p, err := s.dir.ChangePool(ctx, byOf(ctx), name, in.Body.change(), in.match())
 			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
 		})
-	tag(s, api, action("/pools/{pool}/anchor/rotate", "rotate-anchor", "Give a pool another anchor", "keys"),
+	tag(s, api, action(broker.OperatorAdmin, "/pools/{pool}/anchor/rotate", "rotate-anchor", "Give a pool another anchor", "keys"),
 		func(ctx context.Context, in *struct {
 			PoolPath
 			Matching
@@ -143,7 +143,7 @@ func (s *service) poolRoutes(api huma.API) {
 			p, err := change(ctx, byOf(ctx), name, in.match())
 			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
 		})
-	handleEmpty(s, api, route(http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", word),
+	handleEmpty(s, api, route(broker.OperatorAdmin, http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", word),
 		func(ctx context.Context, in *PoolPath) error {
 			name, err := in.pool()
 			if err != nil {

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -74,6 +75,8 @@ type resource[N, W any] struct {
 	wire func(N) W
 	// write takes over what w says into a new N, which has the defaults.
 	write func(w *W, n *N) error
+	// admits is the scope that it takes to make and end one, if not broker.OperatorWrite.
+	admits broker.OperatorScope
 	// secret puts a secret into the answer that made it; nil: there is none.
 	secret func(w *W, secret string)
 	// post and patch serve forms of their own; nil: POST takes a W, and there is no PATCH.
@@ -112,15 +115,15 @@ func (m Matching) match() *control.Match {
 	return out
 }
 
-func (r resource[N, W]) op(method, path, verb, summary string) huma.Operation {
-	return route(method, "/pools/{pool}/"+r.Path+path, verb+"-"+strings.ReplaceAll(r.slug(), " ", "-"), summary, strings.ReplaceAll(r.Path, "-", " "))
+func (r resource[N, W]) op(scope broker.OperatorScope, method, path, verb, summary string) huma.Operation {
+	return route(scope, method, "/pools/{pool}/"+r.Path+path, verb+"-"+strings.ReplaceAll(r.slug(), " ", "-"), summary, strings.ReplaceAll(r.Path, "-", " "))
 }
 
 // slug is the singular of the path, for the ids of operations in the OpenAPI document.
 func (r resource[N, W]) slug() string { return strings.TrimSuffix(r.Path, "s") }
 
 func (r resource[N, W]) register(s *service, api huma.API) {
-	list := r.op(http.MethodGet, "", "list", "List "+r.One+"s")
+	list := r.op(broker.OperatorRead, http.MethodGet, "", "list", "List "+r.One+"s")
 	list.OperationID = "list-" + r.Path
 	handle(s, api, list, func(ctx context.Context, in *poolList) (Page[W], error) {
 		pool, err := in.pool()
@@ -131,7 +134,7 @@ func (r resource[N, W]) register(s *service, api huma.API) {
 		kind := r.use(s.dir).Kind()
 		return page(in.Paging, some, func(n N) string { return *kind.Head(&n).Name }, r.wire), err
 	})
-	create := r.op(http.MethodPost, "", "create", r.Create.About)
+	create := r.op(cmp.Or(r.admits, broker.OperatorWrite), http.MethodPost, "", "create", r.Create.About)
 	if r.post != nil {
 		r.post(s, api, create, r)
 	} else {
@@ -142,7 +145,7 @@ func (r resource[N, W]) register(s *service, api huma.API) {
 			return r.use(s.dir).Create(ctx, byOf(ctx), n)
 		})
 	}
-	tag(s, api, r.op(http.MethodGet, "/{id}", "get", "Show "+article(r.One)), func(ctx context.Context, in *LabelPath) (tagged[W], error) {
+	tag(s, api, r.op(broker.OperatorRead, http.MethodGet, "/{id}", "get", "Show "+article(r.One)), func(ctx context.Context, in *LabelPath) (tagged[W], error) {
 		pool, err := in.pool()
 		if err != nil {
 			return tagged[W]{}, err
@@ -150,13 +153,13 @@ func (r resource[N, W]) register(s *service, api huma.API) {
 		n, err := r.use(s.dir).Get(ctx, pool, in.ID)
 		return r.answer(http.StatusOK, n, ""), err
 	})
-	tag(s, api, r.op(http.MethodPut, "/{id}", "replace", "Replace "+article(r.One)), func(ctx context.Context, in *replacement[W]) (tagged[W], error) {
+	tag(s, api, r.op(broker.OperatorWrite, http.MethodPut, "/{id}", "replace", "Replace "+article(r.One)), func(ctx context.Context, in *replacement[W]) (tagged[W], error) {
 		return r.replace(ctx, s, in)
 	})
 	if r.patch != nil {
-		r.patch(s, api, r.op(http.MethodPatch, "/{id}", "update", r.Change.About), r)
+		r.patch(s, api, r.op(broker.OperatorWrite, http.MethodPatch, "/{id}", "update", r.Change.About), r)
 	}
-	handleEmpty(s, api, r.op(http.MethodDelete, "/{id}", "delete", r.Delete.About), func(ctx context.Context, in *struct {
+	handleEmpty(s, api, r.op(cmp.Or(r.admits, broker.OperatorWrite), http.MethodDelete, "/{id}", "delete", r.Delete.About), func(ctx context.Context, in *struct {
 		LabelPath
 		Matching
 	}) error {

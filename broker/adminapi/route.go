@@ -6,6 +6,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -46,7 +47,7 @@ func handleEmpty[I any](s *service, api huma.API, op huma.Operation, f func(cont
 
 func describe(op *huma.Operation) {
 	op.MaxBodyBytes = maxBody
-	op.Errors = []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusConflict, http.StatusTooManyRequests}
+	op.Errors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusTooManyRequests}
 	if op.Method != http.MethodGet {
 		op.Errors = append(op.Errors, http.StatusInsufficientStorage)
 	}
@@ -118,9 +119,10 @@ func page[S, T any](p Paging, all []S, key func(S) string, wire func(S) T) Page[
 	return out
 }
 
-// route is an operation's fixed part.
-func route(method, path, id, summary, tag string) huma.Operation {
-	op := huma.Operation{Method: method, Path: "/api/v1" + path, OperationID: id, Summary: summary, Tags: []string{tag}}
+// route is an operation's fixed part, with the scope that it needs.
+func route(scope broker.OperatorScope, method, path, id, summary, tag string) huma.Operation {
+	op := huma.Operation{Method: method, Path: apiPath + path, OperationID: id, Summary: summary, Tags: []string{tag}}
+	needs(&op, scope)
 	if method == http.MethodPost {
 		op.DefaultStatus = http.StatusCreated
 	}
@@ -128,8 +130,8 @@ func route(method, path, id, summary, tag string) huma.Operation {
 }
 
 // action is a POST that makes nothing new.
-func action(path, id, summary, tag string) huma.Operation {
-	op := route(http.MethodPost, path, id, summary, tag)
+func action(scope broker.OperatorScope, path, id, summary, tag string) huma.Operation {
+	op := route(scope, http.MethodPost, path, id, summary, tag)
 	op.DefaultStatus = http.StatusOK
 	return op
 }

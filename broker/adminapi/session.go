@@ -30,7 +30,7 @@ func wireSession(s broker.Session) Session {
 
 func (s *service) sessionRoutes(api huma.API) {
 	const tag, path = "sessions", devicesPath + "/{name}/sessions"
-	handle(s, api, route(http.MethodGet, path, "list-sessions", "List a device's newest 100 sessions", tag),
+	handle(s, api, route(broker.OperatorRead, http.MethodGet, path, "list-sessions", "List a device's newest 100 sessions", tag),
 		func(ctx context.Context, in *DevicePath) (Page[Session], error) {
 			id, err := in.device()
 			if err != nil {
@@ -43,7 +43,7 @@ func (s *service) sessionRoutes(api huma.API) {
 			}
 			return out, err
 		})
-	handleEmpty(s, api, route(http.MethodDelete, path+"/{session}", "revoke-session", "End one session", tag),
+	handleEmpty(s, api, route(broker.OperatorWrite, http.MethodDelete, path+"/{session}", "revoke-session", "End one session", tag),
 		func(ctx context.Context, in *struct {
 			DevicePath
 			Session string `path:"session" maxLength:"36"`

@@ -9,9 +9,11 @@ import (
 type Status struct {
 	Version  string    `json:"version"`
 	Time     time.Time `json:"time"`
-	Pools    int       `json:"pools"`
+	Pools    int       `json:"pools" doc:"How many the operator may see"`
 	Operator string    `json:"operator" doc:"Whose token the request had"`
 	Expires  time.Time `json:"expires" doc:"When that token expires"`
+	Scope    string    `json:"scope" enum:"read,enroll,write,admin" doc:"What the operator may do; each includes those before it"`
+	BoundTo  []string  `json:"boundTo,omitempty" nullable:"false" doc:"The pools that the operator is bound to; absent: all"`
 	// Certificates are those of the broker's listeners.
 	Certificates []Certificate `json:"certificates,omitempty" nullable:"false" doc:"Those that clients of the broker are shown"`
 }
@@ -24,9 +26,10 @@ type Certificate struct {
 }
 
 func (s *service) status(ctx context.Context, _ *struct{}) (Status, error) {
-	pools, err := s.dir.ListPools(ctx)
+	pools, err := s.pools(ctx)
 	who := callOf(ctx).operator
-	out := Status{Version: s.cfg.Version, Time: s.cfg.Now().UTC(), Pools: len(pools), Operator: who.Name, Expires: who.Expires}
+	out := Status{Version: s.cfg.Version, Time: s.cfg.Now().UTC(), Pools: len(pools), Operator: who.Name, Expires: who.Expires,
+		Scope: string(who.Scope), BoundTo: who.PoolNames()}
 	if s.cfg.Certificates != nil {
 		out.Certificates = s.cfg.Certificates()
 	}

@@ -46,7 +46,8 @@ func (s *Store) SecretOnce(ctx context.Context, by broker.By, name string, creat
 
 func decodeOperator(b []byte) (broker.Operator, error) {
 	r, err := decode[operatorRecord](b)
-	return broker.Operator{Name: r.Name, Hash: r.Hash, Expires: fromNanos(r.Expires), Created: fromNanos(r.Created)}, err
+	return broker.Operator{Name: r.Name, Hash: r.Hash, Expires: fromNanos(r.Expires), Created: fromNanos(r.Created),
+		Scope: broker.OperatorScope(r.Scope), Pools: r.Pools}, err
 }
 
 // CreateOperator writes a new operator; broker.ErrExists if there is one of that name or hash.
@@ -64,7 +65,7 @@ func (s *Store) putOperator(ctx context.Context, by broker.By, what string, o br
 	if err := o.Validate(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	value, err := encode(operatorRecord{o.Name, o.Hash, nanos(o.Expires), nanos(o.Created)})
+	value, err := encode(operatorRecord{o.Name, o.Hash, nanos(o.Expires), nanos(o.Created), string(o.Scope), o.Pools})
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}

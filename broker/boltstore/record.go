@@ -103,10 +103,12 @@ type sessionRecord struct {
 }
 
 type operatorRecord struct {
-	Name    string `cbor:"1,keyasint"`
-	Hash    []byte `cbor:"2,keyasint"`
-	Expires int64  `cbor:"3,keyasint,omitempty"`
-	Created int64  `cbor:"4,keyasint,omitempty"`
+	Name    string       `cbor:"1,keyasint"`
+	Hash    []byte       `cbor:"2,keyasint"`
+	Expires int64        `cbor:"3,keyasint,omitempty"`
+	Created int64        `cbor:"4,keyasint,omitempty"`
+	Scope   string       `cbor:"5,keyasint"`
+	Pools   []ident.Pool `cbor:"6,keyasint,omitempty"`
 }
 
 // nanos keeps a time as nanoseconds since 1970, the zero time as 0, and what such

@@ -488,12 +488,12 @@ func TestKeyIDsAreNoFlags(t *testing.T) {
 
 func TestOperators(t *testing.T) {
 	w, ctx := world(t), t.Context()
-	o, secret, err := w.CreateOperator(ctx, by(), "ada", time.Hour)
+	o, secret, err := w.CreateOperator(ctx, by(), control.NewOperator{Name: "ada", Life: time.Hour, Scope: broker.OperatorAdmin})
 	want(t, err, nil)
 	if strings.Contains(string(o.Hash), secret) || len(secret) != 48 {
 		t.Errorf("token of %d characters", len(secret))
 	}
-	_, _, err = w.CreateOperator(ctx, by(), "ada", 0)
+	_, _, err = w.CreateOperator(ctx, by(), control.NewOperator{Name: "ada", Scope: broker.OperatorAdmin})
 	want(t, err, broker.ErrExists)
 	got, err := w.Authenticate(ctx, secret)
 	if err != nil || got.Name != "ada" {
@@ -557,14 +557,20 @@ func TestManyDevices(t *testing.T) {
 	}
 }
 
-// TestTheLastOperatorStays: over the API nobody locks everybody out, nor by mistake himself;
-// whoever has the machine may.
-func TestTheLastOperatorStays(t *testing.T) {
+// TestTheLastAdminStays: over the API nobody locks everybody out, nor by mistake himself, and
+// operators who may not make others do not count; whoever has the machine may.
+func TestTheLastAdminStays(t *testing.T) {
 	w := world(t)
 	ctx := t.Context()
 	as := func(name string) broker.By { return broker.By{Actor: broker.OperatorActor(name)} }
 	for _, name := range []string{"ada", "eve"} {
-		if _, _, err := w.CreateOperator(ctx, by(), name, time.Hour); err != nil {
+		if _, _, err := w.CreateOperator(ctx, by(), control.NewOperator{Name: name, Life: time.Hour, Scope: broker.OperatorAdmin}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	demo := pool(t, "demo")
+	for _, n := range []control.NewOperator{{Name: "bound", Scope: broker.OperatorAdmin, Pools: []ident.Pool{demo}}, {Name: "writer", Scope: broker.OperatorWrite}} {
+		if _, _, err := w.CreateOperator(ctx, by(), n); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -582,12 +588,20 @@ func TestTheLastOperatorStays(t *testing.T) {
 	}
 	wg.Wait()
 	left, err := w.ListOperators(ctx)
-	if err != nil || gone.Load() != 1 || len(left) != 1 {
+	if err != nil || gone.Load() != 1 || len(left) != 3 {
 		t.Fatalf("%d deleted, %d left, %v", gone.Load(), len(left), err)
 	}
 	last := left[0].Name
+	if last == "bound" {
+		last = left[1].Name
+	}
 	if err := w.DeleteOperator(ctx, as(last), last, true); !errors.Is(err, broker.ErrConflict) {
 		t.Errorf("the last one: %v", err)
+	}
+	for _, name := range []string{"bound", "writer"} {
+		if err := w.DeleteOperator(ctx, as(last), name, false); err != nil {
+			t.Errorf("one who is no admin of all: %v", err)
+		}
 	}
 	if err := w.DeleteOperator(ctx, broker.By{Actor: broker.ActorLocal}, last, false); err != nil {
 		t.Errorf("on the machine: %v", err)

@@ -1,16 +1,19 @@
 package control
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // Operators' tokens: "sgnt_" and 32 random bytes in base64url. Only the SHA-256 of
@@ -24,11 +27,23 @@ const (
 // purpose.
 var ErrUnauthorized = errors.New("not an operator's valid token")
 
-// CreateOperator makes an operator and gives its bearer token, which is shown once. A zero
-// life becomes broker.DefaultOperatorLife.
-func (p *Plane) CreateOperator(ctx context.Context, by broker.By, name string, life time.Duration) (broker.Operator, string, error) {
-	if life == 0 {
-		life = broker.DefaultOperatorLife
+// NewOperator is what is said of an operator to be made.
+type NewOperator struct {
+	Name  string
+	Life  time.Duration // of its token; 0: broker.DefaultOperatorLife
+	Scope broker.OperatorScope
+	Pools []ident.Pool // as broker.Operator.Pools, in any order
+}
+
+// CreateOperator makes an operator and gives its bearer token, which is shown once. It binds
+// none to a pool that does not exist: a pool made later by that name would be its, too.
+func (p *Plane) CreateOperator(ctx context.Context, by broker.By, n NewOperator) (broker.Operator, string, error) {
+	for _, pool := range n.Pools {
+		if _, err := p.Store.Pool(ctx, pool); errors.Is(err, broker.ErrNotFound) {
+			return broker.Operator{}, "", broker.Invalid("pools", "pool %s does not exist; create it first", pool)
+		} else if err != nil {
+			return broker.Operator{}, "", about(err, "operator %s", n.Name)
+		}
 	}
 	raw, err := p.random(32)
 	if err != nil {
@@ -36,14 +51,21 @@ func (p *Plane) CreateOperator(ctx context.Context, by broker.By, name string, l
 	}
 	secret := operatorPrefix + base64.RawURLEncoding.EncodeToString(raw)
 	now := p.Now()
-	o := broker.Operator{Name: name, Hash: hashToken(secret), Expires: now.Add(life), Created: now}
+	o := broker.Operator{Name: n.Name, Hash: hashToken(secret), Expires: now.Add(cmp.Or(n.Life, broker.DefaultOperatorLife)), Created: now,
+		Scope: n.Scope, Pools: sortedPools(n.Pools)}
 	if err := o.Validate(); err != nil {
 		return broker.Operator{}, "", err
 	}
 	if err := p.Store.CreateOperator(ctx, by, o); err != nil {
-		return broker.Operator{}, "", about(err, "operator %s", name)
+		return broker.Operator{}, "", about(err, "operator %s", n.Name)
 	}
 	return o, secret, nil
+}
+
+// sortedPools gives each once, by name.
+func sortedPools(pools []ident.Pool) []ident.Pool {
+	out := slices.SortedFunc(slices.Values(pools), func(a, b ident.Pool) int { return strings.Compare(a.String(), b.String()) })
+	return slices.Compact(out)
 }
 
 // hashToken is what is stored of a bearer token.
@@ -78,7 +100,7 @@ func (p *Plane) ListOperators(ctx context.Context) ([]broker.Operator, error) {
 }
 
 // DeleteOperator ends an operator's access at once. Over the API nobody ends the access of
-// the last operator whose token is valid, and only with force his own. ActorLocal may: he
+// the last admin of all pools whose token is valid, and only with force his own. ActorLocal may: he
 // can make another at any time, and must get rid of a stolen token.
 func (p *Plane) DeleteOperator(ctx context.Context, by broker.By, name string, force bool) error {
 	p.deleting.Lock() // two who delete each other are not both let through
@@ -97,22 +119,24 @@ func (p *Plane) mayDeleteOperator(ctx context.Context, by broker.By, name string
 	if err != nil {
 		return fmt.Errorf("delete operator %s: %w", name, err)
 	}
-	now, valid, others := p.Now(), false, 0
+	now, valid, admin, others := p.Now(), false, false, 0
 	for _, o := range all {
 		if !now.Before(o.Expires) {
 			continue
 		}
-		if o.Name == name {
-			valid = true
-		} else {
+		mayMake := o.Unbound() && o.Scope.Includes(broker.OperatorAdmin)
+		switch {
+		case o.Name == name:
+			valid, admin = true, mayMake
+		case mayMake:
 			others++
 		}
 	}
 	switch {
 	case !valid, by.Actor == broker.ActorLocal:
 		return nil
-	case others == 0:
-		return conflict("operator %s is the last whose token is valid: nobody could use the API any more; make another one first", name)
+	case admin && others == 0:
+		return conflict("operator %s is the last admin of all pools whose token is valid: nobody could make operators over the API any more; make another one first", name)
 	case by.Actor == broker.OperatorActor(name) && !force:
 		return conflict("operator %s is you: this token would open nothing from now on; force it if that is meant", name)
 	}

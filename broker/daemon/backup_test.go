@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/localapi"
 )
 
@@ -47,14 +48,14 @@ func TestOperatorsOnTheMachine(t *testing.T) {
 			ready(t, d)
 			c := localapi.Client(s.cfg.Data)
 			life := adminapi.Duration(time.Hour)
-			made, err := c.CreateOperator(t.Context(), adminapi.NewOperator{Name: "ada", Expires: &life})
+			made, err := c.CreateOperator(t.Context(), adminapi.NewOperator{Name: "ada", Expires: &life, Scope: "read"})
 			if err != nil || !strings.HasPrefix(made.Token, "sgnt_") || made.Expires.Sub(made.Created) != time.Hour {
 				t.Fatalf("got %+v, %v", made, err)
 			}
 			if o, err := d.Control.Authenticate(t.Context(), made.Token); err != nil || o.Name != "ada" {
 				t.Errorf("got %v, %v", o.Name, err)
 			}
-			if _, err := c.CreateOperator(t.Context(), adminapi.NewOperator{Name: "ada"}); err == nil || !strings.Contains(err.Error(), "operator ada: already exists") {
+			if _, err := c.CreateOperator(t.Context(), adminapi.NewOperator{Name: "ada", Scope: "read"}); err == nil || !strings.Contains(err.Error(), "operator ada: already exists") {
 				t.Errorf("twice: got %v", err)
 			}
 			all, err := c.Operators(t.Context())
@@ -96,7 +97,7 @@ func TestBackupAndRestore(t *testing.T) {
 	s, out := newSite(t), t.TempDir()
 	d, stop := s.serve(t)
 	ready(t, d)
-	if _, _, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour); err != nil {
+	if _, _, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewOperator{Name: "ada", Life: time.Hour, Scope: broker.OperatorAdmin}); err != nil {
 		t.Fatal(err)
 	}
 	running, stopped := filepath.Join(out, "running.tar"), filepath.Join(out, "stopped.tar")
@@ -106,7 +107,7 @@ func TestBackupAndRestore(t *testing.T) {
 	if _, err := backup.Write(t.Context(), s.cfg, running); err == nil || !strings.Contains(err.Error(), "exists") {
 		t.Errorf("over a file: got %v", err)
 	}
-	if _, _, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "bob", time.Hour); err != nil {
+	if _, _, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewOperator{Name: "bob", Life: time.Hour, Scope: broker.OperatorAdmin}); err != nil {
 		t.Fatal(err)
 	}
 	if err := stop(); err != nil {

@@ -26,6 +26,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/broker/problem"
@@ -270,7 +271,7 @@ func TestEndsInSpiteOfIdlers(t *testing.T) {
 func TestStartsAgain(t *testing.T) {
 	s := newSite(t)
 	d, stop := s.serve(t)
-	_, secret, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour)
+	_, secret, err := d.Control.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewOperator{Name: "ada", Life: time.Hour, Scope: broker.OperatorAdmin})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,7 +188,7 @@ func everyOtherWrite(e *env, p ident.Pool) {
 	retired.State = broker.KeyVerifying
 	e.records("keys", set(retired, two), "key a:one update +", "key a:two create")
 	e.records("keys", set(two), "key a:one delete +")
-	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start()}
+	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start(), Scope: broker.OperatorAdmin}
 	e.records("operator", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada create")
 	e.records("operator", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
 	e.records("operator", func(by broker.By) error { return e.operators.DeleteOperator(e.ctx, by, "ada") }, "operator :ada delete +")
@@ -468,7 +468,7 @@ func befores(e *env) {
 		seen[string(change(site))] = true
 	}
 	e.same(3, len(seen))
-	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start()}
+	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start(), Scope: broker.OperatorAdmin}
 	e.ok(e.operators.PutOperator(e.ctx, by(), o))
 	one := e.records("same", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
 	two := e.records("same", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")

@@ -215,7 +215,7 @@ func (m *model) changeKeys() (want, got error) {
 
 func (m *model) putOperator() (want, got error) {
 	hash := sha256.Sum256([]byte{byte(m.rand.IntN(4))})
-	o := broker.Operator{Name: fmt.Sprintf("o%d", m.rand.IntN(3)), Hash: hash[:], Expires: m.now.Add(time.Hour), Created: m.now}
+	o := broker.Operator{Name: fmt.Sprintf("o%d", m.rand.IntN(3)), Hash: hash[:], Expires: m.now.Add(time.Hour), Created: m.now, Scope: broker.OperatorAdmin}
 	for _, other := range m.set.operators {
 		if other.Name != o.Name && bytes.Equal(other.Hash, o.Hash) {
 			want = broker.ErrExists

@@ -6,16 +6,18 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 func operatorTests() []test {
 	operator := func(name string) broker.Operator {
 		h := sha256.Sum256([]byte(name))
-		return broker.Operator{Name: name, Hash: h[:], Expires: start().Add(time.Hour), Created: start()}
+		return broker.Operator{Name: name, Hash: h[:], Expires: start().Add(time.Hour), Created: start(), Scope: broker.OperatorRead}
 	}
 	return []test{
 		{"found by hash, listed by name", func(e *env) {
 			ann, bob := operator("ann"), operator("bob")
+			bob.Scope, bob.Pools = broker.OperatorWrite, []ident.Pool{e.pool("a"), e.pool("b")}
 			e.ok(e.operators.PutOperator(e.ctx, by(), bob))
 			e.ok(e.operators.PutOperator(e.ctx, by(), ann))
 			got, err := e.operators.OperatorByHash(e.ctx, bob.Hash)
@@ -64,6 +66,12 @@ func operatorTests() []test {
 				func(o *broker.Operator) { o.Name = strings.Repeat("x", broker.MaxLabel+1) },
 				func(o *broker.Operator) { o.Name = "Ann" },
 				func(o *broker.Operator) { o.Hash = o.Hash[1:] },
+				func(o *broker.Operator) { o.Scope = "" },
+				func(o *broker.Operator) { o.Scope = "root" },
+				func(o *broker.Operator) { o.Pools = []ident.Pool{{}} },
+				func(o *broker.Operator) { o.Pools = []ident.Pool{e.pool("b"), e.pool("a")} },
+				func(o *broker.Operator) { o.Pools = []ident.Pool{e.pool("a"), e.pool("a")} },
+				func(o *broker.Operator) { o.Pools = make([]ident.Pool, broker.MaxOperatorPools+1) },
 				func(o *broker.Operator) { o.Expires = time.Time{} },
 				func(o *broker.Operator) { o.Expires = o.Created.Add(broker.MinOperatorLife - 1) },
 				func(o *broker.Operator) { o.Expires = o.Created.Add(broker.MaxOperatorLife + 1) },

@@ -205,8 +205,8 @@ func (a *app) status() *cobra.Command {
 			Server  string `json:"server"`
 			Profile string `json:"profile,omitempty"`
 		}{s, a.at.Server, a.at.profile}
-		return a.show(here, []string{"SERVER", "PROFILE", "VERSION", "TIME", "POOLS", "OPERATOR", "TOKEN EXPIRES"},
-			[]string{here.Server, here.Profile, s.Version, stamp(&s.Time), fmt.Sprint(s.Pools), s.Operator, stamp(&s.Expires)})
+		return a.show(here, []string{"SERVER", "PROFILE", "VERSION", "TIME", "POOLS", "OPERATOR", "SCOPE", "IN POOLS", "TOKEN EXPIRES"},
+			[]string{here.Server, here.Profile, s.Version, stamp(&s.Time), fmt.Sprint(s.Pools), s.Operator, s.Scope, boundTo(s.BoundTo), stamp(&s.Expires)})
 	})
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/cmd/signet/cli"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/control/controltest"
 )
 
@@ -36,7 +37,7 @@ type result struct {
 func newShell(t *testing.T) *shell {
 	t.Helper()
 	w := controltest.New(t)
-	_, secret, err := w.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, "ada", time.Hour)
+	_, secret, err := w.CreateOperator(t.Context(), broker.By{Actor: broker.ActorLocal}, control.NewOperator{Name: "ada", Life: time.Hour, Scope: broker.OperatorAdmin})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -487,6 +488,47 @@ func TestEveryCommandHelpsItself(t *testing.T) {
 		if out := s.ok(t, "completion "+shell); !strings.Contains(out, "signet") {
 			t.Errorf("%s: got %s", shell, out)
 		}
+	}
+}
+
+// TestScopedOperators: who may less is told what it lacks, whom to ask, and what it may.
+func TestScopedOperators(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	s.ok(t, "pool create other")
+	for line, want := range map[string]string{"--scope": "read\tsee all but secrets\nenroll\t", "bob --pool": "demo\nother\n"} {
+		if out := s.ok(t, "__complete operator create "+line+" "+emptyWord); !strings.HasPrefix(out, want) {
+			t.Errorf("completion after %q: got %q", line, out)
+		}
+	}
+	if r := s.run(t, "", "operator", "create", "eve", "--scope", "root"); r.code != 1 || !strings.Contains(r.err, "read, enroll, write, admin") {
+		t.Errorf("unknown scope: %+v", r)
+	}
+	s.token = strings.TrimSpace(s.ok(t, "operator create eve"))
+	bob := s.run(t, "", "operator", "create", "bob", "--scope", "write", "--pool", "other", "--pool", "demo")
+	if bob.code != 0 || !strings.Contains(bob.err, "operator bob with scope write in pools demo, other until ") {
+		t.Errorf("got %+v", bob)
+	}
+	list := s.ok(t, "operator list -o csv")
+	for _, line := range []string{"NAME,SCOPE,POOLS,EXPIRES,CREATED\n", "\nada,admin,all,", "\nbob,write,\"demo, other\",", "\neve,read,all,"} {
+		if !strings.Contains(list, line) {
+			t.Errorf("no %q in %s", line, list)
+		}
+	}
+	s.env["SIGNET_TOKEN"], s.env["SIGNET_SERVER"], s.env["SIGNET_CA"] = s.token, s.url, s.ca
+	if out := s.ok(t, "status"); !strings.Contains(out, "eve") || !strings.Contains(out, "read") {
+		t.Errorf("status: %s", out)
+	}
+	r := s.run(t, "", "device", "create", "lamp-1", "--pool", "demo")
+	if r.code != 1 || !strings.Contains(r.err, "this needs scope enroll; operator eve has read") || !strings.Contains(r.err, "signet operator create NAME --scope SCOPE") {
+		t.Errorf("not allowed: %+v", r)
+	}
+	s.env["SIGNET_TOKEN"] = strings.TrimSpace(bob.out)
+	if out := s.ok(t, "pool list -o csv"); strings.Count(out, "\n") != 3 {
+		t.Errorf("pools: %s", out)
+	}
+	if r := s.run(t, "", "pool", "create", "third"); r.code != 1 || !strings.Contains(r.err, "this is about all pools; operator bob is bound to demo, other") {
+		t.Errorf("not his: %+v", r)
 	}
 }
 

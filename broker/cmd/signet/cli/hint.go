@@ -91,6 +91,8 @@ func (a *app) problemHint(cmd *cobra.Command, p *problem.Problem) string {
 		}
 	case p.Status == http.StatusUnauthorized:
 		return "the operator's token is wrong or has expired: signet login --server URL"
+	case p.Status == http.StatusForbidden:
+		return "signet status shows what you may; an admin makes a token that may more: signet operator create NAME --scope SCOPE --pool POOL"
 	case p.Status == http.StatusTooManyRequests:
 		return "wait a moment, and log in anew if your token has expired: signet login --server URL"
 	case p.Status >= http.StatusInternalServerError:

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -10,8 +11,10 @@ import (
 )
 
 func (a *app) operators() *cobra.Command {
-	header := []string{"NAME", "EXPIRES", "CREATED"}
-	row := func(o adminapi.Operator) []string { return []string{o.Name, stamp(&o.Expires), stamp(&o.Created)} }
+	header := []string{"NAME", "SCOPE", "POOLS", "EXPIRES", "CREATED"}
+	row := func(o adminapi.Operator) []string {
+		return []string{o.Name, o.Scope, boundTo(o.Pools), stamp(&o.Expires), stamp(&o.Created)}
+	}
 	listing := a.leaf("list", "List operators", "signet operator list", func(cmd *cobra.Command, _ []string) error {
 		all, err := a.allOperators(cmd.Context())
 		if err != nil {
@@ -57,6 +60,25 @@ func (a *app) operators() *cobra.Command {
 	return group("operator", "Who may use this API: one token each, with an end", a.createOperator(), listing, show, remove)
 }
 
+// boundTo is the cell of the pools that an operator is bound to.
+func boundTo(pools []string) string {
+	if len(pools) == 0 {
+		return "all"
+	}
+	return strings.Join(pools, ", ")
+}
+
+// inPools is the same in a sentence.
+func inPools(pools []string) string {
+	switch len(pools) {
+	case 0:
+		return "all pools"
+	case 1:
+		return "pool " + pools[0]
+	}
+	return "pools " + strings.Join(pools, ", ")
+}
+
 func (a *app) allOperators(ctx context.Context) ([]adminapi.Operator, error) {
 	c, err := a.connect()
 	if err != nil {
@@ -68,7 +90,7 @@ func (a *app) allOperators(ctx context.Context) ([]adminapi.Operator, error) {
 func (a *app) createOperator() *cobra.Command {
 	var n adminapi.NewOperator
 	var life adminapi.Duration
-	cmd := a.leaf("create NAME", "Make an operator's token and print it, once", "signet operator create ada --expires 30d > ada.token", func(cmd *cobra.Command, args []string) error {
+	cmd := a.leaf("create NAME", "Make an operator's token and print it, once", "signet operator create ada --scope write --pool demo --expires 30d > ada.token", func(cmd *cobra.Command, args []string) error {
 		n.Name, n.Expires = args[0], given(cmd, "expires", life)
 		c, err := a.connect()
 		if err != nil {
@@ -78,7 +100,15 @@ func (a *app) createOperator() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return a.secret(o, o.Token, "TOKEN", fmt.Sprintf("operator %s until %s; the token is shown only now", o.Name, stamp(&o.Expires)))
+		return a.secret(o, o.Token, "TOKEN", fmt.Sprintf("operator %s with scope %s in %s until %s; the token is shown only now", o.Name, o.Scope, inPools(o.Pools), stamp(&o.Expires)))
+	})
+	cmd.Flags().StringVar(&n.Scope, "scope", "read", "what it may do, each including those before it: read, enroll, write, admin")
+	cmd.Flags().StringArrayVar(&n.Pools, "pool", nil, "bind it to this `pool`; may be repeated; none: all")
+	complete(cmd, "scope", cobra.FixedCompletions([]string{
+		"read\tsee all but secrets", "enroll\talso admit new devices", "write\talso change devices and settings", "admin\talso operators, keys, anchors and the end of pools",
+	}, cobra.ShellCompDirectiveNoFileComp))
+	complete(cmd, "pool", func(cmd *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return a.completing(a.poolNames)(cmd, nil, prefix)
 	})
 	spanFlag(cmd, &life, "expires", "90d", "lifetime, 1m to 730d, such as 24h or 30d")
 	return cmd

@@ -94,7 +94,7 @@ func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 	if err := d.Control.DeleteOperator(ctx, broker.By{Actor: broker.ActorLocal}, "dev", true); err != nil && !errors.Is(err, broker.ErrNotFound) {
 		return v, err
 	}
-	if _, v.operator, err = d.Control.CreateOperator(ctx, broker.By{Actor: broker.ActorLocal}, "dev", 24*time.Hour); err != nil {
+	if _, v.operator, err = d.Control.CreateOperator(ctx, broker.By{Actor: broker.ActorLocal}, control.NewOperator{Name: "dev", Life: 24 * time.Hour, Scope: broker.OperatorAdmin}); err != nil {
 		return v, err
 	}
 	_, v.enrollment, err = d.Control.CreateEnrollToken(ctx, broker.By{Actor: broker.ActorLocal}, control.NewEnrollToken{Pool: name, Uses: 10, Life: 24 * time.Hour})

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/certs"
@@ -132,7 +133,7 @@ var errMade = errors.New("made already")
 // access. If there is an operator it fails with errMade.
 func firstOperator(ctx context.Context, cfg config.Config) (adminapi.Operator, error) {
 	first := func(c *adminapi.Client) (adminapi.Operator, error) {
-		return c.CreateOperator(ctx, adminapi.NewOperator{Name: "admin"})
+		return c.CreateOperator(ctx, adminapi.NewOperator{Name: "admin", Scope: string(broker.OperatorAdmin)})
 	}
 	if exists(filepath.Join(cfg.Data, config.StoreFile)) {
 		all, err := onMachine(ctx, &cfg, func(c *adminapi.Client) ([]adminapi.Operator, error) { return c.Operators(ctx) })

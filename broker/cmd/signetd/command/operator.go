@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/config"
 )
@@ -33,6 +35,8 @@ func (o *options) operatorCommand() *cobra.Command {
 func (o *options) createOperator() *cobra.Command {
 	var life adminapi.Duration
 	var expires *adminapi.Duration
+	var scope string
+	var pools []string
 	c := o.leaf("create NAME", "Make an operator's token and print it, once", "signetd operator create ada --expires 30d --data /var/lib/signet",
 		func(ctx context.Context, args []string) error {
 			cfg, err := o.config(config.Default())
@@ -40,7 +44,7 @@ func (o *options) createOperator() *cobra.Command {
 				return err
 			}
 			made, err := onMachine(ctx, &cfg, func(c *adminapi.Client) (adminapi.Operator, error) {
-				return c.CreateOperator(ctx, adminapi.NewOperator{Name: args[0], Expires: expires})
+				return c.CreateOperator(ctx, adminapi.NewOperator{Name: args[0], Expires: expires, Scope: scope, Pools: pools})
 			})
 			if err != nil {
 				return err
@@ -50,6 +54,8 @@ func (o *options) createOperator() *cobra.Command {
 			return err
 		})
 	c.Flags().Var(&life, "expires", "lifetime, 1m to 730d, such as 24h or 30d")
+	c.Flags().StringVar(&scope, "scope", string(broker.OperatorAdmin), "what it may do, each including those before it: read, enroll, write, admin")
+	c.Flags().StringArrayVar(&pools, "pool", nil, "bind it to this `pool`; may be repeated; none: all")
 	c.Flags().Lookup("expires").DefValue = "90d"
 	c.PreRun = func(cmd *cobra.Command, _ []string) {
 		if cmd.Flags().Changed("expires") {
@@ -70,9 +76,9 @@ func (o *options) listOperators() *cobra.Command {
 			return err
 		}
 		w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, strings.Join([]string{"NAME", "EXPIRES", "CREATED"}, "\t"))
+		fmt.Fprintln(w, strings.Join([]string{"NAME", "SCOPE", "POOLS", "EXPIRES", "CREATED"}, "\t"))
 		for _, op := range all {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", op.Name, op.Expires.UTC().Format(day), op.Created.UTC().Format(day))
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", op.Name, op.Scope, cmp.Or(strings.Join(op.Pools, ", "), "all"), op.Expires.UTC().Format(day), op.Created.UTC().Format(day))
 		}
 		return w.Flush()
 	})
