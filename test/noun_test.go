@@ -14,7 +14,7 @@ import (
 // setting, is its noun, its form on the wire and its line among the resources. Store,
 // routes, API client, commands, apply and diff know it by those.
 func TestANounIsThreeFiles(t *testing.T) {
-	got := knowing(t, regexp.MustCompile(`\bbroker\.Groups?\b|\bfunc Groups\(|\bgroupResource\b|\badminapi\.Group\b`))
+	got := knowing(t, regexp.MustCompile(`\bbroker\.Group(Kind)?\b|\bfunc GroupKind\(|\bgroupResource\b|\badminapi\.Group\b`))
 	if want := []string{"broker/adminapi/group.go", "broker/adminapi/resource.go", "broker/group.go"}; !slices.Equal(got, want) {
 		t.Errorf("groups are known in %v, want %v", got, want)
 	}

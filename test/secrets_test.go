@@ -19,10 +19,10 @@ import (
 // compared; a new one has to be thought about (T-27).
 func TestSecretsAreComparedInConstantTime(t *testing.T) {
 	public := map[string]string{
-		"broker/auth prover":               "names of authenticators, one from our own sealed session",
+		"broker/auth provedBefore":         "names of authenticators, one from our own sealed session",
 		"broker/control newSigningKey":     "ids of public keys",
+		"broker/keyring For":               "ids of key statements",
 		"broker/mint remembered":           "marks of requests whose proof was checked",
-		"broker/mint grant":                "ids of key statements",
 		"protocol Key":                     "ids of a pool's signing keys",
 		"protocol/token checkEdwardsPoint": "bytes of a public key",
 	}

@@ -163,7 +163,7 @@ func TestANewKeyIsNoWayRoundTheCode(t *testing.T) {
 	}
 	code := codes(t, s, id, nil, false)
 	enroll := func(key harness.Key, replace bool, code string) protocol.Message {
-		_, text, err := s.Control.CreateEnrollToken(t.Context(), by, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: replace})
+		_, text, err := s.Control.CreateEnrollToken(t.Context(), by, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: replace, NamePattern: "*-*"})
 		if err != nil {
 			t.Fatal(err)
 		}

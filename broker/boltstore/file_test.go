@@ -147,6 +147,15 @@ func seeded(t testing.TB, opts Options) (*Store, broker.Device) {
 	return s, addDevice(t, s, "one")
 }
 
+// addDevices gives n devices, for tests of more sessions than are kept of one.
+func addDevices(t testing.TB, s *Store, n int) (all []broker.Device) {
+	t.Helper()
+	for i := range n {
+		all = append(all, addDevice(t, s, fmt.Sprintf("more-%d", i)))
+	}
+	return all
+}
+
 func addDevice(t testing.TB, s *Store, name string) broker.Device {
 	t.Helper()
 	id := identtest.Device(t, childPool+":"+name)
@@ -158,10 +167,11 @@ func addDevice(t testing.TB, s *Store, name string) broker.Device {
 }
 
 func TestBackupWhileWriting(t *testing.T) {
-	s, d := seeded(t, Options{})
+	s, _ := seeded(t, Options{})
+	devices := addDevices(t, s, 12)
 	var before []ident.UUID
-	for range 200 {
-		l := testLogin(d)
+	for i := range 200 {
+		l := testLogin(devices[4+i%8])
 		if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 			t.Fatal(err)
 		}
@@ -169,10 +179,10 @@ func TestBackupWhileWriting(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
-	for range 4 {
+	for i := range 4 {
 		wg.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := s.RecordLogin(ctx, by(), testLogin(d)); err != nil && !errors.Is(err, context.Canceled) {
+				if _, err := s.RecordLogin(ctx, by(), testLogin(devices[i])); err != nil && !errors.Is(err, context.Canceled) {
 					t.Error(err)
 					return
 				}
@@ -281,6 +291,7 @@ func TestFailedCommitWritesNothing(t *testing.T) {
 func TestBatch(t *testing.T) {
 	faults := &planned{}
 	s, d := seeded(t, Options{Faults: faults, SweepEvery: -1})
+	devices := addDevices(t, s, 10)
 	hold := make(chan struct{})
 	faults.set(nil, hold)
 	first := make(chan error, 1)
@@ -307,9 +318,9 @@ func TestBatch(t *testing.T) {
 			case 1:
 				errs[i] = s.update(t.Context(), by(), "panic", func(*change) error { panic("on purpose") })
 			case 2:
-				_, errs[i] = s.RecordLogin(ctx, by(), testLogin(d))
+				_, errs[i] = s.RecordLogin(ctx, by(), testLogin(devices[i/10%10]))
 			default:
-				_, errs[i] = s.RecordLogin(t.Context(), by(), testLogin(d))
+				_, errs[i] = s.RecordLogin(t.Context(), by(), testLogin(devices[i/10%10]))
 			}
 		})
 	}

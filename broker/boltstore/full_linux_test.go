@@ -8,6 +8,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -47,7 +48,7 @@ func holdInNarrow(t *testing.T, p narrow) {
 	path := filepath.Join(p.dir, "store")
 	seedCrash(t, path)
 	s := openStore(t, path, Options{SweepEvery: -1})
-	d := addDevice(t, s, "one")
+	d := addDevices(t, s, 150)
 	acked, refused := loginsUntil(t, s, d, 50)
 	if len(refused) > 0 {
 		t.Fatalf("%d refused while there was room", len(refused))
@@ -75,11 +76,12 @@ func holdInNarrow(t *testing.T, p narrow) {
 }
 
 // loginsUntil records up to n logins, eight at a time, until one is refused.
-func loginsUntil(t *testing.T, s *Store, d broker.Device, n int) (acked, refused []broker.Login) {
+func loginsUntil(t *testing.T, s *Store, d []broker.Device, n int) (acked, refused []broker.Login) {
 	t.Helper()
 	var mu sync.Mutex // guards the results
+	var next atomic.Uint64
 	step := func() bool {
-		l := testLogin(d)
+		l := testLogin(d[next.Add(1)%uint64(len(d))])
 		_, err := s.RecordLogin(t.Context(), by(), l)
 		mu.Lock()
 		defer mu.Unlock()

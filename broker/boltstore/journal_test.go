@@ -202,10 +202,10 @@ func TestTrim(t *testing.T) {
 		}
 	}
 	before := sinceAll(t, s)
-	write(100)
+	write(broker.MaxKeptSessions - 1)
 	sweep(broker.KeepTraffic) // not older than that yet
-	if n := len(sinceAll(t, s)); n != len(before)+300 {
-		t.Fatalf("%d records, want %d", n, len(before)+300)
+	if n := len(sinceAll(t, s)); n != len(before)+3*(broker.MaxKeptSessions-1) {
+		t.Fatalf("%d records, want %d", n, len(before)+3*(broker.MaxKeptSessions-1))
 	}
 	ahead.Store(int64(broker.KeepTraffic + 2*time.Minute))
 	write(1)
@@ -217,7 +217,7 @@ func TestTrim(t *testing.T) {
 			traffic++
 		}
 	}
-	if traffic != 2 || len(got) != len(before)+101+2 {
+	if traffic != 2 || len(got) != len(before)+broker.MaxKeptSessions+2 {
 		t.Errorf("%d records left, %d of traffic", len(got), traffic)
 	}
 	for _, seq := range kept {
@@ -227,7 +227,7 @@ func TestTrim(t *testing.T) {
 		}
 	}
 	history, err := s.History(t.Context(), d.ID, 0, 1000)
-	if err != nil || len(history) != 1+101+101 {
+	if err != nil || len(history) != 1+2*broker.MaxKeptSessions {
 		t.Errorf("%d records of the device: %v", len(history), err)
 	}
 	sessions, err := s.ListSessions(t.Context(), d.ID)

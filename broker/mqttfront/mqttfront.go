@@ -58,6 +58,10 @@ func New(x Responder, rule *access.Rule, log *slog.Logger) *Front {
 // Attach names the server that f is the Gate of.
 func (f *Front) Attach(s Server) { f.server = s }
 
+// parting is how long connections of a session live on that the device itself has ended,
+// by a newer one or by a refresh token that was used before.
+const parting = 2 * time.Second
+
 var errRefused = errors.New("connection refused")
 
 // Admit lets in anonymous clients, who may talk to the exchange only, and devices, if
@@ -113,6 +117,12 @@ func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 	switch {
 	case r.Kind == broker.RecordPool && r.What == broker.WhatDelete:
 		f.server.EndPool(r.Pool, mqttd.ReasonAdministrative, f.event(ctx, protocol.EventDisabled))
+	case r.Kind == broker.RecordSession && r.What == broker.WhatRevoke && r.By.Actor.IsDevice():
+		// Its own newer login ended it, most likely on a connection of the older session:
+		// the grant must reach the device before that connection ends.
+		if id, session := r.Device(), r.Session; f.server.Knows(id) {
+			time.AfterFunc(parting, func() { f.review(ctx, id, session) })
+		}
 	case r.Kind == broker.RecordDevice && r.What != broker.WhatCreate, r.Kind == broker.RecordSession && r.What == broker.WhatRevoke:
 		if id := r.Device(); f.server.Knows(id) {
 			f.review(ctx, id, r.Session)
