@@ -374,7 +374,7 @@ func (f *fixture) lives(name string, relay *tap, two *fixture, direct bool) (*ag
 		addr = relay.addr
 		mu.Unlock()
 		_ = l.Close()
-		l = online("the first connection over the relay")
+		online("the first connection over the relay")
 	}
 	eventually(f.t, "the device says that it is relayed", func() bool { return a.Status().Relayed })
 	relay.cut()
@@ -394,7 +394,7 @@ func (f *fixture) lives(name string, relay *tap, two *fixture, direct bool) (*ag
 	mu.Unlock()
 	f.Offset, two.Offset = 2*time.Hour, 2*time.Hour
 	relay.cut()
-	l = online("back when the token has expired")
+	online("back when the token has expired")
 	stop()
 	if err := receive(f.t, "the end of the agent", ended); err != nil {
 		f.t.Error(err)
