@@ -396,3 +396,44 @@ func TestSecretsStayIn(t *testing.T) {
 		t.Error("nothing was logged")
 	}
 }
+
+// TestNoHookIsCalledForADisabledDevice: not once it has proved itself. What is asked before that
+// anybody may ask, and must not learn that it is disabled.
+func TestNoHookIsCalledForADisabledDevice(t *testing.T) {
+	for name, c := range map[string]struct {
+		steps    []string
+		disabled int // calls
+		active   int
+	}{"steps": {[]string{"key", "hook:door"}, 0, 1}, "define": {nil, 1, 3}} {
+		t.Run(name, func(t *testing.T) {
+			s, h := harness.New(t), counting(1)
+			quiz(t, s, h, c.steps...)
+			calls := func(device string, disable bool) (n int) {
+				key, id := harness.NewP256(t), s.Name(t, device)
+				register(t, s, id, key)
+				if disable {
+					if _, err := s.Control.DisableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, id); err != nil {
+						t.Fatal(err)
+					}
+				}
+				k := quizzed(t, s, device)
+				k.start()
+				k.answer(k.proof(key))
+				for trigger := range h.on {
+					for _, e := range h.seen(trigger) {
+						if e.Device.Name == device {
+							n++
+						}
+					}
+				}
+				return n
+			}
+			if n := calls("lamp-1", true); n != c.disabled {
+				t.Errorf("%d calls for a disabled device, want %d", n, c.disabled)
+			}
+			if n := calls("lamp-2", false); n != c.active {
+				t.Errorf("%d calls for another one, want %d", n, c.active)
+			}
+		})
+	}
+}

@@ -99,9 +99,10 @@ func New(c Config) (*Authenticator, error) {
 }
 
 // Start answers the message that opens an authentication with the flow's first
-// challenge. It does not look the device up: an unknown device is asked like any other.
-func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol.Challenge, error) {
-	t, err := a.open(m)
+// challenge. It does not look the device up: an unknown device is asked like any other. from
+// is the address that m came from, zero if that is unknown.
+func (a *Authenticator) Start(ctx context.Context, from netip.Addr, m *protocol.Start) (*protocol.Challenge, error) {
+	t, err := a.open(from, m)
 	if err != nil {
 		return nil, err
 	}
@@ -115,9 +116,9 @@ func (a *Authenticator) Start(ctx context.Context, m *protocol.Start) (*protocol
 // Enroll answers the message that opens an enrollment. Its challenge asks for proofs of
 // the new key and of the enrollment token. It takes the place of the key challenge that
 // the client's flow begins with; the flow's other challenges follow. Attributes that
-// operators could not say of a device are CodeMalformed.
-func (a *Authenticator) Enroll(ctx context.Context, m *protocol.Enroll) (*protocol.Challenge, error) {
-	t, err := a.open(m)
+// operators could not say of a device are CodeMalformed. from is as in Start.
+func (a *Authenticator) Enroll(ctx context.Context, from netip.Addr, m *protocol.Enroll) (*protocol.Challenge, error) {
+	t, err := a.open(from, m)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +129,7 @@ func (a *Authenticator) Enroll(ctx context.Context, m *protocol.Enroll) (*protoc
 }
 
 // open begins an exchange: m, a *Start or *Enroll, is its first message.
-func (a *Authenticator) open(m protocol.Message) (*Turn, error) {
+func (a *Authenticator) open(from netip.Addr, m protocol.Message) (*Turn, error) {
 	repeated, err := protocol.Repeated(m)
 	if err != nil {
 		return nil, err
@@ -143,7 +144,9 @@ func (a *Authenticator) open(m protocol.Message) (*Turn, error) {
 		return nil, err
 	}
 	s.Transcript = s.Transcript.Add(m.Bytes())
-	return a.turn(s, s.Transcript, now), nil
+	t := a.turn(s, s.Transcript, now)
+	t.from = from
+	return t, nil
 }
 
 // turn makes the Turn of one message. withMessage is the transcript up to and with it.

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"fmt"
+	"net/netip"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
@@ -39,6 +40,9 @@ type HookCall struct {
 	// Caller is the device's subject if it has proved its key in this exchange, and zero while
 	// anybody may be asking, or whoever enrolls. Hooks are not told.
 	Caller ident.UUID
+	// From is the address that the message came from, zero if that is unknown. Hooks are
+	// not told.
+	From netip.Addr
 }
 
 // A Decision is a define hook's: another challenge, tokens, or failure.
@@ -66,7 +70,7 @@ func (t *Turn) HookCall(ctx context.Context, phase string) (HookCall, error) {
 	c := HookCall{
 		ID:   fmt.Sprintf("%x-%d-%s", t.withMessage[:16], len(t.pending.Results), phase),
 		Pool: t.pending.request.Pool.String(), Name: t.pending.request.Name.String(), Client: t.clientID(),
-		Results: t.pending.Results, Metadata: t.pending.request.Metadata, Device: d,
+		Results: t.pending.Results, Metadata: t.pending.request.Metadata, Device: d, From: t.from,
 	}
 	if t.pending.Prover != nil && t.enroll == nil && d != nil {
 		c.Caller = d.Subject

@@ -87,11 +87,11 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	called, err := hookTimes(p.Metrics)
+	told, err := observeHooks(p.Metrics)
 	if err != nil {
 		return nil, err
 	}
-	c := &Core{hooks: hook.New(p.Store, p.Sealer, p.HookNetworks, p.Now, called)}
+	c := &Core{hooks: hook.New(p.Store, p.Sealer, p.HookNetworks, p.Now, told)}
 	if c.Tail, err = tail.New(ctx, p.Store, p.Log); err != nil {
 		return nil, err
 	}

@@ -64,13 +64,13 @@ func (c *Conversation) answerTo(ctx context.Context, from Caller, m protocol.Mes
 		if err := checkSealing(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
-		next, err := c.auth.Start(ctx, m)
+		next, err := c.auth.Start(ctx, from.Addr(), m)
 		return next, nil, err
 	case *protocol.Enroll:
 		if err := checkSealing(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
-		next, err := c.auth.Enroll(ctx, m)
+		next, err := c.auth.Enroll(ctx, from.Addr(), m)
 		return next, nil, err
 	case *protocol.Answer:
 		return c.answer(ctx, from, m)

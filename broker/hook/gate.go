@@ -2,6 +2,7 @@ package hook
 
 import (
 	"fmt"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -15,13 +16,50 @@ import (
 const (
 	MaxCalls    = 32               // of one pool's hooks at once
 	maxUnproven = MaxCalls / 2     // of those, for whoever has not proved a device's key: others find room beside them
-	maxOfDevice = 2                // of those, for one device that has
+	maxOfSource = 2                // of those, for one source; 1 once half of maxUnproven are taken
+	maxOfDevice = 2                // of those of the pool, for one device that has proved its key
 	maxFailures = 5                // in a row, after which a hook is not called
 	pause       = 10 * time.Second // how long it is not called; then one call at a time tries it
 )
 
-// errBusy is wrapped when a hook is not called now. The device is told to come again.
-var errBusy = fmt.Errorf("hook not called: %w", protocol.CodeBusy)
+// A Cause is why a hook was not called, in a word for metrics.
+type Cause string
+
+// Causes.
+const (
+	CausePool     Cause = "pool"     // the pool's hooks have MaxCalls
+	CauseUnproven Cause = "unproven" // too many calls for callers that have proved nothing
+	CauseSource   Cause = "source"   // too many of those from one source
+	CauseDevice   Cause = "device"   // too many calls for one device
+	CauseFailing  Cause = "failing"  // it failed too often
+)
+
+// Causes are all of them.
+var Causes = [...]Cause{CausePool, CauseUnproven, CauseSource, CauseDevice, CauseFailing}
+
+// A heldError is why a hook is not called now. The device is told to come again.
+type heldError struct {
+	cause Cause
+	n     int // calls under way, or failures in a row
+}
+
+func (e *heldError) Error() string {
+	why := "calls of the pool's hooks are under way"
+	switch e.cause {
+	case CauseUnproven:
+		why = "calls for callers without proof are under way"
+	case CauseSource:
+		why = "calls for callers without proof at this source are under way"
+	case CauseDevice:
+		why = "calls for this device are under way"
+	case CauseFailing:
+		why = "failures in a row"
+	}
+	return fmt.Sprintf("hook not called: %d %s", e.n, why)
+}
+
+// Unwrap gives what the device hears.
+func (*heldError) Unwrap() error { return protocol.CodeBusy }
 
 // A gate lets calls to hooks through or refuses them at once.
 type gate struct {
@@ -33,19 +71,19 @@ type gate struct {
 	hooks   map[hookName]*failing
 }
 
-// A caller is on whose behalf a hook is called: a device by its subject, or, with a zero
-// subject, all that have proved nothing.
+// A caller is on whose behalf a hook is called: a device by its subject; or, with a zero
+// subject, those at a source that have proved nothing; or, with neither, all such.
 type caller struct {
 	pool    ident.Pool
 	subject ident.UUID
+	source  netip.Prefix
 }
 
-// most is how many calls at once may be on its behalf.
-func (c caller) most() int {
-	if c.subject.IsZero() {
-		return maxUnproven
-	}
-	return maxOfDevice
+// who asks: a device that has proved itself by its subject, anybody else by the source that
+// the message came from, if that is known.
+type who struct {
+	subject ident.UUID
+	source  netip.Prefix
 }
 
 type hookName struct {
@@ -66,42 +104,71 @@ func newGate(now func() time.Time) *gate {
 
 // enter lets a call through and gives the function that must be called at its end, with
 // whether it failed; or it refuses with an error that wraps protocol.CodeBusy.
-func (g *gate) enter(h *broker.Hook, subject ident.UUID) (leave func(failed bool), err error) {
+func (g *gate) enter(h *broker.Hook, by who) (leave func(failed bool), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if n := g.calls[h.Pool]; n >= MaxCalls {
-		return nil, fmt.Errorf("%d calls of the pool's hooks are under way: %w", n, errBusy)
+		return nil, &heldError{CausePool, n}
 	}
-	by := caller{h.Pool, subject}
-	if n := g.callers[by]; n >= by.most() {
-		if subject.IsZero() {
-			return nil, fmt.Errorf("%d calls for callers without proof are under way: %w", n, errBusy)
-		}
-		return nil, fmt.Errorf("%d calls for this device are under way: %w", n, errBusy)
+	callers, err := g.room(h.Pool, by)
+	if err != nil {
+		return nil, err
 	}
 	name := hookName{h.Pool, h.Name}
 	r := g.hooks[name]
 	probe := r != nil && r.failures >= maxFailures
 	if probe {
 		if r.probing || g.now().Before(r.until) {
-			return nil, fmt.Errorf("it failed %d times in a row: %w", r.failures, errBusy)
+			return nil, &heldError{CauseFailing, r.failures}
 		}
 		r.probing = true
 	}
 	g.calls[h.Pool]++
-	g.callers[by]++
-	return func(failed bool) { g.leave(name, by, probe, failed) }, nil
+	for _, c := range callers {
+		g.callers[c]++
+	}
+	return func(failed bool) { g.leave(name, callers, probe, failed) }, nil
+}
+
+// room gives whose calls one more is counted among, if they may have it.
+func (g *gate) room(pool ident.Pool, by who) ([]caller, error) {
+	if !by.subject.IsZero() {
+		device := caller{pool: pool, subject: by.subject}
+		if n := g.callers[device]; n >= maxOfDevice {
+			return nil, &heldError{CauseDevice, n}
+		}
+		return []caller{device}, nil
+	}
+	all := caller{pool: pool}
+	n := g.callers[all]
+	if n >= maxUnproven {
+		return nil, &heldError{CauseUnproven, n}
+	}
+	if !by.source.IsValid() {
+		return []caller{all}, nil
+	}
+	most := maxOfSource
+	if n >= maxUnproven/2 {
+		most = 1
+	}
+	source := caller{pool: pool, source: by.source}
+	if n := g.callers[source]; n >= most {
+		return nil, &heldError{CauseSource, n}
+	}
+	return []caller{all, source}, nil
 }
 
 // leave notes the end of a call; probe: it was the one that tried a failing hook again.
-func (g *gate) leave(name hookName, by caller, probe, failed bool) {
+func (g *gate) leave(name hookName, callers []caller, probe, failed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.calls[name.pool]--; g.calls[name.pool] == 0 {
 		delete(g.calls, name.pool)
 	}
-	if g.callers[by]--; g.callers[by] == 0 {
-		delete(g.callers, by)
+	for _, c := range callers {
+		if g.callers[c]--; g.callers[c] == 0 {
+			delete(g.callers, c)
+		}
 	}
 	if !failed {
 		delete(g.hooks, name)

@@ -2,6 +2,7 @@ package hook
 
 import (
 	"errors"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -41,7 +42,7 @@ func (g *gated) hook(pool, name string) *broker.Hook {
 
 func (g *gated) in(h *broker.Hook) func(bool) {
 	g.t.Helper()
-	leave, err := g.enter(h, g.who())
+	leave, err := g.enter(h, who{subject: g.who()})
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -50,7 +51,7 @@ func (g *gated) in(h *broker.Hook) func(bool) {
 
 func (g *gated) busy(h *broker.Hook, what string) {
 	g.t.Helper()
-	if leave, err := g.enter(h, g.who()); leave != nil || !errors.Is(err, protocol.CodeBusy) {
+	if leave, err := g.enter(h, who{subject: g.who()}); leave != nil || !errors.Is(err, protocol.CodeBusy) {
 		g.t.Fatalf("%s: %v, want busy", what, err)
 	}
 }
@@ -109,9 +110,9 @@ func TestFailingHooksAreLeftAlone(t *testing.T) {
 func TestNobodyHoldsAllSlots(t *testing.T) {
 	g := newGated(t)
 	h := g.hook("a", "door")
-	let := func(who ident.UUID, times int) (through int, leave []func(bool)) {
+	let := func(by who, times int) (through int, leave []func(bool)) {
 		for range times {
-			l, err := g.enter(h, who)
+			l, err := g.enter(h, by)
 			if err == nil {
 				through++
 				leave = append(leave, l)
@@ -121,16 +122,16 @@ func TestNobodyHoldsAllSlots(t *testing.T) {
 		}
 		return through, leave
 	}
-	greedy := g.who()
+	greedy := who{subject: g.who()}
 	n, held := let(greedy, 48)
 	if n != maxOfDevice {
 		t.Errorf("one device has %d calls at once", n)
 	}
-	if n, _ := let(ident.UUID{}, 480); n != maxUnproven {
+	if n, _ := let(who{}, 480); n != maxUnproven {
 		t.Errorf("strangers have %d calls at once", n)
 	}
 	for i := range MaxCalls - maxUnproven - maxOfDevice {
-		if n, _ := let(g.who(), 1); n != 1 {
+		if n, _ := let(who{subject: g.who()}, 1); n != 1 {
 			t.Fatalf("device %d finds no room beside them", i)
 		}
 	}
@@ -142,5 +143,45 @@ func TestNobodyHoldsAllSlots(t *testing.T) {
 	}
 	if len(g.callers) == 0 {
 		t.Error("nobody is counted")
+	}
+}
+
+// TestStrangersDoNotShutOutStrangers: ten sources whose calls hang, as many as each gets, leave
+// room for an eleventh that has proved nothing either.
+func TestStrangersDoNotShutOutStrangers(t *testing.T) {
+	g := newGated(t)
+	h := g.hook("a", "door")
+	at := func(i int) who {
+		return who{source: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 32)}
+	}
+	through := 0
+	var leave []func(bool)
+	for i := range 10 {
+		for range 48 {
+			l, err := g.enter(h, at(i))
+			if held, ok := errors.AsType[*heldError](err); ok && held.cause == CauseSource && errors.Is(err, protocol.CodeBusy) {
+				continue
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			through++
+			leave = append(leave, l)
+		}
+	}
+	if through >= maxUnproven || through < 10 {
+		t.Errorf("ten strangers have %d calls", through)
+	}
+	l, err := g.enter(h, at(10))
+	if err != nil {
+		t.Fatalf("an eleventh: %v", err)
+	}
+	if _, err := g.enter(g.hook("b", "door"), at(0)); err != nil {
+		t.Errorf("in another pool: %v", err)
+	}
+	for _, l := range append(leave, l) {
+		l(false)
+	}
+	if len(g.callers) != 2 { // those of pool b
+		t.Errorf("%v are kept of nothing", g.callers)
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/hook/target"
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/strictjson"
@@ -56,7 +57,13 @@ type Caller struct {
 	targets target.Policy
 	gate    *gate
 	now     func() time.Time
-	called  Called
+	told    Observer
+}
+
+// An Observer is told of calls. What is nil is not told.
+type Observer struct {
+	Called  Called
+	Refused func(Cause) // a hook was not called; it must be quick
 }
 
 // A Called is told of each call of a hook: of what kind, how it ended, how long it took. It
@@ -87,12 +94,15 @@ func outcomeOf(err error) Outcome {
 var _ auth.HookCaller = (*Caller)(nil)
 
 // New makes a Caller. It dials addresses that are not public only if they are in allow,
-// and speaks plain HTTP only with those. called may be nil.
-func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time, called Called) *Caller {
-	if called == nil {
-		called = func(string, Outcome, time.Duration) {}
+// and speaks plain HTTP only with those.
+func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time, told Observer) *Caller {
+	if told.Called == nil {
+		told.Called = func(string, Outcome, time.Duration) {}
 	}
-	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), gate: newGate(now), now: now, called: called}
+	if told.Refused == nil {
+		told.Refused = func(Cause) {}
+	}
+	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), gate: newGate(now), now: now, told: told}
 	c.dialer = &net.Dialer{Timeout: broker.MaxHookTimeout, Control: c.control}
 	c.client = &http.Client{
 		Transport: &http.Transport{
@@ -221,9 +231,12 @@ func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call a
 	if err != nil {
 		return nil, err
 	}
-	leave, err := c.gate.enter(&h, call.Caller)
+	leave, err := c.gate.enter(&h, who{call.Caller, intake.SourceOf(call.From)})
 	if err != nil {
-		c.called(trigger, OutcomeHeld, 0)
+		c.told.Called(trigger, OutcomeHeld, 0)
+		if held, ok := errors.AsType[*heldError](err); ok {
+			c.told.Refused(held.cause)
+		}
 		return nil, err
 	}
 	began := time.Now()
@@ -234,7 +247,7 @@ func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call a
 	if err == nil {
 		answered, err = decode(raw)
 	}
-	c.called(trigger, outcomeOf(err), took)
+	c.told.Called(trigger, outcomeOf(err), took)
 	return answered, err
 }
 

@@ -167,7 +167,12 @@ func Source(remote string) netip.Prefix {
 	if err != nil {
 		return netip.Prefix{}
 	}
-	ip, bits := at.Addr().Unmap().WithZone(""), 64
+	return SourceOf(at.Addr())
+}
+
+// SourceOf is Source of an address without port; of the zero Addr it is the zero Prefix.
+func SourceOf(a netip.Addr) netip.Prefix {
+	ip, bits := a.Unmap().WithZone(""), 64
 	if ip.Is4() {
 		bits = 32
 	}
