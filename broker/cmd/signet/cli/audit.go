@@ -171,7 +171,7 @@ func (a *app) followAudit(cmd *cobra.Command, c *adminapi.Client, q adminapi.Aud
 	}
 	ctx := cmd.Context()
 	if !cmd.Flags().Changed("after") {
-		page, err := c.LatestAudit(ctx, adminapi.AuditQuery{}, 0, 1)
+		page, err := c.LatestAudit(ctx, q, 0, 1) // q, because an operator may be bound to its pool
 		if err != nil {
 			return err
 		}

@@ -5,8 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/cmd/signet/cli"
@@ -97,5 +99,45 @@ func TestAuditTail(t *testing.T) {
 	}
 	if code := <-ended; code != 130 {
 		t.Errorf("exit %d", code)
+	}
+}
+
+// TestAuditTailOfAPool: who is bound to a pool follows it from now on, too, and asks about
+// nothing else on the way.
+func TestAuditTailOfAPool(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	s.env["SIGNET_TOKEN"], s.env["SIGNET_SERVER"], s.env["SIGNET_CA"] = strings.TrimSpace(s.ok(t, "operator create bob --scope enroll --pool demo")), s.url, s.ca
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	r, w := io.Pipe()
+	var errs bytes.Buffer
+	ended := make(chan int, 1)
+	go func() {
+		code := cli.Run(ctx, cli.Surroundings{In: strings.NewReader(""), Out: w, Err: &errs, Getenv: func(k string) string { return s.env[k] }, Now: s.Clock.Now},
+			[]string{"audit", "tail", "--pool", "demo", "-o", "json"})
+		_ = w.Close()
+		ended <- code
+	}()
+	first := make(chan error, 1)
+	go func() {
+		var rec adminapi.Record
+		first <- json.NewDecoder(r).Decode(&rec)
+	}()
+	for i := 0; ; i++ { // until it has begun, and sees one
+		select {
+		case err := <-first:
+			if err != nil {
+				t.Fatalf("%v: %s", err, errs.String())
+			}
+			cancel()
+			_, _ = io.Copy(io.Discard, r)
+			if code := <-ended; code != 130 {
+				t.Errorf("exit %d", code)
+			}
+			return
+		case <-time.After(50 * time.Millisecond):
+			s.ok(t, "device create lamp-"+strconv.Itoa(i))
+		}
 	}
 }

@@ -49,7 +49,7 @@ func (o *options) createOperator() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(o.stderr, "operator %s until %s; the token is shown only now\n", made.Name, made.Expires.UTC().Format(day))
+			fmt.Fprintf(o.stderr, "operator %s with scope %s until %s; the token is shown only now\n", made.Name, made.Scope, made.Expires.UTC().Format(day))
 			_, err = fmt.Fprintln(o.stdout, made.Token)
 			return err
 		})
