@@ -13,12 +13,15 @@ import (
 
 // A Flow says which challenges a device answers, in order.
 type Flow struct {
-	Pool    ident.Pool `json:"-"`
-	Name    string     `json:"-"`
-	Steps   []string   `json:"steps,omitempty"`  // names of challenges that are steps, or "hook:NAME"
-	Define  string     `json:"define,omitempty"` // instead of Steps: the hook that decides after each answer
-	Created time.Time  `json:"-"`
-	Rev     uint64     `json:"-"` // the store's
+	Pool   ident.Pool `json:"-"`
+	Name   string     `json:"-"`
+	Steps  []string   `json:"steps,omitempty"`  // names of challenges that are steps, or "hook:NAME"
+	Define string     `json:"define,omitempty"` // instead of Steps: the hook that decides after each answer
+	// HookFirst allows a flow that begins with a hook: whoever sends one message, in any
+	// device's name, makes the broker call it.
+	HookFirst bool      `json:"hookFirst,omitempty"`
+	Created   time.Time `json:"-"`
+	Rev       uint64    `json:"-"` // the store's
 }
 
 // DefaultFlow is the flow that a new pool has: one proof with the enrolled key.
@@ -35,7 +38,8 @@ func ValidChallengeName(s string) bool { return s != "" && printable(s, MaxChall
 // MaxSteps is how many challenges a flow has at most.
 const MaxSteps = 8
 
-// Validate checks that the flow has steps or a define hook, and no unknown step.
+// Validate checks that the flow has steps or a define hook, no unknown step, and says so if it
+// begins with a hook, and only then.
 func (f *Flow) Validate() error {
 	var broken Refusals
 	broken.add(checkLabel("name", "flow", f.Name))
@@ -51,7 +55,26 @@ func (f *Flow) Validate() error {
 	for i := range f.Steps {
 		broken.add(f.checkStep(i))
 	}
+	switch begins := f.beginsWithHook(); {
+	case begins && !f.HookFirst:
+		at := "define"
+		if f.Define == "" {
+			at = "steps[0]"
+		}
+		broken.add(Invalid(at, "flow %q begins with a hook: anybody who can reach the broker could make it call your hook, without any proof; begin with %s, or say that you want this (hookFirst, --hook-first)", f.Name, strings.Join(steps(provesKey), " or ")))
+	case !begins && f.HookFirst:
+		broken.add(Invalid("hookFirst", "flow %q does not begin with a hook", f.Name))
+	}
 	return broken.or()
+}
+
+// beginsWithHook reports whether a hook is called before the device has answered anything.
+func (f *Flow) beginsWithHook() bool {
+	if f.Define != "" || len(f.Steps) == 0 {
+		return f.Define != ""
+	}
+	_, hook := HookStep(f.Steps[0])
+	return hook
 }
 
 // checkStep checks one step: a challenge of the protocol's in its place, or a hook of

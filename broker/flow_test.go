@@ -1,6 +1,8 @@
 package broker_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/signetd/signet/broker"
@@ -11,7 +13,8 @@ import (
 // it be asked, and a hook has the name of none.
 func TestFlowsTakeTheProtocolsChallenges(t *testing.T) {
 	valid := func(steps ...string) bool {
-		f := broker.Flow{Name: "f", Steps: steps}
+		_, hook := broker.HookStep(steps[0])
+		f := broker.Flow{Name: "f", Steps: steps, HookFirst: hook}
 		return f.Validate() == nil
 	}
 	for _, k := range challenge.Kinds() {
@@ -36,5 +39,32 @@ func TestFlowsTakeTheProtocolsChallenges(t *testing.T) {
 	}
 	if !valid(challenge.Key, "hook:door") {
 		t.Error("a hook's own name was refused")
+	}
+}
+
+// TestFlowsSayThatTheyBeginWithAHook: and only those that do.
+func TestFlowsSayThatTheyBeginWithAHook(t *testing.T) {
+	for what, c := range map[string]struct {
+		flow broker.Flow
+		at   string // the field of the refusal
+	}{
+		"steps":  {broker.Flow{Steps: []string{"hook:door", challenge.Key}}, "steps[0]"},
+		"define": {broker.Flow{Define: "door"}, "define"},
+	} {
+		c.flow.Name = "f"
+		err := c.flow.Validate()
+		if err == nil || !strings.Contains(err.Error(), "anybody") || !strings.Contains(err.Error(), "hookFirst") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if r, ok := errors.AsType[*broker.Refusal](err); !ok || r.Field != c.at || !errors.Is(err, broker.ErrInvalid) {
+			t.Errorf("%s: at another place: %+v", what, r)
+		}
+		c.flow.HookFirst = true
+		if err := c.flow.Validate(); err != nil {
+			t.Errorf("%s, as wanted: %v", what, err)
+		}
+	}
+	if f := (broker.Flow{Name: "f", Steps: []string{challenge.Key, "hook:door"}, HookFirst: true}); f.Validate() == nil {
+		t.Error("a flow that begins with a key says that it begins with a hook")
 	}
 }

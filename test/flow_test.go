@@ -282,7 +282,7 @@ func TestFlowChangedMeanwhile(t *testing.T) {
 		k := quizzed(t, s, "lamp-1")
 		k.start()
 		k.answer(k.proof(key))
-		if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "quiz", Steps: steps}, false); err != nil {
+		if _, err := controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Flow{Pool: s.Pool, Name: "quiz", Steps: steps, HookFirst: steps[0] == "hook:door"}, false); err != nil {
 			t.Fatal(err)
 		}
 		wantCode(t, k.answer(k.secret("1")), protocol.CodeExpired, name)

@@ -120,6 +120,7 @@ func quiz(t *testing.T, s *harness.Signet, h http.Handler, steps ...string) {
 	if len(steps) == 0 {
 		flow.Define = "door"
 	}
+	flow.HookFirst = len(steps) == 0 || steps[0] == "hook:door"
 	_, _, err := controltest.CreateHook(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
 	if err == nil {
 		_, err = controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, flow, true)

@@ -193,13 +193,13 @@ func TestANewKeyIsNoWayRoundTheCode(t *testing.T) {
 func TestCodesComeAfterTheKey(t *testing.T) {
 	s := harness.New(t)
 	for _, steps := range [][]string{{"totp"}, {"totp", "key"}, {"hook:door", "totp"}, {"key", "hook:totp"}} {
-		f := broker.Flow{Pool: s.Pool, Name: "x", Steps: steps}
+		f := broker.Flow{Pool: s.Pool, Name: "x", Steps: steps, HookFirst: steps[0] == "hook:door"}
 		if err := f.Validate(); !errors.Is(err, broker.ErrInvalid) {
 			t.Errorf("%s: %v", strings.Join(steps, ", "), err)
 		}
 	}
 	for _, steps := range [][]string{{"key", "totp"}, {"psk", "hook:door", "totp"}} {
-		f := broker.Flow{Pool: s.Pool, Name: "x", Steps: steps}
+		f := broker.Flow{Pool: s.Pool, Name: "x", Steps: steps, HookFirst: steps[0] == "hook:door"}
 		if err := f.Validate(); err != nil {
 			t.Errorf("%s: %v", strings.Join(steps, ", "), err)
 		}

@@ -11,10 +11,11 @@ import (
 
 // A Flow says which challenges a device answers.
 type Flow struct {
-	Name    string     `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" column:"NAME"`
-	Steps   []string   `json:"steps,omitempty" nullable:"false" maxItems:"8" doc:"The broker's own challenges, such as key and psk, or hook:NAME, in order" column:"STEPS" flag:"step" usage:"<challenge> of the broker's own, such as key or psk, or hook:NAME; repeat in order" instead:"define"`
-	Define  string     `json:"define,omitempty" maxLength:"64" doc:"Instead of steps: the hook that decides after each answer" column:"DEFINE" flag:"define" usage:"instead of steps: the <hook> that decides after each answer" instead:"step"`
-	Created *time.Time `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
+	Name      string     `json:"name" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" column:"NAME"`
+	Steps     []string   `json:"steps,omitempty" nullable:"false" maxItems:"8" doc:"The broker's own challenges, such as key and psk, or hook:NAME, in order" column:"STEPS" flag:"step" usage:"<challenge> of the broker's own, such as key or psk, or hook:NAME; repeat in order" instead:"define"`
+	Define    string     `json:"define,omitempty" maxLength:"64" doc:"Instead of steps: the hook that decides after each answer" column:"DEFINE" flag:"define" usage:"instead of steps: the <hook> that decides after each answer" instead:"step"`
+	HookFirst bool       `json:"hookFirst,omitempty" doc:"The flow begins with a hook, as one with define always does: anybody who can reach the broker can make it call the hook, without any proof" column:"HOOK FIRST,show" flag:"hook-first" usage:"the flow begins with a hook (--define always does): anybody who can reach the broker can make it call the hook"`
+	Created   *time.Time `json:"created,omitempty" readOnly:"true" column:"CREATED,show"`
 }
 
 func flowResource() resource[broker.Flow, Flow] {
@@ -23,17 +24,17 @@ func flowResource() resource[broker.Flow, Flow] {
 		Noun: Noun{
 			Command: "flow", One: "flow", Path: "flows", Plural: "flows", Key: "name", New: form,
 			About:  "Which challenges devices answer, in which order",
-			Create: Verb{"Create a flow", "signet flow create two --pool demo --step key --step hook:pin\nsignet flow create decided --pool demo --define door", form},
-			Change: Verb{"Replace a flow", "signet flow update two --pool demo --step key --step hook:pin\nsignet flow update decided --pool demo --define door", nil},
+			Create: Verb{"Create a flow", "signet flow create two --pool demo --step key --step hook:pin\nsignet flow create decided --pool demo --define door --hook-first", form},
+			Change: Verb{"Replace a flow", "signet flow update two --pool demo --step key --step hook:pin\nsignet flow update decided --pool demo --define door --hook-first", nil},
 			Delete: Verb{About: "Delete a flow that nothing uses"},
 		},
 		use:  use(broker.FlowKind(), (*control.Plane).Flows),
 		name: func(f *Flow) string { return f.Name },
 		wire: func(f broker.Flow) Flow {
-			return Flow{Name: f.Name, Steps: f.Steps, Define: f.Define, Created: optional(f.Created)}
+			return Flow{Name: f.Name, Steps: f.Steps, Define: f.Define, HookFirst: f.HookFirst, Created: optional(f.Created)}
 		},
 		write: func(w *Flow, f *broker.Flow) error {
-			f.Steps, f.Define = w.Steps, w.Define
+			f.Steps, f.Define, f.HookFirst = w.Steps, w.Define, w.HookFirst
 			return nil
 		},
 	}

@@ -329,7 +329,7 @@ func nounTests() []test {
 		{"each kind comes back", func(e *env) {
 			p := e.addPool("a")
 			h := broker.Hook{Pool: p, Name: "check", URL: "https://hooks.example/", Sealed: []byte{1}, Timeout: time.Second}
-			f := broker.Flow{Pool: p, Name: "main", Steps: []string{challenge.Key, "hook:check"}}
+			f := broker.Flow{Pool: p, Name: "main", Steps: []string{"hook:check", challenge.Key}, HookFirst: true}
 			c := broker.Client{Pool: p, ID: "app", Flow: "main", Audiences: []string{"x", "y"}, AccessLife: time.Hour, RefreshLife: 48 * time.Hour, Grace: time.Minute}
 			t := broker.EnrollToken{Pool: p, ID: "0a", Key: []byte{1}, Uses: 3, Expires: start(), Groups: []string{"g"},
 				Attributes: map[string]string{"a": "b"}, Replace: true, NamePattern: "lamp-*", Networks: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}, Approve: true}

@@ -269,6 +269,7 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "client update default", 2, "needs --flow or --audience"},
 		{s, "device update a", 2, "needs --attr or --group"},
 		{s, "flow create x --step key --define y", 2, "either --step or --define, not both"},
+		{in, "flow create x --step hook:pin --step key --pool demo", 1, "anybody who can reach the broker could make it call your hook"},
 		{s, "hook create x", 2, "needs --url"},
 		{s, "token inspect sgne_x", 2, "standard input"},
 		{s, "login --server localhost:8443", 2, "https://"},
