@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -155,9 +156,12 @@ func loginRaceTests() []test {
 		}},
 		{"a call that ends while it waits writes all or nothing", func(e *env) {
 			e.addPool("a")
-			d := e.addDevice("a", "one")
+			var d broker.Device
 			logins := make([]broker.Login, 200)
 			for i := range logins {
+				if i%(broker.MaxKeptSessions/2) == 0 { // more are not kept of one device
+					d = e.addDevice("a", fmt.Sprintf("d-%d", i))
+				}
 				logins[i] = e.login(d)
 			}
 			errs := e.together(len(logins), func(i int, h *handle) error {
