@@ -131,8 +131,11 @@ func (n *network) leftBy(c *conn) int {
 			continue
 		}
 		d.mu.Lock()
-		pin := d.flash.Pin
+		pin, anew := d.flash.Pin, d.anew
 		d.mu.Unlock()
+		if anew { // it believes the anchor that its token pins, whichever that is: the operator's word
+			return 0
+		}
 		return min(max(0, n.w.anchorNumber(pin)), len(n.stolen))
 	}
 	return 0
