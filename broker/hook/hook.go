@@ -345,11 +345,11 @@ func (r *response) read(m strictjson.Member) (err error) {
 		}
 	case "publicChallengeParameters":
 		if want = "an object of texts"; !null {
-			r.public, err = texts(m.Value)
+			r.public, err = m.Value.TextMap()
 		}
 	case "privateChallengeParameters":
 		if want = "an object of texts"; !null {
-			r.private, err = texts(m.Value)
+			r.private, err = m.Value.TextMap()
 		}
 	default:
 		return misspelt(m.Name)
@@ -370,21 +370,6 @@ func misspelt(name string) error {
 		}
 	}
 	return nil
-}
-
-// texts reads an object whose members are all texts.
-func texts(v strictjson.Value) (map[string]string, error) {
-	members, err := v.Object()
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]string, len(members))
-	for _, m := range members {
-		if out[m.Name], err = m.Value.Text(); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }
 
 func (c *Caller) request(ctx context.Context, h broker.Hook, trigger string, call auth.HookCall, answer *string) (*http.Request, error) {

@@ -87,6 +87,21 @@ func (v Value) Array() ([]Value, error) {
 	return w.elements, nil
 }
 
+// TextMap reads an object whose members are all texts.
+func (v Value) TextMap() (map[string]string, error) {
+	members, err := v.Object()
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]string, len(members))
+	for _, m := range members {
+		if out[m.Name], err = m.Value.Text(); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
 // Text reads a string.
 func (v Value) Text() (string, error) {
 	s, err := v.Chars()

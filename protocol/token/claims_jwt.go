@@ -142,7 +142,7 @@ func (r *jwtReader) private(name string, value strictjson.Value) (err error) {
 	case "signet:acr":
 		c.ACR, err = value.Text()
 	case "signet:attributes":
-		c.Attributes, err = jsonAttributes(value)
+		c.Attributes, err = value.TextMap()
 	}
 	return err
 }
@@ -181,18 +181,4 @@ func jsonConfirmation(value strictjson.Value) ([]byte, error) {
 		return nil, fmt.Errorf("want exactly the member jkt")
 	}
 	return jsonBytes(members[0].Value)
-}
-
-func jsonAttributes(value strictjson.Value) (map[string]string, error) {
-	members, err := value.Object()
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]string, len(members))
-	for _, m := range members {
-		if out[m.Name], err = m.Value.Text(); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }
