@@ -19,7 +19,7 @@ type Statement struct {
 	Issuer string       // the pool's, as tokens name it
 	Keys   []*token.Key // what tokens are signed with, now and soon
 	SealTo []byte       // X25519 key that answers to custom challenges are sealed to
-	Issued time.Time    // when it was signed, in whole seconds
+	Issued time.Time    // when what it says last changed, in whole milliseconds
 	Epoch  uint64       // which life of the pool's store it is of: raised when an older copy of the store is put back
 }
 
@@ -37,7 +37,7 @@ type statementMap struct {
 	Issuer string             `cbor:"1,keyasint"`
 	Keys   detcbor.RawMessage `cbor:"2,keyasint"` // COSE_KeySet
 	SealTo []byte             `cbor:"3,keyasint"`
-	Issued int64              `cbor:"4,keyasint"` // Unix seconds
+	Issued int64              `cbor:"4,keyasint"` // Unix milliseconds
 	Epoch  uint64             `cbor:"5,keyasint,omitempty"`
 }
 
@@ -48,7 +48,7 @@ func (s *statementMap) check() error {
 	case len(s.SealTo) != 32:
 		return fmt.Errorf("key statement: X25519 key of %d bytes, want 32", len(s.SealTo))
 	case s.Issued <= 0:
-		return fmt.Errorf("key statement does not say when it was signed")
+		return fmt.Errorf("key statement does not say of when it is")
 	}
 	return nil
 }
@@ -63,7 +63,7 @@ func EncodeStatement(s *Statement, anchor *token.Signer) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode key statement: %w", err)
 	}
-	m := statementMap{Issuer: s.Issuer, Keys: set, SealTo: s.SealTo, Issued: s.Issued.Unix(), Epoch: s.Epoch}
+	m := statementMap{Issuer: s.Issuer, Keys: set, SealTo: s.SealTo, Issued: s.Issued.UnixMilli(), Epoch: s.Epoch}
 	if err := m.check(); err != nil {
 		return nil, err
 	}
@@ -97,7 +97,7 @@ func DecodeStatement(raw []byte, anchor *token.Key) (*Statement, error) {
 	if err != nil {
 		return nil, fmt.Errorf("key statement: %w", err)
 	}
-	return &Statement{Issuer: m.Issuer, Keys: keys, SealTo: m.SealTo, Issued: time.Unix(m.Issued, 0), Epoch: m.Epoch}, nil
+	return &Statement{Issuer: m.Issuer, Keys: keys, SealTo: m.SealTo, Issued: time.UnixMilli(m.Issued), Epoch: m.Epoch}, nil
 }
 
 // StatementID names an encoded statement: a device that has it says so in its

@@ -106,9 +106,7 @@ func (p *Plane) changeAnchor(ctx context.Context, by broker.By, name ident.Pool,
 		if err := m.check(what, pool.Rev); err != nil {
 			return err
 		}
-		if pool.AnchorSince.After(at) { // the clock was set back
-			at = pool.AnchorSince
-		}
+		at = keyring.Later(at, pool.AnchorSince)
 		if err := lead(tx, &pool, next, at); err != nil {
 			return err
 		}

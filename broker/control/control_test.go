@@ -25,6 +25,7 @@ import (
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/hook/target"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
@@ -387,6 +388,45 @@ func TestAllowedHookURLs(t *testing.T) {
 	}
 }
 
+// TestChangesAtOnceAreInOrder: of two key statements a device can tell which is the newer,
+// though the clock stood still, or was set back, between the changes that made them.
+func TestChangesAtOnceAreInOrder(t *testing.T) {
+	w, demo, ctx := world(t), pool(t, "demo"), t.Context()
+	keys := keyring.New(w.Store, w.Sealer, nil)
+	statement := func() *protocol.Statement {
+		r, err := keys.Ring(ctx, demo)
+		want(t, err, nil)
+		anchor, err := token.ParseCOSEKey(r.Anchor)
+		want(t, err, nil)
+		s, err := protocol.DecodeStatement(r.Statement, anchor)
+		want(t, err, nil)
+		return s
+	}
+	before := statement()
+	later := func(what string) {
+		t.Helper()
+		s := statement()
+		if !before.Before(s) {
+			t.Errorf("%s: the statement is of %v, the one before of %v", what, s.Issued, before.Issued)
+		}
+		before = s
+	}
+	var made []broker.SigningKey
+	for _, back := range []time.Duration{0, -time.Hour} {
+		w.Clock.Advance(back)
+		k, err := w.RotateKey(ctx, by(), demo, token.EdDSA, true)
+		want(t, err, nil)
+		later("rotate and activate")
+		made = append(made, k)
+	}
+	_, err := w.RotateKey(ctx, by(), demo, token.ES256, false)
+	want(t, err, nil)
+	later("rotate")
+	_, err = w.RetireKey(ctx, by(), demo, made[0].ID, true)
+	want(t, err, nil)
+	later("retire a stolen key")
+}
+
 func TestKeyPhases(t *testing.T) {
 	w, demo, ctx := world(t), pool(t, "demo"), t.Context()
 	keys, err := w.ListKeys(ctx, demo)
@@ -409,7 +449,7 @@ func TestKeyPhases(t *testing.T) {
 	w.Clock.Advance(broker.MaxAccessLife + broker.KeySetLife - time.Second)
 	_, err = w.RetireKey(ctx, by(), demo, first, false)
 	want(t, err, broker.ErrConflict)
-	w.Clock.Advance(time.Second)
+	w.Clock.Advance(time.Second + 2*time.Millisecond) // each of two changes at once is dated after the one before
 	_, err = w.RetireKey(ctx, by(), demo, first, false)
 	want(t, err, nil)
 	_, err = w.RetireKey(ctx, by(), demo, first, false)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -126,16 +127,13 @@ func (p *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id
 	return gone, nil
 }
 
-// afterChanges gives the current time, or that of the latest change of a key if it is
-// later: replicas' clocks differ, and clocks are set back.
+// afterChanges gives the time of a change that comes after those of the keys.
 func (p *Plane) afterChanges(keys []broker.SigningKey) time.Time {
-	now := p.Now()
+	at := p.Now()
 	for _, k := range keys {
-		if k.Changed.After(now) {
-			now = k.Changed
-		}
+		at = keyring.Later(at, k.Changed)
 	}
-	return now
+	return at
 }
 
 // changeKey applies f to the pool's keys, among which id must be, and gives that key as it

@@ -213,6 +213,16 @@ func OpenSigner(secrets Opener, purpose broker.Purpose, sealed []byte) (*token.S
 	return token.NewSigner(signer)
 }
 
+// Later gives the time of a change to a pool's keys that comes after one of the time
+// before: now, unless its key statement could not be told from the one before by it.
+// Replicas' clocks differ, clocks are set back, and two changes may come at once.
+func Later(now, before time.Time) time.Time {
+	if least := before.Truncate(time.Millisecond).Add(time.Millisecond); now.Before(least) {
+		return least
+	}
+	return now
+}
+
 // addStatement signs the key statement with the anchor, dated by the store's epoch and
 // the latest change of a key or of the anchor, so that every replica makes the same.
 func (k *Keys) addStatement(r *Ring, p *broker.Pool, at time.Time, epoch uint64) error {

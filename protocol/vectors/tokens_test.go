@@ -203,7 +203,7 @@ func stated(t *testing.T, by keyPair, iss string, at int64, epoch uint64) []byte
 	for _, s := range signers(t) {
 		list = append(list, s.signer.Key().MarshalCOSE())
 	}
-	m := map[int64]any{1: iss, 2: list, 3: x25519(t, "answer key").PublicKey().Bytes(), 4: at}
+	m := map[int64]any{1: iss, 2: list, 3: x25519(t, "answer key").PublicKey().Bytes(), 4: at * 1000}
 	if epoch != 0 {
 		m[5] = epoch
 	}

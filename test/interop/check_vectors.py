@@ -107,7 +107,7 @@ def tokens(c, f):
             c.that(set(claims) == {1, 2} and tok.Key(claims[1]).cose.hex() == v["successor"], v["name"])
             continue
         if v["class"] == "keys":
-            c.that(claims["issuer"] == f["issuer"] and claims["issued"] == (0, ISSUED), v["name"])
+            c.that(claims["issuer"] == f["issuer"] and claims["issued"] == (0, ISSUED * 1000), v["name"])
             continue
         want = {x["key"]: unfield(x) for x in v["fields"] if x["name"] != "cnf"}
         c.that({k: x for k, x in claims.items() if k != 8} == want, v["name"])

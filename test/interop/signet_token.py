@@ -146,7 +146,7 @@ def key_set(raw):
 
 
 def open_statement(raw, anchor):
-    """Gives issuer, find, answer key and time of the pool's word about its keys."""
+    """Gives issuer, find, answer key and age (epoch, then milliseconds) of the pool's word about its keys."""
     s = decode(open_sign1(raw, "keys", lambda kid: anchor))
     return {"issuer": s[1], "find": key_set(s[2]), "answer_key": s.get(3), "issued": (s.get(5, 0), s[4])}
 
