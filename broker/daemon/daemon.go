@@ -152,9 +152,13 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	if err != nil {
 		return err
 	}
+	slow, err := throttled(d.metrics)
+	if err != nil {
+		return err
+	}
 	limits := d.cfg.Limits
 	d.mqtt, err = mqttd.New(mqttd.Config{
-		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended,
+		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow,
 		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
 	})
 	if err != nil {

@@ -114,6 +114,14 @@ func (d *Daemon) measure(https *intake.Intake) error {
 	)
 }
 
+// throttled counts the packets of strangers that the MQTT server reads slowly.
+func throttled(reg prometheus.Registerer) (func(), error) {
+	c := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "signet_mqtt_packets_throttled_total", Help: "MQTT packets that were read slowly, because a connection that is no device's sent many.",
+	})
+	return c.Inc, reg.Register(c)
+}
+
 // endings counts the MQTT connections that the server ended.
 func endings(reg prometheus.Registerer) (func(mqttd.Reason), error) {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{

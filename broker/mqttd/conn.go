@@ -36,6 +36,7 @@ type conn struct {
 
 	in       framer // of the reading goroutine
 	retained bool   // of the reading goroutine: its PUBLISH in hand asks to be retained
+	packets  int    // of the reading goroutine: those that came while it was no device's
 	lingers  bool   // of the reading goroutine, which is the one that closes: only half is closed
 
 	// Set by the reading goroutine before the registry knows the connection,

@@ -107,3 +107,4 @@ type stranger struct{}
 
 func (stranger) limit() int { return maxAnonymousPacket }
 func (stranger) begun()     {}
+func (stranger) throttle()  {}

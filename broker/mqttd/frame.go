@@ -51,6 +51,7 @@ type framer struct {
 
 // A warden rules a framer.
 type warden interface {
+	throttle()  // called when a packet's first byte is there, and returns when the rest may be read
 	limit() int // bytes that a packet may have after its fixed header; asked once that has come
 	begun()     // told that a packet has begun to come and is not all there
 }
@@ -82,6 +83,7 @@ func (f *framer) next(w warden) error {
 	if err := f.expected(kind, first&0x0f); err != nil {
 		return err
 	}
+	w.throttle()
 	f.begun = false
 	header, length, err := f.length([]byte{first}, w)
 	if err != nil {

@@ -441,6 +441,7 @@ type anyone struct{}
 
 func (anyone) limit() int { return maxAnonymousPacket }
 func (anyone) begun()     {}
+func (anyone) throttle()  {}
 
 // FuzzFramer holds the framer to its promise: what it lets through is what came
 // in, and no SUBSCRIBE that goes through makes mochi's decoder panic.

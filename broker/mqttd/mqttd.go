@@ -21,6 +21,7 @@ import (
 	"time"
 
 	mqtt "github.com/mochi-mqtt/server/v2"
+	"golang.org/x/time/rate"
 
 	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/intake"
@@ -129,6 +130,8 @@ type Config struct {
 
 	// OnEnd is told of each connection that the server ends, and why; nil: nobody is.
 	OnEnd func(Reason)
+	// OnThrottle is told of each packet of a stranger that is held up; nil: nobody is.
+	OnThrottle func()
 
 	Requests       RequestLimit   // of strangers
 	Limits         intake.Limits  // on connections
@@ -154,6 +157,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.OnEnd == nil {
 		c.OnEnd = func(Reason) {}
+	}
+	if c.OnThrottle == nil {
+		c.OnThrottle = func() {}
 	}
 	if c.Refused == nil {
 		c.Refused = func(intake.Cause, string, error) {}
@@ -197,6 +203,7 @@ type Server struct {
 	perSource *budget.Budget[netip.Prefix] // of strangers' requests; nil: no limit
 	told      *tally.Log                   // of all that clients can bring about
 	away      farewells
+	slow      *rate.Limiter  // of strangers' packets beyond those that are free
 	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups, farewells
 
 	mu        sync.Mutex // guards the rest: nothing is added once closed
@@ -227,6 +234,7 @@ func New(cfg Config) (*Server, error) {
 		told:      tally.New(cfg.Log),
 		clients:   newRegistry(),
 		deadlines: newDeadlines((*conn).expire),
+		slow:      rate.NewLimiter(throttledPerSecond, 1),
 		open:      map[*conn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
 	}

@@ -239,3 +239,53 @@ func TestHonestLoginsSucceedInAFlood(t *testing.T) {
 		t.Errorf("%d lines of it", n)
 	}
 }
+
+// TestStrangersAreReadSlowly: who is no device and says more than a login needs, of whatever kind,
+// is not read until its turn comes; nobody else feels it, and it can be ended meanwhile.
+func TestStrangersAreReadSlowly(t *testing.T) {
+	var held atomic.Int64
+	f := start(t, func(c *Config, _ *fixture) {
+		c.AnonymousFor = 30 * time.Second
+		c.OnThrottle = func() { held.Add(1) }
+	})
+	f.slow.SetLimit(1e-6) // and its burst of one
+	f.slow.Allow()
+	dev := f.mustConnect(as("p:n", 5)).mustSubscribe("signet/v1/p:n/rs")
+	loud, other := f.anon("127.0.0.1", 1), f.anon("127.0.0.1", 2)
+	kinds := map[string]func(*anon){
+		"pings": func(a *anon) { a.send(packet(typePingreq << 4)) },
+		"publishes to where it may not": func(a *anon) {
+			a.send(packet(0x30, str("elsewhere"), []byte{0}, []byte("x")))
+		},
+		"unsubscribes": func(a *anon) { a.send(packet(0xa2, []byte{0, 9, 0}, str("signet/v1/x/rs"))) },
+		"requests":     func(a *anon) { a.ask("x") },
+	}
+	for range freePackets/2 - 2 { // connect and subscribe were two
+		loud.ping()
+	}
+	if held.Load() != 0 {
+		t.Fatalf("%d held up of %d packets", held.Load(), freePackets/2)
+	}
+	n := 0
+	for what, say := range kinds {
+		n++
+		a := f.anon("127.0.0.1", 100+n)
+		for range 2 * freePackets {
+			say(a)
+		}
+		eventually(t, what+" are held up", func() bool { return held.Load() == int64(n) }) // one at a time of each
+	}
+	for range 3 * freePackets {
+		dev.ping()
+	}
+	other.ask("mine")
+	if _, got := other.message(); got != "re:mine" {
+		t.Errorf("another heard %q", got)
+	}
+	if got := held.Load(); got != int64(n) {
+		t.Errorf("%d held up, want %d", got, n)
+	}
+	if c := strings.Count(f.logs.String(), "read slowly"); c != 1 {
+		t.Errorf("%d lines of it", c)
+	}
+}

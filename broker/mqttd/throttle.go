@@ -1,0 +1,41 @@
+package mqttd
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Limits on what strangers' connections may say; the figures are chosen. A login takes about
+// six packets. A connection that is always busy takes as much of the processors as any other,
+// whatever it is answered, so that many of them keep honest ones waiting for their turn:
+// TLS, CONNECT and login have one each. Beyond freePackets they are read so slowly that
+// together they are next to nothing, and TCP holds up the rest where it is sent.
+const (
+	freePackets        = 64   // of one connection that is no device's
+	throttledPerSecond = 2000 // beyond those, of all such connections together
+)
+
+// throttle holds up whoever reads the connection, before a packet of a stranger who has
+// said much already. It ends early when the connection is to end.
+func (c *conn) throttle() {
+	if s := c.session.Load(); s == nil || !s.Device.IsZero() {
+		return
+	}
+	if c.packets++; c.packets <= freePackets {
+		return
+	}
+	wait := c.srv.slow.Reserve().Delay()
+	c.srv.cfg.OnThrottle()
+	c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "throttle", "mqtt packets of a client that is no device are read slowly",
+		"client", c.id.String(), "remote", c.RemoteAddr().String())
+	if wait <= 0 {
+		return
+	}
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.hungUp:
+	case <-c.srv.ctx.Done():
+	}
+}
