@@ -10,6 +10,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	ErrExists   = errors.New("already exists")
 	ErrConflict = errors.New("not possible now")
+	// ErrInUse is an ErrConflict: devices or people live by what is to be taken away, and
+	// whoever is sure may force it.
+	ErrInUse = fmt.Errorf("in use: %w", ErrConflict)
 	// ErrStale: what is stored is not the revision that the change was made for.
 	ErrStale = errors.New("changed meanwhile")
 	// ErrUsed: the exchange, or the last use of an enrollment token, is spent.

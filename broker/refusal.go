@@ -31,6 +31,12 @@ func Conflict(format string, args ...any) *Refusal {
 	return &Refusal{Kind: ErrConflict, Text: fmt.Sprintf(format, args...)}
 }
 
+// InUse is a Refusal to take away what devices or people live by, in words that say what
+// would break. Force does it all the same.
+func InUse(format string, args ...any) *Refusal {
+	return &Refusal{Kind: ErrInUse, Text: fmt.Sprintf(format, args...) + "; force it if that is meant"}
+}
+
 // Refusals are all rules that one change breaks, at least one.
 type Refusals []*Refusal
 

@@ -55,6 +55,25 @@ func (s *Session) Ended(d *Device) bool {
 	return s.Revoked || s.DeviceRev < d.SessionsRev
 }
 
+// Live reports whether s may still bring its device d anything at the time now: it was not
+// ended, and its refresh token is valid or, if it has none, its access token may be.
+func (s *Session) Live(d *Device, now time.Time) bool {
+	end := s.Expires
+	if end.IsZero() {
+		end = s.Created.Add(MaxAccessLife)
+	}
+	return s.Subject == d.Subject && !s.Ended(d) && now.Before(end)
+}
+
+// A SessionCount is how many sessions were found, of how many devices.
+type SessionCount struct {
+	Sessions, Devices int
+	More              bool // there are more: it was counted no further than MaxCounted
+}
+
+// MaxCounted is how many sessions are counted at most.
+const MaxCounted = 1000
+
 // equal reports whether nothing of s and o differs.
 func (s *Session) equal(o *Session) bool {
 	return s.ID == o.ID && s.Device == o.Device && s.Subject == o.Subject && s.Client == o.Client && s.Revoked == o.Revoked &&
@@ -146,6 +165,9 @@ type Sessions interface {
 	// there is none, and when more than MaxAlike sessions of all devices begin so: by
 	// chance that does not happen, and a read stays cheap.
 	SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]Session, error)
+	// CountSessions counts the sessions of a pool's client that are Live at the time now, up to
+	// MaxCounted of them. It may read every session that there is.
+	CountSessions(ctx context.Context, pool ident.Pool, client string, now time.Time) (SessionCount, error)
 	// ListSessions gives a device's sessions, newest first, at most 100.
 	ListSessions(ctx context.Context, id ident.Device) ([]Session, error)
 }

@@ -21,7 +21,8 @@ var homes = []struct {
 }{
 	{"a session has ended", mark{field: `^(SessionsRev|SessionsAfter)$`},
 		[]string{"broker", "broker/boltstore", "broker/adminapi", "broker/cmd/signet/cli"}},
-	{"whether a standing still holds", mark{call: `\.Ended$`}, []string{"broker/access", "broker/control"}},
+	{"whether a standing still holds", mark{call: `\.Ended$`}, []string{"broker", "broker/access", "broker/control"}},
+	{"what goes only with force", mark{call: `^(broker\.)?InUse$`}, []string{"broker/control", "broker/adminapi"}},
 	{"what a device may do on MQTT", mark{call: `^topic\.Own$`}, []string{"broker/access"}},
 	{"whether a public key is sound", mark{imports: `^filippo\.io/edwards25519`}, []string{"protocol/token"}},
 	{"which curves are sound", mark{call: `^elliptic\.P(384|521)$`}, []string{"protocol/token"}},

@@ -60,6 +60,7 @@ type Change struct {
 	Name   string        `json:"name"`
 	Action string        `json:"action" enum:"create,update,delete,unchanged"`
 	Fields []FieldChange `json:"fields,omitempty" nullable:"false" doc:"Of an update"`
+	Breaks string        `json:"breaks,omitempty" doc:"Of a deletion: what breaks, so that it takes force"`
 	Secret string        `json:"secret,omitempty" doc:"That this made; never again"`
 }
 
@@ -80,6 +81,7 @@ type poolItem struct {
 type applyRequest struct {
 	DryRun bool
 	Prune  bool
+	Force  bool
 	Plan   string
 	pools  map[string]bool // that it names, in pools or in any item
 	kinds  []served        // that it names
@@ -114,7 +116,7 @@ func (s *service) applyRoutes(api huma.API) {
 	op := inOwnPools(route(broker.OperatorWrite, http.MethodPost, "/apply", "apply", "Make settings what a file says, all of them or none", "apply"))
 	op.DefaultStatus = http.StatusOK
 	op.Description = "All is one transaction. What is not mentioned stays, unless prune is set: then settings of the kinds and pools that are mentioned go, if they are not. " +
-		"Pools that are missing are made, none is deleted. A problem's errors say what is wrong where, by paths such as clients[2].accessLife."
+		"What devices live by goes only with force. Pools that are missing are made, none is deleted. A problem's errors say what is wrong where, by paths such as clients[2].accessLife."
 	describe(&op)
 	op.MaxBodyBytes, op.SkipValidateBody = maxApply, true // readApply says more of it
 	op.Errors = append(op.Errors, http.StatusPreconditionFailed, http.StatusUnprocessableEntity)
@@ -136,6 +138,7 @@ func applySchema(registry huma.Registry, kinds map[string]applied) *huma.Schema 
 	all := map[string]*huma.Schema{
 		"dryRun": {Type: huma.TypeBoolean, Description: "Change nothing, only say what would be"},
 		"prune":  {Type: huma.TypeBoolean, Description: "Delete what is not mentioned, of the kinds and in the pools that are"},
+		"force":  {Type: huma.TypeBoolean, Description: "Delete even what is in use: changes that have breaks"},
 		"plan":   {Type: huma.TypeString, Description: "The plan of a dry run: 412 if the changes would be others by now"},
 		"pools":  list(huma.SchemaFromType(registry, reflect.TypeFor[poolItem]())),
 	}
@@ -156,8 +159,72 @@ func (s *service) apply(ctx context.Context, registry huma.Registry, kinds map[s
 			return Applied{}, err
 		}
 	}
+	if !req.Prune {
+		return s.settle(ctx, req, fresh)
+	}
+	dry := *req
+	dry.DryRun = true
+	seen, err := s.settle(ctx, &dry, fresh)
+	if err == nil {
+		err = s.inUse(ctx, kinds, seen.Changes)
+	}
+	if err != nil || req.DryRun {
+		return seen, err
+	}
+	if !req.Force {
+		if err := breaking(seen.Changes); err != nil {
+			return Applied{}, err
+		}
+	}
+	req.Plan = seen.Plan // what was looked at, and nothing else
+	return s.settle(ctx, req, fresh)
+}
+
+// inUse notes in each deletion what it breaks.
+func (s *service) inUse(ctx context.Context, kinds map[string]applied, changes []Change) error {
+	for i := range changes {
+		c := &changes[i]
+		if c.Action != ActionDelete {
+			continue
+		}
+		pool, err := ident.ParsePool(c.Pool)
+		if err != nil {
+			return err
+		}
+		for _, k := range kinds {
+			if k.of.noun().Command != c.Kind {
+				continue
+			}
+			if c.Breaks, err = k.inUse(ctx, s, pool, c.Name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// breaking refuses deletions that break something; of many it names some.
+func breaking(changes []Change) error {
+	var all []string
+	for _, c := range changes {
+		if c.Breaks != "" {
+			all = append(all, c.Breaks)
+		}
+	}
+	const named = 10
+	if n := len(all); n > named {
+		all = append(all[:named:named], fmt.Sprintf("and %d more", n-named))
+	}
+	if all == nil {
+		return nil
+	}
+	return broker.InUse("%s", strings.Join(all, "; "))
+}
+
+// settle carries a request out in one transaction.
+func (s *service) settle(ctx context.Context, req *applyRequest, fresh map[string]control.NewPool) (Applied, error) {
 	run := &applyRun{s: s, req: req, fresh: fresh}
-	err = s.dir.Edit(ctx, byOf(ctx), run.edit)
+	err := s.dir.Edit(ctx, byOf(ctx), run.edit)
 	switch {
 	case len(run.broken) > 0:
 		p := problem.New(http.StatusUnprocessableEntity, problem.Invalid)
@@ -358,7 +425,7 @@ func (s *service) readApply(registry huma.Registry, kinds map[string]applied, ra
 	for name := range kinds {
 		known = append(known, name)
 	}
-	known = append(known, "dryRun", "prune", "plan", "pools")
+	known = append(known, "dryRun", "prune", "force", "plan", "pools")
 	var all map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &all); err != nil {
 		return nil, problem.New(http.StatusBadRequest, err.Error())
@@ -370,6 +437,8 @@ func (s *service) readApply(registry huma.Registry, kinds map[string]applied, ra
 			err = json.Unmarshal(all[m.Name], &req.DryRun)
 		case "prune":
 			err = json.Unmarshal(all[m.Name], &req.Prune)
+		case "force":
+			err = json.Unmarshal(all[m.Name], &req.Force)
 		case "plan":
 			err = json.Unmarshal(all[m.Name], &req.Plan)
 		case "pools":

@@ -138,6 +138,14 @@ func decode(res *http.Response, raw []byte, out any) error {
 	return nil
 }
 
+// remove deletes what is at path, with force even if it is in use.
+func (c *Client) remove(ctx context.Context, path string, force bool) error {
+	if force {
+		path += "?force=true"
+	}
+	return c.do(ctx, http.MethodDelete, path, nil, nil)
+}
+
 // join makes a path of escaped parts.
 func join(parts ...string) string {
 	var b strings.Builder

@@ -1,6 +1,7 @@
 package adminapi
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -25,10 +26,14 @@ type applied struct {
 	read func(s *service, registry huma.Registry, at string, raw json.RawMessage) (wanted, []problem.Place)
 	// prune deletes the settings in a pool that are not known, and gives what it deleted.
 	prune func(tx broker.SettingsTx, pool ident.Pool, known map[thing]int) ([]Change, error)
+	// inUse says what breaks when one is deleted.
+	inUse func(ctx context.Context, s *service, pool ident.Pool, name string) (string, error)
 }
 
 func (r resource[N, W]) applied(registry huma.Registry) applied {
-	k := applied{of: r, prune: r.prune}
+	k := applied{of: r, prune: r.prune, inUse: func(ctx context.Context, s *service, pool ident.Pool, name string) (string, error) {
+		return r.use(s.dir).InUse(ctx, pool, name)
+	}}
 	if registry == nil {
 		return k
 	}

@@ -81,9 +81,5 @@ func (c *Client) CreateOperator(ctx context.Context, n NewOperator) (Operator, e
 
 // DeleteOperator ends an operator's access; one's own only with force.
 func (c *Client) DeleteOperator(ctx context.Context, name string, force bool) error {
-	path := join("operators", name)
-	if force {
-		path += "?force=true"
-	}
-	return c.do(ctx, http.MethodDelete, path, nil, nil)
+	return c.remove(ctx, join("operators", name), force)
 }

@@ -144,12 +144,15 @@ func (s *service) poolRoutes(api huma.API) {
 			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
 		})
 	handleEmpty(s, api, route(broker.OperatorAdmin, http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", word),
-		func(ctx context.Context, in *PoolPath) error {
+		func(ctx context.Context, in *struct {
+			PoolPath
+			Forcing
+		}) error {
 			name, err := in.pool()
 			if err != nil {
 				return err
 			}
-			return s.dir.DeletePool(ctx, byOf(ctx), name)
+			return s.dir.DeletePool(ctx, byOf(ctx), name, in.Force)
 		})
 }
 
@@ -171,9 +174,9 @@ func (c *Client) UpdatePool(ctx context.Context, name string, change PoolChange)
 	return send[Pool](ctx, c, http.MethodPatch, join("pools", name), change)
 }
 
-// DeletePool deletes a pool and all that is in it.
-func (c *Client) DeletePool(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, join("pools", name), nil, nil)
+// DeletePool deletes a pool and all that is in it, with force even if it has devices.
+func (c *Client) DeletePool(ctx context.Context, name string, force bool) error {
+	return c.remove(ctx, join("pools", name), force)
 }
 
 // In gives access to what is in a pool.

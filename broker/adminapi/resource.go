@@ -41,6 +41,7 @@ type Noun struct {
 	Create  Verb // its New is the form of POST
 	Change  Verb // its New is the form of PATCH, nil: one is replaced
 	Delete  Verb
+	Forced  string     // what force deletes besides, as the help of a flag; empty: there is no force
 	New     func() any // a pointer to the form that answers have, and files
 }
 
@@ -159,16 +160,36 @@ func (r resource[N, W]) register(s *service, api huma.API) {
 	if r.patch != nil {
 		r.patch(s, api, r.op(broker.OperatorWrite, http.MethodPatch, "/{id}", "update", r.Change.About), r)
 	}
-	handleEmpty(s, api, r.op(cmp.Or(r.admits, broker.OperatorWrite), http.MethodDelete, "/{id}", "delete", r.Delete.About), func(ctx context.Context, in *struct {
-		LabelPath
-		Matching
+	remove := r.op(cmp.Or(r.admits, broker.OperatorWrite), http.MethodDelete, "/{id}", "delete", r.Delete.About)
+	if r.Forced == "" {
+		handleEmpty(s, api, remove, func(ctx context.Context, in *Deletion) error { return r.remove(ctx, s, in, false) })
+		return
+	}
+	handleEmpty(s, api, remove, func(ctx context.Context, in *struct {
+		Deletion
+		Forcing
 	}) error {
-		pool, err := in.pool()
-		if err != nil {
-			return err
-		}
-		return r.use(s.dir).Delete(ctx, byOf(ctx), pool, in.ID, in.match())
+		return r.remove(ctx, s, &in.Deletion, in.Force)
 	})
+}
+
+// Deletion is the input of DELETE.
+type Deletion struct {
+	LabelPath
+	Matching
+}
+
+// Forcing is the query of what may be refused because it is in use.
+type Forcing struct {
+	Force bool `query:"force" doc:"Even if it is in use: the refusal without says what breaks"`
+}
+
+func (r resource[N, W]) remove(ctx context.Context, s *service, in *Deletion, force bool) error {
+	pool, err := in.pool()
+	if err != nil {
+		return err
+	}
+	return r.use(s.dir).Delete(ctx, byOf(ctx), pool, in.ID, in.match(), force)
 }
 
 // replacement is the input of PUT.

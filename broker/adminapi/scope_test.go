@@ -250,7 +250,7 @@ func TestBoundOperators(t *testing.T) {
 	if err := json.Unmarshal([]byte(body), &s); err != nil || s.Pools != 1 || s.Scope != "write" || fmt.Sprint(s.BoundTo) != "[mine]" || s.Operator != "bob" {
 		t.Errorf("status: %+v, %v", s, err)
 	}
-	if err := c.DeletePool(t.Context(), "mine"); err != nil {
+	if err := c.DeletePool(t.Context(), "mine", true); err != nil {
 		t.Fatal(err)
 	}
 	made := says(a.ask(t, "POST", "/api/v1/apply", bound, `{"pools":[{"name":"mine"}]}`))

@@ -68,9 +68,10 @@ func (s Settings) write(ctx context.Context, method, name string, form any, etag
 	return out, err
 }
 
-// Delete deletes a setting, whatever its revision.
-func (s Settings) Delete(ctx context.Context, name string) error {
-	return s.c.do(ctx, http.MethodDelete, s.path+join(name), nil, nil)
+// Delete deletes a setting, whatever its revision; with force, which only a Noun that is
+// Forced takes, even one that is in use.
+func (s Settings) Delete(ctx context.Context, name string, force bool) error {
+	return s.c.remove(ctx, s.path+join(name), force)
 }
 
 // Names gives the first names that begin with prefix, in order, for completion: at most a page.

@@ -35,6 +35,7 @@ type Store interface {
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
 	UpdateSession(ctx context.Context, by broker.By, id ident.UUID, change func(*broker.Session, *broker.Device) error) (broker.Session, error)
 	ListSessions(ctx context.Context, id ident.Device) ([]broker.Session, error)
+	CountSessions(ctx context.Context, pool ident.Pool, client string, now time.Time) (broker.SessionCount, error)
 }
 
 // A Sealer encrypts secrets before they are stored. What was sealed for one purpose opens

@@ -322,7 +322,7 @@ func TestEnrollToken(t *testing.T) {
 		_, _, err := w.CreateEnrollToken(t.Context(), by(), bad)
 		want(t, err, broker.ErrInvalid)
 	}
-	want(t, w.EnrollTokens().Delete(t.Context(), by(), demo, rec.ID, nil), nil)
+	want(t, w.EnrollTokens().Delete(t.Context(), by(), demo, rec.ID, nil, false), nil)
 }
 
 func TestFlowsNeedTheirHooks(t *testing.T) {
@@ -339,7 +339,7 @@ func TestFlowsNeedTheirHooks(t *testing.T) {
 	want(t, err, nil)
 	_, err = controltest.PutFlow(ctx, w.Plane, by(), flow, true)
 	want(t, err, broker.ErrExists)
-	want(t, w.Hooks().Delete(ctx, by(), demo, "pin", nil), broker.ErrConflict)
+	want(t, w.Hooks().Delete(ctx, by(), demo, "pin", nil, false), broker.ErrConflict)
 	client := broker.Client{Pool: demo, ID: "app", Flow: "none"}
 	_, err = controltest.PutClient(ctx, w.Plane, by(), client, true)
 	want(t, err, broker.ErrInvalid)
@@ -348,12 +348,12 @@ func TestFlowsNeedTheirHooks(t *testing.T) {
 	want(t, err, broker.ErrNotFound)
 	_, err = controltest.PutClient(ctx, w.Plane, by(), client, true)
 	want(t, err, nil)
-	want(t, w.Flows().Delete(ctx, by(), demo, "two", nil), broker.ErrConflict)
-	want(t, w.Clients().Delete(ctx, by(), demo, "app", nil), nil)
-	want(t, w.Flows().Delete(ctx, by(), demo, "two", nil), nil)
-	want(t, w.Hooks().Delete(ctx, by(), demo, "pin", nil), nil)
-	want(t, w.Flows().Delete(ctx, by(), demo, "default", nil), broker.ErrConflict)
-	want(t, w.Clients().Delete(ctx, by(), demo, "default", nil), broker.ErrConflict)
+	want(t, w.Flows().Delete(ctx, by(), demo, "two", nil, false), broker.ErrConflict)
+	want(t, w.Clients().Delete(ctx, by(), demo, "app", nil, false), nil)
+	want(t, w.Flows().Delete(ctx, by(), demo, "two", nil, false), nil)
+	want(t, w.Hooks().Delete(ctx, by(), demo, "pin", nil, false), nil)
+	want(t, w.Flows().Delete(ctx, by(), demo, "default", nil, false), broker.ErrConflict)
+	want(t, w.Clients().Delete(ctx, by(), demo, "default", nil, false), broker.ErrConflict)
 }
 
 func TestHookURLs(t *testing.T) {
@@ -469,7 +469,7 @@ func TestKeyPhases(t *testing.T) {
 	if err != nil || gone.State != broker.KeyGone || gone.ID != second.ID {
 		t.Errorf("retired: %s %s, %v", gone.ID, gone.State, err)
 	}
-	want(t, w.DeletePool(ctx, by(), demo), nil)
+	want(t, w.DeletePool(ctx, by(), demo, true), nil)
 }
 
 // TestKeyChangesAreInOrder: whatever is done to keys, and whatever the clock does,

@@ -137,8 +137,8 @@ func (p *Plane) mayDeleteOperator(ctx context.Context, by broker.By, name string
 		return nil
 	case admin && others == 0:
 		return conflict("operator %s is the last admin of all pools whose token is valid: nobody could make operators over the API any more; make another one first", name)
-	case by.Actor == broker.OperatorActor(name) && !force:
-		return conflict("operator %s is you: this token would open nothing from now on; force it if that is meant", name)
+	case by.Actor == broker.OperatorActor(name):
+		return unlessForced(force, fmt.Sprintf("operator %s is you: this token would open nothing from now on", name))
 	}
 	return nil
 }

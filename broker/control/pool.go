@@ -141,7 +141,17 @@ func (p *Plane) ChangePool(ctx context.Context, by broker.By, name ident.Pool, c
 	return pool, err
 }
 
-// DeletePool deletes a pool and all that is in it.
-func (p *Plane) DeletePool(ctx context.Context, by broker.By, name ident.Pool) error {
+// DeletePool deletes a pool and all that is in it; with force also one that has devices or
+// enrollment tokens.
+func (p *Plane) DeletePool(ctx context.Context, by broker.By, name ident.Pool, force bool) error {
+	if !force {
+		breaks, err := p.poolInUse(ctx, name)
+		if err == nil {
+			err = unlessForced(force, breaks)
+		}
+		if err != nil {
+			return about(err, "delete pool %s", name)
+		}
+	}
 	return about(p.Store.DeletePool(ctx, by, name), "delete pool %s", name)
 }

@@ -33,6 +33,9 @@ type Settings[N any] struct {
 	// complete fills in what a new one needs, and gives the secret that it made, if any.
 	// May be nil.
 	complete func(n *N) (secret string, err error)
+	// inUse says what breaks for devices when the one of that name goes, as unlessForced
+	// wants it. May be nil.
+	inUse func(ctx context.Context, pool ident.Pool, name string) (breaks string, err error)
 }
 
 // Of gives the use cases of a kind whose own rules (broker.Kind.Check) are all there are.
@@ -149,9 +152,26 @@ func (s Settings[N]) Change(ctx context.Context, by broker.By, pool ident.Pool, 
 	return n, err
 }
 
-// Delete deletes one, which must match.
-func (s Settings[N]) Delete(ctx context.Context, by broker.By, pool ident.Pool, name string, m *Match) error {
+// InUse says what breaks for devices when the one of that name is deleted: a sentence, empty
+// if nothing does. What other settings need of it is the store's to refuse.
+func (s Settings[N]) InUse(ctx context.Context, pool ident.Pool, name string) (string, error) {
+	if s.inUse == nil || s.kind.Undeletable != nil && s.kind.Undeletable(name) != nil {
+		return "", nil
+	}
+	breaks, err := s.inUse(ctx, pool, name)
+	return breaks, about(err, "%s", s.kind.About(name))
+}
+
+// Delete deletes one, which must match; with force also one that is InUse.
+func (s Settings[N]) Delete(ctx context.Context, by broker.By, pool ident.Pool, name string, m *Match, force bool) error {
 	what := s.kind.About(name)
+	breaks, err := s.InUse(ctx, pool, name) // outside of the transaction, which holds up all writing
+	if err == nil {
+		err = unlessForced(force, breaks)
+	}
+	if err != nil {
+		return err
+	}
 	return s.p.edit(ctx, by, "delete "+what, pool, func(tx broker.SettingsTx, _ time.Time) error {
 		n, err := s.kind.Get(tx, pool, name)
 		if err != nil {
@@ -221,7 +241,11 @@ func (p *Plane) Edit(ctx context.Context, by broker.By, f func(broker.SettingsTx
 }
 
 // Clients are the use cases of clients.
-func (p *Plane) Clients() Settings[broker.Client] { return Of(p, broker.ClientKind()) }
+func (p *Plane) Clients() Settings[broker.Client] {
+	s := Of(p, broker.ClientKind())
+	s.inUse = p.clientInUse
+	return s
+}
 
 // Flows are the use cases of flows.
 func (p *Plane) Flows() Settings[broker.Flow] { return Of(p, broker.FlowKind()) }

@@ -108,8 +108,10 @@ func (p *Plane) RetireKey(ctx context.Context, by broker.By, pool ident.Pool, id
 		if k.State == broker.KeyActive {
 			return nil, conflict("key %s signs; rotate and activate another first", id)
 		}
-		if safe := k.Retirable(); !force && p.Now().Before(safe) {
-			return nil, conflict("key %s is verifying: its tokens are valid until %s; wait or force", id, safe.UTC().Format(time.RFC3339))
+		if safe := k.Retirable(); p.Now().Before(safe) {
+			if err := unlessForced(force, fmt.Sprintf("key %s is verifying: its tokens are valid until %s", id, safe.UTC().Format(time.RFC3339))); err != nil {
+				return nil, err
+			}
 		}
 		now := p.afterChanges(keys)
 		keys = slices.Delete(keys, i, i+1)

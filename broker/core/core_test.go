@@ -106,7 +106,7 @@ func TestKeysAreForgotten(t *testing.T) {
 		return pool
 	}
 	one := made("one")
-	if err := c.Control.DeletePool(t.Context(), by, one); err != nil {
+	if err := c.Control.DeletePool(t.Context(), by, one, true); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := c.Keys.Ring(t.Context(), one); !errors.Is(err, broker.ErrNotFound) {
@@ -121,7 +121,7 @@ func TestKeysAreForgotten(t *testing.T) {
 		time.Sleep(time.Millisecond)
 	}
 	two := made("two")
-	if err := c.Control.DeletePool(t.Context(), by, two); err != nil {
+	if err := c.Control.DeletePool(t.Context(), by, two, true); err != nil {
 		t.Fatal(err)
 	}
 	for end := time.Now().Add(time.Minute); !errors.Is(err, broker.ErrNotFound); time.Sleep(time.Millisecond) {

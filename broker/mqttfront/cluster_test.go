@@ -73,7 +73,7 @@ func TestFeltAtAnotherBroker(t *testing.T) {
 	if err := bystander.publish("devices/demo/other/up", "1"); err != nil {
 		t.Errorf("a connection of which nothing was changed: %v", err)
 	}
-	if err := f.Control.DeletePool(t.Context(), by, f.Pool); err != nil {
+	if err := f.Control.DeletePool(t.Context(), by, f.Pool, true); err != nil {
 		t.Fatal(err)
 	}
 	bystander.isOver(5, mqttd.ReasonAdministrative)
@@ -115,7 +115,7 @@ func TestDeletedPool(t *testing.T) {
 		}
 		all = append(all, c)
 	}
-	if err := f.Control.DeletePool(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Pool); err != nil {
+	if err := f.Control.DeletePool(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Pool, true); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range all {

@@ -35,6 +35,7 @@ type Problem struct {
 	Status    int     `json:"status"`
 	Detail    string  `json:"detail,omitempty" doc:"What is wrong in this case"`
 	Errors    []Place `json:"errors,omitempty" nullable:"false" doc:"What is wrong where in the request"`
+	Forcible  bool    `json:"forcible,omitempty" doc:"The same request with force does it all the same"`
 	RequestID string  `json:"requestId,omitempty" doc:"Also in the header X-Request-Id and in the broker's log"`
 }
 
@@ -96,6 +97,10 @@ func Of(err error) *Problem {
 		return New(http.StatusPreconditionFailed, err.Error())
 	case errors.Is(err, broker.ErrNotFound):
 		return New(http.StatusNotFound, err.Error())
+	case errors.Is(err, broker.ErrInUse):
+		out := New(http.StatusConflict, err.Error())
+		out.Forcible = true
+		return out
 	case errors.Is(err, broker.ErrExists), errors.Is(err, broker.ErrConflict), errors.Is(err, broker.ErrKeyBound):
 		return New(http.StatusConflict, err.Error())
 	case errors.Is(err, broker.ErrInvalid), errors.Is(err, ident.ErrInvalid):

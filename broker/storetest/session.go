@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -63,6 +64,63 @@ func sessionTests() []test {
 			got, err := e.sessions.Session(e.ctx, l.Session.ID)
 			e.ok(err)
 			e.same(l.Session, got)
+		}},
+		{"counted by client, while they live", func(e *env) {
+			e.addPool("a")
+			e.addPool("b")
+			counts := func(want broker.SessionCount, now time.Time) {
+				e.t.Helper()
+				got, err := e.other.sessions.CountSessions(e.ctx, e.pool("a"), "app", now)
+				e.ok(err)
+				e.same(want, got)
+			}
+			counts(broker.SessionCount{}, start())
+			one, two, far := e.addDevice("a", "one"), e.addDevice("a", "two"), e.addDevice("b", "one")
+			begin := func(d broker.Device, client string, life time.Duration) ident.UUID {
+				l := e.login(d)
+				l.Session.Client, l.Session.Expires = client, time.Time{}
+				if life != 0 {
+					l.Session.Expires = start().Add(life)
+				}
+				e.record(l)
+				return l.Session.ID
+			}
+			begin(one, "app", time.Hour)
+			ended := begin(one, "app", time.Hour)
+			begin(two, "app", 0) // no refresh token: as long as an access token may be valid
+			begin(two, broker.DefaultClient, time.Hour)
+			begin(far, "app", time.Hour)
+			counts(broker.SessionCount{Sessions: 3, Devices: 2}, start())
+			_, err := e.sessions.UpdateSession(e.ctx, by(), ended, func(x *broker.Session, _ *broker.Device) error {
+				x.Revoked = true
+				return nil
+			})
+			e.ok(err)
+			counts(broker.SessionCount{Sessions: 2, Devices: 2}, start())
+			counts(broker.SessionCount{Sessions: 1, Devices: 1}, start().Add(time.Hour))
+			counts(broker.SessionCount{}, start().Add(broker.MaxAccessLife))
+			_, err = e.devices.UpdateDevice(e.ctx, by(), one.ID, func(d *broker.Device) error {
+				d.EndSessions(start())
+				return nil
+			})
+			e.ok(err)
+			counts(broker.SessionCount{Sessions: 1, Devices: 1}, start())
+			e.ok(e.devices.DeleteDevice(e.ctx, by(), two.ID))
+			e.addDevice("a", "two") // the session was another's
+			counts(broker.SessionCount{}, start())
+		}},
+		{"counted no further than anybody wants to know", func(e *env) {
+			e.addPool("a")
+			for i := range broker.MaxCounted/broker.MaxKeptSessions + 1 {
+				d := e.addDevice("a", fmt.Sprintf("d%d", i))
+				for range broker.MaxKeptSessions {
+					_, err := e.sessions.RecordLogin(e.ctx, by(), e.login(d))
+					e.ok(err)
+				}
+			}
+			got, err := e.sessions.CountSessions(e.ctx, e.pool("a"), broker.DefaultClient, start())
+			e.ok(err)
+			e.same(broker.SessionCount{Sessions: broker.MaxCounted, Devices: broker.MaxCounted / broker.MaxKeptSessions, More: true}, got)
 		}},
 		{"end with their device", func(e *env) {
 			e.addPool("a")

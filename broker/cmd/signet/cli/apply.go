@@ -80,7 +80,7 @@ func readSettings(names []string, texts [][]byte) (*settingsSet, error) {
 		}
 		for _, m := range v.Members {
 			switch {
-			case m.Name == "dryRun" || m.Name == "prune" || m.Name == "plan":
+			case m.Name == "dryRun" || m.Name == "prune" || m.Name == "force" || m.Name == "plan":
 				wrong = append(wrong, fileError{names[i], strictyaml.Error{Place: m.Place, Text: fmt.Sprintf("unknown key %q", m.Name)}})
 			case !m.Value.List:
 				wrong = append(wrong, fileError{names[i], strictyaml.Error{Place: m.Place, Text: fmt.Sprintf("%s is a list", m.Name)}})
@@ -104,7 +104,7 @@ func (set *settingsSet) whole(a *app, cmd *cobra.Command, err error) error {
 	if !errors.As(err, &wrong) || offline != nil || !readable {
 		return err
 	}
-	if _, err := c.Apply(cmd.Context(), set.request(true, false, "")); errors.As(set.explain(err), &more) {
+	if _, err := c.Apply(cmd.Context(), set.request(asked{dryRun: true})); errors.As(set.explain(err), &more) {
 		wrong = append(wrong, more...)
 	}
 	rank := map[string]int{}
@@ -127,10 +127,16 @@ func (set *settingsSet) add(file int, m strictyaml.Member) {
 	}
 }
 
+// asked is what is asked of the broker beside the settings.
+type asked struct {
+	dryRun, prune, force bool
+	plan                 string
+}
+
 // request writes what is asked of the broker.
-func (set *settingsSet) request(dryRun, prune bool, plan string) json.RawMessage {
+func (set *settingsSet) request(q asked) json.RawMessage {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `{"dryRun":%t,"prune":%t,"plan":%q`, dryRun, prune, plan)
+	fmt.Fprintf(&b, `{"dryRun":%t,"prune":%t,"force":%t,"plan":%q`, q.dryRun, q.prune, q.force, q.plan)
 	for _, name := range set.order {
 		key, err := json.Marshal(name)
 		if err != nil { // text marshals
@@ -246,7 +252,7 @@ func (a *app) diff() *cobra.Command {
 		if err != nil {
 			return &troubleError{err}
 		}
-		out, err := c.Apply(cmd.Context(), set.request(true, f.prune, ""))
+		out, err := c.Apply(cmd.Context(), set.request(asked{dryRun: true, prune: f.prune}))
 		if err != nil {
 			return &troubleError{set.explain(err)}
 		}
@@ -270,7 +276,7 @@ func (e *troubleError) Unwrap() error { return e.error }
 
 func (a *app) apply() *cobra.Command {
 	var f settingsFlags
-	var yes bool
+	var yes, force bool
 	cmd := a.leaf("apply", "Make settings what files say, all of them or none", "signet apply -f settings.yaml\ncat settings.yaml | signet apply -f -\nsignet apply -f settings.yaml --prune --yes", func(cmd *cobra.Command, _ []string) error {
 		set, err := f.read(a, cmd)
 		if err != nil {
@@ -282,16 +288,16 @@ func (a *app) apply() *cobra.Command {
 		}
 		plan := ""
 		if f.prune {
-			preview, err := c.Apply(cmd.Context(), set.request(true, true, ""))
+			preview, err := c.Apply(cmd.Context(), set.request(asked{dryRun: true, prune: true}))
 			if err != nil {
 				return set.explain(err)
 			}
-			if err := a.confirm(preview, yes); err != nil {
+			if err := a.confirm(preview, yes, force); err != nil {
 				return err
 			}
 			plan = preview.Plan
 		}
-		out, err := c.Apply(cmd.Context(), set.request(false, f.prune, plan))
+		out, err := c.Apply(cmd.Context(), set.request(asked{prune: f.prune, force: force, plan: plan}))
 		if err != nil {
 			return set.explain(err)
 		}
@@ -299,17 +305,25 @@ func (a *app) apply() *cobra.Command {
 	})
 	cmd.Long = "Makes settings what files say, in one transaction: all of them or none.\n\n" + settingsHelp
 	f.add(cmd)
-	cmd.Flags().BoolVar(&yes, "yes", false, "really delete what --prune would")
+	cmd.Flags().BoolVar(&yes, "yes", false, "really delete what --prune would, as far as it is not in use")
+	cmd.Flags().BoolVar(&force, "force", false, "really delete what --prune would, even what devices are logged in with")
 	return cmd
 }
 
 // confirm shows what would be deleted, and refuses to go on without a yes.
-func (a *app) confirm(preview adminapi.Applied, yes bool) error {
+func (a *app) confirm(preview adminapi.Applied, yes, force bool) error {
 	var gone []string
+	breaks := 0
 	for _, c := range preview.Changes {
-		if c.Action == adminapi.ActionDelete {
-			gone = append(gone, c.Kind+" "+c.Pool+"/"+c.Name)
+		if c.Action != adminapi.ActionDelete {
+			continue
 		}
+		line := c.Kind + " " + c.Pool + "/" + c.Name
+		if c.Breaks != "" {
+			breaks++
+			line += ": " + c.Breaks
+		}
+		gone = append(gone, line)
 	}
 	if len(gone) > 0 {
 		a.note("what goes%s:", a.on())
@@ -317,7 +331,12 @@ func (a *app) confirm(preview adminapi.Applied, yes bool) error {
 	for _, g := range gone {
 		a.note("deletes %s", g)
 	}
-	if len(gone) == 0 || yes {
+	switch {
+	case len(gone) == 0 || force:
+		return nil
+	case breaks > 0:
+		return &hintedError{usagef("this deletes %s, %d of them in use", counted(len(gone), "setting"), breaks), "if that is what you want, say so with --force"}
+	case yes:
 		return nil
 	}
 	return &hintedError{usagef("this deletes %s, for good", counted(len(gone), "setting")), "if that is what you want, say so with --yes"}
@@ -364,6 +383,11 @@ func (a *app) change(c adminapi.Change, done bool) error {
 	}
 	for _, f := range c.Fields {
 		if _, err := fmt.Fprintf(a.Out, "    %s: %s -> %s\n", f.Name, onOneLine(f.Old), onOneLine(f.New)); err != nil {
+			return err
+		}
+	}
+	if c.Breaks != "" && !done {
+		if _, err := fmt.Fprintf(a.Out, "    breaks: %s\n", c.Breaks); err != nil {
 			return err
 		}
 	}

@@ -20,7 +20,7 @@ func FuzzSettingsFiles(f *testing.F) {
 		if err != nil && !errors.As(err, &wrong) {
 			t.Fatalf("error %v", err)
 		}
-		if raw := set.request(true, false, ""); !json.Valid(raw) {
+		if raw := set.request(asked{dryRun: true}); !json.Valid(raw) {
 			t.Fatalf("request %s", raw)
 		}
 		p := &problem.Problem{Errors: []problem.Place{{Location: path, Message: "expected string"}}}

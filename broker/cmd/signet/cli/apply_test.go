@@ -1,14 +1,21 @@
 package cli_test
 
 import (
+	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 const wholeFile = `# what we run
@@ -231,6 +238,62 @@ func TestPruneAsksFirst(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	s.ok(t, "client show default --pool demo")
+}
+
+// logIn gives a device of a pool a session with a client.
+func (s *shell) logIn(t *testing.T, pool, name, client string) {
+	t.Helper()
+	s.ok(t, "device create "+name+" --pool "+pool)
+	id := identtest.Device(t, pool+":"+name)
+	session, err := ident.NewUUID(s.Clock.Now(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = s.Store.RecordLogin(t.Context(), broker.By{Actor: broker.ActorBroker}, broker.Login{Session: broker.Session{
+		ID: session, Device: id, Client: client, Created: s.Clock.Now(), Expires: s.Clock.Now().Add(time.Hour),
+	}}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDeletingWhatIsInUse: a client that devices are logged in with goes only with --force, by
+// its own command as by apply, which says before what would break.
+func TestDeletingWhatIsInUse(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	s.ok(t, "client create app --pool demo")
+	s.ok(t, "client create spare --pool demo")
+	s.logIn(t, "demo", "lamp-1", "app")
+	const breaks = "client app has 1 live session of 1 device: they end"
+	if r := s.run(t, "", "client", "delete", "app", "--pool", "demo"); r.code != 1 || !strings.Contains(r.err, breaks) || !strings.Contains(r.err, ": signet client delete app --pool demo --force") {
+		t.Errorf("delete: %+v", r)
+	}
+	file := s.settings(t, "c.yaml", "pools: [{name: demo}]\nclients: []\n")
+	if r := s.run(t, "", "diff", "-f", file, "--prune"); r.code != 1 || !strings.Contains(r.out, "- client demo/app\n    breaks: "+breaks) {
+		t.Errorf("diff: %+v", r)
+	}
+	for _, yes := range []string{"", " --yes"} {
+		if r := s.run(t, "", strings.Fields("apply -f "+file+" --prune"+yes)...); r.code != 2 || !strings.Contains(r.err, "deletes client demo/app: "+breaks) ||
+			!strings.Contains(r.err, "deletes client demo/spare\n") || !strings.Contains(r.err, "1 of them in use") || !strings.Contains(r.err, "--force") {
+			t.Errorf("apply%s: %+v", yes, r)
+		}
+	}
+	c, err := adminapi.NewClient(s.url, s.token, s.transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var refused *problem.Problem
+	if _, err := c.Apply(t.Context(), json.RawMessage(`{"prune":true,"pools":[{"name":"demo"}],"clients":[]}`)); !errors.As(err, &refused) || refused.Status != 409 || !refused.Forcible || !strings.Contains(refused.Detail, breaks) {
+		t.Errorf("apply by the API: %v", err)
+	}
+	if out := s.ok(t, "client list --pool demo"); !strings.Contains(out, "app") || !strings.Contains(out, "spare") {
+		t.Errorf("something went: %s", out)
+	}
+	if out := s.ok(t, "apply -f "+file+" --prune --force"); !strings.Contains(out, "deleted client demo/app\n") {
+		t.Errorf("with --force: %s", out)
+	}
+	s.ok(t, "client create app --pool demo")
+	s.ok(t, "client delete app --pool demo --force")
 }
 
 // TestApplyTakesTokensThatAreThere: an enrollment token is changed by its id, and never made.

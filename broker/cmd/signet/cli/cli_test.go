@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 
 // A shell runs signet against a broker's API with a home of its own.
 type shell struct {
+	transport http.RoundTripper // that believes the broker
 	*controltest.World
 	url, ca, token, home string
 	env                  map[string]string
@@ -52,7 +54,7 @@ func newShell(t *testing.T) *shell {
 	home := t.TempDir()
 	ca := filepath.Join(home, "root.pem")
 	write(t, ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
-	return &shell{World: w, url: server.URL, ca: ca, token: secret, home: home, env: map[string]string{"HOME": home}}
+	return &shell{World: w, transport: server.Client().Transport, url: server.URL, ca: ca, token: secret, home: home, env: map[string]string{"HOME": home}}
 }
 
 // emptyWord stands for the word that is being completed and has no letter yet.
@@ -170,14 +172,15 @@ func TestAProfileFlagBeatsTheEnvironment(t *testing.T) {
 	s.ok(t, "profile use default")
 	s.ok(t, "pool create demo")
 	other.ok(t, "pool create demo")
+	other.ok(t, "device create lamp-1")
 	s.env["SIGNET_SERVER"], s.env["SIGNET_TOKEN"], s.env["SIGNET_CA"] = s.url, s.token, s.ca
 	if out := s.ok(t, "status --profile b2 -o json"); !strings.Contains(out, other.url) || !strings.Contains(out, `"profile": "b2"`) {
 		t.Errorf("status: %s", out)
 	}
-	if r := s.run(t, "", "pool", "delete", "demo", "--profile", "b2"); r.code != 2 || !strings.Contains(r.err, other.url) || !strings.Contains(r.err, `"b2"`) {
+	if r := s.run(t, "", "pool", "delete", "demo", "--profile", "b2"); r.code != 1 || !strings.Contains(r.err, other.url) || !strings.Contains(r.err, `"b2"`) {
 		t.Errorf("asked to confirm: %+v", r)
 	}
-	if r := s.run(t, "", "pool", "delete", "demo", "--yes", "--profile", "b2"); r.code != 0 || !strings.Contains(r.err, other.url) {
+	if r := s.run(t, "", "pool", "delete", "demo", "--force", "--profile", "b2"); r.code != 0 || !strings.Contains(r.err, other.url) {
 		t.Errorf("deleted: %+v", r)
 	}
 	if out := other.ok(t, "pool list"); strings.Contains(out, "demo") {
@@ -232,6 +235,7 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 	in := login(t)
 	in.ok(t, "pool create demo")
 	in.ok(t, "pool create other")
+	in.ok(t, "device create kept --pool other")
 	for _, c := range []struct {
 		in   *shell
 		line string
@@ -300,7 +304,8 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{in, "pool update demo --flow nope", 1, "does not exist; create it first"},
 		{in, "pool create demo", 1, "already exists\n  choose another name; signet pool list shows those that are taken\n"},
 		{in, "client create default --pool demo", 1, "already exists\n  choose another name; signet client list --pool demo shows those that are taken\n"},
-		{in, "pool delete demo", 2, "--yes"},
+		{in, "pool delete other", 1, "pool other has 1 device and 0 enrollment tokens, which go with it for good; force it if that is meant\n"},
+		{in, "pool delete other", 1, ": signet pool delete other --force"},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			r := c.in.run(t, "", strings.Fields(c.line)...)
@@ -338,7 +343,7 @@ func TestOperatorsDay(t *testing.T) {
 	if out := s.ok(t, "device list -o csv"); !strings.HasPrefix(out, "NAME,STATUS,") || !strings.Contains(out, "\nlamp-1,active,") {
 		t.Errorf("got %s", out)
 	}
-	if r := s.run(t, "", "pool", "delete", "demo"); !strings.Contains(r.err, "deletes pool demo with its 1 device, for good") {
+	if r := s.run(t, "", "pool", "delete", "demo"); !strings.Contains(r.err, "pool demo has 1 device and 1 enrollment token, which go with it for good") {
 		t.Errorf("got %+v", r)
 	}
 	if out := s.ok(t, "device show lamp-1"); !strings.Contains(out, "IDS ") {
@@ -385,7 +390,7 @@ func TestOperatorsDay(t *testing.T) {
 		t.Errorf("after it is gone: %s", out)
 	}
 	s.ok(t, "device delete lamp-1")
-	s.ok(t, "pool delete demo --yes")
+	s.ok(t, "pool delete demo --force")
 }
 
 func TestClientDefaults(t *testing.T) {

@@ -79,6 +79,8 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 
 func (a *app) problemHint(cmd *cobra.Command, p *problem.Problem) string {
 	switch {
+	case p.Forcible && cmd.Flags().Lookup("force") != nil:
+		return "if that is what you want" + a.on() + ": " + strings.Join(append([]string{cmd.CommandPath()}, cmd.Flags().Args()...), " ") + a.inThatPool(cmd) + " --force"
 	case p.Status == http.StatusNotFound && (strings.HasPrefix(p.Detail, "pool ") || cmd.Flag("pool") == nil && cmd.Parent().Name() == "pool"):
 		return "signet pool list shows the pools there are, signet pool create NAME makes one"
 	case p.Status == http.StatusNotFound:
@@ -99,6 +101,14 @@ func (a *app) problemHint(cmd *cobra.Command, p *problem.Problem) string {
 		return "look for request " + p.RequestID + " in the broker's log"
 	}
 	return ""
+}
+
+// inThatPool is the flag with which cmd works in the pool that it worked in.
+func (a *app) inThatPool(cmd *cobra.Command) string {
+	if cmd.Flag("pool") == nil || a.pool == "" {
+		return ""
+	}
+	return " --pool " + a.pool
 }
 
 // lister is the nearest command that lists what cmd is about, as it is to be typed.

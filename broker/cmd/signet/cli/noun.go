@@ -225,11 +225,16 @@ func (c nounCommand) update() *cobra.Command {
 }
 
 func (c nounCommand) remove() *cobra.Command {
-	return c.leaf("delete", c.n.Delete.About, c.example("delete", c.argument()+" "), func(cmd *cobra.Command, s adminapi.Settings, name string) error {
-		if err := s.Delete(cmd.Context(), name); err != nil {
+	var force bool
+	cmd := c.leaf("delete", c.n.Delete.About, c.example("delete", c.argument()+" "), func(cmd *cobra.Command, s adminapi.Settings, name string) error {
+		if err := s.Delete(cmd.Context(), name, force); err != nil {
 			return err
 		}
 		c.a.note("deleted %s %s%s", c.n.One, name, c.a.on())
 		return nil
 	})
+	if c.n.Forced != "" {
+		cmd.Flags().BoolVar(&force, "force", false, c.n.Forced)
+	}
+	return cmd
 }

@@ -87,28 +87,18 @@ func (a *app) updatePool() *cobra.Command {
 }
 
 func (a *app) deletePool() *cobra.Command {
-	var yes bool
-	cmd := a.leaf("delete NAME", "Delete a pool and all that is in it", "signet pool delete demo --yes", func(cmd *cobra.Command, args []string) error {
+	var force bool
+	cmd := a.leaf("delete NAME", "Delete a pool and all that is in it", "signet pool delete demo", func(cmd *cobra.Command, args []string) error {
 		c, err := a.connect()
 		if err != nil {
 			return err
 		}
-		if !yes {
-			devices, err := c.In(args[0]).CountDevices(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return &hintedError{
-				usagef("this deletes pool %s with its %s, for good%s", args[0], counted(devices, "device"), a.on()),
-				"if that is what you want: signet pool delete " + args[0] + " --yes",
-			}
-		}
-		if err := c.DeletePool(cmd.Context(), args[0]); err != nil {
+		if err := c.DeletePool(cmd.Context(), args[0], force); err != nil {
 			return err
 		}
 		a.note("deleted pool %s%s", args[0], a.on())
 		return nil
 	})
-	cmd.Flags().BoolVar(&yes, "yes", false, "really")
+	cmd.Flags().BoolVar(&force, "force", false, "even if it has devices or enrollment tokens: they go with it, for good")
 	return cmd
 }

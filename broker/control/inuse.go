@@ -1,0 +1,62 @@
+package control
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/ident"
+)
+
+// What may be taken away, one rule for everything that operators end or delete:
+//
+//   - What makes no sense without it stays, whatever is said: settings that others refer to,
+//     the default client, the key that signs, the last admin (broker.Conflict).
+//   - What devices or people live by at this moment goes with force, and the refusal says
+//     what would break (broker.InUse): a client with live sessions, a pool with devices, a
+//     signing key whose tokens are valid, one's own access.
+//   - All else goes at once: a device, a session, an enrollment token, what a group means.
+//     Ending it is what the command is for, and it ends nothing of anybody else's.
+
+// unlessForced refuses what would break something, unless it is forced. breaks says what, as
+// a sentence about what is to go; empty: nothing.
+func unlessForced(force bool, breaks string) error {
+	if force || breaks == "" {
+		return nil
+	}
+	return broker.InUse("%s", breaks)
+}
+
+// clientInUse says which sessions end with a client.
+func (p *Plane) clientInUse(ctx context.Context, pool ident.Pool, id string) (string, error) {
+	n, err := p.Store.CountSessions(ctx, pool, id, p.Now())
+	switch {
+	case err != nil || n.Sessions == 0:
+		return "", err
+	case n.More:
+		return fmt.Sprintf("client %s has more than 1,000 live sessions: they end, and their devices cannot log in with it any more", id), nil
+	}
+	return fmt.Sprintf("client %s has %s of %s: they end, and their devices cannot log in with it any more", id,
+		counted(n.Sessions, "live session"), counted(n.Devices, "device")), nil
+}
+
+// poolInUse says what a pool takes with it.
+func (p *Plane) poolInUse(ctx context.Context, name ident.Pool) (string, error) {
+	devices, err := p.Store.CountDevices(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	tokens, err := p.Store.ListSettings(ctx, name, broker.EnrollTokenKind().Name, "", broker.MaxList)
+	if err != nil || devices == 0 && len(tokens) == 0 {
+		return "", err
+	}
+	return fmt.Sprintf("pool %s has %s and %s, which go with it for good", name, counted(devices, "device"), counted(len(tokens), "enrollment token")), nil
+}
+
+// counted writes a number with its noun.
+func counted(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
