@@ -1,7 +1,11 @@
 package agent_test
 
 import (
+	"bytes"
+	"encoding/hex"
 	"errors"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +97,61 @@ func TestTokenOfAReplacedAnchor(t *testing.T) {
 	}
 	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: b.admit}); err != nil {
 		t.Errorf("once more with the same token: %v", err)
+	}
+}
+
+// TestTokenTakesNothingBack: whom a device believes is not for an enrollment token to change.
+// What the token pins and what the device believes must lead to one anchor, and the keys be
+// none older than it knows, be it enrolled as often as one likes. An operator's pin may change
+// all of that, and the device says what it believed before.
+func TestTokenTakesNothingBack(t *testing.T) {
+	b, cfg := newFakeBroker(t), config(t)
+	var log bytes.Buffer
+	cfg.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	early := b.admit
+	a := enroll(t, b, cfg)
+	first := b.replace(t, true)
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: early}); err != nil {
+		t.Fatalf("an early token, and the pool leads from its anchor to the newest: %v", err)
+	}
+	honest, words, late := b.anchor, b.successions, b.tokenOf(t, b.anchor)
+	refused := func(name string, by *token.Signer, successions []protocol.Succession, v agent.Admission, want error) {
+		t.Helper()
+		b.anchor, b.successions, b.admit = by, successions, v.Token
+		for range 2 {
+			if _, err := a.Enroll(t.Context(), b, v); !errors.Is(err, want) || a.Status().Phase != agent.PhaseDistrust {
+				t.Errorf("%s: %v (%s), want %v", name, err, a.Status().Phase, want)
+			}
+		}
+		if got := pinned(t, cfg); !bytes.Equal(got, thumb(honest)) {
+			t.Fatalf("%s: it pins %x now", name, got)
+		}
+		b.anchor, b.successions, b.admit = honest, words, late
+	}
+	other := newSigner(t)
+	refused("a replaced anchor's token and its owner", first, nil, agent.Admission{Token: early}, agent.ErrAnchor)
+	refused("another anchor's token and its owner", other, nil, agent.Admission{Token: b.tokenOf(t, other)}, agent.ErrAnchor)
+	refused("another anchor's token, and the pool's own anchor", honest, words, agent.Admission{Token: b.tokenOf(t, other)}, agent.ErrAnchor)
+	refused("an early token, and the pool does not say how to go on", honest, nil, agent.Admission{Token: early}, agent.ErrAnchor)
+	b.issued = b.issued.Add(-time.Hour)
+	refused("older keys", honest, words, agent.Admission{Token: late}, agent.ErrOlder)
+	if log.Len() > 0 {
+		t.Errorf("it says: %s", log.String())
+	}
+	b.admit = late
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Token: late, Pin: thumb(honest)}); err != nil {
+		t.Errorf("older keys by the operator's word: %v", err)
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "older keys than before") {
+		t.Errorf("of older keys it says: %s", got)
+	}
+	log.Reset()
+	b.anchor, b.successions = first, nil
+	if _, err := a.Enroll(t.Context(), b, agent.Admission{Pin: thumb(first), Token: late}); err != nil || !bytes.Equal(pinned(t, cfg), thumb(first)) {
+		t.Errorf("a replaced anchor by the operator's word: %v, it pins %x", err, pinned(t, cfg))
+	}
+	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, hex.EncodeToString(thumb(honest))) || !strings.Contains(got, hex.EncodeToString(thumb(first))) {
+		t.Errorf("of another anchor it says: %s", got)
 	}
 }
 

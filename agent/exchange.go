@@ -45,22 +45,27 @@ type Admission struct {
 	Token      *protocol.EnrollToken // nil if the broker knows the device's key already
 	Attributes map[string]string     // what the device says of itself: printable ASCII, values of at most 256 bytes
 	// Pin is the start (at least 16 bytes) of the thumbprint of the anchor to believe from
-	// now on. It is an operator's word, and goes before the token's pin and before what the
-	// device has stored: an anchor that was lost or stolen is left behind by it. nil: the
-	// token's or, without one, what is stored or configured.
+	// now on. It is an operator's word, and the only one that makes a device forget: it goes
+	// before the token's pin and before the anchor and key statement that are stored, so an
+	// anchor that was lost or stolen, or keys that were lost with the broker's data, are left
+	// behind by it. nil: what is stored or configured, to which the token's pin must lead as
+	// well; the token's alone decides for a device that believes no anchor yet.
 	Pin []byte
 }
 
-// pin gives the anchor that an enrollment of a device with the configured pin is to believe,
-// nil for the one that it believes already.
-func (v *Admission) pin(configured []byte) []byte {
+// applyTo has a call that enrolls ask for everything anew, and says which anchor it may believe.
+func (v *Admission) applyTo(c *call, w *protocol.Request) {
+	w.Statement = nil
 	switch {
 	case v.Pin != nil:
-		return v.Pin
-	case v.Token != nil && configured == nil:
-		return v.Token.Pin()
+		c.pin, c.forgets, w.Newer = v.Pin, true, nil
+		c.record.Anchor, c.record.Statement = nil, nil
+	case v.Token == nil:
+	case len(c.pin) == 0:
+		c.pin = v.Token.Pin()
+	default:
+		c.tokenPin = v.Token.Pin()
 	}
-	return nil
 }
 
 // call is one logical call: its names, its ephemeral key and what was said so far.
@@ -72,6 +77,8 @@ type call struct {
 	transcript protocol.Transcript // of what was said so far
 	issuer     string              // as the challenges name it; "" before the first
 	pin        []byte              // which anchor to believe
+	tokenPin   []byte              // of an enrollment token, which must lead to the same one; nil: none
+	forgets    bool                // which anchor and keys the device believed: an operator says so
 	enrolling  *Admission
 	opening    []byte // what answers repeat of the opening message
 	methods    *proof.Methods
@@ -144,14 +151,11 @@ func (a *Agent) enroll(ctx context.Context, link Link, v Admission) (*Tokens, er
 	if err != nil {
 		return nil, err
 	}
+	v.applyTo(c, &w)
+	c.enrolling = &v
 	m := &protocol.Enroll{Request: w, Key: a.cfg.Prover.PublicKey(), Attributes: v.Attributes}
-	m.Statement, m.Newer = nil, nil // ask for everything anew
-	c.record.Statement, c.enrolling = nil, &v
 	if v.Token != nil {
 		m.TokenID = v.Token.ID()
-	}
-	if pin := v.pin(a.cfg.Pin); pin != nil {
-		c.pin = pin
 	}
 	m.ID = c.id
 	return a.converse(ctx, link, c, m)
@@ -163,10 +167,7 @@ func (a *Agent) login(ctx context.Context, link Link, v Admission) (*Tokens, err
 	if err != nil {
 		return nil, err
 	}
-	if pin := v.pin(a.cfg.Pin); pin != nil { // ask for everything anew
-		w.Statement, c.pin = nil, pin
-		c.record.Anchor, c.record.Statement = nil, nil
-	}
+	v.applyTo(c, &w)
 	return a.converse(ctx, link, c, &protocol.Start{Head: protocol.Head{ID: c.id}, Request: w})
 }
 

@@ -91,15 +91,21 @@ func newFakeBroker(t *testing.T) *fakeBroker {
 		t: t, anchor: newSigner(t), signer: newSigner(t), sealKey: seal, now: time.Unix(1_790_000_000, 0), issued: time.Unix(1_780_000_000, 0), tries: 3, life: 3600,
 		devices: map[ident.Name]*token.Key{}, subject: map[ident.Name]ident.UUID{}, refresh: map[[32]byte]ident.UUID{}, open: map[string]*conversation{},
 	}
+	b.admit = b.tokenOf(t, b.anchor)
+	return b
+}
+
+// tokenOf makes an enrollment token that pins an anchor.
+func (b *fakeBroker) tokenOf(t *testing.T, anchor *token.Signer) *protocol.EnrollToken {
+	t.Helper()
 	seed := make([]byte, 28)
 	_, _ = rand.Read(seed)
-	thumb := b.anchor.Key().Thumbprint()
+	thumb := anchor.Key().Thumbprint()
 	tok, err := protocol.NewEnrollToken(seed, thumb[:])
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.admit = &tok
-	return b
+	return &tok
 }
 
 // End is of the connection that the agent believes to be on.

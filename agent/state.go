@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"bytes"
 	"context"
+	"encoding/hex"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -84,6 +87,9 @@ func (a *Agent) adopt(ctx context.Context, c *call, body *protocol.GrantBody, g 
 		}
 		a.cfg.Log.Warn("going on without", "err", unsaved)
 	}
+	if c.forgets {
+		a.tellForgotten(&r)
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.status.Unsaved = unsaved
@@ -94,4 +100,18 @@ func (a *Agent) adopt(ctx context.Context, c *call, body *protocol.GrantBody, g 
 		a.current = g
 	}
 	return nil
+}
+
+// tellForgotten says what the device believed until somebody enrolled it with another pin,
+// and believes no more: r is what it believes now.
+func (a *Agent) tellForgotten(r *Record) {
+	old := a.snapshot()
+	if old.Pin != nil && !bytes.HasPrefix(old.Pin, r.Pin) {
+		a.cfg.Log.Warn("by the word of whoever enrolls it the device believes another anchor than before",
+			"device", a.cfg.Device.String(), "was", hex.EncodeToString(old.Pin), "is", hex.EncodeToString(r.Pin))
+	}
+	if was, is := old.stored(), r.stored(); was != nil && is != nil && is.Before(was) {
+		a.cfg.Log.Warn("by the word of whoever enrolls it the device believes older keys than before",
+			"device", a.cfg.Device.String(), "were", was.Issued.UTC().Format(time.RFC3339), "are", is.Issued.UTC().Format(time.RFC3339))
+	}
 }

@@ -28,11 +28,11 @@ func readStatement(anchor, raw []byte) (*protocol.Statement, error) {
 }
 
 // stored is the key statement that the device has, nil if it has none that holds.
-func (c *call) stored() *protocol.Statement {
-	if c.record.Anchor == nil || c.record.Statement == nil {
+func (r *Record) stored() *protocol.Statement {
+	if r.Anchor == nil || r.Statement == nil {
 		return nil
 	}
-	s, err := readStatement(c.record.Anchor, c.record.Statement)
+	s, err := readStatement(r.Anchor, r.Statement)
 	if err != nil {
 		return nil
 	}
@@ -69,35 +69,49 @@ func (a *Agent) accept(ctx context.Context, c *call, m *protocol.Grant) (*Tokens
 	return t, a.adopt(ctx, c, body, t)
 }
 
-// anchor finds the anchor to believe and puts it and its pin into the call's record: the
-// one that is stored or, in an enrollment or when none is, the one that came; and when the
-// pool's anchor was replaced since, the one that the replaced ones lead to. From then on
-// the device knows that one only, so the old ones' owners cannot lead it back.
-func (c *call) anchor(came *protocol.PoolKeys) (*token.Key, error) {
-	anchor, err := protocol.Follow(c.pin, came.Successions)
+// anchor puts the anchor to believe and its pin into the call's record. From then on the
+// device knows that one only, so the owners of those before it cannot lead it back, by an
+// enrollment token that pins one of them neither: what the token pins must have led to the
+// same anchor.
+func (c *call) anchor(came *protocol.PoolKeys) error {
+	anchor, err := c.find(came)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrGrant, err)
+		return fmt.Errorf("%w: %w", ErrGrant, err)
 	}
-	if anchor != nil {
-		thumb := anchor.Thumbprint()
-		c.pin = thumb[:protocol.PinLen]
-		c.record.Anchor, c.record.Pin = anchor.MarshalCOSE(), c.pin
-		return anchor, nil
+	thumb := anchor.Thumbprint()
+	if c.tokenPin != nil {
+		switch last, err := protocol.Follow(c.tokenPin, came.Successions); {
+		case err != nil:
+			return fmt.Errorf("%w: %w", ErrGrant, err)
+		case last == nil && !bytes.HasPrefix(thumb[:], c.tokenPin), last != nil && last.Thumbprint() != thumb:
+			return fmt.Errorf("%w: %w: the enrollment token is for another anchor than the one that the device believes", ErrGrant, ErrAnchor)
+		}
+	}
+	c.pin, c.tokenPin = thumb[:protocol.PinLen], nil
+	c.record.Anchor, c.record.Pin = anchor.MarshalCOSE(), c.pin
+	return nil
+}
+
+// find gives the anchor to believe: the one that is stored or, when none is, the one that
+// came; and when the pool's anchor was replaced since, the one that the replaced ones lead to.
+func (c *call) find(came *protocol.PoolKeys) (*token.Key, error) {
+	anchor, err := protocol.Follow(c.pin, came.Successions)
+	if anchor != nil || err != nil {
+		return anchor, err
 	}
 	raw := c.record.Anchor
-	if came.Anchor != nil && (raw == nil || c.enrolling != nil) {
+	if raw == nil {
 		raw = came.Anchor
 	}
 	if raw == nil {
-		return nil, fmt.Errorf("%w: %w: the broker sent no anchor and none is stored", ErrGrant, ErrNoAnchor)
+		return nil, fmt.Errorf("%w: the broker sent no anchor and none is stored", ErrNoAnchor)
 	}
 	if anchor, err = token.ParseCOSEKey(raw); err != nil {
-		return nil, fmt.Errorf("%w: anchor: %w", ErrGrant, err)
+		return nil, fmt.Errorf("anchor: %w", err)
 	}
 	if thumb := anchor.Thumbprint(); !bytes.HasPrefix(thumb[:], c.pin) {
-		return nil, fmt.Errorf("%w: %w", ErrGrant, ErrAnchor)
+		return nil, ErrAnchor
 	}
-	c.record.Anchor, c.record.Pin = anchor.MarshalCOSE(), c.pin
 	return anchor, nil
 }
 
@@ -105,8 +119,8 @@ func (c *call) anchor(came *protocol.PoolKeys) (*token.Key, error) {
 // them into the call's record. They came in a grant or, before any secret leaves the
 // device, in a challenge.
 func (c *call) believe(came *protocol.PoolKeys, issuer string) (*protocol.Statement, error) {
-	before := c.stored()
-	if _, err := c.anchor(came); err != nil {
+	before := c.record.stored()
+	if err := c.anchor(came); err != nil {
 		return nil, err
 	}
 	raw := came.Statement

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"testing"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -90,6 +93,45 @@ func TestDevicesFollowTheirPoolsAnchor(t *testing.T) {
 		if r, err := state.Load(t.Context()); err != nil || !bytes.HasPrefix(s.Pin(t), r.Pin) || len(r.Pin) == 0 {
 			t.Errorf("it pins %x, the pool's is %x (%v)", r.Pin, s.Pin(t), err)
 		}
+	}
+}
+
+// TestTokenOfASharedKeyDevice: a device with a shared key is enrolled again with a token from
+// before the pool's anchor was replaced, and with none of another anchor's.
+func TestTokenOfASharedKeyDevice(t *testing.T) {
+	s, local := harness.New(t), broker.By{Actor: broker.ActorLocal}
+	if _, err := controltest.PutFlow(t.Context(), s.Control, local, broker.Flow{Pool: s.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Control.ChangePool(t.Context(), local, s.Pool, control.PoolChange{Flow: new("shared")}, nil); err != nil {
+		t.Fatal(err)
+	}
+	psk := harness.Shared("0123456789abcdef0123456789abcdef")
+	if _, err := s.Control.CreateDevice(t.Context(), local, control.NewDevice{ID: s.Name(t, "meter-1"), PSK: hex.EncodeToString(psk)}); err != nil {
+		t.Fatal(err)
+	}
+	a, early := newAgent(t, s, "meter-1", psk, nil), s.Token(t, 1)
+	if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: early}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Control.RotateAnchor(t.Context(), local, s.Pool, nil); err != nil {
+		t.Fatal(err)
+	}
+	s.Offset += 2 * time.Second
+	for i := range 2 {
+		if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: early}); err != nil {
+			t.Errorf("with the early token, time %d: %v", i, err)
+		}
+	}
+	other, err := protocol.NewEnrollToken(make([]byte, 28), make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Enroll(t.Context(), s, agent.Admission{Token: &other}); !errors.Is(err, agent.ErrAnchor) {
+		t.Errorf("with another anchor's token: %v, want ErrAnchor", err)
+	}
+	if _, err := a.Authenticate(t.Context(), s, agent.Ask{}); err != nil {
+		t.Errorf("after that: %v", err)
 	}
 }
 

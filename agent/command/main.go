@@ -135,7 +135,7 @@ func hint(err error) string {
 		{protocol.ErrEnrollToken, "copy the token again from where it was made, or make one: signet enrollment create"},
 		{agent.ErrNoAnchor, "give an enrollment token, or the pool's anchor with --anchor"},
 		{agent.ErrAnchor, "somebody is in between, or the pool has another anchor; compare it with signet pool show POOL and, if it is the pool's, enroll again with the same key: signet-agent enroll --anchor THUMBPRINT and the flags of the first time"},
-		{agent.ErrOlder, "an older copy of the broker's data was put back, its log tells; there: signetd restore --in-place. Without that: signet-agent enroll, with a new token"},
+		{agent.ErrOlder, "an older copy of the broker's data was put back, its log tells; there: signetd restore --in-place. Without that: signet-agent enroll --anchor THUMBPRINT, which signet pool show tells, and the flags of the first time"},
 		{agent.ErrGrant, "what answered is not the pinned broker; compare the token or anchor with the pool's"},
 		{agent.ErrFlow, "log in as a client whose flow asks for what the device has: signet flow create shared --step psk, signet client create shared --flow shared, then enroll --client shared"},
 		{agent.ErrNoSolver, "give a program that answers it with --answer-command, or answer a running agent: signet-agent answer CODE"},

@@ -115,7 +115,7 @@ class Device:
 
     def __init__(self, pool, name, private, client=None, solve=None):
         self.pool, self.name, self.private, self.client, self.solve = pool, name, private, client, solve
-        self.pin = self.anchor = self.statement = self.subject = self.session = self.refresh_token = None
+        self.pin = self.token_pin = self.anchor = self.statement = self.subject = self.session = self.refresh_token = None
         self.issued, self.refusals = (0, 0), []
 
     @property
@@ -142,8 +142,7 @@ class Device:
         return {k: v for k, v in (fields | more.get("fields", {})).items() if v is not None}
 
     def enroll(self, link, token=None, attributes=None):
-        if token:
-            self.pin = token.pin
+        self.pin, self.token_pin = self.pin or token and token.pin, token and token.pin
         fields = self.opening(fields={12: None, 13: tok.key_of(self.private).cose, 14: token.id if token else None, 15: attributes})
         return self.converse(link, wire.write_message("enroll", self.call_id, fields), token, first=True)
 
@@ -225,7 +224,7 @@ class Device:
 
     def believe(self, body, issuer, first):
         """The anchor, its pin, and the key statement to use, from what a grant or challenge brings."""
-        raw, pin = body[12] if 12 in body and (first or not self.anchor) else self.anchor, self.pin
+        raw, pin = self.anchor or body.get(12), self.pin
         try:
             anchor = tok.follow(pin, body.get(14, []))
             if anchor:
@@ -238,6 +237,8 @@ class Device:
             raise Unbelievable("anchor", e) from None
         if not pin or not anchor.thumbprint.startswith(pin):
             raise Unbelievable("anchor", "not the pinned one")
+        if first and self.token_pin and not self.leads(self.token_pin, body, anchor):
+            raise Unbelievable("anchor", "not the token's")
         statement = body.get(11, self.statement)
         if statement is None:
             raise Unbelievable("statement", "none")
@@ -248,6 +249,12 @@ class Device:
         if s["issued"] < self.issued or s["issuer"] != issuer or self.issuer not in (None, issuer):
             raise Unbelievable("statement", "old or another issuer's")
         return anchor, pin, statement, s
+
+    @staticmethod
+    def leads(pin, body, anchor):
+        """Whether the anchor that begins with pin has become this one."""
+        last = tok.follow(pin, body.get(14, []))
+        return last.thumbprint == anchor.thumbprint if last else anchor.thumbprint.startswith(pin)
 
     def accept(self, m, first):
         """Believes a grant only after every check of docs/protocol.md, section 8."""

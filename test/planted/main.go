@@ -56,6 +56,8 @@ var plants = []plant{
 	{"skew", "./test/sim", `^TestSimulation$`, `a family of .* was refreshed after its end \(disabling\)`},
 	{"anchor", "./agent", `^TestAnchorIsReplaced$`, `the owner of a replaced anchor, another successor: <nil>`},
 	{"anchor", "./test/sim", `^TestSimulation$`, `.* accepted a grant that no replica made`},
+	{"token", "./agent", `^TestTokenTakesNothingBack$`, `a replaced anchor's token and its owner: <nil>`},
+	{"token", "./test/sim", `^TestSimulation$`, `.* accepted a grant that no replica made`},
 	{"late", "./agent", `^TestLateMessages$`, `FAIL: TestLateMessages/challenge_comes_twice`},
 	{"late", "./test/sim", `^TestDoubled$`, `times: refused: denied`},
 	{"audience", "./protocol/verify", `^TestVerifyRefuses$`, `FAIL: TestVerifyRefuses/audience `},

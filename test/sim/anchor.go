@@ -131,11 +131,8 @@ func (n *network) leftBy(c *conn) int {
 			continue
 		}
 		d.mu.Lock()
-		pin, anew := d.flash.Pin, d.anew
+		pin := d.flash.Pin
 		d.mu.Unlock()
-		if anew { // it believes the anchor that its token pins, whichever that is: the operator's word
-			return 0
-		}
 		return min(max(0, n.w.anchorNumber(pin)), len(n.stolen))
 	}
 	return 0

@@ -233,6 +233,19 @@ func (d *device) restart() {
 	}
 }
 
+// enrollAgain has somebody enroll the device anew with the token that it had at first, which
+// pins the pool's first anchor.
+func (d *device) enrollAgain() {
+	d.mu.Lock()
+	again := d.flash.Enrolled
+	d.anew = d.anew || again
+	d.mu.Unlock()
+	if again {
+		d.w.facts.happens("device enrolls again with an old token", "somebody enrolls %s again", d.id)
+		d.restart()
+	}
+}
+
 func (d *device) lastIn() time.Time {
 	d.mu.Lock()
 	defer d.mu.Unlock()

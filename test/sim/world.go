@@ -265,6 +265,9 @@ func (w *World) misfortune() {
 		if dice.roll(16) == 0 {
 			w.intrude()
 		}
+		if dice.roll(20) == 0 {
+			d.enrollAgain()
+		}
 		switch dice.roll(16) {
 		case 0:
 			w.operate(func(ctx context.Context) { _, _ = w.dir.DisableDevice(ctx, broker.By{Actor: broker.ActorLocal}, d.id) }) // it may not be enrolled yet
