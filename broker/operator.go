@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,6 +53,23 @@ func (o *Operator) Reaches(pool ident.Pool) bool {
 // Unbound reports whether o may do what its scope says outside of pools and in all of them.
 func (o *Operator) Unbound() bool { return len(o.Pools) == 0 }
 
+// MakesOperators reports whether o may make operators who may do everything, as long as its
+// token is valid: an admin of all pools.
+func (o *Operator) MakesOperators() bool { return o.Unbound() && o.Scope.Includes(OperatorAdmin) }
+
+// Rev is another number for another operator, or another state of one.
+func (o *Operator) Rev() uint64 {
+	h := sha256.New()
+	fmt.Fprintf(h, "%q %x %d %d %s %q", o.Name, o.Hash, o.Expires.UnixNano(), o.Created.UnixNano(), o.Scope, o.PoolNames())
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}
+
+// ExpiresSoon reports whether it is time to see to another token than o's: a third of its
+// life is left, or two weeks if that is less.
+func (o *Operator) ExpiresSoon(now time.Time) bool {
+	return o.Expires.Sub(now) < min(o.Expires.Sub(o.Created)/3, soonOperator)
+}
+
 // PoolNames gives the names of o's pools.
 func (o *Operator) PoolNames() []string {
 	names := make([]string, 0, len(o.Pools))
@@ -71,6 +90,8 @@ const (
 	DefaultOperatorLife = 90 * 24 * time.Hour
 	MinOperatorLife     = time.Minute
 	MaxOperatorLife     = 2 * 365 * 24 * time.Hour
+
+	soonOperator = 14 * 24 * time.Hour
 )
 
 // Validate finds what is wrong with o's name, hash, life, scope or pools. No store keeps what it refuses.
@@ -110,9 +131,10 @@ type Operators interface {
 	// CreateOperator writes a new operator: ErrExists if there is one of that name, or one
 	// with the same Hash.
 	CreateOperator(ctx context.Context, by By, o Operator) error
-	// PutOperator writes an operator over the one of that name, if any: ErrExists if another
-	// operator has the same Hash.
-	PutOperator(ctx context.Context, by By, o Operator) error
+	// UpdateOperator applies change to the stored operator and writes it; change's error ends
+	// it. ErrInvalid if that is another name, ErrExists if another operator has the same Hash.
+	// change must not call the store.
+	UpdateOperator(ctx context.Context, by By, name string, change func(*Operator) error) (Operator, error)
 	// OperatorByHash finds the operator whose bearer token has that SHA-256.
 	OperatorByHash(ctx context.Context, hash []byte) (Operator, error)
 	// ListOperators gives all operators, by name.

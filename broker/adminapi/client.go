@@ -140,10 +140,15 @@ func decode(res *http.Response, raw []byte, out any) error {
 
 // remove deletes what is at path, with force even if it is in use.
 func (c *Client) remove(ctx context.Context, path string, force bool) error {
+	return c.do(ctx, http.MethodDelete, forced(path, force), nil, nil)
+}
+
+// forced is a path with its query.
+func forced(path string, force bool) string {
 	if force {
-		path += "?force=true"
+		return path + "?force=true"
 	}
-	return c.do(ctx, http.MethodDelete, path, nil, nil)
+	return path
 }
 
 // join makes a path of escaped parts.

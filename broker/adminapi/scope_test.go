@@ -82,6 +82,8 @@ apply                           write  narrow
 list-audit                      read   narrow
 list-operators                  read   everywhere
 create-operator                 admin  everywhere
+get-operator                    read   everywhere
+update-operator                 admin  everywhere
 delete-operator                 admin  everywhere
 `
 

@@ -14,6 +14,7 @@ type Status struct {
 	Expires  time.Time `json:"expires" doc:"When that token expires"`
 	Scope    string    `json:"scope" enum:"read,enroll,write,admin" doc:"What the operator may do; each includes those before it"`
 	BoundTo  []string  `json:"boundTo,omitempty" nullable:"false" doc:"The pools that the operator is bound to; absent: all"`
+	Warnings []string  `json:"warnings,omitempty" nullable:"false" doc:"Of access that ends soon: the operator's own, and that of the last admin of all pools"`
 	// Certificates are those of the broker's listeners.
 	Certificates []Certificate `json:"certificates,omitempty" nullable:"false" doc:"Those that clients of the broker are shown"`
 }
@@ -30,6 +31,21 @@ func (s *service) status(ctx context.Context, _ *struct{}) (Status, error) {
 	who := callOf(ctx).operator
 	out := Status{Version: s.cfg.Version, Time: s.cfg.Now().UTC(), Pools: len(pools), Operator: who.Name, Expires: who.Expires,
 		Scope: string(who.Scope), BoundTo: who.PoolNames()}
+	if who.Name != "" && who.ExpiresSoon(s.cfg.Now()) {
+		out.Warnings = append(out.Warnings, "your token expires on "+who.Expires.UTC().Format(time.RFC3339)+"; an admin makes another one: signet operator create NAME")
+	}
+	if who.Unbound() { // others may know of no operators but themselves
+		last, warning, err := s.dir.AdminsEnd(ctx)
+		if err != nil {
+			return out, err
+		}
+		if last.Name != "" && last.Name == who.Name && warning != "" {
+			out.Warnings = nil // the other one says it, and more
+		}
+		if warning != "" {
+			out.Warnings = append(out.Warnings, warning)
+		}
+	}
 	if s.cfg.Certificates != nil {
 		out.Certificates = s.cfg.Certificates()
 	}

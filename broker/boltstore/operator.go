@@ -52,41 +52,61 @@ func decodeOperator(b []byte) (broker.Operator, error) {
 
 // CreateOperator writes a new operator; broker.ErrExists if there is one of that name or hash.
 func (s *Store) CreateOperator(ctx context.Context, by broker.By, o broker.Operator) error {
-	return s.putOperator(ctx, by, "create operator "+o.Name, o, true)
-}
-
-// PutOperator writes an operator; broker.ErrExists if another operator has the hash.
-func (s *Store) PutOperator(ctx context.Context, by broker.By, o broker.Operator) error {
-	return s.putOperator(ctx, by, "write operator "+o.Name, o, false)
-}
-
-// putOperator writes o, over the one of that name unless fresh is set.
-func (s *Store) putOperator(ctx context.Context, by broker.By, what string, o broker.Operator, fresh bool) error {
+	what := "create operator " + o.Name
 	if err := o.Validate(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	return s.update(ctx, by, what, func(c *change) error {
+		if c.tx.Bucket([]byte(bucketOperators)).Get([]byte(o.Name)) != nil {
+			return broker.ErrExists
+		}
+		return c.putOperator(nil, o)
+	})
+}
+
+// UpdateOperator applies edit to an operator and writes it: see broker.Operators.
+func (s *Store) UpdateOperator(ctx context.Context, by broker.By, name string, edit func(*broker.Operator) error) (o broker.Operator, err error) {
+	what := "update operator " + name
+	err = s.update(ctx, by, what, func(c *change) error {
+		row := c.tx.Bucket([]byte(bucketOperators)).Get([]byte(name))
+		if row == nil {
+			return broker.ErrNotFound
+		}
+		if o, err = decodeOperator(row); err != nil {
+			return err
+		}
+		if err := edit(&o); err != nil {
+			return err
+		}
+		if o.Name != name {
+			return fmt.Errorf("%w: an operator's name never changes", broker.ErrInvalid)
+		}
+		if err := o.Validate(); err != nil {
+			return err
+		}
+		return c.putOperator(row, o)
+	})
+	return o, err
+}
+
+// putOperator writes o in the place of the row old (nil: there was none).
+func (c *change) putOperator(old []byte, o broker.Operator) error {
 	value, err := encode(operatorRecord{o.Name, o.Hash, nanos(o.Expires), nanos(o.Created), string(o.Scope), o.Pools})
 	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return err
 	}
-	return s.update(ctx, by, what, func(c *change) error {
-		all, hashes := c.tx.Bucket([]byte(bucketOperators)), c.tx.Bucket([]byte(bucketOperatorHashes))
-		if owner := hashes.Get(o.Hash); owner != nil && string(owner) != o.Name {
-			return broker.ErrExists
-		}
-		old := all.Get([]byte(o.Name))
-		if fresh && old != nil {
-			return broker.ErrExists
-		}
-		c.recordRow(broker.RecordOperator, ident.Pool{}, o.Name, old, value)
-		if err := dropHash(c, old); err != nil {
-			return err
-		}
-		if err := c.put(hashes, o.Hash, []byte(o.Name)); err != nil {
-			return err
-		}
-		return c.put(all, []byte(o.Name), value)
-	})
+	all, hashes := c.tx.Bucket([]byte(bucketOperators)), c.tx.Bucket([]byte(bucketOperatorHashes))
+	if owner := hashes.Get(o.Hash); owner != nil && string(owner) != o.Name {
+		return broker.ErrExists
+	}
+	c.recordRow(broker.RecordOperator, ident.Pool{}, o.Name, old, value)
+	if err := dropHash(c, old); err != nil {
+		return err
+	}
+	if err := c.put(hashes, o.Hash, []byte(o.Name)); err != nil {
+		return err
+	}
+	return c.put(all, []byte(o.Name), value)
 }
 
 // dropHash takes an operator's row, if there is one, out of the index.

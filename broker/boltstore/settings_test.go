@@ -221,7 +221,7 @@ func TestOnlyRowsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, update := s.UpdateDevice(t.Context(), by(), d.ID, func(d *broker.Device) error { d.Groups = []string{"lab"}; return nil })
-	if err := errors.Join(update, s.PutOperator(t.Context(), by(), broker.Operator{Name: "ada", Hash: make([]byte, 32), Expires: time.Unix(0, 0).Add(time.Hour), Created: time.Unix(0, 0), Scope: broker.OperatorAdmin})); err != nil {
+	if err := errors.Join(update, s.CreateOperator(t.Context(), by(), broker.Operator{Name: "ada", Hash: make([]byte, 32), Expires: time.Unix(0, 0).Add(time.Hour), Created: time.Unix(0, 0), Scope: broker.OperatorAdmin})); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.EnrollToken(t.Context(), pool, token.ID); err != nil || got.Used != 1 {

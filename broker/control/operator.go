@@ -38,12 +38,8 @@ type NewOperator struct {
 // CreateOperator makes an operator and gives its bearer token, which is shown once. It binds
 // none to a pool that does not exist: a pool made later by that name would be its, too.
 func (p *Plane) CreateOperator(ctx context.Context, by broker.By, n NewOperator) (broker.Operator, string, error) {
-	for _, pool := range n.Pools {
-		if _, err := p.Store.Pool(ctx, pool); errors.Is(err, broker.ErrNotFound) {
-			return broker.Operator{}, "", broker.Invalid("pools", "pool %s does not exist; create it first", pool)
-		} else if err != nil {
-			return broker.Operator{}, "", about(err, "operator %s", n.Name)
-		}
+	if err := p.poolsExist(ctx, n.Pools); err != nil {
+		return broker.Operator{}, "", about(err, "operator %s", n.Name)
 	}
 	raw, err := p.random(32)
 	if err != nil {
@@ -60,6 +56,102 @@ func (p *Plane) CreateOperator(ctx context.Context, by broker.By, n NewOperator)
 		return broker.Operator{}, "", about(err, "operator %s", n.Name)
 	}
 	return o, secret, nil
+}
+
+// poolsExist refuses to bind an operator to a pool that is not there.
+func (p *Plane) poolsExist(ctx context.Context, pools []ident.Pool) error {
+	for _, pool := range pools {
+		if _, err := p.Store.Pool(ctx, pool); errors.Is(err, broker.ErrNotFound) {
+			return broker.Invalid("pools", "pool %s does not exist; create it first", pool)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An OperatorChange is what becomes of an operator; nil leaves it as it is.
+type OperatorChange struct {
+	Scope *broker.OperatorScope
+	Pools *[]ident.Pool // as broker.Operator.Pools, in any order; none: all
+}
+
+// ChangeOperator changes what an operator, who must match, may do from its next request on; its
+// token stays. The rules of DeleteOperator hold for who may make no operators afterwards.
+func (p *Plane) ChangeOperator(ctx context.Context, by broker.By, name string, change OperatorChange, m *Match, force bool) (broker.Operator, error) {
+	what := "operator " + name
+	if change.Pools != nil {
+		if err := p.poolsExist(ctx, *change.Pools); err != nil {
+			return broker.Operator{}, about(err, "%s", what)
+		}
+	}
+	apply := func(o *broker.Operator) {
+		if change.Scope != nil {
+			o.Scope = *change.Scope
+		}
+		if change.Pools != nil {
+			o.Pools = sortedPools(*change.Pools)
+		}
+	}
+	p.deleting.Lock()
+	defer p.deleting.Unlock()
+	if err := p.mayLose(ctx, by, name, force, apply); err != nil {
+		return broker.Operator{}, err
+	}
+	o, err := p.Store.UpdateOperator(ctx, by, name, func(o *broker.Operator) error {
+		if err := m.check(what, o.Rev()); err != nil {
+			return err
+		}
+		apply(o)
+		return nil
+	})
+	if err != nil {
+		return broker.Operator{}, about(err, "%s", what)
+	}
+	return o, nil
+}
+
+// Operator finds an operator.
+func (p *Plane) Operator(ctx context.Context, name string) (broker.Operator, error) {
+	all, err := p.Store.ListOperators(ctx)
+	if err != nil {
+		return broker.Operator{}, err
+	}
+	for _, o := range all {
+		if o.Name == name {
+			return o, nil
+		}
+	}
+	return broker.Operator{}, about(broker.ErrNotFound, "operator %s", name)
+}
+
+// AdminsEnd gives the admin of all pools whose valid token expires last: then nobody can make
+// operators over the API. The warning says what to do, empty while there is time. Without such
+// an admin it gives a zero Operator.
+func (p *Plane) AdminsEnd(ctx context.Context) (last broker.Operator, warning string, err error) {
+	all, err := p.Store.ListOperators(ctx)
+	if err != nil {
+		return last, "", err
+	}
+	now := p.Now()
+	for _, o := range all {
+		if o.MakesOperators() && now.Before(o.Expires) && o.Expires.After(last.Expires) {
+			last = o
+		}
+	}
+	switch {
+	case last.Name == "":
+		warning = "there is no admin of all pools whose token is valid, so nobody can make operators over the API; on the broker's machine: signetd operator create NAME"
+	case last.ExpiresSoon(now):
+		warning = LastAdminEnds(&last)
+	}
+	return last, warning, nil
+}
+
+// LastAdminEnds says what comes when o, the last admin of all pools, is none any more.
+func LastAdminEnds(o *broker.Operator) string {
+	return fmt.Sprintf("the token of %s, the last admin of all pools, expires on %s, and then nobody can make operators over the API: signet operator create NAME --scope admin before, or signetd operator create NAME on the broker's machine",
+		o.Name, o.Expires.UTC().Format(time.RFC3339))
 }
 
 // sortedPools gives each once, by name.
@@ -105,7 +197,7 @@ func (p *Plane) ListOperators(ctx context.Context) ([]broker.Operator, error) {
 func (p *Plane) DeleteOperator(ctx context.Context, by broker.By, name string, force bool) error {
 	p.deleting.Lock() // two who delete each other are not both let through
 	defer p.deleting.Unlock()
-	if err := p.mayDeleteOperator(ctx, by, name, force); err != nil {
+	if err := p.mayLose(ctx, by, name, force, func(o *broker.Operator) { o.Scope = "" }); err != nil {
 		return err
 	}
 	if err := p.Store.DeleteOperator(ctx, by, name); err != nil {
@@ -114,31 +206,40 @@ func (p *Plane) DeleteOperator(ctx context.Context, by broker.By, name string, f
 	return nil
 }
 
-func (p *Plane) mayDeleteOperator(ctx context.Context, by broker.By, name string, force bool) error {
+// mayLose refuses a change of an operator that takes what it may from the last who may make
+// operators, and without force from who asks.
+func (p *Plane) mayLose(ctx context.Context, by broker.By, name string, force bool, change func(*broker.Operator)) error {
 	all, err := p.Store.ListOperators(ctx)
 	if err != nil {
-		return fmt.Errorf("delete operator %s: %w", name, err)
+		return fmt.Errorf("operator %s: %w", name, err)
 	}
-	now, valid, admin, others := p.Now(), false, false, 0
-	for _, o := range all {
-		if !now.Before(o.Expires) {
-			continue
-		}
-		mayMake := o.Unbound() && o.Scope.Includes(broker.OperatorAdmin)
+	now, others := p.Now(), 0
+	var o broker.Operator // that is changed; nameless if there is none whose token is valid
+	for _, each := range all {
 		switch {
-		case o.Name == name:
-			valid, admin = true, mayMake
-		case mayMake:
+		case !now.Before(each.Expires):
+		case each.Name == name:
+			o = each
+		case each.MakesOperators():
 			others++
 		}
 	}
+	next := o
+	change(&next)
 	switch {
-	case !valid, by.Actor == broker.ActorLocal:
+	case o.Name == "", by.Actor == broker.ActorLocal:
 		return nil
-	case admin && others == 0:
+	case o.MakesOperators() && !next.MakesOperators() && others == 0:
 		return conflict("operator %s is the last admin of all pools whose token is valid: nobody could make operators over the API any more; make another one first", name)
-	case by.Actor == broker.OperatorActor(name):
+	case by.Actor != broker.OperatorActor(name) || next.Scope.Includes(o.Scope) && widens(&o, &next):
+		return nil
+	case next.Scope == "":
 		return unlessForced(force, fmt.Sprintf("operator %s is you: this token would open nothing from now on", name))
 	}
-	return nil
+	return unlessForced(force, fmt.Sprintf("operator %s is you: what you take from yourself another one must give back", name))
+}
+
+// widens reports whether next reaches every pool that o does.
+func widens(o, next *broker.Operator) bool {
+	return next.Unbound() || !o.Unbound() && !slices.ContainsFunc(o.Pools, func(p ident.Pool) bool { return !next.Reaches(p) })
 }

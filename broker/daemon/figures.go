@@ -9,25 +9,27 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd"
 )
 
 // figures are the metrics that are read off when somebody asks for them.
 type figures struct {
-	doors map[string]*intake.Intake // by listener
-	store broker.Store
-	mqtt  func() int // connections that were admitted
+	doors   map[string]*intake.Intake // by listener
+	store   broker.Store
+	control *control.Plane
+	mqtt    func() int // connections that were admitted
 
 	mqttConns, conns, strangers, limit *prometheus.Desc
 	commits, changes, seconds, waiting *prometheus.Desc
-	keysChanged                        *prometheus.Desc
+	keysChanged, adminsEnd             *prometheus.Desc
 }
 
-func newFigures(doors map[string]*intake.Intake, store broker.Store, mqtt func() int) *figures {
+func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *control.Plane, mqtt func() int) *figures {
 	desc := prometheus.NewDesc
 	return &figures{
-		doors: doors, store: store, mqtt: mqtt,
+		doors: doors, store: store, control: plane, mqtt: mqtt,
 		mqttConns: desc("signet_mqtt_connections", "MQTT connections now whose CONNECT was accepted.", nil, nil),
 		conns:     desc("signet_connections", "Connections now, by listener, those in their handshake included.", []string{"listener"}, nil),
 		strangers: desc("signet_connections_strangers", "Connections now that are no device's, by listener.", []string{"listener"}, nil),
@@ -38,12 +40,13 @@ func newFigures(doors map[string]*intake.Intake, store broker.Store, mqtt func()
 		waiting:   desc("signet_store_changes_waiting", "Writing calls that wait for their transaction now.", nil, nil),
 		keysChanged: desc("signet_signing_keys_changed_timestamp_seconds",
 			"When the pool's signing keys last changed: one was announced, began to sign, or left.", []string{"pool"}, nil),
+		adminsEnd: desc("signet_admin_expiry_timestamp_seconds", "When the token of the last admin of all pools expires, in Unix time; 0 when none is valid.", nil, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (f *figures) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.keysChanged} {
+	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.keysChanged, f.adminsEnd} {
 		to <- d
 	}
 }
@@ -77,12 +80,15 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 		counter(f.seconds, now.CommitTime.Seconds())
 		gauge(f.waiting, float64(now.Waiting))
 	}
-	f.collectKeys(gauge)
-}
-
-func (f *figures) collectKeys(gauge func(*prometheus.Desc, float64, ...string)) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTime)
 	defer cancel()
+	if last, _, err := f.control.AdminsEnd(ctx); err == nil { // otherwise /readyz says so
+		gauge(f.adminsEnd, float64(max(last.Expires.Unix(), 0)))
+	}
+	f.collectKeys(ctx, gauge)
+}
+
+func (f *figures) collectKeys(ctx context.Context, gauge func(*prometheus.Desc, float64, ...string)) {
 	pools, err := f.store.ListPools(ctx)
 	if err != nil {
 		return // /readyz says so
@@ -110,7 +116,7 @@ func (d *Daemon) measure(https *intake.Intake) error {
 	return errors.Join(
 		d.metrics.Register(collectors.NewGoCollector()),
 		d.metrics.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
-		d.metrics.Register(newFigures(doors, d.store, d.mqtt.Count)),
+		d.metrics.Register(newFigures(doors, d.store, d.Control, d.mqtt.Count)),
 	)
 }
 

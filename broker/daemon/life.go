@@ -34,7 +34,7 @@ func (l Life) Warning(now time.Time) string {
 const warnEvery = 24 * time.Hour
 
 // watchLives warns at once and each day, until ctx ends, of certificates that are to be
-// renewed by hand.
+// renewed by hand, and of the end of the last admin's token.
 func (d *Daemon) watchLives(ctx context.Context) error {
 	tick := time.NewTicker(warnEvery)
 	defer tick.Stop()
@@ -43,6 +43,9 @@ func (d *Daemon) watchLives(ctx context.Context) error {
 			if w := l.Warning(time.Now()); w != "" {
 				d.log.WarnContext(ctx, w, "certificate", l.Certificate, "expires", l.Expires)
 			}
+		}
+		if last, w, err := d.Control.AdminsEnd(ctx); err == nil && w != "" { // an error is told to who asks for operators
+			d.log.WarnContext(ctx, w, "operator", last.Name)
 		}
 		select {
 		case <-ctx.Done():

@@ -52,6 +52,34 @@ func TestCertificatesEndAnnounced(t *testing.T) {
 	}
 }
 
+// TestTheLastAdminsEndIsAnnounced: in the log and the metric, and to who asks on the machine.
+func TestTheLastAdminsEndIsAnnounced(t *testing.T) {
+	s := newSite(t)
+	s.certs.lives = []daemon.Life{{Certificate: "server", Expires: time.Now().Add(time.Hour)}}
+	d, stop := s.serve(t)
+	ready(t, d)
+	if got := s.metric(t, d.Addrs.Health, "signet_admin_expiry_timestamp_seconds"); got != "0" {
+		t.Errorf("without any: %s", got)
+	}
+	c := localapi.Client(s.cfg.Data)
+	made, err := c.CreateOperator(t.Context(), adminapi.NewOperator{Name: "ada", Scope: "admin"})
+	if err != nil || !strings.Contains(made.Warning, "token of ada, the last admin") {
+		t.Errorf("the only one: %q, %v", made.Warning, err)
+	}
+	if made, err = c.CreateOperator(t.Context(), adminapi.NewOperator{Name: "bob", Scope: "write"}); err != nil || made.Warning != "" {
+		t.Errorf("a writer: %q, %v", made.Warning, err)
+	}
+	if got := s.metric(t, d.Addrs.Health, "signet_admin_expiry_timestamp_seconds"); got == "0" || got == "nowhere" {
+		t.Errorf("with one: %s", got)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	if log := s.log.String(); strings.Count(log, "there is no admin of all pools") != 1 {
+		t.Errorf("it logs %s", log)
+	}
+}
+
 func TestWarning(t *testing.T) {
 	end := time.Date(2036, 1, 1, 0, 0, 0, 0, time.UTC)
 	l := daemon.Life{Certificate: "intermediate", Expires: end, Due: end.Add(-time.Hour), Renew: "renew it"}

@@ -189,8 +189,8 @@ func everyOtherWrite(e *env, p ident.Pool) {
 	e.records("keys", set(retired, two), "key a:one update +", "key a:two create")
 	e.records("keys", set(two), "key a:one delete +")
 	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start(), Scope: broker.OperatorAdmin}
-	e.records("operator", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada create")
-	e.records("operator", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
+	e.records("operator", func(by broker.By) error { return e.operators.CreateOperator(e.ctx, by, o) }, "operator :ada create")
+	e.records("operator", e.rewrites(o), "operator :ada update +")
 	e.records("operator", func(by broker.By) error { return e.operators.DeleteOperator(e.ctx, by, "ada") }, "operator :ada delete +")
 	secret := func(by broker.By) error {
 		_, err := e.secrets.SecretOnce(e.ctx, by, "s", func() ([]byte, error) { return []byte("x"), nil })
@@ -469,10 +469,18 @@ func befores(e *env) {
 	}
 	e.same(3, len(seen))
 	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start(), Scope: broker.OperatorAdmin}
-	e.ok(e.operators.PutOperator(e.ctx, by(), o))
-	one := e.records("same", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
-	two := e.records("same", func(by broker.By) error { return e.operators.PutOperator(e.ctx, by, o) }, "operator :ada update +")
+	e.ok(e.operators.CreateOperator(e.ctx, by(), o))
+	one := e.records("same", e.rewrites(o), "operator :ada update +")
+	two := e.records("same", e.rewrites(o), "operator :ada update +")
 	e.same(one[0].Before, two[0].Before)
+}
+
+// rewrites writes o over itself.
+func (e *env) rewrites(o broker.Operator) func(broker.By) error {
+	return func(by broker.By) error {
+		_, err := e.operators.UpdateOperator(e.ctx, by, o.Name, func(was *broker.Operator) error { *was = o; return nil })
+		return err
+	}
 }
 
 func deviceRecords(e *env) {

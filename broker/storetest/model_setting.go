@@ -221,10 +221,15 @@ func (m *model) putOperator() (want, got error) {
 			want = broker.ErrExists
 		}
 	}
+	_, known := m.set.operators[o.Name]
 	if want == nil {
 		m.set.operators[o.Name] = o
 	}
-	return want, m.e.operators.PutOperator(m.e.ctx, by(), o)
+	if !known {
+		return want, m.e.operators.CreateOperator(m.e.ctx, by(), o)
+	}
+	_, got = m.e.operators.UpdateOperator(m.e.ctx, by(), o.Name, func(was *broker.Operator) error { *was = o; return nil })
+	return want, got
 }
 
 func (m *model) deleteOperator() (want, got error) {

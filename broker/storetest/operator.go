@@ -18,8 +18,8 @@ func operatorTests() []test {
 		{"found by hash, listed by name", func(e *env) {
 			ann, bob := operator("ann"), operator("bob")
 			bob.Scope, bob.Pools = broker.OperatorWrite, []ident.Pool{e.pool("a"), e.pool("b")}
-			e.ok(e.operators.PutOperator(e.ctx, by(), bob))
-			e.ok(e.operators.PutOperator(e.ctx, by(), ann))
+			e.ok(e.operators.CreateOperator(e.ctx, by(), bob))
+			e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
 			got, err := e.operators.OperatorByHash(e.ctx, bob.Hash)
 			e.ok(err)
 			e.same(bob, got)
@@ -29,18 +29,41 @@ func operatorTests() []test {
 		}},
 		{"a new token ends the old one", func(e *env) {
 			ann := operator("ann")
-			e.ok(e.operators.PutOperator(e.ctx, by(), ann))
+			e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
 			old := ann.Hash
-			ann.Hash = operator("new").Hash
-			e.ok(e.operators.PutOperator(e.ctx, by(), ann))
-			_, err := e.operators.OperatorByHash(e.ctx, old)
-			e.wants(broker.ErrNotFound, err)
-			_, err = e.operators.OperatorByHash(e.ctx, ann.Hash)
+			ann.Hash, ann.Scope, ann.Pools = operator("new").Hash, broker.OperatorEnroll, []ident.Pool{e.pool("a")}
+			got, err := e.operators.UpdateOperator(e.ctx, by(), "ann", func(o *broker.Operator) error {
+				e.sees(operator("ann"), *o)
+				*o = ann
+				return nil
+			})
 			e.ok(err)
+			e.same(ann, got)
+			_, err = e.operators.OperatorByHash(e.ctx, old)
+			e.wants(broker.ErrNotFound, err)
+			got, err = e.other.operators.OperatorByHash(e.ctx, ann.Hash)
+			e.ok(err)
+			e.same(ann, got)
+		}},
+		{"an update may fail, and keeps the name", func(e *env) {
+			ann := operator("ann")
+			e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
+			for want, edit := range map[error]func(*broker.Operator) error{
+				errStop:           func(o *broker.Operator) error { o.Scope = broker.OperatorAdmin; return errStop },
+				broker.ErrInvalid: func(o *broker.Operator) error { o.Name = "bob"; return nil },
+			} {
+				_, err := e.operators.UpdateOperator(e.ctx, by(), "ann", edit)
+				e.wants(want, err)
+			}
+			_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(*broker.Operator) error { return nil })
+			e.wants(broker.ErrNotFound, err)
+			all, err := e.operators.ListOperators(e.ctx)
+			e.ok(err)
+			e.same([]broker.Operator{ann}, all)
 		}},
 		{"deletes", func(e *env) {
 			ann := operator("ann")
-			e.ok(e.operators.PutOperator(e.ctx, by(), ann))
+			e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
 			e.ok(e.operators.DeleteOperator(e.ctx, by(), "ann"))
 			_, err := e.operators.OperatorByHash(e.ctx, ann.Hash)
 			e.wants(broker.ErrNotFound, err)
@@ -61,6 +84,7 @@ func operatorTests() []test {
 			}
 		}},
 		{"an operator without a proper name, hash or end is not kept", func(e *env) {
+			e.ok(e.operators.CreateOperator(e.ctx, by(), operator("bob")))
 			for _, change := range []func(*broker.Operator){
 				func(o *broker.Operator) { o.Name = "" },
 				func(o *broker.Operator) { o.Name = strings.Repeat("x", broker.MaxLabel+1) },
@@ -79,14 +103,22 @@ func operatorTests() []test {
 				o := operator("ann")
 				change(&o)
 				e.wants(broker.ErrInvalid, e.operators.CreateOperator(e.ctx, by(), o))
-				e.wants(broker.ErrInvalid, e.operators.PutOperator(e.ctx, by(), o))
+				_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(was *broker.Operator) error {
+					change(was)
+					return nil
+				})
+				e.wants(broker.ErrInvalid, err)
 			}
 		}},
 		{"two operators never share a token", func(e *env) {
 			ann, bob := operator("ann"), operator("bob")
 			bob.Hash = ann.Hash
-			e.ok(e.operators.PutOperator(e.ctx, by(), ann))
-			e.wants(broker.ErrExists, e.operators.PutOperator(e.ctx, by(), bob))
+			e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
+			e.wants(broker.ErrExists, e.operators.CreateOperator(e.ctx, by(), bob))
+			bob = operator("bob")
+			e.ok(e.operators.CreateOperator(e.ctx, by(), bob))
+			_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(o *broker.Operator) error { o.Hash = ann.Hash; return nil })
+			e.wants(broker.ErrExists, err)
 		}},
 	}
 }

@@ -195,6 +195,7 @@ func (a *app) status() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		a.warn(s.Warnings)
 		for _, c := range s.Certificates {
 			if c.Warning != "" {
 				a.note("warning: %s", c.Warning)
@@ -208,6 +209,13 @@ func (a *app) status() *cobra.Command {
 		return a.show(here, []string{"SERVER", "PROFILE", "VERSION", "TIME", "POOLS", "OPERATOR", "SCOPE", "IN POOLS", "TOKEN EXPIRES"},
 			[]string{here.Server, here.Profile, s.Version, stamp(&s.Time), fmt.Sprint(s.Pools), s.Operator, s.Scope, boundTo(s.BoundTo), stamp(&s.Expires)})
 	})
+}
+
+// warn tells a person what the broker warns of.
+func (a *app) warn(all []string) {
+	for _, w := range all {
+		a.note("warning: %s", w)
+	}
 }
 
 func (a *app) version() *cobra.Command {

@@ -538,6 +538,65 @@ func TestScopedOperators(t *testing.T) {
 	}
 }
 
+// TestOperatorsCanBeChanged: by their commands; whoever asks for what only one's own token can
+// give back must force it.
+func TestOperatorsCanBeChanged(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	s.ok(t, "operator create ci --scope write")
+	if out := s.ok(t, "operator update ci --scope enroll --pool demo -o csv"); !strings.Contains(out, "\nci,enroll,demo,") {
+		t.Errorf("got %s", out)
+	}
+	if out := s.ok(t, "operator update ci --all-pools -o csv"); !strings.Contains(out, "\nci,enroll,all,") {
+		t.Errorf("got %s", out)
+	}
+	if out := s.ok(t, "operator show ci"); !strings.Contains(out, "enroll") {
+		t.Errorf("got %s", out)
+	}
+	for line, says := range map[string]string{
+		"operator update ci":                          "needs --scope or --pool or --all-pools",
+		"operator update ci --pool demo --all-pools":  "not both",
+		"operator update ada --scope read --force":    "is the last admin of all pools",
+		"operator update nobody --scope read":         "not found",
+		"operator update ci --scope read --pool none": "create it first",
+	} {
+		if r := s.run(t, "", strings.Fields(line)...); r.code == 0 || !strings.Contains(r.err, says) {
+			t.Errorf("%s: %+v", line, r)
+		}
+	}
+	s.ok(t, "operator create eve --scope admin")
+	if r := s.run(t, "", "operator", "update", "ada", "--scope", "read"); r.code != 1 || !strings.Contains(r.err, "operator ada is you") || !strings.Contains(r.err, "operator update ada --force") {
+		t.Errorf("oneself: %+v", r)
+	}
+	s.ok(t, "operator update ada --scope read --force")
+	if r := s.run(t, "", "operator", "update", "ada", "--scope", "admin"); r.code != 1 || !strings.Contains(r.err, "needs scope admin") {
+		t.Errorf("back again: %+v", r)
+	}
+}
+
+// TestTheLastAdminsEndIsSaid: at login and by status while there is time, and at once to who makes
+// the only one.
+func TestTheLastAdminsEndIsSaid(t *testing.T) {
+	s := login(t)
+	const says = "warning: the token of ada, the last admin of all pools, expires on "
+	if r := s.run(t, "", "status"); r.code != 0 || strings.Contains(r.err, "warning") {
+		t.Errorf("too early: %+v", r)
+	}
+	s.Clock.Advance(50 * time.Minute)
+	if r := s.run(t, "", "status"); r.code != 0 || strings.Count(r.err, "warning:") != 1 || !strings.Contains(r.err, says) {
+		t.Errorf("status: %+v", r)
+	}
+	if r := s.run(t, s.token+"\n", "login", "--server", s.url, "--ca", s.ca); r.code != 0 || !strings.Contains(r.err, says) {
+		t.Errorf("login: %+v", r)
+	}
+	if r := s.run(t, "", "operator", "create", "eve", "--scope", "admin"); r.code != 0 || strings.Contains(r.err, "warning") {
+		t.Errorf("a second one: %+v", r)
+	}
+	if r := s.run(t, "", "status"); strings.Contains(r.err, "last admin") || !strings.Contains(r.err, "warning: your token expires on ") {
+		t.Errorf("with another one: %+v", r)
+	}
+}
+
 func TestLoginByFingerprint(t *testing.T) {
 	s := newShell(t)
 	block, _ := pem.Decode(read(t, s.ca))

@@ -379,6 +379,7 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 	if err := stored.write(path); err != nil {
 		return err
 	}
+	a.warn(s.Warnings)
 	a.note("logged in to %s as %s with scope %s in %s until %s; profile %q in %s", c.Server, s.Operator, s.Scope, inPools(s.BoundTo), stamp(&s.Expires), name, path)
 	return nil
 }

@@ -69,7 +69,7 @@ func (o *options) init(ctx context.Context, b bringing) error {
   root certificate  %s
   its SHA-256       %s
   operator's token, shown once: %s
-  (operator %s, until %s)
+  (operator %s, until %s: make another admin before, or signetd operator create)
 Next:
 `, made, filepath.Join(folder, certs.RootFile), ca.Fingerprint(), first.Token, first.Name, first.Expires.UTC().Format("2006-01-02"))
 	steps := []string{"signetd serve " + o.where(cfg), "signet login --server " + cfg.Issuer + " --ca-fingerprint " + ca.Fingerprint()}

@@ -50,6 +50,9 @@ func (o *options) createOperator() *cobra.Command {
 				return err
 			}
 			fmt.Fprintf(o.stderr, "operator %s with scope %s until %s; the token is shown only now\n", made.Name, made.Scope, made.Expires.UTC().Format(day))
+			if made.Warning != "" {
+				fmt.Fprintln(o.stderr, "warning:", made.Warning)
+			}
 			_, err = fmt.Fprintln(o.stdout, made.Token)
 			return err
 		})
