@@ -59,7 +59,7 @@ demo: ## the five-minute tour, by itself
 	@bash test/demo/demo.sh
 
 # Not those that watch programs of their own, which are built without the detector.
-RACELESS := /test/(bench|interop|kill|power)$$
+RACELESS := /test/(bench|flood|interop|kill|power)$$
 .PHONY: race
 race: ## the tests under the race detector
 	@sh test/setup.sh race
@@ -83,7 +83,7 @@ fuzz: ## each fuzz target for FUZZTIME, 30s; 6/ shares six minutes among all
 
 .PHONY: long
 long: ## the long forms, for a night: more kills, more simulated worlds, more fuzzing, the figures
-	SIGNET_KILL_ROUNDS=1000 SIGNET_SIM_SEEDS=20000 $(MAKE) test TESTTIME=3h
+	SIGNET_KILL_ROUNDS=1000 SIGNET_SIM_SEEDS=20000 SIGNET_FLOOD_TIME=60s $(MAKE) test TESTTIME=3h
 	$(MAKE) planted
 	FRESH=1 sh .ci/reproducible
 	$(MAKE) fuzz FUZZTIME=5m

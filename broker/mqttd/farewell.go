@@ -105,6 +105,6 @@ func refusalCode(why error) byte {
 // stranger is the warden of a client that is being turned away.
 type stranger struct{}
 
-func (stranger) limit() int { return maxAnonymousPacket }
-func (stranger) begun()     {}
-func (stranger) throttle()  {}
+func (stranger) limit() int      { return maxAnonymousPacket }
+func (stranger) begun()          {}
+func (stranger) throttle() error { return nil }

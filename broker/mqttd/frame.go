@@ -51,9 +51,9 @@ type framer struct {
 
 // A warden rules a framer.
 type warden interface {
-	throttle()  // called when a packet's first byte is there, and returns when the rest may be read
-	limit() int // bytes that a packet may have after its fixed header; asked once that has come
-	begun()     // told that a packet has begun to come and is not all there
+	throttle() error // called when a packet's first byte is there, and returns when the rest may be read, if it may
+	limit() int      // bytes that a packet may have after its fixed header; asked once that has come
+	begun()          // told that a packet has begun to come and is not all there
 }
 
 // read is io.Reader's Read.
@@ -83,7 +83,9 @@ func (f *framer) next(w warden) error {
 	if err := f.expected(kind, first&0x0f); err != nil {
 		return err
 	}
-	w.throttle()
+	if err := w.throttle(); err != nil {
+		return err
+	}
 	f.begun = false
 	header, length, err := f.length([]byte{first}, w)
 	if err != nil {
@@ -91,7 +93,10 @@ func (f *framer) next(w warden) error {
 	}
 	whole := kind == typeConnect || kind == typeSubscribe || kind == typeUnsubscribe
 	most := w.limit()
-	if whole {
+	switch {
+	case kind == typeConnect:
+		most = maxConnect
+	case whole:
 		most = min(most, maxAnonymousPacket)
 	}
 	if length > most {
@@ -101,6 +106,11 @@ func (f *framer) next(w warden) error {
 	if !whole {
 		f.ready, f.pass = header, length
 		return nil
+	}
+	if kind == typeConnect && length > maxConnectAlone {
+		if err := f.withPassword(); err != nil {
+			return err
+		}
 	}
 	packet := append(header, make([]byte, length)...)
 	body := packet[len(header):]
@@ -114,6 +124,19 @@ func (f *framer) next(w warden) error {
 	}
 	f.ready = packet
 	return err
+}
+
+// withPassword refuses a long CONNECT that brings no password, before there is room for it.
+func (f *framer) withPassword() error {
+	const flagsAt, passwordFlag = 7, 0x40 // behind the protocol's name, "MQTT", and level (section 3.1.2)
+	begin, err := f.r.Peek(flagsAt + 1)
+	if err != nil {
+		return err
+	}
+	if begin[flagsAt]&passwordFlag == 0 {
+		return &violation{ReasonTooLarge, fmt.Sprintf("a CONNECT without a password of more than %d bytes", maxConnectAlone)}
+	}
+	return nil
 }
 
 // expected refuses what only a server sends, anything but one CONNECT first, and

@@ -251,6 +251,33 @@ func TestPacketSize(t *testing.T) {
 	c.ended(ReasonTooLarge)
 }
 
+// TestConnectSize: a CONNECT that anybody may send has room for a client id, and one with a
+// password for a long one; more is cut off as soon as that is seen, with nothing kept for it.
+func TestConnectSize(t *testing.T) {
+	f := start(t, nil)
+	long := func(with byte, n int) []byte {
+		return packet(0x10, str("MQTT"), []byte{4, 2 | with, 0, 60}, make([]byte, n-10))
+	}
+	f.dial().send(long(0xc0, maxConnect)[:20]) // held
+	for what, begin := range map[string][]byte{
+		"without a password": long(0, maxConnectAlone+1)[:12],
+		"with one":           long(0xc0, maxConnect+1)[:4],
+	} {
+		c := f.dial()
+		c.send(begin)
+		c.closed()
+		t.Log(what)
+	}
+	alone := connectPacket{version: 4, id: anonA, will: strings.Repeat("w", 900)}
+	if n := len(alone.bytes()); n < maxConnectAlone-100 || n > maxConnectAlone {
+		t.Fatalf("%d bytes", n)
+	}
+	f.connect(alone) // is answered
+	pass := as("p:n", 5)
+	pass.will, pass.expiry = "devices/p/n/x"+strings.Repeat("w", 7<<10), 0
+	f.connect(pass)
+}
+
 // M5: mochi gives a session to whoever names its client id.
 func TestTakeover(t *testing.T) {
 	f := start(t, nil)
@@ -439,9 +466,9 @@ func TestStalledSubscriber(t *testing.T) {
 // anyone is the warden of an unauthenticated client.
 type anyone struct{}
 
-func (anyone) limit() int { return maxAnonymousPacket }
-func (anyone) begun()     {}
-func (anyone) throttle()  {}
+func (anyone) limit() int      { return maxAnonymousPacket }
+func (anyone) begun()          {}
+func (anyone) throttle() error { return nil }
 
 // FuzzFramer holds the framer to its promise: what it lets through is what came
 // in, and no SUBSCRIBE that goes through makes mochi's decoder panic.

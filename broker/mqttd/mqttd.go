@@ -33,6 +33,8 @@ import (
 // Limits that are not worth a setting; the figures are chosen, not derived.
 const (
 	maxAnonymousPacket = maxRequest + 512 // bytes after the fixed header, before authentication, and of any SUBSCRIBE: a request and its topic
+	maxConnect         = 8 << 10          // bytes of a CONNECT after its fixed header: a password, names and a will
+	maxConnectAlone    = 1 << 10          // of one without a password, which is anybody's
 	maxRequest         = 16 << 10         // bytes of a request to the Responder
 	maxJobsPerConn     = 4                // requests of one connection queued or in work
 	maxSubscriptions   = 128              // filters of one connection

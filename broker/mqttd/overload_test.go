@@ -52,10 +52,15 @@ func TestStrangersAreBoundedBySource(t *testing.T) {
 		c.Requests = RequestLimit{PerSecond: 1e-6, Burst: 50}
 		busy(c, counts)
 	})
-	flood, honest := f.anon("127.0.0.1", 1), f.anon("127.0.0.2", 2)
+	var floods []*anon // each of which may say so much
+	for i := range 4 {
+		floods = append(floods, f.anon("127.0.0.1", 100+i))
+	}
+	honest := f.anon("127.0.0.2", 2)
 	dev := f.mustConnect(as("p:n", 5)).mustSubscribe("signet/v1/p:n/rs")
 	answered, refused := 0, 0
 	for i := range 200 {
+		flood := floods[i/50]
 		flood.ask(fmt.Sprint(i))
 		switch _, got := flood.message(); got {
 		case fmt.Sprint("re:", i):
@@ -260,17 +265,17 @@ func TestStrangersAreReadSlowly(t *testing.T) {
 		"unsubscribes": func(a *anon) { a.send(packet(0xa2, []byte{0, 9, 0}, str("signet/v1/x/rs"))) },
 		"requests":     func(a *anon) { a.ask("x") },
 	}
-	for range freePackets/2 - 2 { // connect and subscribe were two
+	for range freePackets - 1 { // to subscribe was one
 		loud.ping()
 	}
 	if held.Load() != 0 {
-		t.Fatalf("%d held up of %d packets", held.Load(), freePackets/2)
+		t.Fatalf("%d held up of %d packets", held.Load(), freePackets)
 	}
 	n := 0
 	for what, say := range kinds {
 		n++
 		a := f.anon("127.0.0.1", 100+n)
-		for range 2 * freePackets {
+		for range freePackets + 10 {
 			say(a)
 		}
 		eventually(t, what+" are held up", func() bool { return held.Load() == int64(n) }) // one at a time of each
@@ -287,5 +292,22 @@ func TestStrangersAreReadSlowly(t *testing.T) {
 	}
 	if c := strings.Count(f.logs.String(), "read slowly"); c != 1 {
 		t.Errorf("%d lines of it", c)
+	}
+}
+
+// TestStrangersAreCutOff: one that goes on talking is told that it was too much; a device says
+// what it likes.
+func TestStrangersAreCutOff(t *testing.T) {
+	f := start(t, nil)
+	f.slow.SetLimit(1e9)
+	loud, dev := f.anon("127.0.0.1", 1), f.mustConnect(as("p:n", 5))
+	for range maxPackets - 1 { // to subscribe was one
+		loud.ping()
+		dev.ping()
+	}
+	loud.send(packet(typePingreq << 4))
+	loud.ended(ReasonQuota)
+	for range maxPackets {
+		dev.ping()
 	}
 }

@@ -1,6 +1,7 @@
 package mqttd
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 )
@@ -9,27 +10,33 @@ import (
 // six packets. A connection that is always busy takes as much of the processors as any other,
 // whatever it is answered, so that many of them keep honest ones waiting for their turn:
 // TLS, CONNECT and login have one each. Beyond freePackets they are read so slowly that
-// together they are next to nothing, and TCP holds up the rest where it is sent.
+// together they are next to nothing, and TCP holds up the rest where it is sent. With
+// maxPackets one is over: what TCP has of it is not read, and a new one costs a handshake.
 const (
 	freePackets        = 64   // of one connection that is no device's
 	throttledPerSecond = 2000 // beyond those, of all such connections together
+	maxPackets         = 128  // of one, those that were held up included
 )
 
 // throttle holds up whoever reads the connection, before a packet of a stranger who has
-// said much already. It ends early when the connection is to end.
-func (c *conn) throttle() {
+// said much already, and gives an error when it is too much. It returns early when the
+// connection is to end.
+func (c *conn) throttle() error {
 	if s := c.session.Load(); s == nil || !s.Device.IsZero() {
-		return
+		return nil
 	}
-	if c.packets++; c.packets <= freePackets {
-		return
+	switch c.packets++; {
+	case c.packets <= freePackets:
+		return nil
+	case c.packets > maxPackets:
+		return &violation{ReasonQuota, fmt.Sprintf("more than %d packets on a connection that is no device's", maxPackets)}
 	}
 	wait := c.srv.slow.Reserve().Delay()
 	c.srv.cfg.OnThrottle()
 	c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "throttle", "mqtt packets of a client that is no device are read slowly",
 		"client", c.id.String(), "remote", c.RemoteAddr().String())
 	if wait <= 0 {
-		return
+		return nil
 	}
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -38,4 +45,5 @@ func (c *conn) throttle() {
 	case <-c.hungUp:
 	case <-c.srv.ctx.Done():
 	}
+	return nil
 }

@@ -20,6 +20,7 @@ all() {
 	measure BenchmarkAuthenticationMQTT 1x 3
 	measure BenchmarkVerify 1s 3
 	measure BenchmarkConnect 1s 3
+	measure BenchmarkOverload 1x 1 ./test/flood
 	measure BenchmarkTokenSize 1x 1
 	measure BenchmarkDevices 9x 1 ./broker/boltstore
 	measure BenchmarkIdleDevice 1x 1
@@ -34,6 +35,8 @@ function goal(name, unit) {
 	if (unit == "x-floor" && name ~ /^Authentication/) return 2.0
 	if (unit == "B-access" && name ~ /CWT/) return 150
 	if (unit == "MiB-RSS") return 8
+	if (unit == "p99-s" && name == "Overload") return 1
+	if (unit == "MiB-most") return 512
 	if (unit == "MB-stripped") return 7.2
 	return ""
 }
