@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
@@ -21,6 +20,7 @@ import (
 
 // Reads is the part of a store that the rule reads. What is missing is broker.ErrNotFound.
 type Reads interface {
+	Pool(ctx context.Context, pool ident.Pool) (broker.Pool, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
 	SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]broker.Session, error)
@@ -29,10 +29,10 @@ type Reads interface {
 // Tokens checks tokens that the broker itself gave.
 type Tokens interface {
 	// Verify gives the claims of an access token if it is genuine, of this pool, meant
-	// for the broker and not expired.
-	Verify(ctx context.Context, pool ident.Pool, shown []byte) (*token.Claims, error)
+	// for the broker and not expired, and the id of the signing key that it verifies by.
+	Verify(ctx context.Context, pool ident.Pool, shown []byte) (claims *token.Claims, key string, err error)
 	// VerifyMQTTPassword is Verify for an MQTT password.
-	VerifyMQTTPassword(ctx context.Context, pool ident.Pool, shown []byte) (*token.Claims, error)
+	VerifyMQTTPassword(ctx context.Context, pool ident.Pool, shown []byte) (claims *token.Claims, key string, err error)
 }
 
 // Keys knows devices' keys.
@@ -87,7 +87,7 @@ func (r *Rule) Admit(ctx context.Context, c Connect) (Standing, error) {
 	if protocol.IsConnectProof(c.Password) {
 		return r.proved(ctx, &c)
 	}
-	claims, err := r.tokens.VerifyMQTTPassword(ctx, c.Device.Pool, c.Password)
+	claims, key, err := r.tokens.VerifyMQTTPassword(ctx, c.Device.Pool, c.Password)
 	if errors.Is(err, token.ErrType) {
 		return Standing{}, fmt.Errorf("%w: %w", ErrBearer, err)
 	}
@@ -102,7 +102,7 @@ func (r *Rule) Admit(ctx context.Context, c Connect) (Standing, error) {
 	if until.IsZero() {
 		until = claims.Expires
 	}
-	return standing(&d, &s, claims, until)
+	return standing(&d, &s, claims, Standing{Expires: until, Key: key, Password: true})
 }
 
 // proved admits by a connect proof. What costs least comes first; the proof of the
@@ -118,7 +118,7 @@ func (r *Rule) proved(ctx context.Context, c *Connect) (Standing, error) {
 	if !c.Channel.Is(p.Channel) {
 		return Standing{}, fmt.Errorf("%w: it was made for another one: somebody in between passed it on", ErrProof)
 	}
-	claims, err := r.tokens.Verify(ctx, c.Device.Pool, p.Access)
+	claims, key, err := r.tokens.Verify(ctx, c.Device.Pool, p.Access)
 	if err != nil {
 		return Standing{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
@@ -126,7 +126,7 @@ func (r *Rule) proved(ctx context.Context, c *Connect) (Standing, error) {
 	if err != nil {
 		return Standing{}, err
 	}
-	st, err := standing(&d, &s, claims, claims.Expires)
+	st, err := standing(&d, &s, claims, Standing{Expires: claims.Expires, Key: key})
 	if err != nil {
 		return Standing{}, err
 	}
@@ -136,9 +136,10 @@ func (r *Rule) proved(ctx context.Context, c *Connect) (Standing, error) {
 	return st, nil
 }
 
-// standing is what a token of a session brings its device.
-func standing(d *broker.Device, s *broker.Session, claims *token.Claims, until time.Time) (Standing, error) {
-	st := Of(s, until)
+// standing is what a token of a session brings its device; by says how long, and by which token.
+func standing(d *broker.Device, s *broker.Session, claims *token.Claims, by Standing) (Standing, error) {
+	st := Of(s, by.Expires)
+	st.Key, st.Password = by.Key, by.Password
 	st.Subject = claims.Subject // not the session's: the two must agree
 	return st.renewed(d, s)
 }
@@ -212,4 +213,32 @@ func (r *Rule) Review(ctx context.Context, id ident.Device, session ident.UUID) 
 		now, err := st.renewed(&d, of)
 		return now, err == nil
 	}, true, nil
+}
+
+// ReviewPool gives the Judge of all standings in a pool after the write that a record of the
+// journal tells of, and false if that write takes nothing from any of them. A standing ends
+//
+//   - that rests on an MQTT password, when the pool takes none any more,
+//   - whose token was signed by a key that has left the pool's key set,
+//   - whose session is of a client that was deleted.
+//
+// Other settings hold from the next login or renewal on: they say what a device is asked and what it
+// is given, not what it may do with what it was given. If the pool cannot be read, passwords end.
+func (r *Rule) ReviewPool(ctx context.Context, rec *broker.Record) (Judge, bool) {
+	var ends func(*Standing) bool
+	name := rec.Subject // the record is the follower's
+	switch {
+	case rec.Kind == broker.RecordPool && rec.What == broker.WhatUpdate:
+		if p, err := r.reads.Pool(ctx, rec.Pool); err == nil && p.MQTTPasswordLife != 0 {
+			return nil, false
+		}
+		ends = func(st *Standing) bool { return st.Password }
+	case rec.Kind == broker.RecordKey && rec.What == broker.WhatDelete:
+		ends = func(st *Standing) bool { return st.Key == name }
+	case rec.Kind == broker.RecordKind(broker.ClientKind().Name) && rec.What == broker.WhatDelete:
+		ends = func(st *Standing) bool { return st.Client == name }
+	default:
+		return nil, false
+	}
+	return func(st Standing) (Standing, bool) { return st, !ends(&st) }, true
 }

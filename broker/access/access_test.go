@@ -26,6 +26,7 @@ var (
 type store struct {
 	device  broker.Device
 	session broker.Session
+	pool    broker.Pool
 	alike   int
 	err     error
 	claims  token.Claims
@@ -52,6 +53,8 @@ func (s *store) Device(_ context.Context, id ident.Device) (broker.Device, error
 	return s.device, s.err
 }
 
+func (s *store) Pool(context.Context, ident.Pool) (broker.Pool, error) { return s.pool, s.err }
+
 func (s *store) Session(_ context.Context, id ident.UUID) (broker.Session, error) {
 	if s.err == nil && id != s.session.ID {
 		return broker.Session{}, broker.ErrNotFound
@@ -72,18 +75,18 @@ func (s *store) SessionsLike(_ context.Context, id ident.Device, prefix ident.UU
 	return all, s.err
 }
 
-func (s *store) Verify(_ context.Context, _ ident.Pool, shown []byte) (*token.Claims, error) {
+func (s *store) Verify(_ context.Context, _ ident.Pool, shown []byte) (*token.Claims, string, error) {
 	if s.calls++; string(shown) != "access token" {
-		return nil, token.ErrType
+		return nil, "", token.ErrType
 	}
-	return &s.claims, nil
+	return &s.claims, "access key", nil
 }
 
-func (s *store) VerifyMQTTPassword(_ context.Context, _ ident.Pool, shown []byte) (*token.Claims, error) {
+func (s *store) VerifyMQTTPassword(_ context.Context, _ ident.Pool, shown []byte) (*token.Claims, string, error) {
 	if s.calls++; string(shown) != "password" {
-		return nil, token.ErrType
+		return nil, "", token.ErrType
 	}
-	return &s.claims, nil
+	return &s.claims, "password key", nil
 }
 
 func (s *store) Confirms(_ *broker.Device, _ token.Confirmation, input, proof []byte) error {
@@ -277,6 +280,58 @@ func TestReviewFails(t *testing.T) {
 	s.err = errDisk
 	if _, active, err := rule.Review(t.Context(), st.Device, first); !errors.Is(err, errDisk) || active {
 		t.Errorf("active %v, %v", active, err)
+	}
+}
+
+// TestReviewPool: a standing ends when what it rests on is taken away, and by nothing else.
+func TestReviewPool(t *testing.T) {
+	s := newStore(t)
+	s.session.Client = "app"
+	rule := access.New(s, s, s)
+	bearer, err := rule.Admit(t.Context(), access.Connect{Device: s.device.ID, Password: []byte("password")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	proved, err := rule.Admit(t.Context(), proved(t, s.device.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	login := access.Of(&s.session, noon)
+	const pool, client = broker.RecordPool, broker.RecordKind("client")
+	for name, c := range map[string]struct {
+		life                  time.Duration
+		err                   error
+		kind                  broker.RecordKind
+		what                  broker.What
+		subject               string
+		bearer, proved, login bool // hold
+	}{
+		"shorter lives":                {time.Minute, nil, pool, broker.WhatUpdate, "", true, true, true},
+		"no passwords any more":        {0, nil, pool, broker.WhatUpdate, "", false, true, true},
+		"nobody knows":                 {time.Minute, errDisk, pool, broker.WhatUpdate, "", false, true, true},
+		"another anchor":               {time.Minute, nil, pool, broker.WhatRotateAnchor, "", true, true, true},
+		"the password's key is gone":   {time.Minute, nil, broker.RecordKey, broker.WhatDelete, "password key", false, true, true},
+		"the token's key is gone":      {time.Minute, nil, broker.RecordKey, broker.WhatDelete, "access key", true, false, true},
+		"another key is gone":          {time.Minute, nil, broker.RecordKey, broker.WhatDelete, "other key", true, true, true},
+		"a key is there":               {time.Minute, nil, broker.RecordKey, broker.WhatUpdate, "access key", true, true, true},
+		"the client is gone":           {time.Minute, nil, client, broker.WhatDelete, "app", false, false, false},
+		"another client is gone":       {time.Minute, nil, client, broker.WhatDelete, "default", true, true, true},
+		"the client is another":        {time.Minute, nil, client, broker.WhatUpdate, "app", true, true, true},
+		"a flow of that name is gone":  {time.Minute, nil, "flow", broker.WhatDelete, "app", true, true, true},
+		"a group of that name is gone": {time.Minute, nil, "group", broker.WhatDelete, "app", true, true, true},
+	} {
+		s.pool.MQTTPasswordLife, s.err = c.life, c.err
+		judge, any := rule.ReviewPool(t.Context(), &broker.Record{Kind: c.kind, What: c.what, Subject: c.subject})
+		holds := func(st access.Standing) bool {
+			if !any {
+				return true
+			}
+			_, ok := judge(st)
+			return ok
+		}
+		if b, p, l := holds(bearer), holds(proved), holds(login); b != c.bearer || p != c.proved || l != c.login {
+			t.Errorf("%s: by a password %v, by a proof %v, by a login %v, want %v, %v, %v", name, b, p, l, c.bearer, c.proved, c.login)
+		}
 	}
 }
 

@@ -20,13 +20,16 @@ type Standing struct {
 	Session     ident.UUID
 	DeviceRev   uint64    // as in broker.Session
 	Began       time.Time // Created in broker.Session
+	Client      string    // of the session
+	Key         string    // the signing key of the token by which it was admitted; empty: by a login on its connection
+	Password    bool      // that token was an MQTT password
 }
 
 // Of gives the standing on session s of an access token that expires at until.
 func Of(s *broker.Session, until time.Time) Standing {
 	return Standing{
 		Device: s.Device, Permissions: Permissions(s.Device), Expires: until,
-		Subject: s.Subject, Session: s.ID, DeviceRev: s.DeviceRev, Began: s.Created,
+		Subject: s.Subject, Session: s.ID, DeviceRev: s.DeviceRev, Began: s.Created, Client: s.Client,
 	}
 }
 

@@ -30,7 +30,7 @@ func clientResource() resource[broker.Client, ClientSettings] {
 			Create: Verb{"Create a client", "signet client create app --pool demo --audience telemetry --access-life 15m", form},
 			Change: Verb{"Change a client's settings; what is not given stays", "signet client update default --pool demo --flow two --refresh-life 60d", nil},
 			Delete: Verb{About: "Delete a client that no device is logged in with"},
-			Forced: "even if devices are logged in with it: their sessions end",
+			Forced: "even if devices are logged in with it: their connections end, and their sessions cannot be renewed",
 		},
 		use:  use(broker.ClientKind(), (*control.Plane).Clients),
 		name: func(c *ClientSettings) string { return c.ID },

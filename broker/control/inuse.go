@@ -34,9 +34,9 @@ func (p *Plane) clientInUse(ctx context.Context, pool ident.Pool, id string) (st
 	case err != nil || n.Sessions == 0:
 		return "", err
 	case n.More:
-		return fmt.Sprintf("client %s has more than 1,000 live sessions: they end, and their devices cannot log in with it any more", id), nil
+		return fmt.Sprintf("client %s has more than 1,000 live sessions: their connections end, and they cannot be renewed", id), nil
 	}
-	return fmt.Sprintf("client %s has %s of %s: they end, and their devices cannot log in with it any more", id,
+	return fmt.Sprintf("client %s has %s of %s: their connections end, and they cannot be renewed", id,
 		counted(n.Sessions, "live session"), counted(n.Devices, "device")), nil
 }
 

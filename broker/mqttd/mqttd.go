@@ -74,6 +74,9 @@ type Standing struct {
 	Session   ident.UUID
 	DeviceRev uint64
 	Began     time.Time
+	Client    string
+	Key       string
+	Password  bool
 }
 
 // A Judge says what a device's session comes to after something about the device
@@ -336,6 +339,11 @@ func (s *Server) Upgrade(clientID string, sess Standing) error {
 // connections that it ended.
 func (s *Server) Review(d ident.Device, judge Judge, r Reason, farewell []byte) int {
 	kept, over := s.clients.review(d, judge)
+	return s.settle(kept, over, r, farewell)
+}
+
+// settle does what a review came to.
+func (s *Server) settle(kept, over []*conn, r Reason, farewell []byte) int {
 	for _, c := range kept {
 		s.deadlines.set(c, c.session.Load().Expires)
 	}
@@ -344,6 +352,12 @@ func (s *Server) Review(d ident.Device, judge Judge, r Reason, farewell []byte) 
 		c.end(r)
 	}
 	return len(over)
+}
+
+// ReviewPool is Review for all devices of a pool.
+func (s *Server) ReviewPool(p ident.Pool, judge Judge, r Reason, farewell []byte) int {
+	kept, over := s.clients.reviewPool(p, judge)
+	return s.settle(kept, over, r, farewell)
 }
 
 // End ends all connections of a device. When it returns, nothing more that they

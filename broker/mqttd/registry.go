@@ -37,6 +37,7 @@ type registry struct {
 	floor    uint64 // decisions begun before are refused, whatever their device
 	deciding int    // decisions under way
 	marks    map[ident.Device]mark
+	pools    []poolReview // that decisions under way have to heed besides, in order
 }
 
 // A mark is what decisions under way about a device have to heed.
@@ -48,6 +49,12 @@ type mark struct {
 type review struct {
 	at    uint64 // epoch
 	judge Judge
+}
+
+// A poolReview is a review of all devices of a pool.
+type poolReview struct {
+	review
+	pool ident.Pool
 }
 
 func newRegistry() registry {
@@ -75,6 +82,7 @@ func (r *registry) finish() {
 func (r *registry) finishLocked() {
 	if r.deciding--; r.deciding == 0 {
 		clear(r.marks)
+		r.pools = nil
 	}
 }
 
@@ -90,6 +98,16 @@ func (r *registry) heedLocked(sess Standing, since uint64) (Standing, bool) {
 	}
 	for _, v := range m.reviews {
 		if v.at <= since {
+			continue
+		}
+		now, ok := v.judge(sess)
+		if !ok || now.Device != sess.Device {
+			return sess, false
+		}
+		sess = now
+	}
+	for _, v := range r.pools {
+		if v.at <= since || v.pool != sess.Device.Pool {
 			continue
 		}
 		now, ok := v.judge(sess)
@@ -157,6 +175,11 @@ func (r *registry) review(d ident.Device, judge Judge) (kept, over []*conn) {
 		}
 		m.reviews = append(m.reviews, review{r.epoch, judge})
 	})
+	return r.judgeLocked(d, judge)
+}
+
+// judgeLocked has the connections of d judged.
+func (r *registry) judgeLocked(d ident.Device, judge Judge) (kept, over []*conn) {
 	for _, c := range r.ofDeviceLocked(d) {
 		sess, ok := judge(*c.session.Load())
 		switch {
@@ -167,6 +190,28 @@ func (r *registry) review(d ident.Device, judge Judge) (kept, over []*conn) {
 		default:
 			over = append(over, c)
 		}
+	}
+	return kept, over
+}
+
+// reviewPool is review for all devices of a pool.
+func (r *registry) reviewPool(p ident.Pool, judge Judge) (kept, over []*conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.epoch++
+	switch {
+	case r.deciding == 0:
+	case len(r.pools) == maxReviews:
+		r.pools, r.floor = nil, r.epoch
+	default:
+		r.pools = append(r.pools, poolReview{review{r.epoch, judge}, p})
+	}
+	for d := range r.byDevice {
+		if d.Pool != p {
+			continue
+		}
+		k, o := r.judgeLocked(d, judge)
+		kept, over = append(kept, k...), append(over, o...)
 	}
 	return kept, over
 }

@@ -100,6 +100,60 @@ func TestReviewDuringUpgrade(t *testing.T) {
 	}
 }
 
+// byPassword is a judge who ends those that came by a password.
+func byPassword(s Standing) (Standing, bool) { return s, !s.Password }
+
+// A review of a pool ends those of its connections that its judge says, and no other pool's.
+func TestReviewPool(t *testing.T) {
+	f := start(t, nil)
+	pool := device(t, "p:n").Pool
+	conns := map[string]*raw{}
+	for i, d := range []string{"p:n", "p:m", "q:n"} {
+		id := fmt.Sprintf("anon-%032d", i)
+		conns[d] = f.mustConnect(connectPacket{version: 5, id: id}).mustSubscribe("signet/v1/" + id + "/ev")
+		if err := f.Upgrade(id, Standing{Device: device(t, d), Permissions: topic.Own(device(t, d)), Password: d != "p:m"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := f.ReviewPool(pool, byPassword, ReasonAdministrative, []byte("come again")); n != 1 {
+		t.Errorf("%d were ended, want one", n)
+	}
+	if _, got := conns["p:n"].message(); got != "come again" {
+		t.Errorf("got %q", got)
+	}
+	conns["p:n"].ended(ReasonAdministrative)
+	conns["p:m"].ping()
+	conns["q:n"].ping()
+}
+
+// A review of a pool counts for decisions under way, and many of them at once for all.
+func TestReviewPoolMarks(t *testing.T) {
+	r := newRegistry()
+	in, out := Standing{Device: device(t, "p:n"), Password: true}, Standing{Device: device(t, "q:n"), Password: true}
+	since := r.begin()
+	r.reviewPool(in.Device.Pool, byPassword)
+	if _, ok := r.heedLocked(in, since); ok {
+		t.Error("a decision from before the review is carried out")
+	}
+	if _, ok := r.heedLocked(out, since); !ok {
+		t.Error("another pool's is refused")
+	}
+	if _, ok := r.heedLocked(in, r.begin()); !ok {
+		t.Error("a decision begun after is refused")
+	}
+	for range maxReviews {
+		r.reviewPool(out.Device.Pool, byPassword)
+	}
+	if _, ok := r.heedLocked(Standing{Device: in.Device}, since); ok || len(r.pools) > maxReviews {
+		t.Errorf("%d are kept, and one from before all of them is carried out: %v", len(r.pools), ok)
+	}
+	r.finish()
+	r.finish()
+	if len(r.pools) > 0 {
+		t.Errorf("%d are kept although nothing is under way", len(r.pools))
+	}
+}
+
 // The end of a pool counts for its devices, for their admissions and upgrades under
 // way, and for no other pool's connections.
 func TestEndPool(t *testing.T) {

@@ -34,6 +34,7 @@ type Responder interface {
 type Server interface {
 	Upgrade(clientID string, s mqttd.Standing) error
 	Review(d ident.Device, judge mqttd.Judge, r mqttd.Reason, farewell []byte) (ended int)
+	ReviewPool(p ident.Pool, judge mqttd.Judge, r mqttd.Reason, farewell []byte) (ended int)
 	End(d ident.Device, r mqttd.Reason)
 	EndPool(p ident.Pool, r mqttd.Reason, farewell []byte)
 	Knows(d ident.Device) bool
@@ -111,8 +112,8 @@ func (f *Front) upgrade(ctx context.Context, clientID string, st access.Standing
 }
 
 // Recorded is told of each record of the journal, in order. It reviews the connections of a
-// device that was changed or deleted or had a session ended, and ends those of a pool
-// that is gone.
+// device that was changed or deleted or had a session ended, and those of a pool after what
+// package access says takes something from them, and ends those of a pool that is gone.
 func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 	switch {
 	case r.Kind == broker.RecordPool && r.What == broker.WhatDelete:
@@ -127,6 +128,18 @@ func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 		if id := r.Device(); f.server.Knows(id) {
 			f.review(ctx, id, r.Session)
 		}
+	default:
+		if judge, any := f.access.ReviewPool(ctx, r); any {
+			f.server.ReviewPool(r.Pool, judged(judge), mqttd.ReasonAdministrative, f.event(ctx, protocol.EventRenew))
+		}
+	}
+}
+
+// judged is what package access decides, for the server.
+func judged(by access.Judge) mqttd.Judge {
+	return func(s mqttd.Standing) (mqttd.Standing, bool) {
+		now, ok := by(access.Standing(s))
+		return mqttd.Standing(now), ok
 	}
 }
 
@@ -145,10 +158,7 @@ func (f *Front) review(ctx context.Context, id ident.Device, session ident.UUID)
 		f.server.End(id, mqttd.ReasonAdministrative)
 		return
 	}
-	f.server.Review(id, func(s mqttd.Standing) (mqttd.Standing, bool) {
-		now, ok := judge(access.Standing(s))
-		return mqttd.Standing(now), ok
-	}, mqttd.ReasonAdministrative, f.event(ctx, protocol.EventRenew))
+	f.server.Review(id, judged(judge), mqttd.ReasonAdministrative, f.event(ctx, protocol.EventRenew))
 }
 
 func (f *Front) event(ctx context.Context, name string) []byte {

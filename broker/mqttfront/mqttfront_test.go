@@ -19,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mqttd"
@@ -160,13 +161,68 @@ func TestProofsAreForOneConnection(t *testing.T) {
 	}
 }
 
+// TestRulesThatNoLongerHold: a connection ends when what it rests on is taken away: its pool
+// takes no passwords any more, the key that signed its token is gone, its client is. By other
+// changes none ends.
+func TestRulesThatNoLongerHold(t *testing.T) {
+	f := start(t, nil)
+	by, ctx := broker.By{Actor: broker.ActorLocal}, t.Context()
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, id := range []string{"app", "spare"} {
+		must(controltest.PutClient(ctx, f.Control, by, broker.NewClient(f.Pool, id), true))
+	}
+	life := func(d time.Duration) {
+		t.Helper()
+		must(f.Control.ChangePool(ctx, by, f.Pool, control.PoolChange{MQTTPasswordLife: &d}, nil))
+	}
+	lamp, _ := f.enrolled("lamp", false)
+	_, text, err := f.Control.CreateEnrollToken(ctx, by, control.NewEnrollToken{Pool: f.Pool})
+	must(nil, err)
+	tok, err := protocol.ParseEnrollToken(text)
+	must(nil, err)
+	other := f.device("other", harness.NewP256(t), "app")
+	must(other.Enroll(ctx, f, agent.Admission{Token: &tok}))
+	proved := f.mustConnect(5, "demo:lamp", f.login(lamp, f, protocol.FormatCWT))
+	bearer, err := f.connectAs(5, "demo:lamp/1", "demo:lamp", f.password(lamp, f, protocol.FormatJWT))
+	must(nil, err)
+	app := f.mustConnect(5, "demo:other", f.login(other, f, protocol.FormatCWT))
+
+	keys, err := f.Control.ListKeys(ctx, f.Pool)
+	must(nil, err)
+	life(2 * time.Minute)
+	must(nil, f.Control.Clients().Delete(ctx, by, f.Pool, "spare", nil, false))
+	next, err := f.Control.RotateKey(ctx, by, f.Pool, token.ES256, true)
+	must(nil, err)
+	f.Hears(t, next.ID)
+	appWorks := func() { must(nil, app.publish("devices/demo/other/up", "1")) }
+	proved.works()
+	appWorks()
+	must(nil, bearer.publish("devices/demo/lamp/up", "1"))
+	life(0)
+	bearer.isOver(5, mqttd.ReasonAdministrative)
+	proved.works()
+	appWorks()
+	must(f.Control.RetireKey(ctx, by, f.Pool, keys[0].ID, true))
+	proved.isOver(5, mqttd.ReasonAdministrative)
+	app.isOver(5, mqttd.ReasonAdministrative)
+	proved, app = f.mustConnect(5, "demo:lamp", f.login(lamp, f, protocol.FormatCWT)), f.mustConnect(5, "demo:other", f.login(other, f, protocol.FormatCWT))
+	must(nil, f.Control.Clients().Delete(ctx, by, f.Pool, "app", nil, true))
+	app.isOver(5, mqttd.ReasonAdministrative)
+	proved.works()
+}
+
 // TestPasswordsSwitchedOff: a pool that has no MQTT passwords gives none and takes none,
 // and devices are as before.
 func TestPasswordsSwitchedOff(t *testing.T) {
 	f := start(t, nil)
 	a, g := f.enrolled("lamp", false)
 	before := f.password(a, f, protocol.FormatJWT)
-	f.mustConnect(5, "demo:lamp/1", before)
+	made := f.mustConnect(5, "demo:lamp/1", before)
 	off := time.Duration(0)
 	if _, err := f.Control.ChangePool(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Pool, control.PoolChange{MQTTPasswordLife: &off}, nil); err != nil {
 		t.Fatal(err)
@@ -175,6 +231,7 @@ func TestPasswordsSwitchedOff(t *testing.T) {
 		ring, err := f.Keys.Ring(t.Context(), f.Pool)
 		return err == nil && ring.MQTTPasswordLife == 0
 	})
+	made.isOver(5, mqttd.ReasonAdministrative)
 	if _, err := f.connect(5, "demo:lamp/2", before); err == nil {
 		t.Error("a password from before was taken")
 	}
@@ -449,7 +506,7 @@ func TestAccessTokenIsSmall(t *testing.T) {
 	if len(raw) > 150 {
 		t.Errorf("%d bytes", len(raw))
 	}
-	claims, err := verifier.New(f.Keys, time.Now).Verify(t.Context(), f.Pool, raw)
+	claims, _, err := verifier.New(f.Keys, time.Now).Verify(t.Context(), f.Pool, raw)
 	if err != nil {
 		t.Fatal(err)
 	}

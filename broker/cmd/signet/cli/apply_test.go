@@ -264,7 +264,7 @@ func TestDeletingWhatIsInUse(t *testing.T) {
 	s.ok(t, "client create app --pool demo")
 	s.ok(t, "client create spare --pool demo")
 	s.logIn(t, "demo", "lamp-1", "app")
-	const breaks = "client app has 1 live session of 1 device: they end"
+	const breaks = "client app has 1 live session of 1 device: their connections end"
 	if r := s.run(t, "", "client", "delete", "app", "--pool", "demo"); r.code != 1 || !strings.Contains(r.err, breaks) || !strings.Contains(r.err, ": signet client delete app --pool demo --force") {
 		t.Errorf("delete: %+v", r)
 	}
