@@ -33,6 +33,7 @@ import (
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/broker/oidc"
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/broker/tally"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -54,6 +55,7 @@ type Daemon struct {
 
 	cfg     config.Config
 	log     *slog.Logger
+	told    func() // logs what is summed up
 	store   broker.Store
 	core    *core.Core
 	metrics *prometheus.Registry
@@ -77,7 +79,8 @@ type Addrs struct{ MQTT, HTTPS, Health net.Addr }
 // its listeners. Close or Run must follow. The store stays its opener's to close, after
 // that.
 func Open(ctx context.Context, cfg config.Config, parts core.Parts, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
-	d := &Daemon{cfg: cfg, log: log, store: parts.Store, metrics: prometheus.NewRegistry(), certs: certs}
+	log, told := tally.Kept(log)
+	d := &Daemon{cfg: cfg, log: log, told: told, store: parts.Store, metrics: prometheus.NewRegistry(), certs: certs}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -259,6 +262,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.log.InfoContext(ctx, "serving", "mqtt", d.Addrs.MQTT.String(), "https", d.Addrs.HTTPS.String(), "health", d.Addrs.Health.String())
 	err := g.Wait()
+	d.told()
 	d.log.InfoContext(ctx, "stopped")
 	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, mqttd.ErrClosed) || errors.Is(err, net.ErrClosed)) {
 		return nil

@@ -126,6 +126,23 @@ func TestRefusedConnectionsAreSeen(t *testing.T) {
 	}
 }
 
+// TestSumsAreToldAtTheEnd: what is summed up is in the log when the broker stops, before it says so.
+func TestSumsAreToldAtTheEnd(t *testing.T) {
+	s := newSite(t)
+	d, stop := s.serve(t)
+	ready(t, d)
+	for range 5 {
+		get(t, s.client(), "GET", d.Issuer()+"/api/v1/pools")
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	said := s.log.String()
+	if sum, end := strings.Index(said, "more=4"), strings.Index(said, "msg=stopped"); sum < 0 || end < sum {
+		t.Errorf("of five refused requests it says %s", said)
+	}
+}
+
 // TestPortThatIsLookedAtIsNotRefused: who only looks whether somebody listens fills no log.
 func TestPortThatIsLookedAtIsNotRefused(t *testing.T) {
 	s := newSite(t)

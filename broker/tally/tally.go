@@ -6,6 +6,7 @@ package tally
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -34,7 +35,57 @@ type kind struct {
 }
 
 // New makes a Log that writes to log.
-func New(log *slog.Logger) *Log { return &Log{log: log, kinds: map[string]*kind{}} }
+func New(log *slog.Logger) *Log {
+	l := &Log{log: log, kinds: map[string]*kind{}}
+	if k, ok := log.Handler().(*keeper); ok {
+		k.kept.add(l)
+	}
+	return l
+}
+
+// Kept gives a logger that writes to log, and a function for the end of a program: it writes at
+// once what the Logs that were made of that logger have summed up so far.
+func Kept(log *slog.Logger) (kept *slog.Logger, flush func()) {
+	k := &keeper{log.Handler(), &logs{}}
+	return slog.New(k), k.kept.flush
+}
+
+// A keeper is a handler that knows which Logs write to it.
+type keeper struct {
+	slog.Handler
+	kept *logs
+}
+
+// WithAttrs keeps what is made of the handler, too.
+func (k *keeper) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return &keeper{k.Handler.WithAttrs(attrs), k.kept}
+}
+
+// WithGroup is as WithAttrs.
+func (k *keeper) WithGroup(name string) slog.Handler {
+	return &keeper{k.Handler.WithGroup(name), k.kept}
+}
+
+// logs are those of one keeper, and of those made of it.
+type logs struct {
+	mu  sync.Mutex // guards all
+	all []*Log
+}
+
+func (s *logs) add(l *Log) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, l)
+}
+
+func (s *logs) flush() {
+	s.mu.Lock()
+	all := slices.Clone(s.all)
+	s.mu.Unlock()
+	for _, l := range all {
+		l.flush()
+	}
+}
 
 // Note logs an event: at once if it is the first of its kind for a while, otherwise with
 // those that come after it, by the attributes of the latest and "more", their number. A
@@ -78,7 +129,25 @@ func (l *Log) sum(kindOf string) {
 		l.sumLater(kindOf)
 	}
 	l.mu.Unlock()
+	l.tell(k)
+}
+
+func (l *Log) tell(k kind) {
 	if k.more > 0 {
 		l.log.Log(context.Background(), k.level, k.msg, slices.Concat(k.last, []any{"more", k.more})...)
+	}
+}
+
+// flush tells what came since each kind's last line, in the order of the kinds.
+func (l *Log) flush() {
+	l.mu.Lock()
+	var all []kind
+	for _, name := range slices.Sorted(maps.Keys(l.kinds)) {
+		all = append(all, *l.kinds[name])
+		l.kinds[name] = &kind{}
+	}
+	l.mu.Unlock()
+	for _, k := range all {
+		l.tell(k)
 	}
 }

@@ -101,3 +101,30 @@ func TestWhatIsNotLoggedIsNotCounted(t *testing.T) {
 		want(t, &b)
 	})
 }
+
+// TestNothingIsLostAtTheEnd: what was summed up is told when the program ends, of every Log that was
+// made of the logger or of one made of it, and not again.
+func TestNothingIsLostAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b buffer
+		kept, flush := tally.Kept(slog.New(slog.NewTextHandler(&b, nil)))
+		one, two := tally.New(kept), tally.New(kept.With("at", "door").WithGroup("g"))
+		for range 3 {
+			one.Note(t.Context(), slog.LevelWarn, "b", "refused", "from", "b")
+			one.Note(t.Context(), slog.LevelInfo, "a", "refused", "from", "a")
+			two.Note(t.Context(), slog.LevelInfo, "c", "ended", "by", "c")
+		}
+		one.Note(t.Context(), slog.LevelInfo, "once", "seen")
+		lines(&b)
+		flush()
+		want(t, &b, `level=INFO msg=refused from=a more=2`, `level=WARN msg=refused from=b more=2`, `level=INFO msg=ended at=door g.by=c g.more=2`)
+		flush()
+		time.Sleep(3 * tally.Every)
+		want(t, &b)
+		one.Note(t.Context(), slog.LevelInfo, "a", "refused", "from", "d")
+		want(t, &b, `level=INFO msg=refused from=d`)
+		flush()
+		want(t, &b)
+		time.Sleep(2 * tally.Every)
+	})
+}
