@@ -46,6 +46,8 @@ type Config struct {
 	Now     func() time.Time // nil: time.Now
 	// Certificates tells how long those of the broker's listeners last; may be nil.
 	Certificates func() []Certificate
+	// Forbidden is told of each request that its operator may not make; may be nil.
+	Forbidden func(operator string, why Forbidden)
 	// Local: whoever's request comes here is the broker's own user, or root, on its
 	// machine, which who hands it over has made sure of. It needs no token, and what it
 	// writes is broker.ActorLocal's.

@@ -21,6 +21,7 @@ type call struct {
 	actor    broker.Actor    // who asks, once that is known
 	operator broker.Operator // what who asks may do; nameless when that is not an operator
 	reason   string          // why, as who asks says
+	refused  Forbidden       // why who asks may not; empty: it may, as far as is known
 }
 
 // reasonHeader says why a request is made, for the audit trail.
@@ -150,6 +151,9 @@ func (g *guard) finish(w *recorder, r *http.Request, c *call) {
 	if c.actor == "" { // a stranger
 		g.told.Note(r.Context(), slog.LevelInfo, strconv.Itoa(w.status), "operators' API", attrs...)
 		return
+	}
+	if c.refused != "" && g.cfg.Forbidden != nil {
+		g.cfg.Forbidden(c.operator.Name, c.refused)
 	}
 	g.cfg.Log.InfoContext(r.Context(), "operators' API", attrs...)
 }

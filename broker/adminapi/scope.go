@@ -58,6 +58,15 @@ func authorize(ctx huma.Context, next func(huma.Context)) {
 	next(ctx)
 }
 
+// Forbidden is why an operator may not make a request, in a word for metrics.
+type Forbidden string
+
+// Reasons why not.
+const (
+	ForbiddenScope Forbidden = "scope" // the operator's scope is too narrow
+	ForbiddenPool  Forbidden = "pool"  // it is about what is not in the operator's pools
+)
+
 // may finds why the call's operator may not do op in that pool, nil if it may.
 func (c *call) may(op *huma.Operation, pool string) *problem.Problem {
 	if p := c.scope(scopeOf(op)); p != nil {
@@ -81,6 +90,7 @@ func (c *call) scope(need broker.OperatorScope) *problem.Problem {
 	if c.operator.Scope.Includes(need) {
 		return nil
 	}
+	c.refused = ForbiddenScope
 	return problem.New(http.StatusForbidden, fmt.Sprintf("this needs scope %s; operator %s has %s", need, c.operator.Name, c.operator.Scope))
 }
 
@@ -94,6 +104,7 @@ func (c *call) reach(pool ident.Pool) *problem.Problem {
 }
 
 func (c *call) forbidden(why string) *problem.Problem {
+	c.refused = ForbiddenPool
 	return problem.New(http.StatusForbidden, fmt.Sprintf("%s; operator %s is bound to %s", why, c.operator.Name, strings.Join(c.operator.PoolNames(), ", ")))
 }
 

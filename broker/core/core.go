@@ -34,6 +34,7 @@ import (
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/broker/tail"
+	"github.com/signetd/signet/broker/tally"
 )
 
 // Parts is what a broker is made of. Store, Sealer and Issuer are required.
@@ -68,8 +69,9 @@ type Core struct {
 	Keys     *keyring.Keys       // pools' keys, opened
 	Tail     *tail.Follower      // tells of all that is written from New on, while Run runs
 
-	hooks    *hook.Caller
-	refusals *wrap.Refusals
+	Events *tally.Events // what happened, summed up for the journal while Run runs
+
+	hooks *hook.Caller
 }
 
 // New puts a broker together. A door that must be told of changes calls Tail.Tell before
@@ -132,8 +134,9 @@ func (c *Core) answer(ctx context.Context, p Parts) error {
 	if err != nil {
 		return err
 	}
-	c.Exchange, c.refusals, err = wrap.Exchange(exchange.New(a, m, p.Store, p.Pace), wrap.Config{
-		Log: p.Log, Metrics: p.Metrics, Refusals: p.Refusals, Clock: p.Level, Journal: p.Store,
+	c.Events = tally.NewEvents(p.Store, p.Log)
+	c.Exchange, err = wrap.Exchange(exchange.New(a, m, p.Store, p.Pace), wrap.Config{
+		Log: p.Log, Metrics: p.Metrics, Refusals: p.Refusals, Clock: p.Level, Events: c.Events,
 	})
 	return err
 }
@@ -167,12 +170,12 @@ func ofEpoch(ctx context.Context, s broker.Epochs, secret []byte) ([]byte, error
 	return mac.Sum(nil), nil
 }
 
-// Run follows the journal and sums up refusals until ctx ends. Without it the broker
+// Run follows the journal and appends sums of events to it until ctx ends. Without it the broker
 // answers, but it reads the store where it could remember, and no door is told of changes.
-// It returns when the last refusals are in the journal.
+// It returns when the last sums are in the journal.
 func (c *Core) Run(ctx context.Context) {
 	var running sync.WaitGroup
-	running.Go(func() { c.refusals.Run(ctx) })
+	running.Go(func() { c.Events.Run(ctx) })
 	c.Tail.Run(ctx)
 	running.Wait()
 }

@@ -173,7 +173,11 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 }
 
 func (d *Daemon) serveHTTP() error {
-	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates})
+	forbidden, err := d.forbidden()
+	if err != nil {
+		return err
+	}
+	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Forbidden: forbidden})
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd"
@@ -95,4 +97,19 @@ func noWebSocket(next http.Handler, refused intake.Refused) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// forbidden counts operators' requests that they may not make, and has them summed up in the
+// journal as the operator's, who is known by his token.
+func (d *Daemon) forbidden() (func(string, adminapi.Forbidden), error) {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "signet_operator_refused_total", Help: "Requests of operators that were answered 403, by what the operator lacks.",
+	}, []string{"cause"})
+	for _, why := range []adminapi.Forbidden{adminapi.ForbiddenScope, adminapi.ForbiddenPool} {
+		c.WithLabelValues(string(why))
+	}
+	return func(operator string, why adminapi.Forbidden) {
+		c.WithLabelValues(string(why)).Inc()
+		d.core.Events.Add(broker.OperatorActor(operator), broker.Event{What: "forbidden-" + broker.What(why), Count: 1})
+	}, d.metrics.Register(c)
 }

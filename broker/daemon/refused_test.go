@@ -14,7 +14,10 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/localapi"
 )
 
 // metric reads one line of /metrics.
@@ -237,3 +240,59 @@ func through(addr, head string) func(context.Context, string, string) (net.Conn,
 
 // fill puts a source in its place, if there is one.
 func fill(text, source string) string { return strings.Replace(text, "%s", source, 1) }
+
+// TestForbiddenRequestsAreSeen: what an operator may not do is counted by what is lacking, and summed up
+// in the journal as the operator's.
+func TestForbiddenRequestsAreSeen(t *testing.T) {
+	s := newSite(t)
+	d, stop := s.serve(t)
+	ready(t, d)
+	local := localapi.Client(s.cfg.Data)
+	if _, err := local.CreatePool(t.Context(), "demo"); err != nil {
+		t.Fatal(err)
+	}
+	bob, err := local.CreateOperator(t.Context(), adminapi.NewOperator{Name: "bob", Scope: "read", Pools: []string{"demo"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := adminapi.NewClient(d.Issuer(), bob.Token, s.client().Transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		if _, err := c.CreatePool(t.Context(), "other"); err == nil {
+			t.Error("he may")
+		}
+	}
+	for range 2 {
+		if _, err := c.Pool(t.Context(), "other"); err == nil {
+			t.Error("he may")
+		}
+	}
+	for cause, want := range map[string]string{"scope": "3", "pool": "2"} {
+		if got := s.metric(t, d.Addrs.Health, fmt.Sprintf("signet_operator_refused_total{cause=%q}", cause)); got != want {
+			t.Errorf("%s: %s, want %s", cause, got, want)
+		}
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	parts, err := s.hold(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.store.Close()
+	all, err := parts.Store.Since(t.Context(), 0, broker.MaxList)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := map[broker.What]uint32{}
+	for _, r := range all {
+		if r.Kind == broker.RecordRefusal && r.By.Actor == broker.OperatorActor("bob") {
+			sums[r.What] += r.Count
+		}
+	}
+	if sums["forbidden-scope"] != 3 || sums["forbidden-pool"] != 2 {
+		t.Errorf("the journal has %v", sums)
+	}
+}

@@ -89,7 +89,7 @@ func newTimed(t *testing.T, names int) *timed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x, _, err := wrap.Exchange(exchange.New(a, m, s.Store, exchange.Pace{PerSecond: -1}), wrap.Config{Log: slog.New(slog.DiscardHandler)})
+	x, err := wrap.Exchange(exchange.New(a, m, s.Store, exchange.Pace{PerSecond: -1}), wrap.Config{Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

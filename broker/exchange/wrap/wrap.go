@@ -27,29 +27,26 @@ type Config struct {
 	Refusals Limit
 	// Clock is what Levelled measures and waits by; zero: the system's.
 	Clock level.Clock
-	// Journal is where sums of the refusals are kept; nil: they are not kept. With one,
-	// the Refusals that Exchange gives must Run.
-	Journal Journal
+	// Events is where refusals are summed up for the journal; nil: they are not.
+	Events *tally.Events
 }
 
 // Exchange wraps core in all wrappers. Their order matters: what is done about a refusal
 // is done before the time that it takes is levelled, and a source beyond its limit is
-// refused before any work. The second result is nil without a journal.
-func Exchange(core exchange.Handler, c Config) (*exchange.Responder, *Refusals, error) {
+// refused before any work.
+func Exchange(core exchange.Handler, c Config) (*exchange.Responder, error) {
 	m, err := newMetrics(c.Metrics)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	var kept *Refusals
 	h := Older(Log(core, c.Log), m.older, c.Log)
-	if c.Journal != nil {
-		kept = NewRefusals(c.Journal, c.Log)
-		h = kept.Wrap(h)
+	if c.Events != nil {
+		h = Recorded(h, c.Events)
 	}
 	h = Limited(h, c.Refusals, m.limited, c.Log)
 	h = Counted(h, m)
 	h = Levelled(h, level.New(c.Clock, 0))
-	return exchange.NewResponder(h, unread(m, c.Log)), kept, nil
+	return exchange.NewResponder(h, unread(m, c.Log)), nil
 }
 
 // unread counts and logs what is no message. Anybody can send that at any rate, so it is
