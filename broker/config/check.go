@@ -73,6 +73,12 @@ func (c *Config) Check() error {
 			add("limits.%s %d: want 1 or more, or 0 for the default", key, whole[key])
 		}
 	}
+	whole = map[string]int{"calls": c.Hooks.Calls, "strangers": c.Hooks.Strangers, "per_source": c.Hooks.PerSource, "per_device": c.Hooks.PerDevice}
+	for _, key := range slices.Sorted(maps.Keys(whole)) {
+		if whole[key] < 0 {
+			add("hooks.%s %d: want 1 or more, or 0 for the default", key, whole[key])
+		}
+	}
 	wrong = append(wrong, c.Balancer.check()...)
 	if _, err := c.Log.level(); err != nil {
 		wrong = append(wrong, err)

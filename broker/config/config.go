@@ -184,10 +184,16 @@ func (c *Config) IssuerHost() string {
 	return strings.ToLower(u.Hostname())
 }
 
-// A HookPolicy says which webhooks may be called.
+// A HookPolicy says which webhooks may be called, and how many at once.
 type HookPolicy struct {
 	// Allow lists networks that hooks may be in although they are not public.
 	Allow []netip.Prefix `yaml:"allow" env:"ALLOW"`
+	// Calls, Strangers, PerSource and PerDevice bound the calls of one pool's hooks at once, as
+	// hook.Limits says; 0 means its defaults.
+	Calls     int `yaml:"calls" env:"CALLS"`
+	Strangers int `yaml:"strangers" env:"STRANGERS"`
+	PerSource int `yaml:"per_source" env:"PER_SOURCE"`
+	PerDevice int `yaml:"per_device" env:"PER_DEVICE"`
 }
 
 // Log says how much is logged, and how.

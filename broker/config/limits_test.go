@@ -37,6 +37,16 @@ func TestLimitsConfig(t *testing.T) {
 	if c.Limits.Refusals != -1 || c.Limits.Requests != 3 || c.Limits.RefusalBurst != 9 {
 		t.Errorf("refusals %v, at once %d", c.Limits.Refusals, c.Limits.RefusalBurst)
 	}
+	for _, none := range []string{"calls", "strangers", "per_source", "per_device"} {
+		write("hooks:\n  " + none + ": 7\n")
+		if _, err := Default().Load(file, nil); err != nil {
+			t.Errorf("hooks.%s: %v", none, err)
+		}
+		write("hooks:\n  " + none + ": -1\n")
+		if _, err := Default().Load(file, nil); !errors.Is(err, ErrConfig) {
+			t.Errorf("hooks.%s: none at all: %v", none, err)
+		}
+	}
 	for _, none := range []string{"connections", "refusal_burst", "request_burst"} {
 		write("limits:\n  " + none + ": -1\n")
 		if _, err := Default().Load(file, nil); !errors.Is(err, ErrConfig) {

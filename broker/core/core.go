@@ -46,9 +46,11 @@ type Parts struct {
 	Issuer string
 	// HookNetworks are networks that webhooks may be in although they are not public.
 	HookNetworks []netip.Prefix
-	Now          func() time.Time // nil: time.Now
-	Random       io.Reader        // nil: the system's
-	Log          *slog.Logger     // nil: nothing is logged
+	// HookLimits bound the calls of webhooks at once.
+	HookLimits hook.Limits
+	Now        func() time.Time // nil: time.Now
+	Random     io.Reader        // nil: the system's
+	Log        *slog.Logger     // nil: nothing is logged
 	// Metrics is where counters are registered; nil: nowhere.
 	Metrics prometheus.Registerer
 	// Refusals bounds the refused messages of one source.
@@ -89,11 +91,11 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 	if p.Log == nil {
 		p.Log = slog.New(slog.DiscardHandler)
 	}
-	told, err := observeHooks(p.Metrics)
+	told, err := observeHooks(p.Metrics, p.Log)
 	if err != nil {
 		return nil, err
 	}
-	c := &Core{hooks: hook.New(p.Store, p.Sealer, p.HookNetworks, p.Now, told)}
+	c := &Core{hooks: hook.New(hook.Config{Store: p.Store, Secrets: p.Sealer, Allow: p.HookNetworks, Limits: p.HookLimits, Now: p.Now, Told: told})}
 	if c.Tail, err = tail.New(ctx, p.Store, p.Log); err != nil {
 		return nil, err
 	}

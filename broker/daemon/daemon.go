@@ -27,6 +27,7 @@ import (
 	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/exchange/wrap"
+	"github.com/signetd/signet/broker/hook"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/localapi"
 	"github.com/signetd/signet/broker/mqttd"
@@ -144,6 +145,8 @@ func (d *Daemon) listen() (err error) {
 func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	parts.Issuer, parts.HookNetworks, parts.Log = d.cfg.Issuer, d.cfg.Hooks.Allow, d.log
 	parts.Metrics, parts.Refusals = d.metrics, wrap.Limit{PerSecond: d.cfg.Limits.Refusals, Burst: d.cfg.Limits.RefusalBurst}
+	hooks := d.cfg.Hooks
+	parts.HookLimits = hook.Limits{Calls: hooks.Calls, Strangers: hooks.Strangers, PerSource: hooks.PerSource, PerDevice: hooks.PerDevice}
 	parts.Pace = exchange.Pace{PerSecond: d.cfg.Limits.DeviceRate, Burst: d.cfg.Limits.DeviceBurst}
 	d.core, err = core.New(ctx, parts)
 	if err != nil {

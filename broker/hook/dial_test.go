@@ -43,7 +43,7 @@ type dials struct {
 
 // watched gives a Caller that resolves names by dns and connects to nothing.
 func watched(dns *net.Resolver, allow ...netip.Prefix) (*Caller, *dials) {
-	c, d := New(none{}, clear{}, allow, time.Now, Observer{}), new(dials)
+	c, d := New(Config{Store: none{}, Secrets: clear{}, Allow: allow, Now: time.Now}), new(dials)
 	c.dialer.Resolver = dns
 	c.dialer.Control = func(network, address string, raw syscall.RawConn) error {
 		if err := c.control(network, address, raw); err != nil {

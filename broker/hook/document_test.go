@@ -73,7 +73,7 @@ func TestDocumentShowsAHook(t *testing.T) {
 	}
 
 	_, h := newCaller(t, "http://"+at.String()+"/")
-	c := hook.New(noStore{}, unsealed{}, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, time.Now, hook.Observer{})
+	c := hook.New(hook.Config{Store: noStore{}, Secrets: unsealed{}, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Now: time.Now})
 	t.Cleanup(c.Close)
 	call := fullCall(t)
 	made, err := c.Create(t.Context(), h, call)
@@ -90,7 +90,7 @@ func TestDocumentShowsAHook(t *testing.T) {
 	if right, err := c.Verify(t.Context(), h, call, "4711"); err == nil || right {
 		t.Error("it answers somebody without the secret")
 	}
-	old := hook.New(noStore{}, unsealed{}, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, func() time.Time { return time.Now().Add(-time.Hour) }, hook.Observer{})
+	old := hook.New(hook.Config{Store: noStore{}, Secrets: unsealed{}, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Now: func() time.Time { return time.Now().Add(-time.Hour) }})
 	t.Cleanup(old.Close)
 	h.Sealed = []byte(exampleSecret)
 	if right, err := old.Verify(t.Context(), h, call, "4711"); err == nil || right {

@@ -1,6 +1,7 @@
 package hook
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"sync"
@@ -14,20 +15,39 @@ import (
 // Bounds on how much a broker waits for hooks. Anybody can open an exchange, so a hook
 // that hangs must not hold up the workers that other pools' devices need.
 const (
-	MaxCalls    = 32               // of one pool's hooks at once
-	maxUnproven = MaxCalls / 2     // of those, for whoever has not proved a device's key: others find room beside them
-	maxOfSource = 2                // of those, for one source; 1 once half of maxUnproven are taken
-	maxOfDevice = 2                // of those of the pool, for one device that has proved its key
 	maxFailures = 5                // in a row, after which a hook is not called
 	pause       = 10 * time.Second // how long it is not called; then one call at a time tries it
 )
+
+// Limits bound the calls of one pool's hooks at once. 0 means the default.
+type Limits struct {
+	Calls     int // all together; DefaultCalls
+	Strangers int // of those, for whoever has not proved a device's key: others find room beside them; half of Calls
+	PerSource int // of those of strangers, for one source, and half of that once half of Strangers are taken; 2
+	PerDevice int // of all, for one device that has proved its key; 2
+}
+
+// Defaults of Limits.
+const (
+	DefaultCalls     = 32
+	DefaultPerSource = 2
+	DefaultPerDevice = 2
+)
+
+// set gives l with its defaults.
+func (l Limits) set() Limits {
+	l.Calls = cmp.Or(l.Calls, DefaultCalls)
+	l.Strangers = cmp.Or(l.Strangers, max(1, l.Calls/2))
+	l.PerSource, l.PerDevice = cmp.Or(l.PerSource, DefaultPerSource), cmp.Or(l.PerDevice, DefaultPerDevice)
+	return l
+}
 
 // A Cause is why a hook was not called, in a word for metrics.
 type Cause string
 
 // Causes.
 const (
-	CausePool     Cause = "pool"     // the pool's hooks have MaxCalls
+	CausePool     Cause = "pool"     // the pool's hooks have Limits.Calls
 	CauseUnproven Cause = "unproven" // too many calls for callers that have proved nothing
 	CauseSource   Cause = "source"   // too many of those from one source
 	CauseDevice   Cause = "device"   // too many calls for one device
@@ -63,7 +83,8 @@ func (*heldError) Unwrap() error { return protocol.CodeBusy }
 
 // A gate lets calls to hooks through or refuses them at once.
 type gate struct {
-	now func() time.Time
+	now    func() time.Time
+	limits Limits
 
 	mu      sync.Mutex // guards the fields below
 	calls   map[ident.Pool]int
@@ -98,8 +119,8 @@ type failing struct {
 	probing  bool      // a call that tries whether it works again is under way
 }
 
-func newGate(now func() time.Time) *gate {
-	return &gate{now: now, calls: make(map[ident.Pool]int), callers: make(map[caller]int), hooks: make(map[hookName]*failing)}
+func newGate(l Limits, now func() time.Time) *gate {
+	return &gate{now: now, limits: l.set(), calls: make(map[ident.Pool]int), callers: make(map[caller]int), hooks: make(map[hookName]*failing)}
 }
 
 // enter lets a call through and gives the function that must be called at its end, with
@@ -107,7 +128,7 @@ func newGate(now func() time.Time) *gate {
 func (g *gate) enter(h *broker.Hook, by who) (leave func(failed bool), err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n := g.calls[h.Pool]; n >= MaxCalls {
+	if n := g.calls[h.Pool]; n >= g.limits.Calls {
 		return nil, &heldError{CausePool, n}
 	}
 	callers, err := g.room(h.Pool, by)
@@ -134,22 +155,22 @@ func (g *gate) enter(h *broker.Hook, by who) (leave func(failed bool), err error
 func (g *gate) room(pool ident.Pool, by who) ([]caller, error) {
 	if !by.subject.IsZero() {
 		device := caller{pool: pool, subject: by.subject}
-		if n := g.callers[device]; n >= maxOfDevice {
+		if n := g.callers[device]; n >= g.limits.PerDevice {
 			return nil, &heldError{CauseDevice, n}
 		}
 		return []caller{device}, nil
 	}
 	all := caller{pool: pool}
 	n := g.callers[all]
-	if n >= maxUnproven {
+	if n >= g.limits.Strangers {
 		return nil, &heldError{CauseUnproven, n}
 	}
 	if !by.source.IsValid() {
 		return []caller{all}, nil
 	}
-	most := maxOfSource
-	if n >= maxUnproven/2 {
-		most = 1
+	most := g.limits.PerSource
+	if n >= g.limits.Strangers/2 {
+		most = max(1, most/2)
 	}
 	source := caller{pool: pool, source: by.source}
 	if n := g.callers[source]; n >= most {

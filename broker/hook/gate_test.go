@@ -21,7 +21,7 @@ type gated struct {
 
 func newGated(t *testing.T) *gated {
 	g := &gated{t: t, at: time.Unix(0, 0)}
-	g.gate = newGate(func() time.Time { return g.at })
+	g.gate = newGate(Limits{}, func() time.Time { return g.at })
 	return g
 }
 
@@ -61,7 +61,7 @@ func (g *gated) busy(h *broker.Hook, what string) {
 func TestPoolsWaitForThemselvesOnly(t *testing.T) {
 	g := newGated(t)
 	var leave []func(bool)
-	for i := range MaxCalls {
+	for i := range DefaultCalls {
 		leave = append(leave, g.in(g.hook("a", string(rune('a'+i%3)))))
 	}
 	g.busy(g.hook("a", "a"), "one more")
@@ -124,13 +124,13 @@ func TestNobodyHoldsAllSlots(t *testing.T) {
 	}
 	greedy := who{subject: g.who()}
 	n, held := let(greedy, 48)
-	if n != maxOfDevice {
+	if n != DefaultPerDevice {
 		t.Errorf("one device has %d calls at once", n)
 	}
-	if n, _ := let(who{}, 480); n != maxUnproven {
+	if n, _ := let(who{}, 480); n != DefaultCalls/2 {
 		t.Errorf("strangers have %d calls at once", n)
 	}
-	for i := range MaxCalls - maxUnproven - maxOfDevice {
+	for i := range DefaultCalls/2 - DefaultPerDevice {
 		if n, _ := let(who{subject: g.who()}, 1); n != 1 {
 			t.Fatalf("device %d finds no room beside them", i)
 		}
@@ -138,7 +138,7 @@ func TestNobodyHoldsAllSlots(t *testing.T) {
 	for _, leave := range held {
 		leave(false)
 	}
-	if n, _ := let(greedy, 48); n != maxOfDevice {
+	if n, _ := let(greedy, 48); n != DefaultPerDevice {
 		t.Errorf("afterwards it has %d", n)
 	}
 	if len(g.callers) == 0 {
@@ -168,7 +168,7 @@ func TestStrangersDoNotShutOutStrangers(t *testing.T) {
 			leave = append(leave, l)
 		}
 	}
-	if through >= maxUnproven || through < 10 {
+	if through >= DefaultCalls/2 || through < 10 {
 		t.Errorf("ten strangers have %d calls", through)
 	}
 	l, err := g.enter(h, at(10))
@@ -183,5 +183,36 @@ func TestStrangersDoNotShutOutStrangers(t *testing.T) {
 	}
 	if len(g.callers) != 2 { // those of pool b
 		t.Errorf("%v are kept of nothing", g.callers)
+	}
+}
+
+// TestLimitsAreSettings: each bound is what was set, and what follows from another follows.
+func TestLimitsAreSettings(t *testing.T) {
+	for _, c := range []struct{ set, want Limits }{
+		{Limits{}, Limits{32, 16, 2, 2}}, {Limits{Calls: 10}, Limits{10, 5, 2, 2}}, {Limits{Calls: 1}, Limits{1, 1, 2, 2}},
+		{Limits{Calls: 8, Strangers: 6, PerSource: 4, PerDevice: 3}, Limits{8, 6, 4, 3}},
+	} {
+		if got := c.set.set(); got != c.want {
+			t.Errorf("%+v is %+v, want %+v", c.set, got, c.want)
+		}
+	}
+	g := newGated(t)
+	g.gate = newGate(Limits{Calls: 8, Strangers: 6, PerSource: 4, PerDevice: 3}, func() time.Time { return g.at })
+	h := g.hook("a", "door")
+	through := func(by who) (n int) {
+		for range 48 {
+			if _, err := g.enter(h, by); err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	source := func(i byte) who { return who{source: netip.PrefixFrom(netip.AddrFrom4([4]byte{192, 0, 2, i}), 32)} }
+	// The first has its third when half of the six are taken, and then it is as the others: two.
+	if a, b, c := through(source(1)), through(source(2)), through(source(3)); a != 3 || b != 2 || c != 1 {
+		t.Errorf("sources have %d, %d and %d calls", a, b, c)
+	}
+	if a, b := through(who{subject: g.who()}), through(who{subject: g.who()}); a != 2 || b != 0 {
+		t.Errorf("devices have %d and %d calls in what is left of eight", a, b)
 	}
 }

@@ -62,8 +62,10 @@ type Caller struct {
 
 // An Observer is told of calls. What is nil is not told.
 type Observer struct {
-	Called  Called
-	Refused func(Cause) // a hook was not called; it must be quick
+	Called Called
+	// Refused is told of a hook that was not called, and for whom: the source of one who has
+	// proved nothing, otherwise the zero Prefix. It must be quick.
+	Refused func(why Cause, h *broker.Hook, source netip.Prefix)
 }
 
 // A Called is told of each call of a hook: of what kind, how it ended, how long it took. It
@@ -93,16 +95,28 @@ func outcomeOf(err error) Outcome {
 
 var _ auth.HookCaller = (*Caller)(nil)
 
-// New makes a Caller. It dials addresses that are not public only if they are in allow,
-// and speaks plain HTTP only with those.
-func New(store Store, secrets auth.Opener, allow []netip.Prefix, now func() time.Time, told Observer) *Caller {
+// Config is what a Caller is made of. Store, Secrets and Now are required.
+type Config struct {
+	Store   Store
+	Secrets auth.Opener
+	// Allow are networks that are dialled although they are not public; plain HTTP is spoken
+	// only there.
+	Allow  []netip.Prefix
+	Limits Limits
+	Now    func() time.Time
+	Told   Observer
+}
+
+// New makes a Caller.
+func New(cfg Config) *Caller {
+	told := cfg.Told
 	if told.Called == nil {
 		told.Called = func(string, Outcome, time.Duration) {}
 	}
 	if told.Refused == nil {
-		told.Refused = func(Cause) {}
+		told.Refused = func(Cause, *broker.Hook, netip.Prefix) {}
 	}
-	c := &Caller{store: store, secrets: secrets, targets: target.New(allow), gate: newGate(now), now: now, told: told}
+	c := &Caller{store: cfg.Store, secrets: cfg.Secrets, targets: target.New(cfg.Allow), gate: newGate(cfg.Limits, cfg.Now), now: cfg.Now, told: told}
 	c.dialer = &net.Dialer{Timeout: broker.MaxHookTimeout, Control: c.control}
 	c.client = &http.Client{
 		Transport: &http.Transport{
@@ -231,11 +245,15 @@ func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call a
 	if err != nil {
 		return nil, err
 	}
-	leave, err := c.gate.enter(&h, who{call.Caller, intake.SourceOf(call.From)})
+	by := who{call.Caller, intake.SourceOf(call.From)}
+	leave, err := c.gate.enter(&h, by)
 	if err != nil {
 		c.told.Called(trigger, OutcomeHeld, 0)
 		if held, ok := errors.AsType[*heldError](err); ok {
-			c.told.Refused(held.cause)
+			if !by.subject.IsZero() {
+				by.source = netip.Prefix{}
+			}
+			c.told.Refused(held.cause, &h, by.source)
 		}
 		return nil, err
 	}

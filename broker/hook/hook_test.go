@@ -59,7 +59,7 @@ func (noStore) Hook(context.Context, ident.Pool, string) (broker.Hook, error) {
 // newCaller gives a Caller that may call url, and the hook there.
 func newCaller(t *testing.T, url string) (*hook.Caller, broker.Hook) {
 	t.Helper()
-	c := hook.New(noStore{}, unsealed{}, []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, func() time.Time { return time.Unix(exampleTime, 0) }, hook.Observer{})
+	c := hook.New(hook.Config{Store: noStore{}, Secrets: unsealed{}, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Now: func() time.Time { return time.Unix(exampleTime, 0) }})
 	t.Cleanup(c.Close)
 	return c, broker.Hook{Pool: demo(), Name: "door", URL: url, Sealed: []byte(exampleSecret), Timeout: 5 * time.Second}
 }
