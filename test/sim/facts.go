@@ -27,6 +27,7 @@ type facts struct {
 	over       bool // the story is told
 	disabled   map[ident.Device]bool
 	families   map[ident.UUID]*family
+	lost       map[ident.UUID]*family // those that began in what the store has lost
 	granted    map[ident.UUID]int
 	made       map[protocol.CallID]map[[32]byte]bool
 	counts     map[string]int
@@ -42,7 +43,7 @@ type family struct {
 
 func newFacts() *facts {
 	return &facts{
-		began: time.Now(), digest: sha256.New(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{},
+		began: time.Now(), digest: sha256.New(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{}, lost: map[ident.UUID]*family{},
 		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, counts: map[string]int{},
 	}
 }
@@ -125,7 +126,13 @@ func (f *facts) loggedIn(r *request, s *broker.Session) {
 	if f.disabled[s.Device] {
 		f.violateLocked("a login of %s was committed after its disabling", s.Device)
 	}
-	f.families[s.ID] = &family{device: s.Device, issued: map[string]bool{string(s.Handle): true}, successor: map[string]string{}}
+	fam := f.lost[s.ID]
+	if fam == nil {
+		fam = &family{device: s.Device, issued: map[string]bool{}, successor: map[string]string{}}
+	}
+	delete(f.lost, s.ID)
+	fam.ended, fam.issued[string(s.Handle)] = "", true
+	f.families[s.ID] = fam
 	f.counts["login"]++
 	f.sayLocked("login of %s committed", s.Device)
 }

@@ -291,7 +291,9 @@ func (f *facts) remember() known {
 }
 
 // forget makes what is known what it was. What families began since is over, and nothing
-// may bring their exchanges back, unless nobody could know that the store is older.
+// may bring their exchanges back, unless nobody could know that the store is older. Then
+// one may be recorded once more, and its device have tokens of it that the store lost: a
+// family's tokens follow from its exchange.
 func (f *facts) forget(k known, silent bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -302,6 +304,7 @@ func (f *facts) forget(k known, silent bool) {
 		case was:
 			fam.ended = ended
 		case silent:
+			f.lost[id] = fam
 			delete(f.families, id)
 			delete(f.granted, id)
 		default:
