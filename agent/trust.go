@@ -115,24 +115,33 @@ func (c *call) find(came *protocol.PoolKeys) (*token.Key, error) {
 	return anchor, nil
 }
 
+// readStatement reads the key statement that came, or the stored one when none did, by
+// the anchor to believe.
+func (c *call) readStatement(came []byte) (s *protocol.Statement, raw []byte, err error) {
+	if raw = came; raw == nil {
+		raw = c.record.Statement
+	}
+	if raw == nil {
+		return nil, nil, fmt.Errorf("%w: no key statement came and none is stored", ErrGrant)
+	}
+	s, err = readStatement(c.record.Anchor, raw)
+	return s, raw, err
+}
+
 // believe finds the anchor and the key statement to use for a pool of that issuer, and puts
 // them into the call's record. They came in a grant or, before any secret leaves the
 // device, in a challenge.
 func (c *call) believe(came *protocol.PoolKeys, issuer string) (*protocol.Statement, error) {
-	before := c.record.stored()
+	before, by := c.record.stored(), c.record.Anchor
 	if err := c.anchor(came); err != nil {
 		return nil, err
 	}
-	raw := came.Statement
-	if raw == nil {
-		raw = c.record.Statement
-	}
-	if raw == nil {
-		return nil, fmt.Errorf("%w: no key statement came and none is stored", ErrGrant)
-	}
-	s, err := readStatement(c.record.Anchor, raw)
-	if err != nil {
-		return nil, err
+	s, raw := before, c.record.Statement
+	if came.Statement != nil || s == nil || !bytes.Equal(by, c.record.Anchor) {
+		var err error
+		if s, raw, err = c.readStatement(came.Statement); err != nil {
+			return nil, err
+		}
 	}
 	if before != nil && s.Before(before) {
 		return nil, fmt.Errorf("%w: %w", ErrGrant, ErrOlder)
