@@ -54,6 +54,7 @@ func (r *replica) start() error {
 	defer r.mu.Unlock()
 	r.core = c
 	r.ctx, r.kill = context.WithCancel(r.w.ctx)
+	go c.Tail.Run(r.ctx) // until the crash or the end of the world
 	return nil
 }
 

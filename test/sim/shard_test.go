@@ -59,7 +59,7 @@ func startShard(t *testing.T, name string, first, step, end int) (counts map[str
 	}
 	result := filepath.Join(t.TempDir(), "counts.json")
 	cmd := exec.CommandContext(ctx, program, "-test.run=^"+name+"$", "-test.timeout=0")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d %d %s", shardEnv, first, step, end, result), "GOMAXPROCS=1")
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %d %d %s", shardEnv, first, step, end, result), "GOMAXPROCS=1", "GOGC=800") // a world is small, and gone soon
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

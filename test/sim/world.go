@@ -265,7 +265,7 @@ func (w *World) misfortune() {
 		if dice.roll(16) == 0 {
 			w.intrude()
 		}
-		if dice.roll(20) == 0 {
+		if dice.roll(40) == 0 {
 			d.enrollAgain()
 		}
 		switch dice.roll(16) {
