@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -50,20 +51,61 @@ func decodeDevice(b []byte) (broker.Device, error) {
 	if err != nil {
 		return broker.Device{}, err
 	}
-	r, err := decode[deviceRecord](b[deviceHeader:])
+	d := broker.Device{Subject: subject, Status: status}
+	err = eachField(b[deviceHeader:], func(f *fields, key uint64) {
+		switch key {
+		case 1:
+			d.ID.Pool = f.pool()
+		case 2:
+			d.ID.Name = f.name()
+		case 3:
+			d.Authenticators = f.authenticators()
+		case 4:
+			d.Attributes = f.textMap()
+		case 5:
+			d.Groups = f.texts()
+		case 6:
+			d.Created = f.time()
+		case 7:
+			d.Updated = f.time()
+		case 8:
+			d.SessionsAfter = f.time()
+		case 9:
+			d.Rev = f.head(detcbor.Uint)
+		case 10:
+			d.SessionsRev = f.head(detcbor.Uint)
+		default:
+			f.unknown(key)
+		}
+	})
 	if err != nil {
 		return broker.Device{}, err
 	}
-	d := broker.Device{ID: ident.Device{Pool: r.Pool, Name: r.Name}, Subject: subject, Status: status,
-		Attributes: r.Attributes, Groups: r.Groups, Created: fromNanos(r.Created), Updated: fromNanos(r.Updated),
-		SessionsAfter: fromNanos(r.SessionsAfter), SessionsRev: r.SessionsRev, Rev: r.Rev}
-	for _, a := range r.Authenticators {
-		if len(a.ID) != len(broker.KeyID{}) {
-			return broker.Device{}, fmt.Errorf("%w: authenticator's id has %d bytes", ErrDamaged, len(a.ID))
-		}
-		d.Authenticators = append(d.Authenticators, broker.Authenticator{ID: broker.KeyID(a.ID), Kind: a.Kind, Key: a.Key, Sealed: a.Sealed, Added: fromNanos(a.Added)})
-	}
 	return d, nil
+}
+
+func (f *fields) authenticators() []broker.Authenticator {
+	all := make([]broker.Authenticator, f.head(detcbor.Array))
+	for i := range all {
+		a := &all[i]
+		f.each(func(f *fields, key uint64) {
+			switch key {
+			case 1:
+				a.Kind = f.text()
+			case 2:
+				a.Key = f.bytes()
+			case 3:
+				a.Sealed = f.bytes()
+			case 4:
+				a.Added = f.time()
+			case 5:
+				f.fixed(a.ID[:], "authenticator's id")
+			default:
+				f.unknown(key)
+			}
+		})
+	}
+	return all
 }
 
 // Rows outlive their use: an exchange must not be usable again while its sealed
@@ -81,26 +123,63 @@ func keepUntil(x *broker.Session) int64 {
 
 // encodeSession makes a session's row; the Seqs of its records are yet to be set.
 func encodeSession(x *broker.Session) ([]byte, error) {
-	head := binary.BigEndian.AppendUint64(make([]byte, 0, sessionHeader), uint64(keepUntil(x)))
-	return encodeAfter(head[:sessionHeader], sessionRecord{
-		Pool: x.Device.Pool, Name: x.Device.Name, Subject: x.Subject[:], Client: x.Client,
-		Created: nanos(x.Created), Expires: nanos(x.Expires), Revoked: x.Revoked, Generation: x.Generation,
-		Handle: x.Handle, Previous: x.Previous, Rotated: nanos(x.Rotated), Requests: x.Requests, DeviceRev: x.DeviceRev})
+	row := binary.BigEndian.AppendUint64(make([]byte, 0, sessionHeader+256), uint64(keepUntil(x)))[:sessionHeader]
+	if x.Revoked {
+		setRevoked(row)
+	}
+	w := newMapWriter(row)
+	w.text(1, x.Device.Pool.String())
+	w.text(2, x.Device.Name.String())
+	w.bytes(3, x.Subject[:])
+	w.text(4, x.Client)
+	w.time(5, x.Created)
+	w.time(6, x.Expires)
+	w.uint(7, uint64(x.Generation))
+	w.bytes(8, x.Handle)
+	w.bytes(9, x.Previous)
+	w.time(10, x.Rotated)
+	w.bytes(11, x.Requests)
+	w.uint(12, x.DeviceRev)
+	return w.finish()
 }
 
 func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 	if len(b) < sessionHeader {
 		return broker.Session{}, fmt.Errorf("%w: session: %w", ErrDamaged, errNoHeader)
 	}
-	r, err := decode[sessionRecord](b[sessionHeader:])
+	x := broker.Session{ID: id, Revoked: isRevoked(b)}
+	err := eachField(b[sessionHeader:], func(f *fields, key uint64) {
+		switch key {
+		case 1:
+			x.Device.Pool = f.pool()
+		case 2:
+			x.Device.Name = f.name()
+		case 3:
+			f.fixed(x.Subject[:], "session's subject")
+		case 4:
+			x.Client = f.text()
+		case 5:
+			x.Created = f.time()
+		case 6:
+			x.Expires = f.time()
+		case 7:
+			x.Generation = f.uint32()
+		case 8:
+			x.Handle = f.bytes()
+		case 9:
+			x.Previous = f.bytes()
+		case 10:
+			x.Rotated = f.time()
+		case 11:
+			x.Requests = f.bytes()
+		case 12:
+			x.DeviceRev = f.head(detcbor.Uint)
+		default:
+			f.unknown(key)
+		}
+	})
 	if err != nil {
 		return broker.Session{}, err
-	}
-	x := broker.Session{ID: id, Device: ident.Device{Pool: r.Pool, Name: r.Name}, Client: r.Client,
-		Created: fromNanos(r.Created), Expires: fromNanos(r.Expires), Revoked: r.Revoked, Generation: r.Generation,
-		Handle: r.Handle, Previous: r.Previous, Rotated: fromNanos(r.Rotated), Requests: r.Requests, DeviceRev: r.DeviceRev}
-	if copy(x.Subject[:], r.Subject) != len(x.Subject) {
-		return broker.Session{}, fmt.Errorf("%w: session's subject has %d bytes", ErrDamaged, len(r.Subject))
 	}
 	return x, nil
 }

@@ -97,6 +97,7 @@ func (s *Store) Since(ctx context.Context, after uint64, limit int) (all []broke
 		if after >= b.Sequence() {
 			return nil
 		}
+		all = make([]broker.Record, 0, min(uint64(limit), b.Sequence()-after))
 		cur := b.Cursor()
 		for k, v := seekRecord(cur, after+1); k != nil && len(all) < limit; k, v = cur.Next() {
 			r, err := readRow(k, v)

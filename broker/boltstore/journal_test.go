@@ -40,7 +40,11 @@ func testEntries(t testing.TB) []entry {
 	update := of(ada, broker.RecordDevice, broker.WhatUpdate)
 	update.Before, update.Prev = hash[:], 1<<40
 	refused := entry{Record: broker.Record{By: broker.By{Actor: broker.ActorBroker}, Kind: broker.RecordRefusal, What: "denied", Count: 1<<32 - 1}}
-	all := []entry{login, refresh, odd, revoke, update, update, refused, login}
+	end := refresh
+	end.Session, end.What = newUUID(), broker.WhatRevoke
+	other := end // by another call
+	other.By.Request = "ffeeddccbbaa99887766554433221100"
+	all := []entry{login, refresh, odd, revoke, update, update, refused, login, end, end, other, refused, end}
 	for i := range all {
 		all[i].At, all[i].Seq = time.Unix(0, 1234567890123456789).UTC(), uint64(10+3*i)
 	}
@@ -103,6 +107,10 @@ func TestJournalRows(t *testing.T) {
 	one := rowsOf(t, want[:1])[0].value
 	if n := len(one); n > rowHead+3+2*uuidBytes+2+len("demo")+len("lamp-1")+1+16 {
 		t.Errorf("a login's row has %d bytes", n)
+	}
+	both := rowsOf(t, want[7:9])[0].value
+	if n := len(both) - len(one); n > 3+uuidBytes+sha256.Size {
+		t.Errorf("the end of the session before it, another %d", n)
 	}
 }
 

@@ -19,19 +19,22 @@ import (
 //
 //	row    = time (8 bytes, nanoseconds since 1970) entry*
 //	entry  = skip length body      both uvarint; skip: records that have gone before it
-//	body   = login | refresh | other
+//	body   = login | refresh | end | other
 //	login   = 1 session subject pool name request
 //	refresh = 2 session before pool name request
+//	end     = 3 session before
 //	other   = 0 flags [session [subject]] [actor request reason] kind pool name what prev count [before]
 //
 // Texts have their length in front, as a uvarint; prev and count are uvarints; session
 // and subject have 16 bytes, before has 32. A login and a refresh in the short form
-// are their device's own, by a call in hex, for no reason given. A batch's logins are
+// are their device's own, by a call in hex, for no reason given; an end is that of a
+// session of the device of the entry before it, by the same call. A batch's logins are
 // thus also the newest part of the index of sessions (index.go).
 const (
 	formOther   = 0
 	formLogin   = 1
 	formRefresh = 2
+	formEnd     = 3
 
 	flagSameBy  = 1 // it has the By of the entry before it in its row
 	flagBefore  = 2
@@ -41,6 +44,7 @@ const (
 
 	rowHead   = 8
 	fullRow   = 32 << 10 // bytes, chosen arbitrarily; one more record begins a new row
+	firstRow  = 2 << 10  // bytes to begin with
 	maxText   = broker.MaxReason
 	uuidBytes = len(ident.UUID{})
 )
@@ -56,10 +60,10 @@ type rowWriter struct {
 	at   int64
 	put  func(first uint64, row []byte) error
 	row  []byte
-	seq  uint64    // of the row's first record
-	next uint64    // the Seq that an entry without skip has
-	by   broker.By // of the entry before
-	body []byte    // scratch
+	seq  uint64        // of the row's first record
+	next uint64        // the Seq that an entry without skip has
+	prev broker.Record // of the entry before; zero: the row has none
+	body []byte        // scratch
 }
 
 // add appends e. Records come in order of their Seqs.
@@ -76,12 +80,13 @@ func (w *rowWriter) add(e *entry) error {
 	w.row = binary.AppendUvarint(w.row, e.Seq-w.next)
 	w.row = binary.AppendUvarint(w.row, uint64(len(w.body)))
 	w.row = append(w.row, w.body...)
-	w.next, w.by = e.Seq+1, e.By
+	w.next, w.prev = e.Seq+1, e.Record
 	return nil
 }
 
 func (w *rowWriter) begin(seq uint64) {
-	w.row, w.seq, w.next, w.by = binary.BigEndian.AppendUint64(nil, uint64(w.at)), seq, seq, broker.By{}
+	w.row = binary.BigEndian.AppendUint64(make([]byte, 0, firstRow), uint64(w.at))
+	w.seq, w.next, w.prev = seq, seq, broker.Record{}
 }
 
 // flush ends the row that was begun, if any.
@@ -103,9 +108,12 @@ func (w *rowWriter) appendBody(b []byte, e *entry) []byte {
 		case e.What == broker.WhatRefresh && len(e.Before) == sha256.Size:
 			b = append(append(append(b, formRefresh), e.Session[:]...), e.Before...)
 			return appendText(appendText(appendText(b, e.Pool.String()), e.Subject), call)
+		case e.What == broker.WhatRevoke && len(e.Before) == sha256.Size && e.subject.IsZero() &&
+			w.prev.Kind == broker.RecordSession && w.prev.By == e.By && w.prev.Pool == e.Pool && w.prev.Subject == e.Subject:
+			return append(append(append(b, formEnd), e.Session[:]...), e.Before...)
 		}
 	}
-	return appendOther(b, e, w.by)
+	return appendOther(b, e, w.prev.By)
 }
 
 // ownCall gives the raw id of the call by which a device wrote its own session.
@@ -169,7 +177,7 @@ type rowReader struct {
 	at   int64
 	rest []byte
 	body []byte
-	by   broker.By
+	prev broker.Record // the entry before; zero: there was none
 }
 
 // readRow begins to read the row of that key.
@@ -229,8 +237,12 @@ func (r *rowReader) entry() (e entry, err error) {
 		e.Pool, e.Subject = p.pool(), p.text()
 		e.By = broker.By{Actor: broker.DeviceActor(e.Device()), Request: hex.EncodeToString([]byte(p.text()))}
 		p.failed = p.failed || e.Device().IsZero()
+	case formEnd:
+		e.Kind, e.What, e.Session, e.Before = broker.RecordSession, broker.WhatRevoke, p.uuid(), bytes.Clone(p.bytes(sha256.Size))
+		e.Pool, e.Subject, e.By = r.prev.Pool, r.prev.Subject, r.prev.By
+		p.failed = p.failed || r.prev.Kind != broker.RecordSession
 	case formOther:
-		e = p.other(r.by)
+		e = p.other(r.prev.By)
 	default:
 		p.failed = true
 	}
@@ -238,7 +250,7 @@ func (r *rowReader) entry() (e entry, err error) {
 		return entry{}, fmt.Errorf("%w: record %d: %w", ErrDamaged, r.seq, errRow)
 	}
 	e.Seq, e.At = r.seq, fromNanos(r.at)
-	r.by = e.By
+	r.prev = e.Record
 	return e, nil
 }
 

@@ -88,10 +88,14 @@ func (l *login) record(c *change) error {
 			return err
 		}
 	}
-	if err := l.makeRoom(c, x); err != nil {
+	older, err := c.sessionRows(l.found.Subject)
+	if err != nil {
 		return err
 	}
-	return addSession(c, x, l.found.Subject, row)
+	if err := addSession(c, x, l.found.Subject, row); err != nil {
+		return err
+	}
+	return l.makeRoom(c, x, older)
 }
 
 // with is the session of the device as the transaction found it.

@@ -17,6 +17,7 @@ import (
 // The records are what is on the disk: maps with integer keys, in Signet's one
 // CBOR form. Their numbers are frozen; a change that an older version would
 // misread raises FormatVersion. What is in a row's key or header isn't repeated.
+// A session's are in encodeSession.
 
 type poolRecord struct {
 	Name         ident.Pool         `cbor:"1,keyasint"`
@@ -85,23 +86,6 @@ type signingRecord struct {
 	Changed int64      `cbor:"8,keyasint,omitempty"`
 }
 
-// A session's id is its row's key.
-type sessionRecord struct {
-	Pool       ident.Pool `cbor:"1,keyasint"`
-	Name       ident.Name `cbor:"2,keyasint"`
-	Subject    []byte     `cbor:"3,keyasint"`
-	Client     string     `cbor:"4,keyasint,omitempty"`
-	Created    int64      `cbor:"5,keyasint,omitempty"`
-	Expires    int64      `cbor:"6,keyasint,omitempty"`
-	Revoked    bool       `cbor:"7,keyasint,omitempty"`
-	Generation uint32     `cbor:"8,keyasint,omitempty"`
-	Handle     []byte     `cbor:"9,keyasint,omitempty"`
-	Previous   []byte     `cbor:"10,keyasint,omitempty"`
-	Rotated    int64      `cbor:"11,keyasint,omitempty"`
-	Requests   []byte     `cbor:"12,keyasint,omitempty"`
-	DeviceRev  uint64     `cbor:"13,keyasint,omitempty"`
-}
-
 type operatorRecord struct {
 	Name    string       `cbor:"1,keyasint"`
 	Hash    []byte       `cbor:"2,keyasint"`
@@ -160,7 +144,7 @@ func decode[R any](b []byte) (R, error) {
 // Both kinds of header are read without decoding the rest.
 const (
 	deviceHeader  = 1 + len(ident.UUID{}) + 8 // status, subject, Seq of the last record of it
-	sessionHeader = 8 + 8 + 8                 // when the row may go, Unix seconds; Seqs of its records (sessionSeqs)
+	sessionHeader = 8 + 8 + 8 + 1             // when the row may go, Unix seconds; Seqs of its records (sessionSeqs); 1 if it was revoked
 )
 
 var errNoHeader = errors.New("row is shorter than its header")
@@ -231,3 +215,8 @@ func (q sessionSeqs) set(row []byte) {
 	binary.BigEndian.PutUint64(row[8:], q.login)
 	binary.BigEndian.PutUint64(row[16:], q.ended)
 }
+
+func isRevoked(row []byte) bool { return row[sessionHeader-1] != 0 }
+
+// setRevoked marks a session's row as revoked.
+func setRevoked(row []byte) { row[sessionHeader-1] = 1 }

@@ -107,31 +107,46 @@ func (s *Store) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, 
 
 // changeSession writes x in the place of old, if it differs, and gives its row.
 func changeSession(c *change, old, x *broker.Session) ([]byte, error) {
-	b := c.tx.Bucket([]byte(bucketSessions))
-	was := b.Get(x.ID[:])
+	was := c.tx.Bucket([]byte(bucketSessions)).Get(x.ID[:])
 	what, inHistory := broker.WhatOfSession(c.by.Actor, old, x)
 	if what == "" {
 		return bytes.Clone(was), nil
-	}
-	seqs, err := seqsOf(was)
-	if err != nil {
-		return nil, err
 	}
 	row, err := encodeSession(x)
 	if err != nil {
 		return nil, err
 	}
+	return row, replaceSession(c, x, was, bytes.Clone(row), what, inHistory)
+}
+
+// endSession is changeSession of one that is revoked and nothing else, which needs no
+// encoding: each login does it to the session before.
+func endSession(c *change, old *broker.Session, was []byte) error {
+	next, row := *old, bytes.Clone(was)
+	next.Revoked = true
+	setRevoked(row)
+	what, inHistory := broker.WhatOfSession(c.by.Actor, old, &next)
+	return replaceSession(c, &next, was, row, what, inHistory)
+}
+
+// replaceSession records what is done to a session and puts its row, which becomes the
+// store's, in the place of the one that was there.
+func replaceSession(c *change, x *broker.Session, was, row []byte, what broker.What, inHistory bool) error {
+	seqs, err := seqsOf(was)
+	if err != nil {
+		return err
+	}
 	e := entry{Record: broker.Record{Kind: broker.RecordSession, Pool: x.Device.Pool, Subject: x.Device.Name.String(),
 		What: what, Before: digest(was), Session: x.ID}}
 	if inHistory {
 		if err := recordInHistory(c, e); err != nil {
-			return nil, err
+			return err
 		}
 	} else if seq := c.record(e); what == broker.WhatRevoke {
 		seqs.ended = seq
 	}
 	seqs.set(row)
-	return row, c.put(b, x.ID[:], bytes.Clone(row))
+	return c.put(c.tx.Bucket([]byte(bucketSessions)), x.ID[:], row)
 }
 
 // recordInHistory makes e the newest record of its device's history.
@@ -164,35 +179,36 @@ func (c *change) sessionRows(subject ident.UUID) ([]sessionRow, error) {
 		}
 	}
 	ids = append(ids, inRuns(c.tx, subject)...)
-	rows, seen := make([]sessionRow, 0, len(ids)), make(map[ident.UUID]bool, len(ids))
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	slices.SortFunc(ids, func(a, b ident.UUID) int { return bytes.Compare(a[:], b[:]) })
+	ids = slices.Compact(ids)
+	rows := make([]sessionRow, 0, len(ids))
 	b := c.tx.Bucket([]byte(bucketSessions))
 	for _, id := range ids {
 		row := b.Get(id[:])
-		if row == nil || seen[id] {
+		if row == nil {
 			continue // purged; the index lags
 		}
 		seqs, err := seqsOf(row)
 		if err != nil {
 			return nil, err
 		}
-		seen[id] = true
 		rows = append(rows, sessionRow{id, row, seqs})
 	}
 	slices.SortFunc(rows, func(a, b sessionRow) int { return cmp.Compare(b.seqs.login, a.seqs.login) })
 	return rows, nil
 }
 
-// makeRoom ends and drops the sessions that x, which begins, leaves no room for.
-func (l *login) makeRoom(c *change, x *broker.Session) error {
-	rows, err := c.sessionRows(x.Subject)
-	if err != nil {
-		return err
-	}
+// makeRoom ends and drops those of the device's older sessions, the newest first, that x
+// leaves no room for.
+func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) error {
 	live := 1
 	for i := range rows {
 		r := &rows[i]
 		beyond := i+2 > broker.MaxKeptSessions
-		if !beyond && (r.seqs.ended != 0 || l.MaxSessions == 0) { // ended by its device itself
+		if !beyond && (isRevoked(r.row) || l.MaxSessions == 0) {
 			continue
 		}
 		old, err := decodeSession(r.id, r.row)
@@ -203,9 +219,7 @@ func (l *login) makeRoom(c *change, x *broker.Session) error {
 			live++
 		}
 		if over := old.Client == x.Client && l.MaxSessions > 0 && live > l.MaxSessions; (over || beyond) && !old.Revoked {
-			next := old
-			next.Revoked = true
-			if _, err := changeSession(c, &old, &next); err != nil {
+			if err := endSession(c, &old, r.row); err != nil {
 				return err
 			}
 		}

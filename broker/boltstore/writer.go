@@ -197,7 +197,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		fail(batch, err)
 		return -1, nil
 	}
-	c := &change{tx: tx, tail: &s.stats.tail, records: make([]entry, 0, len(batch)), seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
+	c := &change{tx: tx, tail: &s.stats.tail, records: make([]entry, 0, 2*len(batch)), seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
 	changes := 0
 	for i, r := range batch {
 		if c.carryOut(r); r.err == nil {

@@ -47,21 +47,21 @@ type claimWriter struct {
 }
 
 func (w *claimWriter) label(label int64) {
-	w.b = appendInt(w.b, label)
+	w.b = detcbor.AppendInt(w.b, label)
 	w.count++
 }
 
 func (w *claimWriter) text(label int64, s string) {
 	if s != "" {
 		w.label(label)
-		w.b = appendText(w.b, s)
+		w.b = detcbor.AppendText(w.b, s)
 	}
 }
 
 func (w *claimWriter) bytes(label int64, s []byte) {
 	if len(s) > 0 {
 		w.label(label)
-		w.b = appendBytes(w.b, s)
+		w.b = detcbor.AppendBytes(w.b, s)
 	}
 }
 
@@ -78,7 +78,7 @@ func (w *claimWriter) time(label int64, t time.Time) {
 	}
 	if seconds != 0 {
 		w.label(label)
-		w.b = appendInt(w.b, seconds)
+		w.b = detcbor.AppendInt(w.b, seconds)
 	}
 }
 
@@ -87,9 +87,9 @@ func (w *claimWriter) texts(label int64, list []string) {
 		return
 	}
 	w.label(label)
-	w.b = appendHead(w.b, detcbor.Array, uint64(len(list)))
+	w.b = detcbor.AppendHead(w.b, detcbor.Array, uint64(len(list)))
 	for _, s := range list {
-		w.b = appendText(w.b, s)
+		w.b = detcbor.AppendText(w.b, s)
 	}
 }
 
@@ -103,12 +103,12 @@ func (w *claimWriter) attributes(label int64, attrs map[string]string) {
 	}
 	// In deterministic CBOR the length comes before the text.
 	slices.SortFunc(names, func(a, b string) int {
-		return slices.Compare(appendText(nil, a), appendText(nil, b))
+		return slices.Compare(detcbor.AppendText(nil, a), detcbor.AppendText(nil, b))
 	})
 	w.label(label)
-	w.b = appendHead(w.b, detcbor.Map, uint64(len(names)))
+	w.b = detcbor.AppendHead(w.b, detcbor.Map, uint64(len(names)))
 	for _, name := range names {
-		w.b = appendText(appendText(w.b, name), attrs[name])
+		w.b = detcbor.AppendText(detcbor.AppendText(w.b, name), attrs[name])
 	}
 }
 
@@ -124,7 +124,7 @@ func encodeCWTClaims(c *Claims) ([]byte, error) {
 	w.bytes(claimCti, c.ID)
 	if thumb := c.Confirmation.Thumbprint; len(thumb) > 0 {
 		w.label(claimCnf)
-		w.b = appendBytes(appendInt(appendHead(w.b, detcbor.Map, 1), cnfKID), thumb[:compactThumbprint])
+		w.b = detcbor.AppendBytes(detcbor.AppendInt(detcbor.AppendHead(w.b, detcbor.Map, 1), cnfKID), thumb[:compactThumbprint])
 	}
 	w.text(claimScope, c.Scope)
 	w.bytes(claimNonce, c.Nonce)
@@ -141,7 +141,7 @@ func encodeCWTClaims(c *Claims) ([]byte, error) {
 	if w.err != nil {
 		return nil, w.err
 	}
-	appendHead(w.b[:0], detcbor.Map, w.count) // one byte: there are fewer than 24 claims
+	detcbor.AppendHead(w.b[:0], detcbor.Map, w.count) // one byte: there are fewer than 24 claims
 	return w.b, nil
 }
 

@@ -108,28 +108,28 @@ func protectedHeader(class Class, alg Alg) ([]byte, error) {
 	if number == 0 {
 		return nil, fmt.Errorf("%w: no such class", ErrType)
 	}
-	b := appendHead(make([]byte, 0, 16), detcbor.Map, 2)
-	b = appendInt(appendInt(b, headerAlg), int64(alg))
-	return appendInt(appendInt(b, headerType), int64(number)), nil
+	b := detcbor.AppendHead(make([]byte, 0, 16), detcbor.Map, 2)
+	b = detcbor.AppendInt(detcbor.AppendInt(b, headerAlg), int64(alg))
+	return detcbor.AppendInt(detcbor.AppendInt(b, headerType), int64(number)), nil
 }
 
 // toBeProved gives the Sig_structure (RFC 9052, 4.4) or MAC_structure (6.3).
 func toBeProved(context string, protected, external, payload []byte) []byte {
 	b := make([]byte, 0, 32+len(protected)+len(external)+len(payload))
-	b = appendText(appendHead(b, detcbor.Array, 4), context)
-	return appendBytes(appendBytes(appendBytes(b, protected), external), payload)
+	b = detcbor.AppendText(detcbor.AppendHead(b, detcbor.Array, 4), context)
+	return detcbor.AppendBytes(detcbor.AppendBytes(detcbor.AppendBytes(b, protected), external), payload)
 }
 
 func appendMessage(tag byte, protected, kid, payload, proof []byte) ([]byte, error) {
 	b := make([]byte, 0, 24+len(protected)+len(kid)+len(payload)+len(proof))
-	b = appendHead(append(b, 6<<5|tag), detcbor.Array, 4)
-	b = appendBytes(b, protected)
+	b = detcbor.AppendHead(append(b, 6<<5|tag), detcbor.Array, 4)
+	b = detcbor.AppendBytes(b, protected)
 	if len(kid) == 0 {
-		b = appendHead(b, detcbor.Map, 0)
+		b = detcbor.AppendHead(b, detcbor.Map, 0)
 	} else {
-		b = appendBytes(appendInt(appendHead(b, detcbor.Map, 1), headerKID), kid)
+		b = detcbor.AppendBytes(detcbor.AppendInt(detcbor.AppendHead(b, detcbor.Map, 1), headerKID), kid)
 	}
-	b = appendBytes(appendBytes(b, payload), proof)
+	b = detcbor.AppendBytes(detcbor.AppendBytes(b, payload), proof)
 	if len(b) > MaxSize {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrMalformed, len(b), MaxSize)
 	}

@@ -35,24 +35,24 @@ func (k *Key) appendCOSE(b, kid []byte) []byte {
 	if kid != nil {
 		members += 2
 	}
-	b = appendHead(b, detcbor.Map, members)
-	b = appendInt(appendInt(b, keyType), kty)
+	b = detcbor.AppendHead(b, detcbor.Map, members)
+	b = detcbor.AppendInt(detcbor.AppendInt(b, keyType), kty)
 	if kid != nil {
-		b = appendBytes(appendInt(b, keyID), kid)
-		b = appendInt(appendInt(b, keyAlg), int64(k.alg))
+		b = detcbor.AppendBytes(detcbor.AppendInt(b, keyID), kid)
+		b = detcbor.AppendInt(detcbor.AppendInt(b, keyAlg), int64(k.alg))
 	}
 	switch kty {
 	case typeEC2:
 		x, y := k.coordinates()
-		b = appendInt(appendInt(b, keyCurve), crvP256)
-		b = appendBytes(appendInt(b, keyX), x)
-		return appendBytes(appendInt(b, keyY), y)
+		b = detcbor.AppendInt(detcbor.AppendInt(b, keyCurve), crvP256)
+		b = detcbor.AppendBytes(detcbor.AppendInt(b, keyX), x)
+		return detcbor.AppendBytes(detcbor.AppendInt(b, keyY), y)
 	case typeOKP:
-		b = appendInt(appendInt(b, keyCurve), crvEd)
-		return appendBytes(appendInt(b, keyX), k.ed)
+		b = detcbor.AppendInt(detcbor.AppendInt(b, keyCurve), crvEd)
+		return detcbor.AppendBytes(detcbor.AppendInt(b, keyX), k.ed)
 	}
-	b = appendBytes(appendInt(b, keyCurve), k.rsa.N.Bytes())
-	return appendBytes(appendInt(b, keyX), k.exponent())
+	b = detcbor.AppendBytes(detcbor.AppendInt(b, keyCurve), k.rsa.N.Bytes())
+	return detcbor.AppendBytes(detcbor.AppendInt(b, keyX), k.exponent())
 }
 
 func (k *Key) coseType() (kty int64, members uint64) {
@@ -192,7 +192,7 @@ func (c *coseKey) key() (*Key, error) {
 // MarshalCOSEKeySet gives a COSE_KeySet (RFC 9052, 7) in which each key has its
 // kid and alg.
 func MarshalCOSEKeySet(keys []*Key) []byte {
-	b := appendHead(nil, detcbor.Array, uint64(len(keys)))
+	b := detcbor.AppendHead(nil, detcbor.Array, uint64(len(keys)))
 	for _, k := range keys {
 		b = k.appendCOSE(b, k.thumb[:coseKIDLen])
 	}

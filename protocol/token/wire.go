@@ -1,46 +1,14 @@
 package token
 
 import (
-	"encoding/binary"
 	"fmt"
 
 	"github.com/signetd/signet/protocol/detcbor"
 )
 
-// The few CBOR items that COSE and CWT are made of, written in deterministic form
-// and read by kind. By hand, because a token is
-// read on every request: the library's decoder costs a tenth of the signature
+// The few CBOR items that COSE and CWT are made of are read by kind, by hand, because a
+// token is read on every request: the library's decoder costs a tenth of the signature
 // check, and it takes an array of integers for a byte string.
-
-func appendHead(b []byte, major detcbor.Major, n uint64) []byte {
-	switch m := byte(major) << 5; {
-	case n < 24:
-		return append(b, m|byte(n))
-	case n < 1<<8:
-		return append(b, m|24, byte(n))
-	case n < 1<<16:
-		return binary.BigEndian.AppendUint16(append(b, m|25), uint16(n))
-	case n < 1<<32:
-		return binary.BigEndian.AppendUint32(append(b, m|26), uint32(n))
-	default:
-		return binary.BigEndian.AppendUint64(append(b, m|27), n)
-	}
-}
-
-func appendInt(b []byte, n int64) []byte {
-	if n < 0 {
-		return appendHead(b, detcbor.Nint, uint64(-1-n))
-	}
-	return appendHead(b, detcbor.Uint, uint64(n))
-}
-
-func appendBytes(b, s []byte) []byte {
-	return append(appendHead(b, detcbor.Bytes, uint64(len(s))), s...)
-}
-
-func appendText(b []byte, s string) []byte {
-	return append(appendHead(b, detcbor.Text, uint64(len(s))), s...)
-}
 
 // A reader reads items of known kinds.
 type reader struct{ detcbor.Reader }
