@@ -197,7 +197,16 @@ func decodeBody(r detcbor.Reader, size int, h envelope) (Message, error) {
 	if h.critical {
 		return nil, &DecodeError{Code: CodeCritical, Err: errors.New("a negative key is critical and this version knows none")}
 	}
-	if err := fill(m, r, shapes.of[h.kind]); err != nil {
+	if err := shapes.of[h.kind].Check(r); err != nil {
+		return nil, err
+	}
+	var err error
+	if own, ok := m.(reader); ok {
+		err = own.read(r)
+	} else {
+		err = r.UnmarshalExtensible(m)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return m, check(m)
