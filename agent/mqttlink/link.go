@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	mqtt "github.com/eclipse/paho.mqtt.golang"
@@ -160,18 +159,6 @@ func (t *told) Error() string { return t.text }
 
 // Unwrap gives the error itself.
 func (t *told) Unwrap() error { return t.error }
-
-// found names who was asked and what came of it, without the names of calls.
-func found(err error) error {
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		return &told{fmt.Sprintf("no address for %s: %s", dns.Name, dns.Err), err}
-	}
-	op, isOp := errors.AsType[*net.OpError](err)
-	if sys, ok := errors.AsType[syscall.Errno](err); ok && isOp && op.Addr != nil {
-		return &told{fmt.Sprintf("%s: %s", op.Addr, sys), err}
-	}
-	return err
-}
 
 func clientID(o Options) (topic.ClientID, error) {
 	if o.Credential == nil {

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/protocol/reach"
 )
 
 // ErrCertificate is wrapped when the broker's certificate is not believed.
@@ -104,7 +105,7 @@ func (t *trusted) dial(ctx context.Context, u *url.URL, proxy func(*http.Request
 	default:
 		conn, err = new(net.Dialer).DialContext(ctx, "tcp", u.Host)
 		if err != nil {
-			err = found(err)
+			err = reach.Explain(err)
 		}
 	}
 	if err != nil || u.Scheme == schemePlain {

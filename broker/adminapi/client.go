@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/protocol/reach"
 )
 
 // Bounds on what a Client waits for and reads.
@@ -101,11 +102,7 @@ func (c *Client) exchange(ctx context.Context, method, path, match string, in, o
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		var at *url.Error
-		if errors.As(err, &at) {
-			err = at.Err // without the method and path, which the user did not choose
-		}
-		return "", fmt.Errorf("%s: %w", c.base, err)
+		return "", fmt.Errorf("%s is not reached: %w", c.base, reach.Explain(err))
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))

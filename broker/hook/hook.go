@@ -18,7 +18,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"net/url"
 	"strings"
 	"syscall"
 	"time"
@@ -29,6 +28,7 @@ import (
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/reach"
 	"github.com/signetd/signet/protocol/strictjson"
 	webhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 )
@@ -273,11 +273,7 @@ func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call a
 func (c *Caller) exchange(req *http.Request) ([]byte, error) {
 	resp, err := c.client.Do(req)
 	if err != nil {
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err // without the URL, which may hold a secret
-		}
-		return nil, fmt.Errorf("call: %w", err)
+		return nil, fmt.Errorf("call: %w", reach.Explain(err)) // without the URL, which may hold a secret
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

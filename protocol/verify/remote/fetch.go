@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/signetd/signet/protocol/reach"
 	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/verify"
 )
@@ -76,7 +77,7 @@ func (s *Source) get(ctx context.Context, address string) ([]byte, http.Header, 
 	req.Header.Set("Accept", "application/json, application/jwk-set+json")
 	resp, err := s.client.Do(req)
 	if err != nil {
-		return nil, nil, err // names method and URL already
+		return nil, nil, fmt.Errorf("get %s: %w", address, reach.Explain(err))
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {

@@ -246,7 +246,7 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "login", 2, "signet login --server https://HOST:8443"},
 		{s, "status --server http://x --token t", 2, "https://"},
 		{s, "status --server " + s.url + " --token t", 1, "--ca FILE"},
-		{s, "status --server https://127.0.0.1:1 --token t", 1, "is signetd running"},
+		{s, "status --server https://127.0.0.1:1 --token t", 1, "signet: https://127.0.0.1:1 is not reached: 127.0.0.1:1: connection refused\n  is signetd running there? check --server"},
 		{s, "status --server " + s.url + " --ca " + s.ca + " --token t", 1, "has expired"},
 		{s, "status --ca /nowhere --server " + s.url + " --token t", 2, "--ca"},
 		{s, "status --profile x", 2, "no profile"},

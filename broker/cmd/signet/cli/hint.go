@@ -58,6 +58,7 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var dial *net.OpError
+	var name *net.DNSError
 	switch {
 	case errors.As(err, &hinted):
 		return hinted.next
@@ -67,7 +68,7 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 		return "give the broker's root certificate: --ca FILE or --ca-fingerprint HEX (signetd serve --dev and signetd init print both)"
 	case errors.As(err, &host):
 		return "use the name that is in the broker's certificate in --server"
-	case errors.As(err, &dial) && dial.Op == "dial":
+	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &name):
 		return "is signetd running there? check --server or " + environ.Server
 	case strings.Contains(err.Error(), "HTTP response to HTTPS client"), errors.Is(err, io.EOF):
 		return "that port does not speak HTTPS; the API is where listen.https says, 8443 if nothing else"
