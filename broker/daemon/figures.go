@@ -24,6 +24,8 @@ type figures struct {
 	mqttConns, conns, strangers, limit *prometheus.Desc
 	commits, changes, seconds, waiting *prometheus.Desc
 	keysChanged, adminsEnd             *prometheus.Desc
+
+	keys, keysCreated, keysRetirable *prometheus.Desc
 }
 
 func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *control.Plane, mqtt func() int) *figures {
@@ -40,13 +42,18 @@ func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *cont
 		waiting:   desc("signet_store_changes_waiting", "Writing calls that wait for their transaction now.", nil, nil),
 		keysChanged: desc("signet_signing_keys_changed_timestamp_seconds",
 			"When the pool's signing keys last changed: one was announced, began to sign, or left.", []string{"pool"}, nil),
+		keys: desc("signet_signing_keys", "The pool's signing keys, by phase.", []string{"pool", "phase"}, nil),
+		keysCreated: desc("signet_signing_key_created_timestamp_seconds",
+			"When the oldest of the pool's signing keys in a phase was made, in Unix time. Without a key in that phase there is none.", []string{"pool", "phase"}, nil),
+		keysRetirable: desc("signet_signing_key_retirable_timestamp_seconds",
+			"From when on the first of the pool's keys that only verify may be retired, in Unix time. Without such a key there is none.", []string{"pool"}, nil),
 		adminsEnd: desc("signet_admin_expiry_timestamp_seconds", "When the token of the last admin of all pools expires, in Unix time; 0 when none is valid.", nil, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (f *figures) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.keysChanged, f.adminsEnd} {
+	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.keysChanged, f.keys, f.keysCreated, f.keysRetirable, f.adminsEnd} {
 		to <- d
 	}
 }
@@ -98,14 +105,36 @@ func (f *figures) collectKeys(ctx context.Context, gauge func(*prometheus.Desc, 
 		if err != nil {
 			return
 		}
-		var changed time.Time
-		for _, k := range keys {
-			if k.Changed.After(changed) {
-				changed = k.Changed
-			}
+		f.collectPoolKeys(gauge, p.Name.String(), keys)
+	}
+}
+
+// collectPoolKeys tells of one pool's keys how many are in which phase, and when the next step is due.
+func (f *figures) collectPoolKeys(gauge func(*prometheus.Desc, float64, ...string), pool string, keys []broker.SigningKey) {
+	var changed, retirable time.Time
+	number, oldest := map[broker.KeyState]int{}, map[broker.KeyState]time.Time{}
+	for _, k := range keys {
+		number[k.State]++
+		if k.Changed.After(changed) {
+			changed = k.Changed
 		}
-		if !changed.IsZero() {
-			gauge(f.keysChanged, float64(changed.Unix()), p.Name.String())
+		if at, known := oldest[k.State]; !known || k.Created.Before(at) {
+			oldest[k.State] = k.Created
+		}
+		if at := k.Retirable(); !at.IsZero() && (retirable.IsZero() || at.Before(retirable)) {
+			retirable = at
+		}
+	}
+	if !changed.IsZero() {
+		gauge(f.keysChanged, float64(changed.Unix()), pool)
+	}
+	if !retirable.IsZero() {
+		gauge(f.keysRetirable, float64(retirable.Unix()), pool)
+	}
+	for _, phase := range []broker.KeyState{broker.KeyNext, broker.KeyActive, broker.KeyVerifying} {
+		gauge(f.keys, float64(number[phase]), pool, string(phase))
+		if at, known := oldest[phase]; known {
+			gauge(f.keysCreated, float64(at.Unix()), pool, string(phase))
 		}
 	}
 }

@@ -6,8 +6,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/protocol/ident/identtest"
+	"github.com/signetd/signet/protocol/token"
 )
 
 // TestMetricsAreDocumented: the table has every metric with its labels and nothing else, and
@@ -55,4 +58,44 @@ func TestFiguresAreTrue(t *testing.T) {
 	if got := s.metric(t, d.Addrs.Health, "signet_store_commits_total"); got == "0" || got == "nowhere" {
 		t.Errorf("%s commits", got)
 	}
+}
+
+// TestSigningKeysByPhase: how many keys a pool has in each phase, how old they are, and when the
+// next step of a rotation is due.
+func TestSigningKeysByPhase(t *testing.T) {
+	s := newSite(t)
+	d, _ := s.serve(t)
+	pool, by, ctx := identtest.Pool(t, "demo"), broker.By{Actor: broker.ActorLocal}, t.Context()
+	must := func(_ any, err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(d.Control.CreatePool(ctx, by, pool))
+	has := func(next, active, verifying string, retirable bool) {
+		t.Helper()
+		for phase, want := range map[string]string{"next": next, "active": active, "verifying": verifying} {
+			labels := fmt.Sprintf("{phase=%q,pool=%q}", phase, "demo")
+			if got := s.metric(t, d.Addrs.Health, "signet_signing_keys"+labels); got != want {
+				t.Errorf("%s: %s keys, want %s", phase, got, want)
+			}
+			if got := s.metric(t, d.Addrs.Health, "signet_signing_key_created_timestamp_seconds"+labels); (got == "nowhere") != (want == "0") {
+				t.Errorf("%s: made at %s", phase, got)
+			}
+		}
+		if got := s.metric(t, d.Addrs.Health, `signet_signing_key_retirable_timestamp_seconds{pool="demo"}`); (got != "nowhere") != retirable {
+			t.Errorf("retirable from %s", got)
+		}
+	}
+	has("0", "1", "0", false)
+	first, err := d.Control.ListKeys(ctx, pool)
+	must(nil, err)
+	next, err := d.Control.RotateKey(ctx, by, pool, token.ES256, false)
+	must(nil, err)
+	has("1", "1", "0", false)
+	must(d.Control.ActivateKey(ctx, by, pool, next.ID))
+	has("0", "1", "1", true)
+	must(d.Control.RetireKey(ctx, by, pool, first[0].ID, true))
+	has("0", "1", "0", false)
 }
