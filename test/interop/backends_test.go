@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/pem"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -79,19 +78,26 @@ func (k *keyServer) token(t *testing.T, class token.Class, edit func(*token.Clai
 	return jwt
 }
 
+// codeBlock gives the first code block of a document in a language.
+func codeBlock(t *testing.T, file, language string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```"+language+"\n")
+	block, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatalf("%s has no block of %s", file, language)
+	}
+	return block
+}
+
 // TestBackendsInPython runs docs/backends.md's Python as it stands there, but for the
 // issuer's and the root's place, at a server whose root the system does not know.
 func TestBackendsInPython(t *testing.T) {
 	setUp(t)
-	text, err := os.ReadFile("../../docs/backends.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "```python\n")
-	block, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("docs/backends.md has no Python")
-	}
+	block := codeBlock(t, "../../docs/backends.md", "python")
 	k := newKeyServer(t)
 	other := newKeyServer(t)
 	script := strings.Replace(strings.Replace(block, "https://signet.example:8443/pools/demo", k.issuer, 1), "root.pem", k.root, 1)
@@ -115,31 +121,5 @@ func TestBackendsInPython(t *testing.T) {
 	}
 	if k.fetches != 1 {
 		t.Errorf("%d fetches of the keys, want one: an unknown key brings another only after a minute", k.fetches)
-	}
-}
-
-// TestBackendsInJavaScript runs the README's JavaScript at such a server, with the
-// variable that docs/backends.md names.
-func TestBackendsInJavaScript(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(readme), "```js\n")
-	block, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("README.md has no JavaScript")
-	}
-	k := newKeyServer(t)
-	dir := npmFolder(t)
-	file := filepath.Join(dir, "backend.mjs")
-	script := fmt.Sprintf("const jwt = %q\n", k.token(t, token.Access, func(*token.Claims) {})) +
-		strings.ReplaceAll(block, "https://signet.example/pools/demo", k.issuer) + "console.log('accepted', payload['signet:device'])\n"
-	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	got := run(t, dir, "env", "NODE_EXTRA_CA_CERTS="+k.root, "node", file)
-	if string(got) != "accepted lamp-1\n" {
-		t.Errorf("got %q", got)
 	}
 }

@@ -39,15 +39,7 @@ func TestVectorsInC(t *testing.T) {
 func TestVectorsREADME(t *testing.T) {
 	setUp(t)
 	const folder = "../../protocol/vectors"
-	text, err := os.ReadFile(folder + "/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "```sh\n")
-	lines, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("the vectors' README has no lines for a shell")
-	}
+	lines := codeBlock(t, folder+"/README.md", "sh")
 	tmp := t.TempDir()
 	lines = strings.ReplaceAll(strings.ReplaceAll(lines, "-o vectors", "-o "+tmp+"/vectors"), "./vectors", tmp+"/vectors")
 	out := string(run(t, folder, "sh", "-e", "-c", lines))

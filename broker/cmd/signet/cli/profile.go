@@ -63,6 +63,15 @@ func (a *app) profilePath() (string, error) {
 	return filepath.Join(dir, "signet", "profiles.json"), nil
 }
 
+// profiles finds and reads the profile file, and gives its path.
+func (a *app) profiles() (stored profiles, path string, err error) {
+	if path, err = a.profilePath(); err != nil {
+		return stored, "", err
+	}
+	stored, err = readProfiles(path)
+	return stored, path, err
+}
+
 // readProfiles gives an empty set if there is no file.
 func readProfiles(path string) (profiles, error) {
 	p := profiles{Current: defaultProfile, Profiles: map[string]connection{}}
@@ -212,11 +221,7 @@ func (a *app) storedConnection(name string) (connection, error) {
 }
 
 func (a *app) profileNames() ([]string, error) {
-	path, err := a.profilePath()
-	if err != nil {
-		return nil, err
-	}
-	stored, err := readProfiles(path)
+	stored, _, err := a.profiles()
 	return slices.Sorted(maps.Keys(stored.Profiles)), err
 }
 
@@ -242,11 +247,7 @@ func (a *app) login() *cobra.Command {
 
 func (a *app) logout() *cobra.Command {
 	cmd := a.leaf("logout", "Forget a profile and the token in it", "signet logout --profile lab", func(*cobra.Command, []string) error {
-		path, err := a.profilePath()
-		if err != nil {
-			return err
-		}
-		stored, err := readProfiles(path)
+		stored, path, err := a.profiles()
 		if err != nil {
 			return err
 		}
@@ -278,11 +279,7 @@ type profileEntry struct {
 // profileCommands manage the profiles that login makes.
 func (a *app) profileCommands() *cobra.Command {
 	listing := a.leaf("list", "List profiles; * is the one used when none is named", "signet profile list", func(*cobra.Command, []string) error {
-		path, err := a.profilePath()
-		if err != nil {
-			return err
-		}
-		stored, err := readProfiles(path)
+		stored, _, err := a.profiles()
 		if err != nil {
 			return err
 		}
@@ -301,11 +298,7 @@ func (a *app) profileCommands() *cobra.Command {
 	})
 	var pool string
 	use := a.leaf("use NAME", "Use a profile when none is named", "signet profile use lab\nsignet profile use lab --pool home", func(cmd *cobra.Command, args []string) error {
-		path, err := a.profilePath()
-		if err != nil {
-			return err
-		}
-		stored, err := readProfiles(path)
+		stored, path, err := a.profiles()
 		if err != nil {
 			return err
 		}
@@ -365,11 +358,7 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 	if err != nil {
 		return err
 	}
-	path, err := a.profilePath()
-	if err != nil {
-		return err
-	}
-	stored, err := readProfiles(path)
+	stored, path, err := a.profiles()
 	if err != nil {
 		return err
 	}
