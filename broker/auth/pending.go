@@ -23,21 +23,43 @@ const SessionLife = 3 * time.Minute
 // pending is the state of an exchange that waits for an answer. It travels sealed in the
 // challenge and comes back with the answer.
 type pending struct {
-	Exchange   ident.UUID          `cbor:"1,keyasint"`
-	Opening    [sha256.Size]byte   `cbor:"2,keyasint"` // hash of the opening message, which every answer repeats
-	Transcript protocol.Transcript `cbor:"3,keyasint"` // up to and with the challenge that waits
-	Issued     int64               `cbor:"4,keyasint"` // Unix milliseconds
-	Kind       string              `cbor:"5,keyasint"` // name of the challenge
-	Results    []Result            `cbor:"6,keyasint,omitempty"`
-	Private    map[string]string   `cbor:"7,keyasint,omitempty"` // a custom challenge's private parameters
-	Hook       string              `cbor:"8,keyasint,omitempty"` // the hook that asks it, even if the flow is changed meanwhile
-	Prover     []byte              `cbor:"9,keyasint,omitempty"` // id of the authenticator whose possession was proved; nil: none was yet
-	Call       protocol.CallID     `cbor:"10,keyasint"`
-	Meta       string              `cbor:"11,keyasint,omitempty"` // a custom challenge's metadata, for its result
+	// These have a fixed length each, and go before the rest as they are.
+	Exchange   ident.UUID          `cbor:"-"`
+	Opening    [sha256.Size]byte   `cbor:"-"` // hash of the opening message, which every answer repeats
+	Transcript protocol.Transcript `cbor:"-"` // up to and with the challenge that waits
+	Call       protocol.CallID     `cbor:"-"`
+	Issued     int64               `cbor:"-"` // Unix milliseconds
+
+	Kind    string            `cbor:"1,keyasint"` // name of the challenge
+	Results []Result          `cbor:"2,keyasint,omitempty"`
+	Private map[string]string `cbor:"3,keyasint,omitempty"` // a custom challenge's private parameters
+	Hook    string            `cbor:"4,keyasint,omitempty"` // the hook that asks it, even if the flow is changed meanwhile
+	Prover  []byte            `cbor:"5,keyasint,omitempty"` // id of the authenticator whose possession was proved; nil: none was yet
+	Meta    string            `cbor:"6,keyasint,omitempty"` // a custom challenge's metadata, for its result
 
 	// From the opening message. Not sealed, because each answer repeats that message.
 	request *protocol.Request
 	enroll  *protocol.Enroll // nil for an authentication
+}
+
+// fixedLen is how many bytes the members take that appendFixed writes.
+const fixedLen = len(ident.UUID{}) + sha256.Size + len(protocol.Transcript{}) + protocol.IDLen + 8
+
+func (s *pending) appendFixed(b []byte) []byte {
+	b = append(append(append(append(b, s.Exchange[:]...), s.Opening[:]...), s.Transcript[:]...), s.Call[:]...)
+	return binary.BigEndian.AppendUint64(b, uint64(s.Issued))
+}
+
+// takeFixed reads what appendFixed wrote, and gives the rest.
+func (s *pending) takeFixed(b []byte) (rest []byte, err error) {
+	if len(b) < fixedLen {
+		return nil, fmt.Errorf("%d bytes, at least %d", len(b), fixedLen)
+	}
+	for _, into := range [][]byte{s.Exchange[:], s.Opening[:], s.Transcript[:], s.Call[:]} {
+		b = b[copy(into, b):]
+	}
+	s.Issued = int64(binary.BigEndian.Uint64(b))
+	return b[8:], nil
 }
 
 // takeOpening notes what the opening message says, a *Start or *Enroll.
@@ -192,7 +214,7 @@ func (s *sealer) aead(hour uint32) (cipher.AEAD, error) {
 func (s *sealer) seal(v *pending) ([]byte, error) {
 	results := v.Results
 	v.Results = packHooks(results)
-	plain, err := detcbor.Marshal(v)
+	rest, err := detcbor.Marshal(v)
 	v.Results = results
 	if err != nil {
 		return nil, err
@@ -202,6 +224,7 @@ func (s *sealer) seal(v *pending) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seal session: %w", err)
 	}
+	plain := append(v.appendFixed(make([]byte, 0, fixedLen+len(rest))), rest...)
 	out := binary.BigEndian.AppendUint32(make([]byte, 0, hourLen+nonceLen+len(plain)+a.Overhead()), hour)
 	out = out[:hourLen+nonceLen]
 	if _, err := io.ReadFull(s.random, out[hourLen:]); err != nil {
@@ -234,7 +257,11 @@ func (s *sealer) open(b []byte, now time.Time) (*pending, error) {
 		return nil, fmt.Errorf("session is not ours or was changed: %w", protocol.CodeDenied)
 	}
 	var v pending
-	if err := detcbor.Unmarshal(plain, &v); err != nil {
+	rest, err := v.takeFixed(plain)
+	if err == nil {
+		err = detcbor.Unmarshal(rest, &v)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
 	}
 	if age := now.Sub(time.UnixMilli(v.Issued)); age > SessionLife || age < -SessionLife {
