@@ -3,8 +3,10 @@ package boltstore
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	mathrand "math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -395,4 +397,67 @@ func (f bareFile) put(all []broker.Device, each int, fresh bool) error {
 		}
 	}
 	return nil
+}
+
+// BenchmarkGrowth is what a fleet takes of the store, in bytes of pages in use: for a
+// device that is registered, for each login that ends the session before, and for each
+// refresh, with the journal's records of them. Devices come in no order, as in a fleet.
+func BenchmarkGrowth(b *testing.B) {
+	const fleet, logins, refreshes = 20_000, 3, 3
+	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
+	devices := bulkDevices(b, 0, fleet)
+	used := func() (n int) {
+		if err := s.db.View(func(tx *bolt.Tx) error {
+			stats := s.db.Stats()
+			n = int(tx.Size()) - (stats.FreePageN+stats.PendingPageN)*s.db.Info().PageSize
+			return nil
+		}); err != nil {
+			b.Fatal(err)
+		}
+		return n
+	}
+	sessions := make([]ident.UUID, fleet)
+	own := func(i int) broker.By {
+		call := newUUID()
+		return broker.By{Actor: broker.DeviceActor(devices[i].ID), Request: hex.EncodeToString(call[:])}
+	}
+	rounds := func(n int, each func(int) error) {
+		for range n {
+			order := mathrand.Perm(fleet)
+			spread(b, fleet, func(i int) error { return each(order[i-1]) })
+		}
+	}
+	for range b.N {
+		empty := used()
+		for from := 0; from < fleet; from += 4000 {
+			if err := errors.Join(s.CreateDevices(b.Context(), by(), devices[from:from+4000])...); err != nil {
+				b.Fatal(err)
+			}
+		}
+		created := used()
+		login := func(i int) error {
+			l := testLogin(devices[i])
+			l.MaxSessions, l.Session.Expires, sessions[i] = 1, time.Now().Add(broker.DefaultRefreshLife), l.Session.ID
+			_, err := s.RecordLogin(b.Context(), own(i), l)
+			return err
+		}
+		rounds(1, login) // what is first: nothing ends with it
+		first := used()
+		rounds(logins, login)
+		later := used()
+		rounds(refreshes, func(i int) error {
+			_, err := s.UpdateSession(b.Context(), own(i), sessions[i], func(x *broker.Session, _ *broker.Device) error {
+				x.Generation++
+				x.Previous, x.Handle, x.Rotated = x.Handle, fmt.Appendf(make([]byte, 0, 32), "%032d", x.Generation), time.Now()
+				x.Requests = append([]byte("8 bytes!"), x.Requests...)
+				return nil
+			})
+			return err
+		})
+		b.ReportMetric(float64(created-empty)/fleet, "B/device")
+		b.ReportMetric(float64(first-created)/fleet, "B/first-login")
+		b.ReportMetric(float64(later-first)/fleet/logins, "B/login")
+		b.ReportMetric(float64(used()-later)/fleet/refreshes, "B/refresh")
+	}
+	b.ReportMetric(0, "ns/op")
 }

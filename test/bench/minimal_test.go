@@ -72,9 +72,13 @@ func settle(t testing.TB) {
 	time.Sleep(d)
 }
 
+// watched is how long idle devices are watched: what a device's keep-alive is.
+const watched = time.Minute
+
 // BenchmarkIdleDevice is signetd's resident memory for each device that is online
 // over TLS and silent, at 5,000, against a minimal Go server with as many
-// connections. Kernel memory is in neither.
+// connections. Kernel memory is in neither. Beside it the CPU that a device takes when
+// it connects and enrolls, and then for each minute that it is online.
 func BenchmarkIdleDevice(b *testing.B) {
 	if b.N > 1 { // one fleet says it all
 		b.Skip("run with -benchtime 1x")
@@ -83,10 +87,14 @@ func BenchmarkIdleDevice(b *testing.B) {
 	s := newBroker(b)
 	s.enroll(b, "first", 1)
 	settle(b)
-	base := s.status(b, "VmRSS")
+	base, began := s.status(b, "VmRSS"), s.cpu(b)
 	s.enroll(b, "lamp", idle)
+	b.ReportMetric(float64((s.cpu(b)-began).Microseconds())/idle, "cpu-us/enrollment")
 	settle(b)
 	each := (s.status(b, "VmRSS") - base) / idle
+	began = s.cpu(b)
+	time.Sleep(watched) // each pings once
+	b.ReportMetric(float64((s.cpu(b)-began).Microseconds())/idle, "cpu-us/minute")
 	b.ReportMetric(each, "KiB/device")
 	b.ReportMetric(bare, "floor-KiB/conn")
 	b.ReportMetric(each/bare, "x-floor")

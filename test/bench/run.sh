@@ -23,6 +23,7 @@ all() {
 	measure BenchmarkOverload 1x 1 ./test/flood
 	measure BenchmarkTokenSize 1x 1
 	measure BenchmarkDevices 9x 1 ./broker/boltstore
+	measure BenchmarkGrowth 1x 1 ./broker/boltstore
 	measure BenchmarkIdleDevice 1x 1
 	measure BenchmarkAgent 1x 1
 }
