@@ -57,6 +57,22 @@ type StoreFigures struct {
 	Changes    int64         // writing calls acknowledged by them
 	CommitTime time.Duration // that they took together
 	Waiting    int           // writing calls that wait for their transaction now
+	Size       int64         // bytes that it takes of the disk
+	Free       int64         // bytes that are left on that disk; negative: it cannot be told
+	Reserve    int64         // bytes beside it that are kept for operators
+	Reserved   bool          // operators had to take those: devices' changes are refused until they are there again
+}
+
+// Room gives ErrFull when there is no room for new devices: when less than least bytes of
+// the disk are free (0: never), or operators had to take what was kept for them.
+func (f StoreFigures) Room(least int64) error {
+	switch {
+	case f.Reserved:
+		return fmt.Errorf("%w: what was left of the disk is operators' alone", ErrFull)
+	case f.Free >= 0 && f.Free < least:
+		return fmt.Errorf("%w for new devices: %d MiB of the disk are free, and %d are wanted for that", ErrFull, f.Free>>20, least>>20)
+	}
+	return nil
 }
 
 // A Measured is a Store that knows its figures.

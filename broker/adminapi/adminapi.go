@@ -48,6 +48,8 @@ type Config struct {
 	Certificates func() []Certificate
 	// Forbidden is told of each request that its operator may not make; may be nil.
 	Forbidden func(operator string, why Forbidden)
+	// Warnings tells what else there is to warn operators of; may be nil.
+	Warnings func() []string
 	// Local: whoever's request comes here is the broker's own user, or root, on its
 	// machine, which who hands it over has made sure of. It needs no token, and what it
 	// writes is broker.ActorLocal's.

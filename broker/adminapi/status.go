@@ -14,7 +14,7 @@ type Status struct {
 	Expires  time.Time `json:"expires" doc:"When that token expires"`
 	Scope    string    `json:"scope" enum:"read,enroll,write,admin" doc:"What the operator may do; each includes those before it"`
 	BoundTo  []string  `json:"boundTo,omitempty" nullable:"false" doc:"The pools that the operator is bound to; absent: all"`
-	Warnings []string  `json:"warnings,omitempty" nullable:"false" doc:"Of access that ends soon: the operator's own, and that of the last admin of all pools"`
+	Warnings []string  `json:"warnings,omitempty" nullable:"false" doc:"Of access that ends soon: the operator's own, and that of the last admin of all pools; and of a disk that is nearly full"`
 	// Certificates are those of the broker's listeners.
 	Certificates []Certificate `json:"certificates,omitempty" nullable:"false" doc:"Those that clients of the broker are shown"`
 }
@@ -45,6 +45,9 @@ func (s *service) status(ctx context.Context, _ *struct{}) (Status, error) {
 		if warning != "" {
 			out.Warnings = append(out.Warnings, warning)
 		}
+	}
+	if s.cfg.Warnings != nil {
+		out.Warnings = append(out.Warnings, s.cfg.Warnings()...)
 	}
 	if s.cfg.Certificates != nil {
 		out.Certificates = s.cfg.Certificates()

@@ -89,6 +89,9 @@ type Options struct {
 	SweepEvery time.Duration
 	// LockWait is how long Open waits for another process to let go; 0 means 200 ms.
 	LockWait time.Duration
+	// Reserve is how many bytes of the disk are kept, in a file beside the store's, for what
+	// operators change when the disk is full; 0: none.
+	Reserve int64
 	// UnsafeNoSync acknowledges writes before they are on the disk. Tests only.
 	UnsafeNoSync bool
 	// Faults is nil but in tests.
@@ -124,6 +127,7 @@ type file struct {
 	fold    chan struct{} // asks housekeeping to fold the journal's logins
 	stats   counters
 	growth  growth
+	reserve reserve
 	first   *Store     // the handle that Open gave
 	follow  sync.Once  // guards that the first handle follows others' writes
 	sweep   sweepState // housekeeping's goroutine only
@@ -138,7 +142,12 @@ type counters struct {
 
 // Figures gives the figures so far.
 func (s *Store) Figures() broker.StoreFigures {
+	size := int64(0)
+	if info, err := os.Stat(s.path); err == nil {
+		size = usedBytes(info)
+	}
 	return broker.StoreFigures{
+		Size: size, Free: freeBytes(s.path), Reserve: s.reserve.has(), Reserved: s.reserve.isSpent(),
 		Commits: s.stats.commits.Load(), Changes: s.stats.changes.Load(),
 		CommitTime: time.Duration(s.stats.committing.Load()), Waiting: len(s.queue),
 	}
@@ -168,6 +177,8 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	if err := s.prepare(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
+	s.reserve.path, s.reserve.bytes, s.reserve.look = path+reserveSuffix, opts.Reserve, make(chan struct{}, 1)
+	s.reserve.open()
 	s.workers.Add(2)
 	go s.write()
 	go s.keepHouse(context.Background())

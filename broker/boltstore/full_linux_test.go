@@ -75,6 +75,11 @@ func holdInNarrow(t *testing.T, p narrow) {
 	holdLogins(t, openStore(t, path, Options{SweepEvery: -1}), acked, nil)
 }
 
+// bySelf is the device that logs in.
+func bySelf(l broker.Login) broker.By {
+	return broker.By{Actor: broker.DeviceActor(l.Session.Device)}
+}
+
 // loginsUntil records up to n logins, eight at a time, until one is refused.
 func loginsUntil(t *testing.T, s *Store, d []broker.Device, n int) (acked, refused []broker.Login) {
 	t.Helper()
@@ -82,7 +87,7 @@ func loginsUntil(t *testing.T, s *Store, d []broker.Device, n int) (acked, refus
 	var next atomic.Uint64
 	step := func() bool {
 		l := testLogin(d[next.Add(1)%uint64(len(d))])
-		_, err := s.RecordLogin(t.Context(), by(), l)
+		_, err := s.RecordLogin(t.Context(), bySelf(l), l)
 		mu.Lock()
 		defer mu.Unlock()
 		if err == nil {
@@ -152,11 +157,16 @@ func sizeLimit(t *testing.T) narrow {
 func smallDisk(t *testing.T) narrow {
 	dir := t.TempDir()
 	kernel.SmallDisk(t, dir, "2m")
+	return narrowed(dir)
+}
+
+// narrowed fills the disk of dir with another file.
+func narrowed(dir string) narrow {
 	ballast := filepath.Join(dir, "ballast")
 	return narrow{
 		dir: dir,
 		fill: func(t *testing.T) {
-			f, err := os.Create(ballast)
+			f, err := os.OpenFile(ballast, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 			if err != nil {
 				t.Fatal(err)
 			}

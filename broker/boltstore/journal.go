@@ -297,12 +297,12 @@ func (s *Store) Append(ctx context.Context, by broker.By, events []broker.Event)
 	if err := broker.CheckEvents(events); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	return s.update(ctx, by, what, func(c *change) error {
+	return s.submit(ctx, what, &request{by: by, sums: true, do: func(c *change) error {
 		for _, e := range events {
 			c.record(entry{Record: broker.Record{Kind: broker.RecordRefusal, Pool: e.Pool, Subject: e.Subject, What: e.What, Count: e.Count}})
 		}
 		return nil
-	})
+	}})
 }
 
 // A growth tells those that wait of new records.

@@ -44,8 +44,11 @@ func (s *Store) keepHouse(ctx context.Context) {
 		case <-s.fold:
 			// A failure is the next caller's to hear: the writer is broken then.
 			_ = s.foldNow(ctx)
+		case <-s.reserve.look:
+			_ = s.reserve.keep()
 		case <-tick:
 			_ = s.sweepNow(ctx)
+			_ = s.reserve.keep() // where it was never made
 		}
 	}
 }

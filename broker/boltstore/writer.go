@@ -22,6 +22,7 @@ const maxBatch = 1024
 type request struct {
 	do    func(*change) error
 	by    broker.By
+	sums  bool   // of events that anybody may bring about
 	house bool   // housekeeping: it changes nothing that a reader could see, and records nothing
 	from  *Store // the handle that asks
 	state atomic.Int32
@@ -67,9 +68,6 @@ func (c *change) delete(b *bolt.Bucket, key []byte) error {
 // its last run counts. It records what it writes. It must not call the store, nor
 // end the goroutine (t.Fatal).
 func (s *Store) update(ctx context.Context, by broker.By, what string, do func(*change) error) error {
-	if err := by.Validate(); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
 	return s.submit(ctx, what, &request{do: do, by: by})
 }
 
@@ -80,7 +78,13 @@ func (s *Store) tidy(ctx context.Context, what string, do func(*change) error) e
 }
 
 func (s *Store) submit(ctx context.Context, what string, r *request) error {
-	err := s.enqueue(ctx, r)
+	var err error
+	if !r.house {
+		err = errors.Join(r.by.Validate(), s.reserve.refuses(r))
+	}
+	if err == nil {
+		err = s.enqueue(ctx, r)
+	}
 	if err == nil {
 		err = s.await(ctx, r)
 	}
@@ -215,7 +219,9 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 	}
 	if changes == 0 {
 		broken = rollback(tx)
-	} else if err := s.commitTx(tx); err != nil {
+	} else if err := s.commitTx(tx); errors.Is(err, broker.ErrFull) {
+		return -1, s.noRoom(batch, err)
+	} else if err != nil {
 		failPassed(batch, err)
 		if errors.Is(err, ErrBroken) {
 			broken = err

@@ -87,6 +87,21 @@ type Limits struct {
 	// in the long run and at once. Their defaults are exchange.Pace's.
 	DeviceRate  float64 `yaml:"device_rate" env:"DEVICE_RATE"`
 	DeviceBurst int     `yaml:"device_burst" env:"DEVICE_BURST"`
+	// FreeDisk is how many MiB of the store's disk must be free for devices to enroll; 0:
+	// DefaultFreeDisk, negative: none.
+	FreeDisk int `yaml:"free_disk" env:"FREE_DISK"`
+}
+
+// DefaultFreeDisk is what Limits.FreeDisk is by default, in MiB: four times what is kept for
+// operators. Chosen.
+const DefaultFreeDisk = 64
+
+// FreeBytes gives Limits.FreeDisk in bytes, 0 for none.
+func (l Limits) FreeBytes() int64 {
+	if l.FreeDisk == 0 {
+		l.FreeDisk = DefaultFreeDisk
+	}
+	return int64(max(l.FreeDisk, 0)) << 20
 }
 
 // HTTPSIntake gives them for HTTPS, where a connection is a request or two and soon gone or

@@ -57,6 +57,8 @@ type Parts struct {
 	Refusals wrap.Limit
 	// Pace bounds how often one device logs in or renews.
 	Pace exchange.Pace
+	// Room gives an error while there is no room for new devices; nil: there always is.
+	Room func() error
 	// Level is the clock by which refusals of proofs take the same time. It is not Now,
 	// which may jump. Zero: the system's.
 	Level level.Clock
@@ -136,9 +138,9 @@ func (c *Core) answer(ctx context.Context, p Parts) error {
 	if err != nil {
 		return err
 	}
-	c.Events = tally.NewEvents(p.Store, p.Log)
+	c.Events = tally.NewEvents(p.Store, p.Room, p.Log)
 	c.Exchange, err = wrap.Exchange(exchange.New(a, m, p.Store, p.Pace), wrap.Config{
-		Log: p.Log, Metrics: p.Metrics, Refusals: p.Refusals, Clock: p.Level, Events: c.Events,
+		Log: p.Log, Metrics: p.Metrics, Refusals: p.Refusals, Clock: p.Level, Events: c.Events, Room: p.Room,
 	})
 	return err
 }

@@ -148,6 +148,7 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	hooks := d.cfg.Hooks
 	parts.HookLimits = hook.Limits{Calls: hooks.Calls, Strangers: hooks.Strangers, PerSource: hooks.PerSource, PerDevice: hooks.PerDevice}
 	parts.Pace = exchange.Pace{PerSecond: d.cfg.Limits.DeviceRate, Burst: d.cfg.Limits.DeviceBurst}
+	parts.Room = d.room
 	d.core, err = core.New(ctx, parts)
 	if err != nil {
 		return err
@@ -180,7 +181,7 @@ func (d *Daemon) serveHTTP() error {
 	if err != nil {
 		return err
 	}
-	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Forbidden: forbidden})
+	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Warnings: d.warnings, Forbidden: forbidden})
 	if err != nil {
 		return err
 	}
@@ -220,7 +221,7 @@ func (d *Daemon) serveHTTP() error {
 	d.https.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		return balancer.ConnContext(withHead(ctx, nc), nc)
 	}
-	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Local: true})
+	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Warnings: d.warnings, Local: true})
 	if err != nil {
 		return err
 	}
@@ -250,6 +251,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	g.Go(func() error { return serve(d.health, d.healLn) })
 	g.Go(func() error { return serve(d.ctl, d.ctlLn) })
 	g.Go(func() error { return d.watchLives(inner) })
+	g.Go(func() error { return d.watchRoom(inner) })
 	beside := make(chan struct{})
 	g.Go(func() error {
 		defer close(beside)

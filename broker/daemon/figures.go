@@ -23,6 +23,7 @@ type figures struct {
 
 	mqttConns, conns, strangers, limit *prometheus.Desc
 	commits, changes, seconds, waiting *prometheus.Desc
+	size, free, reserve                *prometheus.Desc
 	keysChanged, adminsEnd             *prometheus.Desc
 
 	keys, keysCreated, keysRetirable *prometheus.Desc
@@ -40,6 +41,9 @@ func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *cont
 		changes:   desc("signet_store_changes_total", "Writing calls that those transactions acknowledged.", nil, nil),
 		seconds:   desc("signet_store_commit_seconds_total", "Time that the store's transactions took to reach the disk.", nil, nil),
 		waiting:   desc("signet_store_changes_waiting", "Writing calls that wait for their transaction now.", nil, nil),
+		size:      desc("signet_store_bytes", "What the store takes of its disk.", nil, nil),
+		free:      desc("signet_store_free_bytes", "What is free on the store's disk.", nil, nil),
+		reserve:   desc("signet_store_reserve_bytes", "What is kept on the store's disk for what operators do when it is full.", nil, nil),
 		keysChanged: desc("signet_signing_keys_changed_timestamp_seconds",
 			"When the pool's signing keys last changed: one was announced, began to sign, or left.", []string{"pool"}, nil),
 		keys: desc("signet_signing_keys", "The pool's signing keys, by phase.", []string{"pool", "phase"}, nil),
@@ -53,7 +57,7 @@ func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *cont
 
 // Describe implements prometheus.Collector.
 func (f *figures) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.keysChanged, f.keys, f.keysCreated, f.keysRetirable, f.adminsEnd} {
+	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.size, f.free, f.reserve, f.keysChanged, f.keys, f.keysCreated, f.keysRetirable, f.adminsEnd} {
 		to <- d
 	}
 }
@@ -86,6 +90,11 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 		counter(f.changes, float64(now.Changes))
 		counter(f.seconds, now.CommitTime.Seconds())
 		gauge(f.waiting, float64(now.Waiting))
+		gauge(f.size, float64(now.Size))
+		gauge(f.reserve, float64(now.Reserve))
+		if now.Free >= 0 {
+			gauge(f.free, float64(now.Free))
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), collectTime)
 	defer cancel()

@@ -47,7 +47,7 @@ func New(a *auth.Authenticator, m *mint.Minter, s Sessions, p Pace) *Conversatio
 func (c *Conversation) Handle(ctx context.Context, from Caller, m protocol.Message) Outcome {
 	reply, admitted, err := c.answerTo(ctx, from, m)
 	if err != nil {
-		return refuse(m, err)
+		return Refuse(m, err)
 	}
 	out := Outcome{Reply: reply, Admitted: admitted}
 	if admitted != nil {
@@ -245,9 +245,9 @@ const (
 // seconds rounds up, so that whoever waits so long does not come too early.
 func seconds(d time.Duration) uint32 { return uint32((d + time.Second - 1) / time.Second) }
 
-// refuse makes the Outcome of an error. It is the one place that decides which code and
+// Refuse makes the Outcome of an error. It is the one place that decides which code and
 // which waiting time a device hears for which cause.
-func refuse(m protocol.Message, err error) Outcome {
+func Refuse(m protocol.Message, err error) Outcome {
 	out := Outcome{Claimed: claimed(m), Err: err}
 	var d protocol.ProblemDetail
 	_ = errors.As(err, &d.Code) // none is in it: internal

@@ -26,7 +26,7 @@ func TestRefuse(t *testing.T) {
 		"unknown": {errors.New("disk on fire"), protocol.CodeInternal, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			out := refuse(&protocol.Start{}, c.err)
+			out := Refuse(&protocol.Start{}, c.err)
 			m, ok := out.Reply.(*protocol.Refusal)
 			if !ok || m.Problem.Signet.Code != c.code || m.Problem.Signet.RetryAfter != c.retry || out.Code != c.code {
 				t.Errorf("refused with %+v", m)

@@ -23,7 +23,6 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/broker/adminapi"
-	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/test/harness"
 )
@@ -42,20 +41,22 @@ type site struct {
 	addrs      struct{ MQTT, HTTPS, Health string }
 	trust      mqttlink.Trust
 	operator   string // token
+	way        *http.Transport
 	api        *adminapi.Client
 	pool       adminapi.PoolClient
 
 	mu    sync.Mutex // guards the log
 	lines int
 	bytes int
-	said  []string // its last lines
+	said  []string        // its last lines
+	all   map[string]bool // what its lines say
 }
 
 // open makes a data folder and runs signetd on it, with its limits as they are unless more
 // of its environment says otherwise.
 func open(t testing.TB, data string, more ...string) *site {
 	t.Helper()
-	s := &site{t: t, data: data, root: filepath.Join(data, "ca", "root.pem")}
+	s := &site{t: t, data: data, root: filepath.Join(data, "ca", "root.pem"), all: map[string]bool{}}
 	program := filepath.Join(t.TempDir(), "signetd")
 	if dir := os.Getenv(programEnv); dir != "" {
 		program = filepath.Join(dir, "signetd")
@@ -121,8 +122,8 @@ func (s *site) befriend() {
 	s.trust.Roots = []*x509.Certificate{root}
 	roots := x509.NewCertPool()
 	roots.AddCert(root)
-	way := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
-	if s.api, err = adminapi.NewClient("https://"+s.addrs.HTTPS, s.operator, way); err != nil {
+	s.way = &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}
+	if s.api, err = adminapi.NewClient("https://"+s.addrs.HTTPS, s.operator, s.way); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.api.CreatePool(t.Context(), "demo"); err != nil {
@@ -141,12 +142,19 @@ func (s *site) listen(r io.Reader, serving chan struct{}) {
 		}
 		s.mu.Lock()
 		s.lines++
+		s.all[line.Msg] = true
 		s.bytes += len(lines.Bytes()) + 1
 		if s.said = append(s.said, lines.Text()); len(s.said) > 40 {
 			s.said = s.said[1:]
 		}
 		s.mu.Unlock()
 	}
+}
+
+func (s *site) hasSaid(msg string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[msg]
 }
 
 func (s *site) story() string {
@@ -213,20 +221,13 @@ type device struct {
 func (s *site) enroll(n int) []*device {
 	t := s.t
 	t.Helper()
-	made, err := s.pool.CreateEnrollmentToken(t.Context(), adminapi.NewEnrollmentToken{Uses: &n})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tok, err := protocol.ParseEnrollToken(made.Token)
-	if err != nil {
-		t.Fatal(err)
-	}
+	v := s.voucher(n)
 	all := make([]*device, n)
 	for i := range all {
 		d, err := s.device(fmt.Sprintf("lamp-%d", i))
 		if err == nil {
 			err = d.on(t.Context(), func(ctx context.Context, l *mqttlink.Link) error {
-				_, err := d.Enroll(ctx, l, agent.Admission{Token: &tok})
+				_, err := d.Enroll(ctx, l, v)
 				return err
 			})
 		}

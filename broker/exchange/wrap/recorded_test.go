@@ -23,6 +23,7 @@ type diary struct {
 	mu      sync.Mutex // guards the rest
 	appends [][]broker.Event
 	err     error
+	full    error // what there is no room for
 }
 
 func (d *diary) Append(_ context.Context, by broker.By, events []broker.Event) error {
@@ -38,6 +39,19 @@ func (d *diary) Append(_ context.Context, by broker.By, events []broker.Event) e
 	}
 	d.appends = append(d.appends, events)
 	return nil
+}
+
+// room is full, an error, while the disk is.
+func (d *diary) room() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.full
+}
+
+func (d *diary) fills(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.full = err
 }
 
 func (d *diary) fails(err error) {
@@ -66,7 +80,7 @@ func (d *diary) all() map[string]int {
 
 // keeping runs Recorded around a core until the test's end.
 func keeping(t *testing.T, d *diary, core exchange.Handler) (refuse func(), stop func()) {
-	r := tally.NewEvents(d, quiet())
+	r := tally.NewEvents(d, d.room, quiet())
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -110,6 +124,13 @@ func TestRefusalsAreSummed(t *testing.T) {
 		times(7, refused(lamp, auth.ErrProof, protocol.CodeDenied))
 		time.Sleep(tally.Every + time.Second)
 		d.fails(nil)
+		d.fills(broker.ErrFull)
+		n := d.count()
+		time.Sleep(time.Hour)
+		if d.count() != n {
+			t.Error("the last of a disk's room is taken by strangers")
+		}
+		d.fills(nil)
 		times(1, refused(lamp, auth.ErrProof, protocol.CodeDenied))
 		stop()
 		want := map[string]int{"demo:lamp denied": 11, "demo:lamp already-used": 2, ": denied": 4}

@@ -29,6 +29,8 @@ type Config struct {
 	Clock level.Clock
 	// Events is where refusals are summed up for the journal; nil: they are not.
 	Events *tally.Events
+	// Room gives an error while there is no room for new devices; nil: there always is.
+	Room func() error
 }
 
 // Exchange wraps core in all wrappers. Their order matters: what is done about a refusal
@@ -39,7 +41,7 @@ func Exchange(core exchange.Handler, c Config) (*exchange.Responder, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := Older(Log(core, c.Log), m.older, c.Log)
+	h := Older(Log(Roomed(core, c.Room), c.Log), m.older, c.Log)
 	if c.Events != nil {
 		h = Recorded(h, c.Events)
 	}

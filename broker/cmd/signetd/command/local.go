@@ -30,13 +30,17 @@ func (f *folder) Close() error {
 	return errors.Join(backup.WriteMark(context.Background(), &f.cfg, f.Store), f.Store.Close())
 }
 
+// reserve is how many bytes of the data folder's disk are kept for operators: a session or
+// device that is ended takes some pages of 4 KiB.
+const reserve = 16 << 20
+
 // openFolder opens a data folder, and makes the store in it if there is none.
 func openFolder(ctx context.Context, cfg *config.Config) (*folder, error) {
 	key, err := cfg.OpenKey()
 	if err != nil {
 		return nil, err
 	}
-	s, err := boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{})
+	s, err := boltstore.Open(ctx, cfg.StorePath(), boltstore.Options{Reserve: reserve})
 	if err != nil {
 		return nil, err
 	}
