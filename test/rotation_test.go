@@ -142,7 +142,7 @@ func TestAnchorIsRevoked(t *testing.T) {
 	local := broker.By{Actor: broker.ActorLocal}
 	a := enrolled(t, s, "lamp-1", harness.NewP256(t))
 	tok := s.Token(t, 1)
-	if _, err := s.Control.RevokeAnchor(t.Context(), local, s.Pool, nil); err != nil {
+	if _, err := s.Control.RevokeAnchor(t.Context(), local, s.Pool, nil, true); err != nil {
 		t.Fatal(err)
 	}
 	s.Offset += 2 * time.Second

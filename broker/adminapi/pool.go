@@ -37,6 +37,7 @@ type FormerAnchor struct {
 // AnchorRotation asks for another anchor.
 type AnchorRotation struct {
 	Revoke bool `json:"revoke,omitempty" doc:"The anchor was stolen: do not let devices follow by its word, and end all enrollment tokens. No device believes the pool until it is enrolled again"`
+	Force  bool `json:"force,omitempty" doc:"Revoke it even if the pool has devices or enrollment tokens"`
 }
 
 // NewPool asks for a pool.
@@ -136,11 +137,12 @@ func (s *service) poolRoutes(api huma.API) {
 			if err != nil {
 				return tagged[Pool]{}, err
 			}
-			change := s.dir.RotateAnchor
+			var p broker.Pool
 			if in.Body.Revoke {
-				change = s.dir.RevokeAnchor
+				p, err = s.dir.RevokeAnchor(ctx, byOf(ctx), name, in.match(), in.Body.Force)
+			} else {
+				p, err = s.dir.RotateAnchor(ctx, byOf(ctx), name, in.match())
 			}
-			p, err := change(ctx, byOf(ctx), name, in.match())
 			return tagged[Pool]{http.StatusOK, etag(p.Rev), wirePool(p)}, err
 		})
 	handleEmpty(s, api, route(broker.OperatorAdmin, http.MethodDelete, "/pools/{pool}", "delete-pool", "Delete a pool and all that is in it", word),

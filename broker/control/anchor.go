@@ -73,8 +73,17 @@ func (p *Plane) RotateAnchor(ctx context.Context, by broker.By, name ident.Pool,
 // RevokeAnchor gives a pool another anchor without the word of any before it, because one
 // was stolen and its word is worth nothing: no device believes the pool until it is
 // enrolled again. It ends all enrollment tokens of the pool, which pin anchors that nothing
-// leads on from.
-func (p *Plane) RevokeAnchor(ctx context.Context, by broker.By, name ident.Pool, m *Match) (broker.Pool, error) {
+// leads on from. A pool that has any, or devices, takes force.
+func (p *Plane) RevokeAnchor(ctx context.Context, by broker.By, name ident.Pool, m *Match, force bool) (broker.Pool, error) {
+	if !force {
+		breaks, err := p.anchorInUse(ctx, name)
+		if err == nil {
+			err = unlessForced(force, breaks)
+		}
+		if err != nil {
+			return broker.Pool{}, about(err, "pool %s", name)
+		}
+	}
 	return p.changeAnchor(ctx, by, name, m, func(tx broker.SettingsTx, pool *broker.Pool, _ newAnchor, _ time.Time) error {
 		pool.Successions = nil
 		kind := broker.EnrollTokenKind().Name

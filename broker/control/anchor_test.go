@@ -80,7 +80,7 @@ func TestRevokeAnchor(t *testing.T) {
 	}
 	second, err := w.RotateAnchor(t.Context(), by(), demo, nil)
 	want(t, err, nil)
-	p, err := w.RevokeAnchor(t.Context(), by(), demo, nil)
+	p, err := w.RevokeAnchor(t.Context(), by(), demo, nil, true)
 	want(t, err, nil)
 	for _, old := range []broker.Pool{first, second} {
 		if got := followed(t, p, pinOf(t, old)); got != nil {

@@ -13,8 +13,8 @@ import (
 //   - What makes no sense without it stays, whatever is said: settings that others refer to,
 //     the default client, the key that signs, the last admin (broker.Conflict).
 //   - What devices or people live by at this moment goes with force, and the refusal says
-//     what would break (broker.InUse): a client with live sessions, a pool with devices, a
-//     signing key whose tokens are valid, one's own access.
+//     what would break (broker.InUse): a client with live sessions, a pool with devices, or
+//     its anchor when it is revoked, a signing key whose tokens are valid, one's own access.
 //   - All else goes at once: a device, a session, an enrollment token, what a group means.
 //     Ending it is what the command is for, and it ends nothing of anybody else's.
 
@@ -42,6 +42,16 @@ func (p *Plane) clientInUse(ctx context.Context, pool ident.Pool, id string) (st
 
 // poolInUse says what a pool takes with it.
 func (p *Plane) poolInUse(ctx context.Context, name ident.Pool) (string, error) {
+	return p.holding(ctx, name, "which go with it for good")
+}
+
+// anchorInUse says what an anchor takes with it that is revoked.
+func (p *Plane) anchorInUse(ctx context.Context, name ident.Pool) (string, error) {
+	return p.holding(ctx, name, "and no device believes it until it is enrolled again; the tokens end")
+}
+
+// holding says what a pool has, and what comes of it; empty if it has nothing.
+func (p *Plane) holding(ctx context.Context, name ident.Pool, then string) (string, error) {
 	devices, err := p.Store.CountDevices(ctx, name)
 	if err != nil {
 		return "", err
@@ -50,7 +60,7 @@ func (p *Plane) poolInUse(ctx context.Context, name ident.Pool) (string, error) 
 	if err != nil || devices == 0 && len(tokens) == 0 {
 		return "", err
 	}
-	return fmt.Sprintf("pool %s has %s and %s, which go with it for good", name, counted(devices, "device"), counted(len(tokens), "enrollment token")), nil
+	return fmt.Sprintf("pool %s has %s and %s, %s", name, counted(devices, "device"), counted(len(tokens), "enrollment token"), then), nil
 }
 
 // counted writes a number with its noun.

@@ -60,7 +60,11 @@ func TestWhatIsInUseGoesWithForce(t *testing.T) {
 			return err
 		}},
 		{"is you", func(ctx context.Context, force bool) error { return w.DeleteOperator(ctx, ada, "ada", force) }},
-		{"2 devices and 1 enrollment token", func(ctx context.Context, force bool) error { return w.DeletePool(ctx, by(), demo, force) }},
+		{"no device believes it until it is enrolled again", func(ctx context.Context, force bool) error {
+			_, err := w.RevokeAnchor(ctx, by(), demo, nil, force)
+			return err
+		}},
+		{"2 devices and 0 enrollment tokens, which go with it", func(ctx context.Context, force bool) error { return w.DeletePool(ctx, by(), demo, force) }},
 	} {
 		last, err := w.Store.Last(t.Context())
 		want(t, err, nil)

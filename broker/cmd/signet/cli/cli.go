@@ -54,7 +54,7 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 	screen, _ := s.Out.(*os.File)
 	out := output.To(s.Out)
 	s.Out, s.Err = out, output.To(s.Err)
-	a := &app{Surroundings: s, out: out, screen: screen}
+	a := &app{Surroundings: s, out: out, screen: screen, line: args}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(s.In)
@@ -96,6 +96,7 @@ type app struct {
 	Surroundings
 	out     *output.Writer // Out
 	screen  *os.File       // what Out leads to, if that is a file
+	line    []string       // as it was typed, without the program's name
 	flags   connection
 	profile string
 	pool    string

@@ -565,7 +565,7 @@ func TestOperatorsCanBeChanged(t *testing.T) {
 		}
 	}
 	s.ok(t, "operator create eve --scope admin")
-	if r := s.run(t, "", "operator", "update", "ada", "--scope", "read"); r.code != 1 || !strings.Contains(r.err, "operator ada is you") || !strings.Contains(r.err, "operator update ada --force") {
+	if r := s.run(t, "", "operator", "update", "ada", "--scope", "read"); r.code != 1 || !strings.Contains(r.err, "operator ada is you") || !strings.Contains(r.err, ": signet operator update ada --scope read --force") {
 		t.Errorf("oneself: %+v", r)
 	}
 	s.ok(t, "operator update ada --scope read --force")

@@ -81,7 +81,7 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 func (a *app) problemHint(cmd *cobra.Command, p *problem.Problem) string {
 	switch {
 	case p.Forcible && cmd.Flags().Lookup("force") != nil:
-		return "if that is what you want" + a.on() + ": " + strings.Join(append([]string{cmd.CommandPath()}, cmd.Flags().Args()...), " ") + a.inThatPool(cmd) + " --force"
+		return "if that is what you want" + a.on() + ": " + a.again() + " --force"
 	case p.Status == http.StatusNotFound && (strings.HasPrefix(p.Detail, "pool ") || cmd.Flag("pool") == nil && cmd.Parent().Name() == "pool"):
 		return "signet pool list shows the pools there are, signet pool create NAME makes one"
 	case p.Status == http.StatusNotFound:
@@ -104,12 +104,19 @@ func (a *app) problemHint(cmd *cobra.Command, p *problem.Problem) string {
 	return ""
 }
 
-// inThatPool is the flag with which cmd works in the pool that it worked in.
-func (a *app) inThatPool(cmd *cobra.Command) string {
-	if cmd.Flag("pool") == nil || a.pool == "" {
-		return ""
+// again is the line as it was typed, if it has no secret in it.
+func (a *app) again() string {
+	if a.flags.Token != "" {
+		return "the same line with"
 	}
-	return " --pool " + a.pool
+	words := []string{"signet"}
+	for _, w := range a.line {
+		if strings.ContainsAny(w, " \t\"'$\\*?;&|<>()") {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
 }
 
 // lister is the nearest command that lists what cmd is about, as it is to be typed.

@@ -87,23 +87,12 @@ func (a *app) rotateKey(s shelf[adminapi.Key]) *cobra.Command {
 
 func (a *app) rotateAnchor() *cobra.Command {
 	var rotation adminapi.AnchorRotation
-	var yes bool
 	cmd := a.leaf("rotate", "Give a pool another anchor, to which its devices follow by the old one's word",
-		"signet key anchor rotate --pool demo\nsignet key anchor rotate --pool demo --revoke --yes",
+		"signet key anchor rotate --pool demo\nsignet key anchor rotate --pool demo --revoke --force",
 		func(cmd *cobra.Command, _ []string) error {
 			p, err := a.enter(cmd.Context())
 			if err != nil {
 				return err
-			}
-			if rotation.Revoke && !yes {
-				devices, err := p.CountDevices(cmd.Context())
-				if err != nil {
-					return err
-				}
-				return &hintedError{
-					usagef("no device believes the pool after this until it is enrolled again: it has %s", counted(devices, "device")),
-					"if the anchor was stolen: signet key anchor rotate --revoke --yes; else leave --revoke out",
-				}
 			}
 			pool, err := p.RotateAnchor(cmd.Context(), rotation)
 			if err != nil {
@@ -124,6 +113,6 @@ func (a *app) rotateAnchor() *cobra.Command {
 		"With --revoke the new anchor comes without it: no device follows anybody's word, all enrollment tokens of the\n" +
 		"pool end, and each device must be enrolled again, for which its key is enough: signet-agent enroll --anchor."
 	cmd.Flags().BoolVar(&rotation.Revoke, "revoke", false, "the old anchor was stolen: devices must not follow by its word")
-	cmd.Flags().BoolVar(&yes, "yes", false, "really, with --revoke")
+	cmd.Flags().BoolVar(&rotation.Force, "force", false, "with --revoke, even if the pool has devices or enrollment tokens")
 	return cmd
 }
