@@ -60,6 +60,7 @@ type StoreFigures struct {
 	Size       int64         // bytes that it takes of the disk
 	Free       int64         // bytes that are left on that disk; negative: it cannot be told
 	Reserve    int64         // bytes beside it that are kept for operators
+	ClockDoubt time.Duration // how far ahead of what has elapsed the clock is, if nothing is forgotten by it; negative: behind
 	Reserved   bool          // operators had to take those: devices' changes are refused until they are there again
 }
 

@@ -83,8 +83,11 @@ type Faults interface {
 
 // Options change how a store works. The zero value is right for production.
 type Options struct {
-	// Now is the clock that housekeeping uses; nil means time.Now.
+	// Now is the clock that records and housekeeping use; nil means time.Now.
 	Now func() time.Time
+	// Elapsed is what has elapsed since some time, by a clock that is never set; nil is the
+	// process's monotonic one. Where Now jumps and this does not, nothing is forgotten.
+	Elapsed func() time.Duration
 	// SweepEvery is how often expired rows are looked for; 0 means a minute, less than 0 never.
 	SweepEvery time.Duration
 	// LockWait is how long Open waits for another process to let go; 0 means 200 ms.
@@ -138,6 +141,7 @@ type counters struct {
 	committing       atomic.Int64 // nanoseconds
 	tail             tail
 	dropped          atomic.Int64 // sessions that were beyond what is kept of a device
+	doubt            atomic.Int64 // nanoseconds
 }
 
 // Figures gives the figures so far.
@@ -150,6 +154,7 @@ func (s *Store) Figures() broker.StoreFigures {
 		Size: size, Free: freeBytes(s.path), Reserve: s.reserve.has(), Reserved: s.reserve.isSpent(),
 		Commits: s.stats.commits.Load(), Changes: s.stats.changes.Load(),
 		CommitTime: time.Duration(s.stats.committing.Load()), Waiting: len(s.queue),
+		ClockDoubt: time.Duration(s.stats.doubt.Load()),
 	}
 }
 
@@ -161,6 +166,10 @@ func Open(ctx context.Context, path string, opts Options) (*Store, error) {
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now
+	}
+	if opts.Elapsed == nil {
+		opened := time.Now()
+		opts.Elapsed = func() time.Duration { return time.Since(opened) }
 	}
 	if opts.SweepEvery == 0 {
 		opts.SweepEvery = time.Minute
@@ -261,6 +270,9 @@ func (s *Store) prepare() error {
 	})
 	if err == nil && missing {
 		err = s.db.Update(makeBuckets)
+	}
+	if err == nil {
+		err = s.resumeHouse()
 	}
 	if err != nil {
 		return fmt.Errorf("open store %s: %w", s.path, err)

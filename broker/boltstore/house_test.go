@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
@@ -171,8 +172,9 @@ func TestTrafficIsFolded(t *testing.T) {
 func TestSweep(t *testing.T) {
 	var ahead atomic.Int64
 	now := time.Now()
-	clock := func() time.Time { return now.Add(time.Duration(ahead.Load())) }
-	s, d := seeded(t, Options{Now: clock, SweepEvery: -1, UnsafeNoSync: true})
+	elapsed := func() time.Duration { return time.Duration(ahead.Load()) }
+	clock := func() time.Time { return now.Add(elapsed()) }
+	s, d := seeded(t, Options{Now: clock, Elapsed: elapsed, SweepEvery: -1, UnsafeNoSync: true})
 	old, kept := testLogin(d), testLogin(d)
 	for _, l := range []broker.Login{old, kept} {
 		if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
@@ -219,6 +221,82 @@ func TestSweep(t *testing.T) {
 	all, err := s.ListSessions(t.Context(), d.ID)
 	if err != nil || len(all) != 1 {
 		t.Errorf("%d sessions listed: %v", len(all), err)
+	}
+}
+
+// TestNothingIsForgottenByAWrongClock: an hour in which the clock is ten years ahead or
+// behind costs no session, no spent exchange, no count of guesses and no record, be the
+// store opened anew meanwhile or not. A clock that stays there is believed a day later.
+func TestNothingIsForgottenByAWrongClock(t *testing.T) {
+	const years = 10 * 365 * 24 * time.Hour
+	var off, passed atomic.Int64
+	now := time.Now()
+	elapsed := func() time.Duration { return time.Duration(passed.Load()) }
+	opts := Options{Now: func() time.Time { return now.Add(elapsed() + time.Duration(off.Load())) }, Elapsed: elapsed, SweepEvery: -1, UnsafeNoSync: true}
+	s, d := seeded(t, opts)
+	sweep := func(minutes int) {
+		t.Helper()
+		for range minutes {
+			passed.Add(int64(time.Minute))
+			if err := s.sweepNow(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	sweep(1)
+	l := testLogin(d)
+	if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Try(t.Context(), by(), triesOf(l.Session.ID), broker.TryMark{1}, now); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.tidy(t.Context(), "test", func(c *change) error {
+		return c.put(c.tx.Bucket([]byte(bucketSpent)), []byte("an exchange of which no session is left"), untilRow(now.Add(2*time.Hour)))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.foldAll(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	journal := sinceAll(t, s)
+	all := func(when string) {
+		t.Helper()
+		if diff := cmp.Diff(journal, sinceAll(t, s), exact()); diff != "" {
+			t.Errorf("%s: the journal: %s", when, diff)
+		}
+		for _, bucket := range []string{bucketSessions, bucketSpent, bucketTries} {
+			if n := countRows(t, s, bucket); n != 1 {
+				t.Errorf("%s: %d rows in %s", when, n, bucket)
+			}
+		}
+	}
+	for name, jump := range map[string]time.Duration{"ahead": years, "behind": -years} {
+		off.Store(int64(jump))
+		sweep(10)
+		if got := s.Figures().ClockDoubt; (got - jump).Abs() > 2*time.Minute {
+			t.Errorf("%s: the store doubts %v", name, got)
+		}
+		all(name)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s = openStore(t, s.path, opts)
+		sweep(10)
+		all(name + ", after a restart")
+		off.Store(0)
+		sweep(1)
+		all(name + ", and right again")
+		if got := s.Figures().ClockDoubt; got != 0 {
+			t.Errorf("%s, and right again: the store doubts %v", name, got)
+		}
+	}
+	off.Store(int64(years))
+	sweep(25 * 60)
+	for _, bucket := range []string{bucketSessions, bucketSpent, bucketTries} {
+		if n := countRows(t, s, bucket); n != 0 {
+			t.Errorf("ahead for good: %d rows in %s", n, bucket)
+		}
 	}
 }
 

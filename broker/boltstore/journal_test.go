@@ -182,7 +182,8 @@ func FuzzJournalRow(f *testing.F) {
 func TestTrim(t *testing.T) {
 	var ahead atomic.Int64
 	now := time.Now()
-	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(time.Duration(ahead.Load())) }, SweepEvery: -1, UnsafeNoSync: true})
+	elapsed := func() time.Duration { return time.Duration(ahead.Load()) }
+	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(elapsed()) }, Elapsed: elapsed, SweepEvery: -1, UnsafeNoSync: true})
 	var kept []uint64
 	write := func(rounds int) {
 		t.Helper()
@@ -250,7 +251,8 @@ func TestTrimAfterAClockAhead(t *testing.T) {
 	const years = 10 * 365 * 24 * time.Hour
 	var ahead atomic.Int64
 	now := time.Now()
-	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(time.Duration(ahead.Load())) }, SweepEvery: -1, UnsafeNoSync: true})
+	elapsed := func() time.Duration { return time.Duration(ahead.Load()) }
+	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(elapsed()) }, Elapsed: elapsed, SweepEvery: -1, UnsafeNoSync: true})
 	write := func(at time.Duration, n int) {
 		t.Helper()
 		ahead.Store(int64(at))
@@ -290,7 +292,8 @@ func TestTrimAfterAClockAhead(t *testing.T) {
 func TestTrimOwnEnds(t *testing.T) {
 	var ahead atomic.Int64
 	now := time.Now()
-	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(time.Duration(ahead.Load())) }, SweepEvery: -1, UnsafeNoSync: true})
+	elapsed := func() time.Duration { return time.Duration(ahead.Load()) }
+	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(elapsed()) }, Elapsed: elapsed, SweepEvery: -1, UnsafeNoSync: true})
 	own := broker.By{Actor: broker.DeviceActor(d.ID), Request: "00"}
 	end := func(x *broker.Session, _ *broker.Device) error { x.Revoked = true; return nil }
 	for i, by := range []broker.By{own, own, by(), own} {

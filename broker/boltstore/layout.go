@@ -37,12 +37,14 @@ const (
 )
 
 // The keys of bucketMeta: the format's version, the last Seqs up to which the journal's
-// logins are in the runs and its old traffic is gone, and the store's epoch.
+// logins are in the runs and its old traffic is gone, the store's epoch, and the time that
+// housekeeping believed.
 const (
 	keyFormat  = "format"
 	keyFolded  = "folded"
 	keyTrimmed = "trimmed"
 	keyEpoch   = "epoch"
+	keyHouse   = "house"
 )
 
 // appendFill is how full pages are left where keys come in ascending order.

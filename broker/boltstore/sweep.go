@@ -23,6 +23,8 @@ const (
 // sweepState is where housekeeping is. Only its goroutine touches it; after a
 // restart it begins anew.
 type sweepState struct {
+	clock   broker.PatientClock
+	saved   time.Time         // of the clock, in the file
 	at      map[string][]byte // last key looked at, by bucket
 	deleted int               // sessions, since the last run was cleaned
 	run     []byte            // last run cleaned
@@ -70,11 +72,50 @@ func (s *Store) foldAll(ctx context.Context) error {
 	return s.view(ctx, "count the session index", s.stats.tail.measure)
 }
 
+// saveHouse is how far the time that housekeeping believes may be from what the file says
+// of it: where a process starts that does not know whether its clock is right.
+const saveHouse = time.Hour
+
+// resumeHouse has housekeeping go on from what the file says.
+func (s *Store) resumeHouse() error {
+	at := s.opts.Now()
+	err := s.db.View(func(tx *bolt.Tx) error {
+		if saved := marked(tx, keyHouse); saved != 0 {
+			at = time.Unix(int64(saved), 0)
+			s.sweep.saved = at
+		}
+		return nil
+	})
+	s.sweep.clock = broker.ResumeClock(at, s.opts.Elapsed(), 2*saveHouse)
+	return err
+}
+
+// houseTime gives the time by which rows are forgotten.
+func (s *Store) houseTime(ctx context.Context) (time.Time, error) {
+	w := &s.sweep
+	now := w.clock.Read(s.opts.Now(), s.opts.Elapsed())
+	s.stats.doubt.Store(int64(w.clock.Doubt()))
+	at := w.clock.At
+	if at.Sub(w.saved).Abs() < saveHouse || at.Unix() <= 0 {
+		return now, nil
+	}
+	err := s.tidy(ctx, "save housekeeping's time", func(c *change) error {
+		return c.put(c.tx.Bucket([]byte(bucketMeta)), []byte(keyHouse), binary.BigEndian.AppendUint64(nil, uint64(at.Unix())))
+	})
+	if err == nil {
+		w.saved = at
+	}
+	return now, err
+}
+
 // sweepNow looks at the next piece of each bucket.
 func (s *Store) sweepNow(ctx context.Context) error {
-	now := s.opts.Now().Unix()
+	now, err := s.houseTime(ctx)
+	if err != nil {
+		return err
+	}
 	for _, bucket := range []string{bucketSessions, bucketSpent, bucketTries} {
-		n, err := s.sweepBucket(ctx, bucket, now)
+		n, err := s.sweepBucket(ctx, bucket, now.Unix())
 		if err != nil {
 			return err
 		}
@@ -82,7 +123,7 @@ func (s *Store) sweepNow(ctx context.Context) error {
 			s.sweep.deleted += n
 		}
 	}
-	if err := s.trimJournal(ctx); err != nil {
+	if err := s.trimJournal(ctx, now); err != nil {
 		return err
 	}
 	s.sweep.deleted += int(s.stats.dropped.Swap(0))
@@ -149,8 +190,7 @@ const trimRows = 64
 
 // trimJournal takes records of traffic out of the journal that are older than
 // broker.KeepTraffic and, if they are logins, in the session index's runs.
-func (s *Store) trimJournal(ctx context.Context) error {
-	now := s.opts.Now()
+func (s *Store) trimJournal(ctx context.Context, now time.Time) error {
 	until := old{before: nanos(now.Add(-broker.KeepTraffic)), now: nanos(now)}
 	if err := s.foldOld(ctx, until); err != nil {
 		return err

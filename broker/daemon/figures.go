@@ -24,7 +24,7 @@ type figures struct {
 	mqttConns, conns, strangers, limit *prometheus.Desc
 	commits, changes, seconds, waiting *prometheus.Desc
 	size, free, reserve                *prometheus.Desc
-	keysChanged, adminsEnd             *prometheus.Desc
+	clockDoubt, keysChanged, adminsEnd *prometheus.Desc
 
 	keys, keysCreated, keysRetirable *prometheus.Desc
 }
@@ -44,6 +44,8 @@ func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *cont
 		size:      desc("signet_store_bytes", "What the store takes of its disk.", nil, nil),
 		free:      desc("signet_store_free_bytes", "What is free on the store's disk.", nil, nil),
 		reserve:   desc("signet_store_reserve_bytes", "What is kept on the store's disk for what operators do when it is full.", nil, nil),
+		clockDoubt: desc("signet_store_clock_doubt_seconds",
+			"How far ahead of what has elapsed the clock is, so that the store forgets nothing by it; negative for behind, 0 when it is believed.", nil, nil),
 		keysChanged: desc("signet_signing_keys_changed_timestamp_seconds",
 			"When the pool's signing keys last changed: one was announced, began to sign, or left.", []string{"pool"}, nil),
 		keys: desc("signet_signing_keys", "The pool's signing keys, by phase.", []string{"pool", "phase"}, nil),
@@ -57,7 +59,7 @@ func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *cont
 
 // Describe implements prometheus.Collector.
 func (f *figures) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.size, f.free, f.reserve, f.keysChanged, f.keys, f.keysCreated, f.keysRetirable, f.adminsEnd} {
+	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.size, f.free, f.reserve, f.clockDoubt, f.keysChanged, f.keys, f.keysCreated, f.keysRetirable, f.adminsEnd} {
 		to <- d
 	}
 }
@@ -95,6 +97,7 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 		if now.Free >= 0 {
 			gauge(f.free, float64(now.Free))
 		}
+		gauge(f.clockDoubt, now.ClockDoubt.Seconds())
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), collectTime)
 	defer cancel()

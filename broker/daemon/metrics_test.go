@@ -48,6 +48,7 @@ func TestFiguresAreTrue(t *testing.T) {
 		`signet_mqtt_ended_total{reason="quota"}`:                          "0",
 		`signet_connections_refused_total{cause="device",listener="mqtt"}`: "0",
 		`signet_store_changes_waiting`:                                     "0",
+		`signet_store_clock_doubt_seconds`:                                 "0",
 		`signet_mqtt_packets_throttled_total`:                              "0",
 		fmt.Sprintf(`signet_mqtt_requests_unread_total{cause=%q}`, "rate"): "0",
 	} {

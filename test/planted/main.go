@@ -75,6 +75,8 @@ var plants = []plant{
 	{"ratchet", "./test/sim", `^TestSimulation$`, `is not in .* after the last fault: out of date`},
 	{"restored", "./test/sim", `^TestSimulation$`, `an exchange of .* was recorded twice`},
 	{"ahead", "./test", `^TestStoreBehindItsDevices$`, `got \*protocol.Refusal refused: denied, want a grant`},
+	{"forget", "./broker/boltstore", `^TestNothingIsForgottenByAWrongClock$`, `ahead: 0 rows in sessions`},
+	{"forget", "./test/sim", `^TestSimulation$`, `of \d+ records \d+ are left after a while with a wrong clock`},
 	{"ended", "./test", `^TestClockAheadLeavesNoSession$`, `got \*protocol.Refusal .*, want a grant`},
 	{"ended", "./test/sim", `^TestSimulation$`, `is not in .* after the last fault`},
 }

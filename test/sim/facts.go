@@ -1,10 +1,12 @@
 package sim
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"slices"
 	"sync"
 	"time"
 
@@ -221,6 +223,19 @@ func (f *facts) goesOn(id ident.Device, session ident.UUID) {
 	defer f.mu.Unlock()
 	f.counts["connection goes on after a change"]++
 	f.stands(id, session, "a connection of %s goes on after the end of its family (%s)")
+}
+
+// begun gives the sessions that the store has, in an order that the seed gives.
+func (f *facts) begun() (all []ident.UUID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for id, fam := range f.families {
+		if fam.ended != "restore" {
+			all = append(all, id)
+		}
+	}
+	slices.SortFunc(all, func(a, b ident.UUID) int { return bytes.Compare(a[:], b[:]) })
+	return all
 }
 
 // stands wants a standing to rest on a family that lives. The caller holds mu.

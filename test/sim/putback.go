@@ -197,21 +197,23 @@ func (w *World) startAll() {
 	}
 }
 
-// wrongClocks sets the broker's clock ten years wrong for an hour: that of the machine
-// which the store and all replicas are on.
-func (w *World) wrongClocks() {
+// wrongClocks sets the broker's clock ten years wrong for a while: that of the machine
+// which the store and all replicas are on. Nothing is forgotten by it.
+func (w *World) wrongClocks(life time.Duration) {
 	who := w.newActor(w.fate.dice.more())
 	begin := who.dice.upTo(chaos / 2)
-	w.rightAt = time.Now().Add(begin + time.Hour)
+	w.rightAt = time.Now().Add(begin + life)
 	w.goes(who, func() {
 		who.rest(begin)
 		years, what := 10*365*24*time.Hour, "clock of the broker years ahead"
 		if who.dice.roll(2) == 0 {
 			years, what = -years, "clock of the broker years behind"
 		}
+		kept := w.keeps()
 		w.facts.happens(what, "the broker's clock is %v off", years)
 		w.setYears(years)
 		who.rest(time.Until(w.rightAt))
+		kept()
 		w.facts.say("the broker's clock is right again")
 		w.setYears(0)
 		if who.dice.roll(2) == 0 { // devices come back before they have heard the time anew
@@ -219,6 +221,48 @@ func (w *World) wrongClocks() {
 			w.startAll()
 		}
 	})
+}
+
+// keeps gives a check that the store still has what it has now, unless it was put back:
+// sessions, by which it knows that exchanges were used, and records.
+func (w *World) keeps() (check func()) {
+	store := w.store
+	sessions := w.facts.begun()
+	last, err := store.Last(w.ctx)
+	if err != nil {
+		w.facts.violate("the journal's end: %v", err)
+	}
+	records := w.recordsUntil(last)
+	return func() {
+		if w.store != store || w.ctx.Err() != nil {
+			return
+		}
+		w.facts.count("store judged after a wrong clock")
+		if now := w.recordsUntil(last); now != records {
+			w.facts.violate("of %d records %d are left after a while with a wrong clock", records, now)
+		}
+		for _, id := range sessions {
+			if _, err := store.Session(w.ctx, id); err != nil {
+				w.facts.violate("after a while with a wrong clock: %v", err)
+			}
+		}
+	}
+}
+
+// recordsUntil counts the journal's records up to last.
+func (w *World) recordsUntil(last uint64) (n int) {
+	for after := uint64(0); after < last; {
+		some, err := w.store.Since(w.ctx, after, 1000)
+		if err != nil || len(some) == 0 {
+			return n
+		}
+		for _, r := range some {
+			if after = r.Seq; r.Seq <= last {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // now is the time by the broker's machine.

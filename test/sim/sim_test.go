@@ -88,7 +88,7 @@ var mustHappen = []string{
 	"grant forged with a replaced anchor",
 	// stores and clocks that go back
 	"backup restored", "older copy put back", "older copy accepted", "keys rotated", "device enrolls anew", "device shows a newer key statement", "device has more than the store knows of",
-	"clock of the broker years ahead", "clock of the broker years behind", "no token shown in doubt", "certificate refused",
+	"clock of the broker years ahead", "clock of the broker years behind", "store judged after a wrong clock", "no token shown in doubt", "certificate refused",
 	// what the rules are about: no exchange twice
 	"login", "grant made", "commit of a used exchange refused", "refused: already used",
 	// one successor, one live refresh token

@@ -254,10 +254,12 @@ func (w *World) misfortune() {
 	case 1:
 		w.putBackLater(true)
 	case 2:
-		w.wrongClocks()
+		w.wrongClocks(time.Hour)
 	case 3:
-		w.wrongClocks()
+		w.wrongClocks(time.Hour)
 		w.putBackLater(false)
+	case 4: // so short that what was sealed before may come again
+		w.wrongClocks(time.Minute + dice.upTo(time.Minute))
 	}
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
 		w.fate.rest(dice.upTo(6 * time.Second))
