@@ -138,6 +138,7 @@ func (o Options) brought() (material, error) {
 	if m.key, err = parseKey(o.IntermediateKey); err != nil {
 		return material{}, fmt.Errorf("the brought intermediate's key: %w", err)
 	}
+	m.oursFirst()
 	return m, nil
 }
 

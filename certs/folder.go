@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -28,7 +29,7 @@ const maxFile = 64 << 10
 
 // material is what an authority is made of. rootKey is nil when it is not here.
 type material struct {
-	roots   []*x509.Certificate // ours first
+	roots   []*x509.Certificate // ours, the one that the chain ends at, first
 	chain   []*x509.Certificate // the issuer first
 	rootKey crypto.Signer
 	key     crypto.Signer // the issuer's
@@ -63,7 +64,24 @@ func readFolder(dir string, signer crypto.Signer) (material, error) {
 			}
 		}
 	}
+	m.oursFirst()
 	return m, nil
+}
+
+// oursFirst puts the root first that the chain ends at. The others are those that devices
+// are to believe, too: the next one, or the last. Their keys are not ours.
+func (m *material) oursFirst() {
+	top := m.chain[len(m.chain)-1]
+	ours := slices.IndexFunc(m.roots, func(r *x509.Certificate) bool { return r.Equal(top) || top.CheckSignatureFrom(r) == nil })
+	if ours < 1 {
+		return
+	}
+	root := m.roots[ours]
+	m.roots = append([]*x509.Certificate{root}, slices.Delete(slices.Clone(m.roots), ours, ours+1)...)
+	others := func(r *x509.Certificate) bool { return samePublic(r.PublicKey, m.rootKey.Public()) }
+	if m.rootKey != nil && !samePublic(root.PublicKey, m.rootKey.Public()) && slices.ContainsFunc(m.roots[1:], others) {
+		m.rootKey = nil
+	}
 }
 
 func readCertificates(path string) ([]*x509.Certificate, error) {

@@ -54,8 +54,8 @@ type Replacement struct {
 	Now                           func() time.Time // nil: time.Now
 }
 
-// ReplaceIntermediate gives the authority in dir another intermediate under the same root, with a key
-// of its own. An Authority that is open goes on with the old one; the next Open takes the
+// ReplaceIntermediate gives the authority in dir another intermediate under the same root, or
+// a brought one under any of the folder's roots, with a key of its own. An Authority that is open goes on with the old one; the next Open takes the
 // new one. A crash leaves the old one or the new one, whole. Errors are Create's, and
 // ErrNoRootKey.
 func ReplaceIntermediate(dir string, r Replacement) (Certificates, error) {

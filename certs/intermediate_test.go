@@ -152,3 +152,35 @@ func TestReplaceIntermediateCutOff(t *testing.T) {
 		})
 	}
 }
+
+// TestAnotherRoot: beside its own root an authority may have the next one, and goes over to it
+// with an intermediate that is under it; the last one stays to be believed, and its key is not
+// taken for ours. A root that is in no bundle is refused as ever.
+func TestAnotherRoot(t *testing.T) {
+	c := newClock()
+	dir, next := newDir(t, Options{Name: "Last", Now: c.now}), newDir(t, Options{Name: "Next", Now: c.now})
+	brought := Replacement{Now: c.now, Intermediate: read(t, next, IntermediateFile), IntermediateKey: read(t, next, IntermediateKeyFile)}
+	if _, err := ReplaceIntermediate(dir, brought); !errors.Is(err, ErrUnfit) {
+		t.Errorf("under an unknown root: %v, want ErrUnfit", err)
+	}
+	both := append(read(t, dir, RootFile), read(t, next, RootFile)...)
+	if err := os.WriteFile(filepath.Join(dir, RootFile), both, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if own := openTest(t, dir, Config{Now: c.now}).Certificates(); own.Root.Subject.Organization[0] != "Last" || !own.RootKey {
+		t.Errorf("before: under %v, with the root's key: %v", own.Root.Subject, own.RootKey)
+	}
+	if _, err := ReplaceIntermediate(dir, brought); err != nil {
+		t.Fatal(err)
+	}
+	a := openTest(t, dir, Config{Now: c.now})
+	if own := a.Certificates(); own.Root.Subject.Organization[0] != "Next" || own.RootKey {
+		t.Errorf("after: under %v, with the root's key: %v", own.Root.Subject, own.RootKey)
+	}
+	if !bytes.HasPrefix(a.Roots(), read(t, next, RootFile)) || len(a.Roots()) != len(both) {
+		t.Error("the bundle has not both roots, ours first")
+	}
+	if _, err := ReplaceIntermediate(dir, Replacement{Now: c.now}); !errors.Is(err, ErrNoRootKey) {
+		t.Errorf("with the last root's key: %v, want ErrNoRootKey", err)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ type site struct {
 	t          testing.TB
 	cmd        *exec.Cmd
 	data, root string
+	program    string
 	addrs      struct{ MQTT, HTTPS, Health string }
 	trust      mqttlink.Trust
 	operator   string // token
@@ -57,18 +59,18 @@ type site struct {
 func open(t testing.TB, data string, more ...string) *site {
 	t.Helper()
 	s := &site{t: t, data: data, root: filepath.Join(data, "ca", "root.pem"), all: map[string]bool{}}
-	program := filepath.Join(t.TempDir(), "signetd")
+	s.program = filepath.Join(t.TempDir(), "signetd")
 	if dir := os.Getenv(programEnv); dir != "" {
-		program = filepath.Join(dir, "signetd")
+		s.program = filepath.Join(dir, "signetd")
 	} else {
-		build := exec.CommandContext(t.Context(), "go", "build", "-o", program, "../../broker/cmd/signetd")
+		build := exec.CommandContext(t.Context(), "go", "build", "-o", s.program, "../../broker/cmd/signetd")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("build signetd: %v\n%s", err, out)
 		}
 	}
 	env := append([]string{"SIGNET_ISSUER=https://localhost:8443", "SIGNET_DATA=" + data}, more...)
-	begin := exec.CommandContext(t.Context(), program, "init")
+	begin := exec.CommandContext(t.Context(), s.program, "init")
 	begin.Env = env
 	out, err := begin.CombinedOutput()
 	if err != nil {
@@ -77,7 +79,7 @@ func open(t testing.TB, data string, more ...string) *site {
 	_, rest, _ := strings.Cut(string(out), "shown once: ")
 	s.operator, _, _ = strings.Cut(rest, "\n")
 	free := "127.0.0.1:0"
-	s.cmd = exec.Command(program, "serve", "--listen-mqtt", free, "--listen-https", free, "--listen-health", free)
+	s.cmd = exec.Command(s.program, "serve", "--listen-mqtt", free, "--listen-https", free, "--listen-health", free)
 	s.cmd.Env = env
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
@@ -214,7 +216,8 @@ func (s *site) most() int {
 // A device is an honest one.
 type device struct {
 	*agent.Agent
-	site *site
+	site  *site
+	trust atomic.Pointer[mqttlink.Trust] // nil: the site's
 }
 
 // enroll makes n devices, which hang up when they are known.
@@ -249,12 +252,16 @@ func (s *site) device(called string) (*device, error) {
 		return nil, err
 	}
 	a, err := agent.New(s.t.Context(), agent.Config{Device: ident.Device{Pool: pool, Name: name}, Prover: harness.NewEd25519(s.t), State: &agent.Memory{}})
-	return &device{a, s}, err
+	return &device{Agent: a, site: s}, err
 }
 
 // on does something on a new connection, as nobody.
 func (d *device) on(ctx context.Context, do func(context.Context, *mqttlink.Link) error) error {
-	l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: "mqtts://" + d.site.addrs.MQTT, Trust: d.site.trust})
+	trust := d.site.trust
+	if own := d.trust.Load(); own != nil {
+		trust = *own
+	}
+	l, err := mqttlink.Dial(ctx, mqttlink.Options{Broker: "mqtts://" + d.site.addrs.MQTT, Trust: trust})
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.Device(), err)
 	}

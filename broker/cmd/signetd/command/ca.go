@@ -33,8 +33,8 @@ func (o *options) renewCommand() *cobra.Command {
 		func(context.Context, []string) error { return o.renewCA(b) })
 	c.Long = "Makes a new intermediate certificate, with a key of its own, under the same root: nothing changes for devices,\n" +
 		"which know the root. It takes the root's key from the data folder or, if it was taken to a safe, from\n" +
-		"--ca-root-key; or it brings an intermediate that somebody else made. A broker that runs goes on with the old one\n" +
-		"until it is started again."
+		"--ca-root-key; or it brings an intermediate that somebody else made. A broker that runs takes the new one\n" +
+		"within seconds."
 	f := c.Flags()
 	f.StringVar(&b.rootKey, "ca-root-key", "", "the root's private key, if it is not in the data folder; not kept: `file`, PEM")
 	f.StringVar(&b.intermediate, "ca-intermediate", "", "or bring an intermediate under the same root: `file`, PEM")
@@ -88,7 +88,7 @@ func (o *options) renewCA(b bringing) error {
 	if err != nil {
 		return o.caError(cfg, err)
 	}
-	fmt.Fprintf(o.stdout, "made an intermediate that is valid until %s\nstart signetd again: until then it goes on with the old one\n", own.Intermediate.NotAfter.UTC().Format(time.DateOnly))
+	fmt.Fprintf(o.stdout, "made an intermediate that is valid until %s\na signetd that runs takes it within seconds\n", own.Intermediate.NotAfter.UTC().Format(time.DateOnly))
 	return nil
 }
 

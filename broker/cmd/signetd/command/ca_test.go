@@ -48,7 +48,7 @@ func TestIntermediateEnds(t *testing.T) {
 	if code, _, errs := signetd(t, nil, "ca renew --data "+data); code == 0 || !strings.Contains(errs, "--ca-root-key FILE") {
 		t.Errorf("without the root's key: exit %d, %s", code, errs)
 	}
-	if code, out, errs := signetd(t, nil, "ca renew --data "+data+" --ca-root-key "+safe); code != 0 || !strings.Contains(out, "start signetd again") {
+	if code, out, errs := signetd(t, nil, "ca renew --data "+data+" --ca-root-key "+safe); code != 0 || !strings.Contains(out, "within seconds") {
 		t.Fatalf("ca renew: exit %d, %s%s", code, out, errs)
 	}
 	if code, _, errs := signetd(t, nil, "check-config --data "+data); code != 0 || errs != "" {

@@ -102,7 +102,7 @@ func devSetup(ctx context.Context, d *daemon.Daemon) (v devValues, err error) {
 }
 
 // banner says where everything is and what to try, and leaves the same for scripts.
-func (o *options) banner(cfg config.Config, ca *certs.Authority, d *daemon.Daemon, v devValues) error {
+func (o *options) banner(cfg config.Config, ca *authority, d *daemon.Daemon, v devValues) error {
 	data, err := filepath.Abs(cfg.Data)
 	if err != nil {
 		return fmt.Errorf("data folder: %w", err)

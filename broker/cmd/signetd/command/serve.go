@@ -56,6 +56,7 @@ func (b *running) Run(ctx context.Context) error {
 	var keeping sync.WaitGroup
 	inner, stop := context.WithCancel(ctx)
 	keeping.Go(func() { backup.KeepMark(inner, &b.folder.cfg, b.folder.Store, b.log) })
+	keeping.Go(func() { b.ca.watch(inner, b.log) })
 	err := b.Daemon.Run(ctx)
 	stop()
 	keeping.Wait()
@@ -65,7 +66,7 @@ func (b *running) Run(ctx context.Context) error {
 // A running is a broker that listens, with what it stands on.
 type running struct {
 	*daemon.Daemon
-	ca     *certs.Authority
+	ca     *authority
 	folder *folder
 	log    *slog.Logger
 }
@@ -76,7 +77,9 @@ func (b *running) Close() error {
 	if b.Daemon != nil {
 		errs = append(errs, b.Daemon.Close())
 	}
-	errs = append(errs, b.ca.Close())
+	if b.ca != nil {
+		errs = append(errs, b.ca.Close())
+	}
 	if b.folder != nil {
 		errs = append(errs, b.folder.Close())
 	}
@@ -90,33 +93,16 @@ func (o *options) open(ctx context.Context, cfg config.Config) (*running, error)
 		return nil, err
 	}
 	b := &running{log: log}
-	if b.ca, err = openCA(cfg, o); err != nil {
+	if b.ca, err = o.openAuthority(ctx, cfg); err != nil {
 		return nil, err
-	}
-	own, err := newServerCertificate(ctx, b.ca, cfg, o.where(cfg))
-	if err != nil {
-		return nil, errors.Join(err, b.Close())
 	}
 	if b.folder, err = openFolder(ctx, &cfg); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
-	if b.Daemon, err = daemon.Open(ctx, cfg, b.folder.parts, own, log); err != nil {
+	if b.Daemon, err = daemon.Open(ctx, cfg, b.folder.parts, b.ca, log); err != nil {
 		return nil, errors.Join(err, b.Close())
 	}
 	return b, nil
-}
-
-// serverCertificate is the daemon's view of the certificate authority.
-type serverCertificate struct {
-	*certs.ServerCertificate
-	ca    *certs.Authority
-	where string // names the configuration
-}
-
-func (s serverCertificate) Roots() []byte { return s.ca.Roots() }
-
-func (s serverCertificate) Lives() []daemon.Life {
-	return append(lives(s.ca.Certificates(), s.where), daemon.Life{Certificate: "server", Expires: s.Leaf().NotAfter})
 }
 
 // serverNames are what the broker's certificate is for.
@@ -129,14 +115,6 @@ func serverNames(cfg *config.Config) (names certs.ServerNames) {
 		}
 	}
 	return names
-}
-
-func newServerCertificate(ctx context.Context, ca *certs.Authority, cfg config.Config, where string) (serverCertificate, error) {
-	own, err := ca.NewServerCertificate(ctx, serverNames(&cfg), 0)
-	if err != nil {
-		return serverCertificate{}, fmt.Errorf("server certificate: %w", err)
-	}
-	return serverCertificate{own, ca, where}, nil
 }
 
 func openCA(cfg config.Config, o *options) (*certs.Authority, error) {
