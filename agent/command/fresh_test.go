@@ -1,13 +1,19 @@
 package command
 
 import (
+	"bytes"
 	"context"
+	"fmt"
+	"log/slog"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol"
 )
 
 // What programs have asked for once is fresh when the broker goes away, and the pool by
@@ -21,7 +27,7 @@ func TestFormsStayFresh(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer v.dir.Close()
-	w := newWatch(v, newDesk())
+	w := newWatch(v, newDesk(), p.log())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	ran := make(chan error, 1)
@@ -49,7 +55,16 @@ func TestFormsStayFresh(t *testing.T) {
 	}
 	m.shift.Store(int64(31 * time.Minute))
 	w.freshen(t.Context())
+	restarted := newWatch(v, newDesk(), p.log())
+	restarted.recallDemands()
+	restarted.link = w.link
+	if wait := restarted.freshen(t.Context()); len(restarted.special) != 2 || wait < 29*time.Minute {
+		t.Errorf("after a restart %d forms are kept, due in %v", len(restarted.special), wait)
+	}
 	b.stop()
+	if text, _, err := restarted.token(t.Context(), localapi.Request{Op: "token", Format: "jwt", Audience: "telemetry"}); err != nil || text == "" {
+		t.Errorf("after a restart and without the broker: %q, %v", text, err)
+	}
 	again, third := ask("jwt", ""), ask("jwt", "telemetry")
 	if again == jwt || third == other {
 		t.Error("not renewed at half of their lives")
@@ -69,7 +84,7 @@ func TestFormsStayFresh(t *testing.T) {
 
 // Of too many forms the one goes that nobody asked for the longest.
 func TestFormsAreBounded(t *testing.T) {
-	w := newWatch(nil, nil)
+	w := newWatch(nil, nil, slog.New(slog.DiscardHandler))
 	for i := range 3 * maxSpecial {
 		w.kept("often")
 		if i == 0 {
@@ -81,5 +96,48 @@ func TestFormsAreBounded(t *testing.T) {
 	}
 	if len(w.special) != maxSpecial || w.special["often"] == nil {
 		t.Errorf("%d forms, and often: %v", len(w.special), w.special["often"])
+	}
+}
+
+// What a device remembers of its programs' demands is bounded, and what is no demand is told.
+func TestDemandsComeBack(t *testing.T) {
+	dir, err := keyfile.Open(folder(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	var said bytes.Buffer
+	w := newWatch(&device{dir: dir}, nil, slog.New(slog.NewTextHandler(&said, nil)))
+	w.recallDemands() // there is none
+	jwt := protocol.FormatJWT
+	for i := range 2 * maxDemands {
+		key := demand(localapi.Request{Format: "jwt", Audience: fmt.Sprint("a ", i)})
+		w.kept(key)
+		w.keep(key, agent.Ask{Format: &jwt, Audience: fmt.Sprint("a ", i)}, &agent.Tokens{})
+		w.kept(key)
+	}
+	w.keep("MQTT password", mqttPassword(), &agent.Tokens{})
+	w.saveDemands()
+	again := newWatch(&device{dir: dir}, nil, w.log)
+	again.recallDemands()
+	if len(again.special) != maxDemands || said.Len() > 0 {
+		t.Fatalf("%d demands came back: %s", len(again.special), said.String())
+	}
+	for i := range maxDemands {
+		n := 2*maxDemands - 1 - i
+		s := again.special[fmt.Sprint("jwt a ", n)]
+		if s == nil || s.ask.Audience != fmt.Sprint("a ", n) || *s.ask.Format != protocol.FormatJWT || s.asked != uint64(maxDemands-i) {
+			t.Errorf("demand %d came back as %+v", n, s)
+		}
+	}
+	for _, damaged := range []string{"jwt\n", "xml \n", "\x00\n", " \n", strings.Repeat("jwt x\n", maxDemands+1)} {
+		said.Reset()
+		if err := dir.WriteFile(demandsName, []byte(damaged)); err != nil {
+			t.Fatal(err)
+		}
+		w := newWatch(&device{dir: dir}, nil, w.log)
+		if w.recallDemands(); len(w.special) != 0 || !strings.Contains(said.String(), demandsName) {
+			t.Errorf("%.20q gives %d demands: %s", damaged, len(w.special), said.String())
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"path/filepath"
 	"strconv"
@@ -128,7 +129,8 @@ func (p *program) serve(ctx context.Context, v *device, socket string, gids []ui
 	if err != nil {
 		return err
 	}
-	w := newWatch(v, p.desk)
+	w := newWatch(v, p.desk, p.log())
+	w.recallDemands()
 	fmt.Fprintf(p.out, "running %s; programs ask %s\n", v.settings.Device, socket)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -163,6 +165,7 @@ func parseGroups(s string) (gids []uint32, err error) {
 type watch struct {
 	*device
 	desk *desk
+	log  *slog.Logger
 
 	mu      sync.Mutex // protects the fields below
 	link    agent.Connection
@@ -172,16 +175,16 @@ type watch struct {
 }
 
 // A special is a token with special demands that programs have asked for. The agent keeps
-// it fresh from then on, so that they find one when the broker is away.
+// it fresh from then on, over restarts, so that they find one when the broker is away.
 type special struct {
 	ask    agent.Ask
-	tokens *agent.Tokens
-	tried  time.Time // when it last could not be renewed
-	asked  uint64    // the last request for it
+	tokens *agent.Tokens // nil: not yet got since the agent's start
+	tried  time.Time     // when it last could not be renewed
+	asked  uint64        // the last request for it
 }
 
-func newWatch(v *device, d *desk) *watch {
-	return &watch{device: v, desk: d, special: map[string]*special{}, more: make(chan struct{}, 1)}
+func newWatch(v *device, d *desk, log *slog.Logger) *watch {
+	return &watch{device: v, desk: d, log: log, special: map[string]*special{}, more: make(chan struct{}, 1)}
 }
 
 // connect remembers the connection in use, so that programs' calls share it.
@@ -256,7 +259,7 @@ func (w *watch) token(ctx context.Context, r localapi.Request) (text string, lef
 	if err != nil {
 		return "", 0, err
 	}
-	g, err := w.atHand(ctx, r.Format+" "+r.Audience, ask)
+	g, err := w.atHand(ctx, demand(r), ask)
 	if err != nil {
 		return "", 0, err
 	}
@@ -291,8 +294,8 @@ func (w *watch) atHand(ctx context.Context, key string, ask *agent.Ask) (*agent.
 		switch {
 		case err == nil:
 			g = fresh
-			if ask != nil {
-				w.keep(key, *ask, fresh)
+			if ask != nil && w.keep(key, *ask, fresh) && !ask.MQTTPassword {
+				w.saveDemands()
 			}
 		case g == nil || g.Left(w.now()) < leastLeft || refused(err):
 			return nil, err
@@ -361,12 +364,13 @@ func refused(err error) bool {
 // maxSpecial bounds the tokens with special demands at hand. Chosen arbitrarily.
 const maxSpecial = 64
 
-// keep remembers a token with special demands; of too many it forgets the one that was
-// not asked for the longest.
-func (w *watch) keep(key string, ask agent.Ask, g *agent.Tokens) {
+// keep remembers a token with special demands, and reports whether they are new; of too many
+// it forgets the one that was not asked for the longest.
+func (w *watch) keep(key string, ask agent.Ask, g *agent.Tokens) (added bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.special[key] == nil && len(w.special) >= maxSpecial {
+	added = w.special[key] == nil
+	if added && len(w.special) >= maxSpecial {
 		var oldest string
 		for k, s := range w.special {
 			if oldest == "" || s.asked < w.special[oldest].asked {
@@ -380,6 +384,7 @@ func (w *watch) keep(key string, ask agent.Ask, g *agent.Tokens) {
 	case w.more <- struct{}{}:
 	default:
 	}
+	return added
 }
 
 const (
@@ -411,20 +416,26 @@ func (w *watch) freshen(ctx context.Context) (wait time.Duration) {
 		if s.ask.MQTTPassword {
 			continue
 		}
-		left := s.tokens.Left(w.now()) - s.tokens.Life/2
+		left := time.Duration(0)
+		if s.tokens != nil { // not yet got since the start
+			left = s.tokens.Left(w.now()) - s.tokens.Life/2
+		}
 		if since := w.now().Sub(s.tried); left <= 0 && since >= 0 && since < freshRetry {
 			left = freshRetry - since
 		}
 		if left <= 0 {
-			left = w.refresh(ctx, key, s)
+			var gone bool
+			if left, gone = w.refresh(ctx, key, s); gone {
+				w.saveDemands()
+			}
 		}
 		wait = min(wait, max(left, time.Second))
 	}
 	return wait
 }
 
-// refresh renews one and gives the time until it is due again.
-func (w *watch) refresh(ctx context.Context, key string, s *special) time.Duration {
+// refresh renews one and gives the time until it is due again; gone says that it never is.
+func (w *watch) refresh(ctx context.Context, key string, s *special) (due time.Duration, gone bool) {
 	ctx, cancel := context.WithTimeout(ctx, onceTimeout)
 	defer cancel()
 	fresh, err := w.renew(ctx, &s.ask)
@@ -433,16 +444,17 @@ func (w *watch) refresh(ctx context.Context, key string, s *special) time.Durati
 	kept := w.special[key]
 	switch {
 	case kept == nil:
-		return freshSleep
+		return freshSleep, false
 	case err == nil:
 		kept.tokens, kept.tried = fresh, time.Time{}
-		return fresh.Life / 2
-	case refused(err) && kept.tokens.Left(w.now()) <= 0:
+		return fresh.Life / 2, false
+	case refused(err) && !errors.Is(err, protocol.CodeBusy) && (kept.tokens == nil || kept.tokens.Left(w.now()) <= 0):
 		delete(w.special, key) // the broker does not give it any more
+		return freshSleep, true
 	default:
 		kept.tried = w.now()
 	}
-	return freshRetry
+	return freshRetry, false
 }
 
 // asked is the demand that r stands for; nil if the usual tokens will do.
