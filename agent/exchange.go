@@ -125,6 +125,9 @@ func (a *Agent) newCall(link Link, ask Ask) (*call, protocol.Request, error) {
 	if s := c.record.Statement; s != nil {
 		w.Statement = protocol.StatementID(s)
 	}
+	if s := c.record.Session; !s.IsZero() {
+		w.Last = s[:]
+	}
 	return c, w, nil
 }
 

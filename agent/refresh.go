@@ -31,6 +31,7 @@ func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Tokens, error
 		return nil, ErrNoSession
 	}
 	handle := sha256.Sum256(c.record.Refresh)
+	w.Last = nil // it names its session itself
 	body, err := detcbor.Marshal(protocol.RefreshBody{Request: w, Session: c.record.Session, Handle: handle[:]})
 	if err != nil {
 		return nil, err

@@ -32,7 +32,7 @@ type Record struct {
 	Anchor    []byte       `cbor:"7,keyasint,omitempty"`  // COSE_Key, fits the pin
 	Statement []byte       `cbor:"8,keyasint,omitempty"`  // COSE_Sign1 by the anchor, verified
 	Floor     int64        `cbor:"9,keyasint,omitempty"`  // Unix seconds: the time last heard from the broker
-	Session   ident.UUID   `cbor:"10,keyasint"`           // of the refresh token
+	Session   ident.UUID   `cbor:"10,keyasint"`           // that the device has
 	Refresh   []byte       `cbor:"11,keyasint,omitempty"` // refresh token, a secret
 }
 
@@ -76,9 +76,7 @@ func (a *Agent) adopt(ctx context.Context, c *call, body *protocol.GrantBody, g 
 	r := c.record
 	r.Enrolled, r.Subject, r.Issuer = true, body.Subject, body.Issuer
 	r.Floor = g.Signed.Unix() // the newest counts, though it be earlier: the broker's clock may have been wrong before
-	if body.Refresh != nil {
-		r.Session, r.Refresh = body.Session, body.Refresh
-	}
+	r.Session, r.Refresh = body.Session, body.Refresh
 	unsaved := a.cfg.State.Save(ctx, r)
 	if unsaved != nil {
 		unsaved = fmt.Errorf("save state: %w", unsaved)

@@ -25,6 +25,8 @@ var (
 	ErrNotFor = errors.New("not for this device or where it comes from")
 	// ErrInactive: the device may not get anything now.
 	ErrInactive = errors.New("device is not active")
+	// ErrOvertaken: a newer session of the device began since the exchange did.
+	ErrOvertaken = errors.New("a newer session of the device has begun meanwhile")
 	// ErrKeyBound: the device is enrolled with another key, or the key with another device.
 	ErrKeyBound = errors.New("bound to another key")
 	// ErrInvalid: a value that breaks the domain's rules; the message says which.

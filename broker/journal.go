@@ -75,6 +75,7 @@ const (
 	WhatUpdate  What = "update"
 	WhatDelete  What = "delete"
 	WhatLogin   What = "login"
+	WhatClone   What = "clone" // a login that shows that two copies of the device's key are in use
 	WhatRefresh What = "refresh"
 	WhatRevoke  What = "revoke" // a session was ended by itself or, of kind device, all of the device's
 	// What is done to a device beside.
@@ -141,6 +142,14 @@ func WhatOfSession(by Actor, old, next *Session) (what What, inHistory bool) {
 		return WhatUpdate, false
 	}
 	return "", false
+}
+
+// WhatOfLogin names the login that began s.
+func WhatOfLogin(s *Session) What {
+	if s.Cloned {
+		return WhatClone
+	}
+	return WhatLogin
 }
 
 // KeepTraffic is how long the journal keeps a record of traffic at least. A follower, such as

@@ -21,6 +21,7 @@ type Pool struct {
 	// MQTTPasswordLife is how long an MQTT password may be used to connect; 0: the pool
 	// gives none and takes none.
 	MQTTPasswordLife time.Duration
+	Clones           Clones // "": as ClonesNote
 	Created          time.Time
 	Rev              uint64 // the store's: another number at each write
 	// Anchor is the key that vouches for all others of the pool: the COSE_Key of
@@ -63,6 +64,8 @@ func (p *Pool) Validate() error {
 		return fmt.Errorf("%w: pool %s: its issuer has 1 to %d printable ASCII characters", ErrInvalid, p.Name, MaxIssuer)
 	case l != 0 && (l < MinMQTTPasswordLife || l > MaxMQTTPasswordLife):
 		return Invalid("mqttPasswordLife", "MQTT password life %s, want %s to %s, or 0s for no MQTT passwords", Span(l), Span(MinMQTTPasswordLife), Span(MaxMQTTPasswordLife))
+	case p.Clones != "" && !slices.Contains(AllClones(), p.Clones):
+		return Invalid("clones", "clones %q: want note or quarantine", p.Clones)
 	case p.Flow != "":
 		return checkLabel("flow", "flow", p.Flow)
 	}

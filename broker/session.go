@@ -20,6 +20,12 @@ type Session struct {
 	Revoked bool
 	// DeviceRev is the Rev of the device when it was proved.
 	DeviceRev uint64
+	// Last is the session that the device had before, as it said; zero: none. Lost: whoever
+	// had that one or an older one has logged in since, and did not have this one. Cloned: its
+	// login showed that two copies of the device's key are in use. See Login.Lineage.
+	Last   ident.UUID
+	Lost   bool
+	Cloned bool
 	// The refresh token now valid is number Generation; Handle is its SHA-256,
 	// Previous that of the one before. Requests are the first RequestMark bytes of the
 	// transcripts of the last MaxRequests refreshes that were granted, newest first.
@@ -77,7 +83,7 @@ const MaxCounted = 1000
 // equal reports whether nothing of s and o differs.
 func (s *Session) equal(o *Session) bool {
 	return s.ID == o.ID && s.Device == o.Device && s.Subject == o.Subject && s.Client == o.Client && s.Revoked == o.Revoked &&
-		s.DeviceRev == o.DeviceRev && s.Generation == o.Generation && s.Created.Equal(o.Created) && s.Expires.Equal(o.Expires) &&
+		s.DeviceRev == o.DeviceRev && s.Last == o.Last && s.Lost == o.Lost && s.Cloned == o.Cloned && s.Generation == o.Generation && s.Created.Equal(o.Created) && s.Expires.Equal(o.Expires) &&
 		s.Rotated.Equal(o.Rotated) && bytes.Equal(s.Handle, o.Handle) && bytes.Equal(s.Previous, o.Previous) && bytes.Equal(s.Requests, o.Requests)
 }
 
@@ -97,6 +103,11 @@ type Login struct {
 	// MaxSessions is how many sessions the device may have with the session's client, this
 	// one included: the oldest end. 0: as many as the store keeps.
 	MaxSessions int
+	// Seen is the journal's last record (Journal.Last) when the exchange began, before its
+	// first challenge was made; 0: not known. Clones is what the pool does if the login shows
+	// that two copies of the device's key are in use.
+	Seen   uint64
+	Clones Clones
 }
 
 // Validate checks what a store needs to hold of l before it looks at what it has.
@@ -124,6 +135,8 @@ type Recorded struct {
 	Subject     ident.UUID
 	DeviceRev   uint64 // of the session as it was written: an enrollment's rests on what it made of the device
 	KeyReplaced bool   // written: the enrollment gave the device another key, and what the old one began is over
+	// Lineage is what the login told of those before it, and was written.
+	Lineage
 }
 
 // Allows reports why no session x may begin of the device that was found: ErrInactive
@@ -149,6 +162,10 @@ type Sessions interface {
 	// session, and reported by ErrInactive. A session's subject is then its device's,
 	// whatever it says itself; and so it is when it says none.
 	// It returns what the device is then, with ErrInactive too.
+	//
+	// A login that was Overtaken is refused: ErrOvertaken. What its Lineage says is Lost becomes so. If it shows
+	// two copies of the device's key, the session is Cloned or, if Clones says so, the
+	// device is quarantined and gets none, which is written and reported by ErrInactive.
 	//
 	// A session is kept until no access token of it can be valid any more. What a login
 	// leaves no room for, by MaxSessions and MaxKeptSessions, ends in its transaction, the

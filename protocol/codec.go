@@ -339,6 +339,8 @@ func (w *Request) check() error {
 		return fmt.Errorf("key statement of %d bytes shown, at most %d", len(w.Newer), MaxNewer)
 	case w.Channel != nil && len(w.Channel) != ChannelLen:
 		return fmt.Errorf("channel of %d bytes, want %d", len(w.Channel), ChannelLen)
+	case w.Last != nil && len(w.Last) != len(ident.UUID{}):
+		return fmt.Errorf("id of the last session of %d bytes, want %d", len(w.Last), len(ident.UUID{}))
 	}
 	return checkPairs("metadata", w.Metadata)
 }
@@ -381,6 +383,9 @@ func DecodeRefreshBody(b []byte) (*RefreshBody, error) {
 	}
 	if r.Session.IsZero() || len(r.Handle) != 32 {
 		return nil, errors.New("decode refresh: session and 32-byte handle are required")
+	}
+	if r.Last != nil {
+		return nil, errors.New("decode refresh: it is of the session that the device has, and names no other")
 	}
 	return &r, r.Request.check()
 }

@@ -117,10 +117,17 @@ type Request struct {
 	Newer     []byte            `cbor:"18,keyasint,omitempty"` // key statement that the device has, if the last grant came with an older one; at most MaxNewer
 	Channel   []byte            `cbor:"16,keyasint,omitempty"` // name of the TLS connection that this is said on (package channel)
 	Want      Want              `cbor:"17,keyasint,omitempty"` // what the grant is to bring
+	Last      []byte            `cbor:"19,keyasint,omitempty"` // id of the session that the device had last, if it had any; not in a refresh
 }
 
 // Device is the full name that the message claims; the proof binds it.
 func (w *Request) Device() ident.Device { return ident.Device{Pool: w.Pool, Name: w.Name} }
+
+// LastSession is the session that the device had last, zero if it names none.
+func (w *Request) LastSession() (id ident.UUID) {
+	copy(id[:], w.Last)
+	return id
+}
 
 // Start opens an authentication.
 type Start struct {

@@ -108,6 +108,8 @@ func (w *Request) readRequest(key uint64, r *detcbor.Reader) (known bool, err er
 		w.Want = Want(n)
 	case 18:
 		w.Newer = readBytes(r)
+	case 19:
+		w.Last = readBytes(r)
 	default:
 		return false, nil
 	}

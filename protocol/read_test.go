@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"math/rand/v2"
+	"reflect"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,7 +26,12 @@ func TestReadAsTheLibraryReads(t *testing.T) {
 	}
 	id := identtest.Device(t, "demo:lamp-1")
 	start := &Start{Request: Request{Pool: id.Pool, Name: id.Name, Client: "default", Nonce: some(NonceLen), SealTo: some(32), Format: FormatJWT, Audience: "x",
-		Scope: "a b", Metadata: map[string]string{"site": "berlin", "y": "z"}, Statement: some(StatementIDLen), Newer: some(40), Channel: some(32), Want: WantMQTTPassword}}
+		Scope: "a b", Metadata: map[string]string{"site": "berlin", "y": "z"}, Statement: some(StatementIDLen), Newer: some(40), Channel: some(32), Want: WantMQTTPassword, Last: some(16)}}
+	for i, all := 0, reflect.ValueOf(start.Request); i < all.NumField(); i++ {
+		if all.Field(i).IsZero() {
+			t.Errorf("the request of this test lacks its %s", all.Type().Field(i).Name)
+		}
+	}
 	opening, err := Encode(start)
 	if err != nil {
 		t.Fatal(err)

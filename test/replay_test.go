@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/test/harness"
@@ -39,6 +41,11 @@ func TestOneGrantWhateverIsReplayed(t *testing.T) {
 	const answers, replicas, copies = 50, 3, 10
 	s, key := harness.New(t), harness.NewEd25519(t)
 	register(t, s, s.Name(t, "lamp-1"), key)
+	several := broker.NewClient(s.Pool, broker.DefaultClient)
+	several.MaxSessions = 0 // all exchanges are open at once
+	if _, err := controltest.PutClient(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, several, false); err != nil {
+		t.Fatal(err)
+	}
 	cluster := cluster(t, s, replicas)
 	var raw [answers][]byte
 	for i := range raw {

@@ -521,6 +521,9 @@ func (s *service) readPool(req *applyRequest, registry huma.Registry, at string,
 		if p.MQTTPasswordLife != was.MQTTPasswordLife {
 			out.Fields = append(out.Fields, FieldChange{"mqttPasswordLife", quoted(broker.Span(was.MQTTPasswordLife)), quoted(broker.Span(p.MQTTPasswordLife))})
 		}
+		if p.Clones != was.Clones {
+			out.Fields = append(out.Fields, FieldChange{"clones", quoted(string(was.Clones)), quoted(string(p.Clones))})
+		}
 		_, err = tx.UpdatePool(p)
 		return out, err
 	}})

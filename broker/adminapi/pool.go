@@ -20,6 +20,7 @@ type Pool struct {
 	Issuer           string         `json:"issuer" doc:"The iss of its tokens; discovery is below it"`
 	Flow             string         `json:"flow" doc:"The default flow"`
 	MQTTPasswordLife Duration       `json:"mqttPasswordLife" doc:"How long an MQTT password may be used to connect; 0s: there are none"`
+	Clones           string         `json:"clones" enum:"note,quarantine" doc:"What is done about a device when two copies of its key are in use: note logs and records it, quarantine quarantines the device besides"`
 	Anchor           string         `json:"anchor" doc:"The key that vouches for all others: COSE_Key in hex"`
 	AnchorThumbprint string         `json:"anchorThumbprint" doc:"RFC 9679, in hex"`
 	AnchorSince      time.Time      `json:"anchorSince" doc:"When it became the pool's"`
@@ -49,6 +50,7 @@ type NewPool struct {
 type PoolChange struct {
 	Flow             string    `json:"flow,omitempty" maxLength:"64" pattern:"^[a-z0-9-]+$" patternDescription:"a-z, 0-9 and -" doc:"The flow of clients that name none"`
 	MQTTPasswordLife *Duration `json:"mqttPasswordLife,omitempty" doc:"How long an MQTT password may be used to connect: 1m to 1d, 0s to give and take none"`
+	Clones           string    `json:"clones,omitempty" enum:"note,quarantine" doc:"What is done about a device when two copies of its key are in use: note logs and records it, quarantine quarantines the device besides"`
 }
 
 // change is what becomes of the pool.
@@ -60,12 +62,15 @@ func (c *PoolChange) change() control.PoolChange {
 	if c.MQTTPasswordLife != nil {
 		out.MQTTPasswordLife = new(time.Duration(*c.MQTTPasswordLife))
 	}
+	if c.Clones != "" {
+		out.Clones = new(broker.Clones(c.Clones))
+	}
 	return out
 }
 
 func wirePool(p broker.Pool) Pool {
 	out := Pool{Name: p.Name.String(), Issuer: p.Issuer, Flow: p.Flow, Anchor: hex.EncodeToString(p.Anchor), AnchorThumbprint: thumbprint(p.Anchor),
-		AnchorSince: p.AnchorSince, MQTTPasswordLife: Duration(p.MQTTPasswordLife), Created: p.Created}
+		AnchorSince: p.AnchorSince, MQTTPasswordLife: Duration(p.MQTTPasswordLife), Clones: string(p.Clones), Created: p.Created}
 	for _, s := range p.Successions {
 		out.FormerAnchors = append(out.FormerAnchors, FormerAnchor{thumbprint(s.From), s.At})
 	}

@@ -19,12 +19,13 @@ type Session struct {
 	Expires *time.Time `json:"expires,omitempty" doc:"Absent when no refresh token was given"`
 	Rotated *time.Time `json:"rotated,omitempty" doc:"The last refresh"`
 	Revoked bool       `json:"revoked"`
+	Cloned  bool       `json:"cloned,omitempty" doc:"Its login showed that two copies of the device's key are in use"`
 }
 
 func wireSession(s broker.Session) Session {
 	return Session{
 		ID: s.ID.String(), Client: s.Client, Created: s.Created, Expires: optional(s.Expires),
-		Rotated: optional(s.Rotated), Revoked: s.Revoked,
+		Rotated: optional(s.Rotated), Revoked: s.Revoked, Cloned: s.Cloned,
 	}
 }
 

@@ -26,6 +26,8 @@ type Reads interface {
 	Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	EnrollToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrollToken, error)
+	// Last is the journal's: see broker.Login.Seen.
+	Last(ctx context.Context) (uint64, error)
 }
 
 // Opener opens secrets that the store holds sealed.
@@ -102,7 +104,7 @@ func New(c Config) (*Authenticator, error) {
 // challenge. It does not look the device up: an unknown device is asked like any other. from
 // is the address that m came from, zero if that is unknown.
 func (a *Authenticator) Start(ctx context.Context, from netip.Addr, m *protocol.Start) (*protocol.Challenge, error) {
-	t, err := a.open(from, m)
+	t, err := a.open(ctx, from, m)
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +120,7 @@ func (a *Authenticator) Start(ctx context.Context, from netip.Addr, m *protocol.
 // the client's flow begins with; the flow's other challenges follow. Attributes that
 // operators could not say of a device are CodeMalformed. from is as in Start.
 func (a *Authenticator) Enroll(ctx context.Context, from netip.Addr, m *protocol.Enroll) (*protocol.Challenge, error) {
-	t, err := a.open(from, m)
+	t, err := a.open(ctx, from, m)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +131,7 @@ func (a *Authenticator) Enroll(ctx context.Context, from netip.Addr, m *protocol
 }
 
 // open begins an exchange: m, a *Start or *Enroll, is its first message.
-func (a *Authenticator) open(from netip.Addr, m protocol.Message) (*Turn, error) {
+func (a *Authenticator) open(ctx context.Context, from netip.Addr, m protocol.Message) (*Turn, error) {
 	repeated, err := protocol.Repeated(m)
 	if err != nil {
 		return nil, err
@@ -139,7 +141,11 @@ func (a *Authenticator) open(from netip.Addr, m protocol.Message) (*Turn, error)
 	if err != nil {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}
-	s := &pending{Exchange: id, Opening: sha256.Sum256(repeated), Call: m.Call()}
+	seen, err := a.reads.Last(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("begin an exchange: %w", err)
+	}
+	s := &pending{Exchange: id, Opening: sha256.Sum256(repeated), Call: m.Call(), Seen: seen}
 	if err := s.takeOpening(m); err != nil {
 		return nil, err
 	}
@@ -256,9 +262,13 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 	if err != nil {
 		return nil, err
 	}
+	pool, err := t.Pool(ctx)
+	if err != nil {
+		return nil, err
+	}
 	p := &Proven{
 		exchange: t.pending.Exchange, request: t.pending.request, transcript: t.pending.Transcript, at: t.now, call: t.pending.Call,
-		client: client, results: t.pending.Results,
+		client: client, results: t.pending.Results, seen: t.pending.Seen, clones: pool.Clones,
 	}
 	if t.enroll != nil {
 		if err := a.enrolled(ctx, t, p); err != nil {

@@ -36,6 +36,7 @@ type pending struct {
 	Hook    string            `cbor:"4,keyasint,omitempty"` // the hook that asks it, even if the flow is changed meanwhile
 	Prover  []byte            `cbor:"5,keyasint,omitempty"` // id of the authenticator whose possession was proved; nil: none was yet
 	Meta    string            `cbor:"6,keyasint,omitempty"` // a custom challenge's metadata, for its result
+	Seen    uint64            `cbor:"7,keyasint,omitempty"` // the journal's last record when the exchange began
 
 	// From the opening message. Not sealed, because each answer repeats that message.
 	request *protocol.Request

@@ -22,6 +22,8 @@ type Proven struct {
 	enrollment *broker.Enrollment
 	client     *broker.Client
 	results    []Result
+	seen       uint64
+	clones     broker.Clones
 }
 
 // Valid reports whether p was made by an Authenticator.
@@ -47,6 +49,13 @@ func (p *Proven) At() time.Time { return p.at }
 
 // Call is the id of the device's call, for the journal and the log.
 func (p *Proven) Call() protocol.CallID { return p.call }
+
+// Seen is the journal's last record when the exchange began, before its first challenge was
+// made: what is recorded as later, the device may not have known of.
+func (p *Proven) Seen() uint64 { return p.seen }
+
+// Clones is what the pool does when two copies of a device's key are in use.
+func (p *Proven) Clones() broker.Clones { return p.clones }
 
 // Enrollment is what an enrollment must write, nil for an ordinary authentication.
 func (p *Proven) Enrollment() *broker.Enrollment { return p.enrollment }

@@ -12,7 +12,7 @@ import (
 
 func encodePool(p *broker.Pool) ([]byte, error) {
 	r := poolRecord{Name: p.Name, Issuer: p.Issuer, Flow: p.Flow, Created: nanos(p.Created), Anchor: p.Anchor, AnchorSealed: p.AnchorSealed,
-		AnswerSealed: p.AnswerSealed, Rev: p.Rev, AnchorSince: nanos(p.AnchorSince), PasswordLife: int64(p.MQTTPasswordLife)}
+		AnswerSealed: p.AnswerSealed, Rev: p.Rev, AnchorSince: nanos(p.AnchorSince), PasswordLife: int64(p.MQTTPasswordLife), Clones: string(p.Clones)}
 	for _, s := range p.Successions {
 		r.Successions = append(r.Successions, successionRecord{s.From, s.Signed, nanos(s.At)})
 	}
@@ -22,7 +22,7 @@ func encodePool(p *broker.Pool) ([]byte, error) {
 func decodePool(b []byte) (broker.Pool, error) {
 	r, err := decode[poolRecord](b)
 	p := broker.Pool{Name: r.Name, Issuer: r.Issuer, Flow: r.Flow, Created: fromNanos(r.Created), Anchor: r.Anchor, AnchorSealed: r.AnchorSealed,
-		AnchorSince: fromNanos(r.AnchorSince), AnswerSealed: r.AnswerSealed, Rev: r.Rev, MQTTPasswordLife: time.Duration(r.PasswordLife)}
+		AnchorSince: fromNanos(r.AnchorSince), AnswerSealed: r.AnswerSealed, Rev: r.Rev, MQTTPasswordLife: time.Duration(r.PasswordLife), Clones: broker.Clones(r.Clones)}
 	for _, s := range r.Successions {
 		p.Successions = append(p.Successions, broker.Succession{From: s.From, Signed: s.Signed, At: fromNanos(s.At)})
 	}
@@ -125,7 +125,13 @@ func keepUntil(x *broker.Session) int64 {
 func encodeSession(x *broker.Session) ([]byte, error) {
 	row := binary.BigEndian.AppendUint64(make([]byte, 0, sessionHeader+256), uint64(keepUntil(x)))[:sessionHeader]
 	if x.Revoked {
-		setRevoked(row)
+		flag(row, sessionRevoked)
+	}
+	if x.Lost {
+		flag(row, sessionLost)
+	}
+	if x.Cloned {
+		flag(row, sessionCloned)
 	}
 	w := newMapWriter(row)
 	w.text(1, x.Device.Pool.String())
@@ -140,6 +146,9 @@ func encodeSession(x *broker.Session) ([]byte, error) {
 	w.time(10, x.Rotated)
 	w.bytes(11, x.Requests)
 	w.uint(12, x.DeviceRev)
+	if !x.Last.IsZero() {
+		w.bytes(13, x.Last[:])
+	}
 	return w.finish()
 }
 
@@ -147,7 +156,8 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 	if len(b) < sessionHeader {
 		return broker.Session{}, fmt.Errorf("%w: session: %w", ErrDamaged, errNoHeader)
 	}
-	x := broker.Session{ID: id, Revoked: isRevoked(b)}
+	flags := b[sessionHeader-1]
+	x := broker.Session{ID: id, Revoked: isRevoked(b), Lost: flags&sessionLost != 0, Cloned: flags&sessionCloned != 0}
 	err := eachField(b[sessionHeader:], func(f *fields, key uint64) {
 		switch key {
 		case 1:
@@ -174,6 +184,8 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 			x.Requests = f.bytes()
 		case 12:
 			x.DeviceRev = f.head(detcbor.Uint)
+		case 13:
+			f.fixed(x.Last[:], "last session's id")
 		default:
 			f.unknown(key)
 		}

@@ -27,6 +27,7 @@ type sessionRecord struct {
 	Rotated    int64      `cbor:"10,keyasint,omitempty"`
 	Requests   []byte     `cbor:"11,keyasint,omitempty"`
 	DeviceRev  uint64     `cbor:"12,keyasint,omitempty"`
+	Last       []byte     `cbor:"13,keyasint,omitempty"`
 }
 
 // TestRowsAreReadAsTheLibraryReadsThem holds the reading of rows by hand to record.go's
@@ -45,13 +46,14 @@ func TestRowsAreReadAsTheLibraryReadsThem(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := broker.Session{ID: newUUID(), Device: id, Subject: newUUID(), Client: "default", Created: time.Unix(1e9, 0), Expires: time.Unix(2e9, 0),
-		Revoked: true, Generation: 1 << 31, Handle: []byte("handle"), Previous: []byte("previous"), Rotated: at, Requests: []byte("requests"), DeviceRev: 7}
+		Revoked: true, Generation: 1 << 31, Handle: []byte("handle"), Previous: []byte("previous"), Rotated: at, Requests: []byte("requests"), DeviceRev: 7,
+		Last: newUUID(), Lost: true, Cloned: true}
 	session, err := encodeSession(&x)
 	if err != nil {
 		t.Fatal(err)
 	}
 	asRecord, err := encode(sessionRecord{Pool: id.Pool, Name: id.Name, Subject: x.Subject[:], Client: x.Client, Created: nanos(x.Created), Expires: nanos(x.Expires),
-		Generation: x.Generation, Handle: x.Handle, Previous: x.Previous, Rotated: nanos(at), Requests: x.Requests, DeviceRev: x.DeviceRev})
+		Generation: x.Generation, Handle: x.Handle, Previous: x.Previous, Rotated: nanos(at), Requests: x.Requests, DeviceRev: x.DeviceRev, Last: x.Last[:]})
 	if err != nil || !cmp.Equal(asRecord, session[sessionHeader:]) {
 		t.Fatalf("by hand it is written\n%x, by the library\n%x, %v", session[sessionHeader:], asRecord, err)
 	}

@@ -35,6 +35,9 @@ func TestGrowth(t *testing.T) {
 			}
 			for i := range logins {
 				logins[i] = testLogin(devices[i%len(devices)])
+				if before := i - len(devices); before >= 0 {
+					logins[i].Session.Last = logins[before].Session.ID
+				}
 			}
 			before := bucketBytes(t, s, bucketJournal)
 			each(t, n, c.writers, func(i int) error {

@@ -133,11 +133,25 @@ func (r *rowReader) appendTo(all []broker.Record, after uint64, limit int) ([]br
 
 // Last gives the Seq of the newest record, 0 if there has been none.
 func (s *Store) Last(ctx context.Context) (last uint64, err error) {
+	if last, ok := s.lastHere(ctx); ok {
+		return last, nil
+	}
 	err = s.view(ctx, "read the journal's end", func(tx *bolt.Tx) error {
 		last = tx.Bucket([]byte(bucketJournal)).Sequence()
 		return nil
 	})
 	return last, err
+}
+
+// lastHere is Last without a transaction, for the handle that opened the file: each exchange
+// begins with it. It is false where a transaction has to tell.
+func (s *Store) lastHere(ctx context.Context) (uint64, bool) {
+	if s.second || ctx.Err() != nil || s.isOver() {
+		return 0, false
+	}
+	s.growth.mu.Lock()
+	defer s.growth.mu.Unlock()
+	return s.growth.last, true
 }
 
 // recordAt gives the record of that Seq, and false when it has gone.
@@ -288,7 +302,7 @@ func (t *trace) login() (broker.Record, error) {
 		return broker.Record{}, err
 	}
 	return broker.Record{Seq: t.seq, At: x.Created, By: broker.By{Actor: broker.DeviceActor(x.Device)}, Kind: broker.RecordSession,
-		Pool: x.Device.Pool, Subject: x.Device.Name.String(), What: broker.WhatLogin, Session: t.id}, nil
+		Pool: x.Device.Pool, Subject: x.Device.Name.String(), What: broker.WhatOfLogin(&x), Session: t.id}, nil
 }
 
 // Append records events that are no writes: see broker.Journal.

@@ -15,8 +15,8 @@ type login struct {
 	broker.Login
 	row   []byte          // the session, encoded ahead; nil when its subject is yet to be found
 	found broker.Recorded // the device as the transaction left it
-	// pending: the device was written, to wait for approval, without a session.
-	pending bool
+	// inactive: the device was written, to wait for approval or to be quarantined, without a session.
+	inactive bool
 }
 
 // RecordLogin writes a successful authentication, once: see broker.Sessions.
@@ -28,10 +28,10 @@ func (s *Store) RecordLogin(ctx context.Context, by broker.By, l broker.Login) (
 	}
 	err := s.update(ctx, by, what, w.record)
 	if err != nil {
-		w.found.KeyReplaced = false // nothing was written
+		w.found.KeyReplaced, w.found.Lineage = false, broker.Lineage{} // nothing was written
 	}
-	if err == nil && w.pending {
-		err = fmt.Errorf("%s: waits for approval: %w", what, broker.ErrInactive)
+	if err == nil && w.inactive {
+		err = fmt.Errorf("%s: device is %s: %w", what, w.found.Status, broker.ErrInactive)
 	}
 	return w.found, err
 }
@@ -55,7 +55,7 @@ func (l *login) check() error {
 
 // record is the transaction. Every check comes before the first write.
 func (l *login) record(c *change) error {
-	l.found, l.pending = broker.Recorded{}, false
+	l.found, l.inactive = broker.Recorded{}, false
 	x := &l.Session
 	if c.tx.Bucket([]byte(bucketSessions)).Get(x.ID[:]) != nil || c.tx.Bucket([]byte(bucketSpent)).Get(x.ID[:]) != nil {
 		return fmt.Errorf("exchange %s: %w", x.ID, broker.ErrUsed)
@@ -65,7 +65,7 @@ func (l *login) record(c *change) error {
 		return err
 	}
 	if l.Enroll != nil {
-		if err := l.enroll(c, pool); err != nil || l.pending {
+		if err := l.enroll(c, pool); err != nil || l.inactive {
 			return err
 		}
 		x = l.with(l.found.Subject, l.found.DeviceRev)
@@ -81,21 +81,32 @@ func (l *login) record(c *change) error {
 	if err := l.found.Allows(x); err != nil {
 		return err
 	}
-	row := l.row
-	if row == nil {
-		x = l.with(l.found.Subject, x.DeviceRev)
-		if row, err = encodeSession(x); err != nil {
-			return err
-		}
-	}
 	older, err := c.sessionRows(l.found.Subject)
 	if err != nil {
 		return err
 	}
+	if l.found.Lineage, err = l.lineage(older, v); err != nil {
+		return err
+	}
+	if l.found.Cloned && l.Clones == broker.ClonesQuarantine {
+		l.inactive = true
+		return l.quarantine(c, pool, v)
+	}
+	row := l.row
+	if row == nil || l.found.Cloned {
+		x = l.with(l.found.Subject, x.DeviceRev)
+		x.Cloned = l.found.Cloned
+		if row, err = encodeSession(x); err != nil {
+			return err
+		}
+	}
 	if err := addSession(c, x, l.found.Subject, row); err != nil {
 		return err
 	}
-	return l.makeRoom(c, x, older)
+	if err := l.makeRoom(c, x, older); err != nil {
+		return err
+	}
+	return l.lose(c)
 }
 
 // with is the session of the device as the transaction found it.
@@ -109,7 +120,7 @@ func addSession(c *change, x *broker.Session, subject ident.UUID, row []byte) er
 	b := c.tx.Bucket([]byte(bucketSessions))
 	b.FillPercent = appendFill
 	seq := c.record(entry{subject: subject, Record: broker.Record{Kind: broker.RecordSession, Pool: x.Device.Pool,
-		Subject: x.Device.Name.String(), What: broker.WhatLogin, Session: x.ID}})
+		Subject: x.Device.Name.String(), What: broker.WhatOfLogin(x), Session: x.ID}})
 	c.logins++
 	sessionSeqs{login: seq}.set(row)
 	return c.put(b, x.ID[:], row)
@@ -131,7 +142,7 @@ func (l *login) enroll(c *change, pool *bolt.Bucket) error {
 		used = token.Used
 	}
 	a, err := broker.Admit(old, &l.Login, token, used)
-	l.pending = a.Pending()
+	l.inactive = a.Pending()
 	l.found = broker.Recorded{Status: a.Device.Status, Subject: a.Device.Subject, DeviceRev: a.Device.Rev, KeyReplaced: a.KeyReplaced}
 	if err != nil {
 		return err
@@ -150,10 +161,15 @@ func (l *login) enroll(c *change, pool *bolt.Bucket) error {
 			return err
 		}
 	}
-	if !l.pending {
+	if !l.inactive {
 		return nil
 	}
-	return c.put(c.tx.Bucket([]byte(bucketSpent)), l.Session.ID[:], untilRow(l.Enroll.Now.Add(keepCreated)))
+	return l.spend(c)
+}
+
+// spend notes that the exchange is spent, although it has no session.
+func (l *login) spend(c *change) error {
+	return c.put(c.tx.Bucket([]byte(bucketSpent)), l.Session.ID[:], untilRow(l.Session.Created.Add(keepCreated)))
 }
 
 // token gives the enrollment token that the login names, nil if it names none or there is none.

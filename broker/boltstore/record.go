@@ -31,6 +31,7 @@ type poolRecord struct {
 	PasswordLife int64              `cbor:"9,keyasint,omitempty"` // nanoseconds
 	AnchorSince  int64              `cbor:"10,keyasint,omitempty"`
 	Successions  []successionRecord `cbor:"11,keyasint,omitempty"`
+	Clones       string             `cbor:"12,keyasint,omitempty"`
 }
 
 type successionRecord struct {
@@ -144,7 +145,11 @@ func decode[R any](b []byte) (R, error) {
 // Both kinds of header are read without decoding the rest.
 const (
 	deviceHeader  = 1 + len(ident.UUID{}) + 8 // status, subject, Seq of the last record of it
-	sessionHeader = 8 + 8 + 8 + 1             // when the row may go, Unix seconds; Seqs of its records (sessionSeqs); 1 if it was revoked
+	sessionHeader = 8 + 8 + 8 + 1             // when the row may go, Unix seconds; Seqs of its records (sessionSeqs); flags
+
+	sessionRevoked = 1
+	sessionLost    = 2
+	sessionCloned  = 4
 )
 
 var errNoHeader = errors.New("row is shorter than its header")
@@ -216,7 +221,7 @@ func (q sessionSeqs) set(row []byte) {
 	binary.BigEndian.PutUint64(row[16:], q.ended)
 }
 
-func isRevoked(row []byte) bool { return row[sessionHeader-1] != 0 }
+func isRevoked(row []byte) bool { return row[sessionHeader-1]&sessionRevoked != 0 }
 
-// setRevoked marks a session's row as revoked.
-func setRevoked(row []byte) { row[sessionHeader-1] = 1 }
+// flag marks a session's row with a flag.
+func flag(row []byte, with byte) { row[sessionHeader-1] |= with }

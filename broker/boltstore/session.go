@@ -124,7 +124,7 @@ func changeSession(c *change, old, x *broker.Session) ([]byte, error) {
 func endSession(c *change, old *broker.Session, was []byte) error {
 	next, row := *old, bytes.Clone(was)
 	next.Revoked = true
-	setRevoked(row)
+	flag(row, sessionRevoked)
 	what, inHistory := broker.WhatOfSession(c.by.Actor, old, &next)
 	return replaceSession(c, &next, was, row, what, inHistory)
 }

@@ -229,13 +229,13 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		return -1, broken
 	}
 	s.count(c, changes)
+	s.growth.reached(c.seq) // before anybody is told: whoever was has seen his record
 	for _, r := range batch {
 		if r.err == nil {
 			r.from.forget(c.records[r.first:r.end])
 		}
 		close(r.done)
 	}
-	s.growth.reached(c.seq)
 	return -1, broken
 }
 

@@ -74,7 +74,7 @@ func (p *Plane) CreatePool(ctx context.Context, by broker.By, name ident.Pool) (
 // newPool makes the pool's own two keys.
 func (p *Plane) newPool(name ident.Pool) (broker.Pool, error) {
 	now := p.Now()
-	pool := broker.Pool{Name: name, Issuer: p.Issuer + "/pools/" + name.String(), Flow: broker.DefaultFlow, MQTTPasswordLife: broker.DefaultMQTTPasswordLife, Created: now, AnchorSince: now}
+	pool := broker.Pool{Name: name, Issuer: p.Issuer + "/pools/" + name.String(), Flow: broker.DefaultFlow, MQTTPasswordLife: broker.DefaultMQTTPasswordLife, Clones: broker.ClonesNote, Created: now, AnchorSince: now}
 	anchor, err := p.newAnchor(name)
 	if err != nil {
 		return pool, err
@@ -112,6 +112,7 @@ func (p *Plane) ListPools(ctx context.Context) ([]broker.Pool, error) {
 type PoolChange struct {
 	Flow             *string        // of all clients that name none; it must exist
 	MQTTPasswordLife *time.Duration // as in broker.Pool
+	Clones           *broker.Clones
 }
 
 // Apply makes the change, and reports whether it is one.
@@ -121,6 +122,9 @@ func (c *PoolChange) Apply(pool *broker.Pool) (changed bool) {
 	}
 	if c.MQTTPasswordLife != nil && *c.MQTTPasswordLife != pool.MQTTPasswordLife {
 		pool.MQTTPasswordLife, changed = *c.MQTTPasswordLife, true
+	}
+	if c.Clones != nil && *c.Clones != pool.Clones {
+		pool.Clones, changed = *c.Clones, true
 	}
 	return changed
 }

@@ -51,7 +51,7 @@ func (c *Conversation) Handle(ctx context.Context, from Caller, m protocol.Messa
 	}
 	out := Outcome{Reply: reply, Admitted: admitted}
 	if admitted != nil {
-		out.Claimed, out.KeyReplaced = admitted.Standing.Device, admitted.KeyReplaced
+		out.Claimed, out.KeyReplaced, out.Cloned = admitted.Standing.Device, admitted.KeyReplaced, admitted.Cloned
 	} else {
 		out.Claimed = claimed(m)
 	}
@@ -111,12 +111,15 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 		return nil, nil, err
 	}
 	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{
-		Session: minted.Session, Enroll: p.Enrollment(), MaxSessions: p.Client().MaxSessions,
+		Session: minted.Session, Enroll: p.Enrollment(), MaxSessions: p.Client().MaxSessions, Seen: p.Seen(), Clones: p.Clones(),
 	})
 	if err != nil {
 		err = recordError(err, found.Status)
 		if found.KeyReplaced {
 			err = &replacedKey{p.Enrollment().TokenID, err}
+		}
+		if found.Cloned {
+			err = &clonedDevice{cloneIn(&found), err}
 		}
 		return nil, nil, err
 	}
@@ -131,6 +134,9 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 		if found.KeyReplaced {
 			admitted.KeyReplaced = p.Enrollment().TokenID
 		}
+	}
+	if err == nil && found.Cloned {
+		admitted.Cloned = cloneIn(&found)
 	}
 	return g, admitted, err
 }
@@ -154,6 +160,8 @@ func recordError(err error, found broker.Status) error {
 		code = protocol.CodeDenied
 	case errors.Is(err, broker.ErrUsed):
 		code = protocol.CodeReplayed
+	case errors.Is(err, broker.ErrOvertaken): // it begins anew
+		code = protocol.CodeExpired
 	}
 	return fmt.Errorf("record login: %w: %w", err, code)
 }
@@ -218,6 +226,22 @@ func (e *replacedKey) Error() string { return e.err.Error() }
 // Unwrap gives why it gets none.
 func (e *replacedKey) Unwrap() error { return e.err }
 
+// clonedDevice is the error of a login that got no session because two copies of the
+// device's key are in use.
+type clonedDevice struct {
+	clone *Clone
+	err   error
+}
+
+func cloneIn(found *broker.Recorded) *Clone {
+	return &Clone{found.Other, found.Status == broker.StatusQuarantined}
+}
+
+func (e *clonedDevice) Error() string { return broker.ReasonCloned + ": " + e.err.Error() }
+
+// Unwrap gives what became of the device.
+func (e *clonedDevice) Unwrap() error { return e.err }
+
 // grant makes the message that hands the tokens over: sealed to the device, or open if
 // checkSealing allowed that.
 func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
@@ -259,6 +283,9 @@ func Refuse(m protocol.Message, err error) Outcome {
 	}
 	if r, ok := errors.AsType[*replacedKey](err); ok {
 		out.KeyReplaced = r.token
+	}
+	if c, ok := errors.AsType[*clonedDevice](err); ok {
+		out.Cloned = c.clone
 	}
 	often, _ := errors.AsType[*TooOften](err)
 	switch {

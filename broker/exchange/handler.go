@@ -62,6 +62,15 @@ type Outcome struct {
 	// KeyReplaced is the enrollment token by which this message gave the device Claimed
 	// another key, also when the device has to wait for approval; "" with all others.
 	KeyReplaced string
+	// Cloned is set when this message was a login that showed that two copies of the key of
+	// the device Claimed are in use.
+	Cloned *Clone
+}
+
+// A Clone is what a login showed of another copy of its device's key.
+type Clone struct {
+	Other       ident.UUID // the session that the other copy began last
+	Quarantined bool       // the login got no session, and the device is quarantined
 }
 
 // An Admission says what a successful login or refresh allows.
@@ -74,6 +83,7 @@ type Admission struct {
 	// Enrolled: the login was an enrollment. Refreshed: this was a refresh, not a login.
 	Enrolled, Refreshed bool
 	KeyReplaced         string // as the Outcome's
+	Cloned              *Clone // as the Outcome's
 	// Newer is what the device has of this broker that the store does not know of, in
 	// words (mint.Minted). "": nothing.
 	Newer string

@@ -12,7 +12,7 @@ var errStop = errors.New("the caller says no")
 func poolTests() []test {
 	return []test{
 		{"a pool comes back as it was, with its first keys", func(e *env) {
-			want := broker.Pool{Name: e.pool("a"), Issuer: "https://x/pools/a", Created: start(),
+			want := broker.Pool{Name: e.pool("a"), Issuer: "https://x/pools/a", Created: start(), Clones: broker.ClonesQuarantine,
 				Anchor: []byte{1}, AnchorSealed: []byte{2}, AnswerSealed: []byte{3}}
 			k := signingKey(e, "a", "k1")
 			e.ok(e.createPool(want, k))

@@ -144,7 +144,9 @@ func Epochs[S broker.Epochs](t *testing.T, open Open[S]) {
 }
 
 // across is what several concepts together say.
-func across(t *testing.T, open Open[broker.Store]) { run(t, open, acrossTests(), whole) }
+func across(t *testing.T, open Open[broker.Store]) {
+	run(t, open, slices.Concat(acrossTests(), cloneTests()), whole)
+}
 
 // Journal is what broker.Journal says. All writes of a store are in it.
 func Journal(t *testing.T, open Open[broker.Store]) { run(t, open, journalTests(), whole) }

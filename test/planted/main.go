@@ -74,6 +74,8 @@ var plants = []plant{
 	{"ratchet", "./agent", `^TestNewestTimeCounts$`, `10 years off, and right again: floor`},
 	{"ratchet", "./test/sim", `^TestSimulation$`, `is not in .* after the last fault: out of date`},
 	{"restored", "./test/sim", `^TestSimulation$`, `an exchange of .* was recorded twice`},
+	{"lost", "./test/sim", `^TestClone$`, `found 0 times`},
+	{"overtaken", "./test", `^TestHeldBackLogin$`, `a login that was held back .*: granted`},
 	{"ahead", "./test", `^TestStoreBehindItsDevices$`, `got \*protocol.Refusal refused: denied, want a grant`},
 	{"forget", "./broker/boltstore", `^TestNothingIsForgottenByAWrongClock$`, `ahead: 0 rows in sessions`},
 	{"forget", "./test/sim", `^TestSimulation$`, `of \d+ records \d+ are left after a while with a wrong clock`},

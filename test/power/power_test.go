@@ -59,6 +59,9 @@ func TestAgentSurvivesKills(t *testing.T) {
 		v.usual, v.landed = usual, landed
 		v.round(t)
 	}
+	if n := s.cloned(t, ""); n > 0 {
+		t.Errorf("%d times a device that was killed was taken for two", n)
+	}
 	t.Logf("%d rounds, seed %d: kills that found the program alive: %v", rounds, seed, landed)
 	for _, command := range []string{"enroll", "token", "run"} {
 		if landed[command] == 0 {

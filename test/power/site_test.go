@@ -17,6 +17,7 @@ import (
 // A site is a development broker and the programs that talk to it.
 type site struct {
 	bin string
+	log string            // of signetd
 	env map[string]string // what signetd left for scripts
 }
 
@@ -36,6 +37,7 @@ func newSite(t *testing.T) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.log = log.Name()
 	broker.Stdout, broker.Stderr = log, log
 	if err := broker.Start(); err != nil {
 		t.Fatal(err)
@@ -102,6 +104,22 @@ func (s *site) must(t *testing.T, program string, args ...string) []byte {
 		t.Fatal(err)
 	}
 	return out
+}
+
+// cloned gives how often signetd has told of a clone of the device.
+func (s *site) cloned(t *testing.T, device string) int {
+	t.Helper()
+	raw, err := os.ReadFile(s.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(raw)) {
+		if strings.Contains(line, "a device was cloned") && strings.Contains(line, device) {
+			n++
+		}
+	}
+	return n
 }
 
 // mustJSON runs a program and reads the JSON that it prints.

@@ -22,6 +22,8 @@ type device struct {
 	key   agent.Prover
 	token *protocol.EnrollToken
 	actor *actor
+	copy  string          // what tells a copy of the device from it; "": it is the device
+	ctx   context.Context // that a copy lives in; nil: the world's
 
 	mu     sync.Mutex // guards the fields below
 	flash  agent.Record
@@ -75,16 +77,20 @@ func (d *device) clock() time.Time {
 
 // live boots the device again and again until the world ends.
 func (d *device) live() {
-	for d.w.ctx.Err() == nil {
+	life := d.w.ctx
+	if d.ctx != nil {
+		life = d.ctx
+	}
+	for life.Err() == nil {
 		d.mu.Lock()
-		ctx, cancel := context.WithCancel(d.w.ctx)
+		ctx, cancel := context.WithCancel(life)
 		d.reboot = cancel
 		d.boots++
 		boots := d.boots
 		d.mu.Unlock()
 		a, err := agent.New(ctx, agent.Config{
 			Device: d.id, Prover: prover{d.key, d.actor}, State: d, Clock: d.clock, Built: d.w.built,
-			Random: d.w.readerOf(d.actor, "%s, boot %d", d.id, boots), Log: slog.New(&ears{facts: d.w.facts, of: d}),
+			Random: d.w.readerOf(d.actor, "%s%s, boot %d", d.id, d.copy, boots), Log: slog.New(&ears{facts: d.w.facts, of: d}),
 		})
 		if err != nil {
 			d.w.facts.violate("%s does not boot: %v", d.id, err)
@@ -130,7 +136,7 @@ func (d *device) connect(until time.Time) *conn {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.links++
-	d.link = d.w.connect(d.actor, d.id.String(), d.links, until)
+	d.link = d.w.connect(d.actor, d.id.String()+d.copy, d.links, until)
 	d.link.key = d.id
 	return d.link
 }

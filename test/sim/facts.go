@@ -33,6 +33,7 @@ type facts struct {
 	granted    map[ident.UUID]int
 	made       map[protocol.CallID]map[[32]byte]bool
 	counts     map[string]int
+	copied     map[ident.Device]bool // others have the key, or the store was put back without a word
 }
 
 // A family is a session with all refresh tokens it ever had, by their handles.
@@ -46,7 +47,7 @@ type family struct {
 func newFacts() *facts {
 	return &facts{
 		began: time.Now(), digest: sha256.New(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{}, lost: map[ident.UUID]*family{},
-		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, counts: map[string]int{},
+		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, counts: map[string]int{}, copied: map[ident.Device]bool{},
 	}
 }
 

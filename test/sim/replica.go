@@ -237,6 +237,7 @@ func (g *gate) RecordLogin(ctx context.Context, by broker.By, l broker.Login) (b
 	if err == nil {
 		f.loggedIn(requestOf(ctx), &l.Session)
 	}
+	g.followed(ctx, &l, &found)
 	f.mu.Unlock()
 	return found, g.after(ctx, err)
 }
@@ -301,6 +302,8 @@ func (g *gate) after(ctx context.Context, err error) error {
 	switch {
 	case errors.Is(err, broker.ErrUsed):
 		g.w.facts.count("commit of a used exchange refused")
+	case errors.Is(err, broker.ErrOvertaken):
+		g.w.facts.count("login overtaken")
 	case errors.Is(err, broker.ErrInactive):
 		g.w.facts.count("commit of a login refused after disabling")
 	case err == nil && crash != nil:

@@ -98,6 +98,8 @@ var mustHappen = []string{
 	"refresh of a family from before a disabling refused", "refused: device disabled",
 	// only what was made for this exchange
 	"grant accepted", "grant refused by an agent", "reply refused by an agent", "late message passed over by an agent",
+	// two copies of a key
+	"older folder of a device put back", "login overtaken", "clone found",
 	// in again
 	"device in again", "credential taken", "credential refused", "refused: session expired",
 }

@@ -34,6 +34,7 @@ func (w *World) steal(d *device, number int) *thief {
 	th.prover = prover{w.wrongKey, th.actor}
 	if th.hasKey {
 		th.prover = prover{d.key, th.actor}
+		w.facts.shared(d.id)
 	}
 	if g := a.Current(); g != nil {
 		w.net.mu.Lock()

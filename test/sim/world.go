@@ -58,6 +58,7 @@ type World struct {
 	watcher  *actor // follows the journal
 	replicas []*replica
 	devices  []*device
+	copies   []*device // whoever has a device's key and state runs them
 	wrongKey agent.Prover
 	net      *network
 	facts    *facts
@@ -235,7 +236,7 @@ func (w *World) review(id ident.Device, session ident.UUID) {
 		w.facts.violate("review of %s: %v", id, err)
 		return
 	}
-	for _, d := range w.devices {
+	for _, d := range slices.Concat(w.devices, w.copies) {
 		if d.id != id {
 			continue
 		}
@@ -261,6 +262,7 @@ func (w *World) misfortune() {
 	case 4: // so short that what was sealed before may come again
 		w.wrongClocks(time.Minute + dice.upTo(time.Minute))
 	}
+	w.putFolderBackLater()
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
 		w.fate.rest(dice.upTo(6 * time.Second))
 		d := w.devices[dice.roll(len(w.devices))]

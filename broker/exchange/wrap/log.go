@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 
 	"github.com/signetd/signet/broker"
@@ -22,6 +23,9 @@ func Log(next exchange.Handler, log *slog.Logger) exchange.Handler {
 		if out.KeyReplaced != "" {
 			log.WarnContext(ctx, "another key in the place of a device's own, by an enrollment token", "device", out.Claimed.String(),
 				"enrollment", out.KeyReplaced, "remote", from.Remote)
+		}
+		if out.Cloned != nil {
+			logClone(ctx, told, from, &out)
 		}
 		if _, paced := errors.AsType[*exchange.TooOften](out.Err); paced { // a device can bring that about at any rate
 			told.Note(ctx, slog.LevelWarn, "paced", "answered busy: the device logs in or renews too often", "device", out.Claimed.String(), "err", out.Err)
@@ -49,13 +53,27 @@ func logLogin(ctx context.Context, log *slog.Logger, from exchange.Caller, a *ex
 	log.Log(ctx, level, did, "device", st.Device.String(), "sub", st.Subject.String(), "session", st.Session.String(), "remote", from.Remote)
 }
 
+// logClone tells that a device's key is in use twice. With each login of either copy it comes
+// again, so it is summed up by device.
+func logClone(ctx context.Context, told *tally.Log, from exchange.Caller, out *exchange.Outcome) {
+	id := out.Claimed
+	attrs := []any{"device", id.String(), "remote", from.Remote, "other", out.Cloned.Other.String()}
+	if out.Admitted != nil {
+		attrs = append(attrs, "session", out.Admitted.Standing.Session.String())
+	}
+	if out.Cloned.Quarantined {
+		attrs = append(attrs, "quarantined", true, "release", fmt.Sprintf("signet device enable %s --pool %s", id.Name, id.Pool))
+	}
+	told.Note(ctx, slog.LevelWarn, "clone "+id.String(), "a device was cloned: "+broker.ReasonCloned, attrs...)
+}
+
 func logRefusal(ctx context.Context, told *tally.Log, from exchange.Caller, m protocol.Message, out *exchange.Outcome) {
 	who, call := "", m.Call()
 	if !out.Claimed.IsZero() {
 		who = out.Claimed.String()
 	}
 	if !out.Ended.IsZero() {
-		told.Note(ctx, slog.LevelWarn, "reuse "+who, "refresh token reuse: session ended, this device may have been cloned", "device", who, "session", out.Ended.String())
+		told.Note(ctx, slog.LevelInfo, "reuse "+who, "refresh token used again after it was replaced: session ended, the device logs in anew", "device", who, "session", out.Ended.String())
 	}
 	level := slog.LevelInfo
 	if out.Code == protocol.CodeInternal || errors.Is(out.Err, broker.ErrFull) { // an operator must hear of it

@@ -19,6 +19,7 @@ type metrics struct {
 	replaced prometheus.Counter
 	paced    prometheus.Counter
 	older    prometheus.Counter
+	clones   prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -43,11 +44,15 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "signet_store_older_total",
 			Help: "Grants to devices that have what the store does not know of: an older copy of it was put back.",
 		}),
+		clones: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "signet_exchange_clones_total",
+			Help: "Logins that showed that two copies of their device's key are in use: each one is a WARN in the log and in the device's history.",
+		}),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.messages, m.limited, m.replaced, m.paced, m.older} {
+	for _, c := range []prometheus.Collector{m.messages, m.limited, m.replaced, m.paced, m.older, m.clones} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("metrics of the exchange: %w", err)
 		}
@@ -63,6 +68,9 @@ func Counted(next exchange.Handler, to *metrics) exchange.Handler {
 		out := next.Handle(ctx, from, m)
 		if out.KeyReplaced != "" {
 			to.replaced.Inc()
+		}
+		if out.Cloned != nil {
+			to.clones.Inc()
 		}
 		if _, often := errors.AsType[*exchange.TooOften](out.Err); often {
 			to.paced.Inc()

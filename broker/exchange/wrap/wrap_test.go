@@ -79,11 +79,21 @@ func TestLog(t *testing.T) {
 		"authenticated": {granted(id, exchange.Admission{}), []string{"level=DEBUG msg=authenticated device=demo:lamp"}},
 		"refreshed":     {granted(id, exchange.Admission{Refreshed: true}), nil},
 		"challenged":    {exchange.Outcome{Reply: &protocol.Challenge{}, Claimed: id}, nil},
-		"cloned": {func() exchange.Outcome {
+		"reused": {func() exchange.Outcome {
 			out := refused(id, auth.ErrProof, protocol.CodeDenied)
 			out.Ended = ident.UUID{0xab}
 			return out
-		}(), []string{"level=WARN msg=\"refresh token reuse", "session=ab000000-", "msg=refused"}},
+		}(), []string{"level=INFO msg=\"refresh token used again", "session=ab000000-", "msg=refused"}},
+		"cloned": {func() exchange.Outcome {
+			out := granted(id, exchange.Admission{})
+			out.Cloned = &exchange.Clone{Other: ident.UUID{0xcd}}
+			return out
+		}(), []string{"level=WARN msg=\"a device was cloned: two copies of its key are in use\" device=demo:lamp remote=192.0.2.1:7 other=cd000000-", "session=", "msg=authenticated"}},
+		"quarantined": {func() exchange.Outcome {
+			out := refused(id, broker.ErrInactive, protocol.CodeDisabled)
+			out.Cloned = &exchange.Clone{Other: ident.UUID{0xcd}, Quarantined: true}
+			return out
+		}(), []string{"level=WARN msg=\"a device was cloned", "quarantined=true release=\"signet device enable lamp --pool demo\"", "msg=refused"}},
 	} {
 		var said bytes.Buffer
 		h := Log(&always{Outcome: c.out}, slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})))

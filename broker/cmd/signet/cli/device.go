@@ -149,7 +149,7 @@ func (a *app) updateDevice(s shelf[adminapi.Device]) *cobra.Command {
 }
 
 func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
-	header := []string{"ID", "CLIENT", "CREATED", "ROTATED", "EXPIRES", "REVOKED"}
+	header := []string{"ID", "CLIENT", "CREATED", "ROTATED", "EXPIRES", "REVOKED", "CLONED"}
 	listing := a.leaf("list NAME", "List a device's newest 100 sessions", "signet device sessions list lamp-1 --pool demo", func(cmd *cobra.Command, args []string) error {
 		p, err := a.enter(cmd.Context())
 		if err != nil {
@@ -160,7 +160,7 @@ func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
 			return err
 		}
 		return list(a, sessions, header, func(s adminapi.Session) []string {
-			return []string{s.ID, s.Client, stamp(&s.Created), stamp(s.Rotated), stamp(s.Expires), fmt.Sprint(s.Revoked)}
+			return []string{s.ID, s.Client, stamp(&s.Created), stamp(s.Rotated), stamp(s.Expires), fmt.Sprint(s.Revoked), fmt.Sprint(s.Cloned)}
 		})
 	})
 	revoke := a.leaf("revoke NAME [SESSION]", "End one session of a device, or all",

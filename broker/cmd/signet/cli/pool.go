@@ -9,11 +9,11 @@ import (
 )
 
 func poolHeader() []string {
-	return []string{"NAME", "ISSUER", "FLOW", "MQTT PASSWORDS", "CREATED"}
+	return []string{"NAME", "ISSUER", "FLOW", "MQTT PASSWORDS", "CLONES", "CREATED"}
 }
 
 func poolRow(p adminapi.Pool) []string {
-	return []string{p.Name, p.Issuer, p.Flow, p.MQTTPasswordLife.String(), stamp(&p.Created)}
+	return []string{p.Name, p.Issuer, p.Flow, p.MQTTPasswordLife.String(), p.Clones, stamp(&p.Created)}
 }
 
 func (a *app) pools() *cobra.Command {
@@ -73,7 +73,7 @@ func (a *app) updatePool() *cobra.Command {
 	})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		a.started = true
-		if err := needsOne(cmd, "flow", "mqtt-password-life"); err != nil {
+		if err := needsOne(cmd, "flow", "mqtt-password-life", "clones"); err != nil {
 			return err
 		}
 		if cmd.Flags().Changed("mqtt-password-life") {
@@ -83,6 +83,7 @@ func (a *app) updatePool() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&change.Flow, "flow", "", "`flow` that becomes the pool's default")
 	cmd.Flags().Var(&life, "mqtt-password-life", "how long an MQTT password may be used to connect, 1m to 1d; 0s for none")
+	cmd.Flags().StringVar(&change.Clones, "clones", "", "what is done about a device when two copies of its key are in use: `note` it, or quarantine the device")
 	return cmd
 }
 

@@ -1,0 +1,86 @@
+package boltstore
+
+import (
+	"fmt"
+	"slices"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/signetd/signet/broker"
+)
+
+// lineage finds what the login tells of those before it: see broker.Login. rows are the
+// device's sessions, the newest first, and device is its row. It writes nothing. As long as
+// logins follow each other it looks at no session but by its number.
+func (l *login) lineage(rows []sessionRow, device []byte) (broker.Lineage, error) {
+	for i := range rows {
+		if !l.Overtaken(rows[i].seqs.login) {
+			break
+		}
+		s, err := decodeSession(rows[i].id, rows[i].row)
+		if err != nil {
+			return broker.Lineage{}, err
+		}
+		if s.Client == l.Session.Client {
+			return broker.Lineage{}, fmt.Errorf("session %s: %w", s.ID, broker.ErrOvertaken)
+		}
+	}
+	if last := slices.IndexFunc(rows, func(r sessionRow) bool { return r.id == l.Session.Last }); last <= 0 {
+		return broker.Lineage{}, nil
+	}
+	d, err := decodeDevice(device)
+	if err != nil {
+		return broker.Lineage{}, err
+	}
+	before := make([]broker.Session, 0, len(rows))
+	for i := range rows {
+		s, err := decodeSession(rows[i].id, rows[i].row)
+		if err != nil {
+			return broker.Lineage{}, err
+		}
+		if s.Client == l.Session.Client && s.DeviceRev >= d.SessionsRev {
+			before = append(before, s)
+		}
+	}
+	return l.Lineage(before), nil
+}
+
+// lose marks the sessions that the login found lost.
+func (l *login) lose(c *change) error {
+	for _, id := range l.found.Lost {
+		row := c.tx.Bucket([]byte(bucketSessions)).Get(id[:])
+		if row == nil {
+			continue
+		}
+		old, err := decodeSession(id, row)
+		if err != nil {
+			return err
+		}
+		next := old
+		next.Lost = true
+		if _, err := changeSession(c, &old, &next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// quarantine does to the device what the pool wants of one that was cloned, and spends
+// the exchange. row is the device's.
+func (l *login) quarantine(c *change, pool *bolt.Bucket, row []byte) error {
+	d, err := decodeDevice(row)
+	if err != nil {
+		return err
+	}
+	keys := d.PublicKeys()
+	l.Quarantine(&d)
+	d.Rev++
+	by := c.by
+	c.by = broker.By{Actor: broker.ActorBroker, Request: by.Request, Reason: broker.ReasonCloned}
+	defer func() { c.by = by }()
+	if err := writeDevice(c, pool, row, keys, &d, false); err != nil {
+		return err
+	}
+	l.found.Status = d.Status
+	return l.spend(c)
+}
