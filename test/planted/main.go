@@ -58,6 +58,8 @@ var plants = []plant{
 	{"anchor", "./test/sim", `^TestSimulation$`, `.* accepted a grant that no replica made`},
 	{"token", "./agent", `^TestTokenTakesNothingBack$`, `a replaced anchor's token and its owner: <nil>`},
 	{"token", "./test/sim", `^TestSimulation$`, `.* accepted a grant that no replica made`},
+	{"secret", "./agent", `^TestSecretsWaitForTheAnchor$`, `the middle read \["1234"\]`},
+	{"secret", "./test/sim", `^TestSimulation$`, `the owner of .* was asked for a secret that goes to the network`},
 	{"late", "./agent", `^TestLateMessages$`, `FAIL: TestLateMessages/challenge_comes_twice`},
 	{"late", "./test/sim", `^TestDoubled$`, `times: refused: denied`},
 	{"audience", "./protocol/verify", `^TestVerifyRefuses$`, `FAIL: TestVerifyRefuses/audience `},

@@ -3,8 +3,6 @@ package sim
 import (
 	"bytes"
 	"context"
-	"crypto/ed25519"
-	"crypto/sha256"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -99,8 +97,7 @@ func (n *network) pretend(p parcel, body *protocol.GrantBody, nonce []byte) bool
 	if left == 0 {
 		return false
 	}
-	seed := sha256.Sum256([]byte("the network's own anchor"))
-	own, err := token.NewSigner(ed25519.NewKeyFromSeed(seed[:]))
+	own, err := ownAnchor()
 	if err != nil {
 		return false
 	}
@@ -113,11 +110,7 @@ func (n *network) pretend(p parcel, body *protocol.GrantBody, nonce []byte) bool
 		}
 		body.Successions, anchor = []protocol.Succession{s}, own
 	}
-	if body.Statement, err = protocol.EncodeStatement(&protocol.Statement{
-		Issuer: body.Issuer, Keys: []*token.Key{own.Key()}, SealTo: n.mine.PublicKey().Bytes(), Issued: time.Now().Add(time.Hour),
-	}, anchor); err != nil {
-		return false
-	}
+	body.Statement = n.statement(anchor, own, body.Issuer)
 	body.ID, err = token.SignCWT(token.ID, &token.Claims{
 		Issuer: body.Issuer, Subject: body.Subject, Audience: broker.DefaultClient, IssuedAt: time.Now(), Expires: time.Now().Add(time.Hour), Nonce: nonce,
 	}, own)

@@ -89,7 +89,7 @@ func (d *device) live() {
 		boots := d.boots
 		d.mu.Unlock()
 		a, err := agent.New(ctx, agent.Config{
-			Device: d.id, Prover: prover{d.key, d.actor}, State: d, Clock: d.clock, Built: d.w.built,
+			Device: d.id, Prover: prover{d.key, d.actor}, State: d, Solver: d.solve, Clock: d.clock, Built: d.w.built,
 			Random: d.w.readerOf(d.actor, "%s%s, boot %d", d.id, d.copy, boots), Log: slog.New(&ears{facts: d.w.facts, of: d}),
 		})
 		if err != nil {

@@ -20,6 +20,7 @@
 //   - nothing is granted to a device after its disabling was committed, and no
 //     family from before then lives on;
 //   - no device accepts a grant that a replica did not make for that very call;
+//   - no device's owner is asked for a secret that would go to the network;
 //   - nobody but the device opens its grants, and a thief without the key gets none;
 //   - whoever owns an MQTT broker in the middle, where the TLS of some connections
 //     ends, connects as nobody and convinces no backend by what he heard, and devices

@@ -317,6 +317,11 @@ func (n *network) carry(p parcel) {
 			n.deliver(parcel{c: p.c, raw: raw, reply: true}, dice.upTo(time.Millisecond))
 		}
 		n.deliver(p, dice.upTo(time.Second))
+	case 7:
+		if raw := n.ask(p); raw != nil {
+			n.deliver(parcel{c: p.c, raw: raw, reply: true}, dice.upTo(time.Millisecond))
+		}
+		n.deliver(p, dice.upTo(20*time.Millisecond))
 	default:
 		n.deliver(p, dice.upTo(20*time.Millisecond))
 	}

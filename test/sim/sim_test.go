@@ -70,7 +70,7 @@ var mustHappen = []string{
 	// the network
 	"message dropped", "message doubled", "message late", "message replayed", "message replayed to another", "bit flipped",
 	"field dropped", "field swapped", "unknown optional field added", "unknown critical field added", "key to seal to swapped",
-	"grant on a connection that the device did not name", "grant forged", "the network tries to open a grant", "hint",
+	"grant on a connection that the device did not name", "grant forged", "the network asks for a secret", "the network tries to open a grant", "hint",
 	// the network as the owner of an MQTT broker
 	"connection through the network's MQTT broker", "the network tries what it heard as a password", "the network tries a connect proof of another connection",
 	"the network tries what it heard at a backend", "device says relayed: true", "device says relayed: false",
