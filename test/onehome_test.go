@@ -38,6 +38,8 @@ var homes = []struct {
 	{"how HTTP says no (RFC 9457)", mark{text: `^application/problem\+json$`}, []string{"broker/problem"}},
 	{"how long a hook may take", mark{define: `(?i)hook_?timeout$`}, []string{"broker"}},
 	{"what an enrollment may do", mark{define: `^Admit$`}, []string{"broker", "broker/access", "broker/mqttfront"}},
+	{"when a device's key is in use twice", mark{define: `^(Lineage|Overtaken)$`}, []string{"broker"}},
+	{"when a device's key is in use twice", mark{text: `(?i)cloned`}, []string{"broker/exchange/wrap", "broker/adminapi", "broker/cmd/signet/cli"}},
 	{"how a broker is put together", mark{call: `^(auth|mint|exchange|hook|control|keyring|access|tail)\.New$`}, []string{"broker/core", "broker/proof"}},
 	{"who is at the other end of a Unix socket", mark{call: `^unix\.GetsockoptUcred$|^syscall\.GetsockoptUcred$`}, []string{"protocol/peer"}},
 	{"which challenges the protocol knows", mark{text: `^psk$`}, []string{"protocol/challenge"}},
