@@ -15,9 +15,11 @@ type Session struct {
 	Device  ident.Device
 	Subject ident.UUID
 	Client  string
-	Created time.Time
-	Expires time.Time // zero: no refresh token was given
-	Revoked bool
+	// ClientSince is when its client was made: of one that is made again by that name it is no session.
+	ClientSince time.Time
+	Created     time.Time
+	Expires     time.Time // zero: no refresh token was given
+	Revoked     bool
 	// DeviceRev is the Rev of the device when it was proved.
 	DeviceRev uint64
 	// Last is the session that the device had before, as it said; zero: none. Lost: whoever
@@ -82,7 +84,7 @@ const MaxCounted = 1000
 
 // equal reports whether nothing of s and o differs.
 func (s *Session) equal(o *Session) bool {
-	return s.ID == o.ID && s.Device == o.Device && s.Subject == o.Subject && s.Client == o.Client && s.Revoked == o.Revoked &&
+	return s.ID == o.ID && s.Device == o.Device && s.Subject == o.Subject && s.Client == o.Client && s.ClientSince.Equal(o.ClientSince) && s.Revoked == o.Revoked &&
 		s.DeviceRev == o.DeviceRev && s.Last == o.Last && s.Lost == o.Lost && s.Cloned == o.Cloned && s.Generation == o.Generation && s.Created.Equal(o.Created) && s.Expires.Equal(o.Expires) &&
 		s.Rotated.Equal(o.Rotated) && bytes.Equal(s.Handle, o.Handle) && bytes.Equal(s.Previous, o.Previous) && bytes.Equal(s.Requests, o.Requests)
 }

@@ -21,6 +21,7 @@ import (
 // Reads is the part of a store that the rule reads. What is missing is broker.ErrNotFound.
 type Reads interface {
 	Pool(ctx context.Context, pool ident.Pool) (broker.Pool, error)
+	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
 	SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]broker.Session, error)
@@ -145,12 +146,19 @@ func standing(d *broker.Device, s *broker.Session, claims *token.Claims, by Stan
 }
 
 // read finds a device and the session that its token names. A session that is not found
-// is ErrEnded, because a session is kept longer than any token of it is valid.
+// is ErrEnded, because a session is kept longer than any token of it is valid; so is one
+// whose client is gone.
 func (r *Rule) read(ctx context.Context, id ident.Device, claims *token.Claims) (d broker.Device, s broker.Session, err error) {
 	if d, err = r.reads.Device(ctx, id); err != nil {
 		return d, s, err
 	}
 	s, err = r.session(ctx, id, claims)
+	if err == nil {
+		var c broker.Client
+		if c, err = r.reads.Client(ctx, id.Pool, s.Client); err == nil {
+			err = CheckClient(&c, &s)
+		}
+	}
 	if errors.Is(err, broker.ErrNotFound) {
 		err = fmt.Errorf("%w: %w", ErrEnded, err)
 	}

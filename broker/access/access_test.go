@@ -26,6 +26,7 @@ var (
 type store struct {
 	device  broker.Device
 	session broker.Session
+	client  broker.Client
 	pool    broker.Pool
 	alike   int
 	err     error
@@ -41,7 +42,8 @@ func newStore(t *testing.T) *store {
 	}
 	return &store{
 		device:  broker.Device{ID: id, Subject: owner, Status: broker.StatusActive, Rev: 7},
-		session: broker.Session{ID: first, Device: id, Subject: owner, Created: noon, DeviceRev: 7},
+		session: broker.Session{ID: first, Device: id, Subject: owner, Created: noon, DeviceRev: 7, Client: "app", ClientSince: noon},
+		client:  broker.Client{ID: "app", Created: noon},
 		claims:  token.Claims{Subject: owner, OriginID: first, Expires: noon.Add(time.Hour)},
 	}
 }
@@ -54,6 +56,13 @@ func (s *store) Device(_ context.Context, id ident.Device) (broker.Device, error
 }
 
 func (s *store) Pool(context.Context, ident.Pool) (broker.Pool, error) { return s.pool, s.err }
+
+func (s *store) Client(_ context.Context, _ ident.Pool, id string) (broker.Client, error) {
+	if s.err == nil && id != s.client.ID {
+		return broker.Client{}, broker.ErrNotFound
+	}
+	return s.client, s.err
+}
 
 func (s *store) Session(_ context.Context, id ident.UUID) (broker.Session, error) {
 	if s.err == nil && id != s.session.ID {
@@ -195,6 +204,21 @@ func TestOneSession(t *testing.T) {
 		}
 		if other.Holds(&s.device, &s.session) {
 			t.Errorf("%s: a standing holds by another session", name)
+		}
+	}
+}
+
+// TestClientIsGone: a session brings nothing in once its client was deleted, nor when another
+// was made by that name, whatever the clock said then.
+func TestClientIsGone(t *testing.T) {
+	for name, change := range map[string]func(*store){
+		"deleted": func(s *store) { s.client.ID = "another" }, "made again": func(s *store) { s.client.Created = noon.Add(time.Hour) },
+		"made again by a clock set back": func(s *store) { s.client.Created = noon.Add(-time.Hour) },
+	} {
+		s := newStore(t)
+		change(s)
+		if _, err := admit(t, access.New(s, s, s), s.device.ID); !errors.Is(err, access.ErrEnded) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -60,6 +60,15 @@ func Check(d *broker.Device, s *broker.Session) error {
 	return nil
 }
 
+// CheckClient reports whether s is a session of c, and not of one that had its name before:
+// ErrEnded.
+func CheckClient(c *broker.Client, s *broker.Session) error {
+	if s.Client != c.ID || !s.ClientSince.Equal(c.Created) {
+		return fmt.Errorf("%w: client %q was made after it, by a name that was another's", ErrEnded, c.ID)
+	}
+	return nil
+}
+
 // Holds reports whether st still counts when d and s are what is stored of its device and
 // session. With s nil it goes by what st itself knows of the session, which is everything
 // except whether this one session was ended by itself.

@@ -149,6 +149,7 @@ func encodeSession(x *broker.Session) ([]byte, error) {
 	if !x.Last.IsZero() {
 		w.bytes(13, x.Last[:])
 	}
+	w.time(14, x.ClientSince)
 	return w.finish()
 }
 
@@ -186,6 +187,8 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 			x.DeviceRev = f.head(detcbor.Uint)
 		case 13:
 			f.fixed(x.Last[:], "last session's id")
+		case 14:
+			x.ClientSince = f.time()
 		default:
 			f.unknown(key)
 		}

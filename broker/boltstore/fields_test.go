@@ -28,6 +28,8 @@ type sessionRecord struct {
 	Requests   []byte     `cbor:"11,keyasint,omitempty"`
 	DeviceRev  uint64     `cbor:"12,keyasint,omitempty"`
 	Last       []byte     `cbor:"13,keyasint,omitempty"`
+
+	ClientSince int64 `cbor:"14,keyasint,omitempty"`
 }
 
 // TestRowsAreReadAsTheLibraryReadsThem holds the reading of rows by hand to record.go's
@@ -47,13 +49,13 @@ func TestRowsAreReadAsTheLibraryReadsThem(t *testing.T) {
 	}
 	x := broker.Session{ID: newUUID(), Device: id, Subject: newUUID(), Client: "default", Created: time.Unix(1e9, 0), Expires: time.Unix(2e9, 0),
 		Revoked: true, Generation: 1 << 31, Handle: []byte("handle"), Previous: []byte("previous"), Rotated: at, Requests: []byte("requests"), DeviceRev: 7,
-		Last: newUUID(), Lost: true, Cloned: true}
+		Last: newUUID(), Lost: true, Cloned: true, ClientSince: at}
 	session, err := encodeSession(&x)
 	if err != nil {
 		t.Fatal(err)
 	}
 	asRecord, err := encode(sessionRecord{Pool: id.Pool, Name: id.Name, Subject: x.Subject[:], Client: x.Client, Created: nanos(x.Created), Expires: nanos(x.Expires),
-		Generation: x.Generation, Handle: x.Handle, Previous: x.Previous, Rotated: nanos(at), Requests: x.Requests, DeviceRev: x.DeviceRev, Last: x.Last[:]})
+		Generation: x.Generation, Handle: x.Handle, Previous: x.Previous, Rotated: nanos(at), Requests: x.Requests, DeviceRev: x.DeviceRev, Last: x.Last[:], ClientSince: nanos(at)})
 	if err != nil || !cmp.Equal(asRecord, session[sessionHeader:]) {
 		t.Fatalf("by hand it is written\n%x, by the library\n%x, %v", session[sessionHeader:], asRecord, err)
 	}

@@ -83,7 +83,7 @@ func (m *Minter) Login(ctx context.Context, p *auth.Proven) (*Minted, error) {
 	}
 	client := p.Client()
 	s := broker.Session{
-		ID: p.Exchange(), Device: p.Device().ID, Subject: p.Device().Subject, Client: client.ID, Created: p.At(), Rotated: p.At(),
+		ID: p.Exchange(), Device: p.Device().ID, Subject: p.Device().Subject, Client: client.ID, ClientSince: client.Created, Created: p.At(), Rotated: p.At(),
 		DeviceRev: p.Device().Rev, Last: p.Request().LastSession(),
 	}
 	var refresh []byte

@@ -35,6 +35,9 @@ var ErrReuse = errors.New("refresh token used again after it was replaced")
 // thief's, and ends the session: the device authenticates anew.
 func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Client, s *broker.Session, d *broker.Device) (r Rotation, err error) {
 	over := access.Check(d, s)
+	if over == nil && s.Client == c.ID {
+		over = access.CheckClient(c, s)
+	}
 	switch {
 	case s.Device != p.Device().ID || s.Client != c.ID:
 		return r, fmt.Errorf("session of another device or client: %w", protocol.CodeDenied)
