@@ -216,13 +216,12 @@ func TestCopiedFolder(t *testing.T) {
 		h := newHome(t, broker.ClonesQuarantine)
 		one := h.enrolled()
 		two := h.copy(one)
-		var err error
 		for range 2 {
-			_, err = h.run(one, 1), h.run(two, 1)
+			_, _ = h.run(one, 1), h.run(two, 1)
 		}
 		var refused *protocol.Refusal
 		for _, folder := range []string{one, two} {
-			if err = h.run(folder, 1); !errors.As(err, &refused) || refused.Problem.Signet.Code != protocol.CodeDisabled {
+			if err := h.run(folder, 1); !errors.As(err, &refused) || refused.Problem.Signet.Code != protocol.CodeDisabled {
 				t.Errorf("%v, want disabled", err)
 			}
 		}
