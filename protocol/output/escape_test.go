@@ -31,6 +31,10 @@ func TestNothingReachesTheTerminalRaw(t *testing.T) {
 		if in != "\xff\xfe" && pieces.String() != want {
 			t.Errorf("%q byte by byte: %q, want %q", in, &pieces, want)
 		}
+		var line bytes.Buffer
+		if n, err := Lines(&line).Write([]byte(in)); n != len(in) || err != nil || line.String() != want {
+			t.Errorf("line %q: %d, %v, %q, want %q", in, n, err, &line, want)
+		}
 		if cell := Cell(in); strings.ContainsAny(cell, "\t\n") {
 			t.Errorf("cell %q", cell)
 		}

@@ -71,6 +71,19 @@ func (w *Writer) write(s string) error {
 	return w.err
 }
 
+// Lines makes a writer to w for a log that outlives a full disk: what is not graphic is
+// shown as by a Writer, but an error is that of its own write only. Each write is whole.
+func Lines(w io.Writer) io.Writer { return lines{w} }
+
+type lines struct{ to io.Writer }
+
+func (l lines) Write(b []byte) (int, error) {
+	if _, err := io.WriteString(l.to, escape(string(b), "\n\t")); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
 // Cell is s for one cell of a table, in which a line end or a tab would make another.
 func Cell(s string) string { return escape(s, "") }
 

@@ -35,13 +35,14 @@ type options struct {
 	dev                             bool
 	environ                         map[string]string
 	stdout, stderr                  io.Writer
-	started                         bool // the command line was understood
+	log                             io.Writer // standard error, for a log that goes on after an error of one line
+	started                         bool      // the command line was understood
 }
 
 // Main carries out one command line and gives its exit code.
 func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
 	out := output.To(stdout)
-	o := &options{stdout: out, stderr: stderr, environ: map[string]string{}}
+	o := &options{stdout: out, stderr: output.To(stderr), log: stderr, environ: map[string]string{}}
 	for _, kv := range environ {
 		if k, v, ok := strings.Cut(kv, "="); ok {
 			o.environ[k] = v
@@ -56,14 +57,13 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	if err == nil {
 		return exitDone
 	}
-	stderr = output.To(stderr) // the log, which quotes by itself, has been the only one to write there
-	fmt.Fprintln(stderr, "signetd:", strings.TrimPrefix(err.Error(), broker.ErrInvalid.Error()+": "))
+	fmt.Fprintln(o.stderr, "signetd:", strings.TrimPrefix(err.Error(), broker.ErrInvalid.Error()+": "))
 	var next *nextError
 	switch {
 	case errors.As(err, &next):
-		fmt.Fprintln(stderr, "  "+next.next)
+		fmt.Fprintln(o.stderr, "  "+next.next)
 	case !o.started:
-		fmt.Fprintf(stderr, "  see %s --help\n", cmd.CommandPath())
+		fmt.Fprintf(o.stderr, "  see %s --help\n", cmd.CommandPath())
 	}
 	if !o.started || errors.Is(err, config.ErrConfig) {
 		return exitUsage
@@ -81,7 +81,7 @@ func (e *nextError) Unwrap() error { return e.error }
 
 // Command is the whole command with its subcommands, for programs that document it.
 func Command() *cobra.Command {
-	return (&options{stdout: io.Discard, stderr: io.Discard}).root()
+	return (&options{stdout: io.Discard, stderr: io.Discard, log: io.Discard}).root()
 }
 
 func (o *options) root() *cobra.Command {

@@ -88,7 +88,7 @@ func (b *running) Close() error {
 
 // open opens the broker with its certificate authority and store. Close must follow.
 func (o *options) open(ctx context.Context, cfg config.Config) (*running, error) {
-	log, err := cfg.Log.Logger(o.stderr)
+	log, err := cfg.Log.Logger(o.log)
 	if err != nil {
 		return nil, err
 	}

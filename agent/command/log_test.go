@@ -1,0 +1,22 @@
+package command
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+	"unicode"
+)
+
+// TestLogWritesNothingRaw: what a broker says, or a name has, does nothing to a terminal.
+func TestLogWritesNothingRaw(t *testing.T) {
+	for _, s := range []string{"\x1b]0;owned\x07", "a\u202egnp.exe", "a\rb\u2028c\u200bd\u009be", "\U000e0041", "\xff\xfe", "\x7f"} {
+		var out bytes.Buffer
+		p := &program{err: &out}
+		p.log().Warn(s, "path", s, "err", errors.New(s), "k"+s, 1)
+		for _, r := range out.String() {
+			if !unicode.IsGraphic(r) && r != '\n' {
+				t.Errorf("%q has %q", &out, r)
+			}
+		}
+	}
+}
