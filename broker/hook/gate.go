@@ -89,7 +89,7 @@ type gate struct {
 	mu      sync.Mutex // guards the fields below
 	calls   map[ident.Pool]int
 	callers map[caller]int
-	hooks   map[hookName]*failing
+	hooks   map[asked]*failing
 }
 
 // A caller is on whose behalf a hook is called: a device by its subject; or, with a zero
@@ -107,9 +107,13 @@ type who struct {
 	source  netip.Prefix
 }
 
-type hookName struct {
-	pool ident.Pool
-	name string
+// asked is a hook, and whether callers that have proved themselves ask it or others. Failures
+// are counted apart: strangers can bring them about, by as many calls at once as a hook does
+// not bear, and must not take the hook from devices by that.
+type asked struct {
+	pool   ident.Pool
+	name   string
+	proven bool
 }
 
 // failing is what the gate knows of a hook that failed last time.
@@ -120,7 +124,7 @@ type failing struct {
 }
 
 func newGate(l Limits, now func() time.Time) *gate {
-	return &gate{now: now, limits: l.set(), calls: make(map[ident.Pool]int), callers: make(map[caller]int), hooks: make(map[hookName]*failing)}
+	return &gate{now: now, limits: l.set(), calls: make(map[ident.Pool]int), callers: make(map[caller]int), hooks: make(map[asked]*failing)}
 }
 
 // enter lets a call through and gives the function that must be called at its end, with
@@ -135,20 +139,41 @@ func (g *gate) enter(h *broker.Hook, by who) (leave func(failed bool), err error
 	if err != nil {
 		return nil, err
 	}
-	name := hookName{h.Pool, h.Name}
-	r := g.hooks[name]
-	probe := r != nil && r.failures >= maxFailures
-	if probe {
-		if r.probing || g.now().Before(r.until) {
-			return nil, &heldError{CauseFailing, r.failures}
-		}
-		r.probing = true
+	name := asked{h.Pool, h.Name, !by.subject.IsZero()}
+	probe, err := g.probe(name)
+	if err != nil {
+		return nil, err
 	}
 	g.calls[h.Pool]++
 	for _, c := range callers {
 		g.callers[c]++
 	}
 	return func(failed bool) { g.leave(name, callers, probe, failed) }, nil
+}
+
+// probe reports whether this call would try a failing hook again, or gives why there may be no
+// call now. A hook that fails for those who have proved themselves is not called for others
+// either, who are never the ones that try it for them: theirs might be made to hang.
+func (g *gate) probe(name asked) (bool, error) {
+	if !name.proven {
+		if r := g.hooks[asked{name.pool, name.name, true}]; r.held(g.now()) {
+			return false, &heldError{CauseFailing, r.failures}
+		}
+	}
+	r := g.hooks[name]
+	if r.held(g.now()) {
+		return false, &heldError{CauseFailing, r.failures}
+	}
+	if r == nil || r.failures < maxFailures {
+		return false, nil
+	}
+	r.probing = true
+	return true, nil
+}
+
+// held reports whether the hook must not be called now. r may be nil.
+func (r *failing) held(now time.Time) bool {
+	return r != nil && r.failures >= maxFailures && (r.probing || now.Before(r.until))
 }
 
 // room gives whose calls one more is counted among, if they may have it.
@@ -180,7 +205,7 @@ func (g *gate) room(pool ident.Pool, by who) ([]caller, error) {
 }
 
 // leave notes the end of a call; probe: it was the one that tried a failing hook again.
-func (g *gate) leave(name hookName, callers []caller, probe, failed bool) {
+func (g *gate) leave(name asked, callers []caller, probe, failed bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.calls[name.pool]--; g.calls[name.pool] == 0 {

@@ -104,6 +104,56 @@ func TestFailingHooksAreLeftAlone(t *testing.T) {
 	g.in(h)(false)
 }
 
+// TestStrangersDoNotMakeAHookFail: however many of their calls fail, devices that have proved
+// themselves are let through. A hook that fails for those is left alone by both, and it is one
+// of them who tries it again.
+func TestStrangersDoNotMakeAHookFail(t *testing.T) {
+	g := newGated(t)
+	h := g.hook("a", "door")
+	stranger := func(what string, want Cause) func(bool) {
+		t.Helper()
+		leave, err := g.enter(h, who{})
+		var got Cause
+		if held, ok := errors.AsType[*heldError](err); ok {
+			got = held.cause
+		}
+		if got != want || want == "" && err != nil {
+			t.Fatalf("%s: %v, want cause %q", what, err, want)
+		}
+		return leave
+	}
+	var hang []func(bool)
+	for range DefaultCalls / 2 {
+		hang = append(hang, stranger("at once", ""))
+	}
+	for _, leave := range hang {
+		leave(true)
+	}
+	stranger("after failures in a row", CauseFailing)
+	g.in(h)(false)
+	stranger("after a device's call, which says nothing of theirs", CauseFailing)
+	g.at = g.at.Add(pause)
+	stranger("the one that tries again", "")(false)
+
+	for range maxFailures {
+		stranger("between devices' failures", "")(false)
+		g.in(h)(true)
+	}
+	g.busy(h, "after devices' failures in a row, whatever strangers' calls did")
+	stranger("then", CauseFailing)
+	g.at = g.at.Add(pause)
+	slow := stranger("after a while", "")
+	probe := g.in(h) // beside that one
+	stranger("while a device tries", CauseFailing)
+	slow(true)
+	probe(false)
+	g.in(h)(false)
+	stranger("when it works for devices", "")(false)
+	if len(g.calls) != 0 || len(g.callers) != 0 || len(g.hooks) != 0 {
+		t.Errorf("%v, %v and %v are kept of nothing", g.calls, g.callers, g.hooks)
+	}
+}
+
 // TestNobodyHoldsAllSlots: one device with any number of connections has two calls at once, those
 // that have proved nothing have half of the pool's together, and other devices pass
 // beside both.
