@@ -216,15 +216,15 @@ func tryOut(ctx context.Context, cfg config.Config, dir string, after uint64) er
 }
 
 // Accept takes the store that lies in a data folder for the folder's, though it is an
-// older copy, and begins its new epoch, above after and above what the folder knows of.
-// Nobody may have the store open.
+// older copy, and begins its new epoch, above after and above what the folder knows of. A
+// damaged mark is none: the folder knows of nothing, and gets a sound one. Nobody may have the store open.
 func Accept(ctx context.Context, cfg config.Config, after uint64) (epoch uint64, err error) {
 	if !exists(cfg.StorePath()) {
 		return 0, fmt.Errorf("restore: there is no store in %s; say where it is with --data", cfg.Data)
 	}
 	know, err := readMark(&cfg)
-	if err != nil {
-		return 0, err
+	if _, damaged := errors.AsType[*DamagedMarkError](err); err != nil && !damaged {
+		return 0, fmt.Errorf("restore: %w", err)
 	}
 	epoch, err = begin(ctx, &cfg, max(after, know.Epoch), "put back where it lies")
 	if err != nil {

@@ -50,8 +50,21 @@ func (e *OlderError) Error() string {
 	return fmt.Sprintf("store %s is an older copy: its last record is %d, and was %d in this folder", e.Path, e.Has.Record, e.Know.Record)
 }
 
+// A DamagedMarkError: the mark in a data folder is there and is none.
+type DamagedMarkError struct {
+	Path string // the mark's file
+	Err  error  // what is wrong with it
+}
+
+func (e *DamagedMarkError) Error() string {
+	return fmt.Sprintf("%s is damaged, so whether the store beside it is an older copy cannot be told: %v", e.Path, e.Err)
+}
+
+// Unwrap gives what is wrong with the mark.
+func (e *DamagedMarkError) Unwrap() error { return e.Err }
+
 // CheckMark compares the store of a data folder with the folder's mark. Errors:
-// *OlderError, and those of the store and the file. A folder without a mark tells nothing.
+// *OlderError, *DamagedMarkError, and those of the store and the file. A folder without a mark tells nothing.
 func CheckMark(ctx context.Context, cfg *config.Config, s Marked) error {
 	know, err := readMark(cfg)
 	if err != nil {
@@ -114,11 +127,11 @@ func readMark(cfg *config.Config) (m Mark, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return m, nil
 	}
-	if err == nil {
-		err = strictjson.Unmarshal(raw, strictjson.MaxSize, &m)
-	}
 	if err != nil {
-		return m, fmt.Errorf("%s: how far the store had come cannot be read: %w", path, err)
+		return m, fmt.Errorf("how far the store had come cannot be read: %w", err)
+	}
+	if err := strictjson.Unmarshal(raw, strictjson.MaxSize, &m); err != nil {
+		return Mark{}, &DamagedMarkError{Path: path, Err: err}
 	}
 	return m, nil
 }

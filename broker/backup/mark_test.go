@@ -164,3 +164,34 @@ func TestRestoreBeginsAnEpoch(t *testing.T) {
 		last = epoch
 	}
 }
+
+// TestDamagedMarkIsNone: a mark that is none is told by its own error, and accepting the
+// store writes a sound one. One that cannot be read for another reason is not overwritten.
+func TestDamagedMarkIsNone(t *testing.T) {
+	cfg := config.Default()
+	cfg.Data = t.TempDir()
+	in(t, &cfg, func(s *boltstore.Store) { write(t, s, "one") })
+	mark := filepath.Join(cfg.Data, backup.MarkFile)
+	for _, text := range []string{"", "\x00\x00\x00", `{"epoch":1`, `{"epoch":-1,"record":2}`} {
+		if err := os.WriteFile(mark, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		in(t, &cfg, func(s *boltstore.Store) {
+			err := backup.CheckMark(t.Context(), &cfg, s)
+			damaged, ok := errors.AsType[*backup.DamagedMarkError](err)
+			if !ok || damaged.Path != mark || !strings.Contains(err.Error(), mark) {
+				t.Errorf("mark %q: %v", text, err)
+			}
+		})
+		epoch, err := backup.Accept(t.Context(), cfg, 0)
+		if err != nil || epochOf(t, &cfg) != epoch {
+			t.Errorf("mark %q: accepted with epoch %d, %v", text, epoch, err)
+		}
+	}
+	if err := errors.Join(os.Remove(mark), os.Mkdir(mark, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := backup.Accept(t.Context(), cfg, 0); err == nil {
+		t.Error("a folder in the mark's place was accepted")
+	}
+}

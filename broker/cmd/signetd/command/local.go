@@ -45,12 +45,22 @@ func openFolder(ctx context.Context, cfg *config.Config) (*folder, error) {
 		return nil, err
 	}
 	if err := backup.CheckMark(ctx, cfg, s); err != nil {
-		if older, ok := errors.AsType[*backup.OlderError](err); ok {
-			err = &nextError{older, "put back the one that was here; or, if this copy is to be taken: signetd restore --in-place --data " + quoted(cfg.Data)}
-		}
-		return nil, errors.Join(err, s.Close())
+		return nil, errors.Join(markError(cfg, err), s.Close())
 	}
 	return &folder{s, *cfg, core.Parts{Store: s, Sealer: key, Issuer: cfg.Issuer, HookNetworks: cfg.Hooks.Allow}}, nil
+}
+
+// markError says what to do about a store that its folder's mark speaks against, or a mark
+// that says nothing.
+func markError(cfg *config.Config, err error) error {
+	take := "signetd restore --in-place --data " + quoted(cfg.Data)
+	if _, ok := errors.AsType[*backup.OlderError](err); ok {
+		return &nextError{err, "put back the one that was here; or, if this copy is to be taken: " + take}
+	}
+	if _, ok := errors.AsType[*backup.DamagedMarkError](err); ok {
+		return &nextError{err, "put back the mark; or, if the store that lies there is to be taken: " + take}
+	}
+	return err
 }
 
 // onMachine does something by the operators' API without a token: through the signetd

@@ -1,0 +1,35 @@
+package command
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/signetd/signet/broker/backup"
+)
+
+// TestDamagedMarkSaysHowToGoOn: what refuses because of a damaged mark names the command
+// that makes it good, and that command does.
+func TestDamagedMarkSaysHowToGoOn(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if code, _, errs := signetd(t, nil, "init --data "+data); code != exitDone {
+		t.Fatal(errs)
+	}
+	if err := os.WriteFile(filepath.Join(data, backup.MarkFile), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	next := "restore --in-place --data " + data
+	for _, command := range []string{"serve", "operator list"} {
+		code, _, errs := signetd(t, nil, command+" --data "+data)
+		if code != exitNo || !strings.Contains(errs, "is damaged") || !strings.Contains(errs, "signetd "+next) {
+			t.Errorf("%s: %d %s", command, code, errs)
+		}
+	}
+	if code, _, errs := signetd(t, nil, next); code != exitDone {
+		t.Fatalf("%s: %d %s", next, code, errs)
+	}
+	if code, out, errs := signetd(t, nil, "operator list --data "+data); code != exitDone || !strings.Contains(out, "admin") {
+		t.Errorf("after %s: %d %s%s", next, code, out, errs)
+	}
+}
