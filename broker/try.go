@@ -18,6 +18,7 @@ const (
 	firstWait  = 30 * time.Second // doubled with each further one
 	longestTry = time.Hour        // between two
 	keepTries  = 24 * time.Hour   // since the last one, then wrong ones are forgotten
+	keepGuest  = 15 * time.Minute // since the last one of an exchange: so long none can be answered, by clocks that are ClocksApart
 	keptMarks  = 8                // answers that are known again when they are repeated
 	stepsApart = 16               // ClocksApart, in steps of one-time codes
 
@@ -55,6 +56,11 @@ func (of TryOf) Key() []byte {
 	return []byte(strings.Join([]string{of.Device.Pool.String(), of.Device.Name.String(), of.What, of.Enroll}, "\x00"))
 }
 
+// Recorded reports whether the journal tells of each try. It does not of those of exchanges:
+// whoever proved nothing can make any number of them, and what they are refused is in the
+// journal in sums (RecordRefusal).
+func (of TryOf) Recorded() bool { return of.Exchange.IsZero() }
+
 // Owner is the account of the device itself, in which it is remembered up to which
 // step one-time codes were used.
 func (of TryOf) Owner() TryOf { return TryOf{Device: of.Device, What: of.What} }
@@ -68,7 +74,8 @@ type Tried struct {
 	Wait time.Duration // above 0: nothing was counted and nothing may be tried for so long
 }
 
-// Tries is the store of counts of wrong guessable answers.
+// Tries is the store of counts of wrong guessable answers. Its journal tells of a write if
+// TryOf.Recorded says so.
 type Tries interface {
 	// Try counts one attempt before its answer is checked. When there have been too many, it
 	// counts nothing and gives how long to wait. An answer whose mark is known was sent
@@ -185,7 +192,7 @@ func (c *TryCount) Settle() (changed bool) {
 func (c *TryCount) Until(of TryOf) (at time.Time, ever bool) {
 	keep := keepTries + time.Hour
 	if !of.Exchange.IsZero() {
-		keep = time.Hour
+		keep = keepGuest
 	}
 	return c.Last.Add(keep), c.Step == 0
 }

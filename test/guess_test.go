@@ -131,6 +131,30 @@ func TestTriesBeforeAnyProof(t *testing.T) {
 	k.opened(k.answer(k.proof(key)))
 }
 
+// TestGuessesWithoutProofHaveNoRecords: where a flow begins with a guess, strangers' exchanges in
+// made-up names leave none in the journal, whatever they guess.
+func TestGuessesWithoutProofHaveNoRecords(t *testing.T) {
+	s, h := harness.New(t), pin("4711")
+	quiz(t, s, h, "hook:door", "key")
+	last := func() uint64 {
+		n, err := s.Store.Last(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := last()
+	for i := range 20 {
+		k := quizzed(t, s, fmt.Sprintf("made-up-%d", i))
+		k.start()
+		wantCode(t, ask(t, s.Exchange, k.secret("0000")), protocol.CodeWrongAnswer, "a wrong answer")
+		k.answer(k.secret("4711"))
+	}
+	if n := last() - before; n != 0 || len(h.seen(check)) != 40 {
+		t.Errorf("%d records of %d guesses", n, len(h.seen(check)))
+	}
+}
+
 // TestGuessesWithAnEnrollmentTokenAreTheTokens: who has a token, and guesses, has an
 // account with it for that name, and does not use up the device's.
 func TestGuessesWithAnEnrollmentTokenAreTheTokens(t *testing.T) {

@@ -67,6 +67,16 @@ func TestSessions(t *testing.T) {
 	}
 }
 
+// TestTriesOutliveTheirExchange: what was guessed at in an exchange is known for as long as it can
+// be answered, wherever the clocks are that sealed it, count, and forget.
+func TestTriesOutliveTheirExchange(t *testing.T) {
+	c, of := &broker.TryCount{}, broker.TryOf{Exchange: ident.UUID{1}}
+	c.Try(broker.TryMark{1}, noon())
+	if until, ever := c.Until(of); !ever || until.Before(noon().Add(2*SessionLife+broker.ClocksApart)) {
+		t.Errorf("forgotten at %v (%v), counted at %v", until, ever, noon())
+	}
+}
+
 // TestNoBitOfASessionCanBeChanged: every bit flipped, every length cut.
 func TestNoBitOfASessionCanBeChanged(t *testing.T) {
 	s := newSealer(bytes.Repeat([]byte{7}, 32), rand.Reader)

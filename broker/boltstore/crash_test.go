@@ -114,8 +114,7 @@ func childStep(ctx context.Context, s *Store, p ident.Pool, say func(string, ...
 	if err != nil {
 		return err
 	}
-	say("try %s %d", l.Session.ID, tried.N)
-	say("wrote %s 1", by.Request)
+	say("try %s %d", l.Session.ID, tried.N) // which has no record
 	return nil
 }
 

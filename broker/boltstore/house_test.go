@@ -200,7 +200,11 @@ func TestSweep(t *testing.T) {
 			}
 		}
 	}
-	sweep(23 * time.Hour) // tries go, sessions stay: the exchange must not be usable again
+	sweep(14 * time.Minute) // while an exchange may be answered
+	if n := countRows(t, s, bucketTries); n != 2 {
+		t.Errorf("%d tries left of two", n)
+	}
+	sweep(16 * time.Minute) // tries go, sessions stay: the exchange must not be usable again
 	if n := countRows(t, s, bucketTries); n != 0 {
 		t.Errorf("%d tries left", n)
 	}
@@ -221,6 +225,40 @@ func TestSweep(t *testing.T) {
 	all, err := s.ListSessions(t.Context(), d.ID)
 	if err != nil || len(all) != 1 {
 		t.Errorf("%d sessions listed: %v", len(all), err)
+	}
+}
+
+// TestStrangersTriesLeaveNothing: a thousand exchanges in which nobody proved anything write no
+// record, few bytes, and those are used again a quarter of an hour later.
+func TestStrangersTriesLeaveNothing(t *testing.T) {
+	var ahead atomic.Int64
+	now := time.Now()
+	elapsed := func() time.Duration { return time.Duration(ahead.Load()) }
+	s, d := seeded(t, Options{Now: func() time.Time { return now.Add(elapsed()) }, Elapsed: elapsed, SweepEvery: -1, UnsafeNoSync: true})
+	const n, row = 1000, 256 // bytes of pages for a row of one try
+	journal := bucketBytes(t, s, bucketJournal)
+	records := len(sinceAll(t, s))
+	before := bucketBytes(t, s, bucketTries)
+	for range n {
+		of, mark := broker.TryOf{Device: d.ID, What: "hook:door", Exchange: newUUID()}, broker.TryMark(newUUID())
+		if _, err := s.Try(t.Context(), by(), of, mark, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := bucketBytes(t, s, bucketJournal) - journal; got != 0 {
+		t.Errorf("the journal has %d bytes and %d records more", got, len(sinceAll(t, s))-records)
+	}
+	got := bucketBytes(t, s, bucketTries) - before
+	t.Logf("a try takes %d bytes", got/n)
+	if got > n*row {
+		t.Errorf("tries take %d bytes", got)
+	}
+	ahead.Store(int64(16 * time.Minute))
+	if err := s.sweepNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := countRows(t, s, bucketTries); n != 0 {
+		t.Errorf("%d tries left", n)
 	}
 }
 
@@ -248,7 +286,7 @@ func TestNothingIsForgottenByAWrongClock(t *testing.T) {
 	if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Try(t.Context(), by(), triesOf(l.Session.ID), broker.TryMark{1}, now); err != nil {
+	if _, err := s.Try(t.Context(), by(), broker.TryOf{Device: d.ID, What: "totp"}, broker.TryMark{1}, now); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.tidy(t.Context(), "test", func(c *change) error {

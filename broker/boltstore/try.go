@@ -63,11 +63,10 @@ func (c *change) account(of broker.TryOf, do func(*broker.TryCount) (changed boo
 	if err != nil || !changed {
 		return err
 	}
-	subject := of.Device.Name.String()
-	if !of.Exchange.IsZero() {
-		subject = of.Exchange.String()
+	if !of.Recorded() {
+		return c.putUntold(b, key, encodeTries(of, &n))
 	}
-	c.record(entry{Record: broker.Record{Kind: broker.RecordTry, Pool: of.Device.Pool, Subject: subject, What: broker.WhatCount, Before: digest(before)}})
+	c.record(entry{Record: broker.Record{Kind: broker.RecordTry, Pool: of.Device.Pool, Subject: of.Device.Name.String(), What: broker.WhatCount, Before: digest(before)}})
 	return c.put(b, key, encodeTries(of, &n))
 }
 

@@ -47,6 +47,7 @@ type change struct {
 	tail    *tail
 	by      broker.By // who asks for the change that runs
 	wrote   bool
+	untold  bool     // it wrote a row of which the journal does not tell
 	records []entry  // the batch's
 	seq     uint64   // of the last of them or, before it, of the journal's last
 	logins  int      // among them
@@ -56,6 +57,12 @@ type change struct {
 func (c *change) put(b *bolt.Bucket, key, value []byte) error {
 	c.wrote = true
 	return b.Put(key, value)
+}
+
+// putUntold is put for a row of which the journal does not tell: see broker.TryOf.Recorded.
+func (c *change) putUntold(b *bolt.Bucket, key, value []byte) error {
+	c.untold = true
+	return c.put(b, key, value)
 }
 
 func (c *change) delete(b *bolt.Bucket, key []byte) error {
@@ -243,11 +250,12 @@ var errNoRecord = errors.New("a change that writes records what it wrote")
 
 // carryOut runs a request's change, and takes back the records of one that failed.
 func (c *change) carryOut(r *request) {
-	c.wrote, c.by = false, r.by
+	c.wrote, c.untold, c.by = false, false, r.by
 	seq, logins := c.seq, c.logins
 	r.first = len(c.records)
 	r.err = run(r.do, c)
-	if r.err == nil && r.house != (len(c.records) == r.first) && c.wrote {
+	silent := len(c.records) == r.first
+	if r.err == nil && c.wrote && r.house != silent && !(c.untold && silent) {
 		r.err = errNoRecord
 	}
 	if r.err != nil {
