@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/protocol/strictjson"
 )
@@ -33,7 +32,7 @@ type Mark struct {
 
 // Marked is the part of a store that a Mark is about.
 type Marked interface {
-	broker.Epochs
+	Epoch(ctx context.Context) (uint64, error)
 	Last(ctx context.Context) (uint64, error)
 }
 

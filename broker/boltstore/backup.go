@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -126,14 +125,11 @@ func Check(ctx context.Context, path string) (err error) {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	db, err := openGuarded(path, &bolt.Options{ReadOnly: true, PreLoadFreelist: true, Timeout: 200 * time.Millisecond, FreelistType: bolt.FreelistMapType})
+	db, err := openReading(path)
 	if err != nil {
-		return openError(path, err)
-	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	if err := checkFormat(db, path); err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	return checkPages(db, what)
 }
 

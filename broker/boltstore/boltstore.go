@@ -255,19 +255,26 @@ func checkFormat(db *bolt.DB, path string) error {
 	})
 }
 
-// prepare makes the buckets of a new file, measures what is not folded of the journal and leaves our process id.
-func (s *Store) prepare() error {
-	missing := false
-	err := s.db.View(func(tx *bolt.Tx) error {
+// measure reads what a handle has to know of the file before anything is written, and
+// tells whether the buckets of a new one are missing.
+func (f *file) measure() (missing bool, err error) {
+	defer turnFault(&err, "read its journal")()
+	err = f.db.View(func(tx *bolt.Tx) error {
 		if missing = tx.Bucket([]byte(bucketMeta)) == nil; missing {
 			return nil
 		}
-		s.growth.reached(tx.Bucket([]byte(bucketJournal)).Sequence())
-		if err := s.stats.tail.fill(tx); err != nil {
+		f.growth.reached(tx.Bucket([]byte(bucketJournal)).Sequence())
+		if err := f.stats.tail.fill(tx); err != nil {
 			return err
 		}
-		return s.stats.tail.measure(tx)
+		return f.stats.tail.measure(tx)
 	})
+	return missing, err
+}
+
+// prepare measures the file, makes the buckets of a new one and leaves our process id.
+func (s *Store) prepare() error {
+	missing, err := s.measure()
 	if err == nil && missing {
 		err = s.db.Update(makeBuckets)
 	}

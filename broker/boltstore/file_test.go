@@ -51,6 +51,7 @@ func TestOpenHeldByAnotherProcess(t *testing.T) {
 	for _, open := range []func() error{
 		func() error { _, err := Open(t.Context(), path, Options{LockWait: time.Millisecond}); return err },
 		func() error { return Check(t.Context(), path) },
+		func() error { _, err := Look(t.Context(), path); return err },
 	} {
 		var held *HeldError
 		if err := open(); !errors.As(err, &held) || held.PID != cmd.Process.Pid {

@@ -7,8 +7,10 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/signetd/signet/broker/atrest"
 )
@@ -66,6 +68,8 @@ func (c *Config) Check() error {
 	wrong = append(wrong, c.Listen.check()...)
 	if c.Data == "" {
 		add("data: name the folder that signetd keeps everything in")
+	} else if info, err := os.Stat(c.Data); errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
+		add("data %s: it is a file or lies below one, want a folder or a place for one", c.Data)
 	}
 	whole := map[string]int{"connections": c.Limits.Connections, "https_connections": c.Limits.HTTPSConnections, "burst": c.Limits.Burst, "refusal_burst": c.Limits.RefusalBurst, "request_burst": c.Limits.RequestBurst, "device_burst": c.Limits.DeviceBurst}
 	for _, key := range slices.Sorted(maps.Keys(whole)) {

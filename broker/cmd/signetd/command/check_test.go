@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/broker/config"
 )
 
 // TestCheckConfigIsServesJudge: what check-config refuses, init and serve refuse in the
@@ -105,5 +108,75 @@ func TestIssuersHostIsInTheCertificate(t *testing.T) {
 		if code := <-ended; code != exitDone || err != nil {
 			t.Errorf("%s: %d, %v\n%s", c.host, code, err, &log)
 		}
+	}
+}
+
+// TestCheckConfigJudgesTheStore: what is damaged, older than its folder knows or no store
+// at all is told by check-config in serve's words, and stays as it is.
+func TestCheckConfigJudgesTheStore(t *testing.T) {
+	made := filepath.Join(t.TempDir(), "made")
+	if code, _, errs := signetd(t, nil, "init --data "+made); code != exitDone {
+		t.Fatal(errs)
+	}
+	store := filepath.Join(made, config.StoreFile)
+	old, err := os.ReadFile(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, _, errs := signetd(t, nil, "operator create another --data "+made); code != exitDone {
+		t.Fatal(errs)
+	}
+	now, err := os.ReadFile(store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		data  string
+		store []byte
+		says  string // nothing: it is taken
+	}{
+		"the store":          {made, now, ""},
+		"an older copy":      {made, old, "restore --in-place"},
+		"another's bytes":    {made, bytes.Repeat([]byte("random"), 20_000), "not a sound store"},
+		"an emptied one":     {made, []byte{}, "is an older copy"},
+		"a file as a folder": {file, now, "want a folder"},
+		"below a file":       {filepath.Join(file, "data"), now, "want a folder"},
+		"not there yet":      {filepath.Join(t.TempDir(), "data"), now, ""},
+	} {
+		if err := os.WriteFile(store, c.store, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		code, out, errs := signetd(t, nil, "check-config --data "+c.data)
+		if left, err := os.ReadFile(store); err != nil || !bytes.Equal(left, c.store) {
+			t.Errorf("%s: check-config changed the store: %v", name, err)
+		}
+		if c.says == "" {
+			if code != exitDone || out != "configuration ok\n" || errs != "" {
+				t.Errorf("%s: %d %s%s", name, code, out, errs)
+			}
+			continue
+		}
+		if code == exitDone || out != "" || !strings.Contains(errs, c.says) {
+			t.Errorf("%s: %d %s%s", name, code, out, errs)
+		}
+		if served, _, also := signetd(t, nil, "serve --data "+c.data); served != code || also != errs {
+			t.Errorf("%s: check-config says %d %s serve %d %s", name, code, errs, served, also)
+		}
+	}
+	if err := os.WriteFile(store, now, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	held, err := boltstore.Open(t.Context(), store, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer held.Close()
+	code, out, errs := signetd(t, nil, "check-config --data "+made)
+	if code != exitDone || out != "configuration ok\n" || !strings.Contains(errs, "not looked at") || !strings.Contains(errs, "held by process") {
+		t.Errorf("in use: %d %s%s", code, out, errs)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -178,7 +179,7 @@ func judge(cfg *config.Config) error {
 
 func (o *options) checkCommand() *cobra.Command {
 	c := o.leaf("check-config", "Say whether signetd would take the configuration, without starting",
-		"signetd check-config --config /etc/signet/signetd.yaml", func(context.Context, []string) error {
+		"signetd check-config --config /etc/signet/signetd.yaml", func(ctx context.Context, _ []string) error {
 			cfg, err := o.config(config.Default())
 			if err := config.Together(err, cfg.CheckKey()); err != nil {
 				return err
@@ -186,11 +187,20 @@ func (o *options) checkCommand() *cobra.Command {
 			if err := o.checkCA(cfg); err != nil {
 				return err
 			}
+			err = checkStore(ctx, &cfg)
+			if _, held := errors.AsType[*boltstore.HeldError](err); held || errors.Is(err, fs.ErrPermission) {
+				fmt.Fprintln(o.stderr, "signetd: the store was not looked at:", err)
+				err = nil
+			}
+			if err != nil {
+				return err
+			}
 			_, err = fmt.Fprintln(o.stdout, "configuration ok")
 			return err
 		})
-	c.Long = "Judges the configuration as serve does, and names all that is wrong with it in one run. What only a start\n" +
-		"can tell it does not: whether ports are free, and whether the data folder has been made (signetd init)."
+	c.Long = "Judges the configuration as serve does, and names all that is wrong with it in one run; then the store in\n" +
+		"the data folder, if there is one and no signetd has it open. What only a start can tell it does not: whether\n" +
+		"ports are free, whether the key opens the store's secrets, and whether the data folder has been made (signetd init)."
 	return c
 }
 

@@ -44,15 +44,26 @@ func openFolder(ctx context.Context, cfg *config.Config) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := backup.CheckMark(ctx, cfg, s); err != nil {
-		return nil, errors.Join(markError(cfg, err), s.Close())
+	if err := checkMark(ctx, cfg, s); err != nil {
+		return nil, errors.Join(err, s.Close())
 	}
 	return &folder{s, *cfg, core.Parts{Store: s, Sealer: key, Issuer: cfg.Issuer, HookNetworks: cfg.Hooks.Allow}}, nil
 }
 
-// markError says what to do about a store that its folder's mark speaks against, or a mark
+// checkStore judges the store in a data folder as openFolder does, and changes nothing.
+// Errors: *boltstore.HeldError if a signetd has it, then it was not looked at.
+func checkStore(ctx context.Context, cfg *config.Config) error {
+	g, err := boltstore.Look(ctx, cfg.StorePath())
+	if err != nil {
+		return err
+	}
+	return checkMark(ctx, cfg, g)
+}
+
+// checkMark says what to do about a store that its folder's mark speaks against, or a mark
 // that says nothing.
-func markError(cfg *config.Config, err error) error {
+func checkMark(ctx context.Context, cfg *config.Config, s backup.Marked) error {
+	err := backup.CheckMark(ctx, cfg, s)
 	take := "signetd restore --in-place --data " + quoted(cfg.Data)
 	if _, ok := errors.AsType[*backup.OlderError](err); ok {
 		return &nextError{err, "put back the one that was here; or, if this copy is to be taken: " + take}
