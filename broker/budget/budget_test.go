@@ -88,3 +88,71 @@ func TestBounded(t *testing.T) {
 		t.Errorf("a minute later: %d remembered", len(b.of))
 	}
 }
+
+// TestGive: what is given back may be taken again, whatever was taken meanwhile, and nobody
+// gets more than a burst by it.
+func TestGive(t *testing.T) {
+	b, now := New[string](0.5, 2, 10), time.Unix(1e9, 0)
+	b.Take("a", now)
+	b.Take("a", now)
+	b.Give("a", now)
+	if b.Take("a", now) != 0 || b.Take("a", now) == 0 {
+		t.Error("one given back is not one to take")
+	}
+	now = now.Add(time.Minute)
+	for range 5 {
+		b.Give("a", now)
+	}
+	taken := 0
+	for b.Take("a", now) == 0 {
+		taken++
+	}
+	if taken != 2 {
+		t.Errorf("%d at once, want 2", taken)
+	}
+	b.Give("nobody", now)
+	if len(b.of) != 1 {
+		t.Error("who has taken nothing is remembered")
+	}
+}
+
+// TestOwed: what many did at once that each looked first is made up for later, but for no
+// more than a burst.
+func TestOwed(t *testing.T) {
+	b, now := New[string](0.5, 2, 10), time.Unix(1e9, 0)
+	for _, x := range []struct {
+		n    int
+		want time.Duration
+	}{{3, 4 * time.Second}, {100, 6 * time.Second}} {
+		for range x.n {
+			b.Spend("a", now)
+		}
+		if got := b.Wait("a", now); got != x.want {
+			t.Errorf("after %d: waits %v, want %v", x.n, got, x.want)
+		}
+		now = now.Add(time.Minute)
+	}
+}
+
+// TestClockBack: a clock that was ahead for years leaves nobody waiting for years, and gives
+// nobody anything; and times in any order, as messages in work at once have them, give nothing either.
+func TestClockBack(t *testing.T) {
+	b, now := New[string](0.5, 2, 10), time.Unix(1e9, 0)
+	ahead := now.AddDate(10, 0, 0)
+	b.Take("a", ahead)
+	b.Take("a", ahead)
+	if got := b.Wait("a", now); got != 2*time.Second {
+		t.Errorf("set back: waits %v, want 2 s", got)
+	}
+	now = now.Add(2 * time.Second)
+	if b.Take("a", now) != 0 {
+		t.Error("two seconds after it was set back there is room for none")
+	}
+	b.Take("b", now)
+	b.Take("b", now)
+	for range 100 {
+		if b.Take("b", now.Add(-time.Second)) == 0 || b.Take("b", now) == 0 {
+			t.Fatal("the same second was given again")
+		}
+	}
+}

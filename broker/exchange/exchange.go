@@ -15,7 +15,6 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
-	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
@@ -35,7 +34,7 @@ type Conversation struct {
 	auth  *auth.Authenticator
 	mint  *mint.Minter
 	store Sessions
-	pace  *budget.Budget[ident.Device] // nil: no bound
+	pace  pacing
 }
 
 // New makes a Conversation.
@@ -101,9 +100,16 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	if err := checkSealing(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
-	if err := c.mayNow(p.Device().ID, p.At()); err != nil {
+	giveBack, err := c.pace.grant(p.Device().ID, p.At())
+	if err != nil {
 		return nil, nil, err
 	}
+	recorded := false
+	defer func() {
+		if !recorded {
+			giveBack()
+		}
+	}()
 	// Minted before it is recorded, and handed out after: once recorded, the exchange is
 	// spent, and a grant that then failed to be made would leave the device with nothing.
 	minted, err := c.mint.Login(ctx, p)
@@ -123,7 +129,7 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 		}
 		return nil, nil, err
 	}
-	c.had(p.Device().ID, p.At())
+	recorded = true
 	if found.Subject != minted.Session.Subject {
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
@@ -174,26 +180,31 @@ func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if err := checkSealing(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
-	if err := c.mayNow(p.Device().ID, p.At()); err != nil {
-		return nil, nil, err
-	}
 	var rotated mint.Rotation
+	giveBack := func() {}
 	s, err := c.store.UpdateSession(ctx, byOf(p), body.Session, func(s *broker.Session, d *broker.Device) error {
+		giveBack() // a store may have it made again
+		giveBack = func() {}
 		var err error
 		rotated, err = c.mint.Rotate(p, body, p.Client(), s, d)
+		if err != nil || rotated.Reuse {
+			return err
+		}
+		counted, err := c.pace.renewal(p, s, &rotated)
+		if err == nil {
+			giveBack = counted
+		}
 		return err
 	})
 	if errors.Is(err, broker.ErrNotFound) {
 		err = fmt.Errorf("%w: %w", err, protocol.CodeDenied)
 	}
 	if err != nil {
+		giveBack()
 		return nil, nil, fmt.Errorf("refresh: %w", err)
 	}
 	if rotated.Reuse {
 		return nil, nil, &reused{s.ID}
-	}
-	if s.Rotated.Equal(p.At()) { // not the same answer again to one who sends the request again
-		c.had(p.Device().ID, p.At())
 	}
 	minted, err := c.mint.Refreshed(ctx, p, s, &rotated)
 	if err != nil {

@@ -63,6 +63,7 @@ func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Cl
 		if !granted {
 			remember(s, mark)
 		}
+		r.Repeated = granted
 		return r, nil
 	}
 	if granted {
@@ -79,7 +80,8 @@ func (m *Minter) Rotate(p *auth.Proven, body *protocol.RefreshBody, c *broker.Cl
 
 // A Rotation is what a refresh token that was shown tells beside.
 type Rotation struct {
-	Reuse bool // it had been replaced long ago: somebody has a copy
+	Reuse    bool // it had been replaced long ago: somebody has a copy
+	Repeated bool // this very request was granted before, and is again: whoever sent it needed no key
 	// Ahead is how many tokens the session's is behind the one that was shown, which the
 	// store has given and does not know; 0 if it is not. Known is when the session was
 	// refreshed last, by what the store knows.

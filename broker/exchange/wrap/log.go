@@ -28,7 +28,7 @@ func Log(next exchange.Handler, log *slog.Logger) exchange.Handler {
 			logClone(ctx, told, from, &out)
 		}
 		if _, paced := errors.AsType[*exchange.TooOften](out.Err); paced { // a device can bring that about at any rate
-			told.Note(ctx, slog.LevelWarn, "paced", "answered busy: the device logs in or renews too often", "device", out.Claimed.String(), "err", out.Err)
+			told.Note(ctx, slog.LevelWarn, "paced", "answered busy: too many logins or renewals", "device", out.Claimed.String(), "remote", from.Remote, "err", out.Err)
 			return out
 		}
 		switch {
