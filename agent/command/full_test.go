@@ -42,7 +42,7 @@ func TestOutputNowhere(t *testing.T) {
 			ctx = ended
 		}
 		tried[args[0]] = true
-		if code, errs := m.onFull(ctx, args...); code != exitFail || !strings.Contains(errs, "write the output") || !strings.Contains(errs, "no space left") {
+		if code, errs := m.onFull(ctx, args...); code != exitFail || !strings.Contains(errs, "write the output") || !strings.Contains(errs, "no space left") || !strings.Contains(errs, "hint: what was printed is not whole") {
 			t.Errorf("%v: code %d, %q", args, code, errs)
 		}
 	}

@@ -126,6 +126,7 @@ func hint(err error) string {
 		hint string
 	}{
 		{errUsage, "signet-agent COMMAND -h lists the flags"},
+		{output.ErrOutput, "what was printed is not whole: send it where it can be written, then try again"},
 		{errNotEnrolled, "signet-agent enroll, with a token of the pool's"},
 		{errOtherKey, "leave --key away to go on with the key there is, or signet-agent unenroll and enroll with a token that allows a new key"},
 		{errNoHome, "name the device's own folder: --state FOLDER, or SIGNET_STATE"},

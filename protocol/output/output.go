@@ -6,6 +6,7 @@
 package output
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -14,6 +15,10 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 )
+
+// ErrOutput is wrapped, with the system's error, when what a program prints goes nowhere:
+// a full disk there is not one where the program keeps things.
+var ErrOutput = errors.New("write the output")
 
 // A Writer passes on what is written and remembers the first error. It is safe for
 // concurrent use.
@@ -66,7 +71,7 @@ func (w *Writer) write(s string) error {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
-		w.err = fmt.Errorf("write the output: %w", err)
+		w.err = fmt.Errorf("%w: %w", ErrOutput, err)
 	}
 	return w.err
 }
