@@ -163,13 +163,9 @@ func (p *program) hold(ctx context.Context, path, socket string) (*keyfile.Dir, 
 }
 
 // home is where devices' folders are unless a flag, a variable or systemd says otherwise.
-// A relative path is no place for an identity: with the next working folder it is gone.
 func (p *program) home() (string, error) {
-	if base := p.getenv("XDG_STATE_HOME"); filepath.IsAbs(base) {
+	if base, ok := environ.Base(p.getenv, "XDG_STATE_HOME", ".local", "state"); ok {
 		return filepath.Join(base, "signet"), nil
-	}
-	if home := p.getenv("HOME"); filepath.IsAbs(home) {
-		return filepath.Join(home, ".local", "state", "signet"), nil
 	}
 	return "", errNoHome
 }

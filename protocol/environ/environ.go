@@ -3,7 +3,7 @@
 // before its variable. signetd's own settings are variables of their own, one for each
 // key of its configuration, and none of these.
 //
-// It reads nothing itself and is small, for the agent carries it.
+// Beside it are the user's folders. It reads nothing itself and is small, for the agent carries it.
 package environ
 
 // The variables.

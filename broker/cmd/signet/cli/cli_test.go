@@ -621,6 +621,22 @@ func TestLoginByFingerprint(t *testing.T) {
 	s.ok(t, "status --server "+s.url+" --ca-fingerprint "+pin)
 }
 
+// TestNoTokenBelowTheWorkingFolder: a relative HOME is no place for an operator's token.
+func TestNoTokenBelowTheWorkingFolder(t *testing.T) {
+	for _, env := range []map[string]string{{"HOME": "rel"}, {"HOME": "."}, {"XDG_CONFIG_HOME": "rel"}, {"HOME": "rel", "XDG_CONFIG_HOME": "rel"}} {
+		s := newShell(t)
+		t.Chdir(t.TempDir())
+		s.env = env
+		r := s.run(t, s.token+"\n", "login", "--server", s.url, "--ca", s.ca)
+		if r.code == 0 || !strings.Contains(r.err, "no place for profiles") {
+			t.Errorf("%v: %+v", env, r)
+		}
+		if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
+			t.Errorf("%v: login left %v, %v", env, left, err)
+		}
+	}
+}
+
 func TestLogoutForgetsTheToken(t *testing.T) {
 	s := newShell(t)
 	s.env["XDG_CONFIG_HOME"] = filepath.Join(s.home, "xdg")

@@ -52,13 +52,9 @@ const (
 
 // profilePath gives $XDG_CONFIG_HOME/signet/profiles.json, or the one below ~/.config.
 func (a *app) profilePath() (string, error) {
-	dir := a.Getenv("XDG_CONFIG_HOME")
-	if dir == "" {
-		home := a.Getenv("HOME")
-		if home == "" {
-			return "", errors.New("neither XDG_CONFIG_HOME nor HOME is set, so there is no place for profiles")
-		}
-		dir = filepath.Join(home, ".config")
+	dir, ok := environ.Base(a.Getenv, "XDG_CONFIG_HOME", ".config")
+	if !ok {
+		return "", errors.New("no place for profiles: neither XDG_CONFIG_HOME nor HOME names a folder by an absolute path")
 	}
 	return filepath.Join(dir, "signet", "profiles.json"), nil
 }
