@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -49,14 +50,23 @@ func CheckNetworks(networks []netip.Prefix) error {
 		return Invalid("networks", "%d networks, at most %d", len(networks), MaxEnrollNetworks)
 	}
 	for _, n := range networks {
-		switch {
-		case !n.IsValid():
-			return Invalid("networks", "a network is written as 192.0.2.0/24 or 2001:db8::/32")
-		case n.Addr().Is4In6():
-			return Invalid("networks", "network %s: write it as IPv4, such as 192.0.2.0/24", n)
-		case n != n.Masked():
-			return Invalid("networks", "network %s has bits of a host set: %s is meant", n, n.Masked())
+		if err := CheckNetwork(n); err != nil {
+			return Invalid("networks", "%v", err)
 		}
+	}
+	return nil
+}
+
+// CheckNetwork refuses a network that is not written as the one that it is: as IPv4 in IPv6,
+// which no address is in, or with bits of a host, where one machine may be meant.
+func CheckNetwork(n netip.Prefix) error {
+	switch {
+	case !n.IsValid():
+		return errors.New("a network is written as 192.0.2.0/24 or 2001:db8::/32")
+	case n.Addr().Is4In6():
+		return fmt.Errorf("network %s: write it as IPv4, such as 192.0.2.0/24", n)
+	case n != n.Masked():
+		return fmt.Errorf("network %s has bits of a host set: %s is meant, or %s/%d", n, n.Masked(), n.Addr(), n.Addr().BitLen())
 	}
 	return nil
 }

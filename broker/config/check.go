@@ -12,6 +12,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/atrest"
 )
 
@@ -84,6 +85,11 @@ func (c *Config) Check() error {
 		}
 	}
 	wrong = append(wrong, c.Balancer.check()...)
+	for _, n := range c.Hooks.Allow {
+		if err := broker.CheckNetwork(n); err != nil {
+			add("hooks.allow: %w", err)
+		}
+	}
 	if _, err := c.Log.level(); err != nil {
 		wrong = append(wrong, err)
 	}

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
 )
@@ -147,7 +148,7 @@ func (b Balancer) HTTPS() balancer.Networks {
 	return balancer.Networks{Proxy: b.HTTPSProxy, EndsTLS: b.HTTPSEndsTLS, HTTP: true}
 }
 
-// check refuses networks that no address is in and those that all are.
+// check refuses networks that are not written as what they are, and those that all are.
 func (b Balancer) check() (wrong []error) {
 	for key, networks := range map[string][]netip.Prefix{
 		"mqtt_proxy_protocol": b.MQTTProxy, "mqtt_ends_tls": b.MQTTEndsTLS, "https_proxy_protocol": b.HTTPSProxy, "https_ends_tls": b.HTTPSEndsTLS,
@@ -156,8 +157,8 @@ func (b Balancer) check() (wrong []error) {
 			if p.Bits() == 0 {
 				wrong = append(wrong, fmt.Errorf("balancer.%s: %s is everybody; name the balancers' own network", key, p))
 			}
-			if p.Addr().Is4In6() {
-				wrong = append(wrong, fmt.Errorf("balancer.%s: %s: write the network as IPv4, such as 192.0.2.7/32", key, p))
+			if err := broker.CheckNetwork(p); err != nil {
+				wrong = append(wrong, fmt.Errorf("balancer.%s: %w", key, err))
 			}
 		}
 	}

@@ -165,6 +165,12 @@ func judge(cfg *config.Config) error {
 			wrong = append(wrong, fmt.Errorf("names: %q (number %d) is neither a DNS name nor an address", n, i+1))
 		}
 	}
+	for i, n := range cfg.Health.Hosts { // compared whole with a Host that has lost its port
+		one := config.Config{Names: []string{n}}
+		if strings.HasPrefix(n, "*") || serverNames(&one).Check() != nil {
+			wrong = append(wrong, fmt.Errorf("health.hosts: %q (number %d) is neither a DNS name nor an address, without a port", n, i+1))
+		}
+	}
 	if host := cfg.IssuerHost(); host != "" {
 		of := config.Config{Names: []string{host}}
 		if err := errors.Join(certs.CheckTrustDomain(trustDomain(*cfg)), serverNames(&of).Check()); err != nil {
