@@ -25,14 +25,17 @@ func (f HandlerFunc) Handle(ctx context.Context, from Caller, m protocol.Message
 	return f(ctx, from, m)
 }
 
-// Caller is what the transport knows of who sent a message. It names no device: which
-// one it is, the message claims and its proof shows.
+// Caller is what the transport knows of who sent a message. Which device it is about, the
+// message claims and its proof shows.
 type Caller struct {
 	// Channel is the TLS connection that the message came on.
 	Channel access.Channel
 	// Remote is the address (host:port) at the other end of the connection; "" for a
 	// caller in this process.
 	Remote string
+	// Owner is the device that has proved before that the connection is its own; zero: none
+	// has. It says whose the connection is, and nothing of this message.
+	Owner ident.Device
 }
 
 // Addr is the address of Remote; the zero Addr if it has none.

@@ -97,8 +97,9 @@ type Gate interface {
 type Request struct {
 	ClientID string
 	Remote   net.Addr
-	Channel  []byte // names its TLS connection (package channel); nil unless that ends in this process
-	Vouched  bool   // its TLS ends in a balancer that the operator vouches for (package balancer)
+	Device   ident.Device // whose the connection was when it came; zero: no device's
+	Channel  []byte       // names its TLS connection (package channel); nil unless that ends in this process
+	Vouched  bool         // its TLS ends in a balancer that the operator vouches for (package balancer)
 	Payload  []byte
 }
 

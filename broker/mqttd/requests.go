@@ -13,6 +13,7 @@ import (
 	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/tally"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // An Overload is why a request is not looked at, in a word for metrics.
@@ -49,8 +50,11 @@ type request struct {
 	conn    *conn
 	payload []byte
 	lane    netip.Prefix
-	strange bool // its connection was no device's when it came
+	device  ident.Device // whose its connection was when it came; zero: no device's
 }
+
+// strange reports whether r came on a connection that was no device's.
+func (r *request) strange() bool { return r.device.IsZero() }
 
 // lanes are requests by source, each source's in order.
 type lanes struct {
@@ -114,8 +118,8 @@ func (l *lanes) next() (request, bool) {
 // request queues a client's request. One for which there is no room is answered at once by
 // Config.Busy: a client asks again.
 func (s *Server) request(c *conn, payload []byte) {
-	r := request{conn: c, payload: payload, lane: intake.Source(c.RemoteAddr().String()), strange: c.session.Load().Device.IsZero()}
-	if r.strange && s.perSource != nil && r.lane.IsValid() {
+	r := request{conn: c, payload: payload, lane: intake.Source(c.RemoteAddr().String()), device: c.session.Load().Device}
+	if r.strange() && s.perSource != nil && r.lane.IsValid() {
 		if wait := s.perSource.Take(r.lane, time.Now()); wait > 0 {
 			s.overloaded(r, OverloadRate, wait)
 			return
@@ -137,7 +141,7 @@ func (s *Server) queue(r request) (lost *request) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
-	case r.strange:
+	case r.strange():
 		lost = q.strangers.add(r, s.cfg.Queue)
 	case len(q.devices) >= s.cfg.Queue:
 		return &r
@@ -196,7 +200,7 @@ func (q *requests) next(strangersAtOnce int) (r request, ok bool) {
 
 // done notes that a worker is free again.
 func (q *requests) done(r request) {
-	if r.strange {
+	if r.strange() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		q.strange--
@@ -205,7 +209,7 @@ func (q *requests) done(r request) {
 
 func (s *Server) asked(r request) Request {
 	return Request{
-		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
+		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Device: r.device, Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
 	}
 }
 

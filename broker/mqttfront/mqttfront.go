@@ -87,7 +87,9 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, err
 // end of the connection, the connection becomes the device's before the answer is sent, so
 // that the device may use its new rights at once.
 func (f *Front) Respond(ctx context.Context, q mqttd.Request) []byte {
-	r := f.exchange.Respond(ctx, exchange.Caller{Channel: access.Channel{Name: q.Channel, Vouched: q.Vouched}, Remote: q.Remote.String()}, q.Payload)
+	r := f.exchange.Respond(ctx, exchange.Caller{
+		Channel: access.Channel{Name: q.Channel, Vouched: q.Vouched}, Remote: q.Remote.String(), Owner: q.Device,
+	}, q.Payload)
 	if a := r.Admitted; a != nil {
 		if a.Here {
 			f.upgrade(ctx, q.ClientID, a.Standing)

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/control/controltest"
+	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/keyring/verifier"
 	"github.com/signetd/signet/broker/mqttd"
@@ -752,5 +754,46 @@ func TestMosquittoWithPassword(t *testing.T) {
 			}
 			eventually(t, "they are gone", func() bool { return f.server.Count() == 0 })
 		}
+	}
+}
+
+// TestDeviceHearsAmidRefusals: while strangers at its address have so much refused that all
+// there hear "busy", a device renews on its own connection.
+func TestDeviceHearsAmidRefusals(t *testing.T) {
+	f := start(t, nil)
+	link := f.anonymous()
+	a := f.device("lamp", harness.NewP256(t), "")
+	if _, err := a.Enroll(t.Context(), link, agent.Admission{Token: f.Token(t, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	if f.server.PushDevice(f.Name(t, "lamp"), []byte("psst")) != 1 {
+		t.Fatal("its connection is not its own")
+	}
+	raw, err := protocol.Encode(&protocol.Refresh{Head: protocol.Head{Kind: protocol.TypeRefresh, ID: protocol.CallID{7}}, Body: []byte("made up"), Proof: make([]byte, 64)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var flood sync.WaitGroup
+	busy := make(chan struct{}, 1)
+	for range 64 {
+		flood.Go(func() {
+			for ctx.Err() == nil {
+				m, err := protocol.Decode(f.Exchange.Respond(ctx, exchange.Caller{Remote: "127.0.0.1:9"}, raw).Message)
+				if r, ok := m.(*protocol.Refusal); err == nil && ok && r.Problem.Signet.Code == protocol.CodeBusy {
+					select {
+					case busy <- struct{}{}:
+					default:
+					}
+				}
+			}
+		})
+	}
+	receive(t, "busy for strangers", busy)
+	_, err = a.Refresh(t.Context(), link, agent.Ask{})
+	stop()
+	flood.Wait()
+	if err != nil {
+		t.Errorf("a device's renewal on its own connection: %v", err)
 	}
 }

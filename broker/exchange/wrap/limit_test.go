@@ -14,6 +14,7 @@ import (
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
 // A bounded is a core behind a limit of two refusals at once and one each two seconds.
@@ -39,9 +40,14 @@ func newBounded(t *testing.T, l Limit) *bounded {
 // ask reports whether a message from an address was looked at.
 func (b *bounded) ask(from string, out exchange.Outcome) bool {
 	b.t.Helper()
+	return b.askAs(exchange.Caller{Remote: from}, out)
+}
+
+func (b *bounded) askAs(from exchange.Caller, out exchange.Outcome) bool {
+	b.t.Helper()
 	before := b.core.asked
 	b.core.Outcome = out
-	got := b.h.Handle(b.t.Context(), exchange.Caller{Remote: from}, &protocol.Answer{Head: protocol.Head{ID: protocol.CallID{7}}})
+	got := b.h.Handle(b.t.Context(), from, &protocol.Answer{Head: protocol.Head{ID: protocol.CallID{7}}})
 	if b.core.asked > before {
 		return true
 	}
@@ -92,6 +98,45 @@ func TestLimit(t *testing.T) {
 	}
 	if n := strings.Count(b.said.String(), "answered busy"); n != 1 {
 		t.Errorf("told %d times, want once: %s", n, b.said.String())
+	}
+}
+
+// TestLimitOfDevices: a device on its own connection is not held up for what others at its address
+// were refused, nor they for what it was; its own refusals are bounded over all of its
+// connections, to a tenth of a source's.
+func TestLimitOfDevices(t *testing.T) {
+	b := newBounded(t, Limit{PerSecond: 5, Burst: 20})
+	wrong, right := refused(ident.Device{}, auth.ErrProof, protocol.CodeDenied), granted(ident.Device{}, exchange.Admission{})
+	const source, elsewhere = "192.0.2.1:1000", "192.0.2.2:1000"
+	own := func(device, from string) exchange.Caller {
+		d := identtest.Device(t, "demo:"+device)
+		return exchange.Caller{Remote: from, Owner: d}
+	}
+	for b.ask(source, wrong) {
+	}
+	if !b.askAs(own("lamp", source), right) {
+		t.Error("a device is held up on its own connection for what others were refused")
+	}
+	looked := 0
+	for range 50 {
+		if b.askAs(own("lamp", source), wrong) {
+			looked++
+		}
+	}
+	if looked != 2 || b.askAs(own("lamp", elsewhere), right) {
+		t.Errorf("%d of a device's own flood were looked at, want 2, on whichever connection", looked)
+	}
+	if !b.askAs(own("heater", source), right) || !b.ask(elsewhere, right) {
+		t.Error("others are held up for what a device was refused")
+	}
+	b.now = b.now.Add(2 * time.Second)
+	if !b.askAs(own("lamp", source), wrong) || b.askAs(own("lamp", source), wrong) {
+		t.Error("two seconds later there is room for one")
+	}
+	for _, who := range []string{"its source", "its device"} {
+		if n := strings.Count(b.said.String(), "too many refusals of "+who); n != 1 {
+			t.Errorf("%s: told %d times, want once: %s", who, n, b.said.String())
+		}
 	}
 }
 
