@@ -141,6 +141,35 @@ func TestVerify(t *testing.T) {
 	}
 }
 
+// TestVerifyLeeway: a clock a little behind or ahead is no fault of the token, unless a time
+// was named or the leeway is 0.
+func TestVerifyLeeway(t *testing.T) {
+	s, signer := offline(t), newSigner(t)
+	jwk := s.file(t, "jwk", signer.Key().MarshalJWK())
+	now := s.Clock.Now()
+	for _, c := range []struct {
+		iat, exp time.Duration // from now
+		flags    string
+		says     string // nothing: accepted
+	}{
+		{time.Second, time.Hour, "", ""}, {60 * time.Second, time.Hour, "", ""}, {61 * time.Second, time.Hour, "", "61 s earlier, with a leeway of 1m0s"},
+		{time.Second, time.Hour, "--leeway 0s", "1 s earlier, with a leeway of 0s"}, {-time.Hour, -59 * time.Second, "", ""}, {-time.Hour, -60 * time.Second, "", "60 s later, with a leeway of 1m0s"},
+		{time.Second, time.Hour, "--at " + now.Format(time.RFC3339), "1 s earlier"}, {time.Second, time.Hour, "--leeway 1s --at " + now.Format(time.RFC3339), ""},
+		{0, time.Hour, "--leeway -1s", "want 0 or more"},
+	} {
+		claims := sampleClaims(s)
+		claims.Confirmation, claims.IssuedAt, claims.NotBefore, claims.Expires = token.Confirm(signer.Key()), now.Add(c.iat), time.Time{}, now.Add(c.exp)
+		jwt, err := token.SignJWT(token.Access, claims, signer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := s.run(t, jwt, append([]string{"token", "verify", "--format", "jws", "--key", jwk}, strings.Fields(c.flags)...)...)
+		if (r.code == 0) != (c.says == "") || !strings.Contains(r.err, c.says) {
+			t.Errorf("%+v: %+v", c, r)
+		}
+	}
+}
+
 // TestVerifyAsTheSDK: at any second, the program accepts what package verify
 // accepts without leeway.
 func TestVerifyAsTheSDK(t *testing.T) {

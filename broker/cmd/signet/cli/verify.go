@@ -22,6 +22,7 @@ import (
 // verification is one run of token verify.
 type verification struct {
 	format, keyFile, audience, at string
+	leeway                        time.Duration
 }
 
 func (a *app) verify() *cobra.Command {
@@ -33,13 +34,14 @@ func (a *app) verify() *cobra.Command {
 	cmd.Long = "Verifies one signed object from standard input: a JWS as text, a CWT or COSE_Sign1 or COSE_Mac0 as hex or raw.\n" +
 		"Says nothing and exits 0 if it is accepted, exits 1 with one line why if it is refused, 2 if the arguments are\n" +
 		"unusable. Signature, header and algorithm are always checked; exp, nbf and iat of a JWS whose payload is a\n" +
-		"JSON object and of every CWT, to the second; the audience with --aud. It checks no issuer: the key file says whose tokens they are."
+		"JSON object and of every CWT, with the leeway, or to the second with --at; the audience with --aud. It checks no issuer: the key file says whose tokens they are."
 	f := cmd.Flags()
 	f.StringVar(&v.format, "format", "", "jws, cwt or cose")
 	complete(cmd, "format", cobra.FixedCompletions([]string{"jws", "cwt", "cose"}, cobra.ShellCompDirectiveNoFileComp))
 	f.StringVar(&v.keyFile, "key", "", "file with the key: JWK, JWK set, PEM, COSE key or key set (hex or raw)")
 	f.StringVar(&v.audience, "aud", "", "audience that the token must be for")
 	f.StringVar(&v.at, "at", "", "time to judge at, RFC 3339 or seconds since 1970 (now if not given)")
+	f.DurationVar(&v.leeway, "leeway", verify.DefaultLeeway, "how much clocks may differ; with --at none unless given")
 	return cmd
 }
 
@@ -48,7 +50,14 @@ func (a *app) doVerify(cmd *cobra.Command, v verification) error {
 	if err != nil {
 		return err
 	}
+	if v.at != "" && !cmd.Flags().Changed("leeway") {
+		v.leeway = 0
+	}
 	switch {
+	case v.leeway < 0:
+		return usagef("--leeway %s: want 0 or more", v.leeway)
+	case v.format == "cose" && cmd.Flags().Changed("leeway"):
+		return usagef("--leeway is about claims: use it with jws and cwt")
 	case v.format != "jws" && v.format != "cwt" && v.format != "cose":
 		return usagef("--format %q: want jws, cwt or cose", v.format)
 	case v.keyFile == "" || v.keyFile == "-":
@@ -165,21 +174,21 @@ func (v verification) checkJWS(raw []byte, keys *keyring, at time.Time) error {
 	return v.judge(c, at)
 }
 
-// claims are those that verify judges, as package verify does without leeway.
+// claims are those that verify judges, as package verify does.
 type claims struct {
 	expires, notBefore, issuedAt *int64 // seconds since 1970
 	audiences                    []string
 }
 
 func (v verification) judge(c *claims, at time.Time) error {
-	if c.expires != nil && at.Unix() >= *c.expires {
-		return fmt.Errorf("%w: exp is %d, it is %d", verify.ErrExpired, *c.expires, at.Unix())
+	if early := at.Add(-v.leeway).Unix(); c.expires != nil && early >= *c.expires {
+		return fmt.Errorf("%w: exp is %d, it is %d, %d s later, with a leeway of %s", verify.ErrExpired, *c.expires, at.Unix(), at.Unix()-*c.expires, v.leeway)
 	}
-	if c.notBefore != nil && at.Unix() < *c.notBefore {
-		return fmt.Errorf("%w: nbf is %d, it is %d", verify.ErrNotYetValid, *c.notBefore, at.Unix())
-	}
-	if c.issuedAt != nil && at.Unix() < *c.issuedAt {
-		return fmt.Errorf("%w: iat is %d, it is %d", verify.ErrNotYetValid, *c.issuedAt, at.Unix())
+	late := at.Add(v.leeway).Unix()
+	for name, start := range map[string]*int64{"nbf": c.notBefore, "iat": c.issuedAt} {
+		if start != nil && late < *start {
+			return fmt.Errorf("%w: %s is %d, it is %d, %d s earlier, with a leeway of %s", verify.ErrNotYetValid, name, *start, at.Unix(), *start-at.Unix(), v.leeway)
+		}
 	}
 	if v.audience == "" {
 		return nil
