@@ -13,6 +13,7 @@ import (
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/strictjson"
+	"github.com/signetd/signet/protocol/topic"
 )
 
 // An MQTTLogin is what an ordinary MQTT program connects with. The password is a secret.
@@ -41,11 +42,19 @@ func (p *program) credentials(ctx context.Context, args []string) error {
 	if format != "text" && format != "json" && format != "password" {
 		return fmt.Errorf("%w: -o %q: want text, json or password", errUsage, format)
 	}
+	if suffix != "" {
+		if err := topic.CheckSuffix(suffix); err != nil {
+			return fmt.Errorf("%w: --suffix: %w", errUsage, err)
+		}
+	}
 	path, socket, err := p.find(w)
 	if err != nil {
 		return err
 	}
 	l, err := p.mqttLogin(ctx, path, socket)
+	if denied(err) {
+		return fmt.Errorf("%w: %w", errNoPassword, err)
+	}
 	if err != nil {
 		return err
 	}

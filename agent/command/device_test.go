@@ -356,6 +356,11 @@ func TestCredentialsMQTT(t *testing.T) {
 		if out := other.must("credentials", "mqtt", "--state", dir, "-o", "password"); strings.ContainsAny(strings.TrimSpace(out), " \n") || len(out) < 100 {
 			t.Errorf("running %v: %q", running, out)
 		}
+		for _, suffix := range []string{"a b", "#", "ü", "a\nb", strings.Repeat("x", 65)} {
+			if code, _, _ := other.run("credentials", "mqtt", "--state", dir, "--suffix", suffix); code != exitUsage {
+				t.Errorf("suffix %q: exit %d", suffix, code)
+			}
+		}
 		out := other.must("credentials", "mqtt", "--state", dir, "--suffix", "pump")
 		if !strings.Contains(out, "client id  demo:lamp-1/pump\n") || !strings.Contains(out, "user name  demo:lamp-1\n") {
 			t.Errorf("running %v: %s", running, out)

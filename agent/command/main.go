@@ -116,6 +116,9 @@ func (p *program) command(ctx context.Context, args []string) error {
 // errAudience is wrapped when a token for an audience was not given.
 var errAudience = errors.New("not given for the audience")
 
+// errNoPassword is wrapped when an MQTT password was not given.
+var errNoPassword = errors.New("no MQTT password")
+
 // hint says what to do next.
 func hint(err error) string {
 	if _, ok := errors.AsType[x509.HostnameError](err); ok {
@@ -158,7 +161,8 @@ func hint(err error) string {
 		{protocol.CodeExists, "a device of that name has another key; use a token that allows replacement, or another name"},
 		{protocol.CodeTries, "wait as long as it says; a wrong answer more doubles that"},
 		{errAudience, "signet client show tells which audiences the device's client may have"},
-		{protocol.CodeDenied, "check pool, name and token, and client if one was named; the broker's log says why. If it was restored from a backup older than this device: signet-agent enroll, with a new token"},
+		{errNoPassword, "an operator sees it in signet pool show: a pool with an MQTT password life of 0s gives none"},
+		{protocol.CodeDenied, "check pool, name and token, and client if one was named; the broker's log says why. Only if the broker was restored from a backup older than this device: signet-agent enroll, with a new token"},
 		{protocol.CodePending, "an operator has yet to approve it: signet device approve"},
 		{localapi.ErrAgent, "signet-agent status tells where the device stands"},
 		{localapi.ErrPath, "take a shorter one: run --socket PATH"},

@@ -217,13 +217,13 @@ func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 	case "token":
 		text, left, err := w.token(ctx, r)
 		if err != nil {
-			return localapi.Reply{Error: err.Error()}
+			return failed(ctx, err)
 		}
 		return localapi.Reply{Token: text, Life: int64(left / time.Second)}
 	case "credentials":
 		raw, err := w.mqttLogin(ctx, r)
 		if err != nil {
-			return localapi.Reply{Error: err.Error()}
+			return failed(ctx, err)
 		}
 		return localapi.Reply{Credentials: raw}
 	}
@@ -231,6 +231,14 @@ func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 		return w.desk.serve(ctx, r)
 	}
 	return localapi.Reply{Error: fmt.Sprintf("no such request %q", r.Op)}
+}
+
+// failed tells a program why it gets nothing.
+func failed(ctx context.Context, err error) localapi.Reply {
+	if ctx.Err() != nil {
+		return localapi.Reply{Error: "the broker has not answered"}
+	}
+	return localapi.Reply{Error: err.Error(), Denied: errors.Is(err, protocol.CodeDenied)}
 }
 
 // leastLeft is the life that a token must have left to be given away.

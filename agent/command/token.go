@@ -39,7 +39,7 @@ func (p *program) token(ctx context.Context, args []string) error {
 		text, err = spell(g, r.Type)
 		return err
 	})
-	if err != nil && r.Audience != "" && (errors.Is(err, protocol.CodeDenied) || errors.Is(err, localapi.ErrAgent)) {
+	if err != nil && r.Audience != "" && denied(err) {
 		return fmt.Errorf("%w %q: %w", errAudience, r.Audience, err)
 	}
 	if err != nil {
@@ -50,6 +50,11 @@ func (p *program) token(ctx context.Context, args []string) error {
 	}
 	_, err = fmt.Fprintln(p.out, text)
 	return err
+}
+
+// denied reports whether the broker refused what was asked for, and not the asking.
+func denied(err error) bool {
+	return errors.Is(err, protocol.CodeDenied) || errors.Is(err, localapi.ErrDenied)
 }
 
 // answered asks the running agent or, while none runs, connects by itself and has what is

@@ -26,17 +26,19 @@ import (
 
 // Limits on one exchange.
 const (
-	maxRequest = 16 << 10 // bytes
-	maxReply   = 64 << 10 // bytes
-	maxPeers   = 32       // at the same time
-	maxPath    = 107      // bytes of a socket's path: sockaddr_un on Linux
-	deadline   = 45 * time.Second
+	maxRequest = 16 << 10         // bytes
+	maxReply   = 64 << 10         // bytes
+	maxPeers   = 32               // at the same time
+	maxPath    = 107              // bytes of a socket's path: sockaddr_un on Linux
+	patience   = 40 * time.Second // of the agent with a request
+	deadline   = 45 * time.Second // for the whole exchange
 )
 
 // Errors of this package, wrapped.
 var (
 	ErrNotRunning = errors.New("no agent is running here")
 	ErrForbidden  = errors.New("this user may not ask the agent")
+	ErrDenied     = errors.New("the broker denies it")
 	ErrRequest    = errors.New("read request")
 	ErrAgent      = errors.New("the agent says")
 	ErrPath       = errors.New("path is too long for a socket")
@@ -70,6 +72,8 @@ type Reply struct {
 	Error     string          `json:"error,omitempty"`
 	// Forbidden says that the error is about who asks.
 	Forbidden bool `json:"forbidden,omitempty"`
+	// Denied says that the error is the broker's refusal of what was asked for.
+	Denied bool `json:"denied,omitempty"`
 }
 
 // A Handler answers one request of a peer that may ask.
@@ -132,8 +136,6 @@ func Serve(ctx context.Context, ln net.Listener, groups []uint32, h Handler) err
 }
 
 func answer(ctx context.Context, conn net.Conn, groups []uint32, h Handler) {
-	ctx, cancel := context.WithTimeout(ctx, deadline)
-	defer cancel()
 	_ = conn.SetDeadline(time.Now().Add(deadline)) // elapsed time only
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
@@ -143,6 +145,8 @@ func answer(ctx context.Context, conn net.Conn, groups []uint32, h Handler) {
 	} else if r, err := readRequest(conn); err != nil {
 		reply.Error = err.Error()
 	} else {
+		ctx, cancel := context.WithTimeout(ctx, patience) // the reply is to come through yet
+		defer cancel()
 		reply = h(ctx, r)
 	}
 	if line, err := json.Marshal(reply); err == nil {
@@ -176,7 +180,7 @@ func parseRequest(line []byte) (Request, error) {
 // parseReply passes over what a newer agent may say besides.
 func parseReply(raw []byte) (r Reply, err error) {
 	_, err = strictjson.Read(raw, maxReply, strictjson.Fields{
-		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "credentials": (*strictjson.Value)(&r.Credentials), "challenge": (*strictjson.Value)(&r.Challenge), "error": &r.Error, "forbidden": &r.Forbidden,
+		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "credentials": (*strictjson.Value)(&r.Credentials), "challenge": (*strictjson.Value)(&r.Challenge), "error": &r.Error, "forbidden": &r.Forbidden, "denied": &r.Denied,
 	})
 	return r, err
 }
@@ -191,7 +195,7 @@ func Answers(ctx context.Context, path string) bool {
 	return true
 }
 
-// Call asks the agent that listens at path. Errors wrap ErrNotRunning,
+// Call asks the agent that listens at path, until ctx ends. Errors wrap ErrNotRunning,
 // ErrForbidden or, with a Reply's own Error, ErrAgent.
 func Call(ctx context.Context, path string, r Request) (Reply, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
@@ -203,14 +207,22 @@ func Call(ctx context.Context, path string, r Request) (Reply, error) {
 	}
 	defer conn.Close() //nolint:errcheck // one exchange, then over
 	_ = conn.SetDeadline(time.Now().Add(deadline))
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	line, err := json.Marshal(r)
 	if err != nil {
 		return Reply{}, err
 	}
 	_, writeErr := conn.Write(append(line, '\n')) // one that is refused at once is told why
 	raw, err := io.ReadAll(io.LimitReader(conn, maxReply))
+	if ctx.Err() != nil {
+		return Reply{}, fmt.Errorf("ask the agent: %w", ctx.Err())
+	}
 	if err := errors.Join(err, writeErr); err != nil && len(raw) == 0 {
 		return Reply{}, fmt.Errorf("ask the agent: %w", err)
+	}
+	if len(raw) == 0 {
+		return Reply{}, errors.New("ask the agent: it ended without a reply")
 	}
 	reply, err := parseReply(raw)
 	if err != nil {
@@ -218,6 +230,9 @@ func Call(ctx context.Context, path string, r Request) (Reply, error) {
 	}
 	if reply.Forbidden {
 		return reply, fmt.Errorf("%w (%w: %s)", ErrForbidden, ErrAgent, reply.Error)
+	}
+	if reply.Denied {
+		return reply, fmt.Errorf("%w (%w: %s)", ErrDenied, ErrAgent, reply.Error)
 	}
 	if reply.Error != "" {
 		return reply, fmt.Errorf("%w: %s", ErrAgent, reply.Error)

@@ -67,6 +67,49 @@ func TestCall(t *testing.T) {
 	}
 }
 
+// TestCallEndsWithItsContext: whoever asks an agent that hangs is not held.
+func TestCallEndsWithItsContext(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		_, _ = conn.Read(make([]byte, 1)) // it has asked
+		cancel()
+		<-t.Context().Done()
+	}()
+	if _, err := Call(ctx, path, Request{Op: "token"}); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want the context's end", err)
+	}
+}
+
+// TestSilentAgent: an agent that ends without a word is told apart from one that talks nonsense.
+func TestSilentAgent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	go func() {
+		if conn, err := ln.Accept(); err == nil {
+			_, _ = conn.Read(make([]byte, 4096))
+			_ = conn.Close()
+		}
+	}()
+	if _, err := Call(t.Context(), path, Request{Op: "token"}); err == nil || !strings.Contains(err.Error(), "ended without a reply") {
+		t.Error(err)
+	}
+}
+
 func TestBadRequests(t *testing.T) {
 	path := serve(t, func(context.Context, Request) Reply { t.Error("reached the handler"); return Reply{} })
 	for _, line := range []string{"\n", "{\n", "[]\n", "null\n", "{\"op\":\"token\",\"aud\":\"x\"}\n", "{\"op\":\"token\"}{\"op\":\"status\"}\n", strings.Repeat("x", 5000) + "\n"} {

@@ -88,6 +88,25 @@ log: {level: loud, format: xml, colour: red}
 	}
 }
 
+// TestNumbersAreNumbers: a limit is what was written, or is refused.
+func TestNumbersAreNumbers(t *testing.T) {
+	for _, text := range []string{"connections: 1.5", "connections: 010", "connections: 0x10", "connections: 60000.9", `connections: "5"`, "connections: 1_000", "connections: 99999999999999999999",
+		`rate: "5"`, "rate: .inf", "rate: .nan", "rate: 1e3", "rate: yes"} {
+		if _, err := config.Default().Load(file(t, "limits: {"+text+"}\n"), nil); err == nil || !strings.Contains(err.Error(), "line 1, column") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	for _, text := range []string{"NaN", "Inf", "-inf", "x", "0x1p4x"} {
+		if _, err := config.Default().Load("", map[string]string{"SIGNET_LIMITS_RATE": text}); err == nil || !strings.Contains(err.Error(), "SIGNET_LIMITS_RATE: ") || strings.Contains(err.Error(), "strconv") {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	c, err := config.Default().Load(file(t, "limits: {connections: 60000, rate: 0.5}\n"), map[string]string{"SIGNET_LIMITS_DEVICE_RATE": "2.5"})
+	if err != nil || c.Limits.Connections != 60000 || c.Limits.Rate != 0.5 || c.Limits.DeviceRate != 2.5 {
+		t.Errorf("%+v, %v", c.Limits, err)
+	}
+}
+
 func TestPortsThatCannotBeShared(t *testing.T) {
 	for listen, want := range map[string]bool{
 		"mqtt: ':1', https: ':2'": true, "mqtt: ':1', https: ':1'": false, "mqtt: '127.0.0.1:1', https: '127.0.0.2:1'": true, "mqtt: '127.0.0.1:1', https: 'localhost:1'": false,

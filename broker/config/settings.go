@@ -1,11 +1,14 @@
 package config
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/caarlos0/env/v11"
@@ -75,7 +78,11 @@ func lay(members []strictyaml.Member, section string, to reflect.Value) (wrong [
 		switch nothing := !m.Value.Mapping && !m.Value.List && m.Value.Scalar == nil; {
 		case nothing:
 		case to.Type().Field(i).Tag.Get("envPrefix") == "":
-			if err := yaml.Unmarshal(m.Value.JSON(), field.Addr().Interface()); err != nil {
+			read := yaml.Unmarshal
+			if field.CanInt() || field.CanFloat() {
+				read = number
+			}
+			if err := read(m.Value.JSON(), field.Addr().Interface()); err != nil {
 				wrong = append(wrong, fmt.Errorf("%s: %s%s: %.200s", m.Value.Place, section, m.Name, oneLine(message(err))))
 			}
 		case !m.Value.Mapping:
@@ -85,6 +92,27 @@ func lay(members []strictyaml.Member, section string, to reflect.Value) (wrong [
 		}
 	}
 	return wrong
+}
+
+// number reads a number as JSON has it: YAML's library would cut 1.5 down to 1, and read
+// one out of a text.
+func number(raw []byte, into any) error {
+	if json.Unmarshal(raw, into) == nil {
+		return nil
+	}
+	if _, ok := into.(*float64); ok {
+		return errors.New("want a number")
+	}
+	return errors.New("want a whole number")
+}
+
+// finite reads a variable's number; NaN would pass every comparison, and infinity be no bound.
+func finite(s string) (any, error) {
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || math.IsNaN(f) || math.IsInf(f, 0) {
+		return nil, fmt.Errorf("%.40q: want a number", s)
+	}
+	return f, nil
 }
 
 // message is what a decoder says without the place, which is none of the file's.
@@ -153,7 +181,9 @@ func parseEnvironment(variables map[string]string, c *Config) (wrong []error) {
 			wrong = append(wrong, fmt.Errorf("%s is not a setting, did you mean %s?", v, near))
 		}
 	}
-	err := env.ParseWithOptions(c, env.Options{Prefix: envPrefix, Environment: variables})
+	err := env.ParseWithOptions(c, env.Options{Prefix: envPrefix, Environment: variables, FuncMap: map[reflect.Type]env.ParserFunc{
+		reflect.TypeFor[float64](): finite,
+	}})
 	var all env.AggregateError
 	if err != nil && !errors.As(err, &all) {
 		return append(wrong, err)

@@ -125,6 +125,14 @@ func placeOf(n ast.Node) Place {
 	return Place{1, 1}
 }
 
+// decimal reports whether text is a number as JSON writes it, without an exponent.
+func decimal(text string) bool {
+	digits := strings.TrimPrefix(text, "-")
+	whole, fraction, point := strings.Cut(digits, ".")
+	none := func(s string) bool { return s == "" || strings.Trim(s, "0123456789") != "" }
+	return !none(whole) && (whole == "0" || whole[0] != '0') && (!point || !none(fraction))
+}
+
 func (r *reader) value(n ast.Node, depth int) Value {
 	v := Value{Place: placeOf(n)}
 	if depth > maxNesting {
@@ -152,10 +160,13 @@ func (r *reader) value(n ast.Node, depth int) Value {
 	case *ast.BoolNode:
 		v.Scalar = n.Value
 	case *ast.NullNode:
-	case *ast.IntegerNode:
-		v.Scalar = json.Number(fmt.Sprint(n.Value))
-	case *ast.FloatNode:
-		v.Scalar = json.Number(strconv.FormatFloat(n.Value, 'g', -1, 64))
+	case *ast.IntegerNode, *ast.FloatNode, *ast.InfinityNode, *ast.NanNode:
+		text := n.GetToken().Value
+		if !decimal(text) { // 010 is eight, to YAML
+			r.refuse(n, "write numbers in decimal, such as 10 or 0.5; what is meant as text, in quotes")
+			return v
+		}
+		v.Scalar = json.Number(text)
 	case *ast.AnchorNode, *ast.AliasNode:
 		r.refuse(n, "anchors and aliases are not understood here; put such a value in quotes")
 	case *ast.TagNode:

@@ -41,12 +41,20 @@ func ParseClientID(s string) (ClientID, error) {
 		return ClientID{}, fmt.Errorf("%w: client id: %w", ErrInvalid, err)
 	}
 	if ok {
-		// A suffix is made of what names are made of.
-		if _, err := ident.ParseName(suffix); err != nil || len(suffix) > maxSuffixLen {
-			return ClientID{}, fmt.Errorf("%w: client id suffix %.80q: want 1 to %d of A-Z, a-z, 0-9, _, : or -", ErrInvalid, suffix, maxSuffixLen)
+		if err := CheckSuffix(suffix); err != nil {
+			return ClientID{}, err
 		}
 	}
 	return ClientID{s, d}, nil
+}
+
+// CheckSuffix reports whether a device's client id may end in "/" and s: ErrInvalid.
+func CheckSuffix(s string) error {
+	// A suffix is made of what names are made of.
+	if _, err := ident.ParseName(s); err != nil || len(s) > maxSuffixLen {
+		return fmt.Errorf("%w: client id suffix %.80q: want 1 to %d of A-Z, a-z, 0-9, _, : or -", ErrInvalid, s, maxSuffixLen)
+	}
+	return nil
 }
 
 // Anonymous is the client id of a connection that has shown no credential. number

@@ -279,7 +279,7 @@ func (a *app) profileCommands() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var all []profileEntry
+		all := []profileEntry{}
 		for _, name := range slices.Sorted(maps.Keys(stored.Profiles)) {
 			p := stored.Profiles[name]
 			all = append(all, profileEntry{name, p.Server, p.Pool, name == stored.Current})

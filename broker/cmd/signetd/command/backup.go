@@ -64,10 +64,13 @@ func (o *options) restoreCommand() *cobra.Command {
 	c.Flags().BoolVar(&inPlace, "in-place", false, "no backup: take the store that lies in the data folder")
 	c.Flags().Uint64Var(&after, "epoch-after", 0, "begin an epoch above this `number`, which signetd's log names; without it the time decides")
 	c.Args = func(cmd *cobra.Command, args []string) error {
-		if inPlace && len(args) == 0 {
-			return nil
+		switch {
+		case !inPlace:
+			return arguments(cmd, args)
+		case len(args) > 0:
+			return fmt.Errorf("with --in-place there is no FILE: it takes the store that lies in the data folder. To restore %s, leave --in-place out and name an empty folder", args[0])
 		}
-		return arguments(cmd, args)
+		return nil
 	}
 	return c
 }

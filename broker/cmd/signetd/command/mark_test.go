@@ -33,3 +33,15 @@ func TestDamagedMarkSaysHowToGoOn(t *testing.T) {
 		t.Errorf("after %s: %d %s%s", next, code, out, errs)
 	}
 }
+
+// TestInPlaceTakesNoBackup: whoever names a backup wants it restored, and is not told that all
+// is well by a command that passes over it.
+func TestInPlaceTakesNoBackup(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if code, _, errs := signetd(t, nil, "init --data "+data); code != exitDone {
+		t.Fatal(errs)
+	}
+	if code, out, errs := signetd(t, nil, "restore --in-place --data "+data+" b1.tar"); code != exitUsage || out != "" || !strings.Contains(errs, "there is no FILE") {
+		t.Errorf("%d %s%s", code, out, errs)
+	}
+}
