@@ -29,6 +29,7 @@ import (
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/environ"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/output"
 	"github.com/signetd/signet/protocol/strictjson"
 )
 
@@ -398,7 +399,7 @@ func (p *program) log() *slog.Logger {
 	if p.lasting {
 		level = slog.LevelInfo
 	}
-	return slog.New(slog.NewTextHandler(p.err, &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(output.Lines(p.err), &slog.HandlerOptions{Level: level}))
 }
 
 // dialer connects this device to its broker; floor is an instant that has passed.
