@@ -164,6 +164,7 @@ func (r *reader) value(n ast.Node, depth int) Value {
 		text := n.GetToken().Value
 		if !decimal(text) { // 010 is eight, to YAML
 			r.refuse(n, "write numbers in decimal, such as 10 or 0.5; what is meant as text, in quotes")
+			v.Scalar = text
 			return v
 		}
 		v.Scalar = json.Number(text)

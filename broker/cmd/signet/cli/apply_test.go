@@ -157,7 +157,7 @@ hooks:
 		second + `: line 3, column 42: flow "bad": unknown step "guess", want key, psk, totp or hook:NAME`,
 		second + `: line 4, column 44: flow needs: hook "nope" does not exist; create it first`,
 		second + `: line 5, column 1: unknown key "clints", did you mean "clients"?`,
-		second + ": line 7, column 18: expected string; put it in quotes",
+		second + ": line 7, column 22: write numbers in decimal, such as 10 or 0.5; what is meant as text, in quotes",
 		second + ": line 9, column 27: hook h: hook URL: ",
 		second + ": line 10, column 5: hook h is in hooks[0] already",
 		second + ": line 11, column 56: invalid duration",
