@@ -348,6 +348,10 @@ func TestEdit(t *testing.T) {
 	if text := string(read(t, kept)); !strings.Contains(text, "accesLife: 5m") {
 		t.Errorf("kept %q", text)
 	}
+	s.editor(t, "exit 3") // as vim's :cq does
+	if r := s.run(t, "", "client", "edit", "default"); r.code != 1 || !strings.Contains(r.err, "ended with 3: nothing was changed") || strings.Contains(r.err, "set EDITOR") {
+		t.Errorf("got %+v", r)
+	}
 	s.env["VISUAL"] = ""
 	s.env["EDITOR"] = filepath.Join(s.home, "none")
 	if r := s.run(t, "", "group", "edit", "lab"); r.code != 1 || !strings.Contains(r.err, "set EDITOR") {

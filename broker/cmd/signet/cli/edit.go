@@ -100,7 +100,11 @@ func (a *app) runEditor(cmd *cobra.Command, file string) error {
 	}
 	run := exec.CommandContext(cmd.Context(), words[0], words[1:]...)
 	run.Stdin, run.Stdout, run.Stderr = a.In, a.Err, a.Err // standard output is data's
-	if err := run.Run(); err != nil {
+	err := run.Run()
+	if left, ok := errors.AsType[*exec.ExitError](err); ok {
+		return fmt.Errorf("editor %s ended with %d: nothing was changed", words[0], left.ExitCode())
+	}
+	if err != nil {
 		return &hintedError{fmt.Errorf("editor %s: %w", words[0], err), "set EDITOR to one that is there"}
 	}
 	return nil

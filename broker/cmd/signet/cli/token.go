@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -61,9 +62,24 @@ func (a *app) inspect(_ *cobra.Command, args []string) error {
 func claimRows(claims map[string]any) [][]string {
 	var rows [][]string
 	for _, k := range slices.Sorted(maps.Keys(claims)) {
-		rows = append(rows, []string{k, fmt.Sprint(claims[k])})
+		rows = append(rows, []string{k, claimText(claims[k])})
 	}
 	return rows
+}
+
+// claimText is a claim's value as a cell: a text as it is, all else as JSON has it.
+func claimText(v any) string {
+	if s, ok := v.(string); ok {
+		return s
+	}
+	if n, ok := v.(float64); ok {
+		return strconv.FormatFloat(n, 'f', -1, 64)
+	}
+	raw, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Sprint(v)
+	}
+	return string(raw)
 }
 
 // look reads any of our tokens. Its errors never hold the token.

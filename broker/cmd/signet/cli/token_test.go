@@ -234,6 +234,9 @@ func TestInspect(t *testing.T) {
 		if err := json.Unmarshal([]byte(r.out), &got); err != nil || got.Claims["aud"] != "demo" || !strings.Contains(r.out, "berlin") {
 			t.Errorf("%s: got %s, %v", name, r.out, err)
 		}
+		if r = s.run(t, in, "token", "inspect", "-o", "csv"); strings.Contains(r.out, "e+") || strings.Contains(r.out, "map[") || !strings.Contains(r.out, "\nexp,1") {
+			t.Errorf("%s as CSV: %s", name, r.out)
+		}
 	}
 	for _, bad := range []string{"", "x", "sgnt_secret", "sgne_secret", "a.b.c", "d2", "\xd2", "ff"} {
 		r := s.run(t, bad, "token", "inspect", "-")
