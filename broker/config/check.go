@@ -72,7 +72,7 @@ func (c *Config) Check() error {
 	} else if info, err := os.Stat(c.Data); errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
 		add("data %s: it is a file or lies below one, want a folder or a place for one", c.Data)
 	}
-	whole := map[string]int{"connections": c.Limits.Connections, "https_connections": c.Limits.HTTPSConnections, "burst": c.Limits.Burst, "refusal_burst": c.Limits.RefusalBurst, "request_burst": c.Limits.RequestBurst, "device_burst": c.Limits.DeviceBurst}
+	whole := map[string]int{"connections": c.Limits.Connections, "https_connections": c.Limits.HTTPSConnections, "burst": c.Limits.Burst, "refusal_burst": c.Limits.RefusalBurst, "request_burst": c.Limits.RequestBurst, "device_request_burst": c.Limits.DeviceRequestBurst, "device_burst": c.Limits.DeviceBurst}
 	for _, key := range slices.Sorted(maps.Keys(whole)) {
 		if whole[key] < 0 {
 			add("limits.%s %d: want 1 or more, or 0 for the default", key, whole[key])

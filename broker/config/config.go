@@ -80,6 +80,9 @@ type Limits struct {
 	// those from one source, a second in the long run and at once.
 	Requests     float64 `yaml:"requests" env:"REQUESTS"`
 	RequestBurst int     `yaml:"request_burst" env:"REQUEST_BURST"`
+	// DeviceRequests and DeviceRequestBurst bound those on all connections of one device.
+	DeviceRequests     float64 `yaml:"device_requests" env:"DEVICE_REQUESTS"`
+	DeviceRequestBurst int     `yaml:"device_request_burst" env:"DEVICE_REQUEST_BURST"`
 	// Refusals and RefusalBurst bound the messages of devices, not connections: those
 	// from one source that are refused, a second in the long run and at once.
 	Refusals     float64 `yaml:"refusals" env:"REFUSALS"`

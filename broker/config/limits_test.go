@@ -47,7 +47,7 @@ func TestLimitsConfig(t *testing.T) {
 			t.Errorf("hooks.%s: none at all: %v", none, err)
 		}
 	}
-	for _, none := range []string{"connections", "refusal_burst", "request_burst"} {
+	for _, none := range []string{"connections", "refusal_burst", "request_burst", "device_request_burst"} {
 		write("limits:\n  " + none + ": -1\n")
 		if _, err := Default().Load(file, nil); !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: none at all: %v", none, err)

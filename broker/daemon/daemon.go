@@ -167,6 +167,7 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	d.mqtt, err = mqttd.New(mqttd.Config{
 		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow,
 		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
+		DeviceRequests: mqttd.RequestLimit{PerSecond: limits.DeviceRequests, Burst: limits.DeviceRequestBurst},
 	})
 	if err != nil {
 		return err

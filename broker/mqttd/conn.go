@@ -34,10 +34,11 @@ type conn struct {
 	srv      *Server
 	entry    *intake.Entry // set before it is served, never changed after
 
-	in       framer // of the reading goroutine
-	retained bool   // of the reading goroutine: its PUBLISH in hand asks to be retained
-	packets  int    // of the reading goroutine: those that came while it was no device's
-	lingers  bool   // of the reading goroutine, which is the one that closes: only half is closed
+	in       framer        // of the reading goroutine
+	retained bool          // of the reading goroutine: its PUBLISH in hand asks to be retained
+	packets  int           // of the reading goroutine: those that came while it was no device's
+	heldUp   time.Duration // of the reading goroutine: for how long the next packet is to wait
+	lingers  bool          // of the reading goroutine, which is the one that closes: only half is closed
 
 	// Set by the reading goroutine before the registry knows the connection,
 	// never changed after.

@@ -139,7 +139,8 @@ type Config struct {
 	// OnThrottle is told of each packet of a stranger that is held up; nil: nobody is.
 	OnThrottle func()
 
-	Requests       RequestLimit   // of strangers
+	Requests       RequestLimit   // of strangers at one source; 500 a second, 5,000 at once
+	DeviceRequests RequestLimit   // of one device, on all of its connections; 100 a second, 1,000 at once
 	Limits         intake.Limits  // on connections
 	Refused        intake.Refused // told of connections that are not served; nil: nobody is
 	MaxPacket      int            // bytes of an authenticated client's packet; 64 KiB, at least 16.5 KiB
@@ -207,6 +208,7 @@ type Server struct {
 	cancel    context.CancelFunc
 	intake    *intake.Intake
 	perSource *budget.Budget[netip.Prefix] // of strangers' requests; nil: no limit
+	perDevice *budget.Budget[ident.Device] // of a device's requests; nil: no limit
 	told      *tally.Log                   // of all that clients can bring about
 	away      farewells
 	slow      *rate.Limiter  // of strangers' packets beyond those that are free
@@ -229,7 +231,11 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mqttd: limits: %w", err)
 	}
-	perSource, err := cfg.Requests.budget()
+	perSource, err := budgetOf[netip.Prefix](cfg.Requests, RequestLimit{PerSecond: 500, Burst: 5000})
+	if err != nil {
+		return nil, err
+	}
+	perDevice, err := budgetOf[ident.Device](cfg.DeviceRequests, RequestLimit{PerSecond: 100, Burst: 1000})
 	if err != nil {
 		return nil, err
 	}
@@ -237,6 +243,7 @@ func New(cfg Config) (*Server, error) {
 		cfg:       cfg,
 		intake:    in,
 		perSource: perSource,
+		perDevice: perDevice,
 		told:      tally.New(cfg.Log),
 		clients:   newRegistry(),
 		deadlines: newDeadlines((*conn).expire),

@@ -84,6 +84,43 @@ func TestStrangersAreBoundedBySource(t *testing.T) {
 	}
 }
 
+// TestOneDeviceAsksItsShare: what a device asks beyond its rate, on all of its connections, is
+// answered busy and keeps nobody else waiting; its connection is read the slower for it.
+func TestOneDeviceAsksItsShare(t *testing.T) {
+	counts := map[Overload]*atomic.Int64{}
+	f := start(t, func(c *Config, _ *fixture) {
+		c.DeviceRequests = RequestLimit{PerSecond: 0.001, Burst: 5}
+		busy(c, counts)
+	})
+	second := as("p:n", 5)
+	second.id = "p:n/2"
+	greedy, again := f.mustConnect(as("p:n", 5)).mustSubscribe("signet/v1/p:n/rs"), f.mustConnect(second).mustSubscribe("signet/v1/p:n/2/rs")
+	other := f.mustConnect(as("p:m", 5)).mustSubscribe("signet/v1/p:m/rs")
+	for i := range 5 {
+		greedy.publish(0, "signet/v1/p:n/rq", fmt.Sprint(i))
+		if _, got := greedy.message(); got != fmt.Sprint("re:", i) {
+			t.Fatalf("%d: %q", i, got)
+		}
+	}
+	for i := range 50 {
+		greedy.publish(0, "signet/v1/p:n/rq", fmt.Sprint("more ", i))
+	}
+	if _, got := greedy.message(); got != "busy:more 0" {
+		t.Errorf("beyond its share: %q", got)
+	}
+	again.publish(0, "signet/v1/p:n/2/rq", "x")
+	if _, got := again.message(); got != "busy:x" {
+		t.Errorf("on another connection: %q", got)
+	}
+	other.publish(0, "signet/v1/p:m/rq", "y")
+	if _, got := other.message(); got != "re:y" {
+		t.Errorf("another device: %q", got)
+	}
+	if told := counts[OverloadDevice].Load(); told < 2 || told > 10 { // a second each, and the test took no fifty
+		t.Errorf("%d of 50 were read and answered at once", told)
+	}
+}
+
 // TestDevicesGoFirst: while strangers' requests wait, a device's is answered before all of
 // them; and where strangers occupy what they may of the workers, there is one left for it.
 func TestDevicesGoFirst(t *testing.T) {

@@ -1,6 +1,7 @@
 package mqttd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -22,12 +23,13 @@ type Overload string
 // Overloads.
 const (
 	OverloadRate       Overload = "rate"       // too many of strangers at one source
+	OverloadDevice     Overload = "device"     // too many of one device
 	OverloadQueue      Overload = "queue"      // too many wait already
 	OverloadConnection Overload = "connection" // too many of one connection, or too long
 )
 
 // Overloads are all of them.
-var Overloads = [...]Overload{OverloadRate, OverloadQueue, OverloadConnection}
+var Overloads = [...]Overload{OverloadRate, OverloadDevice, OverloadQueue, OverloadConnection}
 
 // queueRetry is after how long a client may come again when too many wait.
 const queueRetry = time.Second
@@ -122,6 +124,13 @@ func (s *Server) request(c *conn, payload []byte) {
 	if r.strange() && s.perSource != nil && r.lane.IsValid() {
 		if wait := s.perSource.Take(r.lane, time.Now()); wait > 0 {
 			s.overloaded(r, OverloadRate, wait)
+			return
+		}
+	}
+	if !r.strange() && s.perDevice != nil {
+		if wait := s.perDevice.Take(r.device, time.Now()); wait > 0 {
+			c.holdUp(min(wait, maxHeldUp))
+			s.overloaded(r, OverloadDevice, wait)
 			return
 		}
 	}
@@ -235,25 +244,20 @@ func recovered(told *tally.Log, doing string) {
 	}
 }
 
-// A RequestLimit bounds the requests of strangers at one source; devices' have none. Zero
-// means the default, a negative rate no limit.
+// A RequestLimit bounds requests. Zero means the default, a negative rate no limit.
 type RequestLimit struct {
-	PerSecond float64 // in the long run; 500
-	Burst     int     // at once; 5,000
+	PerSecond float64 // in the long run
+	Burst     int     // at once
 }
 
-func (l RequestLimit) budget() (*budget.Budget[netip.Prefix], error) {
-	if l.PerSecond == 0 {
-		l.PerSecond = 500
-	}
-	if l.Burst == 0 {
-		l.Burst = 5000
-	}
+// budgetOf makes the budget that l, or else its default, describes; nil: no limit.
+func budgetOf[K comparable](l, usual RequestLimit) (*budget.Budget[K], error) {
+	l.PerSecond, l.Burst = cmp.Or(l.PerSecond, usual.PerSecond), cmp.Or(l.Burst, usual.Burst)
 	switch {
 	case l.Burst < 0:
 		return nil, errors.New("mqttd: RequestLimit.Burst is negative")
 	case l.PerSecond < 0:
 		return nil, nil
 	}
-	return budget.New[netip.Prefix](l.PerSecond, l.Burst, budget.MaxSources), nil
+	return budget.New[K](l.PerSecond, l.Burst, budget.MaxSources), nil
 }

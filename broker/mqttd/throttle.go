@@ -23,6 +23,9 @@ const (
 // connection is to end.
 func (c *conn) throttle() error {
 	if s := c.session.Load(); s == nil || !s.Device.IsZero() {
+		wait := c.heldUp
+		c.heldUp = 0
+		c.pause(wait)
 		return nil
 	}
 	switch c.packets++; {
@@ -35,8 +38,22 @@ func (c *conn) throttle() error {
 	c.srv.cfg.OnThrottle()
 	c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "throttle", "mqtt packets of a client that is no device are read slowly",
 		"client", c.id.String(), "remote", c.RemoteAddr().String())
+	c.pause(wait)
+	return nil
+}
+
+// maxHeldUp is for how long a device's connection is not read at a time: well below its
+// keep-alive.
+const maxHeldUp = time.Second
+
+// holdUp has nothing read of a device's connection for a while once it asks too much: else it
+// would be busy with being told so. It is for the reading goroutine, as throttle is.
+func (c *conn) holdUp(wait time.Duration) { c.heldUp = wait }
+
+// pause returns early when the connection is to end.
+func (c *conn) pause(wait time.Duration) {
 	if wait <= 0 {
-		return nil
+		return
 	}
 	t := time.NewTimer(wait)
 	defer t.Stop()
@@ -45,5 +62,4 @@ func (c *conn) throttle() error {
 	case <-c.hungUp:
 	case <-c.srv.ctx.Done():
 	}
-	return nil
 }
