@@ -8,7 +8,7 @@
 # Fails when the median of a figure is more than 5% above the commit's.
 set -eu
 cd "$(dirname "$0")/../.."
-base=$(git rev-parse --verify "${1:?a commit to measure against}^{commit}") rounds=${2:-5}
+base=$(git rev-parse --verify "${1:?a commit to measure against}^{commit}") rounds=${2:-9}
 work=$(mktemp -d)
 trap 'git worktree remove --force "$work/then" 2>/dev/null; rm -rf "$work"' EXIT
 git worktree add --quiet --detach "$work/then" "$base"
