@@ -110,8 +110,9 @@ func (m *Minter) Refreshed(ctx context.Context, p *auth.Proven, s broker.Session
 	if err != nil {
 		return nil, err
 	}
-	// What a session lacks from before the store was put back is known to be lost.
-	if r.Ahead > 0 && minted.Newer == "" && uint64(max(r.Known.Unix(), 0)) >= minted.epoch {
+	// What a session lacks from before the store was put back is known to be lost; so is what
+	// it lacks from that very second, for an epoch is one.
+	if r.Ahead > 0 && minted.Newer == "" && uint64(max(r.Known.Unix(), 0)) > minted.epoch {
 		minted.Newer = fmt.Sprintf("a refresh token %d after the store's", r.Ahead)
 	}
 	return minted, nil
