@@ -8,8 +8,8 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// The messages of a login are read by hand: by reflection, reading them cost the broker
-// more than all else that it does for one, but the signatures. When they are read, their
+// The messages of a login are read by hand: by reflection, reading them took an eighth of
+// what the broker does for one beside the signatures. When they are read, their
 // shapes have been checked, so that each known member is of its kind, and no key is
 // anything but an unsigned integer. Byte strings are the received message's own.
 

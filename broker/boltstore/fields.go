@@ -13,8 +13,8 @@ import (
 
 // Devices and sessions, which each authentication needs, are read member by member, and
 // sessions are written so: by reflection they cost three times as much, and more stack
-// than a goroutine starts with. Their form is what record.go's types say; tests hold one
-// to the other.
+// than a goroutine starts with. A device's form is what record.go's type says, a session's
+// what encodeSession writes; a test holds both to what the library makes of them.
 
 // A mapWriter writes a record's members, in order of their keys, without those that are empty.
 type mapWriter struct {

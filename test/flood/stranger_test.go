@@ -174,12 +174,7 @@ func (c *crowd) hold(to string, part []byte) error {
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
-	if _, err := nc.Write(part); err != nil {
-		return err
-	}
-	_, err = io.Copy(io.Discard, nc)
-	return err
+	return outwait(nc, part)
 }
 
 func (c *crowd) holdPlain(to string, part []byte) error {
@@ -187,11 +182,16 @@ func (c *crowd) holdPlain(to string, part []byte) error {
 	if err != nil {
 		return err
 	}
+	return outwait(nc, part)
+}
+
+// outwait says part and waits for the connection to be ended.
+func outwait(nc net.Conn, part []byte) error {
 	defer nc.Close()
 	if _, err := nc.Write(part); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, nc)
+	_, err := io.Copy(io.Discard, nc)
 	return err
 }
 
