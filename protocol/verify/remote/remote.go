@@ -221,6 +221,15 @@ func (s *Source) judge(ctx context.Context, kid []byte, keys *verify.KeySet, at 
 	}
 }
 
+// has reports whether kid's key is among those kept. s.mu is held.
+func (s *Source) has(ctx context.Context, kid []byte) bool {
+	if s.keys == nil {
+		return false
+	}
+	_, err := s.keys.Key(ctx, kid)
+	return err == nil
+}
+
 // tooOld needs s.mu held.
 func (s *Source) tooOld(now time.Time) bool { return now.After(s.fresh.Add(s.config.MaxStale)) }
 
@@ -263,8 +272,8 @@ func (s *Source) start(ctx context.Context, kid []byte, begun int) <-chan single
 func (s *Source) fetchOnce(ctx context.Context, kid []byte, begun int) {
 	s.mu.Lock()
 	now := s.config.Now()
-	// A flight may have landed between our look and our start.
-	if !s.rested(now) && (s.begun != begun || kid == nil || !s.mayAsk(kid, now)) {
+	// A flight may have landed between our look and our start, even the one that we saw under way.
+	if !s.rested(now) && (s.begun != begun || kid == nil || s.has(ctx, kid) || !s.mayAsk(kid, now)) {
 		s.mu.Unlock()
 		return
 	}

@@ -30,6 +30,7 @@ func newKey(t testing.TB, seed byte) *token.Key {
 // An issuer serves a pool's two documents, and misbehaves as it is told.
 type issuer struct {
 	server *httptest.Server
+	asked  atomic.Int64 // for either document
 	calls  atomic.Int64 // of the JWK set
 
 	mu        sync.Mutex // guards what is below
@@ -61,6 +62,7 @@ func (i *issuer) serve(w http.ResponseWriter, r *http.Request) {
 	down, cache, discovery, jwks, hold := i.down, i.cache, i.discovery, i.jwks, i.hold
 	keys := i.keys
 	i.mu.Unlock()
+	i.asked.Add(1)
 	isKeys := r.URL.Path == "/pools/demo/.well-known/jwks.json"
 	if isKeys {
 		i.calls.Add(1)
@@ -173,6 +175,30 @@ func TestNoStampede(t *testing.T) {
 	wg.Wait()
 	if n := i.calls.Load(); n < 2 || n > 1+5 {
 		t.Errorf("%d fetches, want 2 to 6", n)
+	}
+}
+
+// TestLateToTheFlight: who saw a fetch under way and comes when it has landed, with the key
+// that he wants, causes no other.
+func TestLateToTheFlight(t *testing.T) {
+	k := newKey(t, 0)
+	i := newIssuer(t, k)
+	s := newSource(t, i, newClock())
+	hold := make(chan struct{})
+	i.set(func() { i.hold = hold })
+	first := make(chan error, 1)
+	go func() { _, err := s.Key(t.Context(), k.COSEKID()); first <- err }()
+	eventually(t, "a fetch", func() bool { return i.asked.Load() > 0 })
+	late := s.Look(t.Context(), k.COSEKID())
+	close(hold)
+	if err := <-first; err != nil {
+		t.Fatal(err)
+	}
+	if err := late(); err != nil {
+		t.Fatal(err)
+	}
+	if n := i.calls.Load(); n != 1 {
+		t.Errorf("%d fetches, want 1", n)
 	}
 }
 
