@@ -1,0 +1,95 @@
+package session
+
+import (
+	"github.com/signetd/signet/broker/mqttd/message"
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// A slot is a delivery in a queue: 48 bytes, which a Delivery and what is kept beside it would not be.
+type slot struct {
+	message     *message.Message
+	identifiers []uint32
+	share       *topic.Subscription
+	mark        uint32 // QoS 1 and 2: when it was added, Unix seconds. QoS 0: how many of QoS 1 and 2 were added before it
+	id          uint16 // 0 until it is first sent
+	qos         message.QoS
+	retain      bool
+}
+
+func slotOf(d Delivery, id uint16, mark uint32) slot {
+	return slot{d.Message, d.Identifiers, d.Share, mark, id, d.QoS, d.Retain}
+}
+
+func (at *slot) delivery() Delivery {
+	return Delivery{at.message, at.identifiers, at.share, at.qos, at.retain}
+}
+
+func (at *slot) out(dup bool) Out {
+	return Out{Delivery: at.delivery(), ID: at.id, Dup: dup}
+}
+
+// idle is how many slots an empty queue may keep.
+const idle = 2
+
+// A queue is slots in order, in an array that shrinks with them. What lies near its front is
+// taken out at little cost.
+type queue struct {
+	slots []slot
+	head  int // slots before it are empty
+}
+
+func (q *queue) len() int       { return len(q.slots) - q.head }
+func (q *queue) all() []slot    { return q.slots[q.head:] }
+func (q *queue) at(i int) *slot { return &q.slots[q.head+i] }
+
+func (q *queue) push(at slot) {
+	if n := q.len(); len(q.slots) == cap(q.slots) {
+		if q.head > n {
+			copy(q.slots, q.all())
+			clear(q.slots[n:])
+			q.slots, q.head = q.slots[:n], 0
+		} else {
+			q.move(max(idle, 2*n))
+		}
+	}
+	q.slots = append(q.slots, at)
+}
+
+// remove takes the slot at i out. Those before it move.
+func (q *queue) remove(i int) {
+	copy(q.slots[q.head+1:], q.slots[q.head:q.head+i])
+	q.slots[q.head] = slot{}
+	q.head++
+	q.shrink()
+}
+
+// filter takes out those from i on that are not kept, in one pass.
+func (q *queue) filter(i int, keep func(*slot) bool) {
+	kept := q.slots[:q.head+i]
+	for _, at := range q.all()[i:] {
+		if keep(&at) {
+			kept = append(kept, at)
+		}
+	}
+	clear(q.slots[len(kept):])
+	q.slots = kept
+	q.shrink()
+}
+
+func (q *queue) shrink() {
+	switch n := q.len(); {
+	case n == 0 && cap(q.slots) <= idle:
+		q.slots, q.head = q.slots[:0], 0
+	case n == 0:
+		*q = queue{}
+	case cap(q.slots) > 32 && 4*n <= cap(q.slots):
+		q.move(2 * n)
+	}
+}
+
+// move puts the slots into an array of so many.
+func (q *queue) move(room int) {
+	slots := make([]slot, q.len(), room)
+	copy(slots, q.all())
+	q.slots, q.head = slots, 0
+}
