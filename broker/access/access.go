@@ -230,7 +230,8 @@ func (r *Rule) Review(ctx context.Context, id ident.Device, session ident.UUID) 
 //   - whose token was signed by a key that has left the pool's key set,
 //   - whose session is of a client that was deleted.
 //
-// Other settings hold from the next login or renewal on: they say what a device is asked and what it
+// A key that is retired ends no session, also when it was stolen: none rests on it, because to begin
+// and to renew one takes the device's own proof. Other settings hold from the next login or renewal on: they say what a device is asked and what it
 // is given, not what it may do with what it was given. If the pool cannot be read, passwords end.
 func (r *Rule) ReviewPool(ctx context.Context, rec *broker.Record) (Judge, bool) {
 	var ends func(*Standing) bool

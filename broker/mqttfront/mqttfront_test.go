@@ -99,6 +99,65 @@ func TestBearersRefused(t *testing.T) {
 	}
 }
 
+// TestStolenSigningKey: whoever has a pool's signing key connects as a device by an MQTT
+// password that he made. That ends when the key is retired by force, and brings no session: he can
+// renew none and begin none, and the device's own go on.
+func TestStolenSigningKey(t *testing.T) {
+	f := start(t, nil)
+	var state agent.Memory
+	a, err := agent.New(t.Context(), agent.Config{Device: f.Name(t, "lamp"), Prover: harness.NewP256(t), State: &state, Pin: f.Pin(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Enroll(t.Context(), f, agent.Admission{Token: f.Token(t, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := f.Keys.Ring(t.Context(), f.Pool)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, id := harness.KeyOf(ring.Signer), f.Name(t, "lamp")
+	began := f.lastSession(id)
+	password, _ := f.sign(token.MQTTPassword, func(*token.Claims) {})
+	access, _ := f.sign(token.Access, func(c *token.Claims) { c.Confirmation = token.Confirm(ring.Signer.Key()) })
+	if _, err := f.connectBy(5, "demo:lamp", "demo:lamp", f.proof(key, "demo:lamp", access)); err == nil {
+		t.Error("a token for a key that is not the device's: connected")
+	}
+	thief, err := f.connectBy(5, "demo:lamp", "demo:lamp", func([]byte) []byte { return base64url(password) })
+	if err != nil {
+		t.Fatalf("the attack is none: %v", err)
+	}
+	thief.works()
+	copied, err := state.Load(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var loot agent.Memory
+	if err := loot.Save(t.Context(), copied); err != nil {
+		t.Fatal(err)
+	}
+	as, err := agent.New(t.Context(), agent.Config{Device: id, Prover: key, State: &loot, Pin: f.Pin(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, try := range map[string]func(context.Context, agent.Link, agent.Ask) (*agent.Tokens, error){"renews": as.Refresh, "begins": as.Authenticate} {
+		if _, err := try(t.Context(), f, agent.Ask{}); err == nil {
+			t.Errorf("whoever has the signing key %s a session", what)
+		}
+	}
+	f.Rotate(t, token.ES256)
+	if _, err := f.Control.RetireKey(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Pool, ring.Signer.Key().KID(), true); err != nil {
+		t.Fatal(err)
+	}
+	thief.isOver(5, mqttd.ReasonAdministrative)
+	if _, err := f.connectBy(5, "demo:lamp", "demo:lamp", func([]byte) []byte { return base64url(password) }); err == nil {
+		t.Error("connected by what a retired key has signed")
+	}
+	if g, err := a.Refresh(t.Context(), f, agent.Ask{}); err != nil || g.Session != began {
+		t.Errorf("the device's own session does not go on: %v", err)
+	}
+}
+
 // TestProofsAreForOneConnection: whoever has seen a connect proof, or has a device's token
 // and another key, gets in nowhere; and nobody by a proof where there is no name to compare.
 func TestProofsAreForOneConnection(t *testing.T) {

@@ -266,6 +266,9 @@ func NewEd25519(t testing.TB) Key {
 	return Key{s}
 }
 
+// KeyOf is a device's key that signs as s does.
+func KeyOf(s *token.Signer) Key { return Key{s} }
+
 // Registered is the authenticator of a device with that COSE_Key.
 func Registered(t testing.TB, cose []byte) broker.Authenticator {
 	t.Helper()

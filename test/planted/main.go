@@ -72,6 +72,8 @@ var plants = []plant{
 	{"relay", "./test/sim", `^TestSimulation$`, `a connection of .* became`},
 	{"standing", "./broker/mqttfront", `^TestRevokeByAnotherClock$`, `1m0s behind, .*: a token from before was admitted|never: the connection's end`},
 	{"standing", "./test/sim", `^TestSimulation$`, `a credential of .* was taken after the end of its family`},
+	{"retired", "./broker/mqttfront", `^TestStolenSigningKey$`, `never: the connection's end`},
+	{"retired", "./test/sim", `^TestSimulation$`, `the network goes on as .* by a signing key that was retired`},
 	{"epoch", "./test/sim", `^TestSimulation$`, `is not in .* after the last fault: .*key statement is older`},
 	{"ratchet", "./agent", `^TestNewestTimeCounts$`, `10 years off, and right again: floor`},
 	{"ratchet", "./test/sim", `^TestSimulation$`, `is not in .* after the last fault: out of date`},

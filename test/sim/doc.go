@@ -22,6 +22,8 @@
 //   - no device accepts a grant that a replica did not make for that very call;
 //   - no device's owner is asked for a secret that would go to the network;
 //   - nobody but the device opens its grants, and a thief without the key gets none;
+//   - whoever stole the pool's signing key begins and renews no session by it, and is out
+//     when that key is retired;
 //   - whoever owns an MQTT broker in the middle, where the TLS of some connections
 //     ends, connects as nobody and convinces no backend by what he heard, and devices
 //     say that he is there;

@@ -101,6 +101,9 @@ func (n *network) shown(c *conn, id ident.Device, password []byte) {
 // intrude tries all that the network has: to connect as each device, and to make a
 // backend believe it.
 func (w *World) intrude() {
+	for _, k := range w.stolen {
+		w.impersonate(k)
+	}
 	w.net.mu.Lock()
 	heard, proofs := w.net.broker.heard, w.net.broker.leaked
 	w.net.mu.Unlock()

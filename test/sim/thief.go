@@ -32,9 +32,13 @@ func (w *World) steal(d *device, number int) *thief {
 	}
 	th := &thief{w: w, number: number, victim: d, record: r, hasKey: w.fate.dice.roll(2) == 0, actor: w.newActor(w.newDice("thief %d", number))}
 	th.prover = prover{w.wrongKey, th.actor}
-	if th.hasKey {
+	switch {
+	case th.hasKey:
 		th.prover = prover{d.key, th.actor}
 		w.facts.shared(d.id)
+	case len(w.stolen) > 0: // the signing key in the place of the device's
+		th.prover = prover{w.stolen[len(w.stolen)-1], th.actor}
+		w.facts.count("thief with the pool's signing key")
 	}
 	if g := a.Current(); g != nil {
 		w.net.mu.Lock()

@@ -68,6 +68,9 @@ type World struct {
 	built    time.Time // before which no device believes that it is
 	rightAt  time.Time // when the broker's clocks are right again; zero: they were never years off
 
+	stolen    []*stolenKey      // signing keys that the network has
+	intruders []access.Standing // what the network's connections by them stand on
+
 	clock sync.Mutex // guards years
 	years time.Duration
 }
@@ -219,6 +222,7 @@ func (w *World) watch() {
 			if r.Kind == broker.RecordDevice && r.What != broker.WhatCreate || r.Kind == broker.RecordSession && r.What == broker.WhatRevoke {
 				w.review(r.Device(), r.Session)
 			}
+			w.reviewPool(&r)
 		}
 		for _, d := range w.devices { // nothing else has happened since the records were read
 			if st := d.standing(); len(records) > 0 && !st.Device.IsZero() {
@@ -244,6 +248,12 @@ func (w *World) review(id ident.Device, session ident.UUID) {
 			w.facts.count("connection ended after a change")
 		}
 	}
+	w.expel(func(st access.Standing) (access.Standing, bool) {
+		if st.Device != id {
+			return st, true
+		}
+		return judge(st)
+	})
 }
 
 // misfortune happens for a while.
@@ -297,6 +307,8 @@ func (w *World) misfortune() {
 			w.operate(func(ctx context.Context) { _, _ = w.dir.RevokeSessions(ctx, broker.By{Actor: broker.ActorLocal}, d.id) })
 		case 10:
 			w.replicas[dice.roll(len(w.replicas))].skew()
+		case 13:
+			w.loseSigningKey()
 		case 15:
 			w.rotateAnchor()
 		default:
