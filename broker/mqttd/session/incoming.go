@@ -51,7 +51,7 @@ func (s *Session) Receive(id uint16, qos message.QoS) (Receipt, error) {
 			used++
 		}
 	}
-	if used >= s.limits.Incoming || i < 0 && len(s.incoming) >= 2*s.limits.Incoming {
+	if used >= s.limits.Incoming+s.spare || i < 0 && len(s.incoming) >= 2*s.limits.Incoming {
 		return 0, ErrReceiveMaximum
 	}
 	if i >= 0 {
@@ -85,13 +85,19 @@ func (s *Session) Received(id uint16, code byte) {
 
 // Release takes the client's PUBREL, and reports whether there was anything to release: the
 // code of the PUBCOMP is 0x92 if not (MQTT 5, section 3.7.2.1).
+//
+// The PUBCOMP raises the client's quota (section 4.9), also when what it ends has not lowered it on this
+// connection. The client may have one more under way then.
 func (s *Session) Release(id uint16) (known bool) {
 	i := s.arrived(id)
-	if i < 0 || !s.incoming[i].accepted {
-		return false
+	known = i >= 0 && s.incoming[i].accepted
+	if !known || !s.incoming[i].current {
+		s.spare = min(s.spare+1, s.limits.Incoming)
 	}
-	s.incoming = without(s.incoming, i)
-	return true
+	if known {
+		s.incoming = without(s.incoming, i)
+	}
+	return known
 }
 
 func (s *Session) arrived(id uint16) int {
@@ -100,6 +106,7 @@ func (s *Session) arrived(id uint16) int {
 
 // forgetUnanswered is what the end of a connection means for what came on it.
 func (s *Session) forgetUnanswered() {
+	s.spare = 0
 	s.incoming = slices.DeleteFunc(s.incoming, func(a arrival) bool { return a.qos == message.AtLeastOnce })
 	if len(s.incoming) == 0 {
 		s.incoming = nil

@@ -1,24 +1,32 @@
 package session
 
 import (
+	"math"
+	"time"
+
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/protocol/topic"
 )
 
-// A slot is a delivery in a queue: 48 bytes, which a Delivery and what is kept beside it would not be.
+// A slot is a delivery in a queue: 56 bytes, fewer than a Delivery and what is kept beside it.
 type slot struct {
 	message     *message.Message
 	identifiers []uint32
 	share       *topic.Subscription
-	mark        uint32 // QoS 1 and 2: when it was added, Unix seconds. QoS 0: how many of QoS 1 and 2 were added before it
+	place       uint32 // in the order of Add, modulo 2^32
+	added       uint32 // Unix seconds
 	id          uint16 // 0 until it is first sent
 	qos         message.QoS
 	retain      bool
 }
 
-func slotOf(d Delivery, id uint16, mark uint32) slot {
-	return slot{d.Message, d.Identifiers, d.Share, mark, id, d.QoS, d.Retain}
+func slotOf(d Delivery, place uint32, added time.Time) slot {
+	unix := uint32(min(max(added.Unix(), 0), math.MaxUint32))
+	return slot{d.Message, d.Identifiers, d.Share, place, unix, 0, d.QoS, d.Retain}
 }
+
+// before reports whether at was added before other.
+func (at *slot) before(other *slot) bool { return int32(at.place-other.place) < 0 }
 
 func (at *slot) delivery() Delivery {
 	return Delivery{at.message, at.identifiers, at.share, at.qos, at.retain}

@@ -108,10 +108,8 @@ type Session struct {
 	acked  queue
 	sent   int
 	resent int
-	taken  uint32 // how many came out of acked's waiting part, and
-	added  uint32 // how many went in
-
-	plain queue // deliveries of QoS 0
+	plain  queue  // deliveries of QoS 0
+	added  uint32 // how many came into either, modulo 2^32
 
 	// released holds the ids whose message the client has and which it has not forgotten yet, in the
 	// order of PUBREC; for the first told of them PUBREL was sent on this connection.
@@ -119,6 +117,7 @@ type Session struct {
 	told     int
 
 	incoming []arrival
+	spare    int // how many more than promised the client may send on this connection
 
 	soonest   int64 // no message that waits expires before this Unix time in milliseconds
 	dropped   [Causes]uint64
@@ -173,12 +172,12 @@ func (s *Session) Add(now time.Time, d Delivery) error {
 	if expires := d.Message.Expires; !expires.IsZero() {
 		s.soonest = min(s.soonest, expires.UnixMilli())
 	}
+	q := &s.acked
 	if d.QoS == message.AtMostOnce {
-		s.plain.push(slotOf(d, 0, s.added))
-		return nil
+		q = &s.plain
 	}
 	s.added++
-	s.acked.push(slotOf(d, 0, seconds(now)))
+	q.push(slotOf(d, s.added, now))
 	return nil
 }
 
@@ -235,7 +234,7 @@ func (s *Session) Next(now time.Time, judge Judge) (Out, bool) {
 	}
 	for {
 		may := s.resent == s.sent && s.sent < s.acked.len() && s.open()
-		if s.plain.len() > 0 && (!may || int32(s.taken-s.plain.at(0).mark) >= 0) {
+		if s.plain.len() > 0 && (!may || s.plain.at(0).before(s.acked.at(s.sent))) {
 			at := s.plain.at(0)
 			if cause := s.fresh(now, judge, at); cause != None {
 				s.drop(&s.plain, 0, cause)
@@ -248,7 +247,6 @@ func (s *Session) Next(now time.Time, judge Judge) (Out, bool) {
 		if !may {
 			return Out{}, false
 		}
-		s.taken++
 		at := s.acked.at(s.sent)
 		if cause := s.fresh(now, judge, at); cause != None {
 			s.drop(&s.acked, s.sent, cause)
@@ -330,7 +328,6 @@ func (s *Session) Expire(now time.Time) bool {
 		return true
 	}
 	s.acked.filter(s.sent, keep)
-	s.taken += uint32(gone)
 	s.plain.filter(0, keep)
 	s.dropped[Expired] += uint64(gone)
 	s.bytes -= bytes
@@ -366,7 +363,7 @@ func (s *Session) Oldest() (time.Time, bool) {
 	if s.acked.len() == 0 {
 		return time.Time{}, false
 	}
-	return time.Unix(int64(s.acked.at(0).mark), 0), true
+	return time.Unix(int64(s.acked.at(0).added), 0), true
 }
 
 // Dropped counts the deliveries that were dropped since New, by Cause.
@@ -403,6 +400,3 @@ func (s *Session) Close() iter.Seq[Left] {
 		}
 	}
 }
-
-// seconds is a time as it is kept beside a delivery.
-func seconds(t time.Time) uint32 { return uint32(min(max(t.Unix(), 0), math.MaxUint32)) }

@@ -1,0 +1,59 @@
+package session
+
+import (
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/signetd/signet/broker/mqttd/message"
+)
+
+// beside is how many bytes a session holds beside its struct, messages not counted.
+func (s *Session) beside() int {
+	return (cap(s.acked.slots)+cap(s.plain.slots))*int(unsafe.Sizeof(slot{})) +
+		cap(s.released)*2 + cap(s.incoming)*int(unsafe.Sizeof(arrival{}))
+}
+
+// TestSmallWhenIdle: a session that has had its storm and is idle again is as small as a new one, nearly.
+func TestSmallWhenIdle(t *testing.T) {
+	if n := unsafe.Sizeof(Session{}); n > 304 {
+		t.Errorf("a session is %d bytes", n)
+	}
+	if n := unsafe.Sizeof(slot{}); n > 56 {
+		t.Errorf("a delivery is %d bytes", n)
+	}
+	s := New(Limits{Inflight: 64, Incoming: 64}, nil)
+	if n := s.beside(); n != 0 {
+		t.Errorf("%d bytes beside a new one", n)
+	}
+	now := time.Unix(1800000000, 0)
+	m := &message.Message{Payload: []byte{1}}
+	peak := 0
+	for range 3 {
+		s.Connect(0)
+		for i := range 3000 {
+			_ = s.Add(now, Delivery{Message: m, QoS: byte(i % 3)})
+			_, _ = s.Receive(uint16(1+i), 2)
+			s.Received(uint16(1+i), 0)
+		}
+		peak = max(peak, s.beside())
+		for s.Waiting() || s.Inflight() > 0 {
+			if out, ok := s.Next(now, nil); ok && out.Release {
+				_ = s.Pubcomp(out.ID)
+			} else if ok && out.QoS == 2 {
+				_ = s.Pubrec(out.ID, 0)
+			} else if ok && out.QoS == 1 {
+				_ = s.Puback(out.ID)
+			}
+			if n := s.Len() * int(unsafe.Sizeof(slot{})); s.beside() > 8*n+8192 {
+				t.Fatalf("%d bytes for %d deliveries", s.beside(), s.Len())
+			}
+		}
+		for i := range 3000 {
+			s.Release(uint16(1 + i))
+		}
+	}
+	if n := s.beside(); n > 256 || peak < 100_000 {
+		t.Errorf("%d bytes beside an idle one, %d at most", n, peak)
+	}
+}
