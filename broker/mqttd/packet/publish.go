@@ -1,0 +1,206 @@
+package packet
+
+import (
+	"slices"
+	"unicode/utf8"
+)
+
+// A Publish is a PUBLISH (section 3.3). One that was parsed has slices of the bytes it was parsed
+// from; it may be parsed into again, which changes them.
+type Publish struct {
+	Topic       []byte // empty only when there is an Alias
+	ID          uint16 // 0 when QoS is
+	QoS         byte
+	Retain, Dup bool
+	Payload     []byte
+
+	HasExpiry bool
+	Expiry    uint32 // seconds (section 3.3.2.3.3)
+	Alias     uint16 // 0: none
+
+	// SubscriptionIDs are those of the subscriptions that the message matches; only a server
+	// sends them. A parsed Publish uses the slice again.
+	SubscriptionIDs []uint32
+
+	// Forward are the properties that a receiver gets unaltered, as they are encoded and in their
+	// order: payload format, content type, response topic, correlation data and user properties.
+	Forward []byte
+
+	joined []byte // of Forward, when the properties do not lie together
+}
+
+// publishFlags reads the flags of a PUBLISH.
+func publishFlags(flags byte) (p Publish, err error) {
+	p = Publish{QoS: flags >> 1 & 3, Retain: flags&1 != 0, Dup: flags&8 != 0}
+	switch {
+	case p.QoS == 3:
+		return p, malformed("a PUBLISH with QoS 3")
+	case p.QoS == 0 && p.Dup:
+		return p, malformed("a PUBLISH with QoS 0 and DUP")
+	}
+	return p, nil
+}
+
+// Parse reads the body of a PUBLISH from a client. When the error's code is PayloadFormatInvalid,
+// the packet is sound otherwise and p complete, so that an acknowledgement may tell it.
+func (p *Publish) Parse(v Version, flags byte, body []byte) error {
+	return p.parse(v, flags, body, inPublish)
+}
+
+// ParseFromServer is Parse for a PUBLISH from a server.
+func (p *Publish) ParseFromServer(v Version, flags byte, body []byte) error {
+	return p.parse(v, flags, body, inServerPublish)
+}
+
+func (p *Publish) parse(v Version, flags byte, body []byte, from place) error {
+	fresh, err := publishFlags(flags)
+	if err != nil {
+		return err
+	}
+	fresh.SubscriptionIDs, fresh.joined = p.SubscriptionIDs[:0], p.joined[:0]
+	*p = fresh
+	in := cursor{b: body, of: PUBLISH}
+	p.Topic = in.text()
+	if in.err == nil && len(p.Topic) > 0 && !isName(p.Topic) {
+		in.fail(malformed("a PUBLISH whose topic has a wildcard"))
+	}
+	if p.QoS > 0 {
+		p.ID = in.packetID()
+	}
+	var m messageProperties
+	if v == V5 {
+		r := in.properties(from)
+		for f, ok := r.next(); ok; f, ok = r.next() {
+			switch f.id {
+			case topicAlias:
+				p.Alias = uint16(f.n)
+			case subscriptionIdentifier:
+				p.SubscriptionIDs = append(p.SubscriptionIDs, f.n)
+			default:
+				m.add(f, &p.joined)
+			}
+		}
+		in.join(&r)
+	}
+	if in.err != nil {
+		return in.err
+	}
+	if len(p.Topic) == 0 && p.Alias == 0 {
+		return protocolError("a PUBLISH with neither a topic nor a Topic Alias")
+	}
+	p.Payload, p.HasExpiry, p.Expiry, p.Forward = in.b, m.hasExpiry, m.expiry, slices.Clip(m.forward)
+	return m.checkPayload(PUBLISH, p.Payload)
+}
+
+// messageProperties are those that PUBLISH and a will have in common.
+type messageProperties struct {
+	isText    bool // the payload says that it is UTF-8
+	hasExpiry bool
+	expiry    uint32
+	forward   []byte
+	copied    bool // forward is a copy
+}
+
+// add takes f. When the forwarded properties do not lie together, they are put together in joined.
+func (m *messageProperties) add(f property, joined *[]byte) {
+	switch f.id {
+	case messageExpiry:
+		m.hasExpiry, m.expiry = true, f.n
+		return
+	case payloadFormat:
+		m.isText = f.n == 1
+	}
+	if !forwarded(f.id) {
+		return
+	}
+	switch {
+	case m.forward == nil:
+		m.forward = f.raw
+	case !m.copied && follows(m.forward, f.raw):
+		m.forward = m.forward[:len(m.forward)+len(f.raw)]
+	default:
+		if !m.copied {
+			*joined = append((*joined)[:0], m.forward...)
+			m.copied = true
+		}
+		*joined = append(*joined, f.raw...)
+		m.forward = *joined
+	}
+}
+
+// follows reports whether b lies directly behind a, in the same array.
+func follows(a, b []byte) bool {
+	return cap(a) >= len(a)+len(b) && len(b) > 0 && &a[:len(a)+1][len(a)] == &b[0]
+}
+
+// checkPayload checks a payload that says that it is UTF-8 (section 3.3.2.3.2).
+func (m *messageProperties) checkPayload(t Type, payload []byte) error {
+	if m.isText && !utf8.Valid(payload) {
+		return &Error{PayloadFormatInvalid, "a " + t.String() + " whose payload is said to be UTF-8 and is not"}
+	}
+	return nil
+}
+
+// AppendPublishHeader appends a PUBLISH up to its payload, of which there must follow payload
+// bytes: many receivers may share those. topic takes the place of p.Topic, and p.Payload is
+// not looked at. In MQTT 3.1.1 the properties are left out.
+func AppendPublishHeader(dst []byte, v Version, topic string, p *Publish, payload int) []byte {
+	return appendPublish(dst, v, topic, p, payload)
+}
+
+// AppendPublish appends a PUBLISH.
+func AppendPublish(dst []byte, v Version, p *Publish) []byte {
+	return append(appendPublish(dst, v, p.Topic, p, len(p.Payload)), p.Payload...)
+}
+
+func appendPublish[T string | []byte](dst []byte, v Version, topic T, p *Publish, payload int) []byte {
+	flags := p.QoS << 1
+	if p.Retain {
+		flags |= 1
+	}
+	if p.Dup {
+		flags |= 8
+	}
+	n, m := textLen(topic)+payload, 0
+	if p.QoS > 0 {
+		n += 2
+	}
+	if v == V5 {
+		m = p.propertiesLen()
+		n += varintLen(m) + m
+	}
+	dst = slices.Grow(dst, 1+varintLen(n)+n-payload)
+	dst = appendText(appendHeader(dst, PUBLISH, flags, n), topic)
+	if p.QoS > 0 {
+		dst = append(dst, byte(p.ID>>8), byte(p.ID))
+	}
+	if v != V5 {
+		return dst
+	}
+	dst = appendVarint(dst, m)
+	if p.HasExpiry {
+		dst = appendNumber(dst, messageExpiry, p.Expiry)
+	}
+	if p.Alias > 0 {
+		dst = appendNumber(dst, topicAlias, uint32(p.Alias))
+	}
+	for _, id := range p.SubscriptionIDs {
+		dst = appendNumber(dst, subscriptionIdentifier, id)
+	}
+	return append(dst, p.Forward...)
+}
+
+// propertiesLen is how many bytes the properties take.
+func (p *Publish) propertiesLen() int {
+	n := len(p.Forward)
+	if p.HasExpiry {
+		n += 5
+	}
+	if p.Alias > 0 {
+		n += 3
+	}
+	for _, id := range p.SubscriptionIDs {
+		n += 1 + varintLen(int(id))
+	}
+	return n
+}
