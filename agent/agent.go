@@ -64,6 +64,10 @@ type Prover = proof.Prover
 // an operator's hooks.
 type Solver = proof.Solver
 
+// A FlowError says that the flow of the device's client asks for a secret that this device
+// has not. It wraps ErrUnexpected.
+type FlowError = proof.FlowError
+
 // Errors of this package. Refusals by the broker are *protocol.Refusal.
 var (
 	// ErrGrant is wrapped when a grant is not the real broker's for this call, or when
@@ -78,9 +82,6 @@ var (
 	ErrOlder = errors.New("its key statement is older than the one stored")
 	// ErrUnexpected is wrapped when a reply makes no sense at this point.
 	ErrUnexpected = proof.ErrUnexpected
-	// ErrFlow is wrapped, beside ErrUnexpected, when the flow of the device's client asks for
-	// a secret that this device has not.
-	ErrFlow = proof.ErrFlow
 	// ErrNoAnchor says that nothing tells the real broker from another.
 	ErrNoAnchor = errors.New("no anchor is pinned")
 	// ErrNoSession says that there is no refresh token to use.

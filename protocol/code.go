@@ -22,6 +22,7 @@ const (
 	CodeTooLarge    Code = 11
 	CodeExists      Code = 12
 	CodeTries       Code = 13
+	CodeFlow        Code = 14
 )
 
 type codeText struct {
@@ -57,6 +58,8 @@ func (c Code) text() codeText {
 		return codeText{"enrolled with another key", 0x89}
 	case CodeTries:
 		return codeText{"too many wrong answers", 0x9d}
+	case CodeFlow:
+		return codeText{"the client's flow asks for no key to enroll", 0x83}
 	}
 	return codeText{"internal error", 0xa0}
 }

@@ -16,6 +16,7 @@ const TokenIDLen = 8
 
 const (
 	tokenPrefix  = "sgne_"
+	notPrefix    = "sgnt_" // an operator's token has it, and is confused with one
 	tokenSeedLen = 20
 	// PinLen is how much of the anchor's thumbprint an enrollment token carries.
 	PinLen = 16
@@ -53,7 +54,12 @@ func NewEnrollToken(random []byte, anchor []byte) (EnrollToken, error) {
 // ParseEnrollToken reads the text form.
 func ParseEnrollToken(s string) (EnrollToken, error) {
 	body, ok := strings.CutPrefix(strings.TrimSpace(s), tokenPrefix)
-	if !ok {
+	switch {
+	case len(strings.Fields(s)) > 1:
+		return EnrollToken{}, fmt.Errorf("%w: %d words or lines, and it is one alone", ErrEnrollToken, len(strings.Fields(s)))
+	case strings.HasPrefix(strings.TrimSpace(s), notPrefix):
+		return EnrollToken{}, fmt.Errorf("%w: this is an operator's; a device's starts with %q", ErrEnrollToken, tokenPrefix)
+	case !ok:
 		return EnrollToken{}, fmt.Errorf("%w: it starts with %q", ErrEnrollToken, tokenPrefix)
 	}
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(body)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol/exit"
 )
 
 // Patience with whoever answers challenges over the local socket.
@@ -22,8 +23,8 @@ const (
 
 // Errors of the desk.
 var (
-	errNoChallenge = errors.New("no challenge waits for an answer")
-	errOtherAsked  = errors.New("that challenge is over")
+	errNoChallenge = exit.With(exit.NotFound, errors.New("no challenge waits for an answer"))
+	errOtherAsked  = exit.With(exit.NotFound, errors.New("that challenge is over"))
 )
 
 // A desk is where challenges wait for somebody to answer them over the local socket.
@@ -107,17 +108,17 @@ func (d *desk) serve(ctx context.Context, r localapi.Request) localapi.Reply {
 		ctx, cancel := context.WithTimeout(ctx, answerWait)
 		defer cancel()
 		if err := d.answer(ctx, r.Challenge, []byte(r.Answer)); err != nil {
-			return localapi.Reply{Error: err.Error()}
+			return failed(ctx, err)
 		}
 		return localapi.Reply{}
 	}
 	w := d.pending()
 	if w == nil {
-		return localapi.Reply{Error: errNoChallenge.Error()}
+		return failed(ctx, errNoChallenge)
 	}
 	raw, err := json.Marshal(w)
 	if err != nil {
-		return localapi.Reply{Error: err.Error()}
+		return failed(ctx, err)
 	}
 	return localapi.Reply{Challenge: raw}
 }
@@ -128,12 +129,12 @@ func (p *program) answer(ctx context.Context, args []string) error {
 	f := p.flags("answer")
 	w.flags(f)
 	w.socketFlag(f)
-	args, words := leading(args)
-	if err := p.parse(f, args); err != nil {
+	words, err := p.words(f, args)
+	if err != nil {
 		return err
 	}
 	if len(words) > 1 {
-		return fmt.Errorf("%w: one answer, in quotes if it has spaces", errUsage)
+		return exit.Usagef("one answer, in quotes if it has spaces")
 	}
 	_, socket, err := p.find(w)
 	if err != nil {
@@ -156,19 +157,11 @@ func (p *program) answer(ctx context.Context, args []string) error {
 		text = strings.TrimSuffix(string(raw), "\n")
 	}
 	if len(text) > localapi.MaxAnswer {
-		return fmt.Errorf("%w: the answer has %d bytes, at most %d", errUsage, len(text), localapi.MaxAnswer)
+		return exit.Usagef("the answer has %d bytes, at most %d", len(text), localapi.MaxAnswer)
 	}
 	if _, err := localapi.Call(ctx, socket, localapi.Request{Op: "answer", Answer: text}); err != nil {
 		return err
 	}
 	fmt.Fprintln(p.out, "handed over; signet-agent status tells what came of it")
 	return nil
-}
-
-// leading takes the words before the flags.
-func leading(args []string) (rest, words []string) {
-	for len(args) > 0 && (args[0] == "-" || !strings.HasPrefix(args[0], "-")) {
-		words, args = append(words, args[0]), args[1:]
-	}
-	return args, words
 }

@@ -51,7 +51,7 @@ func solving(ctx context.Context, d *desk, kind string, params map[string]string
 func TestAnswerOverTheSocket(t *testing.T) {
 	d, socket := newCounter(t)
 	m := &machine{t: t}
-	m.fails(1, "no challenge waits", "signet-agent status", "answer", "--socket", socket)
+	m.fails(4, "no challenge waits", "signet-agent status", "answer", "--socket", socket)
 	got := solving(t.Context(), d, "totp", map[string]string{"hint": "the app"})
 	var w waiting
 	for d.pending() == nil {

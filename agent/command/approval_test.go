@@ -1,6 +1,7 @@
 package command
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,16 +26,40 @@ func TestApproval(t *testing.T) {
 		return protocol.CodePending
 	}
 	m, dir := &machine{t: t}, folder(t)
-	m.fails(1, "waiting for approval", "an operator has yet to approve it", enrollArgs(b, dir, "--ca", b.ca(t))...)
-	if out := m.must("status", "--state", dir); !strings.Contains(out, "demo:lamp-1") {
+	m.fails(7, "waiting for approval", "an operator has yet to approve it", enrollArgs(b, dir, "--ca", b.ca(t))...)
+	const operator = "signet device approve lamp-1 --pool demo"
+	var st Status
+	if err := json.Unmarshal([]byte(m.must("status", "--state", dir, "-o", "json")), &st); err != nil {
+		t.Fatal(err)
+	}
+	since, err := time.Parse(time.RFC3339, st.PendingSince)
+	if err != nil || time.Since(since).Abs() > time.Minute || st.Phase != "pending" || st.Operator != operator || st.Running {
+		t.Errorf("%+v, %v", st, err)
+	}
+	waits := "demo:lamp-1: waits for approval since " + st.PendingSince + "; an operator types: " + operator
+	if out := m.must("status", "--state", dir); out != waits+"; the agent is not running (signet-agent run)\n" {
 		t.Error(out)
 	}
-	m.fails(1, "waiting for approval", "an operator has yet to approve it", "token", "--state", dir)
+	time.Sleep(1100 * time.Millisecond) // the time is told in seconds, and stays that of the first refusal
+	m.fails(7, "waiting for approval", "an operator has yet to approve it: "+operator+"; signet-agent run comes back", enrollArgs(b, dir, "--ca", b.ca(t))...)
+	stop := m.startUntil("waits for approval", filepath.Join(dir, socketName), "--state", dir)
+	if out := m.must("status", "--state", dir); out != waits+"\n" {
+		t.Errorf("%s\n, want %s", out, waits)
+	}
+	m.fails(7, "waiting for approval", "an operator has yet to approve it: "+operator, "token", "--state", dir) // asked of the agent, it is the same
+	if out := m.fails(7, "waiting for approval", "an operator has yet to approve it: "+operator, "check", "--state", dir); !strings.Contains(out, waits) {
+		t.Error(out)
+	}
+	stop()
+	m.fails(7, "waiting for approval", "an operator has yet to approve it: "+operator, "token", "--state", dir)
 	before := asked.Load()
 	time.AfterFunc(time.Second, func() { approved.Store(true) })
 	m.start(filepath.Join(dir, socketName), "--state", dir)()
 	if asked.Load() < before+2 {
 		t.Error("it came online without being refused first")
+	}
+	if out := m.must("status", "--state", dir); !strings.Contains(out, "demo:lamp-1: enrolled") {
+		t.Error(out)
 	}
 
 	approved.Store(false)
@@ -47,7 +72,7 @@ func TestApproval(t *testing.T) {
 		approved.Store(true)
 	}()
 	code, out, errs := patient.run(append(enrollArgs(b, other, "--ca", b.ca(t), "--wait"), "--name", "lamp-2")...)
-	if code != exitOK || !strings.Contains(out, "enrolled lamp-2") || strings.Count(errs, "signet device approve lamp-2 --pool demo") != 1 {
+	if code != 0 || !strings.Contains(out, "enrolled lamp-2") || strings.Count(errs, "signet device approve lamp-2 --pool demo") != 1 {
 		t.Errorf("code %d: %s%s", code, out, errs)
 	}
 	patient.must("check", "--state", other)
@@ -62,8 +87,8 @@ func TestRefusedIsNoDevice(t *testing.T) {
 	args := []string{"enroll", "--broker", b.url, "--pool", "demo", "--token", b.Token.Reveal(), "--ca", b.ca(t), "--name"}
 	m.must(append(args, "works")...)
 	b.disabled.Store(true)
-	m.fails(1, "disabled", "", append(args, "other")...)
-	m.fails(1, "disabled", "", append(args, "works")...)
+	m.fails(3, "disabled", "", append(args, "other")...)
+	m.fails(3, "disabled", "", append(args, "works")...)
 	b.disabled.Store(false)
 	if out := m.must("status"); !strings.Contains(out, "demo:works: enrolled") { // the only one
 		t.Error(out)
@@ -77,5 +102,5 @@ func TestRefusedIsNoDevice(t *testing.T) {
 	if after := mustRead(t, key); string(after) != string(before) {
 		t.Error("the second attempt made a second identity")
 	}
-	m.fails(1, "2 devices in "+filepath.Join(home, "signet")+": other, works: name one", "add --name", "status")
+	m.fails(2, "2 devices in "+filepath.Join(home, "signet")+": other, works: name one", "add --name", "status")
 }

@@ -210,7 +210,7 @@ func (m *machine) runFor(ctx context.Context, args ...string) (code int, out, er
 func (m *machine) must(args ...string) string {
 	m.t.Helper()
 	code, out, errs := m.run(args...)
-	if code != exitOK {
+	if code != 0 {
 		m.t.Fatalf("%v: code %d\n%s%s", args, code, out, errs)
 	}
 	if errs != "" && !strings.Contains(errs, "going on without") && !strings.Contains(errs, "starting over") {
@@ -237,24 +237,30 @@ func (m *machine) socketOf(dir string) string {
 // start runs the agent until stop is called, and waits until it is there.
 func (m *machine) start(socket string, args ...string) (stop func()) {
 	m.t.Helper()
+	return m.startUntil("online", socket, args...)
+}
+
+// startUntil runs the agent until stop is called, and waits for its status to say a word.
+func (m *machine) startUntil(word, socket string, args ...string) (stop func()) {
+	m.t.Helper()
 	ctx, cancel := context.WithCancel(m.t.Context())
 	done := make(chan string, 1)
 	go func() {
 		code, out, errs := m.runFor(ctx, append([]string{"run"}, args...)...)
-		if code != exitOK {
+		if code != 0 {
 			m.t.Errorf("run ended with %d: %s%s", code, out, errs)
 		}
 		done <- errs
 	}()
 	other := &machine{t: m.t, env: m.env}
 	for range 400 {
-		if _, out, _ := other.run("status", "--socket", socket); strings.Contains(out, "online") {
+		if _, out, _ := other.run("status", "--socket", socket); strings.Contains(out, word) {
 			return func() { cancel(); <-done }
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
 	cancel()
-	m.t.Fatalf("the agent does not come online: %s", <-done)
+	m.t.Fatalf("the agent does not say %q: %s", word, <-done)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/output"
 )
 
 func (p *program) bugreport(ctx context.Context, args []string) error {
@@ -27,7 +28,7 @@ func (p *program) bugreport(ctx context.Context, args []string) error {
 		}
 	}
 	if err != nil {
-		out["problem"] = err.Error()
+		out["problem"] = output.Words(err)
 	}
 	if d, err := keyfile.View(path); err == nil {
 		if r, err := d.Load(ctx); err == nil {

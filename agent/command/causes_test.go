@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -37,23 +38,24 @@ func TestCausesHaveTheirOwnWords(t *testing.T) {
 	port := func(url string) string { return url[strings.LastIndex(url, ":"):] }
 	missing := filepath.Join(t.TempDir(), "missing")
 	for _, tt := range []struct {
+		code       exit.Code
 		args       []string
 		text, hint string
 	}{
-		{[]string{"--ca", missing}, "no such file", "check the path: " + missing},
-		{[]string{"--ca", filepath.Dir(missing)}, "is a directory", "check the path: "},
-		{[]string{"--token", "@" + missing}, "no such file", "check the path: " + missing},
-		{[]string{"--psk-file", missing}, "no such file", "check the path: " + missing},
-		{[]string{"--broker", "mqtts://127.0.0.1" + port(b.url)}, "not accepted: x509: cannot validate", "name the broker as its certificate does"},
-		{[]string{"--broker", "mqtt://localhost" + port(b.url)}, "hung up on MQTT without TLS", "MQTT over TLS is at"},
-		{[]string{"--broker", "mqtts://localhost" + port(plain.URL)}, "does not speak TLS", "MQTT over TLS is at"},
-		{[]string{"--broker", "mqtts://localhost" + port(web.Addr().String())}, "no MQTT broker answers there", "MQTT over TLS is at"},
-		{[]string{"--broker", "mqtts://localhost:" + closedPort(t)}, "connection refused", "is the broker up"},
-		{[]string{"--broker", "mqtts://broker.invalid"}, "no address for broker.invalid", "is the broker up"},
-		{[]string{"--psk-file", secretFile(t, strings.Repeat("ab", 32)), "--state", folder(t)}, "asks for key, and this device has a psk", "log in as a client whose flow"},
+		{exit.NotFound, []string{"--ca", missing}, "no such file", "check the path: " + missing},
+		{exit.Failed, []string{"--ca", filepath.Dir(missing)}, "is a directory", "check the path: "},
+		{exit.NotFound, []string{"--token", "@" + missing}, "no such file", "check the path: " + missing},
+		{exit.NotFound, []string{"--psk-file", missing}, "no such file", "check the path: " + missing},
+		{exit.Refused, []string{"--broker", "mqtts://127.0.0.1" + port(b.url)}, "not accepted: cannot validate", "name the broker as its certificate does"},
+		{exit.Unavailable, []string{"--broker", "mqtt://localhost" + port(b.url)}, "hung up on MQTT without TLS", "MQTT over TLS is at"},
+		{exit.Unavailable, []string{"--broker", "mqtts://localhost" + port(plain.URL)}, "does not speak TLS", "MQTT over TLS is at"},
+		{exit.Unavailable, []string{"--broker", "mqtts://localhost" + port(web.Addr().String())}, "no MQTT broker answers there", "MQTT over TLS is at"},
+		{exit.Unavailable, []string{"--broker", "mqtts://localhost:" + closedPort(t)}, "connection refused", "is the broker up"},
+		{exit.Unavailable, []string{"--broker", "mqtts://broker.invalid"}, "no address for broker.invalid", "is the broker up"},
+		{exit.Refused, []string{"--psk-file", secretFile(t, strings.Repeat("ab", 32)), "--state", folder(t)}, "asks for key, and this device has a psk", "log in as a client whose flow"},
 	} {
 		args := append(enrollArgs(b, dir, "--ca", b.ca(t)), tt.args...)
-		m.fails(1, tt.text, tt.hint, args...)
+		m.fails(int(tt.code), tt.text, tt.hint, args...)
 		_, _, errs := m.run(args...)
 		line, _, _ := strings.Cut(errs, "\n")
 		parts := strings.Split(line, ": ")
@@ -63,8 +65,8 @@ func TestCausesHaveTheirOwnWords(t *testing.T) {
 			}
 		}
 	}
-	m.fails(1, "bind: no such file", "make the socket's folder", "run", "--state", dir, "--socket", filepath.Join(missing, "s"))
+	m.fails(4, "no such file", "make the socket's folder", "run", "--state", dir, "--socket", filepath.Join(missing, "s"))
 	b.Refuse = func(ident.Name) error { return protocol.CodeDenied }
-	m.fails(1, `not given for the audience "nope"`, "signet client show", "token", "--state", dir, "--audience", "nope")
-	m.fails(1, "denied", "check pool, name and token", "token", "--state", dir)
+	m.fails(3, `not given for the audience "nope"`, "signet client show", "token", "--state", dir, "--audience", "nope")
+	m.fails(3, "denied", "check pool, name and token", "token", "--state", dir)
 }

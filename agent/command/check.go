@@ -13,6 +13,9 @@ import (
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/exit"
+	"github.com/signetd/signet/protocol/output"
 )
 
 // check goes the way to the broker step by step and stops where it is blocked.
@@ -57,10 +60,30 @@ func (p *program) checkRunning(ctx context.Context, path string, st *Status) err
 		_ = conn.Close()
 	}
 	if st.Phase != string(agent.PhaseOnline) {
-		return p.tick("login", "", fmt.Errorf("%w: %s: %s", localapi.ErrAgent, st.Phase, st.Reason))
+		return p.tick("login", "", st.err())
 	}
 	return p.tick("login", "ok", nil)
 }
+
+// err is why an agent that runs is not online.
+func (st *Status) err() error {
+	cause := map[agent.Phase]error{
+		agent.PhasePending: protocol.CodePending, agent.PhaseDisabled: protocol.CodeDisabled, agent.PhaseRefused: protocol.CodeDenied, agent.PhaseDistrust: agent.ErrGrant,
+	}[agent.Phase(st.Phase)]
+	if cause == nil {
+		cause = exit.Unavailable
+	}
+	return fmt.Errorf("%w: %w: %s", localapi.ErrAgent, &because{st.Phase, cause}, st.Reason)
+}
+
+// A because is a phase in words, with what it means.
+type because struct {
+	phase string
+	cause error
+}
+
+func (b *because) Error() string { return b.phase }
+func (b *because) Unwrap() error { return b.cause }
 
 // knock connects as a stranger, with what the folder tells.
 func (p *program) knock(ctx context.Context, path string) (agent.Connection, error) {
@@ -104,7 +127,7 @@ func (p *program) way(ctx context.Context, c *settings, floor func() time.Time) 
 	conn, err := dial(ctx, nil)
 	if err == nil {
 		if doubt := agent.Doubt(conn); doubt != nil {
-			return conn, p.tick("TLS", fmt.Sprintf("in doubt, the login tells the time anew: %v", doubt), nil)
+			return conn, p.tick("TLS", fmt.Sprintf("in doubt, the login tells the time anew: %s", output.Words(doubt)), nil)
 		}
 	}
 	step := "TLS"
@@ -174,7 +197,7 @@ func clockLine(now, floor time.Time) string {
 // tick prints one line of check.
 func (p *program) tick(what, ok string, err error) error {
 	if err != nil {
-		fmt.Fprintf(p.out, "%-6s failed: %v\n", what, err)
+		fmt.Fprintf(p.out, "%-6s failed: %s\n", what, output.Words(err))
 		return fmt.Errorf("check stopped at %s: %w", what, err)
 	}
 	fmt.Fprintf(p.out, "%-6s %s\n", what, ok)

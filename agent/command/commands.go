@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/exit"
 )
 
 // A command is one row of the table from which dispatch, help, completion and, by
@@ -85,24 +86,25 @@ func usage() string {
 }
 
 // help prints a command's help.
-func (p *program) help(f *flag.FlagSet) {
+func (p *program) help(f *flag.FlagSet) error {
 	c, _ := named(strings.Fields(f.Name())[0])
-	fmt.Fprintf(p.out, "signet-agent %s: %s\n", strings.TrimSpace(c.name+" "+c.args), c.short)
+	var out strings.Builder
+	fmt.Fprintf(&out, "signet-agent %s: %s\n", strings.TrimSpace(c.name+" "+c.args), c.short)
 	for i, line := range c.examples {
 		if i == 0 {
-			fmt.Fprint(p.out, "\nExamples:\n")
+			out.WriteString("\nExamples:\n")
 		}
-		fmt.Fprintf(p.out, "  signet-agent %s\n", line)
+		fmt.Fprintf(&out, "  signet-agent %s\n", line)
 	}
-	first := true
-	f.VisitAll(func(*flag.Flag) {
-		if first {
-			fmt.Fprint(p.out, "\nFlags:\n")
-		}
-		first = false
-	})
-	f.SetOutput(p.out)
-	f.PrintDefaults()
+	all := pageFlags(f)
+	if len(all) > 0 {
+		out.WriteString("\nFlags:\n")
+	}
+	for _, f := range all {
+		fmt.Fprintf(&out, "  %s\n    \t%s\n", strings.TrimSpace(dashed(f.Name)+" "+f.Value), f.Usage)
+	}
+	_, err := io.WriteString(p.out, out.String())
+	return err
 }
 
 // A Page is what the manual says of one command.
@@ -116,10 +118,9 @@ type Page struct {
 
 // A Flag is one flag of a command.
 type Flag struct {
-	Name    string // without dashes
-	Value   string // what stands for its value; empty for a switch
-	Usage   string
-	Default string // empty for none
+	Name  string // without dashes
+	Value string // what stands for its value; empty for a switch
+	Usage string // with the default, if there is one
 }
 
 // Pages gives the manual's pages, in the order of the help.
@@ -130,17 +131,22 @@ func Pages() []Page {
 		for _, e := range c.examples {
 			page.Examples = append(page.Examples, "signet-agent "+e)
 		}
-		c.flags().VisitAll(func(f *flag.Flag) {
-			value, text := flag.UnquoteUsage(f)
-			preset := f.DefValue
-			if preset == "false" {
-				preset = ""
-			}
-			page.Flags = append(page.Flags, Flag{f.Name, value, text, preset})
-		})
+		page.Flags = pageFlags(c.flags())
 		pages = append(pages, page)
 	}
 	return pages
+}
+
+// pageFlags are the flags of a set by name, with their defaults in words.
+func pageFlags(set *flag.FlagSet) (all []Flag) {
+	set.VisitAll(func(f *flag.Flag) {
+		value, text := flag.UnquoteUsage(f)
+		if f.DefValue != "" && f.DefValue != "false" {
+			text += " (default: " + f.DefValue + ")"
+		}
+		all = append(all, Flag{f.Name, value, text})
+	})
+	return all
 }
 
 // flags are those that run declares: it is called as for help, which does nothing else.
@@ -159,20 +165,107 @@ func (p *program) version(_ context.Context, args []string) error {
 	return nil
 }
 
-// parse reads a command's flags.
+// parse reads the flags of a command that takes no words.
 func (p *program) parse(f *flag.FlagSet, args []string) error {
-	err := f.Parse(args)
+	words, err := p.words(f, args)
+	if err == nil && len(words) > 0 {
+		return exit.Usagef("unexpected argument %q", words[0])
+	}
+	return err
+}
+
+// words reads a command's flags, which may come before, between and after its words, and
+// gives the words. What follows -- is words only.
+func (p *program) words(f *flag.FlagSet, args []string) (words []string, err error) {
+	for len(args) > 0 && err == nil {
+		if args[0] == "--" {
+			return append(words, args[1:]...), nil
+		}
+		n := span(f, args[0])
+		if n == 0 {
+			words, args = append(words, args[0]), args[1:]
+			continue
+		}
+		n = min(n, len(args))
+		err = f.Parse(args[:n])
+		args = args[n:]
+	}
 	switch {
 	case errors.Is(err, flag.ErrHelp) && p.declared != nil:
 		p.declared(f)
-		return err
 	case errors.Is(err, flag.ErrHelp):
-		p.help(f)
-		return err
+		err = p.help(f)
+		if err == nil {
+			err = flag.ErrHelp
+		}
 	case err != nil:
-		return fmt.Errorf("%w: %w", errUsage, err)
-	case f.NArg() > 0:
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, f.Arg(0))
+		return nil, exit.Usagef("%s", flagWords(err))
 	}
-	return nil
+	return words, err
+}
+
+// span is how many arguments one takes up that may be a flag: 0 if it is a word, 1 for a
+// switch and for a flag with its value behind =, 2 if the value is the next.
+func span(f *flag.FlagSet, arg string) int {
+	name := strings.TrimPrefix(strings.TrimPrefix(arg, "-"), "-")
+	if name == arg || name == "" {
+		return 0
+	}
+	known := f.Lookup(name)
+	if known == nil || strings.Contains(name, "=") {
+		return 1
+	}
+	if b, ok := known.Value.(interface{ IsBoolFlag() bool }); ok && b.IsBoolFlag() {
+		return 1
+	}
+	return 2
+}
+
+// firstWord finds the command in a line, whatever flags stand before it, and gives the line
+// without it; "" if there are only flags.
+func firstWord(args []string) (word string, rest []string, err error) {
+	all := new(flag.FlagSet)
+	for _, c := range commands() {
+		c.flags().VisitAll(func(f *flag.Flag) {
+			if all.Lookup(f.Name) == nil {
+				all.Var(f.Value, f.Name, "")
+			}
+		})
+	}
+	for i := 0; i < len(args); {
+		if args[i] == "--version" {
+			return "version", nil, nil
+		}
+		n := span(all, args[i])
+		switch {
+		case n == 0:
+			return args[i], append(slices.Clone(args[:i]), args[i+1:]...), nil
+		case n == 1 && !isHelp(args[i]) && all.Lookup(flagName(args[i])) == nil:
+			return "", nil, exit.Usagef("no flag %s before a command", args[i])
+		}
+		i += n
+	}
+	return "", args, nil
+}
+
+// flagName is the name in a flag as it is typed.
+func flagName(arg string) string {
+	name, _, _ := strings.Cut(strings.TrimLeft(arg, "-"), "=")
+	return name
+}
+
+func isHelp(arg string) bool {
+	return slices.Contains([]string{"-h", "-help", "--help", "--h"}, arg)
+}
+
+// flagWords says an error of the flags' parser to who does not know Go.
+func flagWords(err error) string {
+	text := err.Error()
+	if name, ok := strings.CutPrefix(text, "flag provided but not defined: -"); ok {
+		return "no flag " + dashed(name)
+	}
+	if name, ok := strings.CutPrefix(text, "flag needs an argument: -"); ok {
+		return dashed(name) + " needs a value"
+	}
+	return text
 }

@@ -5,23 +5,25 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/signetd/signet/protocol/exit"
 )
 
 // completion prints a script for a shell, made of the table of commands.
 func (p *program) completion(_ context.Context, args []string) error {
 	f := p.flags("completion")
-	args, words := leading(args)
-	if err := p.parse(f, args); err != nil {
+	words, err := p.words(f, args)
+	if err != nil {
 		return err
 	}
 	if len(words) != 1 {
-		return fmt.Errorf("%w: completion needs one of bash, zsh, fish", errUsage)
+		return exit.Usagef("completion needs one of bash, zsh, fish")
 	}
 	script, ok := map[string]func([]Page) string{"bash": bash, "zsh": zsh, "fish": fish}[words[0]]
 	if !ok {
-		return fmt.Errorf("%w: completion %q: want bash, zsh or fish", errUsage, words[0])
+		return exit.Usagef("completion %q: want bash, zsh or fish", words[0])
 	}
-	_, err := fmt.Fprint(p.out, script(Pages()))
+	_, err = fmt.Fprint(p.out, script(Pages()))
 	return err
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/topic"
 )
@@ -27,6 +28,9 @@ type MQTTLogin struct {
 	Life     int64  `json:"life"` // seconds in which to connect
 }
 
+// errMethod: there is one kind of credentials so far.
+var errMethod = exit.Usagef("it is signet-agent credentials mqtt")
+
 // credentials prints what a program on the device connects elsewhere with.
 func (p *program) credentials(ctx context.Context, args []string) error {
 	var w where
@@ -36,15 +40,19 @@ func (p *program) credentials(ctx context.Context, args []string) error {
 	w.socketFlag(f)
 	f.StringVar(&format, "o", "text", "text, json or password, which prints nothing else")
 	f.StringVar(&suffix, "suffix", "", "`end` of the client id, 1 to 64 of A-Z a-z 0-9 _ : - (default: random)")
-	if err := p.parse(f, args); err != nil {
+	words, err := p.words(f, args)
+	if err != nil {
 		return err
 	}
+	if len(words) != 1 || words[0] != "mqtt" {
+		return errMethod
+	}
 	if format != "text" && format != "json" && format != "password" {
-		return fmt.Errorf("%w: -o %q: want text, json or password", errUsage, format)
+		return exit.Usagef("-o %q: want text, json or password", format)
 	}
 	if suffix != "" {
 		if err := topic.CheckSuffix(suffix); err != nil {
-			return fmt.Errorf("%w: --suffix: %w", errUsage, err)
+			return exit.Usagef("--suffix: %w", err)
 		}
 	}
 	path, socket, err := p.find(w)

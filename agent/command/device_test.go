@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent/keyfile"
+	"github.com/signetd/signet/protocol/exit"
 )
 
 // enrollArgs are a good enrollment's.
@@ -25,13 +26,13 @@ func enrollArgs(b *broker, dir string, more ...string) []string {
 // it keeps it, and the broker need not send it again.
 func TestFingerprintLeadsToTheRoot(t *testing.T) {
 	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
-	m.fails(1, "fingerprint", "give the broker's root", enrollArgs(b, dir, "--ca-fingerprint", strings.Repeat("00", 32))...)
+	m.fails(3, "fingerprint", "compare --ca-fingerprint", enrollArgs(b, dir, "--ca-fingerprint", strings.Repeat("00", 32))...)
 	m.must(enrollArgs(b, dir, "--ca-fingerprint", strings.ToUpper(b.fingerprint()))...)
 	b.present(t, time.Now().Add(-time.Hour), time.Now().Add(time.Hour), false)
 	if out := m.must("check", "--state", dir); !strings.Contains(out, "login  ok") {
 		t.Error(out)
 	}
-	m.fails(2, "no root in the CA file has that", "", enrollArgs(b, dir, "--ca", b.ca(t), "--ca-fingerprint", strings.Repeat("00", 32))...)
+	m.fails(2, "no root in the CA file has that", "give one of --ca and --ca-fingerprint", enrollArgs(b, dir, "--ca", b.ca(t), "--ca-fingerprint", strings.Repeat("00", 32))...)
 	m.must(enrollArgs(b, dir, "--ca", b.ca(t), "--ca-fingerprint", b.fingerprint())...)
 }
 
@@ -61,7 +62,7 @@ func TestWrongClocks(t *testing.T) {
 		// The floor knows better than the clock: no certificate from before it is taken,
 		// once the broker has told the time again.
 		b.present(t, time.Now().AddDate(0, -2, 0), time.Now().Add(-time.Hour), true)
-		m.fails(1, "certificate has expired", "renew the broker's certificate", "check", "--state", dir)
+		m.fails(3, "certificate has expired", "renew the broker's certificate", "check", "--state", dir)
 		// What begins after the floor is judged at its beginning: time may have passed.
 		b.present(t, time.Now().AddDate(1, 0, 0), time.Now().AddDate(2, 0, 0), true)
 		m.must("check", "--state", dir)
@@ -87,23 +88,24 @@ func TestCheckTellsWhereTheWayEnds(t *testing.T) {
 		}
 	}
 	for name, tt := range map[string]struct {
+		code       exit.Code
 		change     func(c *settings)
 		last, hint string
 	}{
-		"no such name": {func(c *settings) { c.Broker = "mqtts://broker.invalid:8883" }, "DNS    failed:", "is the broker up"},
-		"port closed":  {func(c *settings) { c.Broker = "mqtts://localhost:" + closedPort(t) }, "TLS    failed:", "is the broker up"},
-		"other root":   {func(c *settings) { c.CA = string(mustRead(t, newBroker(t).ca(t))) }, "TLS    failed:", "give the broker's root"},
-		"other name":   {func(c *settings) { c.Broker = strings.Replace(c.Broker, "localhost", "127.0.0.1", 1) }, "TLS    failed:", "name the broker as"},
+		"no such name": {exit.Unavailable, func(c *settings) { c.Broker = "mqtts://broker.invalid:8883" }, "DNS    failed:", "is the broker up"},
+		"port closed":  {exit.Unavailable, func(c *settings) { c.Broker = "mqtts://localhost:" + closedPort(t) }, "TLS    failed:", "is the broker up"},
+		"other root":   {exit.Refused, func(c *settings) { c.CA = string(mustRead(t, newBroker(t).ca(t))) }, "TLS    failed:", "give the broker's root"},
+		"other name":   {exit.Refused, func(c *settings) { c.Broker = strings.Replace(c.Broker, "localhost", "127.0.0.1", 1) }, "TLS    failed:", "name the broker as"},
 	} {
 		edit(tt.change)
-		out := m.fails(1, "check stopped at", tt.hint, "check", "--state", dir)
+		out := m.fails(int(tt.code), "check stopped at", tt.hint, "check", "--state", dir)
 		if lines := strings.Split(strings.TrimSpace(out), "\n"); !strings.HasPrefix(lines[len(lines)-1], tt.last) {
 			t.Errorf("%s: %s", name, out)
 		}
 	}
 	edit(func(*settings) {})
 	b.disabled.Store(true)
-	if out := m.fails(1, "device disabled", "ask the operator", "check", "--state", dir); !strings.Contains(out, "TLS    ok") || !strings.Contains(out, "login  failed") {
+	if out := m.fails(3, "device disabled", "ask the operator", "check", "--state", dir); !strings.Contains(out, "TLS    ok") || !strings.Contains(out, "login  failed") {
 		t.Error(out)
 	}
 	b.disabled.Store(false)
@@ -137,9 +139,9 @@ func mustRead(t *testing.T, path string) []byte {
 func TestFailedEnrollmentLosesNothing(t *testing.T) {
 	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
 	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
-	m.fails(1, "certificate", "give the broker's root", enrollArgs(b, dir)...)
-	m.fails(1, "belongs to another device", "each device has a folder", append(enrollArgs(b, dir, "--ca", b.ca(t)), "--name", "lamp-2")...)
-	m.fails(1, "P-256, not Ed25519", "leave --key away", enrollArgs(b, dir, "--ca", b.ca(t), "--key", "file:ed25519")...)
+	m.fails(3, "certificate", "give the broker's root", enrollArgs(b, dir)...)
+	m.fails(5, "belongs to another device", "each device has a folder", append(enrollArgs(b, dir, "--ca", b.ca(t)), "--name", "lamp-2")...)
+	m.fails(5, "P-256, not Ed25519", "leave --key away", enrollArgs(b, dir, "--ca", b.ca(t), "--key", "file:ed25519")...)
 	m.must("check", "--state", dir)
 	subject := m.must("status", "--state", dir, "-o", "json")
 	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
@@ -172,11 +174,11 @@ func TestDamagedState(t *testing.T) {
 // Whoever has not enrolled cannot run, and is told so.
 func TestNotEnrolled(t *testing.T) {
 	b, m, dir := newBroker(t), &machine{t: t}, folder(t)
-	m.fails(1, "certificate", "give the broker's root", enrollArgs(b, dir)...)
+	m.fails(3, "certificate", "give the broker's root", enrollArgs(b, dir)...)
 	for _, command := range []string{"run", "token", "check"} {
-		m.fails(1, "no enrolled device found", "signet-agent enroll", command, "--state", dir)
+		m.fails(4, "no enrolled device found", "signet-agent enroll", command, "--state", dir)
 	}
-	m.fails(1, "no anchor", "give an enrollment token", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--ca", b.ca(t), "--state", folder(t))
+	m.fails(2, "no anchor", "give an enrollment token", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--ca", b.ca(t), "--state", folder(t))
 }
 
 // While the broker is away programs get the token there is, to its last seconds,
@@ -207,7 +209,7 @@ func TestKey(t *testing.T) {
 	if again := m.must("key", "--state", dir); again != jwk {
 		t.Errorf("another key the second time: %s", again)
 	}
-	m.fails(1, "Ed25519, not P-256", "leave --key away", "key", "--state", dir, "--key", "file:p256")
+	m.fails(5, "Ed25519, not P-256", "leave --key away", "key", "--state", dir, "--key", "file:p256")
 	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
 	stop := m.start(filepath.Join(dir, socketName), "--state", dir)
 	defer stop()
@@ -228,7 +230,7 @@ func TestUnenroll(t *testing.T) {
 		if out := m.must("unenroll", "--state", dir); !strings.Contains(out, "forgot the device") {
 			t.Error(out)
 		}
-		m.fails(1, "no enrolled device", "signet-agent enroll", "unenroll", "--state", dir)
+		m.fails(4, "no enrolled device", "signet-agent enroll", "unenroll", "--state", dir)
 		dir = folder(t)
 	}
 }
@@ -244,7 +246,7 @@ func TestCheckBesideARunningAgent(t *testing.T) {
 		t.Error(out)
 	}
 	b.stop()
-	if out := other.fails(1, "check stopped at TLS", "is the broker up", "check", "--state", dir); !strings.Contains(out, "agent  running") {
+	if out := other.fails(6, "check stopped at TLS", "is the broker up", "check", "--state", dir); !strings.Contains(out, "agent  running") {
 		t.Error(out)
 	}
 }
@@ -255,7 +257,7 @@ func TestSocketElsewhere(t *testing.T) {
 	m.must(enrollArgs(b, dir, "--ca", b.ca(t))...)
 	socket := filepath.Join(filepath.Dir(dir), "programs.sock")
 	m.fails(2, "--group needs --socket", "", "run", "--state", dir, "--group", "50")
-	m.fails(1, "no agent is running", "signet-agent run makes the socket", "token", "--socket", socket)
+	m.fails(4, "no agent is running", "signet-agent run makes the socket", "token", "--socket", socket)
 	stop := m.start(socket, "--state", dir, "--socket", socket, "--group", "50")
 	defer stop()
 	other := &machine{t: t, env: map[string]string{"SIGNET_AGENT_SOCKET": socket}}
@@ -272,7 +274,7 @@ func TestSocketElsewhere(t *testing.T) {
 	if mode := stat(t, socket).Mode().Perm(); mode != 0o666 {
 		t.Errorf("socket with groups has mode %v", mode)
 	}
-	m.fails(1, "a signet-agent runs on this device", "stop the running", "unenroll", "--state", dir, "--name", "lamp-1")
+	m.fails(5, "a signet-agent runs on this device", "stop the running", "unenroll", "--state", dir, "--name", "lamp-1")
 }
 
 func stat(t *testing.T, path string) os.FileInfo {
@@ -304,7 +306,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	other.fails(1, "disabled", "", "token", "--state", dir)
+	other.fails(3, "disabled", "", "token", "--state", dir)
 	other.must("bugreport", "--state", dir)
 	stop()
 	other.must("bugreport", "--state", dir)
@@ -357,7 +359,7 @@ func TestCredentialsMQTT(t *testing.T) {
 			t.Errorf("running %v: %q", running, out)
 		}
 		for _, suffix := range []string{"a b", "#", "ü", "a\nb", strings.Repeat("x", 65)} {
-			if code, _, _ := other.run("credentials", "mqtt", "--state", dir, "--suffix", suffix); code != exitUsage {
+			if code, _, _ := other.run("credentials", "mqtt", "--state", dir, "--suffix", suffix); code != 2 {
 				t.Errorf("suffix %q: exit %d", suffix, code)
 			}
 		}

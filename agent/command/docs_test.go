@@ -52,8 +52,8 @@ func TestDocumentedFlags(t *testing.T) {
 	var known []string
 	for _, command := range []string{"enroll", "key", "run", "status", "check", "answer", "token", "credentials mqtt", "bugreport", "unenroll"} {
 		_, out, _ := run(t, append(strings.Fields(command), "-h")...)
-		for _, line := range regexp.MustCompile(`(?m)^  (-[a-z-]+)`).FindAllStringSubmatch(out, -1) {
-			known = append(known, "-"+line[1])
+		for _, line := range regexp.MustCompile(`(?m)^  (-[-a-z]+)`).FindAllStringSubmatch(out, -1) {
+			known = append(known, line[1])
 		}
 	}
 	if len(known) < 20 {

@@ -16,6 +16,7 @@ import (
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/environ"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -53,6 +54,7 @@ func (p *program) enroll(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	p.device = c.Device
 	if _, err := o.kind(); err != nil {
 		return err
 	}
@@ -87,29 +89,28 @@ func (o *enrollFlags) complete(p *program) {
 
 func (o *enrollFlags) settings() (*settings, error) {
 	if o.broker == "" || o.pool == "" || o.name == "" {
-		return nil, fmt.Errorf("%w: enroll needs --broker, --pool and --name, or %s, %s and %s", errUsage, environ.Broker, environ.Pool, environ.Name)
+		return nil, exit.Usagef("enroll needs --broker, --pool and --name, or %s, %s and %s", environ.Broker, environ.Pool, environ.Name)
 	}
 	if err := mqttlink.CheckURL(o.broker); err != nil {
 		return nil, fmt.Errorf("--broker: %w", err)
 	}
 	pool, err := ident.ParsePool(o.pool)
 	if err != nil {
-		return nil, fmt.Errorf("%w: --pool: %w", errUsage, err)
+		return nil, exit.Usagef("--pool: %w", err)
 	}
 	name, err := ident.ParseName(o.name)
 	if err != nil {
-		return nil, fmt.Errorf("%w: --name: %w", errUsage, err)
+		return nil, exit.Usagef("--name: %w", err)
 	}
 	c := &settings{Broker: o.broker, Device: ident.Device{Pool: pool, Name: name}, Client: o.client, Fingerprint: o.fingerprint, Anchor: o.anchor}
-	for _, p := range []struct {
-		from string
-		to   *string
-	}{{o.psk, &c.SharedKeyFile}, {o.answer, &c.AnswerCommand}} {
-		if p.from == "" {
-			continue
-		}
-		if *p.to, err = filepath.Abs(p.from); err != nil {
+	if o.psk != "" {
+		if c.SharedKeyFile, err = filepath.Abs(o.psk); err != nil {
 			return nil, err
+		}
+	}
+	if o.answer != "" {
+		if c.AnswerCommand, err = answerCommand(o.answer); err != nil {
+			return nil, fmt.Errorf("--answer-command: %w", err)
 		}
 	}
 	if o.ca != "" {
@@ -118,7 +119,7 @@ func (o *enrollFlags) settings() (*settings, error) {
 			return nil, fmt.Errorf("read the CA file: %w", err)
 		}
 		if len(raw) > maxCA {
-			return nil, fmt.Errorf("%w: the CA file has %d bytes, at most %d: give the one root that the broker's certificate comes from, or no --ca for the system's", errUsage, len(raw), maxCA)
+			return nil, exit.Usagef("the CA file has %d bytes, at most %d: give the one root that the broker's certificate comes from, or no --ca for the system's", len(raw), maxCA)
 		}
 		c.CA = string(raw)
 	}
@@ -135,7 +136,7 @@ func (o *enrollFlags) kind() (keyfile.Kind, error) {
 	case "file:ed25519":
 		return keyfile.Ed25519, nil
 	}
-	return "", fmt.Errorf("%w: --key %q: only file, file:p256 and file:ed25519 so far", errUsage, o.key)
+	return "", exit.Usagef("--key %q: only file, file:p256 and file:ed25519 so far", o.key)
 }
 
 func admission(text string) (agent.Admission, error) {
@@ -177,7 +178,10 @@ func (p *program) enrollIn(ctx context.Context, path string, c *settings, o *enr
 	if err != nil {
 		return err
 	}
-	_, before := readSettings(d)
+	old, before := readSettings(d)
+	if old.Device == c.Device {
+		c.PendingSince = old.PendingSince
+	}
 	if !a.Enrolled() {
 		if err := c.save(d); err != nil {
 			return err
@@ -216,9 +220,9 @@ func (p *program) admitted(ctx context.Context, d *keyfile.Dir, c *settings, a *
 		if errors.Is(err, protocol.CodePending) && !pending {
 			pending = true
 			if wait {
-				fmt.Fprintf(p.err, "signet-agent: %s waits for approval: signet device approve %s --pool %s\n", c.Device, c.Device.Name, c.Device.Pool)
+				fmt.Fprintf(p.err, "signet-agent: %s waits for approval: %s\n", c.Device, operatorsCommand("approve", c.Device))
 			}
-			if err := c.await(d, a, v); err != nil {
+			if err := c.await(d, a, v, p.now()); err != nil {
 				return nil, err
 			}
 		}
@@ -237,15 +241,21 @@ func (p *program) admitted(ctx context.Context, d *keyfile.Dir, c *settings, a *
 }
 
 // await saves what a new device needs to come back when it is approved.
-func (c *settings) await(d *keyfile.Dir, a *agent.Agent, v agent.Admission) error {
+func (c *settings) await(d *keyfile.Dir, a *agent.Agent, v agent.Admission, now time.Time) error {
 	if a.Enrolled() {
 		return nil // what works stays
+	}
+	if c.PendingSince == 0 {
+		c.PendingSince = now.Unix()
 	}
 	if c.Anchor == "" && v.Token != nil {
 		c.Anchor = hex.EncodeToString(v.Token.Pin())
 	}
 	return c.save(d)
 }
+
+// errNoToken is wrapped when the broker takes nobody without a token whom it does not know.
+var errNoToken = errors.New("without a token, and the broker knows no such device with this key")
 
 // tryEnroll is one attempt on a connection of its own.
 func (p *program) tryEnroll(ctx context.Context, d *keyfile.Dir, c *settings, a *agent.Agent, v agent.Admission) (*agent.Tokens, error) {
@@ -262,9 +272,13 @@ func (p *program) tryEnroll(ctx context.Context, d *keyfile.Dir, c *settings, a 
 	defer conn.Close() //nolint:errcheck // done with it
 	g, err := a.Enroll(ctx, conn, v)
 	if err != nil {
+		if denied(err) && v.Token == nil {
+			err = fmt.Errorf("%w: %w", errNoToken, err)
+		}
 		return nil, fmt.Errorf("enroll %s: %w", c.Device, err)
 	}
 	c.learn(conn)
+	c.PendingSince = 0
 	return g, c.save(d)
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
@@ -118,10 +119,8 @@ func TestRunProgram(t *testing.T) {
 			}
 		})
 	}
-	for _, path := range []string{"no-such-program-anywhere", "/no/such/program"} {
-		if _, err := runProgram(t.Context(), path, "kind", nil); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s: %v", path, err)
-		}
+	if _, err := runProgram(t.Context(), "/no/such/program", "kind", nil); !errors.Is(err, errAnswerMissing) {
+		t.Error(err)
 	}
 }
 
@@ -134,15 +133,43 @@ func TestRunProgramEndsWithContext(t *testing.T) {
 	}
 }
 
-func TestLookPath(t *testing.T) {
-	dir := filepath.Dir(script(t, ""))
-	t.Setenv("PATH", ".:"+filepath.Join(dir, "none")+":"+dir)
-	if got, err := lookPath("answer"); err != nil || got != filepath.Join(dir, "answer") {
+// TestAnswerCommands: what is to answer is looked at when the device is enrolled, and each
+// way not to answer has its own words and hint.
+func TestAnswerCommands(t *testing.T) {
+	good := script(t, "echo yes")
+	dir := filepath.Dir(good)
+	t.Setenv("PATH", ".:"+filepath.Join(dir, "none")+":"+dir+":"+os.Getenv("PATH"))
+	if got, err := answerCommand("answer"); err != nil || got != good {
 		t.Errorf("%q, %v", got, err)
 	}
-	t.Chdir(dir)
-	t.Setenv("PATH", ".:")
-	if got, err := lookPath("answer"); err == nil {
-		t.Errorf("the working folder's %q was taken", got)
+	flat := filepath.Join(dir, "flat")
+	if err := os.WriteFile(flat, []byte("echo yes\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	foreign := filepath.Join(dir, "foreign")
+	if err := os.WriteFile(foreign, []byte("\x00 no program"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b, m := newBroker(t), &machine{t: t}
+	for named, want := range map[string]struct {
+		code       exit.Code
+		text, hint string
+	}{
+		filepath.Join(dir, "none"): {exit.NotFound, "no such program", "name one program"},
+		"sh -c 'echo yes'":         {exit.NotFound, "no such program", "name one program, by its path, with --answer-command; arguments it can have in a script"},
+		dir:                        {exit.NotFound, "is a folder", "name one program"},
+		flat:                       {exit.Failed, "cannot be run: " + flat + " has mode 0600", "chmod +x"},
+	} {
+		m.fails(int(want.code), want.text, want.hint, enrollArgs(b, folder(t), "--ca", b.ca(t), "--answer-command", named)...)
+	}
+	for path, want := range map[string]error{foreign: errAnswerMode, script(t, "exit 1"): errAnswerFailed, script(t, "sleep 60"): errAnswerSlow} {
+		within := answerTime
+		if want == errAnswerSlow {
+			within = 20 * time.Millisecond
+		}
+		_, err := answerWith(path, within)(t.Context(), "door", nil)
+		if code, hint := (&program{}).advice(err); !errors.Is(err, want) || hint == "" || code == exit.Done {
+			t.Errorf("%s: %v, exit %d, hint %q", path, err, code, hint)
+		}
 	}
 }

@@ -48,25 +48,25 @@ func TestArguments(t *testing.T) {
 		{"enroll --broker mqtts://h --pool Demo --name a", 2, "--pool"},
 		{"enroll --broker mqtts://h --pool demo --name a/b", 2, "--name"},
 		{"enroll --broker mqtts://h --pool demo --name a --key tpm", 2, "only file"},
-		{"enroll --broker mqtts://h --pool demo --name a --token nonsense", 1, "copy the token again"},
+		{"enroll --broker mqtts://h --pool demo --name a --token nonsense", 2, "copy the token again"},
 		{"enroll --broker mqtts://h --pool demo --name a --ca-fingerprint 12", 2, "fingerprint"},
-		{"enroll --broker mqtt://far.example --pool demo --name a", 1, "mqtts://"},
-		{"status --state /nonexistent", 1, "enroll"},
+		{"enroll --broker mqtt://far.example --pool demo --name a", 2, "mqtts://"},
+		{"status --state /nonexistent", 4, "enroll"},
 		{"token --type x", 2, "access or id"},
 		{"token --type id --audience b", 2, "audience is the client"},
-		{"token", 1, "enroll"},
+		{"token", 4, "enroll"},
 		{"run --group staff", 2, "numbers"},
 		{"status extra", 2, "unexpected"},
 		{"status -o yaml", 2, "text or json"},
 		{"enroll --broker mqtts://h --pool demo --name a --key file:rsa", 2, "only file"},
-		{"enroll --broker mqtts://h --pool demo --name a --ca /nonexistent", 1, "CA file"},
+		{"enroll --broker mqtts://h --pool demo --name a --ca /nonexistent", 4, "CA file"},
 		{"enroll --broker mqtts://h --pool demo --name a --ca " + large, 2, "at most 32768"},
-		{"enroll --broker mqtts://h --pool demo --name a --token @/nonexistent", 1, "enrollment token"},
-		{"enroll --broker mqtts://u:p@h --pool demo --name a", 1, "mqtts://"},
-		{"enroll --broker mqtts://h --pool demo --name a --anchor zz", 2, "16 bytes in hex"},
-		{"run", 1, "enroll"},
-		{"check", 1, "enroll"},
-		{"unenroll", 1, "enroll"},
+		{"enroll --broker mqtts://h --pool demo --name a --token @/nonexistent", 4, "enrollment token"},
+		{"enroll --broker mqtts://u:p@h --pool demo --name a", 2, "mqtts://"},
+		{"enroll --broker mqtts://h --pool demo --name a --anchor zz", 2, "thumbprint of the pool"},
+		{"run", 4, "enroll"},
+		{"check", 4, "enroll"},
+		{"unenroll", 4, "enroll"},
 	} {
 		code, _, errs := run(t, strings.Fields(tt.args)...)
 		if code != tt.code || !strings.Contains(errs, tt.says) {
@@ -95,7 +95,7 @@ func TestSeveralDevices(t *testing.T) {
 	}
 	for _, command := range []string{"run", "status", "check", "token", "unenroll"} {
 		code, _, errs := run(t, command)
-		if want := "2 devices in " + filepath.Join(home, "signet") + ": a, b: name one\nhint: add --name NAME, or --state FOLDER\n"; code != 1 || !strings.HasSuffix(errs, want) {
+		if want := "2 devices in " + filepath.Join(home, "signet") + ": a, b: name one\nhint: add --name NAME, or --state FOLDER\n"; code != 2 || !strings.HasSuffix(errs, want) {
 			t.Errorf("%s: %d %q, want %q", command, code, errs, want)
 		}
 	}
@@ -108,7 +108,7 @@ func TestHelp(t *testing.T) {
 		"enroll": "-ca-fingerprint", "run": "-group", "status": "-socket", "key": "-key", "check": "-state", "token": "-audience", "bugreport": "-name", "unenroll": "-state",
 	} {
 		for _, help := range []string{"-h", "--help"} {
-			if code, out, errs := run(t, command, help); code != 0 || errs != "" || !strings.Contains(out, "  "+flag) {
+			if code, out, errs := run(t, command, help); code != 0 || errs != "" || !strings.Contains(out, "  -"+flag) {
 				t.Errorf("%s %s: %d %q %q", command, help, code, out, errs)
 			}
 		}
@@ -129,14 +129,14 @@ func TestEnrollWithoutBroker(t *testing.T) {
 	tok := enrollToken(t)
 	args := []string{"enroll", "--broker", "mqtt://127.0.0.1:1", "--pool", "demo", "--name", "lamp-1", "--token", tok, "--state", dir}
 	code, _, errs := run(t, args...)
-	if code != 1 || strings.Contains(errs, tok) {
+	if code != 6 || strings.Contains(errs, tok) {
 		t.Fatalf("code %d: %s", code, errs)
 	}
 	key, err := os.ReadFile(filepath.Join(dir, "device.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code, _, _ = run(t, args...); code != 1 {
+	if code, _, _ = run(t, args...); code != 6 {
 		t.Fatal("no broker, yet it went well")
 	}
 	again, err := os.ReadFile(filepath.Join(dir, "device.key"))
@@ -144,7 +144,7 @@ func TestEnrollWithoutBroker(t *testing.T) {
 		t.Error("the second attempt made a second identity")
 	}
 	for _, command := range []string{"status", "check", "run", "token"} {
-		if code, _, errs := run(t, command, "--state", dir); code != 1 || !strings.Contains(errs, "no enrolled device found in "+dir) {
+		if code, _, errs := run(t, command, "--state", dir); code != 4 || !strings.Contains(errs, "no enrolled device found in "+dir) {
 			t.Errorf("%s: %d %s", command, code, errs)
 		}
 	}
@@ -198,7 +198,7 @@ func TestAnswerCommand(t *testing.T) {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\nread p\necho \"$1 $p\"\n"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	got, err := answerWith(path)(t.Context(), "colour", map[string]string{"a": "b"})
+	got, err := answerWith(path, answerTime)(t.Context(), "colour", map[string]string{"a": "b"})
 	// The parameters come without a newline, so read fails but fills p.
 	if err != nil || string(got) != `colour {"a":"b"}` {
 		t.Errorf("%q, %v", got, err)

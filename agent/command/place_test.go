@@ -18,9 +18,9 @@ func TestNoPlace(t *testing.T) {
 		"nothing useful": {"HOME": ".", "STATE_DIRECTORY": ":"},
 	} {
 		m := &machine{t: t, env: env}
-		m.fails(1, "no place for the device", "name the device's own folder: --state", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--token", b.Token.Reveal(), "--ca", b.ca(t))
+		m.fails(2, "no place for the device", "name the device's own folder: --state", "enroll", "--broker", b.url, "--pool", "demo", "--name", "lamp-1", "--token", b.Token.Reveal(), "--ca", b.ca(t))
 		for _, command := range []string{"run", "status", "check", "token", "unenroll", "key"} {
-			m.fails(1, "no place for the device", "name the device's own folder: --state", command)
+			m.fails(2, "no place for the device", "name the device's own folder: --state", command)
 		}
 		if left, err := os.ReadDir("."); err != nil || len(left) > 0 {
 			t.Errorf("%s: left in the working folder: %v, %v", name, left, err)
@@ -59,7 +59,7 @@ func TestNameAndFolderMustAgree(t *testing.T) {
 	for _, variable := range []string{"SIGNET_STATE", "STATE_DIRECTORY"} {
 		other := &machine{t: t, env: map[string]string{variable: dir}}
 		for _, command := range []string{"unenroll", "status", "token", "check", "run"} {
-			other.fails(1, "another device's folder", "name its folder", command, "--name", "lamp-2")
+			other.fails(5, "another device's folder", "name its folder", command, "--name", "lamp-2")
 		}
 		other.must("status", "--name", "lamp-1")
 		other.must("status")
@@ -79,14 +79,14 @@ func TestVariables(t *testing.T) {
 	if out := m.must("status"); !strings.Contains(out, "demo:lamp-1: enrolled") {
 		t.Error(out)
 	}
-	m.fails(1, "fingerprint", "", "enroll", "--ca-fingerprint", strings.Repeat("00", 32)) // not SIGNET_CA's word
+	m.fails(3, "fingerprint", "", "enroll", "--ca-fingerprint", strings.Repeat("00", 32)) // not SIGNET_CA's word
 	m.env["SIGNET_CA"], m.env["SIGNET_CA_FINGERPRINT"] = "", b.fingerprint()
 	m.must("enroll")
 	m.env["SIGNET_POOL"] = "Not a pool"
 	m.must("enroll", "--pool", "demo")
 	m.fails(2, "--pool", "", "enroll")
 	m.env["SIGNET_ENROLLMENT"] = "nonsense"
-	m.fails(1, "--token", "copy the token again", "enroll", "--pool", "demo")
+	m.fails(2, "--token", "copy the token again", "enroll", "--pool", "demo")
 	if out := m.must("enroll", "-h"); strings.Contains(out, b.Token.Reveal()) || strings.Contains(out, "nonsense") {
 		t.Errorf("help prints what the environment says: %s", out)
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/exit"
+	"github.com/signetd/signet/protocol/output"
 )
 
 const socketName = "agent.sock"
@@ -46,12 +48,23 @@ func (p *program) openDevice(ctx context.Context, path, socket string) (*device,
 	if err != nil {
 		return nil, err
 	}
+	p.device = c.Device
 	v := &device{dir: d, settings: c, now: p.now}
 	if err := p.assemble(ctx, v); err != nil {
 		_ = d.Close()
 		return nil, err
 	}
 	return v, nil
+}
+
+// waits remembers, for status, since when a device that has never been let in waits for
+// approval, if that is why err came.
+func (v *device) waits(err error) error {
+	if !errors.Is(err, protocol.CodePending) || v.agent.Enrolled() || v.settings.PendingSince != 0 || v.dir.ReadOnly() != nil {
+		return nil
+	}
+	v.settings.PendingSince = v.now().Unix()
+	return v.settings.save(v.dir)
 }
 
 // noDevice says that a folder cannot be looked into.
@@ -106,7 +119,7 @@ func (p *program) run(ctx context.Context, args []string) error {
 		return err
 	}
 	if len(gids) > 0 && w.socket == p.usualSocket(path) {
-		return fmt.Errorf("%w: --group needs --socket: nobody else can enter %s", errUsage, filepath.Dir(w.socket))
+		return exit.Usagef("--group needs --socket: nobody else can enter %s", filepath.Dir(w.socket))
 	}
 	p.lasting, p.desk = true, newDesk()
 	v, err := p.openDevice(ctx, path, w.socket)
@@ -144,7 +157,7 @@ func (p *program) serve(ctx context.Context, v *device, socket string, gids []ui
 	}()
 	err = v.agent.Run(ctx, w.connect)
 	cancel()
-	return errors.Join(err, <-served)
+	return errors.Join(err, v.waits(v.agent.Status().Err), <-served)
 }
 
 func parseGroups(s string) (gids []uint32, err error) {
@@ -154,7 +167,7 @@ func parseGroups(s string) (gids []uint32, err error) {
 		}
 		n, err := strconv.ParseUint(part, 10, 32)
 		if err != nil {
-			return nil, fmt.Errorf("%w: --group %q: want group ids, which are numbers", errUsage, part)
+			return nil, exit.Usagef("--group %q: want group ids, which are numbers", part)
 		}
 		gids = append(gids, uint32(n))
 	}
@@ -211,7 +224,7 @@ func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 	case "status":
 		raw, err := json.Marshal(w.report())
 		if err != nil {
-			return localapi.Reply{Error: err.Error()}
+			return failed(ctx, err)
 		}
 		return localapi.Reply{Status: raw}
 	case "token":
@@ -230,15 +243,21 @@ func (w *watch) answer(ctx context.Context, r localapi.Request) localapi.Reply {
 	if r.Op == "challenge" || r.Op == "answer" {
 		return w.desk.serve(ctx, r)
 	}
-	return localapi.Reply{Error: fmt.Sprintf("no such request %q", r.Op)}
+	return failed(ctx, exit.Usagef("no such request %q", r.Op))
 }
 
 // failed tells a program why it gets nothing.
 func failed(ctx context.Context, err error) localapi.Reply {
 	if ctx.Err() != nil {
-		return localapi.Reply{Error: "the broker has not answered"}
+		return localapi.Reply{Error: "the broker has not answered", Exit: exit.Unavailable}
 	}
-	return localapi.Reply{Error: err.Error(), Denied: errors.Is(err, protocol.CodeDenied)}
+	r := localapi.Reply{Error: output.Words(err)}
+	if refusal, ok := errors.AsType[*protocol.Refusal](err); ok {
+		r.Refusal = refusal.Problem.Signet.Code
+	} else if code := exit.Of(err); code != exit.Failed {
+		r.Exit = code
+	}
+	return r
 }
 
 // leastLeft is the life that a token must have left to be given away.
@@ -247,7 +266,7 @@ const leastLeft = 10 * time.Second
 // mqttLogin gives what a program connects with.
 func (w *watch) mqttLogin(ctx context.Context, r localapi.Request) (json.RawMessage, error) {
 	if r.Type != "mqtt" {
-		return nil, fmt.Errorf("%w: credentials %q: want mqtt", errUsage, r.Type)
+		return nil, exit.Usagef("credentials %q: want mqtt", r.Type)
 	}
 	ask := mqttPassword()
 	g, err := w.atHand(ctx, "MQTT password", &ask)
@@ -355,7 +374,7 @@ func (w *watch) linked(ctx context.Context) agent.Link {
 func (w *watch) renew(ctx context.Context, ask *agent.Ask) (*agent.Tokens, error) {
 	link := w.linked(ctx)
 	if link == nil {
-		return nil, errors.New("the broker cannot be reached just now")
+		return nil, exit.With(exit.Unavailable, errors.New("the broker cannot be reached just now"))
 	}
 	if ask == nil {
 		ask = &agent.Ask{}
@@ -473,16 +492,16 @@ func asked(r localapi.Request) (*agent.Ask, error) {
 	case "jwt":
 		format = protocol.FormatJWT
 	default:
-		return nil, fmt.Errorf("%w: --format %q: want jwt or cwt", errUsage, r.Format)
+		return nil, exit.Usagef("--format %q: want jwt or cwt", r.Format)
 	}
 	switch r.Type {
 	case "id":
 		if r.Audience != "" {
-			return nil, fmt.Errorf("%w: --audience: an ID token's audience is the client", errUsage)
+			return nil, exit.Usagef("--audience: an ID token's audience is the client")
 		}
 	case "access", "":
 	default:
-		return nil, fmt.Errorf("%w: --type %q: want access or id", errUsage, r.Type)
+		return nil, exit.Usagef("--type %q: want access or id", r.Type)
 	}
 	if format == protocol.FormatCWT && r.Audience == "" {
 		return nil, nil

@@ -28,6 +28,7 @@ import (
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/environ"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/output"
 	"github.com/signetd/signet/protocol/strictjson"
@@ -42,6 +43,10 @@ var (
 	errNoHome      = errors.New("no place for the device: neither HOME nor XDG_STATE_HOME names a folder")
 	errOtherName   = errors.New("that is another device's folder")
 	errWhich       = errors.New("name one")
+
+	errPin        = exit.Usagef("want the SHA-256 of the root in hex, 64 digits")
+	errThumbprint = exit.Usagef("want the thumbprint of the pool's anchor in hex, its first 32 digits or more")
+	errOtherRoot  = exit.Usagef("no root in the CA file has that --ca-fingerprint")
 )
 
 // released is when Go 1.26 was, which this source needs: it is certainly later.
@@ -58,6 +63,9 @@ type settings struct {
 	Anchor        string       `json:"anchor,omitempty"`
 	SharedKeyFile string       `json:"psk_file,omitempty"`
 	AnswerCommand string       `json:"answer_command,omitempty"`
+	// PendingSince is when the broker first said that an operator has yet to approve the
+	// device, in seconds since 1970 by this machine's clock; 0: it has not, or not any more.
+	PendingSince int64 `json:"pending_since,omitempty"`
 }
 
 // flags makes a flag set whose errors are errUsage.
@@ -97,6 +105,11 @@ func (p *program) find(w where) (path, socket string, err error) {
 	}
 	if path, err = p.folder(w); err != nil {
 		return "", "", err
+	}
+	if view, err := keyfile.View(path); err == nil {
+		if c, err := readSettings(view); err == nil {
+			p.device = c.Device
+		}
 	}
 	if socket == "" {
 		socket = p.usualSocket(path)
@@ -267,7 +280,7 @@ func parseSettings(raw []byte) (c settings, err error) {
 	var device string
 	unknown, err := strictjson.Read(raw, maxSettings, strictjson.Fields{
 		"broker": &c.Broker, "device": &device, "client": &c.Client, "ca": &c.CA, "ca_fingerprint": &c.Fingerprint,
-		"anchor": &c.Anchor, "psk_file": &c.SharedKeyFile, "answer_command": &c.AnswerCommand,
+		"anchor": &c.Anchor, "psk_file": &c.SharedKeyFile, "answer_command": &c.AnswerCommand, "pending_since": &c.PendingSince,
 	})
 	if err != nil {
 		return c, err
@@ -303,14 +316,14 @@ func (c *settings) trust(floor func() time.Time) (mqttlink.Trust, error) {
 		t.Roots = append(t.Roots, cert)
 	}
 	if c.CA != "" && len(t.Roots) == 0 {
-		return t, fmt.Errorf("%w: no certificate in the CA file, want PEM", errUsage)
+		return t, exit.Usagef("no certificate in the CA file, want PEM")
 	}
 	if c.Fingerprint == "" {
 		return t, nil
 	}
-	b, err := hexPin(c.Fingerprint, 32)
-	if err != nil {
-		return t, fmt.Errorf("--ca-fingerprint: %w", err)
+	b, ok := hexPin(c.Fingerprint, sha256.Size)
+	if !ok {
+		return t, fmt.Errorf("--ca-fingerprint %q: %w", c.Fingerprint, errPin)
 	}
 	if c.CA == "" {
 		t.Fingerprint = b
@@ -321,7 +334,7 @@ func (c *settings) trust(floor func() time.Time) (mqttlink.Trust, error) {
 		return !bytes.Equal(sum[:], b)
 	})
 	if len(t.Roots) == 0 {
-		return t, fmt.Errorf("%w: no root in the CA file has that --ca-fingerprint", errUsage)
+		return t, errOtherRoot
 	}
 	return t, nil
 }
@@ -338,15 +351,12 @@ func (c *settings) learn(conn agent.Connection) {
 
 // hexPin reads hex, with or without colons and the word SHA256 before it, of at
 // least n bytes.
-func hexPin(s string, n int) ([]byte, error) {
+func hexPin(s string, n int) (pin []byte, ok bool) {
 	if word, rest, ok := strings.Cut(s, ":"); ok && strings.EqualFold(word, "sha256") {
 		s = rest
 	}
 	b, err := hex.DecodeString(strings.NewReplacer(":", "", " ", "").Replace(s))
-	if err != nil || len(b) < n || len(b) > 32 {
-		return nil, fmt.Errorf("%w: want %d bytes in hex", errUsage, n)
-	}
-	return b, nil
+	return b, err == nil && len(b) >= n && len(b) <= sha256.Size
 }
 
 // prover opens the device's key, or makes one. Errors wrap errOtherKey if it is not
@@ -370,9 +380,9 @@ func (c *settings) pin() ([]byte, error) {
 	if c.Anchor == "" {
 		return nil, nil
 	}
-	pin, err := hexPin(c.Anchor, protocol.PinLen)
-	if err != nil {
-		return nil, fmt.Errorf("--anchor: %w", err)
+	pin, ok := hexPin(c.Anchor, protocol.PinLen)
+	if !ok {
+		return nil, fmt.Errorf("--anchor %q: %w", c.Anchor, errThumbprint)
 	}
 	return pin, nil
 }
@@ -385,7 +395,7 @@ func (p *program) agent(ctx context.Context, c *settings, state agent.State, pro
 		return nil, err
 	}
 	if c.AnswerCommand != "" {
-		cfg.Solver = answerWith(c.AnswerCommand)
+		cfg.Solver = answerWith(c.AnswerCommand, answerTime)
 	} else if p.desk != nil {
 		cfg.Solver, cfg.Patience = p.desk.solve, patience
 	}
@@ -399,7 +409,15 @@ func (p *program) log() *slog.Logger {
 	if p.lasting {
 		level = slog.LevelInfo
 	}
-	return slog.New(slog.NewTextHandler(output.Lines(p.err), &slog.HandlerOptions{Level: level}))
+	return slog.New(slog.NewTextHandler(output.Lines(p.err), &slog.HandlerOptions{Level: level, ReplaceAttr: inWords}))
+}
+
+// inWords says errors as people are told them.
+func inWords(_ []string, a slog.Attr) slog.Attr {
+	if err, ok := a.Value.Any().(error); ok {
+		a.Value = slog.StringValue(output.Words(err))
+	}
+	return a
 }
 
 // dialer connects this device to its broker; floor is an instant that has passed.

@@ -20,17 +20,35 @@ import (
 // on answers is lower.
 const maxAnswer = 16 << 10
 
+// answerTime is how long a program may take: less than a call (agent.Run).
+const answerTime = 25 * time.Second
+
+// Errors of who answers.
+var (
+	errAnswerMissing = errors.New("no such program")
+	errAnswerMode    = errors.New("the program cannot be run")
+	errAnswerSlow    = errors.New("the program gives no answer in time")
+	errAnswerFailed  = errors.New("the program gives no answer")
+)
+
 // answerWith runs a program for a custom challenge: the kind is its argument, the
 // parameters come as JSON on its standard input, the answer is its output without
 // the last newline.
-func answerWith(path string) agent.Solver {
+func answerWith(path string, within time.Duration) agent.Solver {
 	return func(ctx context.Context, kind string, params map[string]string) ([]byte, error) {
 		in, err := json.Marshal(params)
 		if err != nil {
 			return nil, err
 		}
-		out, err := runProgram(ctx, path, kind, in)
-		if err != nil {
+		limited, cancel := context.WithTimeout(ctx, within)
+		defer cancel()
+		out, err := runProgram(limited, path, kind, in)
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case limited.Err() != nil:
+			return nil, fmt.Errorf("%w: %s %s, within %v", errAnswerSlow, path, kind, within)
+		case err != nil:
 			return nil, fmt.Errorf("%s %s: %w", path, kind, err)
 		}
 		return bytes.TrimSuffix(out, []byte("\n")), nil
@@ -41,8 +59,7 @@ func answerWith(path string) agent.Solver {
 // ctx ends the program is killed. It is little of os/exec, which would make the
 // agent some 70 kB larger.
 func runProgram(ctx context.Context, path, arg string, in []byte) ([]byte, error) {
-	file, err := lookPath(path)
-	if err != nil {
+	if err := executable(path); err != nil {
 		return nil, err
 	}
 	stdin, feed, err := os.Pipe()
@@ -55,7 +72,10 @@ func runProgram(ctx context.Context, path, arg string, in []byte) ([]byte, error
 		return nil, errors.Join(err, stdin.Close())
 	}
 	defer stdout.Close() //nolint:errcheck // read to its end
-	p, err := os.StartProcess(file, []string{path, arg}, &os.ProcAttr{Files: []*os.File{stdin, sink, os.Stderr}})
+	p, err := os.StartProcess(path, []string{path, arg}, &os.ProcAttr{Files: []*os.File{stdin, sink, os.Stderr}})
+	if err != nil { // it is there, so its first line is wrong
+		err = fmt.Errorf("%w: %w; a script begins with #! and the path of a program that is there", errAnswerMode, err)
+	}
 	err = errors.Join(err, stdin.Close(), sink.Close())
 	if p == nil {
 		return nil, err
@@ -81,21 +101,40 @@ func runProgram(ctx context.Context, path, arg string, in []byte) ([]byte, error
 	case readErr != nil || err != nil:
 		return nil, errors.Join(readErr, err)
 	case !state.Success():
-		return nil, errors.New(state.String())
+		return nil, fmt.Errorf("%w: %s", errAnswerFailed, state)
 	}
 	return out, nil
 }
 
-// lookPath finds a program that is named without a folder, as a shell does.
-func lookPath(path string) (string, error) {
-	if strings.Contains(path, "/") {
-		return path, nil
-	}
-	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
-		file := filepath.Join(dir, path)
-		if info, err := os.Stat(file); err == nil && filepath.IsAbs(dir) && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return file, nil
+// answerCommand finds the program that --answer-command names, a path or, without a folder
+// and if no file here has that name, what a shell would find.
+func answerCommand(named string) (string, error) {
+	if _, err := os.Lstat(named); err != nil && !strings.Contains(named, "/") {
+		for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+			if file := filepath.Join(dir, named); filepath.IsAbs(dir) && executable(file) == nil {
+				return file, nil
+			}
 		}
 	}
-	return "", fmt.Errorf("not found in $PATH: %w", fs.ErrNotExist)
+	path, err := filepath.Abs(named)
+	if err != nil {
+		return "", err
+	}
+	return path, executable(path)
+}
+
+// executable tells whether a program can be run, before it has to be.
+func executable(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %s", errAnswerMissing, path)
+	case err != nil:
+		return err
+	case info.IsDir():
+		return fmt.Errorf("%w: %s is a folder", errAnswerMissing, path)
+	case info.Mode()&0o111 == 0:
+		return fmt.Errorf("%w: %s has mode %04o", errAnswerMode, path, info.Mode().Perm())
+	}
+	return nil
 }

@@ -10,6 +10,9 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/keyfile"
 	"github.com/signetd/signet/agent/localapi"
+	"github.com/signetd/signet/protocol/exit"
+	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/output"
 	"github.com/signetd/signet/protocol/strictjson"
 )
 
@@ -29,6 +32,10 @@ type Status struct {
 	Offset   *int64 `json:"clock_offset,omitempty"` // to add to the local clock
 	Warning  string `json:"warning,omitempty"`
 	Relayed  bool   `json:"relayed,omitempty"` // somebody in between passes its messages on
+	// PendingSince is since when an operator has yet to approve the device, by this machine's clock.
+	PendingSince string `json:"pending_since,omitempty"`
+	// Operator is what an operator types to help the device.
+	Operator string `json:"operator,omitempty"`
 }
 
 func report(c *settings, a *agent.Agent, now time.Time) Status {
@@ -41,19 +48,34 @@ func report(c *settings, a *agent.Agent, now time.Time) Status {
 		r.For = int64(now.Sub(st.Since) / time.Second)
 	}
 	if st.Err != nil {
-		r.Reason = st.Err.Error()
+		r.Reason = output.Words(st.Err)
 	}
 	if g := a.Current(); g != nil {
 		r.Subject, r.Issuer, r.Left = g.Subject.String(), g.Issuer, int64(g.Left(now)/time.Second)
 	}
+	switch st.Phase {
+	case agent.PhasePending:
+		since := st.Since
+		if c.PendingSince > 0 {
+			since = time.Unix(c.PendingSince, 0)
+		}
+		r.waits(c.Device, since)
+	case agent.PhaseDisabled:
+		r.Operator = operatorsCommand("enable", c.Device)
+	}
 	if st.Unsaved != nil {
-		r.Warning = st.Unsaved.Error()
+		r.Warning = output.Words(st.Unsaved)
 	}
 	if off, known := a.Offset(); known {
 		n := int64(off / time.Second)
 		r.Offset = &n
 	}
 	return r
+}
+
+// waits says that an operator has yet to approve the device.
+func (st *Status) waits(d ident.Device, since time.Time) {
+	st.Phase, st.PendingSince, st.Operator = string(agent.PhasePending), since.UTC().Format(time.RFC3339), operatorsCommand("approve", d)
 }
 
 // look asks the running agent, or reads what the folder tells.
@@ -81,6 +103,9 @@ func look(ctx context.Context, path, socket string) (Status, error) {
 	if !r.Subject.IsZero() {
 		st.Subject = r.Subject.String()
 	}
+	if !r.Enrolled && c.PendingSince > 0 {
+		st.waits(c.Device, time.Unix(c.PendingSince, 0))
+	}
 	return st, nil
 }
 
@@ -91,6 +116,7 @@ func parseStatus(raw []byte) (st Status, err error) {
 		"device": &st.Device, "subject": &st.Subject, "issuer": &st.Issuer, "broker": &st.Broker, "enrolled": &st.Enrolled,
 		"running": &st.Running, "phase": &st.Phase, "for": &st.For, "reason": &st.Reason, "retry_after": &st.Retry,
 		"token_left": &st.Left, "clock_offset": &offset, "warning": &st.Warning, "relayed": &st.Relayed,
+		"pending_since": &st.PendingSince, "operator": &st.Operator,
 	})
 	if err == nil && len(offset) > 0 {
 		st.Offset = new(int64)
@@ -113,7 +139,7 @@ func (p *program) status(ctx context.Context, args []string) error {
 		return err
 	}
 	if format != "text" && format != "json" {
-		return fmt.Errorf("%w: -o %q: want text or json", errUsage, format)
+		return exit.Usagef("-o %q: want text or json", format)
 	}
 	path, socket, err := p.find(w)
 	if err != nil {
@@ -136,14 +162,25 @@ func (p *program) status(ctx context.Context, args []string) error {
 // broker's signed time is cut to a second, and has been on its way.
 const leastOffset = 3
 
+// waiting says of a device that waits since when it does, and what for.
+func (st *Status) waiting() string {
+	return "waits for approval since " + st.PendingSince + "; an operator types: " + st.Operator
+}
+
 func (st *Status) line() string {
 	if !st.Running {
+		if st.PendingSince != "" {
+			return st.Device + ": " + st.waiting() + "; the agent is not running (signet-agent run)"
+		}
 		if st.Enrolled {
 			return st.Device + ": enrolled; the agent is not running (signet-agent run)"
 		}
 		return st.Device + ": not enrolled yet (signet-agent enroll)"
 	}
 	out := fmt.Sprintf("%s: %s for %s", st.Device, st.Phase, time.Duration(st.For)*time.Second)
+	if st.PendingSince != "" {
+		out = st.Device + ": " + st.waiting()
+	}
 	if st.Left > 0 {
 		out += fmt.Sprintf("; token good for %s", time.Duration(st.Left)*time.Second)
 	}
@@ -153,8 +190,11 @@ func (st *Status) line() string {
 	if st.Relayed {
 		out += "; relayed: TLS ends in somebody who passes messages on to the broker, and who can delay and drop them"
 	}
-	if st.Reason != "" {
+	if st.Reason != "" && st.PendingSince == "" {
 		out += "; " + st.Reason
+	}
+	if st.Operator != "" && st.PendingSince == "" {
+		out += ": " + st.Operator
 	}
 	if st.Warning != "" {
 		out += "; going on without: " + st.Warning

@@ -53,9 +53,7 @@ func (p *program) token(ctx context.Context, args []string) error {
 }
 
 // denied reports whether the broker refused what was asked for, and not the asking.
-func denied(err error) bool {
-	return errors.Is(err, protocol.CodeDenied) || errors.Is(err, localapi.ErrDenied)
-}
+func denied(err error) bool { return errors.Is(err, protocol.CodeDenied) }
 
 // answered asks the running agent or, while none runs, connects by itself and has what is
 // granted used; the reply is nil then. An agent that comes up meanwhile is asked.
@@ -101,7 +99,7 @@ func (p *program) once(ctx context.Context, path, socket string, ask agent.Ask, 
 	ask.Audience = v.settings.audience(ask.Audience)
 	g, err := v.agent.Renew(ctx, conn, ask)
 	if err != nil {
-		return err
+		return errors.Join(err, v.waits(err))
 	}
 	return use(v, g)
 }

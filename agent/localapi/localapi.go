@@ -15,11 +15,14 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"net"
 	"os"
 	"sync"
 	"time"
 
+	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/peer"
 	"github.com/signetd/signet/protocol/strictjson"
 )
@@ -38,10 +41,10 @@ const (
 var (
 	ErrNotRunning = errors.New("no agent is running here")
 	ErrForbidden  = errors.New("this user may not ask the agent")
-	ErrDenied     = errors.New("the broker denies it")
 	ErrRequest    = errors.New("read request")
 	ErrAgent      = errors.New("the agent says")
 	ErrPath       = errors.New("path is too long for a socket")
+	ErrListens    = errors.New("another agent listens there already")
 )
 
 // MaxAnswer is the longest answer to a challenge, in bytes: escaped, it still fits.
@@ -72,8 +75,11 @@ type Reply struct {
 	Error     string          `json:"error,omitempty"`
 	// Forbidden says that the error is about who asks.
 	Forbidden bool `json:"forbidden,omitempty"`
-	// Denied says that the error is the broker's refusal of what was asked for.
-	Denied bool `json:"denied,omitempty"`
+	// Refusal is the broker's code (docs/protocol.md, section 11) if the error is its refusal.
+	Refusal protocol.Code `json:"refusal,omitempty"`
+	// Exit is what signet-agent exits with for the error (package exit), if there is more to
+	// say of it than that it failed.
+	Exit exit.Code `json:"exit,omitempty"`
 }
 
 // A Handler answers one request of a peer that may ask.
@@ -87,7 +93,7 @@ func Listen(ctx context.Context, path string, shared bool) (net.Listener, error)
 		return nil, fmt.Errorf("listen on %s: %w: %d bytes, at most %d", path, ErrPath, len(path), maxPath)
 	}
 	if Answers(ctx, path) {
-		return nil, fmt.Errorf("listen on %s: another agent does already", path)
+		return nil, fmt.Errorf("%s: %w", path, ErrListens)
 	}
 	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("listen on %s: %w", path, err)
@@ -179,9 +185,16 @@ func parseRequest(line []byte) (Request, error) {
 
 // parseReply passes over what a newer agent may say besides.
 func parseReply(raw []byte) (r Reply, err error) {
+	var refusal, code int64
 	_, err = strictjson.Read(raw, maxReply, strictjson.Fields{
-		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "credentials": (*strictjson.Value)(&r.Credentials), "challenge": (*strictjson.Value)(&r.Challenge), "error": &r.Error, "forbidden": &r.Forbidden, "denied": &r.Denied,
+		"token": &r.Token, "life": &r.Life, "status": (*strictjson.Value)(&r.Status), "credentials": (*strictjson.Value)(&r.Credentials), "challenge": (*strictjson.Value)(&r.Challenge), "error": &r.Error, "forbidden": &r.Forbidden, "refusal": &refusal, "exit": &code,
 	})
+	if refusal > 0 && refusal <= math.MaxUint8 {
+		r.Refusal = protocol.Code(refusal)
+	}
+	if code > 0 && code <= math.MaxUint8 {
+		r.Exit = exit.Code(code)
+	}
 	return r, err
 }
 
@@ -231,11 +244,31 @@ func Call(ctx context.Context, path string, r Request) (Reply, error) {
 	if reply.Forbidden {
 		return reply, fmt.Errorf("%w (%w: %s)", ErrForbidden, ErrAgent, reply.Error)
 	}
-	if reply.Denied {
-		return reply, fmt.Errorf("%w (%w: %s)", ErrDenied, ErrAgent, reply.Error)
+	return reply, reply.err()
+}
+
+// err is the error that a reply tells; it wraps ErrAgent and, if the broker refused, its code.
+func (r *Reply) err() error {
+	if r.Error == "" {
+		return nil
 	}
-	if reply.Error != "" {
-		return reply, fmt.Errorf("%w: %s", ErrAgent, reply.Error)
+	err := fmt.Errorf("%w: %w", ErrAgent, &saidBefore{r.Error, r.Refusal})
+	if r.Exit != exit.Done {
+		err = exit.With(r.Exit, err)
 	}
-	return reply, nil
+	return err
+}
+
+// saidBefore is an error in the words in which it came.
+type saidBefore struct {
+	text    string
+	refusal protocol.Code
+}
+
+func (e *saidBefore) Error() string { return e.text }
+
+// Is finds the broker's code.
+func (e *saidBefore) Is(target error) bool {
+	c, ok := target.(protocol.Code)
+	return ok && e.refusal != protocol.CodeInternal && c == e.refusal
 }

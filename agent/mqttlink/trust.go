@@ -23,6 +23,10 @@ import (
 // ErrCertificate is wrapped when the broker's certificate is not believed.
 var ErrCertificate = errors.New("broker's certificate not accepted")
 
+// ErrPin is wrapped, beside ErrCertificate, when no root that the broker sends along has the
+// pinned fingerprint: it is another broker, or one that keeps its root to itself.
+var ErrPin = errors.New("the broker sends no root with the pinned fingerprint")
+
 // Trust says which certificate a broker must show. Without Roots and Fingerprint
 // the system's roots decide.
 type Trust struct {
@@ -188,7 +192,7 @@ func (t *trusted) verify(at time.Time) error {
 	if t.trust.Fingerprint != nil {
 		root := find(t.chain, t.trust.Fingerprint)
 		if root == nil {
-			return fmt.Errorf("%w: the broker does not send a root with the pinned fingerprint; use the root's file", ErrCertificate)
+			return fmt.Errorf("%w: %w", ErrCertificate, ErrPin)
 		}
 		roots = []*x509.Certificate{root}
 	}

@@ -19,7 +19,7 @@ func (possession) Guessable() bool { return false }
 // kind is also the proof's purpose.
 func (p possession) Answer(_ context.Context, t *Turn, m *protocol.Answer) (err error) {
 	if own := p.own.Kind(); t.Kind != own {
-		return fmt.Errorf("%w: the flow of its client asks for %s, and this device has a %s", ErrFlow, t.Kind, own)
+		return &FlowError{Asks: t.Kind, Has: own}
 	}
 	m.Proof, err = prove(p.own, protocol.ProofInput(t.Kind, t.Transcript))
 	return err

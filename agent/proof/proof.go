@@ -18,11 +18,23 @@ import (
 var (
 	// ErrUnexpected: the challenge makes no sense for this device at this point.
 	ErrUnexpected = errors.New("unexpected reply")
-	// ErrFlow: the challenge is for a secret that this device has not. It wraps ErrUnexpected.
-	ErrFlow = fmt.Errorf("%w, of another flow", ErrUnexpected)
 	// ErrNoSolver: a custom challenge came and nobody is there to answer it.
 	ErrNoSolver = errors.New("no answer to the challenge")
 )
+
+// A FlowError says that a challenge is for a secret that this device has not. It wraps
+// ErrUnexpected.
+type FlowError struct {
+	Asks, Has string // kinds of challenges: challenge.Key, challenge.PSK
+}
+
+// Error names both.
+func (e *FlowError) Error() string {
+	return fmt.Sprintf("%v, of another flow: the flow of its client asks for %s, and this device has a %s", ErrUnexpected, e.Asks, e.Has)
+}
+
+// Unwrap gives ErrUnexpected.
+func (e *FlowError) Unwrap() error { return ErrUnexpected }
 
 // A Prover holds the device's secret and proves possession of it.
 type Prover interface {

@@ -74,7 +74,7 @@ func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, kind, h
 // device begins anew.
 func (a *Authenticator) nextStep(s *pending, flow *broker.Flow) (kind, hook string, err error) {
 	if s.enroll != nil && flow.Steps[0] != challenge.Key {
-		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrollment answers: %w", flow.Name, protocol.CodeDenied)
+		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrollment answers: %w", flow.Name, protocol.CodeFlow)
 	}
 	for i, r := range s.Results {
 		if i >= len(flow.Steps) || !r.OK || r.Name != stepName(flow.Steps[i]) {

@@ -81,7 +81,7 @@ func codes() map[string]protocol.Code {
 		"internal": protocol.CodeInternal, "malformed": protocol.CodeMalformed, "version": protocol.CodeVersion, "critical": protocol.CodeCritical,
 		"denied": protocol.CodeDenied, "wrong-answer": protocol.CodeWrongAnswer, "expired": protocol.CodeExpired, "replayed": protocol.CodeReplayed,
 		"disabled": protocol.CodeDisabled, "pending": protocol.CodePending, "busy": protocol.CodeBusy, "too-large": protocol.CodeTooLarge, "exists": protocol.CodeExists,
-		"tries": protocol.CodeTries,
+		"tries": protocol.CodeTries, "flow": protocol.CodeFlow,
 	}
 }
 
