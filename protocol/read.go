@@ -1,7 +1,6 @@
 package protocol
 
 import (
-	"fmt"
 	"math"
 
 	"github.com/signetd/signet/protocol/detcbor"
@@ -18,140 +17,89 @@ type reader interface {
 }
 
 func (m *Start) read(r detcbor.Reader) error {
-	_, n := r.Head()
-	for range n {
-		_, key := r.Head()
+	in := detcbor.Items{Reader: r}
+	in.Each(func(key int64) {
 		if key < firstOfBody {
-			m.readHead(key, &r)
-			continue
+			m.readHead(key, &in)
+		} else if !m.readRequest(key, &in) {
+			in.Skip()
 		}
-		known, err := m.readRequest(key, &r)
-		if err != nil {
-			return fmt.Errorf("key %d: %w", key, err)
-		}
-		if !known {
-			r.Skip()
-		}
-	}
-	return nil
+	})
+	return in.Err()
 }
 
 func (m *Answer) read(r detcbor.Reader) error {
-	_, n := r.Head()
-	for range n {
-		switch _, key := r.Head(); key {
+	in := detcbor.Items{Reader: r}
+	in.Each(func(key int64) {
+		switch key {
 		case 3:
-			m.Session = readBytes(&r)
+			m.Session = in.Bytes()
 		case 4:
-			m.Proof = readBytes(&r)
+			m.Proof = in.Bytes()
 		case 5:
-			m.Secret = readBytes(&r)
+			m.Secret = in.Bytes()
 		case 6:
-			m.TokenProof = readBytes(&r)
+			m.TokenProof = in.Bytes()
 		case 7:
-			m.Opening = readBytes(&r)
+			m.Opening = in.Bytes()
 		default:
 			if key < firstOfBody {
-				m.readHead(key, &r)
-				continue
+				m.readHead(key, &in)
+			} else {
+				in.Skip()
 			}
-			r.Skip()
 		}
-	}
-	return nil
+	})
+	return in.Err()
 }
 
 // firstOfBody is the first key behind a message's Head.
 const firstOfBody = 3
 
-func (h *Head) readHead(key uint64, r *detcbor.Reader) {
-	switch _, n := r.Head(); key {
+func (h *Head) readHead(key int64, r *detcbor.Items) {
+	switch key {
 	case 0:
-		h.Version = n
+		h.Version = r.Uint()
 	case 1:
-		h.Kind = Type(n)
+		h.Kind = Type(r.Uint())
 	case 2:
-		copy(h.ID[:], r.Take(n))
+		r.Fixed(h.ID[:])
 	}
 }
 
 // readRequest reads the value of a key, if it is one of a Request.
-func (w *Request) readRequest(key uint64, r *detcbor.Reader) (known bool, err error) {
+func (w *Request) readRequest(key int64, r *detcbor.Items) (known bool) {
 	switch key {
 	case 3:
-		w.Pool, err = readIdent(r, ident.ParsePool)
+		w.Pool = detcbor.Parsed(r, ident.ParsePool)
 	case 4:
-		w.Name, err = readIdent(r, ident.ParseName)
+		w.Name = detcbor.Parsed(r, ident.ParseName)
 	case 5:
-		w.Client = readText(r)
+		w.Client = r.Text()
 	case 6:
-		w.Nonce = readBytes(r)
+		w.Nonce = r.Bytes()
 	case 7:
-		w.SealTo = readBytes(r)
+		w.SealTo = r.Bytes()
 	case 8:
-		var n uint8
-		n, err = readUint8(r)
-		w.Format = Format(n)
+		w.Format = Format(r.UpTo(math.MaxUint8))
 	case 9:
-		w.Audience = readText(r)
+		w.Audience = r.Text()
 	case 10:
-		w.Scope = readText(r)
+		w.Scope = r.Text()
 	case 11:
-		w.Metadata, err = readTexts(r)
+		w.Metadata = r.TextMap()
 	case 12:
-		w.Statement = readBytes(r)
+		w.Statement = r.Bytes()
 	case 16:
-		w.Channel = readBytes(r)
+		w.Channel = r.Bytes()
 	case 17:
-		var n uint8
-		n, err = readUint8(r)
-		w.Want = Want(n)
+		w.Want = Want(r.UpTo(math.MaxUint8))
 	case 18:
-		w.Newer = readBytes(r)
+		w.Newer = r.Bytes()
 	case 19:
-		w.Last = readBytes(r)
+		w.Last = r.Bytes()
 	default:
-		return false, nil
+		return false
 	}
-	return true, err
-}
-
-func readBytes(r *detcbor.Reader) []byte {
-	_, n := r.Head()
-	return r.Take(n)
-}
-
-func readText(r *detcbor.Reader) string { return string(readBytes(r)) }
-
-func readUint8(r *detcbor.Reader) (uint8, error) {
-	_, n := r.Head()
-	if n > math.MaxUint8 {
-		return 0, fmt.Errorf("%w: %d is more than %d", detcbor.ErrMalformed, n, math.MaxUint8)
-	}
-	return uint8(n), nil
-}
-
-// readIdent reads a name, of whose kind its shape says nothing.
-func readIdent[T any](r *detcbor.Reader, parse func(string) (T, error)) (v T, err error) {
-	if r.Next() != detcbor.Text {
-		return v, fmt.Errorf("%w: want a text string", detcbor.ErrMalformed)
-	}
-	if v, err = parse(readText(r)); err != nil {
-		return v, fmt.Errorf("%w: %w", detcbor.ErrMalformed, err)
-	}
-	return v, nil
-}
-
-// readTexts reads a map of texts, of whose keys its shape says nothing.
-func readTexts(r *detcbor.Reader) (map[string]string, error) {
-	_, n := r.Head()
-	all := make(map[string]string, n)
-	for range n {
-		if r.Next() != detcbor.Text {
-			return nil, fmt.Errorf("%w: a map's key is no text string", detcbor.ErrMalformed)
-		}
-		name := readText(r)
-		all[name] = readText(r)
-	}
-	return all, nil
+	return true
 }

@@ -28,6 +28,7 @@ var homes = []struct {
 	{"which curves are sound", mark{call: `^elliptic\.P(384|521)$`}, []string{"protocol/token"}},
 	{"how a JWK is read", mark{imports: `^github\.com/go-jose/go-jose/`}, []string{"protocol/verify"}},
 	{"what CBOR may look like", mark{imports: `^github\.com/fxamacker/cbor/`}, []string{"protocol/detcbor"}},
+	{"how a map of integer keys is read and written by hand", mark{define: `(?i)^(map|claim|field)_?writer$`}, []string{"protocol/detcbor", "protocol/token"}}, // token: CWT's own claims
 	{"how secrets are sealed to a key", mark{imports: `^crypto/hpke$`}, []string{"protocol"}},
 	{"what a key's thumbprint covers (RFC 9679)", mark{define: `^Thumbprint$`}, []string{"protocol/token"}},
 	{"the key statement", mark{define: `^[sS]tatement$`}, []string{"protocol"}},

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -52,18 +53,18 @@ func decodeDevice(b []byte) (broker.Device, error) {
 		return broker.Device{}, err
 	}
 	d := broker.Device{Subject: subject, Status: status}
-	err = eachField(b[deviceHeader:], func(f *fields, key uint64) {
+	err = eachField(b[deviceHeader:], func(f *fields, key int64) {
 		switch key {
 		case 1:
-			d.ID.Pool = f.pool()
+			d.ID.Pool = detcbor.Parsed(&f.Items, ident.ParsePool)
 		case 2:
-			d.ID.Name = f.name()
+			d.ID.Name = detcbor.Parsed(&f.Items, ident.ParseName)
 		case 3:
 			d.Authenticators = f.authenticators()
 		case 4:
-			d.Attributes = f.textMap()
+			d.Attributes = f.TextMap()
 		case 5:
-			d.Groups = f.texts()
+			d.Groups = f.Texts()
 		case 6:
 			d.Created = f.time()
 		case 7:
@@ -71,11 +72,11 @@ func decodeDevice(b []byte) (broker.Device, error) {
 		case 8:
 			d.SessionsAfter = f.time()
 		case 9:
-			d.Rev = f.head(detcbor.Uint)
+			d.Rev = f.Uint()
 		case 10:
-			d.SessionsRev = f.head(detcbor.Uint)
+			d.SessionsRev = f.Uint()
 		default:
-			f.unknown(key)
+			f.unknown()
 		}
 	})
 	if err != nil {
@@ -85,13 +86,13 @@ func decodeDevice(b []byte) (broker.Device, error) {
 }
 
 func (f *fields) authenticators() []broker.Authenticator {
-	all := make([]broker.Authenticator, f.head(detcbor.Array))
+	all := make([]broker.Authenticator, f.Want(detcbor.Array))
 	for i := range all {
 		a := &all[i]
-		f.each(func(f *fields, key uint64) {
+		f.each(func(f *fields, key int64) {
 			switch key {
 			case 1:
-				a.Kind = f.text()
+				a.Kind = f.Text()
 			case 2:
 				a.Key = f.bytes()
 			case 3:
@@ -99,9 +100,9 @@ func (f *fields) authenticators() []broker.Authenticator {
 			case 4:
 				a.Added = f.time()
 			case 5:
-				f.fixed(a.ID[:], "authenticator's id")
+				f.Fixed(a.ID[:])
 			default:
-				f.unknown(key)
+				f.unknown()
 			}
 		})
 	}
@@ -133,24 +134,24 @@ func encodeSession(x *broker.Session) ([]byte, error) {
 	if x.Cloned {
 		flag(row, sessionCloned)
 	}
-	w := newMapWriter(row)
-	w.text(1, x.Device.Pool.String())
-	w.text(2, x.Device.Name.String())
-	w.bytes(3, x.Subject[:])
-	w.text(4, x.Client)
-	w.time(5, x.Created)
-	w.time(6, x.Expires)
-	w.uint(7, uint64(x.Generation))
-	w.bytes(8, x.Handle)
-	w.bytes(9, x.Previous)
-	w.time(10, x.Rotated)
-	w.bytes(11, x.Requests)
-	w.uint(12, x.DeviceRev)
+	w := detcbor.BeginMap(row)
+	w.Text(1, x.Device.Pool.String())
+	w.Text(2, x.Device.Name.String())
+	w.Bytes(3, x.Subject[:])
+	w.SomeText(4, x.Client)
+	w.SomeInt(5, nanos(x.Created))
+	w.SomeInt(6, nanos(x.Expires))
+	w.SomeUint(7, uint64(x.Generation))
+	w.SomeBytes(8, x.Handle)
+	w.SomeBytes(9, x.Previous)
+	w.SomeInt(10, nanos(x.Rotated))
+	w.SomeBytes(11, x.Requests)
+	w.SomeUint(12, x.DeviceRev)
 	if !x.Last.IsZero() {
-		w.bytes(13, x.Last[:])
+		w.Bytes(13, x.Last[:])
 	}
-	w.time(14, x.ClientSince)
-	return w.finish()
+	w.SomeInt(14, nanos(x.ClientSince))
+	return readable(w.Done(), sessionHeader)
 }
 
 func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
@@ -159,22 +160,22 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 	}
 	flags := b[sessionHeader-1]
 	x := broker.Session{ID: id, Revoked: isRevoked(b), Lost: flags&sessionLost != 0, Cloned: flags&sessionCloned != 0}
-	err := eachField(b[sessionHeader:], func(f *fields, key uint64) {
+	err := eachField(b[sessionHeader:], func(f *fields, key int64) {
 		switch key {
 		case 1:
-			x.Device.Pool = f.pool()
+			x.Device.Pool = detcbor.Parsed(&f.Items, ident.ParsePool)
 		case 2:
-			x.Device.Name = f.name()
+			x.Device.Name = detcbor.Parsed(&f.Items, ident.ParseName)
 		case 3:
-			f.fixed(x.Subject[:], "session's subject")
+			f.Fixed(x.Subject[:])
 		case 4:
-			x.Client = f.text()
+			x.Client = f.Text()
 		case 5:
 			x.Created = f.time()
 		case 6:
 			x.Expires = f.time()
 		case 7:
-			x.Generation = f.uint32()
+			x.Generation = uint32(f.UpTo(math.MaxUint32))
 		case 8:
 			x.Handle = f.bytes()
 		case 9:
@@ -184,13 +185,13 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 		case 11:
 			x.Requests = f.bytes()
 		case 12:
-			x.DeviceRev = f.head(detcbor.Uint)
+			x.DeviceRev = f.Uint()
 		case 13:
-			f.fixed(x.Last[:], "last session's id")
+			f.Fixed(x.Last[:])
 		case 14:
 			x.ClientSince = f.time()
 		default:
-			f.unknown(key)
+			f.unknown()
 		}
 	})
 	if err != nil {

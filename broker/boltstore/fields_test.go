@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
@@ -103,7 +104,7 @@ func TestRowsAreReadAsTheLibraryReadsThem(t *testing.T) {
 		if byHand == nil && byLibrary != nil {
 			t.Fatalf("%x is read by hand; the library says %v", bad, byLibrary)
 		}
-		if byHand != nil && byLibrary == nil && !errors.Is(byHand, errLength) {
+		if byHand != nil && byLibrary == nil && !errors.Is(byHand, detcbor.ErrLength) {
 			t.Fatalf("%x is read by the library; by hand it is %v", bad, byHand)
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"errors"
+	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
@@ -175,4 +177,118 @@ func FuzzReader(f *testing.F) {
 			r.Skip()
 		}
 	})
+}
+
+// A record is what the library makes of what MapWriter writes.
+type record struct {
+	Bytes []byte            `cbor:"0,keyasint"`
+	Some  []byte            `cbor:"1,keyasint,omitempty"`
+	Name  string            `cbor:"2,keyasint"`
+	Note  string            `cbor:"23,keyasint,omitempty"`
+	Far   int64             `cbor:"24,keyasint,omitempty"`
+	Rev   uint64            `cbor:"300,keyasint,omitempty"`
+	Tags  []string          `cbor:"-1,keyasint,omitempty"`
+	More  map[string]string `cbor:"-25,keyasint,omitempty"`
+	Inner *struct {
+		Key []byte `cbor:"3,keyasint"`
+	} `cbor:"-65537,keyasint,omitempty"`
+}
+
+func (r *record) write(b []byte) []byte {
+	w := detcbor.BeginMap(b)
+	w.Bytes(0, r.Bytes)
+	w.SomeBytes(1, r.Some)
+	w.Text(2, r.Name)
+	w.SomeText(23, r.Note)
+	w.SomeInt(24, r.Far)
+	w.SomeUint(300, r.Rev)
+	w.SomeTexts(-1, r.Tags)
+	w.SomeTextMap(-25, r.More)
+	if r.Inner != nil {
+		in := w.Map(-65537)
+		in.Bytes(3, r.Inner.Key)
+		w.End(in)
+	}
+	return w.Done()
+}
+
+func (r *record) read(data []byte) error {
+	in, err := detcbor.NewItems(data)
+	if err != nil {
+		return err
+	}
+	in.Each(func(key int64) {
+		switch key {
+		case 0:
+			r.Bytes = in.Bytes()
+		case 1:
+			r.Some = in.Bytes()
+		case 2:
+			r.Name = in.Text()
+		case 23:
+			r.Note = in.Text()
+		case 24:
+			r.Far = in.Int()
+		case 300:
+			r.Rev = in.UpTo(1000)
+		case -1:
+			r.Tags = in.Texts()
+		case -25:
+			r.More = in.TextMap()
+		case -65537:
+			r.Inner = &struct {
+				Key []byte `cbor:"3,keyasint"`
+			}{make([]byte, 2)}
+			in.Each(func(int64) { in.Fixed(r.Inner.Key) })
+		default:
+			in.Fail(errUnknown)
+		}
+	})
+	return in.Err()
+}
+
+var errUnknown = errors.New("unknown")
+
+// TestMapWriter: a map that is written and read member by member is what the library makes of it.
+func TestMapWriter(t *testing.T) {
+	full := record{Bytes: []byte{1}, Some: []byte{2}, Name: "a", Note: "b", Far: -7, Rev: 999, Tags: []string{"y", "x"}, More: map[string]string{"z": "1", "aa": "2", "b": ""}}
+	full.Inner = &struct {
+		Key []byte `cbor:"3,keyasint"`
+	}{[]byte{8, 9}}
+	for name, want := range map[string]record{"full": full, "least": {Bytes: []byte{}}} {
+		library, err := detcbor.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := want.write([]byte("head")); !bytes.Equal(got[4:], library) {
+			t.Errorf("%s: written %x, by the library %x", name, got[4:], library)
+		}
+		var again record
+		if err := again.read(library); err != nil || !reflect.DeepEqual(again, want) {
+			t.Errorf("%s: read %+v, %v, want %+v", name, again, err, want)
+		}
+	}
+}
+
+// TestItemsOfOtherKinds: what is not as it should be is an error that names its key.
+func TestItemsOfOtherKinds(t *testing.T) {
+	for text, want := range map[string]error{
+		"80": detcbor.ErrMalformed, "a1416100": detcbor.ErrMalformed, "a10000": detcbor.ErrMalformed, "a1024161": detcbor.ErrMalformed,
+		"a1181843010203": detcbor.ErrMalformed, "a119012c1903e9": detcbor.ErrMalformed, "a119012c20": detcbor.ErrMalformed, "a12061" + "61": detcbor.ErrMalformed,
+		"a1208100": detcbor.ErrMalformed, "a13818a10000": detcbor.ErrMalformed, "a13818a1616100": detcbor.ErrMalformed,
+		"a13a00010000a1034108": detcbor.ErrLength, "a105f6": errUnknown,
+	} {
+		data, err := hex.DecodeString(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r record
+		if err := r.read(data); !errors.Is(err, want) {
+			t.Errorf("%s: %v, want %v", text, err, want)
+		}
+	}
+	var r record
+	if err := r.read([]byte{0xa2, 0x00, 0x00, 0x02, 0x00}); err == nil || !strings.HasPrefix(err.Error(), "key 0: ") {
+		t.Errorf("of two errors %v", err)
+	}
 }

@@ -144,37 +144,34 @@ func parseCOSE(raw []byte, tag byte) (*Message, error) {
 	if len(raw) == 0 || raw[0] != 6<<5|tag {
 		return nil, fmt.Errorf("%w: want COSE under tag %d", ErrMalformed, tag)
 	}
-	r, err := newReader(raw[1:])
+	r, err := detcbor.NewItems(raw[1:])
 	if err != nil {
-		return nil, fmt.Errorf("%w: COSE: %w", ErrMalformed, err)
+		return nil, whatIs("COSE", err)
 	}
-	if n, err := r.want(detcbor.Array, "COSE"); err != nil || n != 4 {
+	if r.Want(detcbor.Array) != 4 {
 		return nil, fmt.Errorf("%w: want a COSE array of 4 elements", ErrMalformed)
 	}
 	m := new(Message)
-	if m.protected, err = r.bytes("protected header"); err != nil {
-		return nil, err
+	if m.protected = r.Bytes(); r.Err() != nil {
+		return nil, whatIs("protected header", r.Err())
 	}
 	if err := m.readProtected(); err != nil {
 		return nil, err
 	}
-	if err := r.labels("unprotected header", func(label int64) error { return m.unprotectedMember(label, r) }); err != nil {
-		return nil, err
+	if r.Each(func(label int64) { m.unprotectedMember(label, &r) }); r.Err() != nil {
+		return nil, whatIs("unprotected header", r.Err())
 	}
-	if m.Payload, err = r.bytes("payload"); err != nil {
-		return nil, err
-	}
-	m.proof, err = r.bytes("signature or tag")
-	return m, err
+	m.Payload, m.proof = r.Bytes(), r.Bytes()
+	return m, whatIs("payload, and signature or tag", r.Err())
 }
 
 func (m *Message) readProtected() error {
-	r, err := newReader(m.protected)
+	r, err := detcbor.NewItems(m.protected)
 	if err != nil {
-		return fmt.Errorf("%w: protected header: %w", ErrMalformed, err)
+		return whatIs("protected header", err)
 	}
-	if err := r.labels("protected header", func(label int64) error { return m.protectedMember(label, r) }); err != nil {
-		return err
+	if r.Each(func(label int64) { m.protectedMember(label, &r) }); r.Err() != nil {
+		return whatIs("protected header", r.Err())
 	}
 	if m.alg == 0 {
 		return fmt.Errorf("%w: no alg in the protected header", ErrHeader)
@@ -182,43 +179,36 @@ func (m *Message) readProtected() error {
 	return nil
 }
 
-func (m *Message) protectedMember(label int64, r *reader) error {
+func (m *Message) protectedMember(label int64, r *detcbor.Items) {
 	switch label {
 	case headerAlg:
-		n, err := r.integer("alg")
-		m.alg = Alg(n)
-		return err
+		m.alg = Alg(r.Int())
+		return
 	case headerType:
 		if r.Next() == detcbor.Text {
-			var err error
-			m.TypeText, err = r.text("typ")
-			return err
+			m.TypeText = r.Text()
+		} else {
+			m.Type = r.Uint()
 		}
-		n, err := r.want(detcbor.Uint, "typ")
-		m.Type = n
-		return err
+		return
 	case headerCrit, headerX5Bag, headerX5Chain, headerX5T, headerX5U:
-		return fmt.Errorf("%w: label %d", ErrHeader, label)
+		r.Fail(ErrHeader)
+		return
 	}
 	if label < 0 || label == headerKID {
-		return fmt.Errorf("%w: label %d in the protected header", ErrHeader, label)
+		r.Fail(fmt.Errorf("%w: not one for the protected header", ErrHeader))
+		return
 	}
 	m.others = true
 	r.Skip()
-	return nil
 }
 
-func (m *Message) unprotectedMember(label int64, r *reader) error {
+func (m *Message) unprotectedMember(label int64, r *detcbor.Items) {
 	if label != headerKID {
-		return fmt.Errorf("%w: label %d in the unprotected header, only kid may be there", ErrHeader, label)
+		r.Fail(fmt.Errorf("%w: only kid may be in the unprotected header", ErrHeader))
+		return
 	}
-	kid, err := r.bytes("kid")
-	if err != nil {
-		return err
+	if m.KID = r.Bytes(); len(m.KID) > MaxKID {
+		r.Fail(fmt.Errorf("%w: kid has %d bytes, at most %d", ErrHeader, len(m.KID), MaxKID))
 	}
-	if len(kid) > MaxKID {
-		return fmt.Errorf("%w: kid has %d bytes, at most %d", ErrHeader, len(kid), MaxKID)
-	}
-	m.KID = kid
-	return nil
 }

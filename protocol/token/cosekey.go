@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"errors"
 	"fmt"
 	"math/big"
 
@@ -76,11 +77,11 @@ func ParseCOSEKey(raw []byte) (*Key, error) {
 	if len(raw) > MaxKeySize {
 		return nil, fmt.Errorf("%w: COSE key has %d bytes, at most %d", ErrKey, len(raw), MaxKeySize)
 	}
-	r, err := newReader(raw)
+	r, err := detcbor.NewItems(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: COSE key: %w", ErrKey, err)
 	}
-	k, err := readCOSEKey(r)
+	k, err := readCOSEKey(&r)
 	if err != nil {
 		return nil, fmt.Errorf("%w: COSE key: %w", ErrKey, err)
 	}
@@ -96,10 +97,10 @@ type coseKey struct {
 	opsRefused bool
 }
 
-func readCOSEKey(r *reader) (*Key, error) {
+func readCOSEKey(r *detcbor.Items) (*Key, error) {
 	var c coseKey
-	if err := r.labels("COSE key", func(label int64) error { return c.member(label, r) }); err != nil {
-		return nil, err
+	if r.Each(func(label int64) { c.member(label, r) }); r.Err() != nil {
+		return nil, r.Err()
 	}
 	k, err := c.key()
 	if err != nil {
@@ -114,55 +115,47 @@ func readCOSEKey(r *reader) (*Key, error) {
 	return k, nil
 }
 
-func (c *coseKey) member(label int64, r *reader) (err error) {
+var errPrivate = errors.New("not a member of a public key")
+
+func (c *coseKey) member(label int64, r *detcbor.Items) {
 	switch label {
 	case keyType:
-		c.kty, err = r.integer("kty")
+		c.kty = r.Int()
 	case keyID:
-		var kid []byte
-		if kid, err = r.bytes("kid"); err == nil && len(kid) > MaxKID {
-			err = fmt.Errorf("kid has %d bytes, at most %d", len(kid), MaxKID)
+		if kid := r.Bytes(); len(kid) > MaxKID {
+			r.Fail(fmt.Errorf("kid has %d bytes, at most %d", len(kid), MaxKID))
 		}
 	case keyAlg:
-		c.hasAlg = true
-		c.alg, err = r.integer("alg")
+		c.hasAlg, c.alg = true, r.Int()
 	case keyOps:
-		err = c.operations(r)
+		c.operations(r)
 	case keyCurve:
 		if r.Next() == detcbor.Bytes {
-			c.n, err = r.bytes("n")
+			c.n = r.Bytes()
 		} else {
-			c.crv, err = r.integer("crv")
+			c.crv = r.Int()
 		}
 	case keyX:
-		c.x, err = r.bytes("x")
+		c.x = r.Bytes()
 	case keyY:
-		c.y, err = r.bytes("y")
+		c.y = r.Bytes()
 	default:
 		if label < 0 {
-			return fmt.Errorf("label %d is not one of a public key", label)
+			r.Fail(errPrivate)
 		}
 		r.Skip()
 	}
-	return err
 }
 
-func (c *coseKey) operations(r *reader) error {
-	n, err := r.want(detcbor.Array, "key_ops")
-	if err != nil {
-		return err
-	}
+func (c *coseKey) operations(r *detcbor.Items) {
 	c.opsRefused = true
-	for range n {
+	for range r.Want(detcbor.Array) {
 		if r.Next() != detcbor.Uint {
 			r.Skip()
-			continue
-		}
-		if op, _ := r.integer("key_ops"); op == opsVerify {
+		} else if r.Uint() == opsVerify {
 			c.opsRefused = false
 		}
 	}
-	return nil
 }
 
 func (c *coseKey) key() (*Key, error) {
@@ -206,18 +199,18 @@ func ParseCOSEKeySet(raw []byte) ([]*Key, error) {
 	if len(raw) > MaxKeys*MaxKeySize {
 		return nil, fmt.Errorf("%w: COSE key set has %d bytes, at most %d", ErrKey, len(raw), MaxKeys*MaxKeySize)
 	}
-	r, err := newReader(raw)
+	r, err := detcbor.NewItems(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: COSE key set: %w", ErrKey, err)
 	}
-	n, err := r.want(detcbor.Array, "COSE key set")
-	if err != nil || n > MaxKeys {
+	n := r.Want(detcbor.Array)
+	if r.Err() != nil || n > MaxKeys {
 		return nil, fmt.Errorf("%w: COSE key set: want an array of at most %d keys", ErrKey, MaxKeys)
 	}
 	keys := make([]*Key, 0, n)
 	seen := make(map[[coseKIDLen]byte]bool, n)
 	for i := range n {
-		k, err := readCOSEKey(r)
+		k, err := readCOSEKey(&r)
 		if err != nil {
 			return nil, fmt.Errorf("%w: COSE key set: key %d: %w", ErrKey, i, err)
 		}
