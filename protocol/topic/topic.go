@@ -150,6 +150,14 @@ type Subscription struct {
 	Filter Filter
 }
 
+// String is the text that ParseSubscription reads.
+func (s Subscription) String() string {
+	if s.Group == "" {
+		return s.Filter.String()
+	}
+	return share + "/" + s.Group + "/" + s.Filter.String()
+}
+
 // ParseSubscription parses the filter of a SUBSCRIBE: either a plain one or
 // "$share/{group}/{filter}" (MQTT 5, section 4.8.2).
 func ParseSubscription(s string) (Subscription, error) {

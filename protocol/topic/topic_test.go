@@ -71,7 +71,7 @@ func TestParseSubscription(t *testing.T) {
 		{"a/+", "", "a/+"}, {"$share/g/a", "g", "a"}, {"$share/g/#", "g", "#"}, {"$share/g//a", "g", "/a"}, {"$SYS/x", "", "$SYS/x"},
 	} {
 		s, err := ParseSubscription(c.in)
-		if err != nil || s.Group != c.group || s.Filter.String() != c.filter {
+		if err != nil || s.Group != c.group || s.Filter.String() != c.filter || s.String() != c.in {
 			t.Errorf("%q: %+v, %v", c.in, s, err)
 		}
 	}
