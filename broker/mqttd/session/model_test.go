@@ -1,6 +1,7 @@
 package session_test
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/broker/mqttd/session"
+	"github.com/signetd/signet/protocol/topic"
 )
 
 // The model says what a session does in the plainest words: one list of all deliveries, each
@@ -327,6 +329,7 @@ type pair struct {
 	session  *session.Session
 	room     *message.Room
 	now      time.Time
+	share    *topic.Subscription
 	messages int
 	log      []string
 }
@@ -334,9 +337,18 @@ type pair struct {
 func newPair(t *testing.T, inflight, incoming, messages, bytes int) *pair {
 	l := session.Limits{Inflight: inflight, Incoming: incoming}
 	room := message.NewRoom(messages, bytes, nil)
+	// an identifier that will soon go over 65535: [65530, h'', h'', 0]
+	s, err := restore([][]byte{{0x84, 0x19, 0xff, 0xfa, 0x40, 0x40, 0}}, l, room, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	share, err := topic.ParseSubscription("$share/g/a")
+	if err != nil {
+		t.Fatal(err)
+	}
 	return &pair{
-		t: t, room: room, session: session.New(l, room), now: start,
-		model: &model{limits: l, maxMessages: messages, maxBytes: bytes},
+		t: t, room: room, session: s, now: start, share: &share,
+		model: &model{limits: l, maxMessages: messages, maxBytes: bytes, lastID: 65530},
 	}
 }
 
@@ -398,7 +410,7 @@ func (p *pair) id(choose func(int) int) uint16 {
 // step does one thing to both; choose gives a number below its argument.
 func (p *pair) step(choose func(int) int) {
 	s, m := p.session, p.model
-	switch choose(16) {
+	switch choose(17) {
 	case 0:
 		window := uint16(choose(6))
 		s.Connect(window)
@@ -413,14 +425,21 @@ func (p *pair) step(choose func(int) int) {
 		d := session.Delivery{Message: &message.Message{Payload: make([]byte, 1+choose(60))}, QoS: byte(choose(3))}
 		d.Message.Payload[0] = byte(p.messages)
 		if choose(4) == 0 {
+			d.Retain, d.Identifiers, d.Share = true, []uint32{1, 268_435_455}[:choose(3)], p.share
+		}
+		if choose(4) == 0 {
 			d.Message.Expires = p.now.Add(time.Duration(choose(5000)) * time.Millisecond)
 		}
 		p.same(fmt.Sprintf("add %d at QoS %d", p.messages, d.QoS), s.Add(p.now, d), m.add(p.now, d))
 	case 6, 7, 8:
 		got, ok := s.Next(p.now, p.judge)
 		want, there := m.next(p.now, p.judge)
+		if ok && !got.Release && got.Share != nil && got.Share.String() != "$share/g/a" {
+			p.fail("next: %v", got.Share)
+		}
 		same := ok == there && got.ID == want.ID && got.Dup == want.Dup && got.Release == want.Release &&
-			got.Message == want.Message && got.QoS == want.QoS
+			got.Message == want.Message && got.QoS == want.QoS && got.Retain == want.Retain &&
+			slices.Equal(got.Identifiers, want.Identifiers) && (got.Share == nil) == (want.Share == nil)
 		if !same {
 			p.fail("next: %+v %t, the model says %+v %t", got, ok, want, there)
 		}
@@ -455,7 +474,35 @@ func (p *pair) step(choose func(int) int) {
 			m.expire(p.now)
 		}
 		p.same("time", nil, nil)
+	case 16:
+		if choose(3) == 0 {
+			p.restart()
+		}
 	}
+}
+
+// restart saves the session and goes on with what is restored.
+func (p *pair) restart() {
+	records, messages := save(p.t, p.session)
+	p.session.Close()
+	p.room = message.NewRoom(p.model.maxMessages, p.model.maxBytes, nil)
+	restored, err := restore(records, p.model.limits, p.room, messages)
+	if err != nil {
+		p.fail("restore: %v", err)
+	}
+	again, _ := save(p.t, restored)
+	if !slices.EqualFunc(again, records, bytes.Equal) {
+		p.fail("saved %x, restored %x", records, again)
+	}
+	p.session = restored
+	p.model.disconnect()
+	p.model.dropped = [session.Causes]uint64{}
+	for _, a := range slices.Clone(p.model.incoming) {
+		if !a.accepted {
+			p.model.over(a)
+		}
+	}
+	p.same("restart", nil, nil)
 }
 
 // end closes the session: what is left comes out in order, and all room is given back.
