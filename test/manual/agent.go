@@ -36,7 +36,7 @@ func signetAgent() *cobra.Command {
 			if f.Value == "" {
 				c.Flags().BoolP(f.Name, short, false, f.Usage)
 			} else {
-				c.Flags().StringP(f.Name, short, f.Default, f.Usage)
+				c.Flags().StringP(f.Name, short, "", f.Usage)
 			}
 		}
 		parent.AddCommand(c)
