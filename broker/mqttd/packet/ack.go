@@ -44,7 +44,7 @@ func ParseAck(v Version, t Type, body []byte) (Ack, error) {
 func (c *cursor) code(in place) Code {
 	code := Code(c.byte())
 	if c.err == nil && (int(code) >= len(codes) || codes[code].in&in == 0) {
-		c.fail(protocolError("a %v with the reason code %#02x, which it does not have", c.of, byte(code)))
+		c.fail(protocolError("%v with the reason code %#02x, which it does not have", c.of, byte(code)))
 	}
 	return code
 }

@@ -36,7 +36,7 @@ func ParseConnack(v Version, body []byte) (*Connack, error) {
 	in := cursor{b: body, of: CONNACK}
 	flags := in.byte()
 	if flags > 1 {
-		in.fail(malformed("a CONNACK with reserved flags"))
+		in.fail(malformed("CONNACK with reserved flags"))
 	}
 	c := &Connack{SessionPresent: flags == 1}
 	if v == V5 {
@@ -45,10 +45,10 @@ func ParseConnack(v Version, body []byte) (*Connack, error) {
 	} else if code := in.byte(); int(code) < len(returnCodes) {
 		c.Code = returnCodes[code]
 	} else {
-		in.fail(protocolError("a CONNACK with the return code %d", code))
+		in.fail(protocolError("CONNACK with the return code %d", code))
 	}
 	if c.SessionPresent && c.Code != Success {
-		in.fail(protocolError("a CONNACK that refuses and has a session present"))
+		in.fail(protocolError("CONNACK that refuses and has a session present"))
 	}
 	in.end()
 	if in.err != nil {
@@ -97,7 +97,7 @@ func (c *Connack) properties(in *cursor) {
 		}
 	}
 	if hasData && !c.HasAuthMethod {
-		r.fail(protocolError("a CONNACK with Authentication Data and no Authentication Method"))
+		r.fail(protocolError("CONNACK with Authentication Data and no Authentication Method"))
 	}
 	in.join(&r)
 }

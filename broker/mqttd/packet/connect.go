@@ -77,7 +77,7 @@ func ParseConnect(body []byte) (c *Connect, err error) {
 	}
 	refused := &Connect{Version: version}
 	if string(name) != protocolName || Version(level) != version {
-		return refused, &Error{UnsupportedProtocolVersion, "a CONNECT of another protocol than MQTT 3.1.1 and 5"}
+		return refused, &Error{UnsupportedProtocolVersion, "CONNECT of another protocol than MQTT 3.1.1 and 5"}
 	}
 	c = &Connect{Version: version, ReceiveMaximum: math.MaxUint16, RequestProblemInformation: true}
 	c.parse(&in)
@@ -110,20 +110,20 @@ func (c *Connect) parse(in *cursor) {
 		c.HasPassword, c.Password = true, bytes.Clone(in.binary())
 	}
 	if in.err == nil && c.Version == V311 && c.ClientID == "" && !c.CleanStart {
-		in.fail(&Error{ClientIDNotValid, "a CONNECT without a client identifier that asks for a session"})
+		in.fail(&Error{ClientIDNotValid, "CONNECT without a client identifier that asks for a session"})
 	}
 }
 
 func checkConnectFlags(v Version, flags byte) *Error {
 	switch {
 	case flags&flagReserved != 0:
-		return malformed("a CONNECT with the reserved flag")
+		return malformed("CONNECT with the reserved flag")
 	case flags>>willQoSShift&3 == 3:
-		return malformed("a CONNECT whose will has QoS 3")
+		return malformed("CONNECT whose will has QoS 3")
 	case flags&flagWill == 0 && flags&(flagWillRetain|3<<willQoSShift) != 0:
-		return malformed("a CONNECT with flags of a will and no will")
+		return malformed("CONNECT with flags of a will and no will")
 	case v == V311 && flags&(flagUserName|flagPassword) == flagPassword:
-		return malformed("a CONNECT with a password and no user name")
+		return malformed("CONNECT with a password and no user name")
 	}
 	return nil
 }
@@ -152,7 +152,7 @@ func (c *Connect) properties(in *cursor) {
 		}
 	}
 	if hasData && !c.HasAuthMethod {
-		r.fail(protocolError("a CONNECT with Authentication Data and no Authentication Method"))
+		r.fail(protocolError("CONNECT with Authentication Data and no Authentication Method"))
 	}
 	in.join(&r)
 }
@@ -173,7 +173,7 @@ func (w *Will) parse(v Version, in *cursor) {
 	}
 	topic := in.text()
 	if in.err == nil && !isName(topic) {
-		in.fail(malformed("a CONNECT whose will has no topic, or one with a wildcard"))
+		in.fail(malformed("CONNECT whose will has no topic, or one with a wildcard"))
 	}
 	payload := in.binary()
 	if in.err != nil {

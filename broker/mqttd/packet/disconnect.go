@@ -92,7 +92,7 @@ func parseAuth(body []byte, from place) (*Auth, error) {
 	}
 	hasMethod := false
 	if len(body) == 0 {
-		in.fail(protocolError("an AUTH from a client that says success"))
+		in.fail(protocolError("AUTH from a client that says success"))
 	}
 	a.Code = in.code(from)
 	r := in.properties(from)
@@ -108,7 +108,7 @@ func parseAuth(body []byte, from place) (*Auth, error) {
 	}
 	in.join(&r)
 	if in.err == nil && !hasMethod {
-		in.fail(protocolError("an AUTH without an Authentication Method"))
+		in.fail(protocolError("AUTH without an Authentication Method"))
 	}
 	in.end()
 	if in.err != nil {

@@ -114,7 +114,7 @@ func ReadHeader(b []byte) (h Header, n int, err error) {
 			return Header{}, 0, err
 		}
 	case h.Flags != h.Type.flags():
-		return Header{}, 0, malformed("a %v with the flags %#x, want %#x", h.Type, h.Flags, h.Type.flags())
+		return Header{}, 0, malformed("%v with the flags %#x, want %#x", h.Type, h.Flags, h.Type.flags())
 	}
 	for i := 1; i <= maxVarintLen; i++ {
 		if i == len(b) {
@@ -123,25 +123,25 @@ func ReadHeader(b []byte) (h Header, n int, err error) {
 		h.Length |= int(b[i]&0x7f) << (7 * (i - 1))
 		switch {
 		case b[i] == 0 && i > 1:
-			return Header{}, 0, malformed("a %v whose length has more bytes than it needs", h.Type)
+			return Header{}, 0, malformed("%v whose length has more bytes than it needs", h.Type)
 		case b[i] >= 0x80:
 			continue
 		case h.Length > 0 && (h.Type == PINGREQ || h.Type == PINGRESP):
-			return Header{}, 0, malformed("a %v of %d bytes, it has none", h.Type, h.Length)
+			return Header{}, 0, malformed("%v of %d bytes, it has none", h.Type, h.Length)
 		}
 		return h, 1 + i, nil
 	}
-	return Header{}, 0, malformed("a %v whose length has more than %d bytes", h.Type, maxVarintLen)
+	return Header{}, 0, malformed("%v whose length has more than %d bytes", h.Type, maxVarintLen)
 }
 
 // FromClient refuses the types that no client of that version sends.
 func (h Header) FromClient(v Version) error {
 	switch h.Type {
 	case CONNACK, SUBACK, UNSUBACK, PINGRESP:
-		return protocolError("a %v from a client", h.Type)
+		return protocolError("%v from a client", h.Type)
 	case AUTH:
 		if v != V5 {
-			return malformed("an AUTH, which MQTT 3.1.1 does not have")
+			return malformed("AUTH, which MQTT 3.1.1 does not have")
 		}
 	}
 	return nil

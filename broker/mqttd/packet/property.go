@@ -153,7 +153,7 @@ func (c *cursor) result() error {
 
 func (c *cursor) take(n int) []byte {
 	if c.err != nil || n < 0 || n > len(c.b) {
-		c.fail(malformed("a %v that ends inside a field", c.of))
+		c.fail(malformed("%v that ends inside a field", c.of))
 		return nil
 	}
 	taken := c.b[:n:n]
@@ -191,13 +191,13 @@ func (c *cursor) varint() (n uint32) {
 		case c.err != nil:
 			return 0
 		case b == 0 && shift > 0:
-			c.fail(malformed("a %v with an integer of more bytes than it needs", c.of))
+			c.fail(malformed("%v with an integer of more bytes than it needs", c.of))
 			return 0
 		case b < 0x80:
 			return n
 		}
 	}
-	c.fail(malformed("a %v with an integer of more than %d bytes", c.of, maxVarintLen))
+	c.fail(malformed("%v with an integer of more than %d bytes", c.of, maxVarintLen))
 	return 0
 }
 
@@ -208,7 +208,7 @@ func (c *cursor) binary() []byte { return c.take(int(c.two())) }
 func (c *cursor) text() []byte {
 	b := c.binary()
 	if !utf8.Valid(b) || bytes.IndexByte(b, 0) >= 0 {
-		c.fail(malformed("a %v with a text that is not UTF-8, or has U+0000", c.of))
+		c.fail(malformed("%v with a text that is not UTF-8, or has U+0000", c.of))
 		return nil
 	}
 	return b
@@ -217,7 +217,7 @@ func (c *cursor) text() []byte {
 // end fails when something is left.
 func (c *cursor) end() {
 	if c.err == nil && len(c.b) > 0 {
-		c.fail(malformed("a %v with %d bytes after its end", c.of, len(c.b)))
+		c.fail(malformed("%v with %d bytes after its end", c.of, len(c.b)))
 	}
 }
 
@@ -225,7 +225,7 @@ func (c *cursor) end() {
 func (c *cursor) packetID() uint16 {
 	id := c.two()
 	if c.err == nil && id == 0 {
-		c.fail(protocolError("a %v with the packet identifier 0", c.of))
+		c.fail(protocolError("%v with the packet identifier 0", c.of))
 	}
 	return id
 }
@@ -262,18 +262,18 @@ func (r *propertyReader) next() (p property, ok bool) {
 	begin := r.b
 	p.id = r.byte() // an integer of variable length by the standard, but none has more than a byte
 	if int(p.id) >= len(properties) || properties[p.id].form == 0 {
-		r.fail(malformed("a %v with the unknown property %#x", r.of, p.id))
+		r.fail(malformed("%v with the unknown property %#x", r.of, p.id))
 		return property{}, false
 	}
 	kind := &properties[p.id]
 	bit := uint64(1) << p.id
 	switch {
 	case kind.in&r.in == 0 && kind.in&r.in.otherWay() != 0:
-		r.fail(protocolError("a %v with a %s, which is not this side's to send", r.of, kind.name))
+		r.fail(protocolError("%v with a %s, which is not this side's to send", r.of, kind.name))
 	case kind.in&r.in == 0:
-		r.fail(malformed("a %v with a %s, which it does not have", r.of, kind.name))
+		r.fail(malformed("%v with a %s, which it does not have", r.of, kind.name))
 	case r.seen&bit != 0 && kind.often&r.in == 0:
-		r.fail(protocolError("a %v with a second %s", r.of, kind.name))
+		r.fail(protocolError("%v with a second %s", r.of, kind.name))
 	}
 	r.seen |= bit
 	switch kind.form {
@@ -305,13 +305,11 @@ func (r *propertyReader) check(p property) {
 	kind := &properties[p.id]
 	switch {
 	case kind.form == formFlag && p.n > 1:
-		r.fail(protocolError("a %v whose %s is %d, want 0 or 1", r.of, kind.name, p.n))
+		r.fail(protocolError("%v whose %s is %d, want 0 or 1", r.of, kind.name, p.n))
 	case kind.form == formTopic && !isName(p.b):
-		r.fail(protocolError("a %v whose %s is empty or has a wildcard", r.of, kind.name))
-	case kind.nonzero && p.n == 0 && p.id == topicAlias:
-		r.fail(&Error{TopicAliasInvalid, "a PUBLISH whose Topic Alias is 0"})
+		r.fail(protocolError("%v whose %s is empty or has a wildcard", r.of, kind.name))
 	case kind.nonzero && p.n == 0:
-		r.fail(protocolError("a %v whose %s is 0", r.of, kind.name))
+		r.fail(protocolError("%v whose %s is 0", r.of, kind.name))
 	}
 }
 

@@ -34,9 +34,9 @@ func publishFlags(flags byte) (p Publish, err error) {
 	p = Publish{QoS: flags >> 1 & 3, Retain: flags&1 != 0, Dup: flags&8 != 0}
 	switch {
 	case p.QoS == 3:
-		return p, malformed("a PUBLISH with QoS 3")
+		return p, malformed("PUBLISH with QoS 3")
 	case p.QoS == 0 && p.Dup:
-		return p, malformed("a PUBLISH with QoS 0 and DUP")
+		return p, malformed("PUBLISH with QoS 0 and DUP")
 	}
 	return p, nil
 }
@@ -62,7 +62,7 @@ func (p *Publish) parse(v Version, flags byte, body []byte, from place) error {
 	in := cursor{b: body, of: PUBLISH}
 	p.Topic = in.text()
 	if in.err == nil && len(p.Topic) > 0 && !isName(p.Topic) {
-		in.fail(malformed("a PUBLISH whose topic has a wildcard"))
+		in.fail(malformed("PUBLISH whose topic has a wildcard"))
 	}
 	if p.QoS > 0 {
 		p.ID = in.packetID()
@@ -86,7 +86,7 @@ func (p *Publish) parse(v Version, flags byte, body []byte, from place) error {
 		return in.err
 	}
 	if len(p.Topic) == 0 && p.Alias == 0 {
-		return protocolError("a PUBLISH with neither a topic nor a Topic Alias")
+		return protocolError("PUBLISH with neither a topic nor a Topic Alias")
 	}
 	p.Payload, p.HasExpiry, p.Expiry, p.Forward = in.b, m.hasExpiry, m.expiry, slices.Clip(m.forward)
 	return m.checkPayload(PUBLISH, p.Payload)
@@ -136,7 +136,7 @@ func follows(a, b []byte) bool {
 // checkPayload checks a payload that says that it is UTF-8 (section 3.3.2.3.2).
 func (m *messageProperties) checkPayload(t Type, payload []byte) error {
 	if m.isText && !utf8.Valid(payload) {
-		return &Error{PayloadFormatInvalid, "a " + t.String() + " whose payload is said to be UTF-8 and is not"}
+		return &Error{PayloadFormatInvalid, t.String() + " whose payload is said to be UTF-8 and is not"}
 	}
 	return nil
 }

@@ -65,9 +65,9 @@ func (c *cursor) moreFilters(n, most int) bool {
 	switch {
 	case c.err != nil:
 	case len(c.b) == 0 && n == 0:
-		c.fail(protocolError("a %v without a filter", c.of))
+		c.fail(protocolError("%v without a filter", c.of))
 	case len(c.b) > 0 && n == most:
-		c.fail(&Error{QuotaExceeded, fmt.Sprintf("a %v with more than %d filters", c.of, most)})
+		c.fail(&Error{QuotaExceeded, fmt.Sprintf("%v with more than %d filters", c.of, most)})
 	}
 	return c.err == nil && len(c.b) > 0
 }
@@ -75,7 +75,7 @@ func (c *cursor) moreFilters(n, most int) bool {
 func (c *cursor) filter() string {
 	text := string(c.text())
 	if c.err == nil && text == "" {
-		c.fail(malformed("a %v with an empty filter", c.of))
+		c.fail(malformed("%v with an empty filter", c.of))
 	}
 	return text
 }
@@ -87,15 +87,15 @@ func (c *cursor) options(v Version, filter string) Options {
 	switch {
 	case c.err != nil:
 	case v == V311 && b > 2:
-		c.fail(malformed("a SUBSCRIBE that asks for the QoS %#x", b))
+		c.fail(malformed("SUBSCRIBE that asks for the QoS %#x", b))
 	case b&0xc0 != 0:
-		c.fail(malformed("a SUBSCRIBE with the options %#x, of which two bits are reserved", b))
+		c.fail(malformed("SUBSCRIBE with the options %#x, of which two bits are reserved", b))
 	case o.QoS == 3:
-		c.fail(protocolError("a SUBSCRIBE that asks for QoS 3"))
+		c.fail(protocolError("SUBSCRIBE that asks for QoS 3"))
 	case o.RetainHandling == 3:
-		c.fail(protocolError("a SUBSCRIBE with a Retain Handling of 3"))
+		c.fail(protocolError("SUBSCRIBE with a Retain Handling of 3"))
 	case o.NoLocal && strings.HasPrefix(filter, sharedPrefix):
-		c.fail(protocolError("a SUBSCRIBE with No Local on a shared subscription"))
+		c.fail(protocolError("SUBSCRIBE with No Local on a shared subscription"))
 	}
 	return o
 }
@@ -138,12 +138,12 @@ func parseSuback(v Version, t Type, body []byte) (*Suback, error) {
 	}
 	coded := v == V5 || t == SUBACK
 	if in.err == nil && coded && len(in.b) == 0 {
-		in.fail(protocolError("a %v without a code", t))
+		in.fail(protocolError("%v without a code", t))
 	}
 	for coded && in.err == nil && len(in.b) > 0 {
 		code := in.code(t.place())
 		if in.err == nil && v == V311 && code > GrantedQoS2 && code != UnspecifiedError {
-			in.fail(malformed("a %v with the return code %#02x", t, byte(code)))
+			in.fail(malformed("%v with the return code %#02x", t, byte(code)))
 		}
 		s.Codes = append(s.Codes, code)
 	}
