@@ -27,7 +27,7 @@ func (e *DecodeError) Unwrap() error { return e.Err }
 func Encode(m Message) ([]byte, error) {
 	h := m.header()
 	h.Version, h.Kind = Version, typeOf(m)
-	b, err := detcbor.Marshal(m)
+	b, err := bytesOf(m)
 	if err != nil {
 		return nil, err
 	}
@@ -36,6 +36,13 @@ func Encode(m Message) ([]byte, error) {
 	}
 	h.raw = b
 	return b, nil
+}
+
+func bytesOf(m Message) ([]byte, error) {
+	if own, ok := m.(writer); ok {
+		return written(own), nil
+	}
+	return detcbor.Marshal(m)
 }
 
 func typeOf(m Message) Type {

@@ -167,10 +167,7 @@ func (a *Authenticator) challengeMessage(s *pending, body *protocol.ChallengeBod
 	if _, err := io.ReadFull(a.random, body.Nonce); err != nil {
 		return nil, fmt.Errorf("nonce: %w", err)
 	}
-	raw, err := encodeBody(body)
-	if err != nil {
-		return nil, err
-	}
+	raw := body.Encode()
 	s.Issued = a.now().UnixMilli()
 	s.Transcript = s.Transcript.Add(raw)
 	sealed, err := a.sealer.seal(s)

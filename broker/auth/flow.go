@@ -7,7 +7,6 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
-	"github.com/signetd/signet/protocol/detcbor"
 )
 
 // Bounds on one exchange.
@@ -101,12 +100,4 @@ func stepName(step string) string {
 		return name
 	}
 	return step
-}
-
-func encodeBody(b *protocol.ChallengeBody) ([]byte, error) {
-	raw, err := detcbor.Marshal(b)
-	if err != nil {
-		return nil, fmt.Errorf("challenge: %w", err)
-	}
-	return raw, nil
 }

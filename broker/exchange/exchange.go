@@ -17,7 +17,6 @@ import (
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/mint"
 	"github.com/signetd/signet/protocol"
-	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -258,15 +257,15 @@ func (e *clonedDevice) Unwrap() error { return e.err }
 func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
 	here := from.Channel.Is(p.Request().Channel)
 	minted.Body.Direct = here
-	body, err := detcbor.Marshal(&minted.Body)
-	if err != nil {
-		return nil, nil, fmt.Errorf("grant: %w", err)
-	}
+	body := minted.Body.Encode()
 	g := &protocol.Grant{Head: protocol.Head{ID: p.Call()}}
 	if to := p.Request().SealTo; to == nil {
 		g.Open = body
-	} else if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
-		return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
+	} else {
+		var err error
+		if g.Sealed, err = protocol.SealGrant(to, p.Transcript(), body); err != nil {
+			return nil, nil, fmt.Errorf("grant: %w: %w", err, protocol.CodeMalformed)
+		}
 	}
 	return g, &Admission{Standing: access.Of(&minted.Session, minted.Until), Here: here, Newer: minted.Newer}, nil
 }
