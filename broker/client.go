@@ -110,6 +110,6 @@ func ClientKind() Kind[Client] {
 }
 
 // Client finds a client.
-func (c *Catalog) Client(ctx context.Context, pool ident.Pool, id string) (Client, error) {
+func (c *Catalog) Client(ctx context.Context, pool ident.Pool, id string) (*Client, error) {
 	return ClientKind().Find(ctx, c, pool, id)
 }

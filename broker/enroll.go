@@ -183,7 +183,7 @@ func EnrollTokenKind() Kind[EnrollToken] {
 }
 
 // EnrollToken finds an enrollment token by its public id.
-func (c *Catalog) EnrollToken(ctx context.Context, pool ident.Pool, id string) (EnrollToken, error) {
+func (c *Catalog) EnrollToken(ctx context.Context, pool ident.Pool, id string) (*EnrollToken, error) {
 	return EnrollTokenKind().Find(ctx, c, pool, id)
 }
 

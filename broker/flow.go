@@ -150,6 +150,6 @@ func FlowKind() Kind[Flow] {
 }
 
 // Flow finds a flow.
-func (c *Catalog) Flow(ctx context.Context, pool ident.Pool, name string) (Flow, error) {
+func (c *Catalog) Flow(ctx context.Context, pool ident.Pool, name string) (*Flow, error) {
 	return FlowKind().Find(ctx, c, pool, name)
 }

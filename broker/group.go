@@ -66,6 +66,6 @@ func GroupKind() Kind[Group] {
 }
 
 // Group finds a group.
-func (c *Catalog) Group(ctx context.Context, pool ident.Pool, name string) (Group, error) {
+func (c *Catalog) Group(ctx context.Context, pool ident.Pool, name string) (*Group, error) {
 	return GroupKind().Find(ctx, c, pool, name)
 }

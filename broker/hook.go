@@ -57,6 +57,6 @@ func HookKind() Kind[Hook] {
 }
 
 // Hook finds a hook.
-func (c *Catalog) Hook(ctx context.Context, pool ident.Pool, name string) (Hook, error) {
+func (c *Catalog) Hook(ctx context.Context, pool ident.Pool, name string) (*Hook, error) {
 	return HookKind().Find(ctx, c, pool, name)
 }

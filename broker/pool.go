@@ -106,20 +106,11 @@ func (s Succession) equal(o Succession) bool {
 	return bytes.Equal(s.From, o.From) && bytes.Equal(s.Signed, o.Signed) && s.At.Equal(o.At)
 }
 
-func ownPool(p Pool) Pool {
-	p.Anchor, p.AnchorSealed, p.AnswerSealed = bytes.Clone(p.Anchor), bytes.Clone(p.AnchorSealed), bytes.Clone(p.AnswerSealed)
-	p.Successions = slices.Clone(p.Successions)
-	for i, s := range p.Successions {
-		p.Successions[i].From, p.Successions[i].Signed = bytes.Clone(s.From), bytes.Clone(s.Signed)
-	}
-	return p
-}
-
 // Pools is the store of pools. They are made and changed together with their documents, by
 // Settings.ChangeSettings.
 type Pools interface {
-	// Pool gives one pool.
-	Pool(ctx context.Context, name ident.Pool) (Pool, error)
+	// Pool gives one pool, which is not to be changed: others share it.
+	Pool(ctx context.Context, name ident.Pool) (*Pool, error)
 	// ListPools gives all pools, by name.
 	ListPools(ctx context.Context) ([]Pool, error)
 	// DeletePool deletes the pool and all that is in it: devices, sessions, documents, keys.

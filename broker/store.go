@@ -9,7 +9,7 @@ import (
 
 // The store, one small interface per concept. Each call is one use case and one
 // transaction: when it returns without error, what it wrote is durable. Values
-// handed in and out are the caller's to change. Missing things are ErrNotFound.
+// handed in and out are the caller's to change, but for settings (Catalog). Missing things are ErrNotFound.
 // Lists go in key order: after is the last key seen, empty to begin; limit is
 // 1 to MaxList.
 

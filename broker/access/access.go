@@ -20,8 +20,8 @@ import (
 
 // Reads is the part of a store that the rule reads. What is missing is broker.ErrNotFound.
 type Reads interface {
-	Pool(ctx context.Context, pool ident.Pool) (broker.Pool, error)
-	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
+	Pool(ctx context.Context, pool ident.Pool) (*broker.Pool, error)
+	Client(ctx context.Context, pool ident.Pool, id string) (*broker.Client, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	Session(ctx context.Context, id ident.UUID) (broker.Session, error)
 	SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]broker.Session, error)
@@ -154,9 +154,9 @@ func (r *Rule) read(ctx context.Context, id ident.Device, claims *token.Claims) 
 	}
 	s, err = r.session(ctx, id, claims)
 	if err == nil {
-		var c broker.Client
+		var c *broker.Client
 		if c, err = r.reads.Client(ctx, id.Pool, s.Client); err == nil {
-			err = CheckClient(&c, &s)
+			err = CheckClient(c, &s)
 		}
 	}
 	if errors.Is(err, broker.ErrNotFound) {

@@ -55,13 +55,13 @@ func (s *store) Device(_ context.Context, id ident.Device) (broker.Device, error
 	return s.device, s.err
 }
 
-func (s *store) Pool(context.Context, ident.Pool) (broker.Pool, error) { return s.pool, s.err }
+func (s *store) Pool(context.Context, ident.Pool) (*broker.Pool, error) { return &s.pool, s.err }
 
-func (s *store) Client(_ context.Context, _ ident.Pool, id string) (broker.Client, error) {
+func (s *store) Client(_ context.Context, _ ident.Pool, id string) (*broker.Client, error) {
 	if s.err == nil && id != s.client.ID {
-		return broker.Client{}, broker.ErrNotFound
+		return nil, broker.ErrNotFound
 	}
-	return s.client, s.err
+	return &s.client, s.err
 }
 
 func (s *store) Session(_ context.Context, id ident.UUID) (broker.Session, error) {

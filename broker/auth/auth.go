@@ -19,13 +19,14 @@ import (
 	"golang.org/x/sync/singleflight"
 )
 
-// Reads is the part of a store that authentication reads. What is missing is broker.ErrNotFound.
+// Reads is the part of a store that authentication reads. What is missing is broker.ErrNotFound;
+// settings are not to be changed (broker.Catalog).
 type Reads interface {
-	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
-	Client(ctx context.Context, pool ident.Pool, id string) (broker.Client, error)
-	Flow(ctx context.Context, pool ident.Pool, name string) (broker.Flow, error)
+	Pool(ctx context.Context, name ident.Pool) (*broker.Pool, error)
+	Client(ctx context.Context, pool ident.Pool, id string) (*broker.Client, error)
+	Flow(ctx context.Context, pool ident.Pool, name string) (*broker.Flow, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
-	EnrollToken(ctx context.Context, pool ident.Pool, id string) (broker.EnrollToken, error)
+	EnrollToken(ctx context.Context, pool ident.Pool, id string) (*broker.EnrollToken, error)
 	// Last is the journal's: see broker.Login.Seen.
 	Last(ctx context.Context) (uint64, error)
 }

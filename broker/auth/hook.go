@@ -21,7 +21,7 @@ type HookCaller interface {
 	// Verify asks whether the answer to a custom challenge is right.
 	Verify(ctx context.Context, hook broker.Hook, c HookCall, answer string) (bool, error)
 	// Hook finds a hook by its name; broker.ErrNotFound.
-	Hook(ctx context.Context, pool string, name string) (broker.Hook, error)
+	Hook(ctx context.Context, pool string, name string) (*broker.Hook, error)
 }
 
 // A HookCall is what every hook is told.
@@ -98,7 +98,7 @@ func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (kind,
 	if err != nil {
 		return "", "", err
 	}
-	d, err := a.hooks.Define(ctx, h, call)
+	d, err := a.hooks.Define(ctx, *h, call)
 	_, own := challenge.Of(d.Challenge)
 	switch {
 	case err != nil:

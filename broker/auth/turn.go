@@ -76,7 +76,7 @@ func (t *Turn) Pool(ctx context.Context) (*broker.Pool, error) {
 		if err != nil {
 			return nil, fmt.Errorf("pool %s: %w", t.pending.request.Pool, concealed(err))
 		}
-		t.pool = &p
+		t.pool = p
 	}
 	return t.pool, nil
 }
@@ -91,7 +91,7 @@ func (t *Turn) Client(ctx context.Context) (*broker.Client, error) {
 		if err != nil {
 			return nil, fmt.Errorf("client %q: %w", t.clientID(), concealed(err))
 		}
-		t.client = &c
+		t.client = c
 	}
 	return t.client, nil
 }
@@ -117,7 +117,7 @@ func (t *Turn) Flow(ctx context.Context) (*broker.Flow, error) {
 	if err != nil {
 		return nil, fmt.Errorf("flow %q of client %q: %w", name, client.ID, err)
 	}
-	t.flow = &f
+	t.flow = f
 	return t.flow, nil
 }
 
@@ -145,7 +145,7 @@ func (t *Turn) EnrollToken(ctx context.Context) (*broker.EnrollToken, error) {
 		if err != nil {
 			return nil, fmt.Errorf("enrollment token %s: %w", id, err)
 		}
-		t.enrollToken = &e
+		t.enrollToken = e
 	}
 	return t.enrollToken, nil
 }

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/storetest"
 	"github.com/signetd/signet/protocol/challenge"
@@ -44,7 +42,7 @@ func settingsStore(t *testing.T) (*Store, ident.Pool, broker.Client, broker.Flow
 // What is remembered is never what was before the last acknowledged write.
 func TestSettingsFollowWrites(t *testing.T) {
 	s, pool, c, f := settingsStore(t)
-	read := func() (broker.Client, broker.Flow) {
+	read := func() (*broker.Client, *broker.Flow) {
 		t.Helper()
 		gotC, errC := s.Client(t.Context(), pool, c.ID)
 		gotF, errF := s.Flow(t.Context(), pool, f.Name)
@@ -102,23 +100,48 @@ func TestSettingsFollowWrites(t *testing.T) {
 	}
 }
 
-// A caller may do with what it got as it likes.
-func TestSettingsAreTheCallersOwn(t *testing.T) {
+// What is remembered is shared, and who writes into it is found out, wherever he does; a
+// later revision and what was deleted are taken for no such writing.
+func TestSettingsAreNobodysToChange(t *testing.T) {
 	s, pool, c, f := settingsStore(t)
-	for range 3 {
-		gotP, err := s.Pool(t.Context(), pool)
-		if err != nil || gotP.Anchor[0] != 1 {
-			t.Fatal(gotP, err)
+	for _, change := range []func(*broker.Pool, *broker.Client, *broker.Flow){
+		func(p *broker.Pool, _ *broker.Client, _ *broker.Flow) { p.Anchor[0] = 9 },
+		func(p *broker.Pool, _ *broker.Client, _ *broker.Flow) { p.Rev++ },
+		func(_ *broker.Pool, c *broker.Client, _ *broker.Flow) { c.Audiences[0] = "mine" },
+		func(_ *broker.Pool, _ *broker.Client, f *broker.Flow) { f.Steps = nil },
+	} {
+		s.ForgetAll()
+		var before *broker.Pool
+		for range 2 {
+			p, errP := s.Pool(t.Context(), pool)
+			gotC, errC := s.Client(t.Context(), pool, c.ID)
+			gotF, errF := s.Flow(t.Context(), pool, f.Name)
+			if err := errors.Join(errP, errC, errF, s.CheckShared(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if before != nil {
+				if p != before {
+					t.Error("what is remembered is not shared")
+				}
+				change(p, gotC, gotF)
+			}
+			before = p
 		}
-		gotC, err := s.Client(t.Context(), pool, c.ID)
-		if diff := cmp.Diff(c.Audiences, gotC.Audiences); err != nil || diff != "" {
-			t.Fatal(err, diff)
+		if s.CheckShared(t.Context()) == nil {
+			t.Error("written into and not found out")
 		}
-		gotF, err := s.Flow(t.Context(), pool, f.Name)
-		if diff := cmp.Diff(f.Steps, gotF.Steps); err != nil || diff != "" {
-			t.Fatal(err, diff)
-		}
-		gotP.Anchor[0], gotC.Audiences[0], gotF.Steps[0] = 9, "mine", "psk"
+	}
+	s.ForgetAll()
+	h, err := s.Handle(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Catalog = broker.NewCatalog(rows{s}) // that nobody tells of writes
+	_, errC := s.Client(t.Context(), pool, c.ID)
+	_, errF := s.Flow(t.Context(), pool, f.Name)
+	c.AccessLife += time.Minute
+	if err := errors.Join(errC, errF, save(t, h, broker.ClientKind(), c), h.DeletePool(t.Context(), by(), pool), s.CheckShared(t.Context())); err != nil {
+		t.Error(err)
 	}
 }
 

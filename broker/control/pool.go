@@ -94,13 +94,13 @@ func (p *Plane) newPool(name ident.Pool) (broker.Pool, error) {
 	return pool, nil
 }
 
-// Pool finds a pool.
+// Pool finds a pool. What it points to is not to be changed.
 func (p *Plane) Pool(ctx context.Context, name ident.Pool) (broker.Pool, error) {
 	pool, err := p.Store.Pool(ctx, name)
 	if err != nil {
-		return pool, about(err, "pool %s", name)
+		return broker.Pool{}, about(err, "pool %s", name)
 	}
-	return pool, nil
+	return *pool, nil
 }
 
 // ListPools gives all pools, by name.

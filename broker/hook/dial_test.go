@@ -29,8 +29,8 @@ func (clear) Open(broker.Purpose, []byte) ([]byte, error) {
 
 type none struct{}
 
-func (none) Hook(context.Context, ident.Pool, string) (broker.Hook, error) {
-	return broker.Hook{}, broker.ErrNotFound
+func (none) Hook(context.Context, ident.Pool, string) (*broker.Hook, error) {
+	return nil, broker.ErrNotFound
 }
 
 var errDialled = errors.New("would have been dialled")

@@ -45,7 +45,7 @@ var ErrAnswer = errors.New("hook answered badly")
 
 // Store is the part of a store that a Caller reads: hooks by name; broker.ErrNotFound.
 type Store interface {
-	Hook(ctx context.Context, pool ident.Pool, name string) (broker.Hook, error)
+	Hook(ctx context.Context, pool ident.Pool, name string) (*broker.Hook, error)
 }
 
 // A Caller calls hooks. It is safe for concurrent use.
@@ -142,10 +142,10 @@ func (c *Caller) control(_, address string, _ syscall.RawConn) error {
 }
 
 // Hook finds a hook by name.
-func (c *Caller) Hook(ctx context.Context, pool, name string) (broker.Hook, error) {
+func (c *Caller) Hook(ctx context.Context, pool, name string) (*broker.Hook, error) {
 	p, err := ident.ParsePool(pool)
 	if err != nil {
-		return broker.Hook{}, err
+		return nil, err
 	}
 	return c.store.Hook(ctx, p, name)
 }

@@ -52,8 +52,8 @@ func demo() ident.Pool { p, _ := ident.ParsePool("demo"); return p }
 
 type noStore struct{}
 
-func (noStore) Hook(context.Context, ident.Pool, string) (broker.Hook, error) {
-	return broker.Hook{}, broker.ErrNotFound
+func (noStore) Hook(context.Context, ident.Pool, string) (*broker.Hook, error) {
+	return nil, broker.ErrNotFound
 }
 
 // newCaller gives a Caller that may call url, and the hook there.

@@ -22,7 +22,7 @@ import (
 
 // KeyStore is the part of a store that Keys reads.
 type KeyStore interface {
-	Pool(ctx context.Context, name ident.Pool) (broker.Pool, error)
+	Pool(ctx context.Context, name ident.Pool) (*broker.Pool, error)
 	ListSigningKeys(ctx context.Context, pool ident.Pool) ([]broker.SigningKey, error)
 	Epoch(ctx context.Context) (uint64, error)
 }
@@ -113,7 +113,7 @@ func (k *Keys) Ring(ctx context.Context, pool ident.Pool) (*Ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
 	}
-	r, err := k.refresh(old, &p, keys, epoch)
+	r, err := k.refresh(old, p, keys, epoch)
 	if err != nil {
 		return nil, fmt.Errorf("keys of pool %s: %w", pool, err)
 	}

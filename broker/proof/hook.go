@@ -29,7 +29,7 @@ func (c custom) Ask(ctx context.Context, t *auth.Turn) (auth.Params, error) {
 	if err != nil {
 		return auth.Params{}, err
 	}
-	made, err := c.hooks.Create(ctx, h, call)
+	made, err := c.hooks.Create(ctx, *h, call)
 	if err != nil {
 		return auth.Params{}, fmt.Errorf("create hook %s: %w: %w", h.Name, err, protocol.CodeDenied)
 	}
@@ -50,7 +50,7 @@ func (c custom) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (au
 	if err != nil {
 		return auth.Result{}, err
 	}
-	ok, err := c.hooks.Verify(ctx, h, call, string(answer))
+	ok, err := c.hooks.Verify(ctx, *h, call, string(answer))
 	if err != nil {
 		return auth.Result{}, fmt.Errorf("verify hook %s: %w: %w", h.Name, err, protocol.CodeDenied)
 	}
@@ -58,10 +58,10 @@ func (c custom) Check(ctx context.Context, t *auth.Turn, m *protocol.Answer) (au
 }
 
 // hook finds the hook that asks the challenge, as it is stored now.
-func (c custom) hook(ctx context.Context, t *auth.Turn) (broker.Hook, error) {
+func (c custom) hook(ctx context.Context, t *auth.Turn) (*broker.Hook, error) {
 	h, err := c.hooks.Hook(ctx, t.Claimed().Pool.String(), t.HookName())
 	if err != nil {
-		return broker.Hook{}, fmt.Errorf("hook %s: %w", t.HookName(), err)
+		return nil, fmt.Errorf("hook %s: %w", t.HookName(), err)
 	}
 	return h, nil
 }

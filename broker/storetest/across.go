@@ -63,7 +63,7 @@ func usesBesideTheToken(e *env) {
 	e.same(1, got.Used)
 	e.same(tok.Rev, got.Rev)
 	got.Uses = 9
-	save(e, broker.EnrollTokenKind(), &got)
+	save(e, broker.EnrollTokenKind(), got)
 	e.same(1, e.used(tok))
 	e.record(e.enrollment(e.device("a", "two"), tok.ID))
 	e.same(2, e.used(tok))

@@ -24,8 +24,9 @@ func Model(t *testing.T, seed uint64, steps int, open Open[broker.Store]) {
 	m.open(open)
 	for _, pool := range modelPools() {
 		name := m.e.addPool(pool)
-		p, err := m.e.pools.Pool(m.e.ctx, name)
+		stored, err := m.e.pools.Pool(m.e.ctx, name)
 		m.e.ok(err)
+		p := *stored
 		p.Rev = 0
 		m.set.pools[name] = p
 	}

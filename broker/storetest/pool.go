@@ -19,7 +19,7 @@ func poolTests() []test {
 			got, err := e.pools.Pool(e.ctx, want.Name)
 			e.ok(err)
 			want.Rev = got.Rev
-			e.same(want, got)
+			e.same(want, *got)
 			keys, err := e.keys.ListSigningKeys(e.ctx, e.pool("a"))
 			e.ok(err)
 			e.same([]broker.SigningKey{k}, keys)
@@ -85,10 +85,10 @@ func anchoredPool(e *env) {
 	e.ok(update(second))
 	stored, err := e.pools.Pool(e.ctx, name)
 	e.ok(err)
-	want := first
+	want := *first
 	second(&want)
 	want.Rev = stored.Rev
-	e.same(want, stored)
+	e.same(want, *stored)
 	third := func(p *broker.Pool) {
 		p.Anchor, p.AnchorSealed, p.AnchorSince = []byte{3}, []byte{3, 3}, start().Add(2*time.Hour)
 		p.Successions = append(p.Successions, broker.Succession{From: []byte{2}, Signed: []byte{2, 3}, At: start().Add(2 * time.Hour)})
@@ -112,9 +112,9 @@ func updatedPool(e *env) {
 	e.ok(e.put(document(e, "a", "flow", "two"), document(e, "a", "flow", "three")))
 	first, err := e.pools.Pool(e.ctx, name)
 	e.ok(err)
-	update := func(old broker.Pool, change func(*broker.Pool) error) error {
+	update := func(old *broker.Pool, change func(*broker.Pool) error) error {
 		return e.change(func(tx broker.SettingsTx) error {
-			p := old
+			p := *old
 			stop := change(&p)
 			if _, err := tx.UpdatePool(p); err != nil {
 				return err
@@ -140,5 +140,5 @@ func updatedPool(e *env) {
 	stored, err := e.pools.Pool(e.ctx, name)
 	e.ok(err)
 	e.same(second, stored)
-	e.wants(broker.ErrNotFound, update(broker.Pool{Name: e.pool("none")}, func(*broker.Pool) error { return nil }))
+	e.wants(broker.ErrNotFound, update(&broker.Pool{Name: e.pool("none")}, func(*broker.Pool) error { return nil }))
 }

@@ -340,16 +340,16 @@ func nounTests() []test {
 			for range 2 { // read, then remembered
 				gotH, err := e.nouns.Hook(e.ctx, p, "check")
 				e.ok(err)
-				e.same(h, gotH)
+				e.same(h, *gotH)
 				gotF, err := e.nouns.Flow(e.ctx, p, "main")
 				e.ok(err)
-				e.same(f, gotF)
+				e.same(f, *gotF)
 				gotC, err := e.nouns.Client(e.ctx, p, "app")
 				e.ok(err)
-				e.same(c, gotC)
+				e.same(c, *gotC)
 				gotT, err := e.nouns.EnrollToken(e.ctx, p, "0a")
 				e.ok(err)
-				e.same(t, gotT)
+				e.same(t, *gotT)
 			}
 		}},
 		{"saying the same is no write", func(e *env) {
@@ -368,9 +368,9 @@ func nounTests() []test {
 			save(e, broker.EnrollTokenKind(), &more)
 			got, err := e.nouns.EnrollToken(e.ctx, tok.Pool, tok.ID)
 			e.ok(err)
-			e.same(more, got)
+			e.same(more, *got)
 			got.Key = []byte{9}
-			e.wants(broker.ErrInvalid, Save(e.ctx, e.settings, by(), broker.EnrollTokenKind(), &got, start()))
+			e.wants(broker.ErrInvalid, Save(e.ctx, e.settings, by(), broker.EnrollTokenKind(), got, start()))
 		}},
 		{"invalid ones are refused", func(e *env) {
 			p := e.addPool("a")
@@ -411,7 +411,7 @@ func Save[N any](ctx context.Context, s broker.Settings, by broker.By, k broker.
 func settingTravels(e *env) {
 	p := e.addPool("a")
 	c := broker.Client{Pool: p, ID: "app", AccessLife: time.Hour}
-	reads := func(want func(broker.Client, error) bool) {
+	reads := func(want func(*broker.Client, error) bool) {
 		e.t.Helper()
 		for until := time.Now().Add(2 * time.Second); ; time.Sleep(10 * time.Millisecond) {
 			got, err := e.other.nouns.Client(e.ctx, p, "app")
@@ -423,12 +423,12 @@ func settingTravels(e *env) {
 			}
 		}
 	}
-	isNow := func(got broker.Client, err error) bool { return err == nil && got.AccessLife == c.AccessLife }
+	isNow := func(got *broker.Client, err error) bool { return err == nil && got.AccessLife == c.AccessLife }
 	save(e, broker.ClientKind(), &c)
 	reads(isNow)
 	c.AccessLife += time.Minute
 	save(e, broker.ClientKind(), &c)
 	reads(isNow)
 	e.ok(e.change(func(tx broker.SettingsTx) error { return broker.ClientKind().Delete(tx, p, "app") }))
-	reads(func(_ broker.Client, err error) bool { return errors.Is(err, broker.ErrNotFound) })
+	reads(func(_ *broker.Client, err error) bool { return errors.Is(err, broker.ErrNotFound) })
 }

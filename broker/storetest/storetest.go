@@ -156,7 +156,15 @@ func run[S any](t *testing.T, open Open[S], tests []test, part func(S) handle) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			next := open(t)
-			tt.run(newEnv(t, part(next()), part(next())))
+			one, two := next(), next()
+			tt.run(newEnv(t, part(one), part(two)))
+			for _, s := range []any{one, two} {
+				if c, ok := s.(interface{ CheckShared(context.Context) error }); ok && !t.Failed() {
+					if err := c.CheckShared(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			}
 		})
 	}
 }

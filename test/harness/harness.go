@@ -12,6 +12,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -133,7 +134,7 @@ func (s *Signet) Close() error {
 	s.stop()
 	s.running.Wait()
 	s.core.Close()
-	return s.Store.Close()
+	return errors.Join(s.Store.CheckShared(context.Background()), s.Store.Close())
 }
 
 // Open makes a Signet without a test: it keeps its files in dir, and whoever opens it

@@ -115,7 +115,7 @@ func run(t *testing.T, w *World, folder string, life func(*World)) (*Outcome, er
 	w.facts.end()
 	w.stop()
 	w.busy.Wait()
-	if err := w.store.Close(); err != nil {
+	if err := errors.Join(w.store.CheckShared(t.Context()), w.store.Close()); err != nil {
 		return nil, err
 	}
 	return w.facts.outcome(), nil

@@ -62,7 +62,12 @@ func New(t testing.TB) *World {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = w.Store.Close() })
+	t.Cleanup(func() {
+		if err := w.Store.CheckShared(context.Background()); err != nil {
+			t.Error(err)
+		}
+		_ = w.Store.Close()
+	})
 	w.Plane, err = control.New(control.Config{
 		Store: w.Store, Sealer: sealer, Issuer: "https://signet.example:8443", Makers: proof.Makers(), Now: w.Clock.Now,
 	})
