@@ -54,7 +54,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func (p *program) main(ctx context.Context, args []string) int {
 	out := output.To(p.out)
-	p.out, p.err = out, output.To(p.err)
+	p.out, p.err = out, output.Lines(p.err)
 	err := p.command(ctx, args)
 	if errors.Is(err, flag.ErrHelp) {
 		err = nil

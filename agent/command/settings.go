@@ -409,7 +409,7 @@ func (p *program) log() *slog.Logger {
 	if p.lasting {
 		level = slog.LevelInfo
 	}
-	return slog.New(slog.NewTextHandler(output.Lines(p.err), &slog.HandlerOptions{Level: level, ReplaceAttr: inWords}))
+	return slog.New(slog.NewTextHandler(p.err, &slog.HandlerOptions{Level: level, ReplaceAttr: inWords}))
 }
 
 // inWords says errors as people are told them.

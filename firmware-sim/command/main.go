@@ -60,7 +60,7 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if err == nil {
 		return exitOK
 	}
-	stderr = output.To(stderr)
+	stderr = output.Lines(stderr)
 	fmt.Fprintf(stderr, "firmware-sim: %v\n", err)
 	if h := hint(err); h != "" {
 		fmt.Fprintf(stderr, "hint: %s\n", h)

@@ -3,6 +3,7 @@ package output
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"unicode"
@@ -38,6 +39,47 @@ func TestNothingReachesTheTerminalRaw(t *testing.T) {
 		if cell := Cell(in); strings.ContainsAny(cell, "\t\n") {
 			t.Errorf("cell %q", cell)
 		}
+	}
+}
+
+// A disk takes so many bytes more.
+type disk struct {
+	on   bytes.Buffer
+	room int
+}
+
+func (d *disk) Write(b []byte) (int, error) {
+	if len(b) > d.room {
+		n, _ := d.on.Write(b[:d.room])
+		d.room = 0
+		return n, errFull
+	}
+	d.room -= len(b)
+	return d.on.Write(b)
+}
+
+var errFull = errors.New("full")
+
+// TestLinesOutliveAFullDisk: a log goes on when there is room again, each line by itself.
+func TestLinesOutliveAFullDisk(t *testing.T) {
+	d := &disk{room: 6}
+	w := Lines(d)
+	for i, step := range []struct {
+		line string
+		room int
+		want error
+	}{{"one\n", 0, nil}, {"two\n", 0, errFull}, {"three\n", 0, errFull}, {"four\n", 100, nil}, {"five\n", 0, nil}} {
+		d.room += step.room
+		if _, err := w.Write([]byte(step.line)); !errors.Is(err, step.want) {
+			t.Errorf("line %d: %v, want %v", i+1, err, step.want)
+		}
+	}
+	if want := "one\ntw\nfour\nfive\n"; d.on.String() != want {
+		t.Errorf("the log is %q, want %q", &d.on, want)
+	}
+	sticky := To(&disk{})
+	if _, err := sticky.Write([]byte("x")); !errors.Is(err, errFull) || !errors.Is(sticky.Err(), ErrOutput) {
+		t.Errorf("what a program prints: %v, %v", err, sticky.Err())
 	}
 }
 

@@ -1,8 +1,8 @@
 // Package output is how programs print. It keeps them from saying that all went well when
 // what they printed went nowhere: a full disk, a closed pipe. And it keeps what others said
 // of themselves, devices and webhooks among them, from doing anything to a terminal: what is
-// not graphic is shown as an escape, as JSON has it. Each program writes through Writers and
-// asks them before it exits.
+// not graphic is shown as an escape, as JSON has it. Each program prints through a Writer, which
+// it asks before it exits, and says the rest through Lines.
 package output
 
 import (
@@ -76,14 +76,31 @@ func (w *Writer) write(s string) error {
 	return w.err
 }
 
-// Lines makes a writer to w for a log that outlives a full disk: what is not graphic is
-// shown as by a Writer, but an error is that of its own write only. Each write is whole.
-func Lines(w io.Writer) io.Writer { return lines{w} }
+// Lines makes a writer to w for a log and for what is said beside the output, which nobody asks
+// whether it is out, and which outlives a full disk: what is not graphic is shown as by a
+// Writer, but an error is that of its own write only. Each write is whole, and begins on a line of
+// its own when the one before was cut off. It is safe for concurrent use.
+func Lines(w io.Writer) io.Writer { return &lines{to: w} }
 
-type lines struct{ to io.Writer }
+type lines struct {
+	to io.Writer
 
-func (l lines) Write(b []byte) (int, error) {
-	if _, err := io.WriteString(l.to, escape(string(b), "\n\t")); err != nil {
+	mu  sync.Mutex // guards cut, and keeps writes whole
+	cut bool       // the last write ended in the middle
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := escape(string(b), "\n\t")
+	if l.cut {
+		s = "\n" + s
+	}
+	n, err := io.WriteString(l.to, s)
+	if n > 0 {
+		l.cut = n < len(s) && s[n-1] != '\n'
+	}
+	if err != nil {
 		return 0, err
 	}
 	return len(b), nil

@@ -53,7 +53,7 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 	}
 	screen, _ := s.Out.(*os.File)
 	out := output.To(s.Out)
-	s.Out, s.Err = out, output.To(s.Err)
+	s.Out, s.Err = out, output.Lines(s.Err)
 	a := &app{Surroundings: s, out: out, screen: screen, line: args}
 	root := a.root()
 	root.SetArgs(args)

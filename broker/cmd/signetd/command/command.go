@@ -43,7 +43,7 @@ type options struct {
 // Main carries out one command line and gives its exit code.
 func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer) int {
 	out := output.To(stdout)
-	o := &options{stdout: out, stderr: output.To(stderr), log: stderr, environ: map[string]string{}}
+	o := &options{stdout: out, stderr: output.Lines(stderr), log: stderr, environ: map[string]string{}}
 	for _, kv := range environ {
 		if k, v, ok := strings.Cut(kv, "="); ok {
 			o.environ[k] = v
