@@ -94,6 +94,17 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// NetConn is the connection to the balancer. Its own Read misses what Unread gives.
+func (c *Conn) NetConn() net.Conn { return c.Conn }
+
+// Unread gives what was read together with the header and not by Read, once: whoever reads
+// NetConn from here on begins with it.
+func (c *Conn) Unread() []byte {
+	rest := c.rest
+	c.rest = nil
+	return rest
+}
+
 // Many reports whether requests of clients of whom nothing is known yet share the connection,
 // so that it says nothing of any one source.
 func (c *Conn) Many() bool { return c.many }
