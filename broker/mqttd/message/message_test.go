@@ -41,6 +41,29 @@ func TestRoom(t *testing.T) {
 	}
 }
 
+// TestResize: a message is replaced in its own room, unless the new one fits no Room around it.
+func TestResize(t *testing.T) {
+	all := message.NewRoom(1, 100, nil)
+	r := message.NewRoom(1, 90, all)
+	if !r.Take(80) || !all.Resize(0, 5) {
+		t.Fatal("no room")
+	}
+	for _, step := range []struct {
+		from, to int
+		want     bool
+	}{{80, 90, true}, {90, 91, false}, {90, 20, true}, {20, 95, false}, {20, 20, true}} {
+		if got := r.Resize(step.from, step.to); got != step.want {
+			t.Errorf("%+v: %t", step, got)
+		}
+	}
+	if n, bytes := r.Taken(); n != 1 || bytes != 20 {
+		t.Errorf("%d messages of %d bytes", n, bytes)
+	}
+	if n, bytes := all.Taken(); n != 1 || bytes != 25 {
+		t.Errorf("%d messages of %d bytes in all", n, bytes)
+	}
+}
+
 // TestRoomAtOnce: many take and give at the same time; never more than there is.
 func TestRoomAtOnce(t *testing.T) {
 	all := message.NewRoom(10, 1000, nil)

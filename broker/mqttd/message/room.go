@@ -35,6 +35,21 @@ func (r *Room) Take(bytes int) bool {
 	return true
 }
 
+// Resize makes what Take took for one message of so many bytes room for another, in r and
+// all Rooms around it, or in none.
+func (r *Room) Resize(from, to int) bool {
+	if r == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if to > from && to-from > r.maxBytes-r.bytes || !r.within.Resize(from, to) {
+		return false
+	}
+	r.bytes += to - from
+	return true
+}
+
 // Give gives back what Take took, for so many messages of so many bytes together.
 func (r *Room) Give(messages, bytes int) {
 	if r == nil {
