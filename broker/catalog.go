@@ -25,7 +25,7 @@ type SettingRows interface {
 // authentication reads the same few, and decoding them costs more than all else that
 // it reads. What it gives is shared by all who ask for it, and nobody's to change: whoever
 // writes reads his own in the transaction (SettingsTx). A row is forgotten by its record: what its own handle on the store wrote,
-// before who wrote it is told; what others wrote, by the journal. Each forgetting ends
+// before who wrote it is told, and whatever the journal tells of, before it does. Each forgetting ends
 // an age, and what was read in an earlier one is not remembered. A Catalog is safe for
 // concurrent use.
 type Catalog struct {

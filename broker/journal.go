@@ -220,7 +220,8 @@ const (
 //     A Seq that is missing in what Since gives was such a record, and nothing else.
 type Journal interface {
 	// Since gives up to limit (1 to MaxList) records with a Seq above after, in order. None
-	// and no error: there is no record left above after, for now.
+	// and no error: there is no record left above after, for now. Whatever is read by the
+	// same handle from then on is as new as these records at least.
 	Since(ctx context.Context, after uint64, limit int) ([]Record, error)
 	// Last gives the Seq of the newest record, 0 when there has been none.
 	Last(ctx context.Context) (uint64, error)

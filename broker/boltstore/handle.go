@@ -57,16 +57,13 @@ func (s *Store) followOthers(after uint64) {
 	}
 }
 
-// catchUp forgets what changed after a record, and gives the last that it has seen.
+// catchUp forgets what changed after a record, as Since does, and gives the last that it has seen.
 func (s *Store) catchUp(after uint64) uint64 {
 	for {
 		records, err := s.Since(context.Background(), after, 1000)
 		if err != nil {
 			s.ForgetAll()
 			return after
-		}
-		for i := range records {
-			s.Forget(&records[i])
 		}
 		if len(records) == 0 {
 			return after

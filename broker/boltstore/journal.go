@@ -87,7 +87,9 @@ func seekRecord(cur *bolt.Cursor, seq uint64) (k, v []byte) {
 	return k, v
 }
 
-// Since gives the records above after, up to limit: see broker.Journal.
+// Since gives the records above after, up to limit: see broker.Journal. The Catalog forgets
+// what they are about first, whoever wrote it: a reader may see a commit before its writer
+// knows of it, and what he then reads is not from before.
 func (s *Store) Since(ctx context.Context, after uint64, limit int) (all []broker.Record, err error) {
 	if err := broker.CheckLimit(limit); err != nil {
 		return nil, fmt.Errorf("read the journal: %w", err)
@@ -110,6 +112,9 @@ func (s *Store) Since(ctx context.Context, after uint64, limit int) (all []broke
 		}
 		return nil
 	})
+	for i := range all {
+		s.Forget(&all[i])
+	}
 	return all, err
 }
 

@@ -1,13 +1,16 @@
 package mqttfront_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"log/slog"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/protocol"
@@ -99,6 +102,28 @@ func TestRotationReachesAnotherBroker(t *testing.T) {
 		t.Fatal(err)
 	}
 	two.Hears(t, made.ID)
+}
+
+// What changes in a pool itself at one broker, another goes by from the record on: it ends
+// connections by MQTT passwords that are taken no more, and shows the new anchor.
+func TestPoolChangedAtAnotherBroker(t *testing.T) {
+	f := start(t, nil)
+	two := f.second()
+	a, _ := f.enrolled("lamp", false)
+	c := two.mustConnect(5, "demo:lamp/1", f.password(a, f, protocol.FormatJWT))
+	off := time.Duration(0)
+	if _, err := f.Control.ChangePool(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Pool, control.PoolChange{MQTTPasswordLife: &off}, nil); err != nil {
+		t.Fatal(err)
+	}
+	c.isOver(5, mqttd.ReasonAdministrative)
+	p, err := f.Control.RotateAnchor(t.Context(), broker.By{Actor: broker.ActorLocal}, f.Pool, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the other broker has the new anchor", func() bool {
+		ring, err := two.Keys.Ring(t.Context(), f.Pool)
+		return err == nil && bytes.Equal(ring.Anchor, p.Anchor)
+	})
 }
 
 // The deletion of a pool ends all its devices' connections, and no other's.
