@@ -278,6 +278,7 @@ var statements = []struct {
 	{"MQTT-4.7.3-1", "an empty filter", V311, client, 0x82, "0001 '' 00", MalformedPacket},
 	{"MQTT-4.7.3-1", "an empty filter to be left", V5, client, 0xa2, "0001 00 ''", MalformedPacket},
 	{"MQTT-4.7.3-1", "a separator alone", both, client, 0x30, "'/' 00", 0},
+	{"MQTT-4.7.3-3", "the longest that its length can say", both, client, 0x30, "'" + strings.Repeat("a", 65535) + "' 00", 0},
 	{"MQTT-4.7.3-2", "U+0000 in a filter", V5, client, 0x82, "0001 00 'a\x00' 00", MalformedPacket},
 
 	// 2.1.2 and what else is for one side
@@ -325,6 +326,16 @@ func TestStricterThanPaho(t *testing.T) {
 	for why := range stricter {
 		if !seen[why] {
 			t.Errorf("%q has no example", why)
+		}
+	}
+}
+
+// A refusal has no session, whoever writes it ([MQTT-3.2.2-6]).
+func TestRefusalHasNoSession(t *testing.T) {
+	for _, v := range []Version{V311, V5} {
+		b := AppendConnack(nil, v, &Connack{SessionPresent: true, Code: NotAuthorized})
+		if p, err := read(v, server, b); err != nil || p.(*Connack).SessionPresent {
+			t.Errorf("version %d: %x, %+v, %v", v, b, p, err)
 		}
 	}
 }
