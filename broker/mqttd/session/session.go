@@ -37,10 +37,10 @@ import (
 )
 
 // Limits of a session, in packets. What lies outside 1 to 65535 counts as the nearest of them.
+// Identifiers are looked for one by one, so limits of thousands cost time.
 type Limits struct {
 	// Inflight is our own bound on deliveries of QoS 1 and 2 that were sent and are not
-	// acknowledged, whatever the client allows. Acknowledgements are looked for one by
-	// one, so a bound of thousands costs time.
+	// acknowledged, whatever the client allows.
 	Inflight int
 	// Incoming is the Receive Maximum that the server promises: PUBLISHes of QoS 1 and 2 on one connection
 	// that it has not answered for good (section 3.1.2.11.3). Of QoS 2 identifiers, which stay
@@ -86,7 +86,8 @@ type Delivery struct {
 }
 
 // A Judge says whether a delivery may be sent now, or for which Cause it is dropped. It is
-// asked before each PUBLISH, those that are sent again included.
+// asked before each PUBLISH, those that are sent again included; one of QoS 2 that it drops then is
+// ended by a PUBREL, so that its identifier is free on both sides. It may not call the session.
 type Judge func(Delivery) Cause
 
 // An Out is a packet for the client: the delivery as a PUBLISH or, with Release, a PUBREL of no
@@ -232,8 +233,9 @@ func (s *Session) Next(now time.Time, judge Judge) (Out, bool) {
 			return Out{ID: id, Release: true}, true
 		}
 	}
+	// Where a PUBLISH is still to be sent again, the window is not open.
 	for {
-		may := s.resent == s.sent && s.sent < s.acked.len() && s.open()
+		may := s.sent < s.acked.len() && s.open()
 		if s.plain.len() > 0 && (!may || s.plain.at(0).before(s.acked.at(s.sent))) {
 			at := s.plain.at(0)
 			if cause := s.fresh(now, judge, at); cause != None {
