@@ -11,12 +11,12 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 )
 
-// A Flow says which challenges a device answers, in order.
+// A Flow says which challenges a device answers, in order: Steps, then what Define decides.
 type Flow struct {
 	Pool   ident.Pool `json:"-"`
 	Name   string     `json:"-"`
 	Steps  []string   `json:"steps,omitempty"`  // names of challenges that are steps, or "hook:NAME"
-	Define string     `json:"define,omitempty"` // instead of Steps: the hook that decides after each answer
+	Define string     `json:"define,omitempty"` // the hook that decides what comes after Steps, and after each answer to that
 	// HookFirst allows a flow that begins with a hook: whoever sends one message, in any
 	// device's name, makes the broker call it.
 	HookFirst bool      `json:"hookFirst,omitempty"`
@@ -38,13 +38,22 @@ func ValidChallengeName(s string) bool { return s != "" && printable(s, MaxChall
 // MaxSteps is how many challenges a flow has at most.
 const MaxSteps = 8
 
+// After says what comes after n answers: a step or, if decided, what the define hook says. If it is
+// neither, the flow is done.
+func (f *Flow) After(n int) (step string, decided bool) {
+	if n < len(f.Steps) {
+		return f.Steps[n], false
+	}
+	return "", f.Define != ""
+}
+
 // Validate checks that the flow has steps or a define hook, no unknown step, and says so if it
 // begins with a hook, and only then.
 func (f *Flow) Validate() error {
 	var broken Refusals
 	broken.add(checkLabel("name", "flow", f.Name))
-	if (len(f.Steps) == 0) == (f.Define == "") {
-		broken.add(Invalid("", "flow %q has either steps or a define hook", f.Name))
+	if len(f.Steps) == 0 && f.Define == "" {
+		broken.add(Invalid("", "flow %q has neither steps nor a define hook", f.Name))
 	}
 	if f.Define != "" {
 		broken.add(checkLabel("define", "hook", f.Define))
@@ -57,9 +66,9 @@ func (f *Flow) Validate() error {
 	}
 	switch begins := f.beginsWithHook(); {
 	case begins && !f.HookFirst:
-		at := "define"
-		if f.Define == "" {
-			at = "steps[0]"
+		at := "steps[0]"
+		if len(f.Steps) == 0 {
+			at = "define"
 		}
 		broken.add(Invalid(at, "flow %q begins with a hook: anybody who can reach the broker could make it call your hook, without any proof; begin with %s, or say that you want this (hookFirst, --hook-first)", f.Name, strings.Join(steps(provesKey), " or ")))
 	case !begins && f.HookFirst:
@@ -70,11 +79,9 @@ func (f *Flow) Validate() error {
 
 // beginsWithHook reports whether a hook is called before the device has answered anything.
 func (f *Flow) beginsWithHook() bool {
-	if f.Define != "" || len(f.Steps) == 0 {
-		return f.Define != ""
-	}
-	_, hook := HookStep(f.Steps[0])
-	return hook
+	step, decided := f.After(0)
+	_, hook := HookStep(step)
+	return hook || decided
 }
 
 // checkStep checks one step: a challenge of the protocol's in its place, or a hook of

@@ -64,7 +64,19 @@ func TestFlowsSayThatTheyBeginWithAHook(t *testing.T) {
 			t.Errorf("%s, as wanted: %v", what, err)
 		}
 	}
-	if f := (broker.Flow{Name: "f", Steps: []string{challenge.Key, "hook:door"}, HookFirst: true}); f.Validate() == nil {
-		t.Error("a flow that begins with a key says that it begins with a hook")
+	for _, f := range []broker.Flow{{Steps: []string{challenge.Key, "hook:door"}}, {Steps: []string{challenge.Key}, Define: "door"}} {
+		f.Name = "f"
+		if err := f.Validate(); err != nil {
+			t.Errorf("%v, then %q: %v", f.Steps, f.Define, err)
+		}
+		if f.HookFirst = true; f.Validate() == nil {
+			t.Error("a flow that begins with a key says that it begins with a hook")
+		}
+	}
+	if f := (broker.Flow{Name: "f", Steps: []string{"hook:pin"}, Define: "door"}); f.Validate() == nil {
+		t.Error("a flow begins with a hook and does not say so")
+	}
+	if f := (broker.Flow{Name: "f"}); f.Validate() == nil {
+		t.Error("a flow asks nothing")
 	}
 }

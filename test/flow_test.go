@@ -59,6 +59,76 @@ func TestDefineCreateVerify(t *testing.T) {
 	hookSees(t, h)
 }
 
+// TestDefineAfterAProof: a hook that decides what comes after the key is called for nobody who
+// has not proved it, so for no stranger and no disabled device, and nobody learns which are.
+func TestDefineAfterAProof(t *testing.T) {
+	s, h, key := harness.New(t), counting(4), harness.NewP256(t)
+	quizBy(t, s, h, broker.Flow{Steps: []string{"key"}, Define: "door"})
+	register(t, s, s.Name(t, "lamp-1"), key)
+	off := harness.NewP256(t)
+	register(t, s, s.Name(t, "lamp-2"), off)
+	if _, err := s.Control.DisableDevice(t.Context(), broker.By{Actor: broker.ActorLocal}, s.Name(t, "lamp-2")); err != nil {
+		t.Fatal(err)
+	}
+	for name, by := range map[string]harness.Key{"lamp-1": harness.NewP256(t), "lamp-2": harness.NewP256(t), "nobody": harness.NewP256(t)} {
+		k := quizzed(t, s, name)
+		k.start()
+		if k.body.Kind != "key" || len(k.body.Params) != 0 {
+			t.Errorf("%s is asked for %q %v", name, k.body.Kind, k.body.Params)
+		}
+		wantCode(t, k.answer(k.proof(by)), protocol.CodeDenied, "a stranger as "+name)
+	}
+	k := quizzed(t, s, "lamp-2")
+	k.start()
+	wantCode(t, k.answer(k.proof(off)), protocol.CodeDisabled, "the disabled device")
+	if n := len(h.calls); n != 0 {
+		t.Fatalf("the hook was called %d times before a proof", n)
+	}
+	k = quizzed(t, s, "lamp-1")
+	k.start()
+	m := k.answer(k.proof(key))
+	for round := 1; round <= 5; round++ {
+		if k.body.Kind != "CUSTOM_CHALLENGE" {
+			t.Fatalf("round %d: %q", round, k.body.Kind)
+		}
+		answer := k.body.Params["question"]
+		if round == 2 {
+			answer = "nonsense" // the hook decides what follows
+		}
+		m = k.answer(k.secret(answer))
+	}
+	k.opened(m)
+	if first := h.seen(define)[0].Request.Session; len(first) != 1 || first[0].Name != "key" || !first[0].OK {
+		t.Errorf("define is first told %v", first)
+	}
+	hookSees(t, h)
+}
+
+// TestStepBeforeDefine: what a flow asks before its define hook must be right, and the hook has no
+// say in it.
+func TestStepBeforeDefine(t *testing.T) {
+	s, h, key := harness.New(t), counting(1), harness.NewP256(t)
+	quizBy(t, s, h, broker.Flow{Steps: []string{"key", "hook:door"}, Define: "door"})
+	register(t, s, s.Name(t, "lamp-1"), key)
+	k := quizzed(t, s, "lamp-1")
+	k.start()
+	k.answer(k.proof(key))
+	if _, goesOn := k.answer(k.secret("nonsense")).(*protocol.Challenge); goesOn {
+		t.Error("the flow goes on after a wrong answer to a step")
+	}
+	if n := len(h.seen(define)); n != 0 {
+		t.Errorf("define was asked %d times after a wrong answer to a step", n)
+	}
+	k = quizzed(t, s, "lamp-1")
+	k.start()
+	k.answer(k.proof(key))
+	if m := k.answer(k.secret(k.body.Params["question"])); len(h.seen(define)) != 1 {
+		t.Errorf("after the steps define was asked %d times: %v", len(h.seen(define)), m)
+	} else {
+		k.opened(m)
+	}
+}
+
 // hookSees checks what is the same for all calls.
 func hookSees(t *testing.T, h *hookServer) {
 	t.Helper()

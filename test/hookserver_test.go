@@ -114,13 +114,20 @@ func counting(rounds int) *hookServer {
 // quiz makes client "quiz", whose flow h decides or, with steps, takes part in.
 func quiz(t *testing.T, s *harness.Signet, h http.Handler, steps ...string) {
 	t.Helper()
-	web := httptest.NewServer(h)
-	t.Cleanup(web.Close)
-	flow := broker.Flow{Pool: s.Pool, Name: "quiz", Steps: steps}
+	flow := broker.Flow{Steps: steps}
 	if len(steps) == 0 {
 		flow.Define = "door"
 	}
 	flow.HookFirst = len(steps) == 0 || steps[0] == "hook:door"
+	quizBy(t, s, h, flow)
+}
+
+// quizBy makes client "quiz" of that flow, whose hook "door" is h.
+func quizBy(t *testing.T, s *harness.Signet, h http.Handler, flow broker.Flow) {
+	t.Helper()
+	web := httptest.NewServer(h)
+	t.Cleanup(web.Close)
+	flow.Pool, flow.Name = s.Pool, "quiz"
 	_, _, err := controltest.CreateHook(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, broker.Hook{Pool: s.Pool, Name: "door", URL: web.URL + "/?key=URL-CANARY", Timeout: 5 * time.Second})
 	if err == nil {
 		_, err = controltest.PutFlow(t.Context(), s.Control, broker.By{Actor: broker.ActorLocal}, flow, true)

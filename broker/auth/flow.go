@@ -26,11 +26,14 @@ func (a *Authenticator) next(ctx context.Context, t *Turn) (*protocol.Challenge,
 	if n := len(t.pending.Results); n >= MaxRounds {
 		return nil, fmt.Errorf("%d challenges and no end: %w", n, protocol.CodeDenied)
 	}
+	if err := t.pending.follows(flow); err != nil {
+		return nil, err
+	}
 	var kind, hook string
-	if flow.Define != "" {
+	if step, decided := flow.After(len(t.pending.Results)); decided {
 		kind, hook, err = a.define(ctx, t, flow.Define)
-	} else {
-		kind, hook, err = a.nextStep(t.pending, flow)
+	} else if step != "" {
+		kind, hook, err = asked(flow, step)
 	}
 	if err != nil || kind == "" {
 		return nil, err
@@ -67,23 +70,23 @@ func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, kind, h
 	return a.challengeMessage(t.pending, body)
 }
 
-// nextStep gives the challenge that a flow with a list of steps asks after the results
-// so far, and the hook that asks it if it is custom; "" when the list is done. If an
-// operator changed the flow since the exchange began, that is CodeExpired, and the
-// device begins anew.
-func (a *Authenticator) nextStep(s *pending, flow *broker.Flow) (kind, hook string, err error) {
-	if s.enroll != nil && flow.Steps[0] != challenge.Key {
-		return "", "", fmt.Errorf("flow %q does not begin with the key challenge that an enrollment answers: %w", flow.Name, protocol.CodeFlow)
+// follows refuses an exchange whose results are not those of the flow's steps. If an operator
+// changed the flow since the exchange began, that is CodeExpired, and the device begins anew.
+func (s *pending) follows(flow *broker.Flow) error {
+	if s.enroll != nil && len(flow.Steps) > 0 && flow.Steps[0] != challenge.Key {
+		return fmt.Errorf("flow %q does not begin with the key challenge that an enrollment answers: %w", flow.Name, protocol.CodeFlow)
 	}
 	for i, r := range s.Results {
-		if i >= len(flow.Steps) || !r.OK || r.Name != stepName(flow.Steps[i]) {
-			return "", "", fmt.Errorf("flow %q was changed meanwhile: %w", flow.Name, protocol.CodeExpired)
+		step, decided := flow.After(i)
+		if !decided && (!r.OK || r.Name != stepName(step)) {
+			return fmt.Errorf("flow %q was changed meanwhile: %w", flow.Name, protocol.CodeExpired)
 		}
 	}
-	if len(s.Results) == len(flow.Steps) {
-		return "", "", nil
-	}
-	step := flow.Steps[len(s.Results)]
+	return nil
+}
+
+// asked gives the challenge of a flow's step, and the hook that asks it if it is custom.
+func asked(flow *broker.Flow, step string) (kind, hook string, err error) {
 	name, custom := broker.HookStep(step)
 	if !custom {
 		return step, "", nil

@@ -89,8 +89,11 @@ func (a *Authenticator) countAndCheck(ctx context.Context, t *Turn, method Metho
 		r.OK = false // the code is right, but was used before
 	}
 	flow, err := t.Flow(ctx)
-	if err != nil || flow.Define != "" {
+	if err != nil {
 		return r, err
+	}
+	if _, decided := flow.After(len(t.pending.Results)); decided {
+		return r, nil
 	}
 	wrong := &WrongAnswer{TriesLeft: max(0, broker.FreeTries-tried.N)}
 	if of.Exchange.IsZero() {
@@ -147,23 +150,12 @@ func guessedAt(method Method, hook string) string {
 // settle sets the device's counts of wrong tries back once it has passed its flow.
 func (a *Authenticator) settle(ctx context.Context, t *Turn) error {
 	var ofs []broker.TryOf
-	flow, err := t.Flow(ctx)
-	if err != nil {
-		return err
-	}
 	for _, r := range t.pending.Results {
-		hook := flow.Define
-		if hook == "" {
-			hook = r.Name
-		}
 		m := a.methods.named[r.Name]
-		switch {
-		case m != nil && !m.Guessable():
+		if r.Hook == "" && (m == nil || !m.Guessable()) {
 			continue
-		case m != nil:
-			hook = ""
 		}
-		of := broker.TryOf{Device: t.Claimed(), Enroll: t.enrollTokenID(), What: guessedAt(m, hook)}
+		of := broker.TryOf{Device: t.Claimed(), Enroll: t.enrollTokenID(), What: guessedAt(m, r.Hook)}
 		ofs = append(ofs, of)
 	}
 	if len(ofs) == 0 {

@@ -272,7 +272,7 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{in, "status --server " + in.url + " --token t", 1, "has expired"}, // the profile's root is believed still
 		{s, "client update default", 2, "needs --flow or --audience"},
 		{s, "device update a", 2, "needs --attr or --group"},
-		{s, "flow create x --step key --define y", 2, "either --step or --define, not both"},
+		{s, "flow create x", 2, "needs --step or --define"},
 		{in, "flow create x --step hook:pin --step key --pool demo", 1, "anybody who can reach the broker could make it call your hook"},
 		{s, "hook create x", 2, "needs --url"},
 		{s, "token inspect sgne_x", 2, "standard input"},

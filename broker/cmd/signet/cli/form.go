@@ -112,8 +112,8 @@ func (f form) flags(cmd *cobra.Command, defaults bool) (names []string, take fun
 			if !cmd.Flags().Changed(name) {
 				return nil
 			}
-			for _, other := range to.fields() {
-				if other.tag.Get("flag") == x.tag.Get("instead") && x.tag.Get("instead") != "" {
+			for _, other := range to.fields() { // what is said together is replaced together
+				if with := x.tag.Get("with"); with != "" && other.tag.Get("flag") == with && !cmd.Flags().Changed(with) {
 					other.value.SetZero()
 				}
 			}

@@ -96,13 +96,14 @@ func (c nounCommand) create() *cobra.Command {
 	return cmd
 }
 
-// needs gives the flags that must all be given, and those of which at least one must.
+// needs gives the flags that must all be given, and those of which at least one must: what
+// they say, they say together.
 func (f form) needs() (all, one []string) {
 	for _, x := range f.fields() {
 		name := x.tag.Get("flag")
 		switch {
 		case name == "":
-		case x.tag.Get("instead") != "":
+		case x.tag.Get("with") != "":
 			one = append(one, name)
 		case x.must:
 			all = append(all, name)
@@ -111,8 +112,7 @@ func (f form) needs() (all, one []string) {
 	return all, one
 }
 
-// complete refuses a line that lacks a flag which must be given, or has two that exclude
-// each other.
+// complete refuses a line that lacks a flag which must be given.
 func (c nounCommand) complete(cmd *cobra.Command, all, one []string) error {
 	for _, name := range all {
 		if err := needsOne(cmd, name); err != nil {
@@ -122,13 +122,6 @@ func (c nounCommand) complete(cmd *cobra.Command, all, one []string) error {
 	if len(one) > 0 {
 		if err := needsOne(cmd, one...); err != nil {
 			return err
-		}
-	}
-	for i, name := range one {
-		for _, other := range one[i+1:] {
-			if err := notBoth(cmd, name, other); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
