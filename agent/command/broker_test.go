@@ -12,21 +12,17 @@ import (
 	"crypto/x509/pkix"
 	"encoding/hex"
 	"encoding/pem"
-	"log/slog"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
+
 	"sync/atomic"
 	"testing"
 	"time"
 
-	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
-	"github.com/mochi-mqtt/server/v2/packets"
-
+	"github.com/signetd/signet/agent/mqttlink/mqtttest"
 	"github.com/signetd/signet/firmware-sim/firmwaretest"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
@@ -35,28 +31,13 @@ import (
 // A broker is a real MQTT server over TLS in front of firmwaretest's.
 type broker struct {
 	*firmwaretest.Broker
-	mqtt     *mochi.Server
+	mqtt     *mqtttest.Server
 	url      string
 	root     *x509.Certificate
 	rootKey  *ecdsa.PrivateKey
 	serving  atomic.Pointer[tls.Certificate]
 	disabled atomic.Bool
-	stopped  sync.Once
 }
-
-type gate struct {
-	mochi.HookBase
-	b *broker
-}
-
-func (*gate) ID() string { return "gate" }
-func (*gate) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
-}
-func (g *gate) OnConnectAuthenticate(_ *mochi.Client, p packets.Packet) bool {
-	return len(p.Connect.Username) == 0 || !g.b.disabled.Load()
-}
-func (*gate) OnACLCheck(*mochi.Client, string, bool) bool { return true }
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
@@ -125,29 +106,23 @@ func (b *broker) listen(t *testing.T) {
 	}
 	b.url = "mqtts://localhost:" + strings.TrimPrefix(ln.Addr().String(), "127.0.0.1:")
 	ln = tls.NewListener(ln, b.serverConfig())
-	b.mqtt = mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
-	if err := b.mqtt.AddHook(&gate{b: b}, nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.mqtt.AddListener(listeners.NewNet("t", ln)); err != nil {
-		t.Fatal(err)
-	}
 	link, err := b.Dial(nil)(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := func(_ *mochi.Client, _ packets.Subscription, p packets.Packet) {
-		if reply, err := link.RoundTrip(context.Background(), p.Payload); err == nil {
-			_ = b.mqtt.Publish(p.TopicName[:len(p.TopicName)-len("rq")]+"rs", reply, false, 0)
+	mqtt := &mqtttest.Server{Admit: func(user, _ string) bool { return user == "" || !b.disabled.Load() }}
+	mqtt.Received = func(topic string, payload []byte) {
+		own, ok := strings.CutSuffix(topic, "/rq")
+		if !ok {
+			return
+		}
+		if reply, err := link.RoundTrip(context.Background(), payload); err == nil {
+			_ = mqtt.Publish(own+"/rs", reply, false, 0)
 		}
 	}
-	for i, filter := range []string{"signet/v1/+/rq", "signet/v1/+/+/rq"} {
-		if err := b.mqtt.Subscribe(filter, i+1, answer); err != nil {
-			t.Fatal(err)
-		}
-	}
-	go func() { _ = b.mqtt.Serve() }()
-	t.Cleanup(b.stop)
+	b.mqtt = mqtt
+	mqtt.Serve(ln)
+	t.Cleanup(mqtt.Close)
 }
 
 func (b *broker) serverConfig() *tls.Config {
@@ -163,9 +138,6 @@ func secretFile(t *testing.T, text string) string {
 	}
 	return path
 }
-
-// stop ends the broker, once.
-func (b *broker) stop() { b.stopped.Do(func() { _ = b.mqtt.Close() }) }
 
 // ca writes the root's file.
 func (b *broker) ca(t *testing.T) string {

@@ -190,7 +190,7 @@ func TestTokenWithoutABroker(t *testing.T) {
 	defer stop()
 	other := &machine{t: t}
 	token := other.must("token", "--state", dir, "--format", "cwt")
-	b.stop()
+	b.mqtt.Close()
 	m.shift.Store(int64(45 * time.Minute)) // of an hour: it would renew if it could
 	if again := other.must("token", "--state", dir, "--format", "cwt"); again != token {
 		t.Error("another token without a broker")
@@ -245,7 +245,7 @@ func TestCheckBesideARunningAgent(t *testing.T) {
 	if out := other.must("check", "--state", dir); !strings.Contains(out, "DNS    ok") || !strings.Contains(out, "TLS    ok") || !strings.Contains(out, "login  ok") {
 		t.Error(out)
 	}
-	b.stop()
+	b.mqtt.Close()
 	if out := other.fails(6, "check stopped at TLS", "is the broker up", "check", "--state", dir); !strings.Contains(out, "agent  running") {
 		t.Error(out)
 	}
@@ -299,7 +299,7 @@ func TestNoSecretIsPrinted(t *testing.T) {
 		other.must(append(args, "--state", dir)...)
 	}
 	b.disabled.Store(true)
-	b.mqtt.Clients.GetByListener("t")[0].Stop(nil)
+	b.mqtt.HangUp()
 	for range 400 {
 		if _, out, _ := other.run("status", "--state", dir); strings.Contains(out, "disabled") {
 			break

@@ -61,7 +61,7 @@ func TestFormsStayFresh(t *testing.T) {
 	if wait := restarted.freshen(t.Context()); len(restarted.special) != 2 || wait < 29*time.Minute {
 		t.Errorf("after a restart %d forms are kept, due in %v", len(restarted.special), wait)
 	}
-	b.stop()
+	b.mqtt.Close()
 	if text, _, err := restarted.token(t.Context(), localapi.Request{Op: "token", Format: "jwt", Audience: "telemetry"}); err != nil || text == "" {
 		t.Errorf("after a restart and without the broker: %q, %v", text, err)
 	}

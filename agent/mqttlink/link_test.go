@@ -11,52 +11,33 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
-	"log/slog"
 	"math/big"
 	"net"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	mochi "github.com/mochi-mqtt/server/v2"
-	"github.com/mochi-mqtt/server/v2/listeners"
-	"github.com/mochi-mqtt/server/v2/packets"
-
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
+	"github.com/signetd/signet/agent/mqttlink/mqtttest"
 	"github.com/signetd/signet/protocol"
 )
-
-// gate lets anyone in whose password is not "wrong".
-type gate struct{ mochi.HookBase }
-
-func (*gate) ID() string { return "gate" }
-func (*gate) Provides(b byte) bool {
-	return b == mochi.OnConnectAuthenticate || b == mochi.OnACLCheck
-}
-func (*gate) OnConnectAuthenticate(_ *mochi.Client, p packets.Packet) bool {
-	return string(p.Connect.Password) != "wrong"
-}
-func (*gate) OnACLCheck(_ *mochi.Client, topic string, _ bool) bool { return topic != "forbidden" }
 
 // login is a credential with a fixed password.
 func login(password string) *agent.Credential {
 	return &agent.Credential{Username: "demo:lamp-1", Password: func(agent.End, string) ([]byte, error) { return []byte(password), nil }}
 }
 
-// A server is a real MQTT server that answers each request with a refusal.
+// A server is a real MQTT server that answers each request with a refusal. It lets anyone in
+// whose password is not "wrong".
 type server struct {
-	*mochi.Server
+	mqtttest.Server
 	url  string
 	drop atomic.Int32 // requests to lose
 	seen atomic.Int32
 	more atomic.Int32 // further replies to each request
-	once sync.Once
 }
-
-func (s *server) stop() { s.once.Do(func() { _ = s.Close() }) }
 
 func newServer(t *testing.T, conf *tls.Config) *server {
 	t.Helper()
@@ -68,34 +49,31 @@ func newServer(t *testing.T, conf *tls.Config) *server {
 	if conf != nil {
 		ln, s.url = tls.NewListener(ln, conf), "mqtts://"+ln.Addr().String()
 	}
-	s.Server = mochi.New(&mochi.Options{InlineClient: true, Logger: slog.New(slog.DiscardHandler)})
-	if err := s.AddHook(new(gate), nil); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.AddListener(listeners.NewNet("t", ln)); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Subscribe("signet/v1/+/rq", 1, s.answer); err != nil {
-		t.Fatal(err)
-	}
-	go func() { _ = s.Serve() }()
-	t.Cleanup(s.stop)
+	s.Admit = func(_, password string) bool { return password != "wrong" }
+	s.Allow = func(filter string) bool { return filter != "forbidden" }
+	s.Received = s.answer
+	s.Serve(ln)
+	t.Cleanup(s.Close)
 	return s
 }
 
-func (s *server) answer(_ *mochi.Client, _ packets.Subscription, p packets.Packet) {
+func (s *server) answer(topic string, payload []byte) {
+	own, ok := strings.CutSuffix(topic, "/rq")
+	if !ok {
+		return
+	}
 	s.seen.Add(1)
 	if s.drop.Add(-1) >= 0 {
 		return
 	}
-	m, err := protocol.Decode(p.Payload)
+	m, err := protocol.Decode(payload)
 	if err != nil {
 		return
 	}
 	for i := range 1 + s.more.Load() {
 		raw, err := protocol.Encode(protocol.Refuse(m.Call(), protocol.ProblemDetail{Code: protocol.CodeBusy, RetryAfter: uint32(i)}))
 		if err == nil {
-			_ = s.Publish(strings.TrimSuffix(p.TopicName, "rq")+"rs", raw, false, 0)
+			_ = s.Publish(own+"/rs", raw, false, 0)
 		}
 	}
 }
@@ -165,7 +143,7 @@ func TestEventsAndLoss(t *testing.T) {
 	if err := l.Subscribe(t.Context(), "forbidden", 1, func(string, []byte) {}); err == nil {
 		t.Error("a refused subscription passed for a good one")
 	}
-	s.stop()
+	s.Close()
 	<-l.Done()
 	if _, err := l.RoundTrip(t.Context(), request(t, 1)); !errors.Is(err, mqttlink.ErrClosed) {
 		t.Error(err)

@@ -68,7 +68,7 @@ func newSite(t *testing.T) *site {
 		s.mu.Lock()
 		s.heard = channel.Name(r.TLS)
 		s.mu.Unlock()
-		_ = s.EstablishConnection("web", websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary))
+		s.ServeConn(websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary))
 	}))
 	s.web.TLS = ca.serve(t, from, "127.0.0.1")
 	s.web.Config.ErrorLog = nil
