@@ -44,6 +44,7 @@ var plants = []plant{
 	{"replay", "./test/sim", `^TestSimulation$`, `.* was granted what was never committed`},
 	{"fsync-skipped", "./broker/boltstore", `^TestSynced$`, `was acknowledged with .* not yet on the disk`},
 	{"will", "./broker/mqttd", `^TestWillIsChecked(Again)?$`, `will .*: code 0x0, want`},
+	{"freed", "./broker/mqttd/session", `^TestExactlyOnce$`, `the client holds map\[\d+:|id \d+ is given to another message`},
 	{"type", "./protocol/token", `^TestTypes$`, `CWT access read as CWT ID: <nil>`},
 	{"transcript", "./test/sim", `^TestSimulation$`, `the network opened a grant`},
 	{"successor", "./test/sim", `^TestSimulation$`, `a refresh token of .* has two successors`},
