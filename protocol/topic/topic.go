@@ -24,6 +24,11 @@ const (
 // ErrInvalid is wrapped by every parse error of this package.
 var ErrInvalid = errors.New("invalid topic")
 
+// ErrLimit is wrapped, and ErrInvalid with it, where a limit of Signet's own is what was
+// exceeded: too long, too deep, "$share" as a level. All other errors are about what is no
+// topic name or filter in MQTT either, of which an MQTT server speaks otherwise.
+var ErrLimit = fmt.Errorf("%w beyond Signet's limits", ErrInvalid)
+
 const share = "$share"
 
 // A Name is a topic that messages are published to: no wildcards. The zero
@@ -73,17 +78,17 @@ func check(kind, s string) error {
 	case s == "":
 		return fmt.Errorf("%w: an empty %s", ErrInvalid, kind)
 	case len(s) > MaxLen:
-		return fmt.Errorf("%w: a %s of %d bytes, at most %d are allowed", ErrInvalid, kind, len(s), MaxLen)
+		return fmt.Errorf("%w: a %s of %d bytes, at most %d are allowed", ErrLimit, kind, len(s), MaxLen)
 	case !utf8.ValidString(s):
 		return fmt.Errorf("%w: a %s that is not UTF-8", ErrInvalid, kind)
 	case strings.IndexByte(s, 0) >= 0:
 		return fmt.Errorf("%w: a %s with a NUL", ErrInvalid, kind)
 	case strings.Count(s, "/") >= MaxDepth:
-		return fmt.Errorf("%w: a %s of %d levels, at most %d are allowed", ErrInvalid, kind, strings.Count(s, "/")+1, MaxDepth)
+		return fmt.Errorf("%w: a %s of %d levels, at most %d are allowed", ErrLimit, kind, strings.Count(s, "/")+1, MaxDepth)
 	}
 	// Some servers take the prefix in any case, so none is let through as text.
 	if first, _, _ := strings.Cut(s, "/"); strings.EqualFold(first, share) {
-		return fmt.Errorf("%w: %s %q: %s is not a topic level", ErrInvalid, kind, s, share)
+		return fmt.Errorf("%w: %s %q: %s is not a topic level", ErrLimit, kind, s, share)
 	}
 	return nil
 }
@@ -167,7 +172,10 @@ func ParseSubscription(s string) (Subscription, error) {
 		return Subscription{Filter: f}, err
 	}
 	group, filter, ok := strings.Cut(rest, "/")
-	if !ok || group == "" || len(group) > MaxGroupLen || strings.ContainsAny(group, "+#\x00") || !utf8.ValidString(group) {
+	if len(group) > MaxGroupLen {
+		return Subscription{}, fmt.Errorf("%w: a shared subscription's group of %d bytes, at most %d are allowed", ErrLimit, len(group), MaxGroupLen)
+	}
+	if !ok || group == "" || strings.ContainsAny(group, "+#\x00") || !utf8.ValidString(group) {
 		return Subscription{}, fmt.Errorf("%w: a shared subscription needs %s/{group}/{filter}, its group 1 to %d bytes without wildcards", ErrInvalid, share, MaxGroupLen)
 	}
 	f, err := ParseFilter(filter)

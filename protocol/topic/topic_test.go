@@ -317,3 +317,25 @@ func mustFilter(t *testing.T, s string) Filter {
 	}
 	return f
 }
+
+// What MQTT forbids and what Signet does can be told apart.
+func TestErrLimit(t *testing.T) {
+	long, deep := strings.Repeat("x", MaxLen+1), strings.Repeat("x/", MaxDepth)
+	for _, c := range []struct {
+		s      string
+		beyond bool
+	}{
+		{long, true}, {deep, true}, {"$share", true}, {"$SHARE/g/a", true}, {"$share/" + strings.Repeat("g", MaxGroupLen+1) + "/a", true}, {"$share/g/" + deep, true}, {"$share/g/$share/h/a", true},
+		{"", false}, {"a\x00", false}, {"\xff", false}, {"a/b#", false}, {"#/a", false}, {"a+", false}, {"$share/", false}, {"$share/g", false}, {"$share/g/", false}, {"$share//a", false}, {"$share/+/a", false}, {"$share/g#/a", false},
+	} {
+		_, err := ParseSubscription(c.s)
+		if !errors.Is(err, ErrInvalid) || errors.Is(err, ErrLimit) != c.beyond {
+			t.Errorf("%.40q: %v", c.s, err)
+		}
+	}
+	for s, beyond := range map[string]bool{long: true, deep: true, "$share/a": true, "a/+": false, "a#": false, "": false} {
+		if _, err := ParseName(s); !errors.Is(err, ErrInvalid) || errors.Is(err, ErrLimit) != beyond {
+			t.Errorf("name %.40q: %v", s, err)
+		}
+	}
+}

@@ -110,7 +110,7 @@ func ReadHeader(b []byte) (h Header, n int, err error) {
 	case h.Type == 0:
 		return Header{}, 0, malformed("a packet of type 0")
 	case h.Type == PUBLISH:
-		if _, err := publishFlags(h.Flags); err != nil {
+		if err := checkPublishFlags(h.Flags); err != nil {
 			return Header{}, 0, err
 		}
 	case h.Flags != h.Type.flags():

@@ -308,6 +308,8 @@ func (r *propertyReader) check(p property) {
 		r.fail(protocolError("%v whose %s is %d, want 0 or 1", r.of, kind.name, p.n))
 	case kind.form == formTopic && !isName(p.b):
 		r.fail(protocolError("%v whose %s is empty or has a wildcard", r.of, kind.name))
+	case kind.nonzero && p.n == 0 && p.id == topicAlias:
+		r.fail(&Error{TopicAliasInvalid, "PUBLISH whose Topic Alias is 0"}) // section 3.3.4
 	case kind.nonzero && p.n == 0:
 		r.fail(protocolError("%v whose %s is 0", r.of, kind.name))
 	}

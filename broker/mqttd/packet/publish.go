@@ -29,16 +29,25 @@ type Publish struct {
 	joined []byte // of Forward, when the properties do not lie together
 }
 
-// publishFlags reads the flags of a PUBLISH.
-func publishFlags(flags byte) (p Publish, err error) {
-	p = Publish{QoS: flags >> 1 & 3, Retain: flags&1 != 0, Dup: flags&8 != 0}
+// The flags of a PUBLISH (section 3.3.1).
+const (
+	flagRetain = 1 << 0
+	flagsQoS   = 3 << 1
+	flagDup    = 1 << 3
+)
+
+// maxJoined is how much room for properties that do not lie together is kept for the next packet, in bytes.
+const maxJoined = 1024
+
+// checkPublishFlags refuses flags that no PUBLISH has.
+func checkPublishFlags(flags byte) error {
 	switch {
-	case p.QoS == 3:
-		return p, malformed("PUBLISH with QoS 3")
-	case p.QoS == 0 && p.Dup:
-		return p, malformed("PUBLISH with QoS 0 and DUP")
+	case flags&flagsQoS == flagsQoS:
+		return malformed("PUBLISH with QoS 3")
+	case flags&flagsQoS == 0 && flags&flagDup != 0:
+		return malformed("PUBLISH with QoS 0 and DUP")
 	}
-	return p, nil
+	return nil
 }
 
 // Parse reads the body of a PUBLISH from a client. When the error's code is PayloadFormatInvalid,
@@ -53,12 +62,16 @@ func (p *Publish) ParseFromServer(v Version, flags byte, body []byte) error {
 }
 
 func (p *Publish) parse(v Version, flags byte, body []byte, from place) error {
-	fresh, err := publishFlags(flags)
-	if err != nil {
+	if err := checkPublishFlags(flags); err != nil {
 		return err
 	}
-	fresh.SubscriptionIDs, fresh.joined = p.SubscriptionIDs[:0], p.joined[:0]
-	*p = fresh
+	if cap(p.joined) > maxJoined {
+		p.joined = nil
+	}
+	*p = Publish{
+		QoS: flags & flagsQoS >> 1, Retain: flags&flagRetain != 0, Dup: flags&flagDup != 0,
+		SubscriptionIDs: p.SubscriptionIDs[:0], joined: p.joined[:0],
+	}
 	in := cursor{b: body, of: PUBLISH}
 	p.Topic = in.text()
 	if in.err == nil && len(p.Topic) > 0 && !isName(p.Topic) {
@@ -156,10 +169,10 @@ func AppendPublish(dst []byte, v Version, p *Publish) []byte {
 func appendPublish[T string | []byte](dst []byte, v Version, topic T, p *Publish, payload int) []byte {
 	flags := p.QoS << 1
 	if p.Retain {
-		flags |= 1
+		flags |= flagRetain
 	}
 	if p.Dup {
-		flags |= 8
+		flags |= flagDup
 	}
 	n, m := textLen(topic)+payload, 0
 	if p.QoS > 0 {
