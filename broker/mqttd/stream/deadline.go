@@ -12,6 +12,8 @@ type limits struct {
 	idle   time.Duration // not a moment: how long nothing may come
 	stalls time.Duration // when the client is to have taken something
 	grace  time.Duration // when it is cut
+	until  time.Duration // when a pause that the Handler wants is over
+	since  time.Duration // not a limit: when the pause began
 }
 
 // SetReadDeadline sets until when the client has to send what is expected of it; the zero
@@ -60,6 +62,7 @@ func (s *Stream) arm() {
 	}
 	sooner(s.stalls)
 	sooner(s.grace)
+	sooner(s.until)
 	if next == 0 || s.armed > 0 && s.armed <= next {
 		return
 	}
@@ -103,6 +106,10 @@ func (s *Stream) fire() {
 		s.refs++
 	}
 	s.armed = 0
+	if past(s.until) {
+		s.until = 0
+		s.goOn()
+	}
 	s.arm()
 	s.mu.Unlock()
 	if overdue {

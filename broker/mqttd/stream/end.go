@@ -36,12 +36,12 @@ func (s *Stream) HangUp(final []byte, grace time.Duration) {
 	s.hanging = true
 	s.grace = s.loop.now() + grace
 	s.arm()
-	s.wakeUp()
+	s.goOn()
 	if !s.serving {
 		_ = s.nc.SetReadDeadline(time.Time{})
 		s.serving = true
 		s.refs++
-		go s.run(nil, false)
+		go s.run()
 	}
 	half := false
 	if !s.flushing {
@@ -120,11 +120,14 @@ func (s *Stream) close(err error) {
 	s.closed, s.err = true, err
 	s.dropBacklog()
 	s.disarm()
-	s.wakeUp()
+	s.goOn()
 	s.mu.Unlock()
 	if s.raw == nil {
 		go s.shut() // may block
 		return
+	}
+	if s.poller != nil {
+		s.poller.forget(s)
 	}
 	_ = s.nc.Close()
 	if s.drop() {

@@ -12,162 +12,194 @@ const lingerBytes = 64 << 10
 // waitBuffer is what a connection that can only block waits with.
 const waitBuffer = 2 << 10
 
-// run reads until the stream is over. It is a goroutine of its own, fresh after
-// the handshake, whose stack has grown.
-// served: it may read by the socket, as nobody else does.
-func (s *Stream) run(rest []byte, served bool) {
+// What one step of reading comes to.
+type outcome byte
+
+const (
+	more    outcome = iota // there may be more
+	nothing                // nothing to be read now
+	paused                 // nothing is to be read until goOn
+	over                   // nothing is to be read any more
+)
+
+// A reader is what reads a stream's socket, one at a time: its goroutine or a poller.
+type reader struct {
+	s     *Stream
+	ready func(fd uintptr) bool // look, once: it is an allocation
+	waits bool                  // for something to come
+	own   []byte                // for connections that can only block
+	buf   *[readBuffer]byte     // while it holds something
+	n     int
+	err   error
+}
+
+func newReader(waits bool) *reader {
+	r := &reader{waits: waits}
+	r.ready = r.look
+	return r
+}
+
+// run reads until the stream is over. It is a goroutine of its own, fresh after the
+// handshake, whose stack has grown. It does not read by the socket of a stream that was
+// never served, as someone else may.
+func (s *Stream) run() {
 	defer s.release()
-	r := &reading{s: s}
-	if s.raw != nil {
-		if served {
-			s.polled = true
-		}
-		r.poll = r.ready // once: it is an allocation
-	} else {
+	r := newReader(true)
+	if s.raw == nil {
 		r.own = make([]byte, waitBuffer)
 	}
-	if len(rest) == 0 || r.feed(rest) {
-		for r.next() {
+	for o := more; o != over; o = r.step(s) {
+		if o == paused {
+			s.awaitGoOn()
 		}
 	}
 }
 
-// reading is what the goroutine that reads a stream knows.
-type reading struct {
-	s    *Stream
-	poll func(fd uintptr) bool
-	own  []byte
-	buf  *[readBuffer]byte // while it holds something
-	n    int
-	err  error
-	lost int // bytes thrown away while hanging
+// step reads once and feeds it.
+func (r *reader) step(s *Stream) outcome {
+	switch {
+	case s.owed:
+		return s.feed(nil)
+	case len(s.first) > 0:
+		p := s.first
+		s.first = nil
+		return s.feed(p)
+	}
+	r.s, r.n, r.err = s, 0, nil
+	p := r.own
+	if s.raw == nil {
+		from := s.source()
+		if s.isOver() {
+			from = s.nc
+		}
+		r.n, r.err = from.Read(p)
+	} else {
+		if err := s.raw.Read(r.ready); err != nil {
+			r.err = err
+		}
+		defer r.putBack()
+		if r.buf != nil {
+			p = r.buf[:]
+		}
+	}
+	if r.n > 0 {
+		if o := s.feed(p[:r.n]); o != more || r.err == nil {
+			return o
+		}
+	}
+	switch {
+	case errors.Is(r.err, errAgain):
+		return nothing
+	case r.err != nil:
+		s.gone(r.err)
+		return over
+	}
+	return more
 }
 
-// ready reads into a buffer of the pool, if there is something to read. A stream that
-// waits has none. Reading takes place here, as readiness that comes before RawConn.Read
-// is forgotten by it.
-func (r *reading) ready(fd uintptr) bool {
-	s := r.s
-	r.buf = s.loop.reads.Get().(*[readBuffer]byte)
-	if s.isOver() {
+// look reads into a buffer of the pool, if there is something to read; who waits has none.
+// Reading takes place here, as RawConn.Read forgets what came before it was called.
+func (r *reader) look(fd uintptr) bool {
+	r.buf = r.s.loop.reads.Get().(*[readBuffer]byte)
+	if r.s.isOver() {
 		r.n, r.err = readNow(fd, r.buf[:])
 	} else {
-		s.fd = fd
-		r.n, r.err = s.reader().Read(r.buf[:])
+		r.s.fd = fd
+		r.n, r.err = r.s.source().Read(r.buf[:])
 	}
 	if r.n == 0 && errors.Is(r.err, errAgain) {
 		r.putBack()
-		return false
+		return !r.waits
 	}
 	return true
 }
 
-func (r *reading) putBack() {
+func (r *reader) putBack() {
 	if r.buf != nil {
 		r.s.loop.reads.Put(r.buf)
 		r.buf = nil
 	}
 }
 
-// next reads once and feeds it, and reports whether there is more to do.
-func (r *reading) next() bool {
-	var p []byte
-	if r.poll != nil {
-		r.n, r.err = 0, nil
-		if err := r.s.raw.Read(r.poll); err != nil {
-			r.err = err
-		}
-		defer r.putBack()
-		if r.n > 0 {
-			p = r.buf[:r.n]
-		}
-	} else {
-		from := r.s.reader()
-		if r.s.isOver() {
-			from = r.s.nc
-		}
-		r.n, r.err = from.Read(r.own)
-		p = r.own[:r.n]
-	}
-	if len(p) > 0 && !r.feed(p) {
-		return false
-	}
-	if r.err != nil && !errors.Is(r.err, errAgain) {
-		r.s.gone(r.err)
-		return false
-	}
-	return true
-}
-
-// feed hands p to the Handler, waits for as long as it says, and reports whether there is
-// more to read.
-func (r *reading) feed(p []byte) bool {
-	s := r.s
-	for {
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			return false
-		}
-		if s.hanging {
-			s.mu.Unlock()
-			if r.lost += len(p); r.lost > lingerBytes {
-				s.gone(nil)
-				return false
-			}
-			return true
-		}
-		s.resumed = false
+// feed hands p to the Handler, or throws it away once the stream was hung up.
+func (s *Stream) feed(p []byte) outcome {
+	s.mu.Lock()
+	s.owed = false
+	switch {
+	case s.closed:
 		s.mu.Unlock()
-		s.read.Store(int64(s.loop.now()))
-		s.Cork()
-		pause, err := s.h.Feed(p)
-		s.Uncork()
-		if err != nil {
-			s.fail(err)
-			// It may have been hung up: then the client is still waited for.
+		return over
+	case s.hanging:
+		s.mu.Unlock()
+		if s.lost += len(p); s.lost > lingerBytes {
+			s.gone(nil)
+			return over
 		}
-		if !s.wait(pause) {
-			return true
-		}
-		p = nil
+		return more
 	}
+	s.resumed = false
+	s.mu.Unlock()
+	s.read.Store(int64(s.loop.now()))
+	s.Cork()
+	pause, err := s.h.Feed(p)
+	s.Uncork()
+	if err != nil {
+		s.fail(err) // not if it was hung up: then the client is still waited for
+	}
+	return s.pause(pause)
 }
 
-// wait pauses reading: for the Handler, and for as long as the backlog is high.
-// It reports whether the Handler asked for it and is to be fed again.
-func (s *Stream) wait(pause time.Duration) bool {
+// pause stops reading if the Handler wants it or if the client has too much to read.
+func (s *Stream) pause(d time.Duration) outcome {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.held = pause < 0 && !s.resumed
-	asked := pause != 0
-	if pause <= 0 && !s.held && !s.clogged() {
-		return asked && !s.hanging && !s.closed
+	s.owed = d != 0
+	s.held = d < 0 && !s.resumed
+	if d > 0 {
+		s.until = s.loop.now() + d
 	}
+	if !s.stopped() {
+		return more
+	}
+	s.paused, s.since = true, s.loop.now()
+	s.arm()
+	return paused
+}
+
+// stopped reports whether there is a reason not to read. With mu.
+func (s *Stream) stopped() bool {
+	return !s.hanging && !s.closed && (s.held || s.until > 0 || s.Backlog() > s.loop.cfg.MaxBacklog/2)
+}
+
+// goOn has reading go on if there is no reason any more not to. With mu.
+func (s *Stream) goOn() {
+	if !s.paused || s.stopped() {
+		return
+	}
+	s.paused = false
+	s.putOff(s.since)
+	if s.poller != nil {
+		if !s.closed {
+			go s.turns()
+		}
+		return
+	}
+	select {
+	case s.wake <- struct{}{}: // never, if it is nil: nobody waits yet
+	default:
+	}
+}
+
+// awaitGoOn waits while the stream is paused.
+func (s *Stream) awaitGoOn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.wake == nil {
 		s.wake = make(chan struct{}, 1)
 	}
-	s.paused = true
-	began := s.loop.now()
-	var over <-chan time.Time
-	if pause > 0 {
-		t := time.NewTimer(pause)
-		defer t.Stop()
-		over = t.C
-	}
-	for (over != nil || s.held || s.clogged()) && !s.hanging && !s.closed {
+	for s.paused {
 		s.mu.Unlock()
-		select {
-		case <-over:
-			over = nil
-		case <-s.wake:
-		}
+		<-s.wake
 		s.mu.Lock()
 	}
-	s.paused, s.held = false, false
-	s.putOff(began)
-	return asked && !s.hanging && !s.closed
 }
-
-// clogged reports whether the client must read before anything is read of it. With mu.
-func (s *Stream) clogged() bool { return s.Backlog() > s.loop.cfg.MaxBacklog/2 }

@@ -40,7 +40,7 @@ type Handler interface {
 	// Feed takes what has come; p is valid during the call only. What is written to the
 	// stream meanwhile leaves when it returns, together. Nothing is read for as long as it
 	// says (Hold: until Resume), so that TCP holds the client up; after that it is called
-	// with an empty p once, to go on with what it kept. An error cuts the stream, unless it
+	// with an empty p, to go on with what it kept, and may ask for a pause again. An error cuts the stream, unless it
 	// was hung up. It must not block.
 	Feed(p []byte) (pause time.Duration, err error)
 	// Drained tells that the backlog, which was above Config.Mark, no longer is. It must not block.
@@ -67,6 +67,9 @@ type Config struct {
 	Mark int
 	// WriteTimeout is how long a client may take nothing at all of its backlog.
 	WriteTimeout time.Duration
+	// Goroutines gives each stream a goroutine that reads, as it has one on systems without
+	// a poller and for connections that can only block.
+	Goroutines bool
 }
 
 // readBuffer is how much is read at once, and batch how much is gathered before it is sent.
@@ -83,6 +86,7 @@ type Loop struct {
 	writes sync.Pool // of *[batch]byte
 	moves  sync.Pool // of *transfer
 	open   sync.WaitGroup
+	polling
 }
 
 // NewLoop makes a Loop. Close must follow.
@@ -97,7 +101,10 @@ func NewLoop(cfg Config) *Loop {
 
 // Close waits for the end of all streams, their Handlers' Closed included, which whoever has
 // them brings about; none may be made any more.
-func (l *Loop) Close() { l.open.Wait() }
+func (l *Loop) Close() {
+	l.open.Wait()
+	l.stopPolling()
+}
 
 // now is the moment, since the Loop's beginning.
 func (l *Loop) now() time.Duration { return time.Since(l.epoch) }
@@ -119,8 +126,11 @@ type Stream struct {
 	sealed bool // nothing more may be written
 
 	shook  atomic.Bool  // the handshake is done
-	polled bool         // of whoever reads: the socket answers errAgain instead of blocking
+	direct bool         // of whoever reads: the socket answers errAgain instead of blocking
+	first  []byte       // of whoever reads: came before Serve
 	fd     uintptr      // of whoever reads, during RawConn.Read
+	lost   int          // of whoever reads: bytes thrown away while hanging
+	owed   bool         // of whoever reads: an empty Feed, after a pause
 	queued atomic.Int64 // bytes in the backlog; changed with mu
 	read   atomic.Int64 // when something came last, as Loop.now
 
@@ -133,13 +143,17 @@ type Stream struct {
 	held     bool // by the Handler, until Resume
 	resumed  bool // since the last Feed began
 	paused   bool // nothing is read, for whichever reason
+	busy     bool // with a poller: someone reads right now
+	again    bool // with a poller: and is to look again
 	hanging  bool
 	halved   bool // nothing is sent any more
 	ended    bool // nothing is read any more, while hanging
 	closed   bool
 	err      error
-	refs     int // what must be over before Closed: being open, reading, flushing ...
-	wake     chan struct{}
+	refs     int           // what must be over before Closed: being open, reading, flushing ...
+	wake     chan struct{} // of the goroutine that reads; nil until it has paused
+	poller   *poller       // nil: a goroutine reads
+	number   int           // of the socket, at the poller
 	limits
 }
 
@@ -204,15 +218,15 @@ func (s *Stream) Read(p []byte) (int, error) {
 	if s.isOver() {
 		return 0, ErrClosed
 	}
-	n, err := s.reader().Read(p)
+	n, err := s.source().Read(p)
 	if err != nil && s.isOver() {
 		err = ErrClosed
 	}
 	return n, err
 }
 
-// reader is where plain text comes from.
-func (s *Stream) reader() io.Reader {
+// source is where plain text comes from.
+func (s *Stream) source() io.Reader {
 	if s.tls != nil {
 		return s.tls
 	}
@@ -236,10 +250,19 @@ func (s *Stream) Serve(rest []byte) {
 	}
 	_ = s.nc.SetReadDeadline(time.Time{})
 	s.serving = true
-	s.refs++
+	s.direct = s.raw != nil
+	s.first = rest
 	s.read.Store(int64(s.loop.now()))
+	if s.raw != nil && !s.loop.cfg.Goroutines {
+		s.poller = s.loop.poll(s)
+	}
 	s.arm()
-	go s.run(rest, true)
+	if s.poller != nil {
+		go s.turns() // first, and TLS may hold what its socket does not tell of
+		return
+	}
+	s.refs++
+	go s.run()
 }
 
 // Resume ends a Hold; without one, that of the Feed that runs now.
@@ -247,15 +270,7 @@ func (s *Stream) Resume() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held, s.resumed = false, true
-	s.wakeUp()
-}
-
-// wakeUp lets whoever reads look at the state again. With mu.
-func (s *Stream) wakeUp() {
-	select {
-	case s.wake <- struct{}{}: // never, if it is nil
-	default:
-	}
+	s.goOn()
 }
 
 // release says that one of what refs counts is over, and calls the Handler's Closed if it
@@ -306,7 +321,7 @@ func (k *socket) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
-	if k.polled {
+	if k.direct {
 		return readNow(k.fd, p)
 	}
 	return k.nc.Read(p)

@@ -81,29 +81,30 @@ type form struct {
 	name    string
 	tls     bool
 	halves  bool // each side can be closed by itself
+	own     bool // it has a goroutine that reads, where others have a poller
 	connect func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn)
 }
 
 var forms = []form{
-	{"plain", false, true, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
+	{"plain", false, true, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		server, client := tcp(t)
 		return l.New(server, nil, h()), client
 	}},
-	{"TLS 1.3", true, true, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
+	{"TLS 1.3", true, true, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		server, client := tcp(t)
 		return l.New(server, serverTLS(), h()), tls.Client(client, clientTLS())
 	}},
-	{"TLS 1.2", true, true, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
+	{"TLS 1.2", true, true, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		server, client := tcp(t)
 		conf := clientTLS()
 		conf.MaxVersion = tls.VersionTLS12
 		return l.New(server, serverTLS(), h()), tls.Client(client, conf)
 	}},
-	{"TLS of another's", true, true, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
+	{"TLS of another's", true, true, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		server, client := tcp(t)
 		return l.New(tls.Server(server, serverTLS()), nil, h()), tls.Client(client, clientTLS())
 	}},
-	{"TLS behind a header", true, true, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
+	{"TLS behind a header", true, true, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		server, client := tcp(t)
 		hello := make([]byte, 10)
 		secure := tls.Client(client, clientTLS())
@@ -113,17 +114,17 @@ var forms = []form{
 		}
 		return l.New(&headed{server, hello}, serverTLS(), h()), secure
 	}},
-	{"pipe", false, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
+	{"pipe", false, false, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		server, client := net.Pipe()
 		t.Cleanup(func() { _ = client.Close() })
 		return l.New(server, nil, h()), client
 	}},
-	{"TLS over a pipe", true, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
+	{"TLS over a pipe", true, false, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		server, client := net.Pipe()
 		t.Cleanup(func() { _ = client.Close() })
 		return l.New(server, serverTLS(), h()), tls.Client(client, clientTLS())
 	}},
-	{"WebSocket", false, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
+	{"WebSocket", false, false, false, func(t *testing.T, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		got := make(chan *Stream)
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			nc, _, err := AcceptWebSocket(w, r, nil)
@@ -234,6 +235,7 @@ var testConfig = Config{MaxBacklog: 256 << 10, Mark: 32 << 10, WriteTimeout: tim
 func begin(t *testing.T, f form, cfg Config, h *handler) net.Conn {
 	t.Helper()
 	h.t, h.end = t, make(chan error, 1)
+	cfg.Goroutines = f.own
 	l := NewLoop(cfg)
 	var client net.Conn
 	h.s, client = f.connect(t, l, func() Handler { return h })
@@ -269,6 +271,8 @@ func (h *handler) closed() error {
 func each(t *testing.T, f func(t *testing.T, f form)) {
 	for _, form := range forms {
 		t.Run(form.name, func(t *testing.T) { f(t, form) })
+		form.own = true
+		t.Run(form.name+" with goroutines", func(t *testing.T) { f(t, form) })
 	}
 }
 

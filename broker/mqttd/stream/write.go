@@ -211,7 +211,7 @@ func (s *Stream) startFlush() {
 func (s *Stream) breakOff(err error) {
 	s.broken = err
 	s.dropBacklog()
-	s.wakeUp()
+	s.goOn()
 }
 
 // dropBacklog forgets what waits. With mu.
@@ -266,9 +266,7 @@ func (s *Stream) taken(n int) {
 		s.backlog = nil
 	}
 	s.progress(true)
-	if !s.clogged() {
-		s.wakeUp()
-	}
+	s.goOn()
 }
 
 // writeSome writes some of p, blocking until something has been taken.

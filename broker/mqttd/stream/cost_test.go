@@ -1,0 +1,112 @@
+package stream
+
+import (
+	"bytes"
+	"crypto/tls"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestAllocations: in a steady state nothing is allocated, neither to write nor to be fed.
+func TestAllocations(t *testing.T) {
+	pool := sync.Pool{New: func() any { return new(int) }}
+	if testing.AllocsPerRun(1000, func() { pool.Put(pool.Get()) }) > 0 {
+		t.Skip("the race detector has pools forget")
+	}
+	for _, f := range forms[:2] {
+		h := new(handler)
+		fed := make(chan struct{}, 1)
+		answer, payload := []byte("answer"), noise(100)
+		h.feed = func([]byte) (time.Duration, error) {
+			err := h.s.Write(answer, payload)
+			fed <- struct{}{}
+			return 0, err
+		}
+		client := begin(t, f, testConfig, h)
+		h.s.Serve(nil)
+		question, got := noise(200), make([]byte, 4096)
+		trip := func() {
+			if _, err := client.Write(question); err != nil {
+				t.Fatal(err)
+			}
+			<-fed
+			for n := 0; n < len(answer)+len(payload); {
+				m, err := client.Read(got)
+				if err != nil {
+					t.Fatal(err)
+				}
+				n += m
+			}
+		}
+		for range 100 {
+			trip()
+		}
+		of := 0.2 // pools are emptied now and then
+		if f.tls {
+			of += 4 // crypto/tls, for each read that waits and each that does not, on both sides
+		}
+		if n := testing.AllocsPerRun(500, trip); n > of {
+			t.Errorf("%s: %v allocations a trip", f.name, n)
+		}
+	}
+}
+
+// FuzzCrumbs: however the bytes of a connection come and are answered, in TLS or not, they
+// are fed in order and whole, and so are the answers.
+func FuzzCrumbs(f *testing.F) {
+	f.Add([]byte{1, 2, 3}, uint16(700), true)
+	f.Add([]byte{255, 1, 0, 16}, uint16(40_000), false)
+	f.Add([]byte{}, uint16(1), true)
+	f.Fuzz(func(t *testing.T, cuts []byte, size uint16, secure bool) {
+		h := new(handler)
+		pauses := 0
+		h.feed = func(p []byte) (time.Duration, error) {
+			if err := h.s.Write(p); err != nil {
+				return 0, err
+			}
+			if len(cuts) == 0 || len(p) == 0 { // else nothing would ever be read
+				return 0, nil
+			}
+			pauses++
+			switch cuts[pauses%len(cuts)] % 8 {
+			case 0:
+				return time.Microsecond, nil
+			case 1:
+				h.s.Resume()
+				return Hold, nil
+			case 2:
+				go h.s.Resume()
+				return Hold, nil
+			}
+			return 0, nil
+		}
+		form := forms[0]
+		if secure {
+			form = forms[1]
+		}
+		client := begin(t, form, testConfig, h)
+		h.s.Serve(nil)
+		sent := noise(int(size))
+		go func() {
+			for i, left := 0, sent; len(left) > 0; i++ {
+				n := len(left)
+				if len(cuts) > 0 {
+					n = min(n, 1+int(cuts[i%len(cuts)]))
+				}
+				if _, err := client.Write(left[:n]); err != nil {
+					return
+				}
+				left = left[n:]
+			}
+		}()
+		if got := receive(t, client, len(sent)); !bytes.Equal(got, sent) {
+			t.Error("not what was sent")
+		}
+		if c, ok := client.(*tls.Conn); ok {
+			_ = c.CloseWrite()
+		}
+		_ = client.Close()
+		_ = h.closed()
+	})
+}
