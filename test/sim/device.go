@@ -107,14 +107,14 @@ func (d *device) live() {
 	}
 }
 
-// enroll tries until it is in.
+// enroll tries until it is in, as somebody at a device would: soon again, then once a minute.
 func (d *device) enroll(ctx context.Context, a *agent.Agent) {
 	must := func() bool {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return d.anew || !a.Enrolled()
 	}
-	for must() && ctx.Err() == nil {
+	for pause := 5 * time.Second; must() && ctx.Err() == nil; pause = min(2*pause, time.Minute) {
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
 		c := d.connect(time.Now().Add(anonymousLife))
 		_, err := a.Enroll(call, c, agent.Admission{Token: d.token})
@@ -123,7 +123,7 @@ func (d *device) enroll(ctx context.Context, a *agent.Agent) {
 		cancel()
 		if err != nil {
 			d.w.facts.say("%s is not enrolled: %v", d.id, err)
-			d.actor.sleep(ctx, 5*time.Second)
+			d.actor.sleep(ctx, pause)
 			continue
 		}
 		d.mu.Lock()

@@ -27,6 +27,7 @@ const (
 type mqttBroker struct {
 	open   bool // connections lead through it
 	heard  []string
+	tried  map[string]bool // of heard, as every device's password; intrude's
 	known  map[string]bool
 	leaked []leaked
 }
@@ -59,9 +60,6 @@ func (n *network) tap(c *conn, raw []byte) {
 func (n *network) keep(b []byte) {
 	if len(b) < 8 || n.broker.known[string(b)] {
 		return
-	}
-	if n.broker.known == nil {
-		n.broker.known = map[string]bool{}
 	}
 	n.broker.known[string(b)] = true
 	if n.broker.heard = append(n.broker.heard, string(b)); len(n.broker.heard) > maxHeard {
@@ -98,8 +96,8 @@ func (n *network) shown(c *conn, id ident.Device, password []byte) {
 	}
 }
 
-// intrude tries all that the network has: to connect as each device, and to make a
-// backend believe it.
+// intrude tries all that the network has: to connect as each device, with what it has
+// tried so before as one of them, and to make a backend believe it.
 func (w *World) intrude() {
 	for _, k := range w.stolen {
 		w.impersonate(k)
@@ -107,6 +105,13 @@ func (w *World) intrude() {
 	w.net.mu.Lock()
 	heard, proofs := w.net.broker.heard, w.net.broker.leaked
 	w.net.mu.Unlock()
+	victims := make([][]*device, len(heard))
+	for i, b := range heard {
+		if victims[i] = w.devices; w.net.broker.tried[b] {
+			one := w.fate.dice.roll(len(w.devices))
+			victims[i] = w.devices[one : one+1]
+		}
+	}
 	own := sha256.Sum256(fmt.Appendf(nil, "the network's own connection"))
 	for _, r := range w.replicas {
 		r.mu.Lock()
@@ -122,10 +127,11 @@ func (w *World) intrude() {
 				w.facts.violate("the network connects as %s by %s", id, what)
 			}
 		}
-		for _, b := range heard {
-			for _, d := range w.devices {
+		for i, b := range heard {
+			for _, d := range victims[i] {
 				try("what it heard as a password", d.id, []byte(b))
 			}
+			w.net.broker.tried[b] = true
 		}
 		for _, p := range proofs {
 			try("a connect proof of another connection", p.id, p.password)

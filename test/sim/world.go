@@ -158,7 +158,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	w.net = &network{w: w, mine: mine, calls: map[protocol.CallID]*overheard{}, tried: map[[32]byte]bool{}, loot: map[string]*protocol.GrantBody{}}
+	w.net = &network{w: w, mine: mine, calls: map[protocol.CallID]*overheard{}, tried: map[[32]byte]bool{}, loot: map[string]*protocol.GrantBody{}, broker: mqttBroker{known: map[string]bool{}, tried: map[string]bool{}}}
 	for i := range replicas {
 		r := &replica{w: w, number: i, dice: w.newDice("clock of replica %d", i)}
 		if err := r.start(); err != nil {
@@ -205,10 +205,12 @@ func (w *World) populate(t *testing.T) error {
 }
 
 // watch follows the journal, as whoever serves connections does, and reviews those
-// of the devices and sessions that it tells of. It looks as seldom as a replica may.
+// of the devices and sessions that it tells of. It looks as late as a replica may.
 func (w *World) watch() {
 	me := w.watcher
-	for ; w.ctx.Err() == nil; me.rest(me.dice.upTo(time.Second)) {
+	for w.ctx.Err() == nil {
+		_ = w.store.Await(w.ctx, w.seen) // it ends early when the store is put back
+		me.rest(me.dice.upTo(time.Second))
 		records, err := w.store.Since(w.ctx, w.seen, 1000)
 		if err != nil && w.ctx.Err() == nil {
 			w.facts.violate("the journal after %d: %v", w.seen, err)
