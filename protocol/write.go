@@ -1,11 +1,6 @@
 package protocol
 
-import (
-	"cmp"
-	"slices"
-
-	"github.com/signetd/signet/protocol/detcbor"
-)
+import "github.com/signetd/signet/protocol/detcbor"
 
 // What a broker writes for each login is written by hand, as read.go reads by hand: members
 // in the order of their keys, those that are empty left out if their tags say omitempty.
@@ -20,50 +15,58 @@ type writer interface {
 func written(w writer) []byte { return w.write(make([]byte, 0, w.room())) }
 
 const (
-	headRoom   = 1 + 2 + 2 + 2 + IDLen // a map of up to 23 members, and its Head
-	memberRoom = 1 + 5                 // a key up to 23, and the head of a string
+	headRoom   = 1 + 2 + 2 + 2 + IDLen // a map's head, and a message's
+	memberRoom = 1 + 5                 // a key, and an integer or the head of anything else
 )
 
 func (m *Challenge) room() int { return headRoom + 2*memberRoom + len(m.Session) + len(m.Body) }
 
 func (m *Challenge) write(b []byte) []byte {
-	b = m.writeHead(detcbor.AppendHead(b, detcbor.Map, 5))
-	b = appendBytes(b, 3, m.Session)
-	return appendBytes(b, 4, m.Body)
+	w := m.writeHead(b)
+	w.Bytes(3, m.Session)
+	w.Bytes(4, m.Body)
+	return w.Done()
 }
 
 func (m *Grant) room() int { return headRoom + 2*memberRoom + len(m.Sealed) + len(m.Open) }
 
 func (m *Grant) write(b []byte) []byte {
-	b = m.writeHead(detcbor.AppendHead(b, detcbor.Map, 3+count(len(m.Sealed) > 0, len(m.Open) > 0)))
-	b = appendSome(b, 3, m.Sealed)
-	return appendSome(b, 4, m.Open)
+	w := m.writeHead(b)
+	w.SomeBytes(3, m.Sealed)
+	w.SomeBytes(4, m.Open)
+	return w.Done()
 }
 
-// writeHead appends the members of a Head.
-func (h *Head) writeHead(b []byte) []byte {
-	b = detcbor.AppendHead(append(b, 0), detcbor.Uint, h.Version)
-	b = detcbor.AppendHead(append(b, 1), detcbor.Uint, uint64(h.Kind))
-	return appendBytes(b, 2, h.ID[:])
+// writeHead begins a message.
+func (h *Head) writeHead(b []byte) detcbor.MapWriter {
+	w := detcbor.BeginMap(b)
+	w.Uint(0, h.Version)
+	w.Uint(1, uint64(h.Kind))
+	w.Bytes(2, h.ID[:])
+	return w
 }
 
 // Encode gives the body as a Challenge carries it.
 func (c *ChallengeBody) Encode() []byte { return c.write(make([]byte, 0, c.room())) }
 
 func (c *ChallengeBody) room() int {
-	return 1 + 5*memberRoom + len(c.Kind) + len(c.Nonce) + len(c.Issuer) + textsRoom(c.Params) + len(c.SealTo) + c.PoolKeys.room()
+	n := 1 + 5*memberRoom + len(c.Kind) + len(c.Nonce) + len(c.Issuer) + len(c.SealTo) + c.PoolKeys.room()
+	for k, v := range c.Params {
+		n += 2*memberRoom + len(k) + len(v)
+	}
+	return n
 }
 
 func (c *ChallengeBody) write(b []byte) []byte {
-	b = detcbor.AppendHead(b, detcbor.Map, 3+count(len(c.Params) > 0, len(c.SealTo) > 0)+c.PoolKeys.count())
-	b = detcbor.AppendText(append(b, 1), c.Kind)
-	b = appendBytes(b, 2, c.Nonce)
-	b = detcbor.AppendText(append(b, 3), c.Issuer)
-	if len(c.Params) > 0 {
-		b = appendTexts(append(b, 4), c.Params)
-	}
-	b = appendSome(b, 5, c.SealTo)
-	return c.writeSuccessions(c.writeStatement(b))
+	w := detcbor.BeginMap(b)
+	w.Text(1, c.Kind)
+	w.Bytes(2, c.Nonce)
+	w.Text(3, c.Issuer)
+	w.SomeTextMap(4, c.Params)
+	w.SomeBytes(5, c.SealTo)
+	c.writeStatement(&w)
+	c.writeSuccessions(&w)
+	return w.Done()
 }
 
 // Encode gives the body as a Grant carries it, sealed or open.
@@ -80,26 +83,22 @@ func (g *GrantBody) room() int {
 }
 
 func (g *GrantBody) write(b []byte) []byte {
-	b = detcbor.AppendHead(b, detcbor.Map, 8+count(len(g.Refresh) > 0, g.Refreshes > 0, len(g.IDJWT) > 0, g.Direct)+g.PoolKeys.count())
-	b = appendBytes(b, 1, g.Access)
-	b = appendBytes(b, 2, g.ID)
-	b = appendSome(b, 3, g.Refresh)
-	b = appendBytes(b, 4, g.Session[:])
-	b = detcbor.AppendHead(append(b, 5), detcbor.Uint, uint64(g.Life))
-	if g.Refreshes > 0 {
-		b = detcbor.AppendHead(append(b, 6), detcbor.Uint, uint64(g.Refreshes))
-	}
-	b = appendBytes(b, 7, g.Subject[:])
-	b = detcbor.AppendText(append(b, 8), g.Issuer)
-	b = appendArray(append(b, 9), g.Publish)
-	b = appendArray(append(b, 10), g.Subscribe)
-	b = g.writeStatement(b)
-	b = appendSome(b, 13, g.IDJWT)
-	b = g.writeSuccessions(b)
-	if g.Direct {
-		b = detcbor.AppendBool(append(b, 15), true)
-	}
-	return b
+	w := detcbor.BeginMap(b)
+	w.Bytes(1, g.Access)
+	w.Bytes(2, g.ID)
+	w.SomeBytes(3, g.Refresh)
+	w.Bytes(4, g.Session[:])
+	w.Uint(5, uint64(g.Life))
+	w.SomeUint(6, uint64(g.Refreshes))
+	w.Bytes(7, g.Subject[:])
+	w.Text(8, g.Issuer)
+	w.Texts(9, g.Publish)
+	w.Texts(10, g.Subscribe)
+	g.writeStatement(&w)
+	w.SomeBytes(13, g.IDJWT)
+	g.writeSuccessions(&w)
+	w.SomeTrue(15, g.Direct)
+	return w.Done()
 }
 
 func (k *PoolKeys) room() int {
@@ -110,74 +109,16 @@ func (k *PoolKeys) room() int {
 	return n
 }
 
-func (k *PoolKeys) count() uint64 {
-	return count(len(k.Statement) > 0, len(k.Anchor) > 0, len(k.Successions) > 0)
-}
-
 // writeStatement appends Statement and Anchor; writeSuccessions, what comes behind a
 // body's own members that lie in between.
-func (k *PoolKeys) writeStatement(b []byte) []byte {
-	return appendSome(appendSome(b, 11, k.Statement), 12, k.Anchor)
+func (k *PoolKeys) writeStatement(w *detcbor.MapWriter) {
+	w.SomeBytes(11, k.Statement)
+	w.SomeBytes(12, k.Anchor)
 }
 
-func (k *PoolKeys) writeSuccessions(b []byte) []byte {
-	if len(k.Successions) == 0 {
-		return b
-	}
-	b = detcbor.AppendHead(append(b, 14), detcbor.Array, uint64(len(k.Successions)))
-	for i := range k.Successions {
-		b = detcbor.AppendHead(b, detcbor.Map, 2)
-		b = appendBytes(appendBytes(b, 1, k.Successions[i].From), 2, k.Successions[i].Signed)
-	}
-	return b
-}
-
-// count is how many of the optional members are there.
-func count(there ...bool) (n uint64) {
-	for _, is := range there {
-		if is {
-			n++
-		}
-	}
-	return n
-}
-
-// appendBytes appends a member, of a key up to 23.
-func appendBytes(b []byte, key byte, s []byte) []byte { return detcbor.AppendBytes(append(b, key), s) }
-
-// appendSome is appendBytes of an optional member.
-func appendSome(b []byte, key byte, s []byte) []byte {
-	if len(s) == 0 {
-		return b
-	}
-	return appendBytes(b, key, s)
-}
-
-func appendArray(b []byte, texts []string) []byte {
-	b = detcbor.AppendHead(b, detcbor.Array, uint64(len(texts)))
-	for _, s := range texts {
-		b = detcbor.AppendText(b, s)
-	}
-	return b
-}
-
-func textsRoom(m map[string]string) (n int) {
-	for k, v := range m {
-		n += 2*memberRoom + len(k) + len(v)
-	}
-	return n
-}
-
-// appendTexts appends a map of texts, the shorter names first (RFC 8949, section 4.2.1).
-func appendTexts(b []byte, m map[string]string) []byte {
-	names := make([]string, 0, len(m))
-	for k := range m {
-		names = append(names, k)
-	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
-	b = detcbor.AppendHead(b, detcbor.Map, uint64(len(m)))
-	for _, k := range names {
-		b = detcbor.AppendText(detcbor.AppendText(b, k), m[k])
-	}
-	return b
+func (k *PoolKeys) writeSuccessions(w *detcbor.MapWriter) {
+	w.SomeMaps(14, len(k.Successions), func(i int, w *detcbor.MapWriter) {
+		w.Bytes(1, k.Successions[i].From)
+		w.Bytes(2, k.Successions[i].Signed)
+	})
 }

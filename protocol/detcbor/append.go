@@ -37,11 +37,3 @@ func AppendBytes(b, s []byte) []byte {
 func AppendText(b []byte, s string) []byte {
 	return append(AppendHead(b, Text, uint64(len(s))), s...)
 }
-
-// AppendBool appends false or true.
-func AppendBool(b []byte, v bool) []byte {
-	if v {
-		return append(b, byte(Simple)<<5|21)
-	}
-	return append(b, byte(Simple)<<5|20)
-}

@@ -18,6 +18,8 @@ func BeginMap(b []byte) MapWriter {
 	return MapWriter{append(b, byte(Map)<<5), len(b)}
 }
 
+const simpleTrue = byte(Simple)<<5 | 21
+
 // Done gives the buffer, with the map at its end.
 func (w *MapWriter) Done() []byte { return w.b }
 
@@ -70,19 +72,50 @@ func (w *MapWriter) SomeInt(key, n int64) {
 	}
 }
 
-// SomeUint is SomeInt of an unsigned integer.
+// Uint appends a member, an unsigned integer.
+func (w *MapWriter) Uint(key int64, n uint64) {
+	w.key(key)
+	w.b = AppendHead(w.b, Uint, n)
+}
+
+// SomeUint is Uint, unless n is 0.
 func (w *MapWriter) SomeUint(key int64, n uint64) {
 	if n != 0 {
-		w.key(key)
-		w.b = AppendHead(w.b, Uint, n)
+		w.Uint(key, n)
 	}
 }
 
-// SomeTexts appends a member, an array of text strings, unless it is empty.
-func (w *MapWriter) SomeTexts(key int64, all []string) {
-	if len(all) == 0 {
+// SomeTrue appends a member, true, unless v is false.
+func (w *MapWriter) SomeTrue(key int64, v bool) {
+	if v {
+		w.key(key)
+		w.b = append(w.b, simpleTrue)
+	}
+}
+
+// SomeMaps appends a member, an array of n maps, each as write writes it, unless n is 0.
+func (w *MapWriter) SomeMaps(key int64, n int, write func(i int, w *MapWriter)) {
+	if n == 0 {
 		return
 	}
+	w.key(key)
+	w.b = AppendHead(w.b, Array, uint64(n))
+	for i := range n {
+		inner := BeginMap(w.b)
+		write(i, &inner)
+		w.End(inner)
+	}
+}
+
+// SomeTexts is Texts, unless it is empty.
+func (w *MapWriter) SomeTexts(key int64, all []string) {
+	if len(all) > 0 {
+		w.Texts(key, all)
+	}
+}
+
+// Texts appends a member, an array of text strings.
+func (w *MapWriter) Texts(key int64, all []string) {
 	w.key(key)
 	w.b = AppendHead(w.b, Array, uint64(len(all)))
 	for _, s := range all {
