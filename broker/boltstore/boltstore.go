@@ -119,7 +119,8 @@ type file struct {
 	path string
 	opts Options
 
-	queue chan *request
+	queue   chan *request
+	records []entry // the writer's: keepRecords
 	// closing guards closed and, by being held for reading while a request is put
 	// in, that the queue is closed only when nobody sends.
 	closing sync.RWMutex

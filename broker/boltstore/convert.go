@@ -200,6 +200,21 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 	return x, nil
 }
 
+// clientOf reads the client from a session's row.
+func clientOf(b []byte) (client string, err error) {
+	if len(b) < sessionHeader {
+		return "", fmt.Errorf("%w: session: %w", ErrDamaged, errNoHeader)
+	}
+	err = eachField(b[sessionHeader:], func(f *fields, key int64) {
+		if key == 4 {
+			client = f.Text()
+			return
+		}
+		f.Skip()
+	})
+	return client, err
+}
+
 func deviceRows() row[broker.Device] {
 	return row[broker.Device]{bucket: poolDevices, what: "device", decode: decodeDevice}
 }

@@ -180,11 +180,14 @@ func pair(v []byte, i int) []byte { return v[i*entrySize : (i+1)*entrySize] }
 
 // foldTail sorts the journal's logins that are in no run into the newest one.
 func (s *Store) foldTail(c *change) error {
-	var pairs [][]byte
-	sessions := c.tx.Bucket([]byte(bucketSessions))
+	logins := int(s.stats.tail.logins.Load())
+	pairs, all := make([][]byte, 0, logins), make([]byte, 0, logins*entrySize)
+	s.sweep.folding = make([][]byte, 0, logins)
 	err := unfolded(c.tx, func(session, subject []byte) {
-		pair := slices.Concat(subject, session)
-		if s.sweep.folding = append(s.sweep.folding, pair); sessions.Get(session) != nil { // not dropped meanwhile
+		begin := len(all)
+		all = append(append(all, subject...), session...)
+		pair := all[begin:len(all):len(all)]
+		if s.sweep.folding = append(s.sweep.folding, pair); c.get(bucketSessions, session) != nil { // not dropped meanwhile
 			pairs = append(pairs, pair)
 		}
 	})

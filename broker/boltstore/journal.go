@@ -55,7 +55,7 @@ func (s *Store) writeJournal(c *change) error {
 	}
 	b := c.tx.Bucket([]byte(bucketJournal))
 	b.FillPercent = appendFill
-	w := rowWriter{at: nanos(s.opts.Now()), put: func(first uint64, row []byte) error { return b.Put(seqKey(first), row) }}
+	w := rowWriter{at: nanos(s.opts.Now()), room: rowHead + len(c.records)*entryRoom, put: func(first uint64, row []byte) error { return b.Put(seqKey(first), row) }}
 	for i := range c.records {
 		if err := w.add(&c.records[i]); err != nil {
 			return fmt.Errorf("write the journal: %w", err)
@@ -316,12 +316,12 @@ func (s *Store) Append(ctx context.Context, by broker.By, events []broker.Event)
 	if err := broker.CheckEvents(events); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	return s.submit(ctx, what, &request{by: by, sums: true, do: func(c *change) error {
+	return during(what, s.submit(ctx, &request{by: by, sums: true, do: func(c *change) error {
 		for _, e := range events {
 			c.record(entry{Record: broker.Record{Kind: broker.RecordRefusal, Pool: e.Pool, Subject: e.Subject, What: e.What, Count: e.Count}})
 		}
 		return nil
-	}})
+	}}))
 }
 
 // A growth tells those that wait of new records.

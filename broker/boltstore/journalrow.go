@@ -45,6 +45,7 @@ const (
 	rowHead   = 8
 	fullRow   = 32 << 10 // bytes, chosen arbitrarily; one more record begins a new row
 	firstRow  = 2 << 10  // bytes to begin with
+	entryRoom = 72       // bytes that a login, or the end of a session by it, takes or less
 	maxText   = broker.MaxReason
 	uuidBytes = len(ident.UUID{})
 )
@@ -60,6 +61,7 @@ type rowWriter struct {
 	at   int64
 	put  func(first uint64, row []byte) error
 	row  []byte
+	room int           // how many bytes all rows may take; 0: nobody knows
 	seq  uint64        // of the row's first record
 	next uint64        // the Seq that an entry without skip has
 	prev broker.Record // of the entry before; zero: the row has none
@@ -85,7 +87,7 @@ func (w *rowWriter) add(e *entry) error {
 }
 
 func (w *rowWriter) begin(seq uint64) {
-	w.row = binary.BigEndian.AppendUint64(make([]byte, 0, firstRow), uint64(w.at))
+	w.row = binary.BigEndian.AppendUint64(make([]byte, 0, min(max(w.room, firstRow), fullRow)), uint64(w.at))
 	w.seq, w.next, w.prev = seq, seq, broker.Record{}
 }
 
@@ -100,14 +102,14 @@ func (w *rowWriter) flush() error {
 }
 
 func (w *rowWriter) appendBody(b []byte, e *entry) []byte {
-	if call, ok := ownCall(&e.Record); ok {
+	if isOwn(&e.Record) {
 		switch {
 		case e.What == broker.WhatLogin && e.Before == nil && !e.subject.IsZero():
 			b = append(append(append(b, formLogin), e.Session[:]...), e.subject[:]...)
-			return appendText(appendText(appendText(b, e.Pool.String()), e.Subject), call)
+			return appendCall(appendText(appendText(b, e.Pool.String()), e.Subject), e.By.Request)
 		case e.What == broker.WhatRefresh && len(e.Before) == sha256.Size:
 			b = append(append(append(b, formRefresh), e.Session[:]...), e.Before...)
-			return appendText(appendText(appendText(b, e.Pool.String()), e.Subject), call)
+			return appendCall(appendText(appendText(b, e.Pool.String()), e.Subject), e.By.Request)
 		case e.What == broker.WhatRevoke && len(e.Before) == sha256.Size && e.subject.IsZero() &&
 			w.prev.Kind == broker.RecordSession && w.prev.By == e.By && w.prev.Pool == e.Pool && w.prev.Subject == e.Subject:
 			return append(append(append(b, formEnd), e.Session[:]...), e.Before...)
@@ -116,20 +118,30 @@ func (w *rowWriter) appendBody(b []byte, e *entry) []byte {
 	return appendOther(b, e, w.prev.By)
 }
 
-// ownCall gives the raw id of the call by which a device wrote its own session.
-func ownCall(r *broker.Record) (string, bool) {
-	if r.Kind != broker.RecordSession || r.By.Reason != "" || r.Prev != 0 || r.Count != 0 || !isOwn(r) {
-		return "", false
-	}
-	call, err := hex.DecodeString(r.By.Request)
-	if err != nil || hex.EncodeToString(call) != r.By.Request { // upper case
-		return "", false
-	}
-	return string(call), true
+// isOwn reports whether a device wrote its own session, by a call in hex.
+func isOwn(r *broker.Record) bool {
+	return r.Kind == broker.RecordSession && r.By.Reason == "" && r.Prev == 0 && r.Count == 0 && isCall(r.By.Request) && isByItsDevice(r)
 }
 
-// isOwn reports whether r's actor is its device; written out, for every login asks.
-func isOwn(r *broker.Record) bool {
+// isCall reports whether s is what hex makes of some bytes.
+func isCall(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return len(s)%2 == 0
+}
+
+// appendCall appends the bytes of what isCall knows, with their number in front.
+func appendCall(b []byte, call string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(call)/2))
+	b, _ = hex.AppendDecode(b, []byte(call))
+	return b
+}
+
+// isByItsDevice reports whether r's actor is its device; written out, for every login asks.
+func isByItsDevice(r *broker.Record) bool {
 	full, ok := strings.CutPrefix(string(r.By.Actor), "device:")
 	pool := r.Pool.String()
 	return ok && len(full) == len(pool)+1+len(r.Subject) && full[:len(pool)] == pool && full[len(pool)] == ':' && full[len(pool)+1:] == r.Subject

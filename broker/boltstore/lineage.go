@@ -48,7 +48,7 @@ func (l *login) lineage(rows []sessionRow, device []byte) (broker.Lineage, error
 // lose marks the sessions that the login found lost.
 func (l *login) lose(c *change) error {
 	for _, id := range l.found.Lost {
-		row := c.tx.Bucket([]byte(bucketSessions)).Get(id[:])
+		row := c.get(bucketSessions, id[:])
 		if row == nil {
 			continue
 		}

@@ -22,18 +22,19 @@ type login struct {
 // RecordLogin writes a successful authentication, once: see broker.Sessions.
 func (s *Store) RecordLogin(ctx context.Context, by broker.By, l broker.Login) (broker.Recorded, error) {
 	w := &login{Login: l}
-	what := "record login of " + l.Session.Device.String()
-	if err := w.check(); err != nil {
-		return broker.Recorded{}, fmt.Errorf("%s: %w", what, err)
+	err := w.check()
+	if err == nil {
+		err = s.submit(ctx, &request{do: w.record, by: by})
 	}
-	err := s.update(ctx, by, what, w.record)
-	if err != nil {
+	switch {
+	case err != nil:
 		w.found.KeyReplaced, w.found.Lineage = false, broker.Lineage{} // nothing was written
+	case w.inactive:
+		err = fmt.Errorf("device is %s: %w", w.found.Status, broker.ErrInactive)
+	default:
+		return w.found, nil
 	}
-	if err == nil && w.inactive {
-		err = fmt.Errorf("%s: device is %s: %w", what, w.found.Status, broker.ErrInactive)
-	}
-	return w.found, err
+	return w.found, fmt.Errorf("record login of %s: %w", l.Session.Device, err)
 }
 
 // check finds what is wrong before the writer is bothered, and encodes the session if it can.
@@ -57,7 +58,7 @@ func (l *login) check() error {
 func (l *login) record(c *change) error {
 	l.found, l.inactive = broker.Recorded{}, false
 	x := &l.Session
-	if c.tx.Bucket([]byte(bucketSessions)).Get(x.ID[:]) != nil || c.tx.Bucket([]byte(bucketSpent)).Get(x.ID[:]) != nil {
+	if c.get(bucketSessions, x.ID[:]) != nil || c.get(bucketSpent, x.ID[:]) != nil {
 		return fmt.Errorf("exchange %s: %w", x.ID, broker.ErrUsed)
 	}
 	pool, err := inPool(c.tx, x.Device.Pool)

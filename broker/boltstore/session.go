@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -107,7 +106,7 @@ func (s *Store) UpdateSession(ctx context.Context, by broker.By, id ident.UUID, 
 
 // changeSession writes x in the place of old, if it differs, and gives its row.
 func changeSession(c *change, old, x *broker.Session) ([]byte, error) {
-	was := c.tx.Bucket([]byte(bucketSessions)).Get(x.ID[:])
+	was := c.get(bucketSessions, x.ID[:])
 	what, inHistory := broker.WhatOfSession(c.by.Actor, old, x)
 	if what == "" {
 		return bytes.Clone(was), nil
@@ -116,28 +115,27 @@ func changeSession(c *change, old, x *broker.Session) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return row, replaceSession(c, x, was, bytes.Clone(row), what, inHistory)
+	return row, replaceSession(c, x.Device, x.ID, was, bytes.Clone(row), what, inHistory)
 }
 
-// endSession is changeSession of one that is revoked and nothing else, which needs no
-// encoding: each login does it to the session before.
-func endSession(c *change, old *broker.Session, was []byte) error {
-	next, row := *old, bytes.Clone(was)
-	next.Revoked = true
+// endSession is changeSession of one of a device that is revoked and nothing else, which
+// needs no encoding: each login does it to the session before.
+func endSession(c *change, device ident.Device, id ident.UUID, was []byte) error {
+	row := bytes.Clone(was)
 	flag(row, sessionRevoked)
-	what, inHistory := broker.WhatOfSession(c.by.Actor, old, &next)
-	return replaceSession(c, &next, was, row, what, inHistory)
+	what, inHistory := broker.WhatOfSession(c.by.Actor, &broker.Session{}, &broker.Session{Revoked: true})
+	return replaceSession(c, device, id, was, row, what, inHistory)
 }
 
-// replaceSession records what is done to a session and puts its row, which becomes the
-// store's, in the place of the one that was there.
-func replaceSession(c *change, x *broker.Session, was, row []byte, what broker.What, inHistory bool) error {
+// replaceSession records what is done to a device's session and puts its row, which becomes
+// the store's, in the place of the one that was there.
+func replaceSession(c *change, device ident.Device, id ident.UUID, was, row []byte, what broker.What, inHistory bool) error {
 	seqs, err := seqsOf(was)
 	if err != nil {
 		return err
 	}
-	e := entry{Record: broker.Record{Kind: broker.RecordSession, Pool: x.Device.Pool, Subject: x.Device.Name.String(),
-		What: what, Before: digest(was), Session: x.ID}}
+	e := entry{Record: broker.Record{Kind: broker.RecordSession, Pool: device.Pool, Subject: device.Name.String(),
+		What: what, Before: digest(was), Session: id}}
 	if inHistory {
 		if err := recordInHistory(c, e); err != nil {
 			return err
@@ -146,7 +144,7 @@ func replaceSession(c *change, x *broker.Session, was, row []byte, what broker.W
 		seqs.ended = seq
 	}
 	seqs.set(row)
-	return c.put(c.tx.Bucket([]byte(bucketSessions)), x.ID[:], row)
+	return c.put(c.tx.Bucket([]byte(bucketSessions)), id[:], row)
 }
 
 // recordInHistory makes e the newest record of its device's history.
@@ -185,9 +183,8 @@ func (c *change) sessionRows(subject ident.UUID) ([]sessionRow, error) {
 	slices.SortFunc(ids, func(a, b ident.UUID) int { return bytes.Compare(a[:], b[:]) })
 	ids = slices.Compact(ids)
 	rows := make([]sessionRow, 0, len(ids))
-	b := c.tx.Bucket([]byte(bucketSessions))
-	for _, id := range ids {
-		row := b.Get(id[:])
+	for i, id := range ids {
+		row := c.get(bucketSessions, ids[i][:])
 		if row == nil {
 			continue // purged; the index lags
 		}
@@ -211,20 +208,24 @@ func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) error 
 		if !beyond && (isRevoked(r.row) || l.MaxSessions == 0) {
 			continue
 		}
-		old, err := decodeSession(r.id, r.row)
-		if err != nil {
-			return err
-		}
-		if old.Client == x.Client && !old.Revoked {
-			live++
-		}
-		if over := old.Client == x.Client && l.MaxSessions > 0 && live > l.MaxSessions; (over || beyond) && !old.Revoked {
-			if err := endSession(c, &old, r.row); err != nil {
+		over := false
+		if !isRevoked(r.row) {
+			client, err := clientOf(r.row)
+			if err != nil {
 				return err
+			}
+			if client == x.Client {
+				live++
+				over = l.MaxSessions > 0 && live > l.MaxSessions
+			}
+			if over || beyond {
+				if err := endSession(c, x.Device, r.id, r.row); err != nil {
+					return err
+				}
 			}
 		}
 		if beyond {
-			if err := c.drop(&old, x.Created); err != nil {
+			if err := c.drop(r, x); err != nil {
 				return err
 			}
 		}
@@ -232,9 +233,14 @@ func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) error 
 	return nil
 }
 
-// drop deletes a session. What is left of a young one is that its exchange is spent.
-func (c *change) drop(x *broker.Session, now time.Time) error {
-	if now.Sub(x.Created).Abs() <= broker.KeepExchange {
+// drop deletes a session that x, of the same device, leaves no room for. What is left of a
+// young one is that its exchange is spent.
+func (c *change) drop(r *sessionRow, by *broker.Session) error {
+	x, err := decodeSession(r.id, r.row)
+	if err != nil {
+		return err
+	}
+	if by.Created.Sub(x.Created).Abs() <= broker.KeepExchange {
 		if err := c.put(c.tx.Bucket([]byte(bucketSpent)), x.ID[:], untilRow(x.Created.Add(keepCreated))); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,7 @@ const (
 // batch a second run without it.
 type change struct {
 	tx      *bolt.Tx
+	cursors map[string]*bolt.Cursor // that get looks with
 	tail    *tail
 	by      broker.By // who asks for the change that runs
 	wrote   bool
@@ -52,6 +54,23 @@ type change struct {
 	seq     uint64   // of the last of them or, before it, of the journal's last
 	logins  int      // among them
 	dropped [][]byte // pairs of subject and session, of the batch
+}
+
+// get gives a row of a top-level bucket, nil if there is none. It looks with one cursor for
+// the whole batch; a bucket makes one for each look.
+func (c *change) get(bucket string, key []byte) []byte {
+	cur := c.cursors[bucket]
+	if cur == nil {
+		if c.cursors == nil {
+			c.cursors = map[string]*bolt.Cursor{}
+		}
+		cur = c.tx.Bucket([]byte(bucket)).Cursor()
+		c.cursors[bucket] = cur
+	}
+	if k, v := cur.Seek(key); bytes.Equal(k, key) {
+		return v
+	}
+	return nil
 }
 
 func (c *change) put(b *bolt.Bucket, key, value []byte) error {
@@ -75,16 +94,24 @@ func (c *change) delete(b *bolt.Bucket, key []byte) error {
 // its last run counts. It records what it writes. It must not call the store, nor
 // end the goroutine (t.Fatal).
 func (s *Store) update(ctx context.Context, by broker.By, what string, do func(*change) error) error {
-	return s.submit(ctx, what, &request{do: do, by: by})
+	return during(what, s.submit(ctx, &request{do: do, by: by}))
+}
+
+// during says what an error stopped.
+func during(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
 }
 
 // tidy is update for housekeeping, which changes nothing that a reader could see and
 // so records nothing.
 func (s *Store) tidy(ctx context.Context, what string, do func(*change) error) error {
-	return s.submit(ctx, what, &request{do: do, house: true})
+	return during(what, s.submit(ctx, &request{do: do, house: true}))
 }
 
-func (s *Store) submit(ctx context.Context, what string, r *request) error {
+func (s *Store) submit(ctx context.Context, r *request) error {
 	var err error
 	if !r.house {
 		err = errors.Join(r.by.Validate(), s.reserve.refuses(r))
@@ -95,10 +122,7 @@ func (s *Store) submit(ctx context.Context, what string, r *request) error {
 	if err == nil {
 		err = s.await(ctx, r)
 	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return nil
+	return err
 }
 
 // await gives what became of a request that was put in.
@@ -208,7 +232,8 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		fail(batch, err)
 		return -1, nil
 	}
-	c := &change{tx: tx, tail: &s.stats.tail, records: make([]entry, 0, 2*len(batch)), seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
+	c := &change{tx: tx, tail: &s.stats.tail, records: s.records[:0], seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
+	defer func() { s.keepRecords(c.records) }()
 	changes := 0
 	for i, r := range batch {
 		if c.carryOut(r); r.err == nil {
@@ -244,6 +269,15 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		close(r.done)
 	}
 	return -1, broken
+}
+
+// keepRecords keeps the room that a batch's records took for the next batch's, unless it is more
+// than a full batch of logins needs.
+func (s *Store) keepRecords(records []entry) {
+	clear(records)
+	if s.records = records[:0]; cap(records) > 4*maxBatch {
+		s.records = nil
+	}
 }
 
 var errNoRecord = errors.New("a change that writes records what it wrote")
