@@ -285,7 +285,7 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 	if err := checkActive(d); err != nil {
 		return nil, err
 	}
-	p.device = *d
+	p.device = d
 	if p.confirms, err = a.confirmation(d, prover); err != nil {
 		return nil, err
 	}

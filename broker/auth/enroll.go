@@ -114,11 +114,11 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 		if err != nil {
 			return err
 		}
-		p.device = *d
+		p.device = d
 	} else if err := a.newDevice(ctx, t, key, p); err != nil {
 		return err
 	}
-	p.enrollment.Device = p.device
+	p.enrollment.Device = *p.device
 	return nil
 }
 
@@ -133,7 +133,7 @@ func (a *Authenticator) newDevice(ctx context.Context, t *Turn, key *token.Key, 
 		return fmt.Errorf("subject: %w", err)
 	}
 	newKey := broker.Authenticator{ID: key.Thumbprint(), Kind: challenge.Key, Key: key.MarshalCOSE(), Added: p.at}
-	p.device = broker.Device{
+	p.device = &broker.Device{
 		ID: t.Claimed(), Subject: sub, Status: broker.StatusActive, Authenticators: []broker.Authenticator{newKey},
 		Attributes: overlay(t.enroll.Attributes, stored.Attributes), Groups: stored.Groups, Created: p.at, Updated: p.at,
 	}

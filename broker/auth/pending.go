@@ -6,6 +6,7 @@ import (
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -61,6 +62,92 @@ func (s *pending) takeFixed(b []byte) (rest []byte, err error) {
 	}
 	s.Issued = int64(binary.BigEndian.Uint64(b))
 	return b[8:], nil
+}
+
+// What follows the fixed members is written and read by hand: by reflection it took as long as
+// the seal.
+
+// room is about how many bytes write appends, so that few have to move.
+func (s *pending) room() int {
+	return 64 + len(s.Kind) + len(s.Hook) + len(s.Meta) + len(s.Prover) + pairsLen(s.Private) + 48*len(s.Results)
+}
+
+func (s *pending) write(b []byte) []byte {
+	w := detcbor.BeginMap(b)
+	w.Text(1, s.Kind)
+	results := packHooks(s.Results)
+	w.SomeMaps(2, len(results), func(i int, w *detcbor.MapWriter) {
+		r := &results[i]
+		w.Text(1, r.Name)
+		w.Bool(2, r.OK)
+		w.SomeText(3, r.Meta)
+		w.SomeText(4, r.AMR)
+		w.SomeTextMap(5, r.Claims)
+		w.SomeText(6, r.Hook)
+	})
+	w.SomeTextMap(3, s.Private)
+	w.SomeText(4, s.Hook)
+	w.SomeBytes(5, s.Prover)
+	w.SomeText(6, s.Meta)
+	w.SomeUint(7, s.Seen)
+	return w.Done()
+}
+
+func (s *pending) read(b []byte) error {
+	r, err := detcbor.NewItems(b)
+	if err != nil {
+		return err
+	}
+	r.Each(func(key int64) {
+		switch key {
+		case 1:
+			s.Kind = r.Text()
+		case 2:
+			s.Results = readResults(&r)
+		case 3:
+			s.Private = r.TextMap()
+		case 4:
+			s.Hook = r.Text()
+		case 5:
+			s.Prover = r.Bytes()
+		case 6:
+			s.Meta = r.Text()
+		case 7:
+			s.Seen = r.Uint()
+		default:
+			r.Fail(errUnknown)
+		}
+	})
+	unpackHooks(s.Results)
+	return r.Err()
+}
+
+var errUnknown = errors.New("no member of a session")
+
+func readResults(r *detcbor.Items) []Result {
+	all := make([]Result, r.Want(detcbor.Array))
+	for i := range all {
+		one := &all[i]
+		r.Each(func(key int64) {
+			switch key {
+			case 1:
+				one.Name = r.Text()
+			case 2:
+				one.OK = r.Bool()
+			case 3:
+				one.Meta = r.Text()
+			case 4:
+				one.AMR = r.Text()
+			case 5:
+				one.Claims = r.TextMap()
+			case 6:
+				one.Hook = r.Text()
+			default:
+				r.Fail(errUnknown)
+			}
+		})
+	}
+	return all
 }
 
 // takeOpening notes what the opening message says, a *Start or *Enroll.
@@ -213,24 +300,17 @@ func (s *sealer) aead(hour uint32) (cipher.AEAD, error) {
 }
 
 func (s *sealer) seal(v *pending) ([]byte, error) {
-	results := v.Results
-	v.Results = packHooks(results)
-	rest, err := detcbor.Marshal(v)
-	v.Results = results
-	if err != nil {
-		return nil, err
-	}
 	hour := uint32(v.Issued / time.Hour.Milliseconds())
 	a, err := s.aead(hour)
 	if err != nil {
 		return nil, fmt.Errorf("seal session: %w", err)
 	}
-	plain := append(v.appendFixed(make([]byte, 0, fixedLen+len(rest))), rest...)
-	out := binary.BigEndian.AppendUint32(make([]byte, 0, hourLen+nonceLen+len(plain)+a.Overhead()), hour)
-	out = out[:hourLen+nonceLen]
+	const head = hourLen + nonceLen
+	out := binary.BigEndian.AppendUint32(make([]byte, 0, head+fixedLen+v.room()+a.Overhead()), hour)[:head]
 	if _, err := io.ReadFull(s.random, out[hourLen:]); err != nil {
 		return nil, fmt.Errorf("seal session: %w", err)
 	}
+	plain := v.write(v.appendFixed(out))[head:] // where its seal will be
 	out = a.Seal(out, out[hourLen:], plain, out[:hourLen])
 	if len(out) > protocol.MaxSession {
 		return nil, fmt.Errorf("session of %d bytes, at most %d: %w", len(out), protocol.MaxSession, protocol.CodeTooLarge)
@@ -260,7 +340,7 @@ func (s *sealer) open(b []byte, now time.Time) (*pending, error) {
 	var v pending
 	rest, err := v.takeFixed(plain)
 	if err == nil {
-		err = detcbor.Unmarshal(rest, &v)
+		err = v.read(rest)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open session: %w", err)
@@ -268,6 +348,5 @@ func (s *sealer) open(b []byte, now time.Time) (*pending, error) {
 	if age := now.Sub(time.UnixMilli(v.Issued)); age > SessionLife || age < -SessionLife {
 		return nil, fmt.Errorf("session is %v old: %w", age, protocol.CodeExpired)
 	}
-	unpackHooks(v.Results)
 	return &v, nil
 }

@@ -2,9 +2,11 @@ package auth
 
 import (
 	"bytes"
-	"crypto/rand"
+	crand "crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -41,7 +44,7 @@ func sealed(t testing.TB, s *sealer, change func(*pending)) (*pending, []byte) {
 // life and no longer, on either side of an hour.
 func TestSessions(t *testing.T) {
 	secret := bytes.Repeat([]byte{7}, 32)
-	one, other := newSealer(secret, rand.Reader), newSealer(secret, rand.Reader)
+	one, other := newSealer(secret, crand.Reader), newSealer(secret, crand.Reader)
 	want, raw := sealed(t, one, nil)
 	if bytes.Contains(raw, []byte("CANARY")) {
 		t.Error("a session can be read")
@@ -59,7 +62,7 @@ func TestSessions(t *testing.T) {
 			t.Errorf("after %v: %v, want expired", after, err)
 		}
 	}
-	if _, err := newSealer(bytes.Repeat([]byte{8}, 32), rand.Reader).open(raw, noon()); !errors.Is(err, protocol.CodeDenied) {
+	if _, err := newSealer(bytes.Repeat([]byte{8}, 32), crand.Reader).open(raw, noon()); !errors.Is(err, protocol.CodeDenied) {
 		t.Errorf("another cluster's: %v, want denied", err)
 	}
 	if _, again := sealed(t, one, nil); bytes.Equal(again, raw) {
@@ -79,7 +82,7 @@ func TestTriesOutliveTheirExchange(t *testing.T) {
 
 // TestNoBitOfASessionCanBeChanged: every bit flipped, every length cut.
 func TestNoBitOfASessionCanBeChanged(t *testing.T) {
-	s := newSealer(bytes.Repeat([]byte{7}, 32), rand.Reader)
+	s := newSealer(bytes.Repeat([]byte{7}, 32), crand.Reader)
 	_, raw := sealed(t, s, nil)
 	for i := range raw {
 		if _, err := s.open(raw[:i], noon()); !errors.Is(err, protocol.CodeDenied) && !errors.Is(err, protocol.CodeExpired) {
@@ -98,7 +101,7 @@ func TestNoBitOfASessionCanBeChanged(t *testing.T) {
 // TestTheLargestSessionFitsItsField seals all that an exchange may have to remember:
 // whatever devices, flows and hooks may legally say fits.
 func TestTheLargestSessionFitsItsField(t *testing.T) {
-	s := newSealer(bytes.Repeat([]byte{7}, 32), rand.Reader)
+	s := newSealer(bytes.Repeat([]byte{7}, 32), crand.Reader)
 	name := strings.Repeat("n", broker.MaxChallengeName)
 	var spend func(*pending) // spends MaxDetail
 	largest := func(v *pending) {
@@ -157,6 +160,57 @@ func TestTheLargestSessionFitsItsField(t *testing.T) {
 			t.Errorf("%s: %d bytes of private parameters, want the most, %d", what, n, MaxPrivate)
 		}
 		t.Logf("%s: %d of %d bytes", what, len(raw), protocol.MaxSession)
+	}
+}
+
+// TestSessionsAreWrittenAsTheLibraryWrites: what is written and read by hand is what the tags
+// of a session's members say.
+func TestSessionsAreWrittenAsTheLibraryWrites(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	text := func() string { return strings.Repeat("x", r.IntN(3)*r.IntN(30)) }
+	texts := func() map[string]string {
+		all := map[string]string{}
+		for range r.IntN(4) {
+			all[fmt.Sprint(r.IntN(1000))] = text()
+		}
+		if len(all) == 0 {
+			return nil
+		}
+		return all
+	}
+	for range 2_000 {
+		want := pending{Kind: text(), Private: texts(), Hook: text(), Meta: text(), Seen: r.Uint64() >> (1 + r.IntN(64))}
+		if r.IntN(2) == 0 {
+			want.Prover = bytes.Repeat([]byte{byte(r.Uint32())}, 32)
+		}
+		for range r.IntN(MaxRounds) {
+			want.Results = append(want.Results, Result{Name: text(), OK: r.IntN(2) == 0, Meta: text(), AMR: text(), Claims: texts(), Hook: text()})
+		}
+		packed := want
+		packed.Results = packHooks(want.Results)
+		library, err := detcbor.Marshal(&packed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := want.write(nil); !bytes.Equal(got, library) {
+			t.Fatalf("%+v is written\n%x, by the library\n%x", want, got, library)
+		}
+		var got pending
+		if err := got.read(library); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("read %+v, %v, want %+v", got, err, want)
+		}
+	}
+	for _, bad := range []string{"80", "a10102", "a201600281a102f6", "a201600281a10700", "a201600800", "a201600560"} {
+		data, err := hex.DecodeString(bad)
+		if err == nil {
+			err = detcbor.Check(data)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if new(pending).read(data) == nil {
+			t.Errorf("%s was read", bad)
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ type Proven struct {
 	exchange   ident.UUID
 	request    *protocol.Request
 	transcript protocol.Transcript
-	device     broker.Device
+	device     *broker.Device
 	confirms   token.Confirmation
 	at         time.Time
 	call       protocol.CallID
@@ -39,7 +39,12 @@ func (p *Proven) Request() *protocol.Request { return p.request }
 func (p *Proven) Transcript() protocol.Transcript { return p.transcript }
 
 // Device is the device as it was when its answer was checked.
-func (p *Proven) Device() *broker.Device { return &p.device }
+func (p *Proven) Device() *broker.Device {
+	if p.device == nil {
+		return new(broker.Device) // of the zero Proven
+	}
+	return p.device
+}
 
 // Confirmation is how tokens name the key that the device proved (cnf, RFC 7800).
 func (p *Proven) Confirmation() token.Confirmation { return p.confirms }

@@ -133,7 +133,7 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 		return nil, nil, fmt.Errorf("device was made again meanwhile: %w", protocol.CodeBusy)
 	}
 	minted.Session.DeviceRev = found.DeviceRev
-	g, admitted, err := grant(from, p, minted)
+	g, admitted, err := grant(from, p, &minted)
 	if err == nil && p.Enrollment() != nil {
 		admitted.Enrolled = true
 		if found.KeyReplaced {
@@ -209,7 +209,7 @@ func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if err != nil {
 		return nil, nil, err
 	}
-	g, admitted, err := grant(from, p, minted)
+	g, admitted, err := grant(from, p, &minted)
 	if err == nil {
 		admitted.Refreshed = true
 	}

@@ -31,10 +31,10 @@ func TestNothingWithoutEvidence(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range []*auth.Proven{nil, {}} {
-		if got, err := m.Login(t.Context(), p); got != nil || !errors.Is(err, mint.ErrNoEvidence) {
+		if got, err := m.Login(t.Context(), p); got.Body.Access != nil || !errors.Is(err, mint.ErrNoEvidence) {
 			t.Errorf("login: %v, %v", got, err)
 		}
-		if got, err := m.Refreshed(t.Context(), p, broker.Session{}, &mint.Rotation{}); got != nil || !errors.Is(err, mint.ErrNoEvidence) {
+		if got, err := m.Refreshed(t.Context(), p, broker.Session{}, &mint.Rotation{}); got.Body.Access != nil || !errors.Is(err, mint.ErrNoEvidence) {
 			t.Errorf("refresh: %v, %v", got, err)
 		}
 	}

@@ -67,6 +67,15 @@ func (r *Items) Int() int64 {
 	return int64(r.Want(Uint))
 }
 
+// Bool reads false or true.
+func (r *Items) Bool() bool {
+	n := r.Want(Simple)
+	if r.err == nil && n != uint64(simpleFalse&31) && n != uint64(simpleTrue&31) {
+		r.Fail(fmt.Errorf("%w: simple value %d, want false or true", ErrMalformed, n))
+	}
+	return n == uint64(simpleTrue&31)
+}
+
 // Bytes reads a byte string, which is the Items' own.
 func (r *Items) Bytes() []byte { return r.Take(r.Want(Bytes)) }
 

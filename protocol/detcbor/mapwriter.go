@@ -18,7 +18,10 @@ func BeginMap(b []byte) MapWriter {
 	return MapWriter{append(b, byte(Map)<<5), len(b)}
 }
 
-const simpleTrue = byte(Simple)<<5 | 21
+const (
+	simpleFalse = byte(Simple)<<5 | 20
+	simpleTrue  = byte(Simple)<<5 | 21
+)
 
 // Done gives the buffer, with the map at its end.
 func (w *MapWriter) Done() []byte { return w.b }
@@ -85,11 +88,20 @@ func (w *MapWriter) SomeUint(key int64, n uint64) {
 	}
 }
 
-// SomeTrue appends a member, true, unless v is false.
+// Bool appends a member, false or true.
+func (w *MapWriter) Bool(key int64, v bool) {
+	w.key(key)
+	if v {
+		w.b = append(w.b, simpleTrue)
+	} else {
+		w.b = append(w.b, simpleFalse)
+	}
+}
+
+// SomeTrue is Bool, unless v is false.
 func (w *MapWriter) SomeTrue(key int64, v bool) {
 	if v {
-		w.key(key)
-		w.b = append(w.b, simpleTrue)
+		w.Bool(key, true)
 	}
 }
 

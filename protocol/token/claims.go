@@ -109,16 +109,19 @@ func (c Confirmation) Matches(key *Key) bool {
 // token id, for SessionPrefix to read, instead of a claim of its own. An id that is
 // too short for that, or of no session, stays as it is.
 func (c Claims) Compact() *Claims {
-	out := c
-	out.Issuer, out.Use, out.ACR = "", "", ""
-	out.NotBefore, out.IssuedAt, out.AuthTime = time.Time{}, time.Time{}, time.Time{}
-	out.Nonce, out.Device = nil, ident.Device{}
-	if !out.OriginID.IsZero() && len(out.ID) >= compactOwn {
-		session := out.OriginID.Prefix()
-		out.ID = append(session[:], out.ID[len(out.ID)-compactOwn:]...)
-		out.OriginID = ident.UUID{}
+	c.compact() // apart, so that where it is called the copy need not go to the heap
+	return &c
+}
+
+func (c *Claims) compact() {
+	c.Issuer, c.Use, c.ACR = "", "", ""
+	c.NotBefore, c.IssuedAt, c.AuthTime = time.Time{}, time.Time{}, time.Time{}
+	c.Nonce, c.Device = nil, ident.Device{}
+	if !c.OriginID.IsZero() && len(c.ID) >= compactOwn {
+		session := c.OriginID.Prefix()
+		c.ID = append(session[:], c.ID[len(c.ID)-compactOwn:]...)
+		c.OriginID = ident.UUID{}
 	}
-	return &out
 }
 
 // SessionPrefix gives how the id of c's session begins, if c is of a compact access
