@@ -58,7 +58,7 @@ var homes = []struct {
 	{"how a custom challenge is named", mark{define: `(?i)^(valid_?(challenge_?)?name|max_?challenge_?name)$`}, []string{"broker"}},
 	{"whom to believe about where a connection comes from", mark{imports: `^github\.com/pires/go-proxyproto`}, []string{"broker/balancer"}},
 	{"whom to believe about where a connection comes from", mark{text: `(?i)^(x-forwarded-for|forwarded)$`}, []string{"broker/balancer"}},
-	{"how MQTT is spoken to clients", mark{imports: `^github\.com/mochi-mqtt/`}, []string{"broker/mqttd"}},
+	{"how MQTT packets are read", mark{define: `^(ReadHeader|ParseConnect)$`}, []string{"broker/mqttd/packet"}},
 	{"what lies on the broker's disk", mark{imports: `^go\.etcd\.io/bbolt`}, []string{"broker/boltstore"}},
 	{"how often each of many may do something", mark{imports: `^golang\.org/x/time/rate$`}, []string{"broker/budget", "broker/mqttd"}}, // mqttd: one rate for all that it hangs up on
 	{"who may issue certificates", mark{imports: `^github\.com/smallstep/certificates`}, []string{"certs"}},

@@ -64,6 +64,7 @@ type Daemon struct {
 	certs   Certificates
 	mqtt    *mqttd.Server
 	mqttLn  net.Listener
+	mqttTLS *tls.Config
 	https   *http.Server
 	httpLn  net.Listener
 	health  *http.Server
@@ -206,7 +207,7 @@ func (d *Daemon) serveHTTP() error {
 	}
 	unread := &heads{most: maxUnread, refused: refused}
 	conf := &tls.Config{GetCertificate: d.certs.GetCertificate, MinVersion: tls.VersionTLS12}
-	d.mqttLn = tls.NewListener(behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), conf)
+	d.mqttLn, d.mqttTLS = behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), conf
 	web := conf.Clone()
 	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
 	web.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -247,7 +248,7 @@ func (d *Daemon) bounded(h http.Handler, errLog *log.Logger) *http.Server {
 // Run serves until ctx ends, then closes.
 func (d *Daemon) Run(ctx context.Context) error {
 	g, inner := errgroup.WithContext(ctx)
-	g.Go(func() error { return d.mqtt.Serve(inner, d.mqttLn) })
+	g.Go(func() error { return d.mqtt.Serve(inner, d.mqttLn, d.mqttTLS) })
 	g.Go(func() error { return serve(d.https, d.httpLn) })
 	g.Go(func() error { return serve(d.health, d.healLn) })
 	g.Go(func() error { return serve(d.ctl, d.ctlLn) })

@@ -1,7 +1,6 @@
 package mqttd
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"strings"
@@ -48,7 +47,7 @@ func TestAnonymousMaySubscribe(t *testing.T) {
 func TestAnonymousNUL(t *testing.T) {
 	f := start(t, nil)
 	c := f.mustConnect(connectPacket{version: 5, id: anonA})
-	c.send(packet(0x82, []byte{0, 7, 0}, str("signet/v1/"+anonA+"/rs\x00"), []byte{0}))
+	c.send(frame(0x82, []byte{0, 7, 0}, str("signet/v1/"+anonA+"/rs\x00"), []byte{0}))
 	if kind, body, err := c.read(); err == nil && kind == 0x90 && body[len(body)-1] < 0x80 {
 		t.Error("a filter with a NUL was granted")
 	}
@@ -145,43 +144,8 @@ func TestDeviceACL(t *testing.T) {
 		c.nc.Close()
 		eventually(t, "it is gone", func() bool { return f.Count() == 0 })
 	}
-	if n := len(f.mqtt.Topics.Messages("devices/p/n/x")); n != 0 {
+	if n, _ := f.retained.Taken(); n != 0 {
 		t.Errorf("%d messages were retained", n)
-	}
-}
-
-// Nobody's message is retained, whatever the grant says: mochi's store of them is
-// unbounded and races with subscribers.
-func TestNothingIsRetained(t *testing.T) {
-	f := start(t, nil)
-	g := topic.Own(device(t, "p:n"))
-	g.Retain = true
-	f.gate.grants[device(t, "p:n")] = g
-	p := as("p:n", 5)
-	p.will, p.willRetain = "devices/p/n/gone", true
-	if _, code := f.connect(p); code != 0x87 {
-		t.Errorf("a retained will: code %#x", code)
-	}
-	c := f.dial()
-	c.v = 5
-	c.send(as("p:n", 5).bytes())
-	if _, body := c.next(); !bytes.Contains(body, []byte{0x25, 0}) {
-		t.Errorf("the CONNACK %x doesn't say that nothing is retained", body)
-	}
-	c.publish(1, "devices/p/n/x", "kept")
-	c.ping()
-	for _, flags := range []byte{3, 5} {
-		c.publish(flags, "devices/p/n/x", "kept")
-		if kind, body := c.next(); kind != 0x40 && kind != 0x50 || body[2] != 0x87 {
-			t.Errorf("flags %#x: packet %#x %x, want a refusal", flags, kind, body)
-		}
-	}
-	c.mustSubscribe("devices/p/n/#")
-	c.ping()
-	for name := range f.mqtt.Topics.Retained.GetAll() {
-		if !strings.HasPrefix(name, "$SYS/") {
-			t.Errorf("%q is retained", name)
-		}
 	}
 }
 

@@ -1,23 +1,19 @@
 package mqttd
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
-
 	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd/packet"
+	"github.com/signetd/signet/broker/mqttd/stream"
 	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/topic"
 )
@@ -27,67 +23,66 @@ var (
 	errNoConnect = errors.New("no CONNECT came in time")
 )
 
-// A conn is one client's connection as mochi sees it. It checks packets before mochi reads
-// them, and it decides on deadlines and on the connection's end.
+// A conn is one client's network connection. Until its CONNECT is answered a goroutine of
+// its own works on it (see connect); from then on its stream feeds it bytes, and it never
+// blocks on them.
 type conn struct {
-	net.Conn // raw or TLS
-	srv      *Server
-	entry    *intake.Entry // set before it is served, never changed after
-
-	in       framer        // of the reading goroutine
-	retained bool          // of the reading goroutine: its PUBLISH in hand asks to be retained
-	packets  int           // of the reading goroutine: those that came while it was no device's
-	heldUp   time.Duration // of the reading goroutine: for how long the next packet is to wait
-	lingers  bool          // of the reading goroutine, which is the one that closes: only half is closed
-
-	// Set by the reading goroutine before the registry knows the connection,
-	// never changed after.
-	client     *mqtt.Client
-	id         topic.ClientID
-	asksExpiry bool // its CONNECT asked for a session that outlives it
+	srv    *Server
+	nc     net.Conn
+	stream *stream.Stream
+	entry  *intake.Entry // set before it is served, never changed after
 
 	naming sync.Once // for name
 	name   []byte    // of the TLS connection, see channel
 
-	session atomic.Pointer[Standing] // nil until admitted; changed by Upgrade
-	pushes  atomic.Int32             // messages of ours on their way to it
-	pushed  chan struct{}            // signalled when pushes falls to zero
+	// Of its CONNECT, set before the registry knows the connection, never changed after.
+	version    packet.Version
+	request    string // the topic of its requests; "": it has none
+	reply      string // that of its answers
+	ev         string // that of its events
+	clientID   string
+	keepAlive  time.Duration // one and a half times what it promised; 0: it promised nothing
+	maxPacket  uint32        // bytes of a packet that it takes; 0: any
+	noReasons  bool          // it wants no reason strings
+	aliasesOut uint16        // topic aliases that it takes
 
-	writing   sync.Mutex // guards connected: no DISCONNECT comes before a CONNACK or a CONNACK after the end
+	owned atomic.Pointer[state] // whose connection it is; nil until it is admitted, never changed after
+
+	turn    sync.Mutex // held while it is fed: who has it knows that nothing of the client's is being handled
+	in      []byte     // guarded by turn: the beginning of a packet whose rest has not come
+	since   time.Time  // guarded by turn: when that began to come; zero: there is none
+	aliases []topic.Name
+	paced   bool          // guarded by turn: the packet at hand was counted, and has had its pause
+	packets int           // guarded by turn: those that came while it was no device's
+	heldUp  time.Duration // guarded by turn: for how long the next packet is to wait
+
+	known map[string]uint16 // guarded by state.mu: topic aliases that it was told
+
+	mu        sync.Mutex // guards the rest
 	connected bool       // its CONNACK is out
-
-	mu     sync.Mutex // guards ending, and that no deadline is put off once it is set
-	ending bool
-	hungUp chan struct{} // closed when the last packet to it is out
+	ending    bool
+	departed  sync.Once
 
 	// Guarded by the registry's mutex.
 	jobs     int    // requests queued or in work
-	since    uint64 // epoch when jobs last rose from zero
+	epoch    uint64 // when jobs last rose from zero
 	gone     bool
 	released chan struct{} // closed when gone and without jobs
-}
 
-func newConn(s *Server, nc net.Conn) *conn {
-	return &conn{
-		Conn:     nc,
-		srv:      s,
-		in:       framer{r: bufio.NewReaderSize(nc, 512)},
-		pushed:   make(chan struct{}, 1),
-		hungUp:   make(chan struct{}),
-		released: make(chan struct{}),
-	}
+	first []byte        // of serve: came behind the CONNECT
+	over  chan struct{} // closed when nothing is left of it
 }
 
 // channel names the client's TLS connection, nil without one. Not before the
 // handshake: the name is derived once.
 func (c *conn) channel() []byte {
 	c.naming.Do(func() {
-		switch nc := c.Conn.(type) {
-		case *tls.Conn:
-			state := nc.ConnectionState()
-			c.name = channel.Name(&state)
-		case webConn:
-			c.name = channel.Name(nc.tls)
+		state := c.stream.ConnectionState()
+		if web, ok := c.nc.(webConn); ok {
+			state = web.tls
+		}
+		if state != nil {
+			c.name = channel.Name(state)
 		}
 	})
 	return c.name
@@ -95,148 +90,161 @@ func (c *conn) channel() []byte {
 
 // vouched reports whether a balancer that the operator vouches for ended the client's TLS.
 func (c *conn) vouched() bool {
-	if web, ok := c.Conn.(webConn); ok {
+	if web, ok := c.nc.(webConn); ok {
 		return web.vouched
 	}
-	return balancer.Vouched(c.Conn)
+	return balancer.Vouched(c.nc)
 }
 
-// limit is the most bytes that a packet of the client may have now.
+func (c *conn) remote() string { return c.nc.RemoteAddr().String() }
+
+// standing is what the connection may do now; nil until it is admitted.
+func (c *conn) standing() *Standing {
+	if st := c.owned.Load(); st != nil {
+		return st.standing.Load()
+	}
+	return nil
+}
+
+// isStranger reports whether the connection is no device's.
+func (c *conn) isStranger() bool {
+	s := c.standing()
+	return s == nil || s.Device.IsZero()
+}
+
+// limit is the most bytes that a packet of the client may have now, after its fixed header.
 func (c *conn) limit() int {
-	if s := c.session.Load(); s != nil && !s.Device.IsZero() {
-		return c.srv.cfg.MaxPacket
+	if c.isStranger() {
+		return maxAnonymousPacket
 	}
-	return maxAnonymousPacket
+	return c.srv.cfg.MaxPacket
 }
 
-// Read gives mochi checked packets. After end it waits for the last packet to
-// be out and fails, so that mochi delivers the last will.
-func (c *conn) Read(p []byte) (int, error) {
-	if c.isEnding() {
-		<-c.hungUp
-		return 0, errEnding
+// Feed implements stream.Handler: it handles the packets that are whole, and keeps what is
+// left. A pause is for the packet that comes next.
+func (c *conn) Feed(p []byte) (pause time.Duration, err error) {
+	c.turn.Lock()
+	defer c.turn.Unlock()
+	defer func() {
+		if r := recover(); r != nil {
+			panicked(c.srv.told, "handling a packet", r)
+			pause, err = 0, errPanic
+		}
+	}()
+	if len(c.in) > 0 {
+		c.in = append(c.in, p...)
+		p = c.in
 	}
-	n, err := c.in.read(p, c)
-	c.failed(err)
-	if c.isEnding() {
-		<-c.hungUp
-		return 0, errEnding
-	}
-	return n, err
-}
-
-// failed ends a connection that sent what it may not, or nothing in time, and tells of it.
-func (c *conn) failed(err error) {
-	v, violated := errors.AsType[*violation](err)
-	late := errors.Is(err, os.ErrDeadlineExceeded) && !c.isEnding()
-	remote := c.RemoteAddr().String()
-	switch connected := c.session.Load() != nil; {
-	case violated && connected:
-		c.srv.told.Note(context.Background(), slog.LevelInfo, "packet", "mqtt packet refused", "client", c.id.String(), "remote", remote, "error", err)
-		c.end(v.reason)
-	case violated:
-		c.srv.cfg.Refused(intake.CauseConnect, remote, err)
-		c.end(v.reason)
-	case late && connected:
-		c.end(ReasonKeepAlive)
-	case late:
-		c.srv.cfg.Refused(intake.CauseSilent, remote, errNoConnect)
-	}
-}
-
-// Write bounds how long a client that doesn't read can hold up whoever writes to
-// it. A 3.1.1 server sends no DISCONNECT; mochi would.
-func (c *conn) Write(p []byte) (int, error) {
-	if len(p) > 0 && p[0]>>4 == typeDisconnect && c.in.version < 5 {
-		return len(p), nil
-	}
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	c.mu.Lock()
-	ending := c.ending
-	if !ending {
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(c.srv.cfg.WriteTimeout))
-	}
-	c.mu.Unlock()
-	if ending && !c.connected {
-		return 0, errEnding
-	}
-	n, err := c.Conn.Write(p)
-	c.connected = c.connected || len(p) > 0 && p[0]>>4 == typeConnack
-	return n, err
-}
-
-// SetDeadline is called by mochi before each packet that it reads once a client
-// is admitted. Its keep-alive time overflows from 43,691 seconds on, so only the
-// moment is taken from it.
-func (c *conn) SetDeadline(time.Time) error {
-	var t time.Time
-	if k := c.in.keepAlive; k > 0 {
-		t = time.Now().Add(time.Duration(k) * 3 * time.Second / 2) // MQTT 5, section 3.1.2.10
-	}
-	return c.setReadDeadline(t)
-}
-
-// begun is called when the first part of a packet has arrived and the rest has not.
-func (c *conn) begun() {
-	if c.session.Load() != nil { // before that, the time to connect runs
-		_ = c.setReadDeadline(time.Now().Add(c.srv.cfg.PacketTimeout))
-	}
-}
-
-func (c *conn) setReadDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ending {
-		return nil
-	}
-	return c.Conn.SetReadDeadline(t)
-}
-
-// Close is mochi's. A client that was told why it ends is left the time to read
-// it: closing with unread bytes resets a TCP connection, and the reason would be
-// lost. So only our half is closed here; the rest is linger's.
-func (c *conn) Close() error {
-	if c.isEnding() {
-		<-c.hungUp
-		if half, ok := c.Conn.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
-			c.lingers = true
-			return nil
+	for len(p) > 0 && !c.isEnding() {
+		h, n, err := packet.ReadHeader(p)
+		if err == nil && n > 0 {
+			err = c.expected(h)
+		}
+		if err != nil {
+			return 0, c.violated(err)
+		}
+		if !c.paced {
+			pause, err := c.throttle()
+			if err != nil {
+				return 0, c.violated(err)
+			}
+			if c.paced = true; pause > 0 {
+				c.keep(p)
+				return pause, nil
+			}
+		}
+		if n == 0 || len(p)-n < h.Length {
+			break
+		}
+		c.paced = false
+		body := p[n : n+h.Length]
+		p = p[n+h.Length:]
+		if !c.since.IsZero() {
+			c.since = time.Time{}
+			_ = c.stream.SetReadDeadline(time.Time{})
+		}
+		if err := c.handle(h, body); err != nil {
+			return 0, c.violated(err)
 		}
 	}
-	return c.Conn.Close()
+	c.keep(p)
+	return 0, nil
 }
 
-// linger closes the connection once the client has, or soon.
-func (c *conn) linger() {
-	if c.lingers {
-		raw := c.Conn
-		if t, ok := raw.(*tls.Conn); ok {
-			raw = t.NetConn()
+var errPanic = errors.New("mqttd: a panic while handling a packet")
+
+// keep keeps the beginning of a packet. Its rest must come within Config.PacketTimeout.
+func (c *conn) keep(p []byte) {
+	if len(p) == 0 {
+		if c.in = nil; !c.since.IsZero() {
+			c.since = time.Time{}
+			_ = c.stream.SetReadDeadline(time.Time{})
 		}
-		_ = raw.SetReadDeadline(time.Now().Add(hangUpGrace))
-		_, _ = io.Copy(io.Discard, io.LimitReader(raw, 64<<10))
+		return
 	}
-	_ = c.Conn.Close()
+	if len(c.in) == 0 || &p[0] != &c.in[0] {
+		c.in = append([]byte(nil), p...) // as long as what came, whatever is announced
+	} else {
+		c.in = p
+	}
+	if c.since.IsZero() {
+		c.since = time.Now()
+		_ = c.stream.SetReadDeadline(c.since.Add(c.srv.cfg.PacketTimeout))
+	}
+}
+
+// expected refuses, by its fixed header alone, what a client may not send.
+func (c *conn) expected(h packet.Header) error {
+	if err := h.FromClient(c.version); err != nil {
+		return err
+	}
+	most := c.limit()
+	switch h.Type {
+	case packet.CONNECT:
+		return &packet.Error{Code: packet.ProtocolError, What: "a second CONNECT"}
+	case packet.SUBSCRIBE, packet.UNSUBSCRIBE:
+		most = min(most, maxAnonymousPacket)
+	}
+	if h.Length > most {
+		return tooLarge(h, most)
+	}
+	return nil
+}
+
+func tooLarge(h packet.Header, most int) error {
+	return &packet.Error{Code: packet.PacketTooLarge, What: fmt.Sprintf("%s of %d bytes, at most %d are allowed", h.Type, h.Length, most)}
+}
+
+// violated ends the connection of a client that sent what it may not.
+func (c *conn) violated(err error) error {
+	code := packet.UnspecifiedError
+	if v, ok := errors.AsType[*packet.Error](err); ok {
+		code = v.Code
+	}
+	c.srv.told.Note(context.Background(), slog.LevelInfo, "packet", "mqtt packet refused", "client", c.clientID, "remote", c.remote(), "error", err)
+	c.end(Reason(code))
+	return nil
+}
+
+// Overdue implements stream.Handler: nothing came in time, or a packet's rest did not.
+func (c *conn) Overdue() { c.end(ReasonKeepAlive) }
+
+// Closed implements stream.Handler.
+func (c *conn) Closed(err error) {
+	defer recovered(c.srv.told, "closing a connection")
+	if errors.Is(err, stream.ErrStalled) || errors.Is(err, stream.ErrBacklog) {
+		c.srv.told.Note(context.Background(), slog.LevelInfo, "stalled", "mqtt client does not read", "client", c.clientID, "remote", c.remote(), "error", err)
+	}
+	c.bury()
+	c.depart()
+	c.srv.told.Note(context.Background(), slog.LevelDebug, "ended", "mqtt connection ended", "client", c.clientID, "remote", c.remote(), "error", err)
+	c.srv.forget(c)
 }
 
 func (c *conn) isEnding() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ending
-}
-
-// end stops the connection: once it has returned, nothing is accepted or delivered. Packets
-// on their way out, the reason and the hang-up follow in the background.
-func (c *conn) end(r Reason) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ending {
-		return
-	}
-	c.ending = true
-	c.srv.cfg.OnEnd(r)
-	c.srv.wg.Go(func() { c.hangUp(r) })
 }
 
 // bury makes a later end do nothing.
@@ -246,94 +254,81 @@ func (c *conn) bury() {
 	c.ending = true
 }
 
+// end stops the connection: once it has returned, nothing is delivered any more, and no
+// packet but one being handled is accepted. What was pushed before still goes out, then the
+// reason; the last will and the hang-up follow in the background.
+func (c *conn) end(r Reason) {
+	c.mu.Lock()
+	if c.ending {
+		c.mu.Unlock()
+		return
+	}
+	c.ending = true
+	connected := c.connected
+	c.mu.Unlock()
+	c.srv.cfg.OnEnd(r)
+	if !connected {
+		c.stream.Cut()
+		return
+	}
+	var final []byte
+	if c.version == packet.V5 {
+		final = c.farewell(r)
+	}
+	c.stream.HangUp(final, hangUpGrace)
+	c.srv.background(c.depart)
+}
+
+// endNow is end, and returns when no packet is being handled either.
+func (c *conn) endNow(r Reason) {
+	c.end(r)
+	c.turn.Lock()
+	defer c.turn.Unlock()
+}
+
 func (c *conn) expire() { c.end(ReasonExpired) }
 
-func (c *conn) hangUp(r Reason) {
-	defer close(c.hungUp)
-	// A writer that is stuck gives up now; it holds the connection's write lock.
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(hangUpGrace))
-	timeout := time.NewTimer(hangUpGrace)
-	defer timeout.Stop()
-	for waiting := true; waiting && c.pushes.Load() > 0; {
-		select {
-		case <-c.pushed:
-		case <-timeout.C:
-			waiting = false
+// drop ends a connection in whatever state it is.
+func (c *conn) drop(r Reason) {
+	if c.standing() == nil {
+		c.stream.Cut()
+		return
+	}
+	c.end(r)
+}
+
+// depart takes the connection out of what the server knows, once, before its client has
+// hung up: who takes its place must not wait for a client that is half dead.
+func (c *conn) depart() {
+	c.departed.Do(func() {
+		c.srv.deadlines.set(c, time.Time{})
+		if c.owned.Load() != nil {
+			c.srv.detach(c)
+			if st := c.owned.Load(); c.srv.clients.leave(c) {
+				c.srv.endSession(st) // it may have come to be over since
+			}
 		}
-	}
-	c.sayWhy(r)
-	_ = c.Conn.SetReadDeadline(time.Unix(1, 0)) // wakes the reader, which closes
+	})
 }
 
-// sayWhy sends the reason without mochi, whose own way waits for its locks.
-func (c *conn) sayWhy(r Reason) {
-	c.writing.Lock()
-	defer c.writing.Unlock()
-	if c.connected && c.client.Properties.ProtocolVersion == 5 {
-		_, _ = c.Conn.Write(farewell(r, c.client.Properties.Props.MaximumPacketSize))
+// Drained implements stream.Handler: what waits is sent on.
+func (c *conn) Drained() {
+	st := c.owned.Load()
+	if st == nil {
+		return
 	}
-}
-
-// push publishes a message to this client alone, if it listens.
-func (c *conn) push(n topic.Name, payload []byte) error {
-	if _, ok := c.client.State.Subscriptions.Get(n.String()); !ok || c.isEnding() {
-		return fmt.Errorf("pushing to %q: %w", n, ErrNotConnected)
-	}
-	c.pushes.Add(1)
-	if err := c.srv.mqtt.Publish(n.String(), payload, false, 0); err != nil {
-		c.pushDone()
-		return fmt.Errorf("pushing to %q: %w", n, err)
-	}
-	return nil
-}
-
-func (c *conn) pushDone() {
-	if c.pushes.Add(-1) <= 0 {
-		select {
-		case c.pushed <- struct{}{}:
-		default:
-		}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.conn == c {
+		st.pump(time.Now())
 	}
 }
 
-// own reports whether name is one of the client's own topics that it listens to.
-func (c *conn) own(name string) bool {
-	return name == c.id.Reply().String() || name == c.id.Event().String()
-}
+// send writes a packet that answers one of the client's.
+func (c *conn) send(p []byte) { _ = c.stream.Write(p) } // what is wrong with it, Closed is told
 
-// mayPublish is the only permission to publish. Retained messages are nobody's:
-// mochi writes a topic's retained message while it reads it for a subscriber, a
-// data race that can end the process, and keeps them without bound.
-func (c *conn) mayPublish(name string, retain bool) bool {
-	sess := c.session.Load()
-	if sess == nil {
-		return false
-	}
-	n, err := topic.ParseName(name)
-	switch {
-	case err != nil, retain:
-		return false
-	case n == c.id.Request():
-		return true
-	case sess.Device.IsZero(), topic.IsReserved(n.Filter()):
-		return false
-	}
-	return sess.Permissions.AllowsPublish(n)
-}
-
-// mayRead is the only permission to subscribe to a filter or to be delivered a
-// message, whose name is a filter without wildcards.
-func (c *conn) mayRead(filter string) bool {
-	sess := c.session.Load()
-	if sess == nil {
-		return false
-	}
-	if c.own(filter) {
-		return true
-	}
-	s, err := topic.ParseSubscription(filter)
-	if err != nil || sess.Device.IsZero() || topic.IsReserved(s.Filter) {
-		return false
-	}
-	return sess.Permissions.AllowsSubscribe(s.Filter)
+// acknowledge answers a PUBLISH or a step of one.
+func (c *conn) acknowledge(t packet.Type, id uint16, code packet.Code) {
+	var b [8]byte
+	c.send(packet.AppendAck(b[:0], c.version, t, id, code, ""))
 }

@@ -1,7 +1,6 @@
 package mqttd
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd/packet"
 )
 
 // Limits on telling clients why they may not come in. The figures are chosen: enough for
@@ -53,7 +53,7 @@ func (f *farewells) finish() { <-f.atOnce }
 // turnAway closes a connection that may not come in because of why, an error of intake or
 // ErrClosed. If that costs little now, the client hears the reason as the answer to its
 // CONNECT.
-func (s *Server) turnAway(nc net.Conn, why error) {
+func (s *Server) turnAway(nc net.Conn, conf *tls.Config, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || errors.Is(why, ErrClosed) || !s.away.begin() {
@@ -66,21 +66,20 @@ func (s *Server) turnAway(nc net.Conn, why error) {
 		defer context.AfterFunc(s.ctx, func() { cut(nc) })()
 		defer recovered(s.told, "turning a client away")
 		_ = nc.SetDeadline(time.Now().Add(farewellTime))
+		if conf != nil {
+			nc = tls.Server(nc, conf)
+		}
 		explain(nc, why)
 	})
 }
 
 // explain waits for the client's CONNECT and answers it with why it is refused.
 func explain(nc net.Conn, why error) {
-	in := framer{r: bufio.NewReaderSize(nc, 512)}
-	if in.next(stranger{}) != nil {
+	v, ok := versionOf(nc)
+	if !ok {
 		return
 	}
-	answer := []byte{typeConnack << 4, 2, 0, 3} // server unavailable (MQTT 3.1.1, section 3.2.2.3)
-	if in.version == 5 {
-		answer = []byte{typeConnack << 4, 3, 0, refusalCode(why), 0}
-	}
-	if _, err := nc.Write(answer); err != nil {
+	if _, err := nc.Write(packet.AppendConnack(nil, v, &packet.Connack{Code: refusalCode(why)})); err != nil {
 		return
 	}
 	if half, ok := nc.(interface{ CloseWrite() error }); ok && half.CloseWrite() == nil {
@@ -91,20 +90,32 @@ func explain(nc net.Conn, why error) {
 	}
 }
 
-// refusalCode is the CONNACK code for an error of intake (MQTT 5, section 3.2.2.2).
-func refusalCode(why error) byte {
-	switch {
-	case errors.Is(why, intake.ErrTooFast):
-		return 0x9f // connection rate exceeded
-	case errors.Is(why, intake.ErrFullSource):
-		return 0x97 // quota exceeded
+// versionOf reads a CONNECT and gives its version; false if none came that is one.
+func versionOf(nc net.Conn) (packet.Version, bool) {
+	var buf [512]byte
+	for have := 0; have < len(buf); {
+		n, err := nc.Read(buf[have:])
+		have += n
+		h, begin, bad := packet.ReadHeader(buf[:have])
+		if bad != nil || err != nil || begin > 0 && h.Type != packet.CONNECT {
+			return 0, false
+		}
+		// The protocol's name and level are the first seven bytes (section 3.1.2).
+		if begin > 0 && have >= begin+7 {
+			v := packet.Version(buf[begin+6])
+			return v, v == packet.V311 || v == packet.V5
+		}
 	}
-	return byte(ReasonBusy)
+	return 0, false
 }
 
-// stranger is the warden of a client that is being turned away.
-type stranger struct{}
-
-func (stranger) limit() int      { return maxAnonymousPacket }
-func (stranger) begun()          {}
-func (stranger) throttle() error { return nil }
+// refusalCode is the CONNACK code for an error of intake (section 3.2.2.2).
+func refusalCode(why error) packet.Code {
+	switch {
+	case errors.Is(why, intake.ErrTooFast):
+		return packet.ConnectionRateExceeded
+	case errors.Is(why, intake.ErrFullSource):
+		return packet.QuotaExceeded
+	}
+	return packet.ServerBusy
+}

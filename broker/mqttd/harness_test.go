@@ -69,6 +69,7 @@ func (g *testGate) Admit(ctx context.Context, c Connect) (Standing, error) {
 	grant, ok := g.grants[d]
 	if !ok {
 		grant = topic.Own(d)
+		grant.Retain = false // tests that are about it grant it
 	}
 	return Standing{Device: d, Permissions: grant, Expires: g.expires[d]}, nil
 }
@@ -127,7 +128,7 @@ func startOn(t *testing.T, change func(*Config, *fixture), wrap func(net.Listene
 	}
 	f.addr = ln.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- f.Serve(context.Background(), wrap(ln)) }()
+	go func() { served <- f.Serve(context.Background(), wrap(ln), nil) }()
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -193,7 +194,7 @@ type connectPacket struct {
 
 func str(s string) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(s))), s...) }
 
-func packet(first byte, parts ...[]byte) []byte {
+func frame(first byte, parts ...[]byte) []byte {
 	body := bytes.Join(parts, nil)
 	out, n := []byte{first}, len(body)
 	for {
@@ -239,7 +240,7 @@ func (c connectPacket) bytes() []byte {
 	if c.version == 5 {
 		head = append(append(head, byte(len(props))), props...)
 	}
-	return packet(0x10, head, payload)
+	return frame(0x10, head, payload)
 }
 
 func as(d string, version byte) connectPacket {
@@ -322,7 +323,7 @@ func (r *raw) props() []byte {
 
 func (r *raw) subscribe(filter string) byte {
 	r.t.Helper()
-	r.send(packet(0x82, []byte{0, 7}, r.props(), str(filter), []byte{0}))
+	r.send(frame(0x82, []byte{0, 7}, r.props(), str(filter), []byte{0}))
 	kind, body := r.next()
 	if kind != 0x90 {
 		r.t.Fatalf("subscribing to %q: packet %#x %x", filter, kind, body)
@@ -346,7 +347,7 @@ func (r *raw) publish(flags byte, name, payload string) {
 	if flags&6 != 0 {
 		id = []byte{0, 9}
 	}
-	r.send(packet(0x30|flags, str(name), id, r.props(), []byte(payload)))
+	r.send(frame(0x30|flags, str(name), id, r.props(), []byte(payload)))
 }
 
 // message waits for a PUBLISH of QoS 0.

@@ -86,7 +86,7 @@ func TestWebSocketKnowsItsClient(t *testing.T) {
 	if kind, body := c.next(); kind != 0x20 || body[1] != 0 {
 		t.Fatalf("packet %#x %x", kind, body)
 	}
-	if got := f.clients.get("p:n").RemoteAddr().String(); !strings.HasPrefix(got, "127.0.0.1:") {
+	if got := f.clients.get("p:n").remote(); !strings.HasPrefix(got, "127.0.0.1:") {
 		t.Errorf("its address is %q", got)
 	}
 	dial().closed()

@@ -1,11 +1,13 @@
-// Package mqttd is Signet's embedded MQTT server: MQTT 3.1.1 and 5 by
-// mochi-mqtt, which is not safe to expose as it comes, behind a guard that reads
-// every packet's frame before mochi does, decides alone who may connect, publish
-// and subscribe, and ends connections when their time or their device does.
+// Package mqttd is Signet's own MQTT server: MQTT 3.1.1 and 5, for devices, and for strangers
+// who are to become some. It decides alone who may connect, publish, subscribe and be delivered
+// what, and ends connections when their time or their device does.
 //
-// It knows nothing of tokens, exchanges or stores: a Gate admits, a Responder answers. It
-// keeps no session beyond its connection, stores nothing, and never logs a packet. No type
-// of mochi-mqtt leaves it.
+// It knows nothing of tokens, exchanges or stores: a Gate admits, a Responder answers. Sessions
+// belong to a device and a client id, and live in memory. It never logs a packet, and gives no
+// stranger memory beyond what his packet at hand takes.
+//
+// Locks are taken in this order: a connection's turn, the registry's, a session's, its
+// connection's; none of them while a stream's is held.
 package mqttd
 
 import (
@@ -14,17 +16,19 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math"
 	"net"
 	"net/netip"
 	"sync"
 	"time"
 
-	mqtt "github.com/mochi-mqtt/server/v2"
 	"golang.org/x/time/rate"
 
 	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd/message"
+	"github.com/signetd/signet/broker/mqttd/retained"
+	"github.com/signetd/signet/broker/mqttd/stream"
+	"github.com/signetd/signet/broker/mqttd/subscription"
 	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/topic"
@@ -39,9 +43,18 @@ const (
 	maxJobsPerConn     = 4                // requests of one connection queued or in work
 	maxSubscriptions   = 128              // filters of one connection
 	maxFilters         = 32               // of one SUBSCRIBE or UNSUBSCRIBE
-	maxWritesPending   = 64               // messages waiting for one connection
-	maxInflight        = 64               // unacknowledged messages to one connection
-	hangUpGrace        = 300 * time.Millisecond
+	maxInflight        = 64               // unacknowledged messages to one connection, and from it
+	maxAliases         = 16               // topic aliases of one connection, each way
+	maxBacklog         = 96 << 10         // bytes that may wait in a connection's stream, beside two packets
+	backlogMark        = 32 << 10         // of them, beyond which messages wait in the session
+	maxAway            = 8                // sessions of one device that have no connection
+
+	maxRetainedOfDevice      = 100 // messages that one device may have retained
+	maxRetainedBytesOfDevice = 1 << 20
+
+	maxLongConnects      = 16                     // CONNECTs beyond maxConnectAlone being read at once, of one source
+	maxLongConnectsInAll = (8 << 20) / maxConnect // and in all
+	hangUpGrace          = 300 * time.Millisecond
 )
 
 // Errors of this package. Those that a Gate may wrap say so.
@@ -67,7 +80,7 @@ type Connect struct {
 // A Standing is what a connection may do, and for how long.
 type Standing struct {
 	Device      ident.Device      // zero while anonymous
-	Permissions topic.Permissions // of no effect while anonymous; its Retain never: nothing is retained here
+	Permissions topic.Permissions // of no effect while anonymous
 	Expires     time.Time         // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
 	// What this rests on. The Server makes nothing of it, and keeps it for Review.
 	Subject   ident.UUID
@@ -115,13 +128,18 @@ type Reason byte
 const (
 	ReasonMalformed      Reason = 0x81
 	ReasonProtocol       Reason = 0x82
+	ReasonDenied         Reason = 0x87 // MQTT 3.1.1 has no other word for a message that was refused
 	ReasonBusy           Reason = 0x89 // it made room for others
 	ReasonShutdown       Reason = 0x8b
 	ReasonKeepAlive      Reason = 0x8d // nothing came in time, or only a part
 	ReasonTakenOver      Reason = 0x8e
+	ReasonTopic          Reason = 0x90
+	ReasonReceiveMaximum Reason = 0x93
+	ReasonAlias          Reason = 0x94
 	ReasonTooLarge       Reason = 0x95
 	ReasonQuota          Reason = 0x97 // more than its share: of filters, or of its device's or pool's connections
 	ReasonAdministrative Reason = 0x98 // the device was disabled, or its sessions revoked
+	ReasonPayload        Reason = 0x99
 	ReasonExpired        Reason = 0xa0 // "maximum connect time": the token's, or an anonymous connection's
 )
 
@@ -136,6 +154,8 @@ type Config struct {
 
 	// OnEnd is told of each connection that the server ends, and why; nil: nobody is.
 	OnEnd func(Reason)
+	// OnDrop is told of messages that were not delivered, and why; nil: nobody is.
+	OnDrop func(why Drop, messages int)
 	// OnThrottle is told of each packet of a stranger that is held up; nil: nobody is.
 	OnThrottle func()
 
@@ -148,8 +168,23 @@ type Config struct {
 	PacketTimeout  time.Duration  // from a packet's first byte to its last; 30 s
 	WriteTimeout   time.Duration  // for a client that doesn't read; 10 s
 	AnonymousFor   time.Duration  // life of a connection that doesn't authenticate; 5 min
-	Workers        int            // Responder calls at once; 256
-	Queue          int            // devices' requests waiting for a worker, and as many of strangers; 4,096
+	MaxKeepAlive   time.Duration  // that MQTT 5 clients must promise at least to be heard of within; 0: as they like
+	SessionExpiry  time.Duration  // for which a session may outlive its connection; 24 h, negative: none does
+
+	// What may wait for clients. At a bound of its own a client that does not keep up is ended
+	// and its session dropped, or with RefusePublisher the message refused to its publisher.
+	RefusePublisher  bool
+	SessionMessages  int // of one session; 1,000, and four times that of all of one device
+	SessionBytes     int // 1 MiB, and likewise
+	QueuedMessages   int // of all sessions; 1,000,000, of which one pool may have nine tenths
+	QueuedBytes      int // 256 MiB
+	RetainedMessages int // of all devices; 100,000
+	RetainedBytes    int // 64 MiB
+	Sessions         int // beyond so many none outlives its connection; 100,000
+	Subscriptions    int // of all sessions; 1,000,000
+
+	Workers int // Responder calls at once; 256
+	Queue   int // devices' requests waiting for a worker, and as many of strangers; 4,096
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -165,6 +200,9 @@ func (c Config) withDefaults() (Config, error) {
 	if c.OnEnd == nil {
 		c.OnEnd = func(Reason) {}
 	}
+	if c.OnDrop == nil {
+		c.OnDrop = func(Drop, int) {}
+	}
 	if c.OnThrottle == nil {
 		c.OnThrottle = func() {}
 	}
@@ -175,7 +213,13 @@ func (c Config) withDefaults() (Config, error) {
 		v    *int
 		def  int
 		name string
-	}{{&c.MaxPacket, 64 << 10, "MaxPacket"}, {&c.Workers, 256, "Workers"}, {&c.Queue, 4096, "Queue"}} {
+	}{
+		{&c.MaxPacket, 64 << 10, "MaxPacket"}, {&c.Workers, 256, "Workers"}, {&c.Queue, 4096, "Queue"},
+		{&c.SessionMessages, 1000, "SessionMessages"}, {&c.SessionBytes, 1 << 20, "SessionBytes"},
+		{&c.QueuedMessages, 1_000_000, "QueuedMessages"}, {&c.QueuedBytes, 256 << 20, "QueuedBytes"},
+		{&c.RetainedMessages, 100_000, "RetainedMessages"}, {&c.RetainedBytes, 64 << 20, "RetainedBytes"},
+		{&c.Sessions, 100_000, "Sessions"}, {&c.Subscriptions, 1_000_000, "Subscriptions"},
+	} {
 		if *d.v == 0 {
 			*d.v = d.def
 		}
@@ -191,6 +235,17 @@ func (c Config) withDefaults() (Config, error) {
 			*d.v = d.def
 		}
 	}
+	switch {
+	case c.SessionExpiry == 0:
+		c.SessionExpiry = 24 * time.Hour
+	case c.SessionExpiry < 0:
+		c.SessionExpiry = 0
+	case c.SessionExpiry > never*time.Second:
+		return c, fmt.Errorf("mqttd: SessionExpiry is %v, at most %v can be said", c.SessionExpiry, never*time.Second)
+	}
+	if c.MaxKeepAlive < 0 || c.MaxKeepAlive > 0xffff*time.Second {
+		return c, fmt.Errorf("mqttd: MaxKeepAlive is %v, want at most %v", c.MaxKeepAlive, 0xffff*time.Second)
+	}
 	if c.MaxPacket < maxAnonymousPacket || c.MaxPacket > 1<<20 {
 		return c, fmt.Errorf("mqttd: MaxPacket is %d, want %d to %d bytes", c.MaxPacket, maxAnonymousPacket, 1<<20)
 	}
@@ -200,10 +255,19 @@ func (c Config) withDefaults() (Config, error) {
 // A Server is an MQTT server. Its methods may be called by any goroutine.
 type Server struct {
 	cfg       Config
-	mqtt      *mqtt.Server
+	loop      *stream.Loop
 	clients   registry
 	requests  requests
-	deadlines *deadlines[*conn]
+	deadlines *deadlines[*conn]  // of what connections may do
+	absences  *deadlines[*state] // of sessions without a connection, and their wills
+	room      *message.Room      // of all sessions
+	retained  *retained.Store
+	reading   readings
+	matches   sync.Pool // of *matches
+	headers   sync.Pool // of *[]byte
+
+	subscriptions *subscription.Index[*state]
+
 	ctx       context.Context // ends when Close gives up waiting
 	cancel    context.CancelFunc
 	intake    *intake.Intake
@@ -247,44 +311,26 @@ func New(cfg Config) (*Server, error) {
 		told:      tally.New(cfg.Log),
 		clients:   newRegistry(),
 		deadlines: newDeadlines((*conn).expire),
+		absences:  newDeadlines((*state).absent),
+		room:      message.NewRoom(cfg.QueuedMessages, cfg.QueuedBytes, nil),
+		loop:      stream.NewLoop(stream.Config{MaxBacklog: backlogMark + 2*cfg.MaxPacket + maxBacklog, Mark: backlogMark, WriteTimeout: cfg.WriteTimeout}),
+		matches:   sync.Pool{New: func() any { return new(matches) }},
+		headers:   sync.Pool{New: func() any { return new([]byte) }},
+
+		retained: retained.New(retained.Limits{
+			DeviceMessages: maxRetainedOfDevice, DeviceBytes: maxRetainedBytesOfDevice,
+			PoolMessages: cfg.RetainedMessages - cfg.RetainedMessages/10, PoolBytes: cfg.RetainedBytes - cfg.RetainedBytes/10,
+		}, message.NewRoom(cfg.RetainedMessages, cfg.RetainedBytes, nil)),
+		subscriptions: subscription.New[*state](),
+
 		slow:      rate.NewLimiter(throttledPerSecond, 1),
 		open:      map[*conn]struct{}{},
 		listeners: map[net.Listener]struct{}{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.mqtt = mqtt.New(&mqtt.Options{
-		Capabilities: capabilities(cfg),
-		// One write for each packet: mochi's write buffer can hold a packet back for ever.
-		ClientNetWriteBufferSize: 1,
-		ClientNetReadBufferSize:  64, // conn buffers already
-		Logger:                   slog.New(quiet{s.told, cfg.Log.Handler()}),
-		SysTopicResendInterval:   1 << 30, // seconds: never; nobody may read $SYS
-		InlineClient:             true,
-	})
-	if err := s.mqtt.AddHook(&hook{srv: s}, nil); err != nil {
-		return nil, fmt.Errorf("mqttd: attaching the guard: %w", err)
-	}
-	if err := s.mqtt.Serve(); err != nil {
-		return nil, fmt.Errorf("mqttd: starting: %w", err)
-	}
 	s.wg.Go(func() { s.deadlines.run(s.ctx) })
+	s.wg.Go(func() { s.absences.run(s.ctx) })
 	return s, nil
-}
-
-// capabilities narrows mochi's defaults, each of which is "as much as you like".
-func capabilities(cfg Config) *mqtt.Capabilities {
-	c := mqtt.NewDefaultServerCapabilities()
-	c.MaximumClients = math.MaxInt64 // counted by Serve, handshakes included
-	c.MaximumClientWritesPending = maxWritesPending
-	c.MaximumPacketSize = uint32(cfg.MaxPacket) + 5 // the guard's own limit comes first
-	c.MaximumInflight = maxInflight
-	c.ReceiveMaximum = maxInflight
-	c.MaximumSessionExpiryInterval = 3600 // of no effect: the hook ends each session with its connection
-	c.MaximumMessageExpiryInterval = 0    // mochi would write it on every message
-	c.TopicAliasMaximum = 0               // mochi asks for permission before it resolves an alias
-	c.MinimumProtocolVersion = 4
-	c.Compatibilities.NoInheritedPropertiesOnAck = true
-	return c
 }
 
 // Count is the number of admitted connections.
@@ -300,7 +346,7 @@ func (s *Server) Push(clientID string, payload []byte) error {
 	if c == nil {
 		return fmt.Errorf("pushing to %q: %w", clientID, ErrNotConnected)
 	}
-	return c.push(c.id.Event(), payload)
+	return c.event(payload)
 }
 
 // PushDevice sends payload to each of the device's connections on its event
@@ -308,7 +354,7 @@ func (s *Server) Push(clientID string, payload []byte) error {
 func (s *Server) PushDevice(d ident.Device, payload []byte) int {
 	n := 0
 	for _, c := range s.clients.ofDevice(d) {
-		if c.push(c.id.Event(), payload) == nil {
+		if c.event(payload) == nil {
 			n++
 		}
 	}
@@ -335,7 +381,7 @@ func (s *Server) Upgrade(clientID string, sess Standing) error {
 		return fmt.Errorf("upgrading %q to %v: %w", clientID, sess.Device, err)
 	}
 	makeRoom()
-	s.deadlines.set(c, c.session.Load().Expires)
+	s.deadlines.set(c, c.standing().Expires)
 	return nil
 }
 
@@ -353,11 +399,11 @@ func (s *Server) Review(d ident.Device, judge Judge, r Reason, farewell []byte) 
 // settle does what a review came to.
 func (s *Server) settle(kept, over []*conn, r Reason, farewell []byte) int {
 	for _, c := range kept {
-		s.deadlines.set(c, c.session.Load().Expires)
+		s.deadlines.set(c, c.standing().Expires)
 	}
 	for _, c := range over {
-		_ = c.push(c.id.Event(), farewell) // a hint, to those that listen
-		c.end(r)
+		_ = c.event(farewell) // a hint, to those that listen
+		c.endNow(r)
 	}
 	return len(over)
 }
@@ -368,23 +414,42 @@ func (s *Server) ReviewPool(p ident.Pool, judge Judge, r Reason, farewell []byte
 	return s.settle(kept, over, r, farewell)
 }
 
-// End ends all connections of a device. When it returns, nothing more that they
+// End ends all connections and sessions of a device. When it returns, nothing more that they
 // send is accepted, nothing more is delivered to them, and a connection or
 // upgrade whose admission began before is refused. What was pushed before still
 // goes out, then the reason, then each connection's last will.
 func (s *Server) End(d ident.Device, r Reason) {
-	for _, c := range s.clients.end(d) {
-		c.end(r)
-	}
+	conns, away := s.clients.end(d)
+	s.finish(conns, away, r, nil)
 }
 
 // EndPool is End for all devices of a pool, which are sent farewell on their event
-// topics. Every admission and upgrade that began before is refused, also of other pools'
-// devices: pools seldom end, and who is refused comes again.
+// topics, and what they retain is forgotten. Every admission and upgrade that began before is
+// refused, also of other pools' devices: pools seldom end, and who is refused comes again.
 func (s *Server) EndPool(p ident.Pool, r Reason, farewell []byte) {
-	for _, c := range s.clients.endPool(p) {
-		_ = c.push(c.id.Event(), farewell) // a hint, to those that listen
-		c.end(r)
+	conns, away := s.clients.endPool(p)
+	s.finish(conns, away, r, farewell)
+	s.retained.Delete(func(k *retained.Kept) bool { return k.Owner.Pool == p })
+}
+
+// finish ends connections with their sessions, and sessions that have none.
+func (s *Server) finish(conns []*conn, away []*state, r Reason, farewell []byte) {
+	for _, c := range conns {
+		if farewell != nil {
+			_ = c.event(farewell) // a hint, to those that listen
+		}
+		st := c.owned.Load()
+		st.mu.Lock()
+		st.over = true
+		st.mu.Unlock()
+		c.endNow(r)
+		c.depart()
+		if s.clients.removeAway(st) {
+			away = append(away, st) // it had departed before it was over
+		}
+	}
+	for _, st := range away {
+		s.endSession(st)
 	}
 }
 

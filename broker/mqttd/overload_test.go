@@ -246,7 +246,7 @@ func TestHonestLoginsSucceedInAFlood(t *testing.T) {
 		a := f.anon(fmt.Sprintf("127.0.1.%d", 1+i%4), 1000+i)
 		floods.Go(func() {
 			for ctx.Err() == nil {
-				if _, err := a.nc.Write(packet(0x30, str("signet/v1/"+a.id+"/rq"), []byte{0}, []byte("flood"))); err != nil {
+				if _, err := a.nc.Write(frame(0x30, str("signet/v1/"+a.id+"/rq"), []byte{0}, []byte("flood"))); err != nil {
 					return
 				}
 				if _, _, err := a.read(); err != nil {
@@ -295,11 +295,11 @@ func TestStrangersAreReadSlowly(t *testing.T) {
 	dev := f.mustConnect(as("p:n", 5)).mustSubscribe("signet/v1/p:n/rs")
 	loud, other := f.anon("127.0.0.1", 1), f.anon("127.0.0.1", 2)
 	kinds := map[string]func(*anon){
-		"pings": func(a *anon) { a.send(packet(typePingreq << 4)) },
+		"pings": func(a *anon) { a.send(frame(0xc0)) },
 		"publishes to where it may not": func(a *anon) {
-			a.send(packet(0x30, str("elsewhere"), []byte{0}, []byte("x")))
+			a.send(frame(0x30, str("elsewhere"), []byte{0}, []byte("x")))
 		},
-		"unsubscribes": func(a *anon) { a.send(packet(0xa2, []byte{0, 9, 0}, str("signet/v1/x/rs"))) },
+		"unsubscribes": func(a *anon) { a.send(frame(0xa2, []byte{0, 9, 0}, str("signet/v1/x/rs"))) },
 		"requests":     func(a *anon) { a.ask("x") },
 	}
 	for range freePackets - 1 { // to subscribe was one
@@ -342,7 +342,7 @@ func TestStrangersAreCutOff(t *testing.T) {
 		loud.ping()
 		dev.ping()
 	}
-	loud.send(packet(typePingreq << 4))
+	loud.send(frame(0xc0))
 	loud.ended(ReasonQuota)
 	for range maxPackets {
 		dev.ping()

@@ -1,7 +1,5 @@
 package mqttd
 
-import "encoding/binary"
-
 // text says a reason in a few words of its own for who reads a client's log, what to
 // do included; "" where there is nothing to add to the code's name.
 func (r Reason) text() string {
@@ -10,6 +8,16 @@ func (r Reason) text() string {
 		return "a packet that is none"
 	case ReasonProtocol:
 		return "a packet that was out of place"
+	case ReasonDenied:
+		return "a message that it may not publish"
+	case ReasonTopic:
+		return "a topic that is none, or longer or deeper than is served here"
+	case ReasonReceiveMaximum:
+		return "more messages at once than the broker said that it takes"
+	case ReasonAlias:
+		return "a topic alias beyond those that the broker said that it takes"
+	case ReasonPayload:
+		return "a message that is not what it says it is"
 	case ReasonBusy:
 		return "room was needed for others: try again later"
 	case ReasonShutdown:
@@ -32,7 +40,8 @@ func (r Reason) text() string {
 
 // Reasons are all of them.
 var Reasons = [...]Reason{
-	ReasonMalformed, ReasonProtocol, ReasonBusy, ReasonShutdown, ReasonKeepAlive, ReasonTakenOver, ReasonTooLarge, ReasonQuota, ReasonAdministrative, ReasonExpired,
+	ReasonMalformed, ReasonProtocol, ReasonDenied, ReasonBusy, ReasonShutdown, ReasonKeepAlive, ReasonTakenOver, ReasonTopic, ReasonReceiveMaximum, ReasonAlias, ReasonTooLarge,
+	ReasonQuota, ReasonAdministrative, ReasonPayload, ReasonExpired,
 }
 
 // String is the reason in a word for metrics.
@@ -42,6 +51,16 @@ func (r Reason) String() string {
 		return "malformed"
 	case ReasonProtocol:
 		return "protocol"
+	case ReasonDenied:
+		return "denied"
+	case ReasonTopic:
+		return "topic"
+	case ReasonReceiveMaximum:
+		return "receive-maximum"
+	case ReasonAlias:
+		return "alias"
+	case ReasonPayload:
+		return "payload"
 	case ReasonBusy:
 		return "busy"
 	case ReasonShutdown:
@@ -60,20 +79,4 @@ func (r Reason) String() string {
 		return "expired"
 	}
 	return "other"
-}
-
-const propReasonString = 0x1f // MQTT 5, section 3.14.2.2.3
-
-// farewell is a DISCONNECT of at most most bytes, 0 for no limit: with its reason in
-// words where that fits (MQTT-3.14.2-3). Some clients pass over the reason's code in
-// a packet that has no property.
-func farewell(r Reason, most uint32) []byte {
-	text := r.text()
-	n := len(text) + 3 // of the properties: one, its text with its length before it
-	whole := []byte{typeDisconnect << 4, byte(n + 2), byte(r), byte(n), propReasonString}
-	whole = append(binary.BigEndian.AppendUint16(whole, uint16(len(text))), text...)
-	if text == "" || n+2 > 127 || most > 0 && uint32(len(whole)) > most {
-		return []byte{typeDisconnect << 4, 2, byte(r), 0}
-	}
-	return whole
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
+	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -18,7 +20,8 @@ const maxReviews = 16
 // errInUse refuses a client id that belongs to somebody else.
 var errInUse = fmt.Errorf("mqttd: the client id is in use")
 
-// registry knows the admitted connections, by client id and by device.
+// registry knows the admitted connections and the sessions, with or without one, by client id
+// and by device.
 //
 // A decision about a device (an admission, a request that ends in an upgrade)
 // takes time, and an End or a Review may come in between: after an End the
@@ -27,11 +30,14 @@ var errInUse = fmt.Errorf("mqttd: the client id is in use")
 // each End and Review moves it on and leaves a mark on its device, and a decision
 // older than its device's mark heeds it. A judge may know of one session only, so
 // that a later one does not stand for it: a decision passes them all.
+//
+// Its mutex is taken before a state's.
 type registry struct {
 	mu       sync.Mutex // guards the rest: End must see every connection that isn't refused
-	byID     map[string]*conn
-	byDevice map[ident.Device]map[*conn]struct{}
-	live     int // connections in byID that are not gone
+	byKey    map[stateKey]*state
+	byDevice map[ident.Device]*state      // the first of each one's, linked by state.next
+	live     int                          // connections that own a state and are not gone
+	rooms    map[ident.Pool]*message.Room // of what waits for the pools' devices
 
 	epoch    uint64
 	floor    uint64 // decisions begun before are refused, whatever their device
@@ -58,11 +64,7 @@ type poolReview struct {
 }
 
 func newRegistry() registry {
-	return registry{
-		byID:     map[string]*conn{},
-		byDevice: map[ident.Device]map[*conn]struct{}{},
-		marks:    map[ident.Device]mark{},
-	}
+	return registry{byKey: map[stateKey]*state{}, byDevice: map[ident.Device]*state{}, marks: map[ident.Device]mark{}, rooms: map[ident.Pool]*message.Room{}}
 }
 
 // begin starts a decision; finish ends it.
@@ -134,33 +136,47 @@ func (r *registry) markLocked(d ident.Device, change func(*mark)) {
 	r.marks[d] = m
 }
 
-// end notes that d ended and gives its connections.
-func (r *registry) end(d ident.Device) []*conn {
+// end notes that d ended, and gives its connections and its sessions without one, which are
+// the registry's no more.
+func (r *registry) end(d ident.Device) (conns []*conn, away []*state) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.markLocked(d, func(m *mark) { m.ended = r.epoch })
-	return r.ofDeviceLocked(d)
+	return r.endLocked(d)
 }
 
-// endPool notes that a pool ended and gives the connections of its devices.
-func (r *registry) endPool(p ident.Pool) (conns []*conn) {
+func (r *registry) endLocked(d ident.Device) (conns []*conn, away []*state) {
+	for _, st := range r.ofDeviceLocked(d) {
+		if c := st.connLocked(); c != nil {
+			conns = append(conns, c)
+		} else if r.removeLocked(st) {
+			away = append(away, st)
+		}
+	}
+	return conns, away
+}
+
+// endPool is end for all devices of a pool.
+func (r *registry) endPool(p ident.Pool) (conns []*conn, away []*state) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.epoch++
 	r.floor = r.epoch
+	delete(r.rooms, p)
 	for d := range r.byDevice {
 		if d.Pool == p {
-			conns = append(conns, r.ofDeviceLocked(d)...)
+			c, a := r.endLocked(d)
+			conns, away = append(conns, c...), append(away, a...)
 		}
 	}
-	return conns
+	return conns, away
 }
 
 // knows reports whether d has a connection, or any decision is under way.
 func (r *registry) knows(d ident.Device) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.deciding > 0 || len(r.byDevice[d]) > 0
+	return r.deciding > 0 || r.byDevice[d] != nil
 }
 
 // review lets judge decide on each connection of d, and on those whose decisions
@@ -178,14 +194,22 @@ func (r *registry) review(d ident.Device, judge Judge) (kept, over []*conn) {
 	return r.judgeLocked(d, judge)
 }
 
-// judgeLocked has the connections of d judged.
+// judgeLocked has the connections of d judged, and its sessions without one: what those may
+// read is what may wait for them. A judge that gives up one of these takes nothing from it:
+// who comes for it must be admitted first.
 func (r *registry) judgeLocked(d ident.Device, judge Judge) (kept, over []*conn) {
-	for _, c := range r.ofDeviceLocked(d) {
-		sess, ok := judge(*c.session.Load())
+	for _, st := range r.ofDeviceLocked(d) {
+		now, ok := judge(*st.standing.Load())
+		ok = ok && now.Device == d
+		c := st.connLocked()
 		switch {
+		case c == nil:
+			if ok {
+				st.standing.Store(&now)
+			}
 		case c.isEnding():
-		case ok && sess.Device == d:
-			c.session.Store(&sess)
+		case ok:
+			st.standing.Store(&now)
 			kept = append(kept, c)
 		default:
 			over = append(over, c)
@@ -216,91 +240,148 @@ func (r *registry) reviewPool(p ident.Pool, judge Judge) (kept, over []*conn) {
 	return kept, over
 }
 
-// claim enters c under its client id. It takes the id over from another
-// connection of the same device, or of an anonymous client that has not
-// authenticated, after that has ended altogether, so that mochi never sees two
-// clients of one id and nothing is inherited.
-func (r *registry) claim(ctx context.Context, c *conn, sess Standing, since uint64) error {
+// claim enters c as the connection of a session: of the one that is there, or a new one if
+// there is none or clean says so. It takes a session over from another connection of the same
+// device, or of an anonymous client that has not authenticated, after that has departed.
+func (r *registry) claim(ctx context.Context, c *conn, k stateKey, st Standing, since uint64, clean bool) (claimed *state, present bool, err error) {
 	for {
-		old, err := r.tryClaim(c, sess, since)
-		if old == nil {
-			return err
+		got, err := r.tryClaim(c, k, st, since, clean)
+		if got.ended != nil {
+			c.srv.endSession(got.ended)
 		}
-		old.end(ReasonTakenOver)
+		if got.old == nil {
+			return got.state, got.present, err
+		}
+		got.old.end(ReasonTakenOver)
 		select {
-		case <-old.released:
+		case <-got.old.released:
 		case <-ctx.Done():
-			return fmt.Errorf("taking over %q: %w", c.id, ErrBusy)
+			return nil, false, fmt.Errorf("taking over %q: %w", k.id, ErrBusy)
 		}
 	}
 }
 
-// tryClaim gives the connection that is in the way and may be taken over.
-func (r *registry) tryClaim(c *conn, sess Standing, since uint64) (old *conn, err error) {
+// claimed is what tryClaim came to.
+type claimed struct {
+	old     *conn  // the connection that is in the way, and may be taken over
+	ended   *state // a session that is no more
+	state   *state
+	present bool // it was there before
+}
+
+func (r *registry) tryClaim(c *conn, k stateKey, st Standing, since uint64, clean bool) (got claimed, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	sess, ok := r.heedLocked(sess, since)
+	st, ok := r.heedLocked(st, since)
 	if !ok {
-		return nil, ErrEnded
+		return got, ErrEnded
 	}
-	if old := r.byID[c.id.String()]; old != nil {
-		if old.session.Load().Device != sess.Device {
-			return nil, errInUse
+	found := r.byKey[k]
+	if found != nil && found.owner != nil {
+		if found.standing.Load().Device != st.Device {
+			return got, errInUse
 		}
-		return old, nil
+		got.old = found.owner
+		return got, nil
 	}
-	r.byID[c.id.String()] = c
+	if found != nil && (clean || found.isOver()) {
+		r.removeLocked(found)
+		got.ended, found = found, nil
+	}
+	if got.present = found != nil; !got.present {
+		found = c.srv.newState(k, r.roomLocked(c.srv, st.Device))
+		r.byKey[k] = found
+	}
+	got.state, found.owner = found, c
 	r.live++
-	r.bindLocked(c, sess)
-	return nil, nil
+	r.bindLocked(found, st)
+	c.owned.Store(found)
+	return got, nil
 }
 
-// bindLocked makes sess the session of c.
-func (r *registry) bindLocked(c *conn, sess Standing) {
-	c.session.Store(&sess)
-	if sess.Device.IsZero() {
+// roomLocked gives the room for what waits for a device, in that of its pool.
+func (r *registry) roomLocked(s *Server, d ident.Device) *message.Room {
+	if d.IsZero() {
+		return s.room // who becomes a device's has a session that ends with its connection
+	}
+	if other := r.byDevice[d]; other != nil && other.shared != nil {
+		return other.shared
+	}
+	pool := r.rooms[d.Pool]
+	if pool == nil {
+		pool = message.NewRoom(s.cfg.QueuedMessages-s.cfg.QueuedMessages/10, s.cfg.QueuedBytes-s.cfg.QueuedBytes/10, s.room)
+		r.rooms[d.Pool] = pool
+	}
+	return message.NewRoom(4*s.cfg.SessionMessages, 4*s.cfg.SessionBytes, pool)
+}
+
+// bindLocked makes st what the client of a session may do.
+func (r *registry) bindLocked(s *state, st Standing) {
+	s.standing.Store(&st)
+	if st.Device.IsZero() || s.bound {
 		return
 	}
-	if r.byDevice[sess.Device] == nil {
-		r.byDevice[sess.Device] = map[*conn]struct{}{}
-	}
-	r.byDevice[sess.Device][c] = struct{}{}
+	s.bound = true
+	s.next = r.byDevice[st.Device]
+	r.byDevice[st.Device] = s
 }
 
-// upgrade binds a further session to the connection of a client id, if admit, which is
+// unbindLocked takes a session out of its device's.
+func (r *registry) unbindLocked(s *state) {
+	if !s.bound {
+		return
+	}
+	s.bound = false
+	d := s.standing.Load().Device
+	for at := r.byDevice[d]; at != nil; at = at.next {
+		switch {
+		case at == s && r.byDevice[d] == s:
+			r.byDevice[d] = s.next
+		case at.next == s:
+			at.next = s.next
+		}
+	}
+	s.next = nil
+	if r.byDevice[d] == nil {
+		delete(r.byDevice, d)
+	}
+}
+
+// upgrade binds a further standing to the connection of a client id, if admit, which is
 // called last and takes no lock of the Server's, has no objection.
-func (r *registry) upgrade(clientID string, sess Standing, admit func(*conn, Standing) error) (*conn, error) {
+func (r *registry) upgrade(clientID string, st Standing, admit func(*conn, Standing) error) (*conn, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	c := r.byID[clientID]
-	if c == nil || c.gone || c.isEnding() {
+	s := r.byKey[stateKey{id: clientID}]
+	if s == nil || s.connLocked() == nil || s.owner.isEnding() {
 		return nil, ErrNotConnected
 	}
-	if d := c.session.Load().Device; !d.IsZero() && d != sess.Device {
+	c := s.owner
+	if d := s.standing.Load().Device; !d.IsZero() && d != st.Device {
 		return nil, ErrOtherDevice
 	}
 	if c.jobs > 0 {
 		var ok bool
-		if sess, ok = r.heedLocked(sess, c.since); !ok {
+		if st, ok = r.heedLocked(st, c.epoch); !ok {
 			return nil, ErrEnded
 		}
 	}
-	if err := admit(c, sess); err != nil {
+	if err := admit(c, st); err != nil {
 		return nil, err
 	}
-	r.bindLocked(c, sess)
+	r.bindLocked(s, st)
 	return c, nil
 }
 
-// beginJob counts a request of c in; false when it has too many.
+// beginJob counts a request of c in; false when it has too many, or is gone.
 func (r *registry) beginJob(c *conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c.jobs >= maxJobsPerConn {
+	if c.gone || c.jobs >= maxJobsPerConn {
 		return false
 	}
 	if c.jobs == 0 {
-		c.since = r.epoch
+		c.epoch = r.epoch
 	}
 	c.jobs++
 	r.deciding++
@@ -315,55 +396,122 @@ func (r *registry) finishJob(c *conn) {
 	r.releaseLocked(c)
 }
 
-// leave takes out a connection that has ended; its client id stays taken while
-// a request of it is in work.
-func (r *registry) leave(c *conn) {
+// leave takes out a connection that has ended, and its session if that is over, which it reports.
+// Its client id stays taken while a request of it is in work.
+func (r *registry) leave(c *conn) (over bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.byID[c.id.String()] != c || c.gone {
-		return
+	s := c.owned.Load()
+	if s.owner != c || c.gone {
+		return false
 	}
 	c.gone = true
 	r.live--
-	d := c.session.Load().Device
-	if delete(r.byDevice[d], c); len(r.byDevice[d]) == 0 {
-		delete(r.byDevice, d)
+	if over = s.isOver(); over {
+		s.dead = true
+		r.unbindLocked(s)
 	}
 	r.releaseLocked(c)
+	return over
 }
 
 func (r *registry) releaseLocked(c *conn) {
-	if c.gone && c.jobs == 0 {
-		delete(r.byID, c.id.String())
-		close(c.released)
+	if !c.gone || c.jobs > 0 {
+		return
 	}
+	s := c.owned.Load()
+	s.owner = nil
+	if s.dead {
+		delete(r.byKey, s.key)
+	}
+	close(c.released)
+}
+
+// removeAway takes out a session that has no connection; false if it has one, or was out.
+func (r *registry) removeAway(s *state) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return s.connLocked() == nil && r.removeLocked(s)
+}
+
+func (r *registry) removeLocked(s *state) bool {
+	if s.dead {
+		return false
+	}
+	s.dead = true
+	r.unbindLocked(s)
+	if s.owner == nil {
+		delete(r.byKey, s.key)
+	}
+	return true
+}
+
+// surplus takes out the session without a connection that ends first, if a device has more
+// than most of them; nil if it has not.
+func (r *registry) surplus(d ident.Device, most int) (first *state) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	var ends time.Time
+	for _, st := range r.ofDeviceLocked(d) {
+		if st.connLocked() != nil {
+			continue
+		}
+		n++
+		if at := st.endsAt(); first == nil || at.Before(ends) {
+			first, ends = st, at
+		}
+	}
+	if n <= most || !r.removeLocked(first) {
+		return nil
+	}
+	return first
 }
 
 func (r *registry) get(clientID string) *conn {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c := r.byID[clientID]; c != nil && !c.gone {
-		return c
+	if s := r.byKey[stateKey{id: clientID}]; s != nil {
+		return s.connLocked()
 	}
 	return nil
 }
 
-func (r *registry) ofDevice(d ident.Device) []*conn {
+func (r *registry) ofDevice(d ident.Device) (conns []*conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.ofDeviceLocked(d)
-}
-
-func (r *registry) ofDeviceLocked(d ident.Device) []*conn {
-	conns := make([]*conn, 0, len(r.byDevice[d]))
-	for c := range r.byDevice[d] {
-		conns = append(conns, c)
+	for _, st := range r.ofDeviceLocked(d) {
+		if c := st.connLocked(); c != nil {
+			conns = append(conns, c)
+		}
 	}
 	return conns
 }
 
+func (r *registry) ofDeviceLocked(d ident.Device) (states []*state) {
+	for st := r.byDevice[d]; st != nil; st = st.next {
+		states = append(states, st)
+	}
+	return states
+}
+
+// connLocked gives the connection of a session; nil if its client is away.
+func (st *state) connLocked() *conn {
+	if st.owner == nil || st.owner.gone {
+		return nil
+	}
+	return st.owner
+}
+
+// count is the number of connections, sessions of all sessions.
 func (r *registry) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.live
+}
+
+func (r *registry) sessions() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.byKey)
 }

@@ -120,7 +120,7 @@ func (l *lanes) next() (request, bool) {
 // request queues a client's request. One for which there is no room is answered at once by
 // Config.Busy: a client asks again.
 func (s *Server) request(c *conn, payload []byte) {
-	r := request{conn: c, payload: payload, lane: intake.Source(c.RemoteAddr().String()), device: c.session.Load().Device}
+	r := request{conn: c, payload: payload, lane: intake.Source(c.remote()), device: c.standing().Device}
 	if r.strange() && s.perSource != nil && r.lane.IsValid() {
 		if wait := s.perSource.Take(r.lane, time.Now()); wait > 0 {
 			s.overloaded(r, OverloadRate, wait)
@@ -167,7 +167,7 @@ func (s *Server) queue(r request) (lost *request) {
 // overloaded answers a request that is not looked at.
 func (s *Server) overloaded(r request, why Overload, retry time.Duration) {
 	s.told.Note(s.ctx, slog.LevelWarn, "overload "+string(why), "mqtt request not looked at",
-		"cause", string(why), "client", r.conn.id.String(), "remote", r.conn.RemoteAddr().String(), "bytes", len(r.payload))
+		"cause", string(why), "client", r.conn.clientID, "remote", r.conn.remote(), "bytes", len(r.payload))
 	if reply := s.cfg.Busy(s.asked(r), why, retry); reply != nil {
 		s.reply(r.conn, reply)
 	}
@@ -218,7 +218,7 @@ func (q *requests) done(r request) {
 
 func (s *Server) asked(r request) Request {
 	return Request{
-		ClientID: r.conn.id.String(), Remote: r.conn.RemoteAddr(), Device: r.device, Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
+		ClientID: r.conn.clientID, Remote: r.conn.nc.RemoteAddr(), Device: r.device, Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
 	}
 }
 
@@ -232,16 +232,20 @@ func (s *Server) answer(r request) {
 }
 
 func (s *Server) reply(c *conn, reply []byte) {
-	if err := c.push(c.id.Reply(), reply); err != nil {
-		s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", "client", c.id.String(), "error", err)
+	if err := c.push(replies, c.reply, reply); err != nil {
+		s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", "client", c.clientID, "error", err)
 	}
 }
 
 // recovered keeps a panic from ending the process. The stack holds no packet.
 func recovered(told *tally.Log, doing string) {
 	if r := recover(); r != nil {
-		told.Note(context.Background(), slog.LevelError, "panic "+doing, "panic in the MQTT server", "doing", doing, "panic", r, "stack", string(debug.Stack()))
+		panicked(told, doing, r)
 	}
+}
+
+func panicked(told *tally.Log, doing string, r any) {
+	told.Note(context.Background(), slog.LevelError, "panic "+doing, "panic in the MQTT server", "doing", doing, "panic", r, "stack", string(debug.Stack()))
 }
 
 // A RequestLimit bounds requests. Zero means the default, a negative rate no limit.

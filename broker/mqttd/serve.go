@@ -6,22 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/coder/websocket"
-	mqtt "github.com/mochi-mqtt/server/v2"
 
 	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
 )
 
 // Serve accepts connections from ln until ctx ends, the Server closes or ln
-// does, and closes ln. Connections stay until Close. With a TLS listener the
-// handshake takes place in the connection's own goroutine and time.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+// does, and closes ln. Connections stay until Close. With conf they are TLS connections, whose
+// handshakes take place in goroutines and time of their own.
+func (s *Server) Serve(ctx context.Context, ln net.Listener, conf *tls.Config) error {
 	defer ln.Close()
 	if !s.track(ln) {
 		return ErrClosed
@@ -33,10 +34,10 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		switch {
 		case err == nil:
 			pause = 0
-			if c, err := s.admitConn(nc); err == nil {
+			if c, err := s.admitConn(nc, conf); err == nil {
 				go s.serve(c)
 			} else {
-				s.turnAway(nc, err)
+				s.turnAway(nc, conf, err)
 			}
 			continue
 		case ctx.Err() != nil, s.isClosed():
@@ -51,15 +52,6 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		case <-time.After(pause):
 		case <-ctx.Done():
 		}
-	}
-}
-
-// serveConn serves one connection until it ends, and closes it.
-func (s *Server) serveConn(nc net.Conn) {
-	if c, err := s.admitConn(nc); err == nil {
-		s.serve(c)
-	} else {
-		s.turnAway(nc, err)
 	}
 }
 
@@ -109,6 +101,9 @@ type webConn struct {
 
 func (c webConn) RemoteAddr() net.Addr { return c.remote }
 
+// CloseNow closes it without waiting for the other side.
+func (c webConn) CloseNow() error { return c.ws.CloseNow() }
+
 // cut closes nc without a word and without waiting for the other side.
 func cut(nc net.Conn) {
 	switch nc := nc.(type) {
@@ -121,10 +116,21 @@ func cut(nc net.Conn) {
 	}
 }
 
+// serveConn serves one connection until it ends, and closes it.
+func (s *Server) serveConn(nc net.Conn) {
+	c, err := s.admitConn(nc, nil)
+	if err != nil {
+		s.turnAway(nc, nil, err)
+		return
+	}
+	s.serve(c)
+	<-c.over
+}
+
 // admitConn counts a connection in, unless a limit or the server's end says no. Every
 // connection that it gives must be served.
-func (s *Server) admitConn(nc net.Conn) (*conn, error) {
-	c := newConn(s, nc)
+func (s *Server) admitConn(nc net.Conn, conf *tls.Config) (*conn, error) {
+	c := &conn{srv: s, nc: nc, released: make(chan struct{}), over: make(chan struct{})}
 	remote := nc.RemoteAddr().String()
 	entry, err := s.intake.Enter(remote, c.makeRoom)
 	if err != nil {
@@ -138,14 +144,14 @@ func (s *Server) admitConn(nc net.Conn) (*conn, error) {
 		return nil, ErrClosed
 	}
 	c.entry = entry
+	c.stream = s.loop.New(nc, conf, c)
 	s.open[c] = struct{}{}
-	s.wg.Add(1)
 	return c, nil
 }
 
 // makeRoom ends the connection for a newer one, which does not wait for it.
 func (c *conn) makeRoom(why error) {
-	c.srv.cfg.Refused.Enter(c.RemoteAddr().String(), why)
+	c.srv.cfg.Refused.Enter(c.remote(), why)
 	reason := ReasonBusy
 	if !errors.Is(why, intake.ErrRoom) {
 		reason = ReasonQuota
@@ -153,61 +159,37 @@ func (c *conn) makeRoom(why error) {
 	c.srv.mu.Lock()
 	defer c.srv.mu.Unlock()
 	if !c.srv.closed {
-		c.srv.wg.Go(func() { c.drop(reason) })
+		c.srv.background(func() { c.drop(reason) })
 	}
 }
 
-// serve has mochi read a connection to its end and leaves nothing of it behind,
-// even if mochi panics.
+// serve takes a connection to where its stream serves it, or ends it. Nothing is left of it after
+// Closed, even if something panics.
 func (s *Server) serve(c *conn) {
-	defer s.wg.Done()
-	defer s.forget(c)
-	defer recovered(s.told, "serving a connection")
-	// One deadline for handshake and CONNECT; mochi sets the keep-alive's after.
-	_ = c.Conn.SetDeadline(time.Now().Add(s.cfg.ConnectTimeout))
-	if t, ok := c.Conn.(*tls.Conn); ok {
-		if err := t.Handshake(); err != nil {
-			s.cfg.Refused.Handshake(c.RemoteAddr().String(), err)
-			return
+	defer func() {
+		if r := recover(); r != nil {
+			panicked(s.told, "admitting a connection", r)
+			c.bury()
+			c.stream.Cut()
 		}
+	}()
+	if !s.begin(c) {
+		c.bury()
+		c.depart()
+		return
 	}
-	if err := s.mqtt.EstablishConnection("signet", c); err != nil {
-		s.told.Note(context.Background(), slog.LevelDebug, "ended", "mqtt connection ended", "client", c.id.String(), "remote", c.RemoteAddr().String(), "error", err)
-	}
+	c.stream.SetIdleTimeout(c.keepAlive)
+	c.stream.Serve(c.first)
+	c.first = nil
 }
 
-// forget does for every connection what mochi does only for those that end well.
+// forget takes a connection that is closed out of what is counted.
 func (s *Server) forget(c *conn) {
-	c.bury()
-	s.deadlines.set(c, time.Time{})
-	if c.client != nil {
-		s.evict(c.client)
-		s.clients.leave(c)
-	}
-	c.linger()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.entry.Leave()
 	delete(s.open, c)
-}
-
-// evict takes out of mochi what a failed or panicked connection left there.
-func (s *Server) evict(cl *mqtt.Client) {
-	defer recovered(s.told, "evicting a client")
-	if known, ok := s.mqtt.Clients.Get(cl.ID); ok && known == cl {
-		s.mqtt.Clients.Delete(cl.ID)
-		s.mqtt.UnsubscribeClient(cl)
-		cl.ClearInflights()
-	}
-}
-
-// drop ends a connection in whatever state it is.
-func (c *conn) drop(r Reason) {
-	if c.session.Load() == nil {
-		cut(c.Conn)
-		return
-	}
-	c.end(r)
+	close(c.over)
 }
 
 // Close ends the server: listeners first, then every connection, its last will
@@ -223,15 +205,17 @@ func (s *Server) Close(ctx context.Context) error {
 	for ln := range s.listeners {
 		_ = ln.Close()
 	}
-	for c := range s.open {
+	open := slices.Collect(maps.Keys(s.open))
+	s.mu.Unlock()
+	for _, c := range open {
 		c.drop(ReasonShutdown)
 	}
-	s.mu.Unlock()
 
 	err := s.drain(ctx)
 	s.cancel()
 	s.wg.Wait()
-	return errors.Join(err, s.mqtt.Close())
+	s.loop.Close()
+	return err
 }
 
 // drain waits for the connections to be forgotten and the requests to be answered.
@@ -248,7 +232,7 @@ func (s *Server) drain(ctx context.Context) error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			for c := range s.open {
-				cut(c.Conn)
+				c.stream.Cut()
 			}
 			return fmt.Errorf("mqttd: closing: %w", ctx.Err())
 		}
@@ -282,4 +266,12 @@ func (s *Server) isClosed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed
+}
+
+// background runs f beside its caller, before Close returns.
+func (s *Server) background(f func()) {
+	s.wg.Go(func() {
+		defer recovered(s.told, "in the background")
+		f()
+	})
 }

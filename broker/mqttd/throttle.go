@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"log/slog"
 	"time"
+
+	"github.com/signetd/signet/broker/mqttd/packet"
 )
 
 // Limits on what strangers' connections may say; the figures are chosen. A login takes about
@@ -18,28 +20,25 @@ const (
 	maxPackets         = 128  // of one, those that were held up included
 )
 
-// throttle holds up whoever reads the connection, before a packet of a stranger who has
-// said much already, and gives an error when it is too much. It returns early when the
-// connection is to end.
-func (c *conn) throttle() error {
-	if s := c.session.Load(); s == nil || !s.Device.IsZero() {
+// throttle says for how long the packet at hand of a stranger who has said much already is to
+// wait, and gives an error when it was too much. c.turn is held.
+func (c *conn) throttle() (time.Duration, error) {
+	if !c.isStranger() {
 		wait := c.heldUp
 		c.heldUp = 0
-		c.pause(wait)
-		return nil
+		return wait, nil
 	}
 	switch c.packets++; {
 	case c.packets <= freePackets:
-		return nil
+		return 0, nil
 	case c.packets > maxPackets:
-		return &violation{ReasonQuota, fmt.Sprintf("more than %d packets on a connection that is no device's", maxPackets)}
+		return 0, &packet.Error{Code: packet.QuotaExceeded, What: fmt.Sprintf("more than %d packets on a connection that is no device's", maxPackets)}
 	}
 	wait := c.srv.slow.Reserve().Delay()
 	c.srv.cfg.OnThrottle()
 	c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "throttle", "mqtt packets of a client that is no device are read slowly",
-		"client", c.id.String(), "remote", c.RemoteAddr().String())
-	c.pause(wait)
-	return nil
+		"client", c.clientID, "remote", c.remote())
+	return wait, nil
 }
 
 // maxHeldUp is for how long a device's connection is not read at a time: well below its
@@ -47,19 +46,5 @@ func (c *conn) throttle() error {
 const maxHeldUp = time.Second
 
 // holdUp has nothing read of a device's connection for a while once it asks too much: else it
-// would be busy with being told so. It is for the reading goroutine, as throttle is.
+// would be busy with being told so. c.turn is held.
 func (c *conn) holdUp(wait time.Duration) { c.heldUp = wait }
-
-// pause returns early when the connection is to end.
-func (c *conn) pause(wait time.Duration) {
-	if wait <= 0 {
-		return
-	}
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-c.hungUp:
-	case <-c.srv.ctx.Done():
-	}
-}

@@ -3,7 +3,6 @@ package mqttfront_test
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"log/slog"
 	"net"
 	"testing"
@@ -36,7 +35,7 @@ func (f *fixture) second() *fixture {
 	}
 	two.secure = ln.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- two.server.Serve(context.Background(), tls.NewListener(ln, f.identity)) }()
+	go func() { served <- two.server.Serve(context.Background(), ln, f.identity) }()
 	f.t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

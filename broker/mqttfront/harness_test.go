@@ -106,16 +106,16 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Re
 	f.root, f.web = web.Certificate(), web.Listener.Addr().String()
 	f.identity = &tls.Config{Certificates: web.TLS.Certificates}
 	served := make(chan error, 2)
-	listen := func(wrap func(net.Listener) net.Listener) string {
+	listen := func(conf *tls.Config) string {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
-		go func() { served <- f.server.Serve(context.Background(), wrap(ln)) }()
+		go func() { served <- f.server.Serve(context.Background(), ln, conf) }()
 		return ln.Addr().String()
 	}
-	f.addr = listen(func(ln net.Listener) net.Listener { return ln })
-	f.secure = listen(func(ln net.Listener) net.Listener { return tls.NewListener(ln, f.identity) })
+	f.addr = listen(nil)
+	f.secure = listen(f.identity)
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

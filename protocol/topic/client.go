@@ -105,7 +105,7 @@ func Own(d ident.Device) Permissions {
 		return Permissions{}
 	}
 	own := []Filter{{"devices/" + d.Path() + "/#"}}
-	return Permissions{Publish: own, Subscribe: own}
+	return Permissions{Publish: own, Subscribe: own, Retain: true}
 }
 
 // AllowsPublish reports whether a message may be published to n.

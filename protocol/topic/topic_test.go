@@ -136,7 +136,7 @@ func TestAnonymous(t *testing.T) {
 func TestDefaultGrant(t *testing.T) {
 	d := identtest.Device(t, "p:n")
 	g := Own(d)
-	if g.Retain || !g.AllowsPublish(Name{"devices/p/n/up"}) || g.AllowsPublish(Name{"devices/p/m/up"}) {
+	if !g.Retain || !g.AllowsPublish(Name{"devices/p/n/up"}) || g.AllowsPublish(Name{"devices/p/m/up"}) {
 		t.Errorf("publish: %+v", g)
 	}
 	if !g.AllowsSubscribe(Filter{"devices/p/n/#"}) || g.AllowsSubscribe(Filter{"devices/p/#"}) || g.AllowsSubscribe(Filter{"#"}) {

@@ -68,3 +68,13 @@ func (r *Room) Taken() (messages, bytes int) {
 	defer r.mu.Unlock()
 	return r.messages, r.bytes
 }
+
+// Has reports whether Take would find room now.
+func (r *Room) Has(bytes int) bool {
+	if r == nil {
+		return true
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.messages < r.maxMessages && bytes <= r.maxBytes-r.bytes && r.within.Has(bytes)
+}

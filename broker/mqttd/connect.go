@@ -1,0 +1,333 @@
+package mqttd
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd/packet"
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// A refusal is an error of admission with the code that the client hears.
+type refusal struct {
+	code packet.Code
+	err  error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+func refuse(code packet.Code, format string, args ...any) error {
+	return &refusal{code, fmt.Errorf(format, args...)}
+}
+
+// begin takes a connection from its first byte to its CONNACK, in a goroutine of its own. When
+// it gives false, it has told of it, answered it where an answer is due, and ended its stream.
+func (s *Server) begin(c *conn) bool {
+	_ = c.stream.SetReadDeadline(time.Now().Add(s.cfg.ConnectTimeout))
+	if err := c.stream.Handshake(); err != nil {
+		s.cfg.Refused.Handshake(c.remote(), err)
+		c.stream.Cut()
+		return false
+	}
+	p, err := c.readConnect()
+	if err != nil {
+		cause := intake.CauseConnect
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			cause, err = intake.CauseSilent, errNoConnect
+		}
+		s.cfg.Refused(cause, c.remote(), err)
+		if code, ok := answerable(err); ok && p != nil {
+			c.stream.HangUp(packet.AppendConnack(nil, p.Version, &packet.Connack{Code: code}), hangUpGrace)
+		} else {
+			c.stream.Cut()
+		}
+		return false
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.ConnectTimeout)
+	defer cancel()
+	if err := s.admit(ctx, c, p); err != nil {
+		s.refused(c, fmt.Errorf("client id %.256q: %w", p.ClientID, err))
+		if !c.isEnding() { // else whoever ended it has cut it
+			c.stream.HangUp(packet.AppendConnack(nil, p.Version, &packet.Connack{Code: connackCode(err)}), hangUpGrace)
+		}
+		return false
+	}
+	return true
+}
+
+// answerable gives the code that a client hears whose CONNECT is none, if it may hear it.
+func answerable(err error) (packet.Code, bool) {
+	v, ok := errors.AsType[*packet.Error](err)
+	if !ok {
+		return 0, false
+	}
+	return v.Code, true
+}
+
+// readConnect reads the CONNECT, which must come first, into memory that grows as it comes. What
+// came behind it is kept for Feed.
+func (c *conn) readConnect() (*packet.Connect, error) {
+	var held bool
+	defer func() {
+		if held {
+			c.srv.reading.give(intake.Source(c.remote()))
+		}
+	}()
+	buf := make([]byte, 0, 512)
+	for {
+		h, n, err := packet.ReadHeader(buf)
+		switch {
+		case err != nil:
+			return nil, err
+		case n == 0:
+		case h.Type != packet.CONNECT:
+			return nil, &packet.Error{Code: packet.ProtocolError, What: fmt.Sprintf("%s where a CONNECT must come", h.Type)}
+		case h.Length > maxConnect:
+			return nil, tooLarge(h, maxConnect)
+		case len(buf)-n >= h.Length:
+			p, err := packet.ParseConnect(buf[n : n+h.Length])
+			if err != nil {
+				return p, err
+			}
+			if rest := buf[n+h.Length:]; len(rest) > 0 {
+				c.first = append([]byte(nil), rest...)
+			}
+			return p, nil
+		case h.Length > maxConnectAlone && !held:
+			password, known := packet.PeekConnect(buf[n:])
+			if known && !password {
+				return nil, &packet.Error{Code: packet.PacketTooLarge, What: fmt.Sprintf("a CONNECT without a password of more than %d bytes", maxConnectAlone)}
+			}
+			if known {
+				if held = c.srv.reading.take(intake.Source(c.remote())); !held {
+					return nil, errManyLarge
+				}
+			}
+		}
+		if len(buf) == cap(buf) {
+			grown := make([]byte, len(buf), min(2*cap(buf), maxConnect+8))
+			copy(grown, buf)
+			buf = grown
+		}
+		m, err := c.stream.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+m]
+		if err != nil && m == 0 {
+			return nil, fmt.Errorf("reading the CONNECT: %w", err)
+		}
+	}
+}
+
+var errManyLarge = errors.New("too many long CONNECTs are being read")
+
+// A readings bounds the long CONNECTs that are being read at once: of one source, and in all.
+type readings struct {
+	mu  sync.Mutex // guards the rest
+	of  map[netip.Prefix]int
+	all int
+}
+
+func (r *readings) take(source netip.Prefix) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.of[source] >= maxLongConnects || r.all >= maxLongConnectsInAll {
+		return false
+	}
+	if r.of == nil {
+		r.of = map[netip.Prefix]int{}
+	}
+	r.of[source]++
+	r.all++
+	return true
+}
+
+func (r *readings) give(source netip.Prefix) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.all--
+	if r.of[source]--; r.of[source] == 0 {
+		delete(r.of, source)
+	}
+}
+
+// connackCode is the CONNACK code for an error of admit.
+func connackCode(err error) packet.Code {
+	switch r, ok := errors.AsType[*refusal](err); {
+	case ok:
+		return r.code
+	case errors.Is(err, topic.ErrInvalid), errors.Is(err, errInUse):
+		return packet.ClientIDNotValid
+	case errors.Is(err, intake.ErrFullPool):
+		return packet.QuotaExceeded
+	case errors.Is(err, ErrBusy), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return packet.ServerUnavailable
+	}
+	return packet.NotAuthorized
+}
+
+// admit asks the gate, checks client id, user name and will against its answer, enters the
+// connection and answers it.
+func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
+	if p.HasAuthMethod {
+		return refuse(packet.BadAuthenticationMethod, "authentication method %.64q", p.AuthMethod)
+	}
+	since := s.clients.begin()
+	defer s.clients.finish()
+	st, err := s.cfg.Gate.Admit(ctx, Connect{
+		ClientID: p.ClientID, UserName: p.UserName, Password: p.Password, Will: willTopic(p), Remote: c.nc.RemoteAddr(), Channel: c.channel(), Vouched: c.vouched(),
+	})
+	if err != nil {
+		return fmt.Errorf("asking the gate: %w", err)
+	}
+	key, assigned, err := c.identify(p, st)
+	if err != nil {
+		return err
+	}
+	w, err := willOf(p)
+	if err != nil || w != nil && !mayPublish(&st, w.message.Topic, w.message.Retain) {
+		return refuse(packet.NotAuthorized, "last will to %.256q", willTopic(p))
+	}
+	c.learn(p)
+	if st.Device.IsZero() && st.Expires.IsZero() {
+		st.Expires = time.Now().Add(s.cfg.AnonymousFor)
+	}
+	expiry := s.expiryFor(p, &st)
+	found, present, err := s.clients.claim(ctx, c, key, st, since, p.CleanStart)
+	if err != nil {
+		return err
+	}
+	now := *found.standing.Load() // a Review may have changed it
+	if !now.Expires.IsZero() && !time.Now().Before(now.Expires) {
+		return refuse(packet.NotAuthorized, "expired at %v", now.Expires)
+	}
+	s.deadlines.set(c, now.Expires)
+	if !now.Device.IsZero() {
+		makeRoom, err := c.entry.Admitted(now.Device)
+		if err != nil {
+			return err
+		}
+		makeRoom()
+	}
+	return s.attach(c, found, c.connack(p, &now, assigned, expiry, present), w, expiry, p.ReceiveMaximum)
+}
+
+func willTopic(p *packet.Connect) string {
+	if p.Will == nil {
+		return ""
+	}
+	return p.Will.Topic
+}
+
+// learn keeps what a CONNECT says of its client.
+func (c *conn) learn(p *packet.Connect) {
+	c.version, c.maxPacket, c.noReasons = p.Version, p.MaximumPacketSize, !p.RequestProblemInformation
+	c.aliasesOut = min(p.TopicAliasMaximum, maxAliases)
+	keepAlive := time.Duration(p.KeepAlive) * time.Second
+	if most := c.srv.cfg.MaxKeepAlive; p.Version == packet.V5 && most > 0 && (keepAlive == 0 || keepAlive > most) {
+		keepAlive = most
+	}
+	c.keepAlive = keepAlive * 3 / 2 // section 3.1.2.10
+}
+
+// expiryFor is for how many seconds the session outlives its connection. A stranger's ends with it.
+func (s *Server) expiryFor(p *packet.Connect, st *Standing) uint32 {
+	most := s.longestSession()
+	switch {
+	case st.Device.IsZero():
+		return 0
+	case most > 0 && s.clients.sessions() >= s.cfg.Sessions:
+		s.told.Note(s.ctx, slog.LevelWarn, "sessions", "mqtt session ends with its connection: there are too many", "device", st.Device.String(), "sessions", s.cfg.Sessions)
+		return 0
+	case p.Version < packet.V5 && !p.CleanStart:
+		return most // that of MQTT 3.1.1 has no end
+	}
+	return min(p.SessionExpiry, most)
+}
+
+func (s *Server) longestSession() uint32 { return uint32(s.cfg.SessionExpiry / time.Second) }
+
+// connack welcomes the client, and says where the server does less than the standard's default.
+func (c *conn) connack(p *packet.Connect, st *Standing, assigned string, expiry uint32, present bool) []byte {
+	a := packet.Connack{SessionPresent: present}
+	if p.Version == packet.V5 {
+		a.ReceiveMaximum = maxInflight
+		a.MaximumPacketSize = uint32(c.limit())
+		a.NoRetain = !st.Permissions.Retain || st.Device.IsZero()
+		a.AssignedClientID = assigned
+		if expiry != p.SessionExpiry {
+			a.HasSessionExpiry, a.SessionExpiry = true, expiry
+		}
+		if !st.Device.IsZero() {
+			a.TopicAliasMaximum = maxAliases
+		}
+		if asked := time.Duration(p.KeepAlive) * time.Second * 3 / 2; asked != c.keepAlive {
+			a.HasServerKeepAlive, a.ServerKeepAlive = true, uint16(c.srv.cfg.MaxKeepAlive/time.Second)
+		}
+		if own := topic.Own(st.Device); p.RequestResponseInformation && len(own.Subscribe) > 0 && st.Permissions.AllowsSubscribe(own.Subscribe[0]) {
+			a.ResponseInformation = "devices/" + st.Device.Path()
+		}
+	}
+	return packet.AppendConnack(nil, p.Version, &a)
+}
+
+// refused tells of a connection whose CONNECT was refused.
+func (s *Server) refused(c *conn, err error) {
+	if errors.Is(err, intake.ErrFullPool) {
+		s.cfg.Refused.Enter(c.remote(), err)
+		return
+	}
+	s.cfg.Refused(intake.CauseConnect, c.remote(), err)
+}
+
+// identify holds the client id and the user name to the standing's device. A device may have any
+// client id, which is its own; one of the protocol's grammar must name it, and has the
+// protocol's topics. A device without a client id is given one.
+func (c *conn) identify(p *packet.Connect, st Standing) (key stateKey, assigned string, err error) {
+	name := p.ClientID
+	if name == "" && !st.Device.IsZero() {
+		var b [8]byte
+		_, _ = rand.Read(b[:]) // never fails
+		name = st.Device.String() + "/" + hex.EncodeToString(b[:])
+		assigned = name
+	}
+	id, err := topic.ParseClientID(name)
+	switch {
+	case err == nil && id.Device() != st.Device:
+		return key, "", fmt.Errorf("%w: client id %q is not %q's", topic.ErrInvalid, name, st.Device)
+	case err == nil:
+		c.request, c.reply, c.ev = id.Request().String(), id.Reply().String(), id.Event().String()
+		key = stateKey{id: name}
+	case st.Device.IsZero():
+		return key, "", err
+	default:
+		if err := checkFree(name); err != nil {
+			return key, "", err
+		}
+		key = stateKey{device: st.Device, id: name}
+	}
+	if user := p.UserName; !st.Device.IsZero() && user != st.Device.String() && user != name {
+		return key, "", refuse(packet.BadUserNameOrPassword, "user name %.256q for %q", user, st.Device)
+	}
+	c.clientID = name
+	return key, assigned, nil
+}
+
+// maxClientID is how long a client id may be that a device has chosen itself.
+const maxClientID = 256
+
+// checkFree refuses client ids that look like the protocol's and are none, and long ones.
+func checkFree(name string) error {
+	if len(name) > maxClientID {
+		return fmt.Errorf("%w: a client id of %d bytes, at most %d are allowed", topic.ErrInvalid, len(name), maxClientID)
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package mqttd
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/signetd/signet/broker/mqttd/message"
+	"github.com/signetd/signet/broker/mqttd/packet"
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// A will is the message that a connection leaves (section 3.1.2.5). May it be sent is asked
+// when it is left, and again when it is sent.
+type will struct {
+	message *message.Message
+	lives   time.Duration // of the message, from when it is sent; 0: it does not expire
+	delay   time.Duration
+}
+
+// attach makes c the connection that st is delivered to, with its CONNACK as the first packet.
+func (s *Server) attach(c *conn, st *state, connack []byte, w *will, expiry uint32, receiveMaximum uint16) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	c.mu.Lock()
+	if c.ending {
+		c.mu.Unlock()
+		return errEnding
+	}
+	c.connected = true
+	c.mu.Unlock()
+	s.absences.set(st, time.Time{})
+	_ = c.stream.Write(connack)
+	st.conn, st.will, st.expiry = c, w, expiry
+	st.flow.Connect(receiveMaximum)
+	st.pump(time.Now())
+	return nil
+}
+
+// detach ends what st and c have with each other: the session ends now or waits, and so does
+// the will.
+func (s *Server) detach(c *conn) {
+	st := c.owned.Load()
+	st.mu.Lock()
+	was := st.conn == c // else it never came so far
+	if was {
+		st.conn = nil
+		st.flow.Disconnect()
+	}
+	if st.over || st.expiry == 0 || s.isClosed() {
+		st.mu.Unlock()
+		s.endSession(st)
+		return
+	}
+	if !was {
+		st.mu.Unlock()
+		return
+	}
+	st.replies, st.events = listening{}, listening{} // answers and events are for who is there
+	now := time.Now()
+	var due *will
+	wait := time.Duration(st.expiry) * time.Second
+	if st.expiry == never {
+		wait = 0
+	}
+	if w := st.will; w != nil {
+		if w.delay == 0 {
+			due, st.will = w, nil
+		} else if wait == 0 || w.delay < wait {
+			wait = w.delay
+		}
+	}
+	if st.expiry != never {
+		st.ends = now.Add(time.Duration(st.expiry) * time.Second)
+	}
+	st.mu.Unlock()
+	if wait > 0 {
+		s.absences.set(st, now.Add(wait))
+	}
+	s.sendWill(st, due)
+	s.boundAbsences(st)
+}
+
+// boundAbsences drops a session that waits without a connection, if its device has too many.
+func (s *Server) boundAbsences(st *state) {
+	d := st.standing.Load().Device
+	for more := s.clients.surplus(d, maxAway); more != nil; more = s.clients.surplus(d, maxAway) {
+		s.told.Note(context.Background(), slog.LevelInfo, "surplus", "mqtt session dropped: its device has too many without a connection", "client", more.key.id, "device", d.String())
+		s.endSession(more)
+	}
+}
+
+// absent is called when the time of a session without a connection, or of its will, has come.
+func (st *state) absent() {
+	s := st.srv
+	st.mu.Lock()
+	if st.conn != nil {
+		st.mu.Unlock()
+		return
+	}
+	due := st.will
+	st.will = nil
+	ends := st.ends
+	st.mu.Unlock()
+	if !ends.IsZero() && !time.Now().Before(ends) {
+		s.sendWill(st, due)
+		if s.clients.removeAway(st) {
+			s.endSession(st)
+		}
+		return
+	}
+	if !ends.IsZero() {
+		s.absences.set(st, ends)
+	}
+	s.sendWill(st, due)
+}
+
+// endSession gives up what there is of a session: its subscriptions, its messages and its will,
+// which is due. A shared subscription's messages go to another member of the group.
+func (s *Server) endSession(st *state) {
+	s.absences.set(st, time.Time{})
+	st.mu.Lock()
+	if st.ended {
+		st.mu.Unlock()
+		return
+	}
+	st.ended, st.over = true, true
+	due := st.will
+	st.will = nil
+	s.subscriptions.RemoveAll(&st.index)
+	st.replies, st.events = listening{}, listening{}
+	left := st.flow.Close()
+	st.mu.Unlock()
+	s.handOver(left)
+	s.sendWill(st, due)
+}
+
+// overflow ends a client that has no room for a message any more, and its session.
+func (s *Server) overflow(st *state) {
+	st.mu.Lock()
+	if st.over {
+		st.mu.Unlock()
+		return
+	}
+	st.over = true
+	c, n := st.conn, st.flow.Len()
+	st.mu.Unlock() // from here on whoever detaches a connection of it sees that it is over
+	s.cfg.OnDrop(DropFull, n+1)
+	s.told.Note(context.Background(), slog.LevelWarn, "overflow", "mqtt session dropped: more messages wait for its client than there is room for",
+		"client", st.key.id, "device", st.standing.Load().Device.String(), "messages", n)
+	if c != nil {
+		c.end(ReasonQuota)
+		return
+	}
+	if s.clients.removeAway(st) {
+		s.background(func() { s.endSession(st) })
+	}
+}
+
+// sendWill publishes a will, if it may be published still.
+func (s *Server) sendWill(st *state, w *will) {
+	if w == nil || !mayPublish(st.standing.Load(), w.message.Topic, w.message.Retain) {
+		return
+	}
+	m := *w.message
+	if w.lives > 0 {
+		m.Expires = time.Now().Add(w.lives)
+	}
+	s.publish(st, &m)
+}
+
+// willOf makes the will of a CONNECT; nil if it leaves none.
+func willOf(p *packet.Connect) (*will, error) {
+	if p.Will == nil {
+		return nil, nil
+	}
+	n, err := topic.ParseName(p.Will.Topic)
+	if err != nil {
+		return nil, err
+	}
+	w := &will{
+		message: &message.Message{Topic: n, Payload: p.Will.Payload, Properties: p.Will.Forward, QoS: p.Will.QoS, Retain: p.Will.Retain},
+		delay:   time.Duration(p.Will.Delay) * time.Second,
+	}
+	if p.Will.HasExpiry {
+		w.lives = time.Duration(p.Will.Expiry) * time.Second
+	}
+	return w, nil
+}

@@ -1,0 +1,146 @@
+package mqttd
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/signetd/signet/broker/mqttd/message"
+	"github.com/signetd/signet/broker/mqttd/packet"
+	"github.com/signetd/signet/broker/mqttd/session"
+	"github.com/signetd/signet/broker/mqttd/subscription"
+	"github.com/signetd/signet/protocol/topic"
+)
+
+// subscribe answers a SUBSCRIBE (section 3.8), then sends what is retained for it.
+func (c *conn) subscribe(p *packet.Subscribe) error {
+	codes := make([]packet.Code, len(p.Filters))
+	var retained []func()
+	for i, f := range p.Filters {
+		code, then, err := c.subscribeTo(f, p.SubscriptionID)
+		if err != nil {
+			return err
+		}
+		if codes[i] = code; then != nil {
+			retained = append(retained, then)
+		}
+	}
+	c.send(packet.AppendSuback(nil, c.version, p.ID, codes, ""))
+	for _, send := range retained {
+		send()
+	}
+	return nil
+}
+
+// subscribeTo makes one subscription; then, which may be nil, sends what is retained for it.
+func (c *conn) subscribeTo(f packet.Filter, identifier uint32) (code packet.Code, then func(), err error) {
+	st := c.owned.Load()
+	if own := c.own(f.Text); own != nil {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		*own(st) = listening{on: true, identifier: identifier}
+		return packet.GrantedQoS0, nil, nil // the server's own messages come at most once
+	}
+	sub, err := topic.ParseSubscription(f.Text)
+	standing := c.standing()
+	if err != nil || !mayRead(standing, sub.Filter) {
+		return c.refusal(packet.NotAuthorized), nil, nil
+	}
+	o := subscription.Options{
+		QoS: f.QoS, NoLocal: f.NoLocal, RetainAsPublished: f.RetainAsPublished, RetainHandling: f.RetainHandling, Identifier: identifier,
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.over {
+		return c.refusal(packet.UnspecifiedError), nil, nil
+	}
+	if c.srv.subscriptions.Len() >= c.srv.cfg.Subscriptions {
+		return c.refusal(packet.QuotaExceeded), nil, nil
+	}
+	existed := c.srv.subscriptions.Add(&st.index, sub, o)
+	if !existed && c.srv.subscriptions.Count(&st.index) > maxSubscriptions {
+		c.srv.subscriptions.Remove(&st.index, sub)
+		return 0, nil, &packet.Error{Code: packet.QuotaExceeded, What: fmt.Sprintf("more than %d subscriptions", maxSubscriptions)}
+	}
+	if sub.Group == "" && (o.RetainHandling == 0 || o.RetainHandling == 1 && !existed) {
+		then = func() { c.sendRetained(sub.Filter, o) }
+	}
+	return packet.Code(f.QoS), then, nil
+}
+
+// refusal is the code that refuses a subscription; MQTT 3.1.1 has one.
+func (c *conn) refusal(code packet.Code) packet.Code {
+	if c.version < packet.V5 {
+		return packet.UnspecifiedError
+	}
+	return code
+}
+
+// own gives which of the client's own two topics a filter is, nil for neither.
+func (c *conn) own(filter string) func(*state) *listening {
+	switch {
+	case c.request == "":
+	case filter == c.reply:
+		return replies
+	case filter == c.ev:
+		return events
+	}
+	return nil
+}
+
+// sendRetained sends what is retained for a new subscription (section 3.3.1.3).
+func (c *conn) sendRetained(f topic.Filter, o subscription.Options) {
+	var ids []uint32
+	if o.Identifier > 0 {
+		ids = []uint32{o.Identifier}
+	}
+	now := time.Now()
+	st := c.owned.Load()
+	for _, m := range c.srv.retained.Match(now, f) {
+		if o.NoLocal && m.Client == st.key.id && m.Owner == c.standing().Device {
+			continue
+		}
+		d := session.Delivery{Message: m.Message, QoS: min(m.QoS, o.QoS), Retain: true, Identifiers: ids}
+		if c.srv.deliver(st, d, now) == full {
+			return
+		}
+	}
+}
+
+// unsubscribe answers an UNSUBSCRIBE (section 3.10).
+func (c *conn) unsubscribe(p *packet.Unsubscribe) {
+	st := c.owned.Load()
+	codes := make([]packet.Code, len(p.Filters))
+	st.mu.Lock()
+	for i, text := range p.Filters {
+		if !st.unsubscribe(c, text) {
+			codes[i] = packet.NoSubscriptionExisted
+		}
+	}
+	st.mu.Unlock()
+	c.send(packet.AppendUnsuback(nil, c.version, p.ID, codes, ""))
+}
+
+// unsubscribe ends one subscription; false if there was none. st.mu is held.
+func (st *state) unsubscribe(c *conn, text string) bool {
+	if own := c.own(text); own != nil {
+		had := own(st).on
+		*own(st) = listening{}
+		return had
+	}
+	sub, err := topic.ParseSubscription(text)
+	return err == nil && st.srv.subscriptions.Remove(&st.index, sub)
+}
+
+// isAway reports whether its client has no connection.
+func (st *state) isAway() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.conn == nil
+}
+
+// hasRoom reports whether there is room for a message now.
+func (st *state) hasRoom(m *message.Message) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.over || st.room.Has(m.Size())
+}
