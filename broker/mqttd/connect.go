@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -272,11 +273,25 @@ func (c *conn) connack(p *packet.Connect, st *Standing, assigned string, expiry 
 		if asked := time.Duration(p.KeepAlive) * time.Second * 3 / 2; asked != c.keepAlive {
 			a.HasServerKeepAlive, a.ServerKeepAlive = true, uint16(c.srv.cfg.MaxKeepAlive/time.Second)
 		}
-		if own := topic.Own(st.Device); p.RequestResponseInformation && len(own.Subscribe) > 0 && st.Permissions.AllowsSubscribe(own.Subscribe[0]) {
-			a.ResponseInformation = "devices/" + st.Device.Path()
+		if p.RequestResponseInformation {
+			a.ResponseInformation = responsesBelow(st)
 		}
 	}
 	return packet.AppendConnack(nil, p.Version, &a)
+}
+
+// responsesBelow gives a topic below which the client may read whatever there is: it may have its
+// requests answered there (section 4.10). "" if there is none.
+func responsesBelow(st *Standing) string {
+	if st.Device.IsZero() {
+		return ""
+	}
+	for _, f := range st.Permissions.Subscribe {
+		if name, ok := strings.CutSuffix(f.String(), "/#"); ok && name != "" && !strings.ContainsAny(name, "+#") {
+			return name
+		}
+	}
+	return ""
 }
 
 // refused tells of a connection whose CONNECT was refused.
