@@ -163,15 +163,17 @@ func (s Subscription) String() string {
 	return share + "/" + s.Group + "/" + s.Filter.String()
 }
 
+// IsShared reports whether the filter of a SUBSCRIBE, not parsed yet, asks for a shared subscription.
+func IsShared(s string) bool { return strings.HasPrefix(s, share+"/") }
+
 // ParseSubscription parses the filter of a SUBSCRIBE: either a plain one or
 // "$share/{group}/{filter}" (MQTT 5, section 4.8.2).
 func ParseSubscription(s string) (Subscription, error) {
-	rest, shared := strings.CutPrefix(s, share+"/")
-	if !shared {
+	if !IsShared(s) {
 		f, err := ParseFilter(s)
 		return Subscription{Filter: f}, err
 	}
-	group, filter, ok := strings.Cut(rest, "/")
+	group, filter, ok := strings.Cut(s[len(share)+1:], "/")
 	if len(group) > MaxGroupLen {
 		return Subscription{}, fmt.Errorf("%w: a shared subscription's group of %d bytes, at most %d are allowed", ErrLimit, len(group), MaxGroupLen)
 	}

@@ -2,7 +2,8 @@ package packet
 
 import (
 	"fmt"
-	"strings"
+
+	"github.com/signetd/signet/protocol/topic"
 )
 
 // Options are what a subscription asks for (section 3.8.3.1). MQTT 3.1.1 has nothing but the QoS.
@@ -32,8 +33,6 @@ type Unsubscribe struct {
 	ID      uint16
 	Filters []string
 }
-
-const sharedPrefix = "$share/"
 
 // ParseSubscribe reads the body of a SUBSCRIBE of at most maxFilters filters; with more, the error's
 // code is QuotaExceeded.
@@ -94,7 +93,7 @@ func (c *cursor) options(v Version, filter string) Options {
 		c.fail(protocolError("SUBSCRIBE that asks for QoS 3"))
 	case o.RetainHandling == 3:
 		c.fail(protocolError("SUBSCRIBE with a Retain Handling of 3"))
-	case o.NoLocal && strings.HasPrefix(filter, sharedPrefix):
+	case o.NoLocal && topic.IsShared(filter):
 		c.fail(protocolError("SUBSCRIBE with No Local on a shared subscription"))
 	}
 	return o
