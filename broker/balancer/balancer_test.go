@@ -325,3 +325,29 @@ func FuzzForwarded(f *testing.F) {
 		}
 	})
 }
+
+// TestUnread: who reads the connection below begins with what came together with the header.
+func TestUnread(t *testing.T) {
+	d := open(t, Networks{Proxy: loopback})
+	client := d.send(t, append(header(t, 1, "203.0.113.9:4711"), "hello"...))
+	server, ok := d.accept(t).(*Conn)
+	if !ok {
+		t.Fatal("no Conn")
+	}
+	if _, err := io.ReadFull(server, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	if got := string(server.Unread()); got != "ello" {
+		t.Errorf("unread is %q", got)
+	}
+	if got := server.Unread(); len(got) > 0 {
+		t.Errorf("and again %q", got)
+	}
+	if _, err := io.WriteString(client, "again"); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, 5)
+	if _, err := io.ReadFull(server.NetConn(), got); err != nil || string(got) != "again" {
+		t.Errorf("then %q, %v", got, err)
+	}
+}

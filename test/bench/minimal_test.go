@@ -11,6 +11,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -20,16 +21,11 @@ const minimalEnv = "SIGNET_BENCH_MINIMAL"
 // minimalServer is the least that Go can keep TLS connections with: a goroutine
 // each that reads and drops what comes. It prints its address.
 func minimalServer() error {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	conf, err := minimalTLS()
 	if err != nil {
 		return err
 	}
-	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
-	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
-	if err != nil {
-		return err
-	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
 	if err != nil {
 		return err
 	}
@@ -43,6 +39,20 @@ func minimalServer() error {
 		}
 		go drop(conn)
 	}
+}
+
+// minimalTLS is a server's configuration with a certificate of its own.
+func minimalTLS() (*tls.Config, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	cert := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), DNSNames: []string{"localhost"}}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, key.Public(), key)
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, nil
 }
 
 func drop(conn net.Conn) {
@@ -104,18 +114,8 @@ func BenchmarkIdleDevice(b *testing.B) {
 
 func minimalMemory(b *testing.B) float64 {
 	b.Helper()
-	file := b.TempDir() + "/address"
-	exe, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
-	c := spawn(b, []string{minimalEnv + "=" + file}, exe)
-	var raw []byte
-	eventually(b, "minimal server does not start", func() bool {
-		raw, err = os.ReadFile(file)
-		return err == nil && len(raw) > 0
-	})
-	address := string(raw[:len(raw)-1])
+	c, addresses := serverChild(b, minimalEnv, 1)
+	address := addresses[0]
 	conns := make([]net.Conn, idle)
 	defer func() {
 		for _, conn := range conns {
@@ -138,4 +138,23 @@ func minimalMemory(b *testing.B) float64 {
 	})
 	settle(b)
 	return (c.status(b, "VmRSS") - base) / idle
+}
+
+// serverChild starts one of TestMain's servers, which writes its addresses to the file that
+// the variable names.
+func serverChild(b *testing.B, variable string, count int, env ...string) (*child, []string) {
+	b.Helper()
+	file := b.TempDir() + "/address"
+	exe, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	c := spawn(b, append(env, variable+"="+file), exe)
+	var addresses []string
+	eventually(b, "the server does not start", func() bool {
+		raw, _ := os.ReadFile(file)
+		addresses = strings.Fields(string(raw))
+		return len(addresses) == count
+	})
+	return c, addresses
 }

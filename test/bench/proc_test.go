@@ -48,11 +48,14 @@ func program(t testing.TB, name string) string {
 	return filepath.Join(dir, name)
 }
 
-// TestMain is the minimal server's main, too, in a child process.
+// TestMain is the main of small servers, too, in child processes.
 func TestMain(m *testing.M) {
-	if os.Getenv(minimalEnv) != "" {
-		if err := minimalServer(); err != nil {
-			fmt.Fprintln(os.Stderr, "minimal server:", err)
+	for variable, server := range map[string]func() error{minimalEnv: minimalServer, streamEnv: streamServer} {
+		if os.Getenv(variable) == "" {
+			continue
+		}
+		if err := server(); err != nil {
+			fmt.Fprintf(os.Stderr, "%s: %v\n", variable, err)
 			os.Exit(1)
 		}
 		return

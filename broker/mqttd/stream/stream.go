@@ -70,6 +70,10 @@ type Config struct {
 	// Goroutines gives each stream a goroutine that reads, as it has one on systems without
 	// a poller and for connections that can only block.
 	Goroutines bool
+	// TrimAfter is how many TLS handshakes, at least, are a storm: when none has come for two
+	// seconds after so many, the process's garbage is collected and its free memory given back
+	// to the system, once (debug.FreeOSMemory). Zero: never.
+	TrimAfter int
 }
 
 // readBuffer is how much is read at once, and batch how much is gathered before it is sent.
@@ -86,6 +90,7 @@ type Loop struct {
 	writes sync.Pool // of *[batch]byte
 	moves  sync.Pool // of *transfer
 	open   sync.WaitGroup
+	trim   trim
 	polling
 }
 
@@ -96,6 +101,7 @@ func NewLoop(cfg Config) *Loop {
 		reads:  sync.Pool{New: func() any { return new([readBuffer]byte) }},
 		writes: sync.Pool{New: func() any { return new([batch]byte) }},
 		moves:  sync.Pool{New: func() any { return newTransfer() }},
+		trim:   newTrim(),
 	}
 }
 
@@ -103,6 +109,7 @@ func NewLoop(cfg Config) *Loop {
 // them brings about; none may be made any more.
 func (l *Loop) Close() {
 	l.open.Wait()
+	l.stopTrimming()
 	l.stopPolling()
 }
 
@@ -167,11 +174,13 @@ type carrier interface {
 // New makes a Stream of a connection, which it then owns. With conf the client is expected
 // to begin TLS on it. Closed follows if the stream is cut or hung up.
 //
-// Connections that are or carry (see package balancer) a *net.TCPConn cost least; each
+// TLS with tls.Config.DynamicRecordSizingDisabled sends a batch in one record from the
+// beginning. Connections that are or carry (see package balancer) a *net.TCPConn cost least; each
 // *tls.Conn made elsewhere and each WebSocket costs a goroutine that writes whenever
 // something is to be written.
 func (l *Loop) New(nc net.Conn, conf *tls.Config, h Handler) *Stream {
 	l.open.Add(1)
+	l.opened(1)
 	s := &Stream{loop: l, h: h, nc: nc, refs: 1}
 	if c, ok := nc.(carrier); ok {
 		s.nc, s.rest = c.NetConn(), c.Unread()
@@ -189,9 +198,12 @@ func (s *Stream) Handshake() error {
 	if t == nil {
 		return nil
 	}
-	err := t.Handshake()
-	s.shook.Store(err == nil)
-	return err
+	if err := t.Handshake(); err != nil {
+		return err
+	}
+	s.shook.Store(true)
+	s.loop.handshake()
+	return nil
 }
 
 // secure gives the TLS connection, whoever made it; nil if there is none.
@@ -293,6 +305,7 @@ func (s *Stream) finish() {
 	err := s.err
 	s.mu.Unlock()
 	s.h.Closed(err)
+	s.loop.opened(-1)
 	s.loop.open.Done()
 }
 
