@@ -142,7 +142,7 @@ func pageFlags(set *flag.FlagSet) (all []Flag) {
 	set.VisitAll(func(f *flag.Flag) {
 		value, text := flag.UnquoteUsage(f)
 		if f.DefValue != "" && f.DefValue != "false" {
-			text += " (default: " + f.DefValue + ")"
+			text += " (default " + f.DefValue + ")"
 		}
 		all = append(all, Flag{f.Name, value, text})
 	})

@@ -39,7 +39,7 @@ func (p *program) credentials(ctx context.Context, args []string) error {
 	w.flags(f)
 	w.socketFlag(f)
 	f.StringVar(&format, "o", "text", "text, json or password, which prints nothing else")
-	f.StringVar(&suffix, "suffix", "", "`end` of the client id, 1 to 64 of A-Z a-z 0-9 _ : - (default: random)")
+	f.StringVar(&suffix, "suffix", "", "`end` of the client id, 1 to 64 of A-Z a-z 0-9 _ : - (default random)")
 	words, err := p.words(f, args)
 	if err != nil {
 		return err

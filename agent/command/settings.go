@@ -92,7 +92,7 @@ func (w *where) flags(f *flag.FlagSet) {
 }
 
 func (w *where) socketFlag(f *flag.FlagSet) {
-	f.StringVar(&w.socket, "socket", "", "Unix `socket` of the running agent (default: agent.sock in the device's folder); also "+environ.AgentSocket)
+	f.StringVar(&w.socket, "socket", "", "Unix `socket` of the running agent (default agent.sock in the device's folder); also "+environ.AgentSocket)
 }
 
 // find gives the device's folder and its agent's socket. Who names a socket and no

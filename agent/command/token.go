@@ -18,8 +18,8 @@ func (p *program) token(ctx context.Context, args []string) error {
 	w.flags(f)
 	w.socketFlag(f)
 	f.StringVar(&r.Type, "type", "access", "access or id")
-	f.StringVar(&r.Format, "format", "", "jwt or cwt (default: jwt for access tokens)")
-	f.StringVar(&r.Audience, "audience", "", "whom the token is for (default: the pool)")
+	f.StringVar(&r.Format, "format", "", "jwt or cwt (default jwt for access tokens)")
+	f.StringVar(&r.Audience, "audience", "", "whom the token is for (default the pool)")
 	if err := p.parse(f, args); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func Write(ctx context.Context, cfg config.Config, path string) (b Left, err err
 		return b, fmt.Errorf("backup: %s exists; name a new file", path)
 	}
 	if !exists(cfg.StorePath()) {
-		return b, fmt.Errorf("backup: there is no store in %s; say where it is with --data", cfg.Data)
+		return b, fmt.Errorf("backup: %w", cfg.NoStore())
 	}
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*") // mode 0600
 	if err != nil {
@@ -220,7 +220,7 @@ func tryOut(ctx context.Context, cfg config.Config, dir string, after uint64) er
 // damaged mark is none: the folder knows of nothing, and gets a sound one. Nobody may have the store open.
 func Accept(ctx context.Context, cfg config.Config, after uint64) (epoch uint64, err error) {
 	if !exists(cfg.StorePath()) {
-		return 0, fmt.Errorf("restore: there is no store in %s; say where it is with --data", cfg.Data)
+		return 0, fmt.Errorf("restore: %w", cfg.NoStore())
 	}
 	know, err := readMark(&cfg)
 	if _, damaged := errors.AsType[*DamagedMarkError](err); err != nil && !damaged {

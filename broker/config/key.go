@@ -10,6 +10,14 @@ import (
 	"github.com/signetd/signet/broker/atrest"
 )
 
+// ErrNoStore is wrapped when a data folder has no store.
+var ErrNoStore = errors.New("there is no store")
+
+// NoStore is the error for a data folder without a store; it wraps ErrNoStore.
+func (c *Config) NoStore() error {
+	return fmt.Errorf("%w in %s; say where it is with --data", ErrNoStore, c.Data)
+}
+
 // ErrKeyMissing: there is a store and not the key that opens its secrets.
 var ErrKeyMissing = errors.New("key-encryption key is missing")
 

@@ -29,7 +29,7 @@ func TestOutputNowhere(t *testing.T) {
 	}
 	for _, line := range []string{"version", "--version", "--help", "run --help", "completion bash", "report " + report} {
 		var errs bytes.Buffer
-		if code := Main(t.Context(), strings.Fields(line), full, &errs); code != exitFail || !strings.Contains(errs.String(), "write the output") {
+		if code := Main(t.Context(), strings.Fields(line), full, &errs); code != 1 || !strings.Contains(errs.String(), "write the output") {
 			t.Errorf("firmware-sim %s: exit %d, %s", line, code, &errs)
 		}
 	}

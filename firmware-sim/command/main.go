@@ -21,19 +21,13 @@ import (
 	"github.com/signetd/signet/firmware-sim/fleet"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/cmdline"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/output"
-)
-
-// Exit codes.
-const (
-	exitOK    = 0
-	exitFail  = 1
-	exitUsage = 2
 )
 
 // Errors that decide the exit code or the hint.
 var (
-	errUsage   = errors.New("usage")
 	errFleet   = errors.New("the fleet is not all in")
 	errReach   = fmt.Errorf("%w", errFleet) // because no device reached the broker
 	errRoot    = fmt.Errorf("%w", errFleet) // because no device believed its certificate
@@ -46,8 +40,8 @@ type program struct {
 	getenv   func(string) string
 }
 
-// Main runs one subcommand and gives the exit code: 0, 1 if a device was left out
-// without an injected reason or anything else failed, 2 for arguments that make no sense.
+// Main runs one subcommand and gives the exit code, one of package exit's: 1 if a device was
+// left out without an injected reason.
 func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	out := output.To(stdout)
 	p := &program{out: out, err: stderr, getenv: os.Getenv}
@@ -58,17 +52,19 @@ func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = out.Err()
 	}
 	if err == nil {
-		return exitOK
+		return int(exit.Done)
 	}
 	stderr = output.Lines(stderr)
-	fmt.Fprintf(stderr, "firmware-sim: %v\n", err)
-	if h := hint(err); h != "" {
-		fmt.Fprintf(stderr, "hint: %s\n", h)
+	if ctx.Err() != nil && out.Err() == nil {
+		fmt.Fprintln(stderr, "firmware-sim: interrupted")
+		return int(exit.Interrupted)
 	}
-	if errors.Is(err, errUsage) {
-		return exitUsage
+	code, next := advice(err)
+	fmt.Fprintf(stderr, "firmware-sim: %s\n", output.Words(err))
+	if next != "" {
+		fmt.Fprintf(stderr, "hint: %s\n", next)
 	}
-	return exitFail
+	return int(code)
 }
 
 // Command is the whole command with its subcommands, for programs that document it.
@@ -88,16 +84,20 @@ func (p *program) root() *cobra.Command {
 		SilenceUsage: true, SilenceErrors: true, Version: build.Version(),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return fmt.Errorf("%w: %s needs one of: run, report, version", errUsage, cmd.Name())
+				return exit.Usagef("%s needs one of: run, report, version", cmd.Name())
 			}
-			return fmt.Errorf("%w: no command %q; there are run, report and version", errUsage, args[0])
+			return exit.Usagef("no command %q; there are run, report and version", args[0])
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate(build.Line("firmware-sim") + "\n")
 	root.SetOut(p.out)
 	root.SetErr(p.err)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		text, _ := cmdline.FlagError(cmd, err)
+		return exit.Usagef("%s", text)
+	})
+	defer cmdline.Defaults(root)
 	root.AddCommand(p.runCommand(), p.reportCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: p.arguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -113,33 +113,34 @@ func (p *program) arguments(cmd *cobra.Command, args []string) error {
 	want := len(strings.Fields(cmd.Use)) - 1
 	switch {
 	case len(args) < want:
-		return fmt.Errorf("%w: firmware-sim %s", errUsage, cmd.Use)
+		return exit.Usagef("firmware-sim %s", cmd.Use)
 	case len(args) > want:
-		return fmt.Errorf("%w: unexpected argument %q", errUsage, args[want])
+		return exit.Usagef("unexpected argument %q", args[want])
 	}
 	return nil
 }
 
-// hint says what to do next.
-func hint(err error) string {
+// advice is what an error comes to as an exit code, and what to do next.
+func advice(err error) (exit.Code, string) {
 	for _, row := range []struct {
 		is   error
+		code exit.Code
 		hint string
 	}{
-		{protocol.ErrEnrollToken, "copy the token again from where it was made, or make one: signet enrollment create --uses N"},
-		{fleet.ErrScenario, "a small one: {\"name\": \"night\", \"steps\": [{\"do\": \"enroll\"}, {\"do\": \"authenticate\", \"times\": 3}]}"},
-		{fault.ErrKind, "--faults off turns them off"},
-		{errUsage, "firmware-sim COMMAND -h lists the flags"},
-		{fs.ErrNotExist, "check the path named above"},
-		{errNoFiles, "raise it for this shell with ulimit -n, or take fewer --devices"},
-		{mqttlink.ErrURL, "brokers are named like mqtts://broker.example:8883 or wss://broker.example/mqtt"},
-		{errReach, "is the broker up, and --broker its address?"},
-		{errRoot, "give the broker's root with --ca FILE, and the broker by a name that is in its certificate"},
-		{errFleet, "the broker's log says why devices were refused; --report FILE names the devices"},
+		{protocol.ErrEnrollToken, exit.Usage, "copy the token again from where it was made, or make one: signet enrollment create --uses N; a file with one is named with @ before it: --token @FILE"},
+		{fleet.ErrScenario, exit.Usage, "a small one: {\"name\": \"night\", \"steps\": [{\"do\": \"enroll\"}, {\"do\": \"authenticate\", \"times\": 3}]}"},
+		{fault.ErrKind, exit.Usage, "--faults off turns them off"},
+		{exit.Usage, exit.Usage, "firmware-sim COMMAND -h lists the flags"},
+		{fs.ErrNotExist, exit.NotFound, "check the path named above"},
+		{errNoFiles, exit.Failed, "raise it for this shell with ulimit -n, or take fewer --devices"},
+		{mqttlink.ErrURL, exit.Usage, "brokers are named like mqtts://broker.example:8883 or wss://broker.example/mqtt"},
+		{errReach, exit.Unavailable, "is the broker up, and --broker its address?"},
+		{errRoot, exit.Refused, "give the broker's root with --ca FILE, and the broker by a name that is in its certificate"},
+		{errFleet, exit.Failed, "the broker's log says why devices were refused; --report FILE names the devices"},
 	} {
 		if errors.Is(err, row.is) {
-			return row.hint
+			return row.code, row.hint
 		}
 	}
-	return ""
+	return exit.Of(err), ""
 }

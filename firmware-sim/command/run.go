@@ -24,6 +24,7 @@ import (
 	"github.com/signetd/signet/firmware-sim/fleet"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/environ"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -188,23 +189,23 @@ func (p *program) report(file string) error {
 func (o *runFlags) config() (c fleet.Config, err error) {
 	switch {
 	case o.broker == "":
-		return c, fmt.Errorf("%w: run needs --broker or %s", errUsage, environ.Broker)
+		return c, exit.Usagef("run needs --broker or %s", environ.Broker)
 	case o.devices < 1 || o.devices > fleet.MaxDevices:
-		return c, fmt.Errorf("%w: --devices %d, want 1 to %d", errUsage, o.devices, fleet.MaxDevices)
+		return c, exit.Usagef("--devices %d, want 1 to %d", o.devices, fleet.MaxDevices)
 	case o.concurrency < 1:
-		return c, fmt.Errorf("%w: --concurrency %d, want at least 1", errUsage, o.concurrency)
+		return c, exit.Usagef("--concurrency %d, want at least 1", o.concurrency)
 	case o.timeout <= 0:
-		return c, fmt.Errorf("%w: --timeout %v, want more than nothing", errUsage, o.timeout)
+		return c, exit.Usagef("--timeout %v, want more than nothing", o.timeout)
 	}
 	c = fleet.Config{Devices: o.devices, Concurrency: o.concurrency, Prefix: o.prefix}
 	if c.Pool, err = ident.ParsePool(o.pool); err != nil {
-		return c, fmt.Errorf("%w: --pool: %w", errUsage, err)
+		return c, exit.Usagef("--pool: %w", err)
 	}
 	if c.Prefix == "" {
 		c.Prefix = "sim-" + strings.ToLower(rand.Text()[:4])
 	}
 	if _, err := ident.ParseName(fmt.Sprintf("%s-%07d", c.Prefix, o.devices)); err != nil {
-		return c, fmt.Errorf("%w: --prefix: %w", errUsage, err)
+		return c, exit.Usagef("--prefix: %w", err)
 	}
 	if c.Keys, err = o.keys(); err != nil {
 		return c, err
@@ -229,7 +230,7 @@ func (o *runFlags) keys() ([]firmware.Kind, error) {
 	case string(firmware.P256), string(firmware.Ed25519):
 		return []firmware.Kind{firmware.Kind(o.key)}, nil
 	}
-	return nil, fmt.Errorf("%w: --key %q, want p256, ed25519 or mixed", errUsage, o.key)
+	return nil, exit.Usagef("--key %q, want p256, ed25519 or mixed", o.key)
 }
 
 func (o *runFlags) source() (fault.Source, error) {
@@ -239,7 +240,7 @@ func (o *runFlags) source() (fault.Source, error) {
 	}
 	rate, err := strconv.ParseFloat(o.faults, 64)
 	if err != nil || !(rate >= 0 && rate <= 1) {
-		return src, fmt.Errorf("%w: --faults %q, want a share from 0 to 1, or off", errUsage, o.faults)
+		return src, exit.Usagef("--faults %q, want a share from 0 to 1, or off", o.faults)
 	}
 	src.Rate = rate
 	return src, nil
@@ -260,14 +261,14 @@ func (o *runFlags) steps() (fleet.Scenario, error) {
 		return o.scenarioFile()
 	}
 	if err != nil {
-		return s, fmt.Errorf("%w: %w", errUsage, err)
+		return s, exit.Usagef("%w", err)
 	}
 	return s, nil
 }
 
 func (o *runFlags) scenarioFile() (fleet.Scenario, error) {
 	if o.rate != 0 || o.authentications != 1 {
-		return fleet.Scenario{}, fmt.Errorf("%w: --rate and --authentications are for steady and storm; the scenario file has its own", errUsage)
+		return fleet.Scenario{}, exit.Usagef("--rate and --authentications are for steady and storm; the scenario file has its own")
 	}
 	raw, err := readFile(o.scenario, maxFile)
 	if err != nil {
@@ -293,7 +294,7 @@ func (o *runFlags) admission() (agent.Admission, error) {
 		text = string(raw)
 	}
 	if text == "" {
-		return agent.Admission{}, fmt.Errorf("%w: run needs --token: the devices have new keys, which the broker does not know", errUsage)
+		return agent.Admission{}, exit.Usagef("run needs --token: the devices have new keys, which the broker does not know")
 	}
 	t, err := protocol.ParseEnrollToken(text)
 	if err != nil {

@@ -89,11 +89,14 @@ func plainly(err error) (string, bool) {
 
 func join(what string, err error) string { return what + ": " + Words(err) }
 
-// once drops names of Go's packages, and parts that the part before has said.
+// once drops names of Go's packages and of the system's calls, and parts that the part before has said.
 func once(text string) string {
 	var kept []string
-	for _, part := range strings.Split(text, ": ") {
+	for i, part := range strings.Split(text, ": ") {
 		if slices.Contains([]string{"x509", "tls", "net/http", "http", "net", "json", "yaml", "exec", "strconv", "pem", "asn1", "os", "time", "flag"}, part) {
+			continue
+		}
+		if i > 0 && slices.Contains([]string{"open", "read", "write", "stat", "lstat", "mkdir", "connect", "bind"}, part) {
 			continue
 		}
 		if n := len(kept); n > 0 && (kept[n-1] == part || strings.HasSuffix(kept[n-1], " "+part)) {

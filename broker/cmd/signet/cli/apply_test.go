@@ -265,7 +265,7 @@ func TestDeletingWhatIsInUse(t *testing.T) {
 	s.ok(t, "client create spare --pool demo")
 	s.logIn(t, "demo", "lamp-1", "app")
 	const breaks = "client app has 1 live session of 1 device: their connections end"
-	if r := s.run(t, "", "client", "delete", "app", "--pool", "demo"); r.code != 1 || !strings.Contains(r.err, breaks) || !strings.Contains(r.err, ": signet client delete app --pool demo --force") {
+	if r := s.run(t, "", "client", "delete", "app", "--pool", "demo"); r.code != 5 || !strings.Contains(r.err, breaks) || !strings.Contains(r.err, ": signet client delete app --pool demo --force") {
 		t.Errorf("delete: %+v", r)
 	}
 	file := s.settings(t, "c.yaml", "pools: [{name: demo}]\nclients: []\n")
@@ -354,7 +354,7 @@ func TestEdit(t *testing.T) {
 	}
 	s.env["VISUAL"] = ""
 	s.env["EDITOR"] = filepath.Join(s.home, "none")
-	if r := s.run(t, "", "group", "edit", "lab"); r.code != 1 || !strings.Contains(r.err, "set EDITOR") {
+	if r := s.run(t, "", "group", "edit", "lab"); r.code != 4 || !strings.Contains(r.err, "set EDITOR") {
 		t.Errorf("got %+v", r)
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol/environ"
 )
 
 // followEvery is how often tail asks for more.
@@ -40,7 +41,7 @@ type wanted struct {
 
 func (w *wanted) flags(a *app, cmd *cobra.Command) {
 	f := cmd.PersistentFlags()
-	f.StringVar(&w.query.Pool, "pool", "", "records of this `pool` only")
+	f.StringVar(&w.query.Pool, "pool", "", "records of this `pool` only; empty: of all ($"+environ.Pool+")")
 	f.StringVar(&w.query.Kind, "kind", "", "records of this `kind` only, such as device or client")
 	f.StringVar(&w.query.Actor, "actor", "", "by this `actor` only, such as operator:ada, or by those of a kind, such as operator")
 	f.StringVar(&w.query.Device, "device", "", "only what concerns this device, given as `POOL:NAME`, and what it did itself")
@@ -66,6 +67,16 @@ func (w *wanted) read(now time.Time) (err error) {
 	}
 	w.query.Until, err = timeFlag("until", w.until, now)
 	return err
+}
+
+// inPool takes the pool that commands work in for who names neither one nor a device.
+func (w *wanted) inPool(a *app, cmd *cobra.Command) {
+	if cmd.Flags().Changed("pool") || w.query.Device != "" {
+		return
+	}
+	if w.query.Pool = a.usualPool(""); w.query.Pool != "" && a.format == "table" {
+		a.note("records of pool %s; those of all: --pool ''", w.query.Pool)
+	}
 }
 
 // timeFlag reads a time, or how long ago it was; zero if text is empty.
@@ -104,6 +115,7 @@ func (a *app) audit() *cobra.Command {
 			if cmd.Flags().Changed("after") {
 				read = recordsBehind
 			}
+			want.inPool(a, cmd)
 			records, err := read(cmd.Context(), c, want.query, after, limit)
 			if err != nil {
 				return err
@@ -119,9 +131,10 @@ func (a *app) audit() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			want.inPool(a, cmd)
 			return a.followAudit(cmd, c, want.query, after)
 		})
-	tail.Long = "Shows records as they are written, one line each (-o json: one JSON object each), until\ninterrupted. With --after it begins behind that record and misses none."
+	tail.Long = "Shows records as they are written, one line each (-o json: one JSON object each; -o yaml: one document\neach), until interrupted. With --after it begins behind that record and misses none."
 	tail.Flags().Uint64Var(&after, "after", 0, "begin behind the record with this `number`; without it, with what comes")
 	g := group("audit", "What was done, by whom and why", listing, tail)
 	want.flags(a, g)
@@ -166,9 +179,6 @@ func recordsBehind(ctx context.Context, c *adminapi.Client, q adminapi.AuditQuer
 
 // followAudit prints records as they come.
 func (a *app) followAudit(cmd *cobra.Command, c *adminapi.Client, q adminapi.AuditQuery, after uint64) error {
-	if a.format != "table" && a.format != "json" {
-		return usagef("tail prints lines: -o table or json")
-	}
 	ctx := cmd.Context()
 	if !cmd.Flags().Changed("after") {
 		page, err := c.LatestAudit(ctx, q, 0, 1) // q, because an operator may be bound to its pool
@@ -176,6 +186,11 @@ func (a *app) followAudit(cmd *cobra.Command, c *adminapi.Client, q adminapi.Aud
 			return err
 		}
 		after = page.Next
+	}
+	if a.format == "csv" {
+		if err := a.csvLine(recordHeader()); err != nil {
+			return err
+		}
 	}
 	for {
 		page, err := c.Audit(ctx, q, after, mostRecords)
@@ -202,10 +217,18 @@ func (a *app) followAudit(cmd *cobra.Command, c *adminapi.Client, q adminapi.Aud
 
 // recordLine prints one record.
 func (a *app) recordLine(r adminapi.Record) error {
-	if a.format == "json" {
-		return json.NewEncoder(a.Out).Encode(r)
-	}
 	row := recordRow(r)
+	switch a.format {
+	case "json":
+		return json.NewEncoder(a.Out).Encode(r)
+	case "csv":
+		return a.csvLine(row)
+	case "yaml":
+		if _, err := fmt.Fprintln(a.Out, "---"); err != nil {
+			return err
+		}
+		return a.show(r, nil, nil)
+	}
 	for i, cell := range row {
 		if cell == "" {
 			row[i] = "-"

@@ -38,7 +38,7 @@ func TestAuditAndHistory(t *testing.T) {
 		t.Errorf("got %d records, %+v, %+v", len(all), some, newest)
 	}
 	for line, what := range map[string]string{
-		"audit list --limit 0": "--limit", "audit list --since yesterday": "--since", "audit list --kind lamp": "device, session", "audit tail -o csv": "-o table or json",
+		"audit list --limit 0": "--limit", "audit list --since yesterday": "--since", "audit list --kind lamp": "device, session", "audit tail -o xml": "want table, json, yaml or csv",
 		"device history nobody --pool demo": "not found", "device history lamp-1 --pool demo --limit 0": "--limit",
 	} {
 		if r := s.run(t, "", strings.Fields(line)...); r.code == 0 || !strings.Contains(r.err, what) {

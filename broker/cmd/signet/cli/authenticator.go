@@ -37,8 +37,8 @@ func (a *app) authenticator(s shelf[adminapi.Device], k adminapi.AuthenticatorKi
 			if err := p.RemoveAuthenticator(cmd.Context(), args[0], k.Kind); err != nil {
 				return err
 			}
-			a.note("removed the %s of %s%s; a flow that asks for it refuses the device now", k.One, args[0], a.on())
-			return nil
+			return a.did(outcome{Action: "delete", Kind: k.Kind, Pool: a.pool, Name: args[0]},
+				"removed the %s of %s%s; a flow that asks for it refuses the device now", k.One, args[0], a.on())
 		}
 		made, err := p.MakeAuthenticator(cmd.Context(), args[0], k.Kind, body, replace)
 		if err != nil {

@@ -6,8 +6,7 @@
 //
 // Its voice: standard output has data and nothing else; errors and hints go to
 // standard error, say what is wrong in one line and what to do next in another;
-// the exit code is 0 for done, 1 for refused or failed, 2 for a command line that
-// cannot be understood, 130 for interrupted.
+// the exit code is one of package exit's.
 package cli
 
 import (
@@ -24,17 +23,10 @@ import (
 
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/cmdline"
 	"github.com/signetd/signet/protocol/environ"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/output"
-)
-
-// Exit codes.
-const (
-	exitDone  = 0
-	exitNo    = 1
-	exitUsage = 2
-
-	exitInterrupted = 130
 )
 
 // Surroundings are what a run of the command has around it.
@@ -65,25 +57,20 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 		a.started, err = true, lost
 	}
 	if err == nil {
-		return exitDone
+		return int(exit.Done)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil && out.Err() == nil {
 		fmt.Fprintln(s.Err, "signet: interrupted")
-		return exitInterrupted
+		return int(exit.Interrupted)
 	}
 	if errors.Is(err, errDiffers) {
-		return exitNo
+		return int(a.code(err))
 	}
-	fmt.Fprintln(s.Err, "signet:", err)
+	fmt.Fprintln(s.Err, "signet:", output.Words(err))
 	if hint := a.hint(cmd, err); hint != "" {
 		fmt.Fprintln(s.Err, "  "+hint)
 	}
-	var usage *usageError
-	var trouble *troubleError
-	if !a.started || errors.As(err, &usage) || errors.As(err, &trouble) {
-		return exitUsage
-	}
-	return exitNo
+	return int(a.code(err))
 }
 
 // Command is the whole command with its subcommands, for programs that document it.
@@ -136,6 +123,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.login(), a.logout(), a.profileCommands(), a.status(), a.version(), a.pools(), a.devices(), a.apply(), a.diff(),
 		a.keys(), a.operators(), a.audit(), a.tokens())
 	root.AddCommand(a.nouns()...)
+	cmdline.Defaults(root)
 	return root
 }
 
@@ -156,16 +144,22 @@ func (a *app) connect() (*adminapi.Client, error) {
 	return client.Because(a.reason), nil
 }
 
+// usualPool is the pool that a command works in of which named is the flag's: that one, or the
+// variable's or, once connected, the profile's; "" if none says.
+func (a *app) usualPool(named string) string {
+	if named == "" && a.profile == "" { // that of the environment's broker
+		named = a.Getenv(environ.Pool)
+	}
+	return first(named, a.at.Pool)
+}
+
 // enter connects and chooses the pool: the one named, or the only one.
 func (a *app) enter(ctx context.Context) (adminapi.PoolClient, error) {
 	c, err := a.connect()
 	if err != nil {
 		return adminapi.PoolClient{}, err
 	}
-	if a.pool == "" && a.profile == "" { // that of the environment's broker
-		a.pool = a.Getenv(environ.Pool)
-	}
-	if a.pool = first(a.pool, a.at.Pool); a.pool != "" {
+	if a.pool = a.usualPool(a.pool); a.pool != "" {
 		return c.In(a.pool), nil
 	}
 	pools, err := c.Pools(ctx)
@@ -181,7 +175,7 @@ func (a *app) enter(ctx context.Context) (adminapi.PoolClient, error) {
 		names = append(names, p.Name)
 	}
 	if names == nil {
-		return adminapi.PoolClient{}, &hintedError{usagef("there is no pool yet"), "signet pool create NAME"}
+		return adminapi.PoolClient{}, &hintedError{exit.With(exit.NotFound, errors.New("there is no pool yet")), "signet pool create NAME"}
 	}
 	return adminapi.PoolClient{}, usagef("which pool? add --pool with one of: %s", strings.Join(names, ", "))
 }

@@ -154,7 +154,7 @@ func TestProfileTokenStaysWithItsServer(t *testing.T) {
 func TestFlagsBeforeEnvironmentBeforeFile(t *testing.T) {
 	s := login(t)
 	s.env["SIGNET_TOKEN"] = "sgnt_wrong"
-	if r := s.run(t, "", "status"); r.code != 1 || !strings.Contains(r.err, "signet login") {
+	if r := s.run(t, "", "status"); r.code != 3 || !strings.Contains(r.err, "signet login") {
 		t.Errorf("environment did not win over the file: %+v", r)
 	}
 	if r := s.run(t, "", "status", "--token", s.token); r.code != 0 {
@@ -177,7 +177,7 @@ func TestAProfileFlagBeatsTheEnvironment(t *testing.T) {
 	if out := s.ok(t, "status --profile b2 -o json"); !strings.Contains(out, other.url) || !strings.Contains(out, `"profile": "b2"`) {
 		t.Errorf("status: %s", out)
 	}
-	if r := s.run(t, "", "pool", "delete", "demo", "--profile", "b2"); r.code != 1 || !strings.Contains(r.err, other.url) || !strings.Contains(r.err, `"b2"`) {
+	if r := s.run(t, "", "pool", "delete", "demo", "--profile", "b2"); r.code != 5 || !strings.Contains(r.err, other.url) || !strings.Contains(r.err, `"b2"`) {
 		t.Errorf("asked to confirm: %+v", r)
 	}
 	if r := s.run(t, "", "pool", "delete", "demo", "--force", "--profile", "b2"); r.code != 0 || !strings.Contains(r.err, other.url) {
@@ -195,11 +195,14 @@ func TestAProfileFlagBeatsTheEnvironment(t *testing.T) {
 // TestLoginTriesTheBrokerFirst: nobody types a token for a broker that is not there or not known.
 func TestLoginTriesTheBrokerFirst(t *testing.T) {
 	s := newShell(t)
-	for line, says := range map[string]string{
-		"login --server https://127.0.0.1:1": "is signetd running",
-		"login --server " + s.url:            "--ca FILE",
+	for line, want := range map[string]struct {
+		code int
+		says string
+	}{
+		"login --server https://127.0.0.1:1": {6, "is signetd running"},
+		"login --server " + s.url:            {3, "--ca FILE"},
 	} {
-		if r := s.run(t, "", strings.Fields(line)...); r.code != 1 || !strings.Contains(r.err, says) || strings.Contains(r.err, "standard input") {
+		if r := s.run(t, "", strings.Fields(line)...); r.code != want.code || !strings.Contains(r.err, want.says) || strings.Contains(r.err, "standard input") {
 			t.Errorf("%s: %+v", line, r)
 		}
 	}
@@ -225,7 +228,7 @@ func TestProfilesAreListedAndUsed(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	s.ok(t, "profile use default")
-	if r := s.run(t, "", "profile", "use", "nowhere"); r.code != 2 || !strings.Contains(r.err, "no profile") {
+	if r := s.run(t, "", "profile", "use", "nowhere"); r.code != 4 || !strings.Contains(r.err, "no profile") {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -245,11 +248,11 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "status", 2, "signet login --server URL"},
 		{s, "login", 2, "signet login --server https://HOST:8443"},
 		{s, "status --server http://x --token t", 2, "https://"},
-		{s, "status --server " + s.url + " --token t", 1, "--ca FILE"},
-		{s, "status --server https://127.0.0.1:1 --token t", 1, "signet: https://127.0.0.1:1 is not reached: 127.0.0.1:1: connection refused\n  is signetd running there? check --server"},
-		{s, "status --server " + s.url + " --ca " + s.ca + " --token t", 1, "has expired"},
-		{s, "status --ca /nowhere --server " + s.url + " --token t", 2, "--ca"},
-		{s, "status --profile x", 2, "no profile"},
+		{s, "status --server " + s.url + " --token t", 3, "--ca FILE"},
+		{s, "status --server https://127.0.0.1:1 --token t", 6, "signet: https://127.0.0.1:1 is not reached: 127.0.0.1:1: connection refused\n  is signetd running there? check --server"},
+		{s, "status --server " + s.url + " --ca " + s.ca + " --token t", 3, "has expired"},
+		{s, "status --ca /nowhere --server " + s.url + " --token t", 4, "--ca"},
+		{s, "status --profile x", 4, "no profile"},
 		{s, "polo list", 2, "unknown command"},
 		{s, "pool lits", 2, "unknown command"},
 		{s, "pool", 2, "create"},
@@ -261,19 +264,19 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "device lits", 2, "did you mean signet device list?"},
 		{s, "key retire -abc --pool demo", 2, "put -- before an argument that begins with -, as in: signet key retire -- -abc"},
 		{s, "enrollment create --uses x", 2, `--uses "x": want a whole number`},
-		{in, "enrollment create --pool demo --replace", 1, "--name"},
-		{in, "enrollment create --pool demo --replace --network 192.0.2.0/24", 1, "--name-pattern"},
-		{in, "enrollment create --pool demo --replace --name-pattern *", 1, "fits any name"},
-		{in, "enrollment create --pool demo --name lamp-1 --name-pattern lamp-*", 1, "not for both"},
-		{in, "enrollment create --pool demo --name lamp/1", 1, "character 5"},
-		{in, "enrollment create --pool demo --network 192.0.2.7/24", 1, "192.0.2.0/24 is meant"},
-		{in, "enrollment create --pool demo --network north", 1, "is no network"},
+		{in, "enrollment create --pool demo --replace", 2, "--name"},
+		{in, "enrollment create --pool demo --replace --network 192.0.2.0/24", 2, "--name-pattern"},
+		{in, "enrollment create --pool demo --replace --name-pattern *", 2, "fits any name"},
+		{in, "enrollment create --pool demo --name lamp-1 --name-pattern lamp-*", 2, "not for both"},
+		{in, "enrollment create --pool demo --name lamp/1", 2, "character 5"},
+		{in, "enrollment create --pool demo --network 192.0.2.7/24", 2, "192.0.2.0/24 is meant"},
+		{in, "enrollment create --pool demo --network north", 2, "is no network"},
 		{s, "enrollment create --expires 1x", 2, `--expires "1x": want such as 30d`},
-		{in, "status --server " + in.url + " --token t", 1, "has expired"}, // the profile's root is believed still
+		{in, "status --server " + in.url + " --token t", 3, "has expired"}, // the profile's root is believed still
 		{s, "client update default", 2, "needs --flow or --audience"},
 		{s, "device update a", 2, "needs --attr or --group"},
 		{s, "flow create x", 2, "needs --step or --define"},
-		{in, "flow create x --step hook:pin --step key --pool demo", 1, "anybody who can reach the broker could make it call your hook"},
+		{in, "flow create x --step hook:pin --step key --pool demo", 2, "anybody who can reach the broker could make it call your hook"},
 		{s, "hook create x", 2, "needs --url"},
 		{s, "token inspect sgne_x", 2, "standard input"},
 		{s, "login --server localhost:8443", 2, "https://"},
@@ -282,30 +285,30 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "pool list -o xml", 2, "table, json, yaml or csv"},
 		{s, "enrollment create --expires 30x", 2, "30d"},
 		{in, "device list", 2, "demo, other"},
-		{in, "device show lamp-1 --pool demo", 1, "not found\n  signet device list --pool demo shows what there is\n"},
-		{in, "device disable lamp-1 --pool demo", 1, "  signet device list --pool demo shows what there is\n"},
-		{in, "device sessions list lamp-1 --pool demo", 1, "  signet device list --pool demo shows what there is\n"},
-		{in, "device sessions revoke lamp-1 01a2087e-c5af-775f-894d-42604224acef --pool demo", 1, "  signet device sessions list lamp-1 --pool demo shows what there is\n"},
-		{in, "enrollment delete 39e8f701361b7b1a --pool demo", 1, "  signet enrollment list --pool demo shows what there is\n"},
-		{in, "operator show eve", 1, "  signet operator list shows what there is\n"},
-		{in, "device list --pool nix", 1, "pool nix: not found\n  signet pool list shows the pools there are"},
-		{in, "enrollment create --pool nix", 1, "  signet pool list shows the pools there are"},
-		{in, "pool show nix", 1, "  signet pool list shows the pools there are"},
-		{in, "device create a.b --pool demo", 1, "name: expected string to be letters, digits"},
+		{in, "device show lamp-1 --pool demo", 4, "not found\n  signet device list --pool demo shows what there is\n"},
+		{in, "device disable lamp-1 --pool demo", 4, "  signet device list --pool demo shows what there is\n"},
+		{in, "device sessions list lamp-1 --pool demo", 4, "  signet device list --pool demo shows what there is\n"},
+		{in, "device sessions revoke lamp-1 01a2087e-c5af-775f-894d-42604224acef --pool demo", 4, "  signet device sessions list lamp-1 --pool demo shows what there is\n"},
+		{in, "enrollment delete 39e8f701361b7b1a --pool demo", 4, "  signet enrollment list --pool demo shows what there is\n"},
+		{in, "operator show eve", 4, "  signet operator list shows what there is\n"},
+		{in, "device list --pool nix", 4, "pool nix: not found\n  signet pool list shows the pools there are"},
+		{in, "enrollment create --pool nix", 4, "  signet pool list shows the pools there are"},
+		{in, "pool show nix", 4, "  signet pool list shows the pools there are"},
+		{in, "device create a.b --pool demo", 2, "name: expected string to be letters, digits"},
 		{in, "device create a --attr x --pool demo", 2, "k=v"},
-		{in, "flow create two --step key --step hook:pin --pool demo", 1, "create it first"},
+		{in, "flow create two --step key --step hook:pin --pool demo", 2, "create it first"},
 		{in, "flow create two --pool demo", 2, "step"},
-		{in, "enrollment create --pool demo --uses 0", 1, "uses: expected number >= 1"},
-		{in, "enrollment create --pool demo --expires 0", 1, "expires: is 0s; leave it out for the default"},
-		{in, "enrollment create --pool demo --expires 2y", 1, "an enrollment token lives 1m to 365d, not 730d"},
-		{in, "client create a --pool demo --access-life 2d", 1, "access life 2d, want 5m to 1d"},
-		{in, "client create a --pool demo --refresh-life 11y", 1, "want 1h to 3650d, or 0s for no refresh tokens"},
-		{in, "key show nope --pool demo", 1, "signet key list"},
-		{in, "pool update demo --flow nope", 1, "does not exist; create it first"},
-		{in, "pool create demo", 1, "already exists\n  choose another name; signet pool list shows those that are taken\n"},
-		{in, "client create default --pool demo", 1, "already exists\n  choose another name; signet client list --pool demo shows those that are taken\n"},
-		{in, "pool delete other", 1, "pool other has 1 device and 0 enrollment tokens, which go with it for good; force it if that is meant\n"},
-		{in, "pool delete other", 1, ": signet pool delete other --force"},
+		{in, "enrollment create --pool demo --uses 0", 2, "uses: expected number >= 1"},
+		{in, "enrollment create --pool demo --expires 0", 2, "expires: is 0s; leave it out for the default"},
+		{in, "enrollment create --pool demo --expires 2y", 2, "an enrollment token lives 1m to 365d, not 730d"},
+		{in, "client create a --pool demo --access-life 2d", 2, "access life 2d, want 5m to 1d"},
+		{in, "client create a --pool demo --refresh-life 11y", 2, "want 1h to 3650d, or 0s for no refresh tokens"},
+		{in, "key show nope --pool demo", 4, "signet key list"},
+		{in, "pool update demo --flow nope", 2, "does not exist; create it first"},
+		{in, "pool create demo", 5, "already exists\n  choose another name; signet pool list shows those that are taken\n"},
+		{in, "client create default --pool demo", 5, "already exists\n  choose another name; signet client list --pool demo shows those that are taken\n"},
+		{in, "pool delete other", 5, "pool other has 1 device and 0 enrollment tokens, which go with it for good; force it if that is meant\n"},
+		{in, "pool delete other", 5, ": signet pool delete other --force"},
 	} {
 		t.Run(c.line, func(t *testing.T) {
 			r := c.in.run(t, "", strings.Fields(c.line)...)
@@ -507,7 +510,7 @@ func TestScopedOperators(t *testing.T) {
 			t.Errorf("completion after %q: got %q", line, out)
 		}
 	}
-	if r := s.run(t, "", "operator", "create", "eve", "--scope", "root"); r.code != 1 || !strings.Contains(r.err, "read, enroll, write, admin") {
+	if r := s.run(t, "", "operator", "create", "eve", "--scope", "root"); r.code != 2 || !strings.Contains(r.err, "read, enroll, write, admin") {
 		t.Errorf("unknown scope: %+v", r)
 	}
 	s.token = strings.TrimSpace(s.ok(t, "operator create eve"))
@@ -526,14 +529,14 @@ func TestScopedOperators(t *testing.T) {
 		t.Errorf("status: %s", out)
 	}
 	r := s.run(t, "", "device", "create", "lamp-1", "--pool", "demo")
-	if r.code != 1 || !strings.Contains(r.err, "this needs scope enroll; operator eve has read") || !strings.Contains(r.err, "signet operator create NAME --scope SCOPE") {
+	if r.code != 3 || !strings.Contains(r.err, "this needs scope enroll; operator eve has read") || !strings.Contains(r.err, "signet operator create NAME --scope SCOPE") {
 		t.Errorf("not allowed: %+v", r)
 	}
 	s.env["SIGNET_TOKEN"] = strings.TrimSpace(bob.out)
 	if out := s.ok(t, "pool list -o csv"); strings.Count(out, "\n") != 3 {
 		t.Errorf("pools: %s", out)
 	}
-	if r := s.run(t, "", "pool", "create", "third"); r.code != 1 || !strings.Contains(r.err, "this is about all pools; operator bob is bound to demo, other") {
+	if r := s.run(t, "", "pool", "create", "third"); r.code != 3 || !strings.Contains(r.err, "this is about all pools; operator bob is bound to demo, other") {
 		t.Errorf("not his: %+v", r)
 	}
 }
@@ -565,11 +568,11 @@ func TestOperatorsCanBeChanged(t *testing.T) {
 		}
 	}
 	s.ok(t, "operator create eve --scope admin")
-	if r := s.run(t, "", "operator", "update", "ada", "--scope", "read"); r.code != 1 || !strings.Contains(r.err, "operator ada is you") || !strings.Contains(r.err, ": signet operator update ada --scope read --force") {
+	if r := s.run(t, "", "operator", "update", "ada", "--scope", "read"); r.code != 5 || !strings.Contains(r.err, "operator ada is you") || !strings.Contains(r.err, ": signet operator update ada --scope read --force") {
 		t.Errorf("oneself: %+v", r)
 	}
 	s.ok(t, "operator update ada --scope read --force")
-	if r := s.run(t, "", "operator", "update", "ada", "--scope", "admin"); r.code != 1 || !strings.Contains(r.err, "needs scope admin") {
+	if r := s.run(t, "", "operator", "update", "ada", "--scope", "admin"); r.code != 3 || !strings.Contains(r.err, "needs scope admin") {
 		t.Errorf("back again: %+v", r)
 	}
 }
@@ -604,7 +607,7 @@ func TestLoginByFingerprint(t *testing.T) {
 	pin := hex.EncodeToString(sum[:])
 	file := filepath.Join(s.home, "token")
 	write(t, file, []byte(s.token+"\n"))
-	if r := s.run(t, "", "login", "--server", s.url, "--ca-fingerprint", strings.Repeat("0", 64), "--token-file", file); r.code != 1 || !strings.Contains(r.err, "another broker") {
+	if r := s.run(t, "", "login", "--server", s.url, "--ca-fingerprint", strings.Repeat("0", 64), "--token-file", file); r.code != 3 || !strings.Contains(r.err, "another broker") {
 		t.Errorf("another fingerprint: %+v", r)
 	}
 	if r := s.run(t, "", "login", "--server", s.url, "--ca-fingerprint", "SHA256:"+strings.ToUpper(pin), "--token-file", file, "--profile", "lab"); r.code != 0 {
@@ -614,7 +617,7 @@ func TestLoginByFingerprint(t *testing.T) {
 	s.env["SIGNET_PROFILE"] = "lab"
 	s.ok(t, "status")
 	r := s.run(t, "wrong\n", "login", "--server", s.url, "--ca-fingerprint", pin)
-	if r.code != 1 || !strings.Contains(r.err, "signetd operator create") {
+	if r.code != 3 || !strings.Contains(r.err, "signetd operator create") {
 		t.Errorf("wrong token: %+v", r)
 	}
 	s.env["SIGNET_TOKEN_FILE"] = file
@@ -648,7 +651,7 @@ func TestLogoutForgetsTheToken(t *testing.T) {
 	s.ok(t, "logout")
 	s.ok(t, "status --profile lab")
 	s.ok(t, "logout --profile lab")
-	if r := s.run(t, "", "logout", "--profile", "lab"); r.code != 2 || !strings.Contains(r.err, "no profile") {
+	if r := s.run(t, "", "logout", "--profile", "lab"); r.code != 4 || !strings.Contains(r.err, "no profile") {
 		t.Errorf("twice: %+v", r)
 	}
 	if raw := read(t, filepath.Join(s.home, "xdg", "signet", "profiles.json")); strings.Contains(string(raw), s.token) {
@@ -661,7 +664,7 @@ func TestPinnedNameMustFit(t *testing.T) {
 	block, _ := pem.Decode(read(t, s.ca))
 	sum := sha256.Sum256(block.Bytes)
 	url := strings.Replace(s.url, "127.0.0.1", "localhost", 1)
-	if r := s.run(t, "", "status", "--server", url, "--ca-fingerprint", hex.EncodeToString(sum[:]), "--token", s.token); r.code != 1 || !strings.Contains(r.err, "localhost") {
+	if r := s.run(t, "", "status", "--server", url, "--ca-fingerprint", hex.EncodeToString(sum[:]), "--token", s.token); r.code != 3 || !strings.Contains(r.err, "localhost") {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -675,7 +678,7 @@ func TestDeviceKeyFromAFile(t *testing.T) {
 		t.Errorf("got %s", out)
 	}
 	write(t, file, []byte("-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----\n"))
-	if r := s.run(t, "", "device", "create", "lamp-2", "--key", file); r.code != 1 || !strings.Contains(r.err, "must not leave the device") {
+	if r := s.run(t, "", "device", "create", "lamp-2", "--key", file); r.code != 2 || !strings.Contains(r.err, "must not leave the device") {
 		t.Errorf("got %+v", r)
 	}
 }

@@ -201,8 +201,7 @@ func (s shelf[T]) removing(a *app, argument, short string, do func(adminapi.Pool
 		if err := do(p, cmd.Context(), args[0]); err != nil {
 			return err
 		}
-		a.note("deleted %s %s%s", s.noun, args[0], a.on())
-		return nil
+		return a.did(outcome{Action: "delete", Kind: s.noun, Pool: a.pool, Name: args[0]}, "deleted %s %s%s", s.noun, args[0], a.on())
 	})
 	cmd.ValidArgsFunction = s.completion(a)
 	return cmd

@@ -69,6 +69,9 @@ func (a *app) listDevices(s shelf[adminapi.Device]) *cobra.Command {
 				if err != nil {
 					return err
 				}
+				if a.format != "table" {
+					return a.show(map[string]int{"count": n}, []string{"COUNT"}, []string{fmt.Sprint(n)})
+				}
 				_, err = fmt.Fprintln(a.Out, n)
 				return err
 			}
@@ -174,14 +177,13 @@ func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
 				if err := p.RevokeSession(cmd.Context(), args[0], args[1]); err != nil {
 					return err
 				}
-				a.note("ended session %s of %s%s; backends that verify offline take its access tokens until they expire", args[1], args[0], a.on())
-				return nil
+				return a.did(outcome{Action: "revoke", Kind: "session", Pool: a.pool, Name: args[0] + "/" + args[1]},
+					"ended session %s of %s%s; backends that verify offline take its access tokens until they expire", args[1], args[0], a.on())
 			}
 			if _, err = p.RevokeSessions(cmd.Context(), args[0]); err != nil {
 				return err
 			}
-			a.note("ended all sessions of %s%s; it may log in again", args[0], a.on())
-			return nil
+			return a.did(outcome{Action: "revoke", Kind: "sessions", Pool: a.pool, Name: args[0]}, "ended all sessions of %s%s; it may log in again", args[0], a.on())
 		})
 	listing.ValidArgsFunction, revoke.ValidArgsFunction = s.completion(a), s.completion(a)
 	return group("sessions", "Logins of a device", listing, revoke)

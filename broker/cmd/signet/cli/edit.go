@@ -43,8 +43,10 @@ func (c nounCommand) edit() *cobra.Command {
 			return err
 		}
 		if string(after) == string(before) {
-			c.a.note("nothing changed")
-			return os.Remove(file)
+			if err := os.Remove(file); err != nil {
+				return err
+			}
+			return c.a.did(outcome{Action: "unchanged", Kind: c.n.Command, Pool: c.a.pool, Name: name}, "nothing changed")
 		}
 		out, err := c.send(cmd, s, name, etag, after)
 		if err != nil {

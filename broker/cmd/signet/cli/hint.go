@@ -5,20 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
-	"regexp"
 	"strings"
 
-	"github.com/signetd/signet/broker/problem"
-	"github.com/signetd/signet/protocol/environ"
 	"github.com/spf13/cobra"
+
+	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/protocol/cmdline"
+	"github.com/signetd/signet/protocol/environ"
+	"github.com/signetd/signet/protocol/exit"
+	"github.com/signetd/signet/protocol/output"
 )
 
 // A usageError is a command line that was parsed and still makes no sense.
 type usageError struct{ text string }
 
 func (e *usageError) Error() string { return e.text }
+func (e *usageError) Unwrap() error { return exit.Usage }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Sprintf(format, args...)} }
 
@@ -30,25 +35,36 @@ type hintedError struct {
 
 func (e *hintedError) Unwrap() error { return e.error }
 
-// flagError rewords an error of the flags' parser for people who do not know Go.
+// flagError rewords an error of the flags' parser.
 func flagError(cmd *cobra.Command, err error) error {
-	var unknown interface {
-		GetSpecifiedName() string
-		GetSpecifiedShortnames() string
+	text, next := cmdline.FlagError(cmd, err)
+	if next == "" {
+		return usagef("%s", text)
 	}
-	text := err.Error()
-	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() != "" && strings.HasPrefix(text, "unknown shorthand") {
-		return &hintedError{usagef("%s", text), fmt.Sprintf(
-			"put -- before an argument that begins with -, as in: %s -- -%s", cmd.CommandPath(), unknown.GetSpecifiedShortnames())}
+	return &hintedError{usagef("%s", text), next}
+}
+
+// code is what the program exits with for an error of cmd.
+func (a *app) code(err error) exit.Code {
+	var trouble *troubleError
+	var rejected *rejectedToken
+	var refused *problem.Problem
+	var authority x509.UnknownAuthorityError
+	var host x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	switch {
+	case !a.started, errors.As(err, &trouble):
+		return exit.Usage
+	case errors.As(err, &rejected), errors.Is(err, errDiffers), errors.Is(err, output.ErrOutput):
+		return exit.Failed
+	case errors.As(err, &refused):
+		return refused.Exit()
+	case errors.As(err, &authority), errors.As(err, &host), errors.As(err, &invalid), errors.Is(err, errPin):
+		return exit.Refused
+	case strings.Contains(err.Error(), "is not reached"):
+		return exit.Unavailable
 	}
-	if i := strings.LastIndex(text, ": strconv."); i >= 0 {
-		want := "a whole number"
-		if strings.Contains(text[i:], "ParseBool") {
-			want = "true or false"
-		}
-		text = text[:i] + ": want " + want
-	}
-	return usagef("%s", regexp.MustCompile(`^invalid argument ("[^"]*") for "([^"]*)" flag: (invalid duration "[^"]*": )?`).ReplaceAllString(text, "$2 $1: "))
+	return exit.Of(err)
 }
 
 // hint gives the next step after an error of cmd, if there is an obvious one.
@@ -68,14 +84,26 @@ func (a *app) hint(cmd *cobra.Command, err error) string {
 		return "give the broker's root certificate: --ca FILE or --ca-fingerprint HEX (signetd serve --dev and signetd init print both)"
 	case errors.As(err, &host):
 		return "use the name that is in the broker's certificate in --server"
+	case errors.Is(err, errPin):
+		return "compare --ca-fingerprint with what signetd printed at init or serve --dev, or give the root's file with --ca"
 	case errors.As(err, &dial) && dial.Op == "dial", errors.As(err, &name):
 		return "is signetd running there? check --server or " + environ.Server
 	case strings.Contains(err.Error(), "HTTP response to HTTPS client"), errors.Is(err, io.EOF):
 		return "that port does not speak HTTPS; the API is where listen.https says, 8443 if nothing else"
+	case errors.Is(err, fs.ErrNotExist):
+		return "check the path: " + pathOf(err)
 	case !a.started:
 		return "see " + cmd.CommandPath() + " --help"
 	}
 	return ""
+}
+
+// pathOf is the path that an error of the system's is about.
+func pathOf(err error) string {
+	if at, ok := errors.AsType[*fs.PathError](err); ok {
+		return at.Path
+	}
+	return "it is not there"
 }
 
 func (a *app) problemHint(cmd *cobra.Command, p *problem.Problem) string {

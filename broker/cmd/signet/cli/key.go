@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol/exit"
 )
 
 func keyShelf() shelf[adminapi.Key] {
@@ -59,7 +60,7 @@ func keyNamed(p adminapi.PoolClient, ctx context.Context, id string) (adminapi.K
 			return k, nil
 		}
 	}
-	return adminapi.Key{}, &hintedError{fmt.Errorf("key %q: not found", id), "signet key list"}
+	return adminapi.Key{}, &hintedError{exit.With(exit.NotFound, fmt.Errorf("key %q: not found", id)), "signet key list"}
 }
 
 func (a *app) rotateKey(s shelf[adminapi.Key]) *cobra.Command {

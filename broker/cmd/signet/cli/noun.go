@@ -223,8 +223,7 @@ func (c nounCommand) remove() *cobra.Command {
 		if err := s.Delete(cmd.Context(), name, force); err != nil {
 			return err
 		}
-		c.a.note("deleted %s %s%s", c.n.One, name, c.a.on())
-		return nil
+		return c.a.did(outcome{Action: "delete", Kind: c.n.Command, Pool: c.a.pool, Name: name}, "deleted %s %s%s", c.n.One, name, c.a.on())
 	})
 	if c.n.Forced != "" {
 		cmd.Flags().BoolVar(&force, "force", false, c.n.Forced)

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol/environ"
 )
 
 func (a *app) operators() *cobra.Command {
@@ -44,8 +45,7 @@ func (a *app) operators() *cobra.Command {
 		if err := c.DeleteOperator(cmd.Context(), args[0], force); err != nil {
 			return err
 		}
-		a.note("operator %s has no access any more%s", args[0], a.on())
-		return nil
+		return a.did(outcome{Action: "delete", Kind: "operator", Name: args[0]}, "operator %s has no access any more%s", args[0], a.on())
 	})
 	remove.Flags().BoolVar(&force, "force", false, "even your own access, which this profile then has no more")
 	remove.Aliases = []string{"revoke"}
@@ -107,7 +107,7 @@ func (a *app) createOperator() *cobra.Command {
 		return a.secret(o, o.Token, "TOKEN", fmt.Sprintf("operator %s with scope %s in %s until %s; the token is shown only now", o.Name, o.Scope, inPools(o.Pools), stamp(&o.Expires)))
 	})
 	cmd.Flags().StringVar(&n.Scope, "scope", "read", "what it may do, each including those before it: read, enroll, write, admin")
-	cmd.Flags().StringArrayVar(&n.Pools, "pool", nil, "bind it to this `pool`; may be repeated; none: all")
+	cmd.Flags().StringArrayVar(&n.Pools, "pool", nil, "bind it to this `pool`; may be repeated; none: all, whatever $"+environ.Pool+" says")
 	a.completeRights(cmd)
 	spanFlag(cmd, &life, "expires", "90d", "lifetime, 1m to 730d, such as 24h or 30d")
 	return cmd
@@ -140,7 +140,7 @@ func (a *app) updateOperator(header []string, row func(adminapi.Operator) []stri
 	})
 	cmd.Long = "Changes what an operator may do, from its next request on. Its token and when that expires stay."
 	cmd.Flags().StringVar(&change.Scope, "scope", "", "what it may do, each including those before it: read, enroll, write, admin")
-	cmd.Flags().StringArrayVar(&pools, "pool", nil, "bind it to this `pool` and no others; may be repeated")
+	cmd.Flags().StringArrayVar(&pools, "pool", nil, "bind it to this `pool` and no others, whatever $"+environ.Pool+" says; may be repeated")
 	cmd.Flags().BoolVar(&everywhere, "all-pools", false, "bind it to none")
 	cmd.Flags().BoolVar(&force, "force", false, "even if it takes something from you")
 	a.completeRights(cmd)

@@ -44,16 +44,12 @@ func (a *app) show(v any, header []string, rows ...[]string) error {
 		_, err = a.Out.Write(out)
 		return err
 	case "csv":
-		w := csv.NewWriter(a.Out)
-		w.Write(header)
-		for _, row := range rows {
-			for i, cell := range row {
-				row[i] = noFormula(cell)
+		for _, row := range append([][]string{header}, rows...) {
+			if err := a.csvLine(row); err != nil {
+				return err
 			}
-			w.Write(row)
 		}
-		w.Flush()
-		return w.Error()
+		return nil
 	}
 	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{header}, rows...) {
@@ -65,6 +61,18 @@ func (a *app) show(v any, header []string, rows ...[]string) error {
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
 	return w.Flush()
+}
+
+// csvLine prints one line of CSV.
+func (a *app) csvLine(row []string) error {
+	cells := make([]string, len(row))
+	for i, cell := range row {
+		cells[i] = noFormula(cell)
+	}
+	w := csv.NewWriter(a.Out)
+	w.Write(cells)
+	w.Flush()
+	return w.Error()
 }
 
 // noFormula keeps a cell of CSV from being a formula where a spreadsheet opens it: an
@@ -110,6 +118,26 @@ func (a *app) secret(v any, secret, header string, about string) error {
 	a.note("%s", about)
 	_, err := fmt.Fprintln(a.Out, secret)
 	return err
+}
+
+// An outcome is what a command did that has nothing else to show.
+type outcome struct {
+	Action  string `json:"action"`
+	Kind    string `json:"kind"`
+	Pool    string `json:"pool,omitempty"`
+	Name    string `json:"name"`
+	Server  string `json:"server,omitempty"`
+	Profile string `json:"profile,omitempty"`
+}
+
+// did tells what was done: a person in a sentence, a program in the format that it asked for.
+func (a *app) did(o outcome, format string, args ...any) error {
+	if a.format == "table" {
+		a.note(format, args...)
+		return nil
+	}
+	o.Server, o.Profile = first(o.Server, a.at.Server), first(o.Profile, a.at.profile)
+	return a.show(o, []string{"ACTION", "KIND", "POOL", "NAME", "SERVER", "PROFILE"}, []string{o.Action, o.Kind, o.Pool, o.Name, o.Server, o.Profile})
 }
 
 // note says something to the human.
@@ -162,14 +190,14 @@ func (a *app) readInput(name string, limit int64) ([]byte, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, usagef("%v", err)
+			return nil, err
 		}
 		defer f.Close()
 		in = f
 	}
 	raw, err := io.ReadAll(io.LimitReader(in, limit+1))
 	if err != nil {
-		return nil, usagef("read %s: %v", name, err)
+		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	if int64(len(raw)) > limit {
 		return nil, usagef("%s has more than %d bytes", name, limit)

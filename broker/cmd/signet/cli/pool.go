@@ -97,8 +97,7 @@ func (a *app) deletePool() *cobra.Command {
 		if err := c.DeletePool(cmd.Context(), args[0], force); err != nil {
 			return err
 		}
-		a.note("deleted pool %s%s", args[0], a.on())
-		return nil
+		return a.did(outcome{Action: "delete", Kind: "pool", Name: args[0]}, "deleted pool %s%s", args[0], a.on())
 	})
 	cmd.Flags().BoolVar(&force, "force", false, "even if it has devices or enrollment tokens: they go with it, for good")
 	return cmd

@@ -16,11 +16,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/signetd/signet/broker/problem"
-	"github.com/signetd/signet/protocol/environ"
-	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
+
+	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/protocol/environ"
+	"github.com/signetd/signet/protocol/exit"
+	"github.com/signetd/signet/protocol/strictjson"
 )
 
 // A connection is how to reach a broker.
@@ -162,6 +164,21 @@ func (a *app) readTokenFile(c *connection) error {
 	if c.Token = strings.TrimSpace(string(raw)); c.Token == "" {
 		return usagef("%s holds no token", c.tokenFile)
 	}
+	return checkToken(c.Token, c.tokenFile)
+}
+
+// checkToken refuses what cannot be an operator's token, before it is sent anywhere; from says
+// where it was found.
+func checkToken(text, from string) error {
+	const file = "a file with a token holds it alone: signet operator create NAME > FILE makes one"
+	switch words := strings.Fields(text); {
+	case len(words) > 1:
+		return &hintedError{usagef("%s has %d lines or words, and an operator's token is one alone", from, len(words)), file}
+	case strings.HasPrefix(text, "sgne_"):
+		return &hintedError{usagef("%s has an enrollment token, which is a device's; an operator's begins with sgnt_", from), "signet operator create NAME, or signetd operator create NAME on the broker's machine"}
+	case strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' }):
+		return &hintedError{usagef("%s has characters that no operator's token has", from), file}
+	}
 	return nil
 }
 
@@ -173,6 +190,9 @@ func (a *app) connection() (connection, error) {
 		c, name = c.over(a.environment()), a.Getenv(environ.Profile)
 	}
 	if err := a.readTokenFile(&c); err != nil {
+		return c, err
+	}
+	if err := checkToken(c.Token, "--token or "+environ.Token); err != nil {
 		return c, err
 	}
 	p, err := a.storedConnection(name)
@@ -211,9 +231,14 @@ func (a *app) storedConnection(name string) (connection, error) {
 		p.profile = found
 	}
 	if !ok && name != "" {
-		return p, &hintedError{usagef("there is no profile %q", name), "signet login --profile " + name + " --server URL"}
+		return p, &hintedError{noProfile(name), "signet login --profile " + name + " --server URL"}
 	}
 	return p, nil
+}
+
+// noProfile is the error for a profile that is not there.
+func noProfile(name string) error {
+	return exit.With(exit.NotFound, fmt.Errorf("there is no profile %q", name))
 }
 
 func (a *app) profileNames() ([]string, error) {
@@ -249,8 +274,9 @@ func (a *app) logout() *cobra.Command {
 		}
 		name := first(a.profile, a.Getenv(environ.Profile), stored.Current)
 		if _, ok := stored.Profiles[name]; !ok {
-			return usagef("there is no profile %q", name)
+			return noProfile(name)
 		}
+		server := stored.Profiles[name].Server
 		delete(stored.Profiles, name)
 		if stored.Current == name {
 			stored.Current = defaultProfile
@@ -258,8 +284,8 @@ func (a *app) logout() *cobra.Command {
 		if err := stored.write(path); err != nil {
 			return err
 		}
-		a.note("forgot profile %q; its token is good until it expires: signet operator delete ends it", name)
-		return nil
+		return a.did(outcome{Action: "logout", Kind: "profile", Name: name, Server: server, Profile: name},
+			"forgot profile %q; its token is good until it expires: signet operator delete ends it", name)
 	})
 	return cmd
 }
@@ -300,7 +326,7 @@ func (a *app) profileCommands() *cobra.Command {
 		}
 		p, ok := stored.Profiles[args[0]]
 		if !ok {
-			return usagef("there is no profile %q", args[0])
+			return noProfile(args[0])
 		}
 		if cmd.Flags().Changed("pool") {
 			p.Pool = pool
@@ -309,10 +335,9 @@ func (a *app) profileCommands() *cobra.Command {
 		if err := stored.write(path); err != nil {
 			return err
 		}
-		a.note("using profile %q: %s", args[0], p.Server)
-		return nil
+		return a.did(outcome{Action: "use", Kind: "profile", Name: args[0], Pool: p.Pool, Server: p.Server, Profile: args[0]}, "using profile %q: %s", args[0], p.Server)
 	})
-	use.Flags().StringVar(&pool, "pool", "", "`pool` that commands work in which name none; empty: none")
+	use.Flags().StringVar(&pool, "pool", "", "`pool` that commands work in which name none, before which $"+environ.Pool+" goes; empty: none")
 	use.ValidArgsFunction = a.completing(func(context.Context, string) ([]string, error) { return a.profileNames() })
 	return group("profile", "Brokers that signet has logged in to", listing, use)
 }
@@ -341,6 +366,9 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 	}
+	if err := checkToken(c.Token, "what was given"); err != nil {
+		return err
+	}
 	c.tokenFile = ""
 	client, err := c.client()
 	if err != nil {
@@ -365,8 +393,8 @@ func (a *app) doLogin(cmd *cobra.Command, _ []string) error {
 		return err
 	}
 	a.warn(s.Warnings)
-	a.note("logged in to %s as %s with scope %s in %s until %s; profile %q in %s", c.Server, s.Operator, s.Scope, inPools(s.BoundTo), stamp(&s.Expires), name, path)
-	return nil
+	return a.did(outcome{Action: "login", Kind: "operator", Name: s.Operator, Server: c.Server, Profile: name},
+		"logged in to %s as %s with scope %s in %s until %s; profile %q in %s", c.Server, s.Operator, s.Scope, inPools(s.BoundTo), stamp(&s.Expires), name, path)
 }
 
 // toLogIn is what is known of the broker before the token is: flags before the environment or,

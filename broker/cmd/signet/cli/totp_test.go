@@ -19,7 +19,7 @@ func TestOneTimeCodes(t *testing.T) {
 	if r.code != 0 || !strings.HasPrefix(uri, "otpauth://totp/Signet:demo:lamp-1?") || strings.Contains(r.out, "\n\n") || strings.Contains(r.err, "secret=") {
 		t.Fatalf("got %+v", r)
 	}
-	if r := s.run(t, "", "device", "totp", "lamp-1", "--pool", "demo"); r.code != 1 || r.out != "" {
+	if r := s.run(t, "", "device", "totp", "lamp-1", "--pool", "demo"); r.code != 5 || r.out != "" {
 		t.Errorf("a second one: %+v", r)
 	}
 	drawn := s.ok(t, "device totp lamp-1 --pool demo --replace --qr --digits 8 --algorithm sha256")
@@ -51,7 +51,7 @@ func TestOneTimeCodes(t *testing.T) {
 			t.Errorf("%s: %+v", line, r)
 		}
 	}
-	if r := s.run(t, "", "device", "totp", "nobody", "--pool", "demo"); r.code != 1 {
+	if r := s.run(t, "", "device", "totp", "nobody", "--pool", "demo"); r.code != 4 {
 		t.Errorf("no such device: %+v", r)
 	}
 }

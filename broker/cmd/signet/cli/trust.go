@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
@@ -24,7 +25,7 @@ func (c connection) client() (*adminapi.Client, error) {
 	if c.CA != "" {
 		raw, err := os.ReadFile(c.CA)
 		if err != nil {
-			return nil, usagef("--ca: %v", err)
+			return nil, fmt.Errorf("--ca: %w", err)
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(raw) {

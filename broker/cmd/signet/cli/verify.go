@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/strictjson"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/protocol/verify"
@@ -33,7 +34,7 @@ func (a *app) verify() *cobra.Command {
 		})
 	cmd.Long = "Verifies one signed object from standard input: a JWS as text, a CWT or COSE_Sign1 or COSE_Mac0 as hex or raw.\n" +
 		"Says nothing and exits 0 if it is accepted, exits 1 with one line why if it is refused, 2 if the arguments are\n" +
-		"unusable. Signature, header and algorithm are always checked; exp, nbf and iat of a JWS whose payload is a\n" +
+		"unusable; -o json, yaml or csv print the verdict, too. Signature, header and algorithm are always checked; exp, nbf and iat of a JWS whose payload is a\n" +
 		"JSON object and of every CWT, with the leeway, or to the second with --at; the audience with --aud. It checks no issuer: the key file says whose tokens they are."
 	f := cmd.Flags()
 	f.StringVar(&v.format, "format", "", "jws, cwt or cose")
@@ -69,7 +70,7 @@ func (a *app) doVerify(cmd *cobra.Command, v verification) error {
 	}
 	rawKey, err := a.readInput(v.keyFile, token.MaxKeys*token.MaxKeySize)
 	if err != nil {
-		return err
+		return exit.With(exit.Usage, err) // as of all that keeps it from judging
 	}
 	raw, err := a.readInput("-", 4*token.MaxSize)
 	if err != nil {
@@ -83,10 +84,29 @@ func (a *app) doVerify(cmd *cobra.Command, v verification) error {
 	if err != nil {
 		return &rejectedToken{err}
 	}
-	if err := v.check(raw, keys, at); err != nil {
+	err = v.check(raw, keys, at)
+	if cmd.Flag("output").Changed && a.format != "table" {
+		if told := a.verdict(err); told != nil {
+			return told
+		}
+	}
+	if err != nil {
 		return &rejectedToken{err}
 	}
 	return nil
+}
+
+// verdict prints what came of a verification, for a program.
+func (a *app) verdict(err error) error {
+	why := ""
+	if err != nil {
+		why = (&rejectedToken{err}).Error()
+	}
+	said := struct {
+		Accepted bool   `json:"accepted"`
+		Why      string `json:"why,omitempty"`
+	}{err == nil, why}
+	return a.show(said, []string{"ACCEPTED", "WHY"}, []string{fmt.Sprint(err == nil), why})
 }
 
 // A rejectedToken is a token that is not accepted.

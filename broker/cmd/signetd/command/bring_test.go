@@ -41,14 +41,18 @@ func TestInitWithBroughtAuthority(t *testing.T) {
 		"another's key":          {root + " --ca-root-key " + from("other", certs.RootKeyFile), "do not belong together"},
 		"another's intermediate": {root + " --ca-intermediate " + from("other", certs.IntermediateFile) + " --ca-intermediate-key " + from("other", certs.IntermediateKeyFile), "does not chain"},
 		"expired":                {" --ca-root " + from("old", certs.RootFile) + " --ca-root-key " + from("old", certs.RootKeyFile), "expired"},
-		"no file":                {root + " --ca-root-key " + filepath.Join(dir, "none"), "--ca-root-key: open"},
+		"no file":                {root + " --ca-root-key " + filepath.Join(dir, "none"), "--ca-root-key: " + filepath.Join(dir, "none")},
 		"key as root":            {" --ca-root " + from("company", certs.RootKeyFile) + key, "want CERTIFICATE blocks"},
 		"readable key":           {root + " --ca-root-key " + readable, "chmod 600 " + readable},
 	} {
 		data := filepath.Join(t.TempDir(), "data")
 		code, out, errs := signetd(t, nil, "init --data "+data+c.flags)
 		if c.says != "" {
-			if code != 1 || !strings.Contains(errs, c.says) {
+			want := 1
+			if name == "no file" {
+				want = 4
+			}
+			if code != want || !strings.Contains(errs, c.says) {
 				t.Errorf("%s: exit %d, %q, want %q", name, code, errs, c.says)
 			}
 			if left, _ := filepath.Glob(filepath.Join(data, "ca*")); len(left) > 0 {

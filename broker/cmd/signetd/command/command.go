@@ -16,19 +16,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/atrest"
+	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/build"
+	"github.com/signetd/signet/protocol/cmdline"
+	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/output"
-)
-
-// Exit codes: done; refused or failed; a command line or configuration that is not
-// understood.
-const (
-	exitDone  = 0
-	exitNo    = 1
-	exitUsage = 2
 )
 
 type options struct {
@@ -36,8 +33,9 @@ type options struct {
 	dev                             bool
 	environ                         map[string]string
 	stdout, stderr                  io.Writer
-	log                             io.Writer // standard error, for a log that goes on after an error of one line
-	started                         bool      // the command line was understood
+	log                             io.Writer     // standard error, for a log that goes on after an error of one line
+	started                         bool          // the command line was understood
+	read                            config.Config // the configuration that was read last
 }
 
 // Main carries out one command line and gives its exit code.
@@ -56,9 +54,13 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 		o.started, err = true, lost
 	}
 	if err == nil {
-		return exitDone
+		return int(exit.Done)
 	}
-	fmt.Fprintln(o.stderr, "signetd:", strings.TrimPrefix(err.Error(), broker.ErrInvalid.Error()+": "))
+	if errors.Is(err, atrest.ErrOpen) {
+		err = &nextError{fmt.Errorf("%s does not open the secrets in %s: it is the key of another folder, or one of the two is damaged", o.read.KeyPath(), o.read.StorePath()),
+			"put back the key that belongs to it, from a backup, or say where that is with key_file or SIGNET_KEY_FILE"}
+	}
+	fmt.Fprintln(o.stderr, "signetd:", strings.TrimPrefix(output.Words(err), broker.ErrInvalid.Error()+": "))
 	var next *nextError
 	switch {
 	case errors.As(err, &next):
@@ -66,10 +68,26 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	case !o.started:
 		fmt.Fprintf(o.stderr, "  see %s --help\n", cmd.CommandPath())
 	}
-	if !o.started || errors.Is(err, config.ErrConfig) {
-		return exitUsage
+	return int(o.code(err))
+}
+
+// code is what the program exits with for an error.
+func (o *options) code(err error) exit.Code {
+	var refused *problem.Problem
+	var held *boltstore.HeldError
+	switch {
+	case !o.started:
+		return exit.Usage
+	case errors.Is(err, config.ErrKeyMissing), errors.Is(err, config.ErrNoStore):
+		return exit.NotFound
+	case errors.Is(err, config.ErrConfig) && !errors.Is(err, fs.ErrNotExist), errors.Is(err, broker.ErrInvalid):
+		return exit.Usage
+	case errors.As(err, &refused):
+		return refused.Exit()
+	case errors.As(err, &held), errors.Is(err, backup.ErrNotEmpty), errors.Is(err, certs.ErrExists), errors.Is(err, errMade), errors.Is(err, errOtherAuthority):
+		return exit.Conflict
 	}
-	return exitNo
+	return exit.Of(err)
 }
 
 // A nextError says what to do next.
@@ -96,13 +114,21 @@ func (o *options) root() *cobra.Command {
 		Args: knownCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate(build.Line("signetd") + "\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		text, next := cmdline.FlagError(cmd, err)
+		if next == "" {
+			return errors.New(text)
+		}
+		return &nextError{errors.New(text), next}
+	})
 	root.SetOut(o.stdout)
 	root.SetErr(o.stderr)
 	root.PersistentFlags().StringVar(&o.file, "config", "", "configuration `file` (YAML)")
-	root.PersistentFlags().StringVar(&o.data, "data", "", "data `folder` (/var/lib/signet if nothing says otherwise)")
+	root.PersistentFlags().StringVar(&o.data, "data", "", "data `folder` (default /var/lib/signet)")
 	if err := root.MarkPersistentFlagDirname("data"); err != nil {
 		root.PreRunE = func(*cobra.Command, []string) error { return err }
 	}
+	defer cmdline.Defaults(root)
 	root.AddCommand(o.serveCommand(), o.initCommand(), o.checkCommand(), o.backupCommand(), o.restoreCommand(), o.operatorCommand(), o.caCommand(), o.versionCommand())
 	return root
 }
@@ -152,6 +178,7 @@ func (o *options) config(defaults config.Config) (config.Config, error) {
 		}
 	}
 	cfg.Version = build.Version()
+	o.read = cfg
 	return cfg, config.Together(wrong, judge(&cfg))
 }
 

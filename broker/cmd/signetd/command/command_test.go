@@ -38,20 +38,20 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{"", "operator", 2, "create, delete, list"},
 		{"", "operator lits", 2, "did you mean signetd operator list?"},
 		{"", "operator create a --expires 1x", 2, "30d"},
-		{"", "init --data " + data, 1, "signetd serve --data " + data},
-		{"", "serve --data " + filepath.Join(dir, "none"), 1, "signetd init --data"},
+		{"", "init --data " + data, 5, "signetd serve --data " + data},
+		{"", "serve --data " + filepath.Join(dir, "none"), 4, "signetd init --data"},
 		{"", "serve --config " + typo, 2, `line 2, column 3: unknown key "mqt", did you mean "mqtt"?`},
 		{"", "serve --dev --config " + typo, 2, "mqtt"},
 		{"", "check-config --config " + typo, 2, "mqtt"},
-		{"", "check-config --config " + filepath.Join(dir, "none.yaml"), 2, "none.yaml"},
+		{"", "check-config --config " + filepath.Join(dir, "none.yaml"), 4, "none.yaml"},
 		{"SIGNET_LISTEN_MQT=:1", "check-config", 2, "did you mean SIGNET_LISTEN_MQTT?"},
 		{"SIGNET_LOG_LEVEL=loud", "serve --dev", 2, "debug, info, warn or error"},
 		{"", "serve --data " + data + " --listen-mqtt foo", 2, "host:port"},
-		{"", "operator create ada --expires 0s --data " + data, 1, "signetd: expires: is 0s; leave it out"},
-		{"", "operator create NO --data " + data, 1, "signetd: name: expected string to be a-z, 0-9 and -"},
-		{"", "operator delete nobody --data " + data, 1, "not found"},
-		{"", "backup --data " + dir + " " + filepath.Join(dir, "b.tar"), 1, "say where it is with --data"},
-		{"", "restore --data " + data + " " + typo, 1, "not empty"},
+		{"", "operator create ada --expires 0s --data " + data, 2, "signetd: expires: is 0s; leave it out"},
+		{"", "operator create NO --data " + data, 2, "signetd: name: expected string to be a-z, 0-9 and -"},
+		{"", "operator delete nobody --data " + data, 4, "not found"},
+		{"", "backup --data " + dir + " " + filepath.Join(dir, "b.tar"), 4, "say where it is with --data"},
+		{"", "restore --data " + data + " " + typo, 5, "not empty"},
 		{"", "restore --data " + filepath.Join(dir, "new") + " " + typo, 1, "try another backup"},
 	} {
 		code, out, errs := signetd(t, []string{c.env}, c.line)
@@ -137,17 +137,43 @@ func TestOperatorsWhileNobodyServes(t *testing.T) {
 		}
 		return out.String()
 	}
-	do("operator list", 1, "there is no store in "+data)
+	do("operator list", 4, "there is no store in "+data)
 	do("init", 0, "made "+data)
 	if got := do("operator create ada --expires 1h", 0, "the token is shown only now"); !strings.HasPrefix(got, "sgnt_") {
 		t.Errorf("standard output: %q", got)
 	}
-	do("operator create ada", 1, "operator ada: already exists")
+	do("operator create ada", 5, "operator ada: already exists")
 	do("operator list", 0, "ada")
-	do("operator delete ../store", 1, "signetd: ")
+	do("operator delete ../store", 4, "signetd: ")
 	do("operator delete ada", 0, "has no access any more")
-	do("operator delete ada", 1, "not found")
+	do("operator delete ada", 4, "not found")
 	if got := do("operator list", 0, "admin"); strings.Contains(got, "ada") || strings.Contains(got, "sgnt_") {
 		t.Errorf("list: %s", got)
+	}
+}
+
+// TestKeyOfAnotherFolder: it names the key and the store that do not belong together, and
+// what to do about it.
+func TestKeyOfAnotherFolder(t *testing.T) {
+	dir := t.TempDir()
+	one, other := filepath.Join(dir, "one"), filepath.Join(dir, "other")
+	for _, data := range []string{one, other} {
+		if code, _, errs := signetd(t, nil, "init --data "+data); code != 0 {
+			t.Fatal(errs)
+		}
+	}
+	raw, err := os.ReadFile(filepath.Join(other, "signet.key"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(one, "signet.key"), raw, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"operator list --data " + one, "serve --listen-mqtt 127.0.0.1:0 --listen-https 127.0.0.1:0 --listen-health 127.0.0.1:0 --data " + one} {
+		code, out, errs := signetd(t, nil, line)
+		want := "signetd: " + filepath.Join(one, "signet.key") + " does not open the secrets in " + filepath.Join(one, "signet.db") + ": it is the key of another folder, or one of the two is damaged\n  put back the key that belongs to it"
+		if code != 1 || out != "" || !strings.Contains(errs, want) {
+			t.Errorf("%s: exit %d, %q, want %q", line, code, errs, want)
+		}
 	}
 }

@@ -50,11 +50,11 @@ func (o *options) init(ctx context.Context, b bringing) error {
 	}
 	defer ca.Close()
 	if authority.Root != nil && !sameRoot(authority.Root, ca.Roots()) {
-		return &nextError{fmt.Errorf("%s has another certificate authority than --ca-root brings; it is kept", cfg.Data), "leave out --ca-root, or name another folder with --data"}
+		return &nextError{fmt.Errorf("%s has %w", cfg.Data, errOtherAuthority), "leave out --ca-root, or name another folder with --data"}
 	}
 	first, err := firstOperator(ctx, cfg)
 	if errors.Is(err, errMade) {
-		return &nextError{fmt.Errorf("%s is made already", cfg.Data), "start it: signetd serve " + o.where(cfg) +
+		return &nextError{fmt.Errorf("%s is %w", cfg.Data, errMade), "start it: signetd serve " + o.where(cfg) +
 			"\n  or, if the operator's token was not printed: signetd operator create NAME " + o.where(cfg)}
 	}
 	if err != nil {
@@ -125,6 +125,9 @@ func sameRoot(a, b []byte) bool {
 	y, _ := pem.Decode(b)
 	return x != nil && y != nil && bytes.Equal(x.Bytes, y.Bytes)
 }
+
+// errOtherAuthority: there was a certificate authority before.
+var errOtherAuthority = errors.New("another certificate authority than --ca-root brings; it is kept")
 
 // errMade: there was an operator before.
 var errMade = errors.New("made already")

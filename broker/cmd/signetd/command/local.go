@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -82,7 +81,7 @@ func onMachine[T any](ctx context.Context, cfg *config.Config, do func(*adminapi
 		return out, err
 	}
 	if !exists(cfg.StorePath()) {
-		return out, fmt.Errorf("there is no store in %s; say where it is with --data", cfg.Data)
+		return out, cfg.NoStore()
 	}
 	f, err := openFolder(ctx, cfg)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // that makes it good, and that command does.
 func TestDamagedMarkSaysHowToGoOn(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	if code, _, errs := signetd(t, nil, "init --data "+data); code != exitDone {
+	if code, _, errs := signetd(t, nil, "init --data "+data); code != 0 {
 		t.Fatal(errs)
 	}
 	if err := os.WriteFile(filepath.Join(data, backup.MarkFile), nil, 0o600); err != nil {
@@ -22,14 +22,14 @@ func TestDamagedMarkSaysHowToGoOn(t *testing.T) {
 	next := "restore --in-place --data " + data
 	for _, command := range []string{"serve", "operator list"} {
 		code, _, errs := signetd(t, nil, command+" --data "+data)
-		if code != exitNo || !strings.Contains(errs, "is damaged") || !strings.Contains(errs, "signetd "+next) {
+		if code != 1 || !strings.Contains(errs, "is damaged") || !strings.Contains(errs, "signetd "+next) {
 			t.Errorf("%s: %d %s", command, code, errs)
 		}
 	}
-	if code, _, errs := signetd(t, nil, next); code != exitDone {
+	if code, _, errs := signetd(t, nil, next); code != 0 {
 		t.Fatalf("%s: %d %s", next, code, errs)
 	}
-	if code, out, errs := signetd(t, nil, "operator list --data "+data); code != exitDone || !strings.Contains(out, "admin") {
+	if code, out, errs := signetd(t, nil, "operator list --data "+data); code != 0 || !strings.Contains(out, "admin") {
 		t.Errorf("after %s: %d %s%s", next, code, out, errs)
 	}
 }
@@ -38,10 +38,10 @@ func TestDamagedMarkSaysHowToGoOn(t *testing.T) {
 // is well by a command that passes over it.
 func TestInPlaceTakesNoBackup(t *testing.T) {
 	data := filepath.Join(t.TempDir(), "data")
-	if code, _, errs := signetd(t, nil, "init --data "+data); code != exitDone {
+	if code, _, errs := signetd(t, nil, "init --data "+data); code != 0 {
 		t.Fatal(errs)
 	}
-	if code, out, errs := signetd(t, nil, "restore --in-place --data "+data+" b1.tar"); code != exitUsage || out != "" || !strings.Contains(errs, "there is no FILE") {
+	if code, out, errs := signetd(t, nil, "restore --in-place --data "+data+" b1.tar"); code != 2 || out != "" || !strings.Contains(errs, "there is no FILE") {
 		t.Errorf("%d %s%s", code, out, errs)
 	}
 }

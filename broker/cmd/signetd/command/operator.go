@@ -13,6 +13,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/protocol/environ"
 )
 
 const day = "2006-01-02T15:04:05Z"
@@ -58,7 +59,7 @@ func (o *options) createOperator() *cobra.Command {
 		})
 	c.Flags().Var(&life, "expires", "lifetime, 1m to 730d, such as 24h or 30d")
 	c.Flags().StringVar(&scope, "scope", string(broker.OperatorAdmin), "what it may do, each including those before it: read, enroll, write, admin")
-	c.Flags().StringArrayVar(&pools, "pool", nil, "bind it to this `pool`; may be repeated; none: all")
+	c.Flags().StringArrayVar(&pools, "pool", nil, "bind it to this `pool`; may be repeated; none: all, whatever $"+environ.Pool+" says")
 	c.Flags().Lookup("expires").DefValue = "90d"
 	c.PreRun = func(cmd *cobra.Command, _ []string) {
 		if cmd.Flags().Changed("expires") {

@@ -18,6 +18,7 @@ import (
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
+	"github.com/signetd/signet/protocol/exit"
 )
 
 func (o *options) serveCommand() *cobra.Command {
@@ -121,7 +122,7 @@ func openCA(cfg config.Config, o *options) (*certs.Authority, error) {
 	folder := filepath.Join(cfg.Data, config.CAFolder)
 	ca, err := certs.Open(folder, certs.Config{TrustDomain: trustDomain(cfg)})
 	if errors.Is(err, os.ErrNotExist) && !exists(folder) {
-		return nil, &nextError{fmt.Errorf("no certificate authority in %s", cfg.Data), "make it: run signetd init " + o.where(cfg)}
+		return nil, &nextError{exit.With(exit.NotFound, fmt.Errorf("no certificate authority in %s", cfg.Data)), "make it: run signetd init " + o.where(cfg)}
 	}
 	if err != nil {
 		return nil, o.caError(cfg, err)
