@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 
 	"github.com/signetd/signet/protocol/ident"
@@ -31,9 +33,10 @@ type Lineage struct {
 	// it had last.
 	Lost []ident.UUID
 	// Cloned: two copies of the device's key are in use. Other is then the session that
-	// the other copy began last.
-	Cloned bool
-	Other  ident.UUID
+	// the other copy began last, and OtherFrom where that login came from.
+	Cloned    bool
+	Other     ident.UUID
+	OtherFrom string
 }
 
 // Overtaken reports whether a session of its device and client that the journal has as record
@@ -76,7 +79,7 @@ func (l *Login) Lineage(before []Session) Lineage {
 		}
 	}
 	if before[last].Lost || rooted(skipped) && cameBack(before[last:]) {
-		found.Cloned, found.Other = true, before[0].ID
+		found.Cloned, found.Other, found.OtherFrom = true, before[0].ID, before[0].From
 	}
 	return found
 }
@@ -101,8 +104,25 @@ func cameBack(sessions []Session) bool {
 	}
 }
 
+// Evidence says in words what l, which is Cloned, showed: where the two copies are.
+func (l *Login) Evidence(found *Lineage) string {
+	from := func(address string) string { return cmp.Or(address, "an unknown address") }
+	return fmt.Sprintf("%s: a login from %s, the other's last from %s (session %s)", ReasonCloned, from(l.Session.From), from(found.OtherFrom), found.Other)
+}
+
+// NoteClone notes on d that l showed two copies of its key, and reports whether that is the first
+// that is known of them. Whoever has the key can log in as often as he likes, and what comes
+// first must stay: a device is noted once, until an operator deals with it or it gets another key.
+func (l *Login) NoteClone(d *Device) (first bool) {
+	if first = d.ClonedSince.IsZero(); first {
+		d.Updated, d.ClonedSince = l.Session.Created, l.Session.Created
+	}
+	return first
+}
+
 // Quarantine makes of d what the pool wants of a device of whose key l shows two copies.
 func (l *Login) Quarantine(d *Device) {
 	d.Status, d.Updated = StatusQuarantined, l.Session.Created
 	d.EndSessions(l.Session.Created)
+	d.ClonedSince = l.Session.Created
 }

@@ -38,12 +38,20 @@ type Device struct {
 	// SessionsRev is the Rev at which that was. It ends every session of a device
 	// proved at an earlier Rev, whatever the replicas' clocks said.
 	SessionsRev uint64
+	// ClonedSince is when two copies of its key were first seen to be in use; zero: they were not since
+	// its sessions were last ended or it was released. See Login.Lineage.
+	ClonedSince time.Time
 	Rev         uint64 // raised by the store at each write
 }
 
-// EndSessions ends every session that d has at now. It is for a change in
-// UpdateDevice, which writes the Rev after d's.
-func (d *Device) EndSessions(now time.Time) { d.SessionsAfter, d.SessionsRev = now, d.Rev+1 }
+// EndSessions ends every session that d has at now, and what is known of copies of its key by them. It
+// is for a change in UpdateDevice, which writes the Rev after d's.
+func (d *Device) EndSessions(now time.Time) {
+	d.SessionsAfter, d.SessionsRev, d.ClonedSince = now, d.Rev+1, time.Time{}
+}
+
+// Release makes d active, whatever it was. What is known of copies of its key is dealt with.
+func (d *Device) Release() { d.Status, d.ClonedSince = StatusActive, time.Time{} }
 
 // Validate checks what a store needs to hold of d: that it has a name, a subject, one
 // of the statuses, authenticators with one id each, and groups and attributes as

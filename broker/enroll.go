@@ -303,7 +303,7 @@ func (d *Device) enrolled(l *Login) Device {
 		out.Status = StatusPending
 	}
 	if d.hasKeys() { // what the old keys began ends, and the new session, of this Rev, does not
-		out.SessionsRev, out.SessionsAfter = out.Rev, l.Session.Created.Add(-1)
+		out.SessionsRev, out.SessionsAfter, out.ClonedSince = out.Rev, l.Session.Created.Add(-1), time.Time{}
 	}
 	return out
 }

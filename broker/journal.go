@@ -75,7 +75,7 @@ const (
 	WhatUpdate  What = "update"
 	WhatDelete  What = "delete"
 	WhatLogin   What = "login"
-	WhatClone   What = "clone" // a login that shows that two copies of the device's key are in use
+	WhatClone   What = "clone" // a login that shows that two copies of the device's key are in use and, of kind device, the first such
 	WhatRefresh What = "refresh"
 	WhatRevoke  What = "revoke" // a session was ended by itself or, of kind device, all of the device's
 	// What is done to a device beside.
@@ -93,9 +93,10 @@ const (
 )
 
 // WhatOfDevice names a write of a device by its status before and after. was is empty
-// when the device was made; ended says that the write ended all the device's sessions, and
-// keyReplaced that it is an enrollment's that replaced its keys.
-func WhatOfDevice(was, now Status, ended, keyReplaced bool) What {
+// when the device was made; ended says that the write ended all the device's sessions,
+// keyReplaced that it is an enrollment's that replaced its keys, and cloned that it notes the first
+// sign of two copies of its key.
+func WhatOfDevice(was, now Status, ended, keyReplaced, cloned bool) What {
 	switch {
 	case keyReplaced:
 		return WhatReplaceKey
@@ -111,6 +112,8 @@ func WhatOfDevice(was, now Status, ended, keyReplaced bool) What {
 		return WhatEnable
 	case ended:
 		return WhatRevoke
+	case cloned:
+		return WhatClone
 	}
 	return WhatUpdate
 }

@@ -28,6 +28,8 @@ type Session struct {
 	Last   ident.UUID
 	Lost   bool
 	Cloned bool
+	// From is the address that its login came from, as the broker saw it; "": it is not known.
+	From string
 	// The refresh token now valid is number Generation; Handle is its SHA-256,
 	// Previous that of the one before. Requests are the first RequestMark bytes of the
 	// transcripts of the last MaxRequests refreshes that were granted, newest first.
@@ -85,7 +87,7 @@ const MaxCounted = 1000
 // equal reports whether nothing of s and o differs.
 func (s *Session) equal(o *Session) bool {
 	return s.ID == o.ID && s.Device == o.Device && s.Subject == o.Subject && s.Client == o.Client && s.ClientSince.Equal(o.ClientSince) && s.Revoked == o.Revoked &&
-		s.DeviceRev == o.DeviceRev && s.Last == o.Last && s.Lost == o.Lost && s.Cloned == o.Cloned && s.Generation == o.Generation && s.Created.Equal(o.Created) && s.Expires.Equal(o.Expires) &&
+		s.DeviceRev == o.DeviceRev && s.Last == o.Last && s.Lost == o.Lost && s.Cloned == o.Cloned && s.From == o.From && s.Generation == o.Generation && s.Created.Equal(o.Created) && s.Expires.Equal(o.Expires) &&
 		s.Rotated.Equal(o.Rotated) && bytes.Equal(s.Handle, o.Handle) && bytes.Equal(s.Previous, o.Previous) && bytes.Equal(s.Requests, o.Requests)
 }
 
@@ -166,8 +168,9 @@ type Sessions interface {
 	// It returns what the device is then, with ErrInactive too.
 	//
 	// A login that was Overtaken is refused: ErrOvertaken. What its Lineage says is Lost becomes so. If it shows
-	// two copies of the device's key, the session is Cloned or, if Clones says so, the
-	// device is quarantined and gets none, which is written and reported by ErrInactive.
+	// two copies of the device's key, the session is Cloned and the device noted as such if it is not
+	// yet (Device.ClonedSince) or, if Clones says so, the device is quarantined and gets none, which is
+	// written and reported by ErrInactive. The records of that have the Evidence as their reason.
 	//
 	// A session is kept until no access token of it can be valid any more. What a login
 	// leaves no room for, by MaxSessions and MaxKeptSessions, ends in its transaction, the

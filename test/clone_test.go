@@ -2,11 +2,13 @@ package test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/control/controltest"
+	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/test/harness"
@@ -146,6 +149,64 @@ func (h *home) run(path string, times int) (err error) {
 		_, err = a.Renew(h.t.Context(), h, agent.Ask{})
 	}
 	return err
+}
+
+// A place is where a device's messages come from.
+type place struct {
+	*home
+	remote string
+}
+
+// RoundTrip carries a message from there.
+func (p place) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	return p.Exchange.Respond(ctx, exchange.Caller{Remote: p.remote}, request).Message, nil
+}
+
+// TestCloneSaysWhereTheCopiesAre: the log, the journal and the sessions have the addresses of both
+// copies, and the first sign stays in the device's history however often the thief logs in.
+func TestCloneSaysWhereTheCopiesAre(t *testing.T) {
+	h := newHome(t, broker.ClonesNote)
+	one := h.enrolled()
+	two := h.copy(one)
+	from := func(folder, remote string) {
+		a, dir := h.boot(folder, nil)
+		defer dir.Close()
+		if _, err := a.Authenticate(t.Context(), place{h, remote}, agent.Ask{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		from(one, "192.0.2.1:4711")
+		from(two, "[2001:db8::66]:4712")
+	}
+	told := h.log.with(cloned)
+	if len(told) == 0 || !strings.Contains(told[0], "192.0.2.1") || !strings.Contains(told[0], "2001:db8::66") || !strings.Contains(told[0], "other_remote=") {
+		t.Errorf("the log says %q", told)
+	}
+	if s := h.sessions()[0]; s.From != "2001:db8::66" {
+		t.Errorf("the newest session is from %q", s.From)
+	}
+	d, err := h.Control.Device(t.Context(), h.id)
+	if err != nil || d.ClonedSince.IsZero() {
+		t.Errorf("the device is noted as cloned since %v, %v", d.ClonedSince, err)
+	}
+	for range broker.MaxKeptSessions + 5 {
+		from(two, "[2001:db8::66]:4712")
+	}
+	history, err := h.Store.History(t.Context(), h.id, 0, broker.MaxList)
+	if err != nil {
+		t.Fatal(err)
+	}
+	history = slices.DeleteFunc(history, func(r broker.Record) bool { return r.What != broker.WhatClone })
+	if len(history) != 1 || !strings.Contains(history[0].By.Reason, "192.0.2.1") || !strings.Contains(history[0].By.Reason, "2001:db8::66") {
+		t.Errorf("after many logins of the thief the history has of it %+v", history)
+	}
+	if _, err := h.Control.RevokeSessions(t.Context(), broker.By{Actor: broker.ActorLocal}, h.id); err != nil {
+		t.Fatal(err)
+	}
+	if d, err := h.Control.Device(t.Context(), h.id); err != nil || !d.ClonedSince.IsZero() {
+		t.Errorf("dealt with, the device is noted as cloned since %v, %v", d.ClonedSince, err)
+	}
 }
 
 func (h *home) sessions() []broker.Session {

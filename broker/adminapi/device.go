@@ -26,6 +26,7 @@ type Device struct {
 	Created        time.Time         `json:"created"`
 	Updated        time.Time         `json:"updated"`
 	SessionsAfter  *time.Time        `json:"sessionsAfter,omitempty" doc:"When all its sessions were last ended"`
+	ClonedSince    *time.Time        `json:"clonedSince,omitempty" doc:"When two copies of its key were first seen to be in use, since its sessions were last ended or it was enabled"`
 }
 
 // An Authenticator is what a device proves itself with.
@@ -58,7 +59,7 @@ func wireDevice(d broker.Device) Device {
 	out := Device{
 		Pool: d.ID.Pool.String(), Name: d.ID.Name.String(), Subject: d.Subject.String(), Status: string(d.Status),
 		Authenticators: []Authenticator{}, Attributes: d.Attributes, Groups: d.Groups,
-		Created: d.Created, Updated: d.Updated, SessionsAfter: optional(d.SessionsAfter),
+		Created: d.Created, Updated: d.Updated, SessionsAfter: optional(d.SessionsAfter), ClonedSince: optional(d.ClonedSince),
 	}
 	for _, a := range d.Authenticators {
 		w := Authenticator{Kind: a.Kind, ID: a.ID.String(), Added: a.Added}

@@ -20,12 +20,13 @@ type Session struct {
 	Rotated *time.Time `json:"rotated,omitempty" doc:"The last refresh"`
 	Revoked bool       `json:"revoked"`
 	Cloned  bool       `json:"cloned,omitempty" doc:"Its login showed that two copies of the device's key are in use"`
+	From    string     `json:"from,omitempty" doc:"The address that its login came from, as the broker saw it"`
 }
 
 func wireSession(s broker.Session) Session {
 	return Session{
 		ID: s.ID.String(), Client: s.Client, Created: s.Created, Expires: optional(s.Expires),
-		Rotated: optional(s.Rotated), Revoked: s.Revoked, Cloned: s.Cloned,
+		Rotated: optional(s.Rotated), Revoked: s.Revoked, Cloned: s.Cloned, From: s.From,
 	}
 }
 

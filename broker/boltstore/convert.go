@@ -39,7 +39,7 @@ func encodeDevice(d *broker.Device) ([]byte, error) {
 		return nil, err
 	}
 	r := deviceRecord{Pool: d.ID.Pool, Name: d.ID.Name, Attributes: d.Attributes, Groups: d.Groups,
-		Created: nanos(d.Created), Updated: nanos(d.Updated), SessionsAfter: nanos(d.SessionsAfter), SessionsRev: d.SessionsRev, Rev: d.Rev}
+		Created: nanos(d.Created), Updated: nanos(d.Updated), SessionsAfter: nanos(d.SessionsAfter), SessionsRev: d.SessionsRev, ClonedSince: nanos(d.ClonedSince), Rev: d.Rev}
 	for i := range d.Authenticators {
 		a := &d.Authenticators[i]
 		r.Authenticators = append(r.Authenticators, authenticatorRecord{a.Kind, a.Key, a.Sealed, nanos(a.Added), a.ID[:]})
@@ -75,6 +75,8 @@ func decodeDevice(b []byte) (broker.Device, error) {
 			d.Rev = f.Uint()
 		case 10:
 			d.SessionsRev = f.Uint()
+		case 11:
+			d.ClonedSince = f.time()
 		default:
 			f.unknown()
 		}
@@ -151,6 +153,7 @@ func encodeSession(x *broker.Session) ([]byte, error) {
 		w.Bytes(13, x.Last[:])
 	}
 	w.SomeInt(14, nanos(x.ClientSince))
+	w.SomeText(15, x.From)
 	return readable(w.Done(), sessionHeader)
 }
 
@@ -190,6 +193,8 @@ func decodeSession(id ident.UUID, b []byte) (broker.Session, error) {
 			f.Fixed(x.Last[:])
 		case 14:
 			x.ClientSince = f.time()
+		case 15:
+			x.From = f.Text()
 		default:
 			f.unknown()
 		}

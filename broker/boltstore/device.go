@@ -21,12 +21,13 @@ type deviceRow struct {
 	ended bool // its sessions are, with this write
 
 	keyReplaced bool // by an enrollment, with this write
+	cloned      bool // it is seen to be, by the login that this write is of
 }
 
 // newRow checks and encodes d.
 func newRow(d *broker.Device) (deviceRow, error) {
 	value, err := encodeDevice(d)
-	return deviceRow{d.ID, d.PublicKeys(), value, d.Status, d.SessionsRev == d.Rev, false}, err
+	return deviceRow{id: d.ID, keys: d.PublicKeys(), value: value, now: d.Status, ended: d.SessionsRev == d.Rev}, err
 }
 
 // free reports broker.ErrKeyBound when another device of the pool has one of its keys.
@@ -117,7 +118,7 @@ func (r *deviceRow) record(c *change, pool *bolt.Bucket, old []byte) (err error)
 			return err
 		}
 	}
-	setHead(r.value, recordDevice(c, pool, r.id, broker.WhatOfDevice(was, r.now, r.ended, r.keyReplaced), old))
+	setHead(r.value, recordDevice(c, pool, r.id, broker.WhatOfDevice(was, r.now, r.ended, r.keyReplaced, r.cloned), old))
 	return nil
 }
 
@@ -200,7 +201,7 @@ func (s *Store) UpdateDevice(ctx context.Context, by broker.By, id ident.Device,
 // caller's function put in.
 func asRead(d *broker.Device) broker.Device {
 	out := d.Clone()
-	for _, t := range []*time.Time{&out.Created, &out.Updated, &out.SessionsAfter} {
+	for _, t := range []*time.Time{&out.Created, &out.Updated, &out.SessionsAfter, &out.ClonedSince} {
 		*t = fromNanos(nanos(*t))
 	}
 	for i := range out.Authenticators {

@@ -30,7 +30,8 @@ type sessionRecord struct {
 	DeviceRev  uint64     `cbor:"12,keyasint,omitempty"`
 	Last       []byte     `cbor:"13,keyasint,omitempty"`
 
-	ClientSince int64 `cbor:"14,keyasint,omitempty"`
+	ClientSince int64  `cbor:"14,keyasint,omitempty"`
+	From        string `cbor:"15,keyasint,omitempty"`
 }
 
 // TestRowsAreReadAsTheLibraryReadsThem holds the reading of rows by hand to record.go's
@@ -43,20 +44,20 @@ func TestRowsAreReadAsTheLibraryReadsThem(t *testing.T) {
 	a.Added = at
 	sealed := broker.Authenticator{ID: broker.KeyID{1}, Kind: "psk", Sealed: []byte("sealed"), Added: at}
 	device, err := encodeDevice(&broker.Device{ID: id, Subject: newUUID(), Status: broker.StatusActive, Created: at, Updated: time.Unix(1e9, 1),
-		SessionsAfter: at, SessionsRev: 300, Rev: 1 << 40, Attributes: map[string]string{"site": "berlin", "x": ""}, Groups: []string{"lamps", "doors"},
+		SessionsAfter: at, SessionsRev: 300, ClonedSince: at, Rev: 1 << 40, Attributes: map[string]string{"site": "berlin", "x": ""}, Groups: []string{"lamps", "doors"},
 		Authenticators: []broker.Authenticator{a, sealed}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	x := broker.Session{ID: newUUID(), Device: id, Subject: newUUID(), Client: "default", Created: time.Unix(1e9, 0), Expires: time.Unix(2e9, 0),
 		Revoked: true, Generation: 1 << 31, Handle: []byte("handle"), Previous: []byte("previous"), Rotated: at, Requests: []byte("requests"), DeviceRev: 7,
-		Last: newUUID(), Lost: true, Cloned: true, ClientSince: at}
+		Last: newUUID(), Lost: true, Cloned: true, ClientSince: at, From: "192.0.2.7"}
 	session, err := encodeSession(&x)
 	if err != nil {
 		t.Fatal(err)
 	}
 	asRecord, err := encode(sessionRecord{Pool: id.Pool, Name: id.Name, Subject: x.Subject[:], Client: x.Client, Created: nanos(x.Created), Expires: nanos(x.Expires),
-		Generation: x.Generation, Handle: x.Handle, Previous: x.Previous, Rotated: nanos(at), Requests: x.Requests, DeviceRev: x.DeviceRev, Last: x.Last[:], ClientSince: nanos(at)})
+		Generation: x.Generation, Handle: x.Handle, Previous: x.Previous, Rotated: nanos(at), Requests: x.Requests, DeviceRev: x.DeviceRev, Last: x.Last[:], ClientSince: nanos(at), From: x.From})
 	if err != nil || !cmp.Equal(asRecord, session[sessionHeader:]) {
 		t.Fatalf("by hand it is written\n%x, by the library\n%x, %v", session[sessionHeader:], asRecord, err)
 	}

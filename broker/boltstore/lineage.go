@@ -65,22 +65,28 @@ func (l *login) lose(c *change) error {
 	return nil
 }
 
-// quarantine does to the device what the pool wants of one that was cloned, and spends
-// the exchange. row is the device's.
-func (l *login) quarantine(c *change, pool *bolt.Bucket, row []byte) error {
+// note writes on the device what its being cloned means for it: to be quarantined, if the pool
+// wants that, and otherwise, once, that it was. row is the device's.
+func (l *login) note(c *change, pool *bolt.Bucket, row []byte) error {
 	d, err := decodeDevice(row)
 	if err != nil {
 		return err
 	}
 	keys := d.PublicKeys()
-	l.Quarantine(&d)
+	if l.Clones == broker.ClonesQuarantine {
+		l.Quarantine(&d)
+	} else if !l.NoteClone(&d) {
+		return nil
+	}
 	d.Rev++
 	by := c.by
-	c.by = broker.By{Actor: broker.ActorBroker, Request: by.Request, Reason: broker.ReasonCloned}
+	c.by = broker.By{Actor: broker.ActorBroker, Request: by.Request, Reason: l.Evidence(&l.found.Lineage)}
 	defer func() { c.by = by }()
-	if err := writeDevice(c, pool, row, keys, &d, false); err != nil {
+	r, err := newRow(&d)
+	if err != nil {
 		return err
 	}
+	r.cloned = true
 	l.found.Status = d.Status
-	return l.spend(c)
+	return r.put(c, pool, row, keys)
 }

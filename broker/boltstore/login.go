@@ -89,9 +89,13 @@ func (l *login) record(c *change) error {
 	if l.found.Lineage, err = l.lineage(older, v); err != nil {
 		return err
 	}
-	if l.found.Cloned && l.Clones == broker.ClonesQuarantine {
-		l.inactive = true
-		return l.quarantine(c, pool, v)
+	if l.found.Cloned {
+		if err := l.note(c, pool, v); err != nil {
+			return err
+		}
+		if l.inactive = l.found.Status != broker.StatusActive; l.inactive {
+			return l.spend(c)
+		}
 	}
 	row := l.row
 	if row == nil || l.found.Cloned {
@@ -101,7 +105,13 @@ func (l *login) record(c *change) error {
 			return err
 		}
 	}
-	if err := addSession(c, x, l.found.Subject, row); err != nil {
+	by := c.by
+	if x.Cloned {
+		c.by.Reason = l.Evidence(&l.found.Lineage)
+	}
+	err = addSession(c, x, l.found.Subject, row)
+	c.by = by
+	if err != nil {
 		return err
 	}
 	if err := l.makeRoom(c, x, older); err != nil {

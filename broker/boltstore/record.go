@@ -60,6 +60,7 @@ type deviceRecord struct {
 	SessionsAfter  int64                 `cbor:"8,keyasint,omitempty"`
 	Rev            uint64                `cbor:"9,keyasint"`
 	SessionsRev    uint64                `cbor:"10,keyasint,omitempty"`
+	ClonedSince    int64                 `cbor:"11,keyasint,omitempty"`
 }
 
 // A document's pool, kind and name are its row's place.

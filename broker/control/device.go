@@ -161,7 +161,7 @@ func (p *Plane) EnableDevice(ctx context.Context, by broker.By, id ident.Device)
 		if dev.Status == broker.StatusPending {
 			return conflict("the device waits for approval; approve it instead")
 		}
-		dev.Status = broker.StatusActive
+		dev.Release()
 		return nil
 	})
 }

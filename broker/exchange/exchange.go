@@ -115,6 +115,7 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	if err != nil {
 		return nil, nil, err
 	}
+	minted.Session.From = from.host()
 	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{
 		Session: minted.Session, Enroll: p.Enrollment(), MaxSessions: p.Client().MaxSessions, Seen: p.Seen(), Clones: p.Clones(),
 	})
@@ -244,7 +245,7 @@ type clonedDevice struct {
 }
 
 func cloneIn(found *broker.Recorded) *Clone {
-	return &Clone{found.Other, found.Status == broker.StatusQuarantined}
+	return &Clone{found.Other, found.OtherFrom, found.Status == broker.StatusQuarantined}
 }
 
 func (e *clonedDevice) Error() string { return broker.ReasonCloned + ": " + e.err.Error() }

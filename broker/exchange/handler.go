@@ -47,6 +47,15 @@ func (c Caller) Addr() netip.Addr {
 	return at.Addr()
 }
 
+// host is Addr in text; "" if there is none.
+func (c Caller) host() string {
+	at := c.Addr()
+	if !at.IsValid() {
+		return ""
+	}
+	return at.Unmap().WithZone("").String()
+}
+
 // An Outcome is the result of one message: for the device, and for those who run the
 // broker.
 type Outcome struct {
@@ -73,6 +82,7 @@ type Outcome struct {
 // A Clone is what a login showed of another copy of its device's key.
 type Clone struct {
 	Other       ident.UUID // the session that the other copy began last
+	OtherFrom   string     // the address that it did so from; "": it is not known
 	Quarantined bool       // the login got no session, and the device is quarantined
 }
 

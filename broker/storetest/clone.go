@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/protocol/ident"
@@ -40,14 +41,55 @@ func cloneTests() []test {
 			d := e.addDevice("a", "one")
 			one, other := e.clones(d)
 			back := e.next(d, one.Session.ID)
-			e.same(broker.Lineage{Lost: []ident.UUID{other.Session.ID}, Cloned: true, Other: other.Session.ID}, e.begin(back))
+			told := broker.Lineage{Lost: []ident.UUID{other.Session.ID}, Cloned: true, Other: other.Session.ID, OtherFrom: "2001:db8::7"}
+			e.same(told, e.begin(back))
 			e.flags(back, false, false, true)
-			e.same(broker.StatusActive, e.stored(d.ID).Status)
+			now := e.stored(d.ID)
+			e.same(broker.StatusActive, now.Status)
+			e.same(d.Rev+1, now.Rev)
+			e.same(true, now.ClonedSince.Equal(back.Session.Created))
 			all, err := e.other.journal.History(e.ctx, d.ID, 0, 100)
 			e.ok(err)
-			all = slices.DeleteFunc(all, func(r broker.Record) bool { return r.Session != back.Session.ID })
-			e.same([]broker.What{broker.WhatClone}, whats(all))
+			all = slices.DeleteFunc(all, func(r broker.Record) bool { return r.What != broker.WhatClone })
+			e.same(2, len(all))
+			e.same([]ident.UUID{back.Session.ID, {}}, []ident.UUID{all[0].Session, all[1].Session})
+			reason := back.Evidence(&told)
+			e.same([]string{reason, reason}, []string{all[0].By.Reason, all[1].By.Reason})
+			e.same([]broker.Actor{by().Actor, broker.ActorBroker}, []broker.Actor{all[0].By.Actor, all[1].By.Actor})
+			e.same(true, strings.Contains(reason, "192.0.2.1") && strings.Contains(reason, "2001:db8::7") && strings.Contains(reason, other.Session.ID.String()))
 			e.same(true, e.begin(e.next(d, other.Session.ID)).Cloned) // and so on
+		}},
+		{"the first sign of two copies stays, whatever they do", func(e *env) {
+			e.addPool("a")
+			d := e.addDevice("a", "one")
+			one, other := e.clones(d)
+			first := e.next(d, one.Session.ID)
+			e.begin(first)
+			since, last := e.stored(d.ID), []ident.UUID{first.Session.ID, other.Session.ID}
+			for i := range broker.MaxKeptSessions + 20 {
+				l := e.next(d, last[(i+1)%2])
+				e.begin(l)
+				last[(i+1)%2] = l.Session.ID
+			}
+			e.same(since.Rev, e.stored(d.ID).Rev)
+			kept := func() []broker.Record {
+				all, err := e.other.journal.History(e.ctx, d.ID, 0, broker.MaxList)
+				e.ok(err)
+				return slices.DeleteFunc(all, func(r broker.Record) bool { return r.Kind != broker.RecordDevice || r.What != broker.WhatClone })
+			}
+			e.same(1, len(kept()))
+			_, err := e.devices.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.EndSessions(start()); return nil })
+			e.ok(err)
+			e.same(true, e.stored(d.ID).ClonedSince.IsZero())
+			one, other = e.clones(d)
+			e.same(true, e.begin(e.next(d, one.Session.ID)).Cloned)
+			e.same(2, len(kept()))
+			e.setStatus(d.ID, broker.StatusActive)
+			e.same(false, e.stored(d.ID).ClonedSince.IsZero())
+			_, err = e.devices.UpdateDevice(e.ctx, by(), d.ID, func(d *broker.Device) error { d.Release(); return nil })
+			e.ok(err)
+			e.same(true, e.begin(e.next(d, other.Session.ID)).Cloned)
+			e.same(3, len(kept()))
 		}},
 		{"a pool may quarantine a device that was cloned", func(e *env) {
 			e.addPool("a")
@@ -58,7 +100,7 @@ func cloneTests() []test {
 			found, err := e.sessions.RecordLogin(e.ctx, by(), back)
 			e.wants(broker.ErrInactive, err)
 			e.same(broker.StatusQuarantined, found.Status)
-			e.same(broker.Lineage{Lost: []ident.UUID{other.Session.ID}, Cloned: true, Other: other.Session.ID}, found.Lineage)
+			e.same(broker.Lineage{Lost: []ident.UUID{other.Session.ID}, Cloned: true, Other: other.Session.ID, OtherFrom: "2001:db8::7"}, found.Lineage)
 			now := e.stored(d.ID)
 			e.same(broker.StatusQuarantined, now.Status)
 			e.same(d.Rev+1, now.Rev)
@@ -70,7 +112,7 @@ func cloneTests() []test {
 			all, err := e.other.journal.History(e.ctx, d.ID, 0, 1)
 			e.ok(err)
 			e.same([]broker.What{broker.WhatQuarantine}, whats(all))
-			e.same(broker.By{Actor: broker.ActorBroker, Request: by().Request, Reason: broker.ReasonCloned}, all[0].By)
+			e.same(broker.By{Actor: broker.ActorBroker, Request: by().Request, Reason: back.Evidence(&found.Lineage)}, all[0].By)
 			e.setStatus(d.ID, broker.StatusActive)
 			_, err = e.sessions.RecordLogin(e.ctx, by(), back)
 			e.wants(broker.ErrUsed, err)
@@ -116,7 +158,7 @@ func cloneTests() []test {
 // next is a login of a device that had last, whose exchange begins now.
 func (e *env) next(d broker.Device, last ident.UUID) broker.Login {
 	l := e.login(d)
-	l.Session.Last, l.Session.DeviceRev, l.MaxSessions = last, e.stored(d.ID).Rev, 1
+	l.Session.Last, l.Session.DeviceRev, l.MaxSessions, l.Session.From = last, e.stored(d.ID).Rev, 1, "192.0.2.1"
 	return e.seen(l)
 }
 
@@ -140,6 +182,7 @@ func (e *env) clones(d broker.Device) (one, other broker.Login) {
 	one = e.next(d, first.Session.ID)
 	e.begin(one)
 	other = e.next(d, first.Session.ID)
+	other.Session.From = "2001:db8::7"
 	e.same([]ident.UUID{one.Session.ID}, e.begin(other).Lost)
 	return one, other
 }

@@ -38,11 +38,14 @@ func TestDeviceWithoutFaults(t *testing.T) {
 	for _, kind := range []firmware.Kind{firmware.P256, firmware.Ed25519} {
 		b := newBroker(t)
 		d := newDevice(t, b, kind, fault.Source{})
-		for _, op := range []firmware.Op{firmware.Enroll, firmware.Authenticate, firmware.Refresh, firmware.Enroll} {
+		for _, op := range []firmware.Op{firmware.Enroll, firmware.Authenticate, firmware.Authenticate, firmware.Refresh, firmware.Authenticate, firmware.Enroll} {
 			o := d.Try(t.Context(), op)
 			if o.Err != nil || o.Fault != "" || !o.Timely || o.Breach || o.Call <= 0 {
 				t.Errorf("%s, %s: %+v", kind, op, o)
 			}
+		}
+		if n := b.Strays(); n != 0 {
+			t.Errorf("%d logins do not name the device's last session", n)
 		}
 		if dials, open, _ := b.Counts(); dials != 1 || open != 1 || !d.Connected() {
 			t.Errorf("%d connections made, %d open", dials, open)

@@ -6,6 +6,7 @@
 package firmwaretest
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -44,10 +45,12 @@ type Broker struct {
 	open    int
 	most    int // largest number of calls at the same time
 	calls   int
+	strays  int // logins that named another session than the device had last
 }
 
 type device struct {
 	key     *token.Key
+	last    []byte // the id of its newest session
 	subject ident.UUID
 	refresh []byte // SHA-256 of the token that is good
 }
@@ -84,6 +87,13 @@ func (b *Broker) Counts() (dials, open, most int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.dials, b.open, b.most
+}
+
+// Strays is how many logins named another session than the one that their device had last.
+func (b *Broker) Strays() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.strays
 }
 
 // Drop ends all connections.
@@ -193,6 +203,9 @@ func (b *Broker) respond(m protocol.Message) (protocol.Message, error) {
 		t := &talk{id: m.ID, wish: m.Request}
 		if d := b.devices[m.Name]; d != nil {
 			t.key = d.key
+			if !bytes.Equal(m.Last, d.last) {
+				b.strays++
+			}
 		}
 		t.said = t.said.Add(m.Bytes())
 		return b.challenge(t, challenge.Key)
@@ -299,7 +312,7 @@ func (b *Broker) grant(t *talk) (protocol.Message, error) {
 		return nil, err
 	}
 	hash := sha256.Sum256(body.Refresh)
-	d.refresh = hash[:]
+	d.refresh, d.last = hash[:], body.Session[:]
 	raw, err := detcbor.Marshal(body)
 	if err != nil {
 		return nil, err

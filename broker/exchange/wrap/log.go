@@ -58,6 +58,9 @@ func logLogin(ctx context.Context, log *slog.Logger, from exchange.Caller, a *ex
 func logClone(ctx context.Context, told *tally.Log, from exchange.Caller, out *exchange.Outcome) {
 	id := out.Claimed
 	attrs := []any{"device", id.String(), "remote", from.Remote, "other", out.Cloned.Other.String()}
+	if at := out.Cloned.OtherFrom; at != "" {
+		attrs = append(attrs, "other_remote", at)
+	}
 	if out.Admitted != nil {
 		attrs = append(attrs, "session", out.Admitted.Standing.Session.String())
 	}

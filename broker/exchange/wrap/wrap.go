@@ -71,8 +71,28 @@ func unread(m *metrics, log *slog.Logger) exchange.Unread {
 	}
 }
 
-// slug makes one word of a code's or a step's text: "already-used".
-func slug(text string) string { return strings.ReplaceAll(text, " ", "-") }
+// slug makes one word of a code's or a step's text: "already-used". It is short enough for an event,
+// and has no sign that an event may not have.
+func slug(text string) string {
+	const most = 32 // broker.Event
+	var b strings.Builder
+	for word := range strings.FieldsSeq(text) {
+		word = strings.Map(func(r rune) rune {
+			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
+				return r
+			}
+			return -1
+		}, strings.ToLower(word))
+		if b.Len() > 0 && b.Len()+1+len(word) > most {
+			break
+		}
+		if b.Len() > 0 {
+			b.WriteByte('-')
+		}
+		b.WriteString(word)
+	}
+	return b.String()
+}
 
 // step names what a message does.
 func step(m protocol.Message) string {

@@ -86,9 +86,9 @@ func TestLog(t *testing.T) {
 		}(), []string{"level=INFO msg=\"refresh token used again", "session=ab000000-", "msg=refused"}},
 		"cloned": {func() exchange.Outcome {
 			out := granted(id, exchange.Admission{})
-			out.Cloned = &exchange.Clone{Other: ident.UUID{0xcd}}
+			out.Cloned = &exchange.Clone{Other: ident.UUID{0xcd}, OtherFrom: "192.0.2.9"}
 			return out
-		}(), []string{"level=WARN msg=\"a device was cloned: two copies of its key are in use\" device=demo:lamp remote=192.0.2.1:7 other=cd000000-", "session=", "msg=authenticated"}},
+		}(), []string{"level=WARN msg=\"a device was cloned: two copies of its key are in use\" device=demo:lamp remote=192.0.2.1:7 other=cd000000-", "other_remote=192.0.2.9 session=", "msg=authenticated"}},
 		"quarantined": {func() exchange.Outcome {
 			out := refused(id, broker.ErrInactive, protocol.CodeDisabled)
 			out.Cloned = &exchange.Clone{Other: ident.UUID{0xcd}, Quarantined: true}

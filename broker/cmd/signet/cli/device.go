@@ -33,7 +33,8 @@ func deviceShelf() shelf[adminapi.Device] {
 					keys = append(keys, x.Thumbprint)
 				}
 			}
-			return []string{"IDS", "THUMBPRINTS", "UPDATED", "SESSIONS AFTER"}, []string{strings.Join(ids, ","), strings.Join(keys, ","), stamp(&d.Updated), stamp(d.SessionsAfter)}
+			return []string{"IDS", "THUMBPRINTS", "UPDATED", "SESSIONS AFTER", "CLONED SINCE"},
+				[]string{strings.Join(ids, ","), strings.Join(keys, ","), stamp(&d.Updated), stamp(d.SessionsAfter), stamp(d.ClonedSince)}
 		},
 		all: adminapi.PoolClient.Devices, names: adminapi.PoolClient.DeviceNames,
 	}
@@ -152,7 +153,7 @@ func (a *app) updateDevice(s shelf[adminapi.Device]) *cobra.Command {
 }
 
 func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
-	header := []string{"ID", "CLIENT", "CREATED", "ROTATED", "EXPIRES", "REVOKED", "CLONED"}
+	header := []string{"ID", "CLIENT", "CREATED", "ROTATED", "EXPIRES", "REVOKED", "CLONED", "FROM"}
 	listing := a.leaf("list NAME", "List a device's newest 100 sessions", "signet device sessions list lamp-1 --pool demo", func(cmd *cobra.Command, args []string) error {
 		p, err := a.enter(cmd.Context())
 		if err != nil {
@@ -163,7 +164,7 @@ func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
 			return err
 		}
 		return list(a, sessions, header, func(s adminapi.Session) []string {
-			return []string{s.ID, s.Client, stamp(&s.Created), stamp(s.Rotated), stamp(s.Expires), fmt.Sprint(s.Revoked), fmt.Sprint(s.Cloned)}
+			return []string{s.ID, s.Client, stamp(&s.Created), stamp(s.Rotated), stamp(s.Expires), fmt.Sprint(s.Revoked), fmt.Sprint(s.Cloned), s.From}
 		})
 	})
 	revoke := a.leaf("revoke NAME [SESSION]", "End one session of a device, or all",
