@@ -14,7 +14,7 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
-// M1: mochi's decoder indexes past a SUBSCRIBE that lacks its options byte, in a
+// A decoder that indexes past a SUBSCRIBE without its options byte ends the process, in a
 // goroutine that nothing recovers.
 func TestMalformedSubscribe(t *testing.T) {
 	f := start(t, nil)
@@ -108,7 +108,7 @@ func TestMalformedConnect(t *testing.T) {
 	eventually(t, "nothing is left", func() bool { return f.Count() == 0 })
 }
 
-// A panic that the checks don't know, deep inside mochi's reading loop or before
+// A panic that the checks don't know, deep inside the handling of packets or before
 // its CONNACK, ends one connection and leaves nothing behind.
 func TestPanicIsContained(t *testing.T) {
 	f := start(t, func(c *Config, fx *fixture) {
@@ -150,7 +150,7 @@ func (g panickyGate) Admit(ctx context.Context, c Connect) (Standing, error) {
 	return g.Gate.Admit(ctx, c)
 }
 
-// M2: mochi sends a will to any topic.
+// No will goes where its device may not publish.
 func TestWillIsChecked(t *testing.T) {
 	f := start(t, withGenerousGate)
 	for _, c := range []struct {
@@ -213,7 +213,7 @@ func (f *fixture) watch(d, filter string) *raw {
 	return f.mustConnect(as(d, 5)).mustSubscribe(filter)
 }
 
-// M3: mochi waits for a CONNECT for ever.
+// Nobody waits for a CONNECT for ever.
 func TestDeadlineBeforeConnect(t *testing.T) {
 	f := start(t, func(c *Config, _ *fixture) { c.ConnectTimeout = 50 * time.Millisecond })
 	silent, slow := f.dial(), f.dial()
@@ -227,7 +227,7 @@ func TestDeadlineBeforeConnect(t *testing.T) {
 	c.ping()
 }
 
-// M4: mochi reserves whatever a header announces.
+// Nothing is reserved for what a header announces.
 func TestPacketSize(t *testing.T) {
 	f := start(t, nil)
 	var before, after runtime.MemStats
@@ -280,7 +280,7 @@ func TestConnectSize(t *testing.T) {
 	f.connect(pass)
 }
 
-// M5: mochi gives a session to whoever names its client id.
+// A session is not for whoever names its client id.
 func TestTakeover(t *testing.T) {
 	f := start(t, nil)
 	victim := f.mustConnect(as("p:n", 5)).mustSubscribe("devices/p/n/#")
@@ -376,7 +376,7 @@ func TestNothingOutlivesAConnection(t *testing.T) {
 	}
 }
 
-// M6: mochi asks about "$share/g/secret/#" as it is, and takes the prefix in any case.
+// Permission is asked for the filter, without "$share/g/", and the prefix is taken in no other case.
 func TestSharedFiltersAreStripped(t *testing.T) {
 	f := start(t, nil)
 	c := f.mustConnect(as("p:n", 5))
@@ -391,7 +391,7 @@ func TestSharedFiltersAreStripped(t *testing.T) {
 	}
 }
 
-// A literal filter of mochi's own ledger matches what is below it; ours doesn't.
+// A literal grant does not match what is below it.
 func TestLiteralGrant(t *testing.T) {
 	f := start(t, nil)
 	f.gate.grants[device(t, "p:n")] = topic.Permissions{Publish: filters(t, "allowed"), Subscribe: filters(t, "allowed")}

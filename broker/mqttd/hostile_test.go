@@ -193,7 +193,7 @@ func TestGrantShrinks(t *testing.T) {
 }
 
 // A packet that has begun must come to its end, and a client must be heard of
-// within one and a half times what it promised. mochi's own sum overflows.
+// within one and a half times what it promised.
 func TestSilence(t *testing.T) {
 	f := start(t, func(c *Config, _ *fixture) { c.PacketTimeout = 50 * time.Millisecond })
 	for _, half := range [][]byte{{0x30}, {0x30, 0x80}, {0x30, 9, 0}, {0x82, 9, 0, 1}, {0xc0}} {

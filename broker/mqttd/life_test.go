@@ -79,7 +79,7 @@ func TestEndAfterPush(t *testing.T) {
 }
 
 // A device that goes on sending is told why nevertheless, what it sends counts
-// for nothing, and its will is sent, whatever mochi was at.
+// for nothing, and its will is sent, whatever the server was at.
 func TestEndWhileSending(t *testing.T) {
 	f := start(t, nil)
 	watcher := f.watch("w:w", "devices/p/n/gone")
