@@ -254,8 +254,9 @@ func (x *Index[S]) Group(sub topic.Subscription) *Group[S] {
 
 // Members goes through the members of a group, in the order in which a message is to be
 // offered to them, until one has taken it: the loop ends there. The next message is offered
-// first to who follows that one. While the loop's body runs nothing is locked; a member that
-// has left meanwhile is not offered, and then another may be left out.
+// first to who follows that one; a loop to the end changes nothing. While the loop's body
+// runs nothing is locked; a member that has left meanwhile is not offered, and then another
+// may be left out.
 func (x *Index[S]) Members(g *Group[S]) iter.Seq2[*Subscriber[S], Options] {
 	return func(yield func(*Subscriber[S], Options) bool) {
 		if g == nil {
@@ -267,6 +268,7 @@ func (x *Index[S]) Members(g *Group[S]) iter.Seq2[*Subscriber[S], Options] {
 			n := uint32(len(g.entries))
 			if i >= n {
 				x.mu.RUnlock()
+				g.turn.Add(^uint32(0))
 				return
 			}
 			e := g.entries[(first%n+i)%n]

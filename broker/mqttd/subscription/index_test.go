@@ -345,7 +345,7 @@ func TestBalance(t *testing.T) {
 	for i, tt := range []struct{ takes, want string }{
 		{"abc", "a"}, {"abc", "b"}, {"abc", "c"}, {"abc", "a"}, // in turn
 		{"a", "bca"}, {"ac", "bc"}, {"ac", "a"}, {"ac", "bc"}, {"ac", "a"}, // b takes none
-		{"", "bca"}, {"abc", "c"},
+		{"", "bca"}, {"", "bca"}, {"abc", "b"}, // nobody does, and then b's turn is still to come
 	} {
 		if got := members(x, g, tt.takes); got != tt.want {
 			t.Errorf("%d: %s, want %s", i, got, tt.want)
