@@ -85,6 +85,7 @@ func (c *Config) Check() error {
 		}
 	}
 	wrong = append(wrong, c.Balancer.check()...)
+	wrong = append(wrong, c.MQTT.check()...)
 	for _, n := range c.Hooks.Allow {
 		if err := broker.CheckNetwork(n); err != nil {
 			add("hooks.allow: %w", err)

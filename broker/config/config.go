@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/netip"
 	"net/url"
 	"os"
@@ -39,6 +40,7 @@ type Config struct {
 	// Balancer says what stands before the listeners.
 	Balancer Balancer   `yaml:"balancer" envPrefix:"BALANCER_"`
 	Hooks    HookPolicy `yaml:"hooks" envPrefix:"HOOKS_"`
+	MQTT     MQTT       `yaml:"mqtt" envPrefix:"MQTT_"`
 	Log      Log        `yaml:"log" envPrefix:"LOG_"`
 	// Version is the program's, for the API document.
 	Version string `yaml:"-"`
@@ -94,6 +96,46 @@ type Limits struct {
 	// FreeDisk is how many MiB of the store's disk must be free for devices to enroll; 0:
 	// DefaultFreeDisk, negative: none.
 	FreeDisk int `yaml:"free_disk" env:"FREE_DISK"`
+}
+
+// MQTT says what the MQTT server keeps for its clients; 0 means the default that mqttd.Config states.
+type MQTT struct {
+	SessionExpiry    int    `yaml:"session_expiry" env:"SESSION_EXPIRY"`   // seconds for which a session may outlive its connection; negative: none does
+	MaxKeepAlive     int    `yaml:"max_keep_alive" env:"MAX_KEEP_ALIVE"`   // seconds, of MQTT 5 clients; 0: as they like
+	SlowSubscriber   string `yaml:"slow_subscriber" env:"SLOW_SUBSCRIBER"` // EndSubscriber or RefusePublisher
+	SessionMessages  int    `yaml:"session_messages" env:"SESSION_MESSAGES"`
+	SessionKiB       int    `yaml:"session_kib" env:"SESSION_KIB"`
+	QueuedMessages   int    `yaml:"queued_messages" env:"QUEUED_MESSAGES"`
+	QueuedMiB        int    `yaml:"queued_mib" env:"QUEUED_MIB"`
+	RetainedMessages int    `yaml:"retained_messages" env:"RETAINED_MESSAGES"`
+	RetainedMiB      int    `yaml:"retained_mib" env:"RETAINED_MIB"`
+	Sessions         int    `yaml:"sessions" env:"SESSIONS"`
+	Subscriptions    int    `yaml:"subscriptions" env:"SUBSCRIPTIONS"`
+}
+
+// What becomes of a message for which a subscriber has no room.
+const (
+	EndSubscriber   = "end"              // the subscriber is ended, its session dropped
+	RefusePublisher = "refuse-publisher" // nobody gets it, and its publisher hears so
+)
+
+func (m MQTT) check() (wrong []error) {
+	if m.SlowSubscriber != EndSubscriber && m.SlowSubscriber != RefusePublisher {
+		wrong = append(wrong, fmt.Errorf("mqtt.slow_subscriber %q: want %s or %s", m.SlowSubscriber, EndSubscriber, RefusePublisher))
+	}
+	if m.MaxKeepAlive < 0 || m.MaxKeepAlive > 65535 {
+		wrong = append(wrong, fmt.Errorf("mqtt.max_keep_alive %d: want seconds up to 65535, or 0 for none", m.MaxKeepAlive))
+	}
+	whole := map[string]int{
+		"session_messages": m.SessionMessages, "session_kib": m.SessionKiB, "queued_messages": m.QueuedMessages, "queued_mib": m.QueuedMiB,
+		"retained_messages": m.RetainedMessages, "retained_mib": m.RetainedMiB, "sessions": m.Sessions, "subscriptions": m.Subscriptions,
+	}
+	for _, key := range slices.Sorted(maps.Keys(whole)) {
+		if whole[key] < 0 || whole[key] > 1<<30 {
+			wrong = append(wrong, fmt.Errorf("mqtt.%s %d: want 1 to %d, or 0 for the default", key, whole[key], 1<<30))
+		}
+	}
+	return wrong
 }
 
 // DefaultFreeDisk is what Limits.FreeDisk is by default, in MiB: four times what is kept for
@@ -228,6 +270,7 @@ func Default() Config {
 		Issuer: "https://localhost:8443",
 		Listen: Listen{MQTT: ":8883", HTTPS: ":8443", Health: "127.0.0.1:9464"},
 		Log:    Log{Level: "info", Format: "json"},
+		MQTT:   MQTT{SlowSubscriber: EndSubscriber},
 
 		HTTPTimeout: 30 * time.Second,
 	}

@@ -164,11 +164,19 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	if err != nil {
 		return err
 	}
-	limits := d.cfg.Limits
+	drops, err := dropped(d.metrics)
+	if err != nil {
+		return err
+	}
+	limits, kept := d.cfg.Limits, d.cfg.MQTT
 	d.mqtt, err = mqttd.New(mqttd.Config{
 		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow,
 		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
 		DeviceRequests: mqttd.RequestLimit{PerSecond: limits.DeviceRequests, Burst: limits.DeviceRequestBurst},
+		MaxKeepAlive:   time.Duration(kept.MaxKeepAlive) * time.Second, SessionExpiry: time.Duration(kept.SessionExpiry) * time.Second,
+		RefusePublisher: kept.SlowSubscriber == config.RefusePublisher, OnDrop: drops,
+		SessionMessages: kept.SessionMessages, SessionBytes: kept.SessionKiB << 10, QueuedMessages: kept.QueuedMessages, QueuedBytes: kept.QueuedMiB << 20,
+		RetainedMessages: kept.RetainedMessages, RetainedBytes: kept.RetainedMiB << 20, Sessions: kept.Sessions, Subscriptions: kept.Subscriptions,
 	})
 	if err != nil {
 		return err

@@ -19,9 +19,11 @@ type figures struct {
 	doors   map[string]*intake.Intake // by listener
 	store   broker.Store
 	control *control.Plane
-	mqtt    func() int // connections that were admitted
+	mqtt    func() mqttd.Figures
 
-	mqttConns, conns, strangers, limit *prometheus.Desc
+	mqttConns, sessions, queued, queuedBytes, retained, retainedBytes, subscriptions *prometheus.Desc
+
+	conns, strangers, limit            *prometheus.Desc
 	commits, changes, seconds, waiting *prometheus.Desc
 	size, free, reserve                *prometheus.Desc
 	clockDoubt, keysChanged, adminsEnd *prometheus.Desc
@@ -29,21 +31,27 @@ type figures struct {
 	keys, keysCreated, keysRetirable *prometheus.Desc
 }
 
-func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *control.Plane, mqtt func() int) *figures {
+func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *control.Plane, mqtt func() mqttd.Figures) *figures {
 	desc := prometheus.NewDesc
 	return &figures{
 		doors: doors, store: store, control: plane, mqtt: mqtt,
-		mqttConns: desc("signet_mqtt_connections", "MQTT connections now whose CONNECT was accepted.", nil, nil),
-		conns:     desc("signet_connections", "Connections now, by listener, those in their handshake included.", []string{"listener"}, nil),
-		strangers: desc("signet_connections_strangers", "Connections now that are no device's, by listener.", []string{"listener"}, nil),
-		limit:     desc("signet_connections_limit", "Limits on connections at once, by listener and what is bounded. Without a limit there is none.", []string{"listener", "bound"}, nil),
-		commits:   desc("signet_store_commits_total", "Transactions of the store.", nil, nil),
-		changes:   desc("signet_store_changes_total", "Writing calls that those transactions acknowledged.", nil, nil),
-		seconds:   desc("signet_store_commit_seconds_total", "Time that the store's transactions took to reach the disk.", nil, nil),
-		waiting:   desc("signet_store_changes_waiting", "Writing calls that wait for their transaction now.", nil, nil),
-		size:      desc("signet_store_bytes", "What the store takes of its disk.", nil, nil),
-		free:      desc("signet_store_free_bytes", "What is free on the store's disk.", nil, nil),
-		reserve:   desc("signet_store_reserve_bytes", "What is kept on the store's disk for what operators do when it is full.", nil, nil),
+		mqttConns:     desc("signet_mqtt_connections", "MQTT connections now whose CONNECT was accepted.", nil, nil),
+		sessions:      desc("signet_mqtt_sessions", "MQTT sessions now, with a connection or without.", nil, nil),
+		queued:        desc("signet_mqtt_queued_messages", "MQTT messages that wait for clients now, or for their acknowledgements.", nil, nil),
+		queuedBytes:   desc("signet_mqtt_queued_bytes", "What those take of memory.", nil, nil),
+		retained:      desc("signet_mqtt_retained_messages", "MQTT messages that are retained now.", nil, nil),
+		retainedBytes: desc("signet_mqtt_retained_bytes", "What those take of memory.", nil, nil),
+		subscriptions: desc("signet_mqtt_subscriptions", "MQTT subscriptions now, but those to clients' own topics of the protocol.", nil, nil),
+		conns:         desc("signet_connections", "Connections now, by listener, those in their handshake included.", []string{"listener"}, nil),
+		strangers:     desc("signet_connections_strangers", "Connections now that are no device's, by listener.", []string{"listener"}, nil),
+		limit:         desc("signet_connections_limit", "Limits on connections at once, by listener and what is bounded. Without a limit there is none.", []string{"listener", "bound"}, nil),
+		commits:       desc("signet_store_commits_total", "Transactions of the store.", nil, nil),
+		changes:       desc("signet_store_changes_total", "Writing calls that those transactions acknowledged.", nil, nil),
+		seconds:       desc("signet_store_commit_seconds_total", "Time that the store's transactions took to reach the disk.", nil, nil),
+		waiting:       desc("signet_store_changes_waiting", "Writing calls that wait for their transaction now.", nil, nil),
+		size:          desc("signet_store_bytes", "What the store takes of its disk.", nil, nil),
+		free:          desc("signet_store_free_bytes", "What is free on the store's disk.", nil, nil),
+		reserve:       desc("signet_store_reserve_bytes", "What is kept on the store's disk for what operators do when it is full.", nil, nil),
 		clockDoubt: desc("signet_store_clock_doubt_seconds",
 			"How far ahead of what has elapsed the clock is, so that the store forgets nothing by it; negative for behind, 0 when it is believed.", nil, nil),
 		keysChanged: desc("signet_signing_keys_changed_timestamp_seconds",
@@ -59,7 +67,7 @@ func newFigures(doors map[string]*intake.Intake, store broker.Store, plane *cont
 
 // Describe implements prometheus.Collector.
 func (f *figures) Describe(to chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{f.mqttConns, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.size, f.free, f.reserve, f.clockDoubt, f.keysChanged, f.keys, f.keysCreated, f.keysRetirable, f.adminsEnd} {
+	for _, d := range []*prometheus.Desc{f.mqttConns, f.sessions, f.queued, f.queuedBytes, f.retained, f.retainedBytes, f.subscriptions, f.conns, f.strangers, f.limit, f.commits, f.changes, f.seconds, f.waiting, f.size, f.free, f.reserve, f.clockDoubt, f.keysChanged, f.keys, f.keysCreated, f.keysRetirable, f.adminsEnd} {
 		to <- d
 	}
 }
@@ -72,7 +80,14 @@ func (f *figures) Collect(to chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	gauge(f.mqttConns, float64(f.mqtt()))
+	m := f.mqtt()
+	gauge(f.mqttConns, float64(m.Connections))
+	gauge(f.sessions, float64(m.Sessions))
+	gauge(f.queued, float64(m.Queued))
+	gauge(f.queuedBytes, float64(m.QueuedBytes))
+	gauge(f.retained, float64(m.Retained))
+	gauge(f.retainedBytes, float64(m.RetainedBytes))
+	gauge(f.subscriptions, float64(m.Subscriptions))
 	for listener, in := range f.doors {
 		open, l := in.Open()
 		gauge(f.conns, float64(open), listener)
@@ -157,7 +172,7 @@ func (d *Daemon) measure(https *intake.Intake) error {
 	return errors.Join(
 		d.metrics.Register(collectors.NewGoCollector()),
 		d.metrics.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})),
-		d.metrics.Register(newFigures(doors, d.store, d.Control, d.mqtt.Count)),
+		d.metrics.Register(newFigures(doors, d.store, d.Control, d.mqtt.Figures)),
 	)
 }
 
@@ -167,6 +182,17 @@ func throttled(reg prometheus.Registerer) (func(), error) {
 		Name: "signet_mqtt_packets_throttled_total", Help: "MQTT packets that were read slowly, because a connection that is no device's sent many.",
 	})
 	return c.Inc, reg.Register(c)
+}
+
+// dropped counts the messages that the MQTT server did not deliver.
+func dropped(reg prometheus.Registerer) (func(mqttd.Drop, int), error) {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "signet_mqtt_messages_dropped_total", Help: "MQTT messages that were not delivered, by cause.",
+	}, []string{"cause"})
+	for _, why := range mqttd.Drops {
+		c.WithLabelValues(string(why))
+	}
+	return func(why mqttd.Drop, n int) { c.WithLabelValues(string(why)).Add(float64(n)) }, reg.Register(c)
 }
 
 // endings counts the MQTT connections that the server ended.

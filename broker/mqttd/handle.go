@@ -124,7 +124,9 @@ func (c *conn) answer(p *packet.Publish, code packet.Code) error {
 	}
 	st := c.owned.Load()
 	st.mu.Lock()
-	st.flow.Received(p.ID, byte(code))
+	if st.conn == c { // else it is for a newer connection to say
+		st.flow.Received(p.ID, byte(code))
+	}
 	st.mu.Unlock()
 	t := packet.PUBACK
 	if p.QoS == message.ExactlyOnce {
@@ -202,7 +204,7 @@ func (c *conn) acknowledged(t packet.Type, a packet.Ack) error {
 	if t == packet.PUBREL {
 		code := packet.Success
 		st.mu.Lock()
-		if !st.flow.Release(a.ID) {
+		if st.conn == c && !st.flow.Release(a.ID) {
 			code = packet.PacketIDNotFound
 		}
 		st.mu.Unlock()

@@ -46,6 +46,7 @@ func (s *Server) detach(c *conn) {
 	if was {
 		st.conn = nil
 		st.flow.Disconnect()
+		st.tell()
 	}
 	if st.over || st.expiry == 0 || s.isClosed() {
 		st.mu.Unlock()
@@ -79,6 +80,30 @@ func (s *Server) detach(c *conn) {
 	}
 	s.sendWill(st, due)
 	s.boundAbsences(st)
+}
+
+// sweepEvery is how often what has expired, and nobody asked for since, gives back its room.
+const sweepEvery = time.Minute
+
+// sweep does so until the server ends.
+func (s *Server) sweep() {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		now := time.Now()
+		s.retained.Expire(now)
+		for _, st := range s.clients.all() {
+			st.mu.Lock()
+			st.flow.Expire(now)
+			st.tell()
+			st.mu.Unlock()
+		}
+	}
 }
 
 // boundAbsences drops a session that waits without a connection, if its device has too many.

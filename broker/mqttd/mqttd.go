@@ -330,11 +330,31 @@ func New(cfg Config) (*Server, error) {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.wg.Go(func() { s.deadlines.run(s.ctx) })
 	s.wg.Go(func() { s.absences.run(s.ctx) })
+	s.wg.Go(s.sweep)
 	return s, nil
 }
 
 // Count is the number of admitted connections.
 func (s *Server) Count() int { return s.clients.count() }
+
+// Figures are what a Server holds.
+type Figures struct {
+	Connections   int // that were admitted
+	Sessions      int // with a connection or without
+	Queued        int // messages that wait for clients or their acknowledgements, of all sessions
+	QueuedBytes   int
+	Retained      int // messages
+	RetainedBytes int
+	Subscriptions int
+}
+
+// Figures tells what the server holds now.
+func (s *Server) Figures() Figures {
+	f := Figures{Connections: s.clients.count(), Sessions: s.clients.sessions(), Subscriptions: s.subscriptions.Len()}
+	f.Queued, f.QueuedBytes = s.room.Taken()
+	f.Retained, f.RetainedBytes = s.retained.Taken()
+	return f
+}
 
 // Intake counts the server's connections.
 func (s *Server) Intake() *intake.Intake { return s.intake }

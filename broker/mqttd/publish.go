@@ -19,6 +19,7 @@ type Drop string
 // Drops.
 const (
 	DropSlow       Drop = "slow"        // QoS 0, and its receiver does not keep up
+	DropGone       Drop = "gone"        // QoS 0, and its receiver went before it was sent
 	DropFull       Drop = "full"        // QoS 1 or 2, with the session that it was for: its receiver did not keep up
 	DropRefused    Drop = "refused"     // to its publisher, because a receiver has no room
 	DropExpired    Drop = "expired"     // its life ended before it was sent
@@ -28,7 +29,7 @@ const (
 )
 
 // Drops are all of them.
-var Drops = [...]Drop{DropSlow, DropFull, DropRefused, DropExpired, DropDenied, DropRetained, DropUnknownAck}
+var Drops = [...]Drop{DropSlow, DropGone, DropFull, DropRefused, DropExpired, DropDenied, DropRetained, DropUnknownAck}
 
 func (s *Server) dropped(d Drop) { s.cfg.OnDrop(d, 1) }
 
@@ -37,22 +38,22 @@ type matches = subscription.Matches[*state]
 // publish retains and passes on what a client, or a will of its, publishes, and gives the code
 // for its acknowledgement. Whether it may be was decided before.
 func (s *Server) publish(from *state, m *message.Message) packet.Code {
-	if m.Retain {
-		if err := s.retained.Set(time.Now(), from.standing.Load().Device, from.key.id, m); err != nil {
-			s.dropped(DropRetained)
-			s.told.Note(context.Background(), slog.LevelWarn, "retained", "mqtt message not retained", "device", from.standing.Load().Device.String(), "error", err)
-			return packet.QuotaExceeded
-		}
-	}
 	found := s.matches.Get().(*matches)
 	defer s.matches.Put(found)
 	defer found.Reset()
 	s.subscriptions.Match(m.Topic, &from.index, found)
 	now := time.Now()
-	if s.cfg.RefusePublisher && m.QoS > 0 && !haveRoom(m, found) {
+	if s.cfg.RefusePublisher && m.QoS > 0 && !s.haveRoom(m, found) {
 		s.dropped(DropRefused)
 		s.told.Note(context.Background(), slog.LevelWarn, "refused", "mqtt message refused: a subscriber has no room for it", "device", from.standing.Load().Device.String())
 		return packet.QuotaExceeded
+	}
+	if m.Retain {
+		if err := s.retained.Set(now, from.standing.Load().Device, from.key.id, m); err != nil {
+			s.dropped(DropRetained)
+			s.told.Note(context.Background(), slog.LevelWarn, "retained", "mqtt message not retained", "device", from.standing.Load().Device.String(), "error", err)
+			return packet.QuotaExceeded
+		}
 	}
 	reached := 0
 	for i := range found.Receivers {
@@ -118,10 +119,21 @@ func (s *Server) handOver(left iter.Seq[session.Left]) {
 	}
 }
 
-// haveRoom reports whether all who are to get a message have room for it.
-func haveRoom(m *message.Message, found *matches) bool {
+// haveRoom reports whether all who are to get a message have room for it, and of each group one.
+func (s *Server) haveRoom(m *message.Message, found *matches) bool {
 	for i := range found.Receivers {
 		if r := &found.Receivers[i]; r.QoS > 0 && !r.Owner.hasRoom(m) {
+			return false
+		}
+	}
+	for _, g := range found.Groups {
+		room := false
+		for member := range s.subscriptions.Members(g) {
+			if room = member.Owner.hasRoom(m); room {
+				break
+			}
+		}
+		if !room {
 			return false
 		}
 	}

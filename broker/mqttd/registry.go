@@ -3,6 +3,8 @@ package mqttd
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -508,6 +510,13 @@ func (r *registry) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.live
+}
+
+// all gives every session there is now.
+func (r *registry) all() []*state {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Values(r.byKey))
 }
 
 func (r *registry) sessions() int {

@@ -41,6 +41,7 @@ type state struct {
 
 	mu      sync.Mutex // guards the rest
 	flow    *session.Session
+	told    *[session.Causes]uint64         // what was told of deliveries that it dropped; nil: there were none
 	index   subscription.Subscriber[*state] // its subscriptions
 	replies listening                       // to its own reply topic, which is in no index
 	events  listening                       // to its own event topic
@@ -123,6 +124,7 @@ func (st *state) deliver(d session.Delivery, now time.Time) outcome {
 
 // pump sends what may be sent now. st.mu is held.
 func (st *state) pump(now time.Time) {
+	defer st.tell()
 	c := st.conn
 	if c == nil || c.isEnding() {
 		return
@@ -143,6 +145,28 @@ func (st *state) pump(now time.Time) {
 		}
 		c.deliver(&out, now)
 	}
+}
+
+// dropsOf are the causes of package session in this package's words.
+var dropsOf = [session.Causes]Drop{
+	session.Expired: DropExpired, session.Forbidden: DropDenied, session.TooLarge: DropDenied, session.Gone: DropGone, session.Crowded: DropSlow,
+}
+
+// tell tells of deliveries that the session has dropped since it last did. st.mu is held.
+func (st *state) tell() {
+	drops := st.flow.Dropped()
+	if drops == [session.Causes]uint64{} {
+		return
+	}
+	if st.told == nil {
+		st.told = new([session.Causes]uint64)
+	}
+	for cause, n := range drops {
+		if more := n - st.told[cause]; more > 0 {
+			st.srv.cfg.OnDrop(dropsOf[cause], int(more))
+		}
+	}
+	*st.told = drops
 }
 
 // note counts an acknowledgement that fits nothing. st.mu is held.

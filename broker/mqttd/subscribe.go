@@ -53,10 +53,11 @@ func (c *conn) subscribeTo(f packet.Filter, identifier uint32) (code packet.Code
 	if st.over {
 		return c.refusal(packet.UnspecifiedError), nil, nil
 	}
-	if c.srv.subscriptions.Len() >= c.srv.cfg.Subscriptions {
+	existed := c.srv.subscriptions.Add(&st.index, sub, o)
+	if !existed && c.srv.subscriptions.Len() > c.srv.cfg.Subscriptions {
+		c.srv.subscriptions.Remove(&st.index, sub)
 		return c.refusal(packet.QuotaExceeded), nil, nil
 	}
-	existed := c.srv.subscriptions.Add(&st.index, sub, o)
 	if !existed && c.srv.subscriptions.Count(&st.index) > maxSubscriptions {
 		c.srv.subscriptions.Remove(&st.index, sub)
 		return 0, nil, &packet.Error{Code: packet.QuotaExceeded, What: fmt.Sprintf("more than %d subscriptions", maxSubscriptions)}
