@@ -3,6 +3,8 @@ package stream
 import (
 	"bytes"
 	"crypto/tls"
+	"io"
+	"net"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -147,4 +149,63 @@ func FuzzCrumbs(f *testing.F) {
 		_ = client.Close()
 		_ = h.closed()
 	})
+}
+
+// BenchmarkTrip is 200 bytes there and 50 back, on 64 connections at once.
+func BenchmarkTrip(b *testing.B) {
+	const clients = 64
+	for _, f := range forms[:2] {
+		for _, own := range []bool{false, true} {
+			f.own = own
+			name := f.name + "/poller"
+			if own {
+				name = f.name + "/goroutines"
+			}
+			b.Run(name, func(b *testing.B) {
+				cfg := testConfig
+				cfg.Goroutines = own
+				l := NewLoop(cfg)
+				var handlers []*handler
+				var conns []net.Conn
+				for range clients {
+					h := &handler{end: make(chan error, 1)}
+					answer := noise(50)
+					h.feed = func([]byte) (time.Duration, error) { return 0, h.s.Write(answer) }
+					s, client := f.connect(b, l, func() Handler { return h })
+					h.s = s
+					if f.tls {
+						go func() { _, _ = client.Write(nil) }() // the handshake
+					}
+					if err := s.Handshake(); err != nil {
+						b.Fatal(err)
+					}
+					s.Serve(nil)
+					handlers, conns = append(handlers, h), append(conns, client)
+				}
+				b.ResetTimer()
+				var wg sync.WaitGroup
+				for _, client := range conns {
+					wg.Go(func() {
+						question, answer := noise(200), make([]byte, 50)
+						for range (b.N + clients - 1) / clients {
+							if _, err := client.Write(question); err != nil {
+								b.Error(err)
+								return
+							}
+							if _, err := io.ReadFull(client, answer); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				b.StopTimer()
+				for _, h := range handlers {
+					h.s.Cut()
+				}
+				l.Close()
+			})
+		}
+	}
 }

@@ -11,8 +11,9 @@ import (
 
 // Limits of a poller. The figures are chosen.
 const (
-	turnSteps = 4   // how often a stream is read before others have their turn
-	eventsMax = 128 // sockets that it is told of at once
+	turnSteps = 4                     // how often a stream is read before others have their turn
+	eventsMax = 128                   // sockets that it is told of at once
+	patience  = 10 * time.Millisecond // how long a turn may take before others go on without it
 )
 
 // edge is EPOLLET, which package syscall has as a negative number.
@@ -29,14 +30,25 @@ type polling struct {
 }
 
 // A poller waits for sockets that can be read, and reads them: one goroutine, which waits in
-// Go's own poller for its epoll descriptor, so that it takes no thread.
+// Go's own poller for its epoll descriptor, so that it takes no thread. If a turn takes too
+// long, as a Handler may have thousands of others to write to, a fresh goroutine is on duty,
+// and the old one ends with the turn.
 type poller struct {
 	fd   int
 	file *os.File // owns fd
 	raw  syscall.RawConn
+	loop *Loop
 
-	mu      sync.Mutex // guards streams
+	mu      sync.Mutex // guards the rest
 	streams []*Stream  // by descriptor
+	due     []*Stream  // whose turn it is, from begun on
+	begun   int
+	duty    int  // which goroutine is on duty
+	working bool // it has turns to give
+	turns   int  // that were begun
+	watched int  // turns when watch looked last
+	watch   *time.Timer
+	armed   bool // watch will look
 }
 
 // poll has a poller read the stream. It gives nil if there is none: then a goroutine must.
@@ -86,7 +98,10 @@ func (l *Loop) startPolling() {
 			return
 		}
 		l.pollers = append(l.pollers, p)
-		l.running.Go(p.run)
+		p.loop = l
+		p.watch = time.AfterFunc(time.Hour, p.look)
+		p.watch.Stop()
+		l.running.Go(func() { p.run(0) })
 	}
 }
 
@@ -97,6 +112,9 @@ func (l *Loop) stopPolling() {
 		_ = p.file.Close()
 	}
 	l.running.Wait()
+	for _, p := range l.pollers {
+		p.watch.Stop()
+	}
 }
 
 func newPoller() (*poller, error) {
@@ -119,36 +137,111 @@ func newPoller() (*poller, error) {
 	return p, nil
 }
 
-// run has every stream have its turn that can be read, until the poller is closed.
-func (p *poller) run() {
+// run has every stream have its turn that can be read, until the poller is closed or another
+// goroutine is on duty.
+func (p *poller) run(duty int) {
 	r := newReader(false)
 	events := make([]syscall.EpollEvent, eventsMax)
-	var due, again []*Stream
-	n := 0
+	n, idle := 0, false // some may have been left over
 	wait := func(uintptr) bool {
 		var err error
-		n, err = syscall.EpollWait(p.fd, events, 0)
-		if err != nil {
+		if n, err = syscall.EpollWait(p.fd, events, 0); err != nil {
 			n = 0 // interrupted: it is looked at again
 			return true
 		}
-		return n > 0 || len(again) > 0
+		return n > 0 || !idle
 	}
 	for p.raw.Read(wait) == nil {
-		due, again = append(due[:0], again...), again[:0]
-		p.mu.Lock()
-		for _, e := range events[:n] {
-			if s := p.streams[e.Fd]; s != nil {
-				due = append(due, s)
+		count := p.ready(events[:n])
+		for range count { // those that come again do so after the next events
+			s, on := p.next(duty)
+			if !on {
+				return
+			}
+			if s.turn(r) && !p.comeAgain(s, duty) {
+				for s.turn(r) {
+				}
+				return
 			}
 		}
-		p.mu.Unlock()
-		for i, s := range due {
-			if due[i] = nil; s.turn(r) {
-				again = append(again, s)
-			}
+		var on bool
+		if idle, on = p.rest(duty); !on {
+			return
 		}
 	}
+}
+
+// ready adds to those whose turn it is, and says how many they are.
+func (p *poller) ready(events []syscall.EpollEvent) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range events {
+		if s := p.streams[e.Fd]; s != nil {
+			p.due = append(p.due, s)
+		}
+	}
+	return len(p.due) - p.begun
+}
+
+// next gives the stream whose turn begins, if the goroutine is on duty.
+func (p *poller) next(duty int) (s *Stream, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.duty != duty {
+		return nil, false
+	}
+	p.working = true
+	p.turns++
+	if !p.armed {
+		p.armed, p.watched = true, p.turns
+		p.watch.Reset(patience)
+	}
+	s, p.due[p.begun] = p.due[p.begun], nil
+	p.begun++
+	return s, true
+}
+
+// comeAgain gives the stream another turn, behind the others, if the goroutine is on duty.
+func (p *poller) comeAgain(s *Stream, duty int) (on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.duty != duty {
+		return false
+	}
+	p.due = append(p.due, s)
+	return true
+}
+
+// rest ends a round of turns. It reports whether nobody waits for one, and whether the
+// goroutine is on duty.
+func (p *poller) rest(duty int) (idle, on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.duty != duty {
+		return false, false
+	}
+	p.working = false
+	n := copy(p.due, p.due[p.begun:])
+	clear(p.due[n:])
+	p.due, p.begun = p.due[:n], 0
+	return n == 0, true
+}
+
+// look has another goroutine go on duty if the same turn was under way when it looked last.
+func (p *poller) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.armed = p.working; !p.working {
+		return
+	}
+	if p.watched == p.turns {
+		p.duty++
+		duty := p.duty
+		p.working = false
+		p.loop.running.Go(func() { p.run(duty) })
+	}
+	p.watched = p.turns
+	p.watch.Reset(patience)
 }
 
 // turn reads the stream for a while, unless someone does, and reports whether it is to be

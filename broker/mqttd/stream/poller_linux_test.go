@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"net"
 	"runtime"
 	"testing"
 	"time"
@@ -80,4 +81,62 @@ func TestTurn(t *testing.T) {
 	h.s.Cut()
 	_ = h.closed()
 	l.Close()
+}
+
+// TestSlowTurn: a Handler that takes its time holds up no other stream.
+func TestSlowTurn(t *testing.T) {
+	l := NewLoop(testConfig)
+	serve := func(feed func(h *handler, p []byte) (time.Duration, error)) (*handler, net.Conn) {
+		server, client := tcp(t)
+		h := &handler{t: t, end: make(chan error, 1)}
+		h.feed = func(p []byte) (time.Duration, error) { return feed(h, p) }
+		h.s = l.New(server, nil, h)
+		h.s.Serve(nil)
+		return h, client
+	}
+	var all []*handler
+	echoes := make([]net.Conn, 2*runtime.GOMAXPROCS(0))
+	slow := make([]net.Conn, len(echoes))
+	in, out := make(chan struct{}), make(chan struct{})
+	for i := range echoes { // some of each for every poller
+		h, client := serve(func(h *handler, p []byte) (time.Duration, error) { return 0, h.s.Write(p) })
+		all, echoes[i] = append(all, h), client
+		h, client = serve(func(h *handler, p []byte) (time.Duration, error) {
+			in <- struct{}{}
+			<-out
+			return 0, h.s.Write(p)
+		})
+		all, slow[i] = append(all, h), client
+	}
+	for _, client := range slow {
+		if _, err := client.Write([]byte("slow")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range slow {
+		<-in
+	}
+	for _, client := range echoes {
+		if _, err := client.Write([]byte("quick")); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, client, 5)
+	}
+	close(out)
+	go func() {
+		for range in { // of what they are fed from now on
+		}
+	}()
+	for _, client := range slow {
+		receive(t, client, 4)
+		if _, err := client.Write([]byte("again")); err != nil {
+			t.Fatal(err)
+		}
+		receive(t, client, 5)
+	}
+	for _, h := range all {
+		h.s.Cut()
+	}
+	l.Close()
+	close(in)
 }
