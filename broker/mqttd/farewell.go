@@ -63,13 +63,16 @@ func (s *Server) turnAway(nc net.Conn, conf *tls.Config, why error) {
 	s.wg.Go(func() {
 		defer s.away.finish()
 		defer cut(nc)
-		defer context.AfterFunc(s.ctx, func() { cut(nc) })()
+		ctx, cancel := context.WithTimeout(s.ctx, farewellTime)
+		defer cancel()
+		defer context.AfterFunc(ctx, func() { cut(nc) })()
 		defer recovered(s.told, "turning a client away")
 		_ = nc.SetDeadline(time.Now().Add(farewellTime))
+		client := nc
 		if conf != nil {
-			nc = tls.Server(nc, conf)
+			client = tls.Server(nc, conf)
 		}
-		explain(nc, why)
+		explain(client, why)
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -271,6 +273,32 @@ func TestHostileWebSocket(t *testing.T) {
 	r.next()
 	f.End(device(t, "p:n"), ReasonAdministrative)
 	r.ended(ReasonAdministrative)
+}
+
+// TestWebSocketEnd: whoever is told why his connection ends reads that and then an end in good
+// order, however much he sent that nobody read.
+func TestWebSocketEnd(t *testing.T) {
+	f := start(t, nil)
+	web := serveWeb(t, f)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, web.URL, &websocket.DialOptions{HTTPClient: web.Client(), Subprotocols: []string{"mqtt"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	nc := websocket.NetConn(ctx, ws, websocket.MessageBinary)
+	r := newRaw(t, nc)
+	r.v = 5
+	r.send(as("p:n", 5).bytes())
+	r.next()
+	f.End(device(t, "p:n"), ReasonAdministrative)
+	r.send(make([]byte, 20_000))
+	if kind, body := r.next(); kind != 0xe0 || Reason(body[0]) != ReasonAdministrative {
+		t.Errorf("packet %#x %x", kind, body)
+	}
+	if n, err := nc.Read(make([]byte, 1)); n > 0 || !errors.Is(err, io.EOF) {
+		t.Errorf("then %d bytes, %v", n, err)
+	}
 }
 
 // Debian's clients, with nothing but a user name and a token. In CI they must be there.

@@ -46,6 +46,7 @@ const (
 	maxInflight        = 64               // unacknowledged messages to one connection, and from it
 	maxAliases         = 16               // topic aliases of one connection, each way
 	maxBacklog         = 96 << 10         // bytes that may wait in a connection's stream, beside two packets
+	handshakeStorm     = 1000             // TLS handshakes after which, once they end, memory is given back
 	backlogMark        = 32 << 10         // of them, beyond which messages wait in the session
 	maxAway            = 8                // sessions of one device that have no connection
 
@@ -313,7 +314,7 @@ func New(cfg Config) (*Server, error) {
 		deadlines: newDeadlines((*conn).expire),
 		absences:  newDeadlines((*state).absent),
 		room:      message.NewRoom(cfg.QueuedMessages, cfg.QueuedBytes, nil),
-		loop:      stream.NewLoop(stream.Config{MaxBacklog: backlogMark + 2*cfg.MaxPacket + maxBacklog, Mark: backlogMark, WriteTimeout: cfg.WriteTimeout}),
+		loop:      stream.NewLoop(stream.Config{MaxBacklog: backlogMark + 2*cfg.MaxPacket + maxBacklog, Mark: backlogMark, WriteTimeout: cfg.WriteTimeout, TrimAfter: handshakeStorm}),
 		matches:   sync.Pool{New: func() any { return new(matches) }},
 		headers:   sync.Pool{New: func() any { return new([]byte) }},
 

@@ -17,6 +17,7 @@ import (
 
 	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd/stream"
 )
 
 // Serve accepts connections from ln until ctx ends, the Server closes or ln
@@ -61,7 +62,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, conf *tls.Config) e
 // certificate, only what it knows itself.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ws, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		ws, err := stream.AcceptWebSocket(w, r, &websocket.AcceptOptions{
 			Subprotocols: []string{"mqtt"}, CompressionMode: websocket.CompressionDisabled, InsecureSkipVerify: true,
 		})
 		if err != nil {
@@ -70,12 +71,10 @@ func (s *Server) Handler() http.Handler {
 		}
 		if ws.Subprotocol() != "mqtt" {
 			s.cfg.Refused(intake.CauseWebSocket, r.RemoteAddr, errSubprotocol)
-			_ = ws.Close(websocket.StatusPolicyViolation, errSubprotocol.Error())
+			ws.Refuse(websocket.StatusPolicyViolation, errSubprotocol.Error())
 			return
 		}
-		// The request's context ends with this function, no sooner.
-		nc := websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary)
-		s.serveConn(webConn{nc, ws, r.TLS, remoteOf(r, nc), balancer.VouchedRequest(r.Context())})
+		s.serveConn(webConn{ws, r.TLS, remoteOf(r, ws), balancer.VouchedRequest(r.Context())})
 	})
 }
 
@@ -90,10 +89,9 @@ func remoteOf(r *http.Request, nc net.Conn) net.Addr {
 	return net.TCPAddrFromAddrPort(at)
 }
 
-// A webConn is a WebSocket that can be cut.
+// A webConn is a WebSocket, and what its request told.
 type webConn struct {
-	net.Conn
-	ws      *websocket.Conn
+	*stream.WebSocket
 	tls     *tls.ConnectionState // nil without TLS
 	remote  net.Addr
 	vouched bool // see package balancer
@@ -101,16 +99,13 @@ type webConn struct {
 
 func (c webConn) RemoteAddr() net.Addr { return c.remote }
 
-// CloseNow closes it without waiting for the other side.
-func (c webConn) CloseNow() error { return c.ws.CloseNow() }
-
 // cut closes nc without a word and without waiting for the other side.
 func cut(nc net.Conn) {
 	switch nc := nc.(type) {
 	case *tls.Conn:
 		_ = nc.NetConn().Close()
 	case webConn:
-		_ = nc.ws.CloseNow()
+		_ = nc.CloseNow()
 	default:
 		_ = nc.Close()
 	}

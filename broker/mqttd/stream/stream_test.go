@@ -127,7 +127,7 @@ var forms = []form{
 	{"WebSocket", false, false, false, func(t testing.TB, l *Loop, h func() Handler) (*Stream, net.Conn) {
 		got := make(chan *Stream)
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			nc, _, err := AcceptWebSocket(w, r, nil)
+			nc, err := AcceptWebSocket(w, r, nil)
 			if err != nil {
 				t.Error(err)
 				return
