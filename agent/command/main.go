@@ -153,6 +153,7 @@ func (p *program) advice(err error) (exit.Code, string) {
 		{agent.ErrNoSolver, exit.NotFound, "give a program that answers it with --answer-command, or answer a running agent: signet-agent answer CODE"},
 		{agent.ErrOtherDevice, exit.Conflict, "each device has a folder of its own: take another --state, or signet-agent unenroll first"},
 		{keyfile.ErrKeyDamaged, exit.Failed, "restore device.key, or signet-agent unenroll and enroll again with a token that allows a new key"},
+		{keyfile.ErrSharedKey, exit.Usage, "the file holds 32 to 64 bytes in hex or base64 and nothing else, the same as the operator registered"},
 		{keyfile.ErrDamaged, exit.Failed, "signet-agent enroll, with a token, writes a new state for the same key"},
 		{keyfile.ErrKeyLost, exit.NotFound, "restore device.key, or signet-agent unenroll and enroll again with a token that allows a new key"},
 		{keyfile.ErrHeld, exit.Conflict, "another signet-agent command, such as enroll or token, is at work there and may wait for the broker; try again when it is done"},

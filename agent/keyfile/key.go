@@ -161,6 +161,9 @@ type SharedKey struct{ secret token.Secret }
 
 var _ agent.Prover = SharedKey{}
 
+// ErrSharedKey is wrapped for a file that holds no shared key.
+var ErrSharedKey = errors.New("no shared key")
+
 // ReadSharedKey reads a shared key of at least 32 bytes, in hex or base64.
 func ReadSharedKey(path string) (SharedKey, error) {
 	raw, err := ReadSecret(path)
@@ -173,11 +176,11 @@ func ReadSharedKey(path string) (SharedKey, error) {
 		b, err = base64.RawStdEncoding.DecodeString(strings.NewReplacer("-", "+", "_", "/").Replace(text))
 	}
 	if err != nil {
-		return SharedKey{}, fmt.Errorf("%w: %s: neither hex nor base64", ErrDamaged, path)
+		return SharedKey{}, fmt.Errorf("%w: %s: neither hex nor base64", ErrSharedKey, path)
 	}
 	s, err := token.NewSecret(b)
 	if err != nil {
-		return SharedKey{}, fmt.Errorf("the shared key: %w", err)
+		return SharedKey{}, fmt.Errorf("%w: %s: %w", ErrSharedKey, path, err)
 	}
 	return SharedKey{s}, nil
 }

@@ -35,6 +35,7 @@ import (
 	"github.com/signetd/signet/broker/oidc"
 	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/broker/tally"
+	"github.com/signetd/signet/protocol/exit"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -126,7 +127,7 @@ func (d *Daemon) listen() (err error) {
 		*to[i], err = net.Listen("tcp", l.Addr)
 		switch {
 		case errors.Is(err, syscall.EADDRINUSE):
-			return fmt.Errorf("%s: another program listens on %s: end it, or choose another address with %s, %s or %s", l.Key, l.Addr, l.Flag, l.Variable, l.Key)
+			return exit.With(exit.Conflict, fmt.Errorf("%s: another program listens on %s: end it, or choose another address with %s, %s or %s", l.Key, l.Addr, l.Flag, l.Variable, l.Key))
 		case errors.Is(err, syscall.EACCES):
 			return fmt.Errorf("%s: not allowed to listen on %s: choose a port above 1023 with %s, or give signetd CAP_NET_BIND_SERVICE", l.Key, l.Addr, l.Flag)
 		case err != nil:

@@ -156,7 +156,7 @@ func verdict(r *fleet.Report) error {
 	case r.OK():
 		return nil
 	case r.Ended != "":
-		return fmt.Errorf("%w: %s with %d of %d devices unauthenticated", errFleet, r.Ended, r.Unauthenticated, r.Devices)
+		return fmt.Errorf("%w: %s with %d of %d devices unauthenticated", why(r), r.Ended, r.Unauthenticated, r.Devices)
 	case r.Breaches > 0:
 		return fmt.Errorf("%w: %d grants came of exchanges that were tampered with", errFleet, r.Breaches)
 	case r.WithoutTime > 0:

@@ -5,8 +5,11 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/cobra/doc"
@@ -33,16 +36,37 @@ func write(folder string) error {
 		return fmt.Errorf("make the folder: %w", err)
 	}
 	for _, program := range programs() {
-		section := "1"
-		if program.Name() == "signetd" {
-			section = "8" // what an administrator runs
-		}
-		header := &doc.GenManHeader{Section: section, Source: "Signet", Manual: "Signet Manual"}
-		if err := doc.GenManTreeFromOpts(program, doc.GenManTreeOptions{Header: header, Path: folder, CommandSeparator: "-"}); err != nil {
+		if err := writePages(program, folder); err != nil {
 			return fmt.Errorf("pages of %s: %w", program.Name(), err)
 		}
 	}
 	return nil
+}
+
+// writePages writes the page of a command and those of all below it.
+func writePages(c *cobra.Command, folder string) error {
+	for _, sub := range c.Commands() {
+		if sub.IsAvailableCommand() && !sub.IsAdditionalHelpTopicCommand() {
+			if err := writePages(sub, folder); err != nil {
+				return err
+			}
+		}
+	}
+	part := section(c.Root().Name())
+	header := &doc.GenManHeader{
+		Section: part, Source: "Signet", Manual: "Signet Manual", Title: strings.ToUpper(strings.ReplaceAll(c.CommandPath(), " ", `\-`)),
+	}
+	var page bytes.Buffer
+	if err := doc.GenMan(c, header, &page); err != nil {
+		return err
+	}
+	name := strings.ReplaceAll(c.CommandPath(), " ", "-") + "." + part
+	return os.WriteFile(filepath.Join(folder, name), []byte(complete(dated(page.String(), header), c)), 0o644)
+}
+
+// dated writes the day of a page as mandoc reads it; the library has the month only.
+func dated(page string, header *doc.GenManHeader) string {
+	return strings.Replace(page, header.Date.Format(`"Jan 2006"`), header.Date.UTC().Format(`"2006-01-02"`), 1)
 }
 
 // programs are those whose commands are known as such, without the line that says what

@@ -39,13 +39,34 @@ func TestPages(t *testing.T) {
 			if err != nil || !bytes.Equal(page, twin) {
 				t.Errorf("%s differs from one time to the next: %v", name, err)
 			}
+			sections := []string{"NAME", "SYNOPSIS", "DESCRIPTION", "OPTIONS", "SEE ALSO"}
+			if !c.HasSubCommands() {
+				sections = append(sections, "EXIT STATUS")
+			}
+			if c.Parent() == nil {
+				sections = append(sections, "EXIT STATUS", "EXAMPLES")
+			}
+			if c.CommandPath() == "firmware-sim run" || c.Parent() == nil && c.Name() != "firmware-sim" {
+				sections = append(sections, "ENVIRONMENT")
+			}
+			for _, s := range sections {
+				if !bytes.Contains(page, []byte("\n.SH "+s+"\n")) {
+					t.Errorf("%s has no section %s", name, s)
+				}
+			}
+			if files := program.Name() != "firmware-sim" && !c.HasSubCommands(); files != bytes.Contains(page, []byte("\n.SH FILES\n")) && c.Parent() != nil {
+				t.Errorf("%s: files: %v", name, files)
+			}
+			if bytes.Contains(page, []byte(`=""`)) || bytes.Contains(page, []byte("[=false]")) || bytes.Contains(page, []byte("\n\t")) {
+				t.Errorf("%s has defaults that are none, or tabs", name)
+			}
 			if bytes.Contains(page, []byte("Auto generated")) {
 				t.Errorf("%s tells when it was made", name)
 			}
 			if !bytes.Contains(page, []byte(".SH NAME")) || !strings.Contains(c.Short, " ") {
 				t.Errorf("%s does not say what it is", name)
 			}
-			if ours := !strings.Contains(name, "-completion") && !c.HasSubCommands(); ours && c.Name() != "version" && !bytes.Contains(page, []byte(".SH EXAMPLE")) {
+			if ours := !strings.Contains(name, "-completion") && !c.HasSubCommands(); ours && c.Name() != "version" && !bytes.Contains(page, []byte(".SH EXAMPLES")) {
 				t.Errorf("%s has no example", name)
 			}
 			pages = append(pages, filepath.Join(folder, name))
@@ -67,7 +88,7 @@ func TestPages(t *testing.T) {
 		}
 		t.Skip("mandoc is not installed; make test installs it")
 	}
-	if out, err := exec.Command(mandoc, append([]string{"-T", "lint", "-W", "error"}, pages...)...).CombinedOutput(); err != nil {
+	if out, err := exec.Command(mandoc, append([]string{"-T", "lint", "-W", "warning"}, pages...)...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
 	}
 }

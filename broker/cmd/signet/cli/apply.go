@@ -15,6 +15,7 @@ import (
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/broker/strictyaml"
+	"github.com/signetd/signet/protocol/exit"
 )
 
 const maxSettingsFile = 1 << 20 // bytes of one file of settings
@@ -182,7 +183,7 @@ func (set *settingsSet) explain(err error) error {
 	for _, r := range all {
 		out = append(out, r.fileError)
 	}
-	return out
+	return exit.With(p.Exit(), out)
 }
 
 // locate finds the file of a path such as clients[2].accessLife, and the path in it.

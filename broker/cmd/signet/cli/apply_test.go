@@ -116,7 +116,7 @@ func TestApplyLargeFiles(t *testing.T) {
 	}
 	first, second := s.settings(t, "first.yaml", groups(4000)), s.settings(t, "second.yaml", strings.ReplaceAll(groups(1500), "name: g", "name: h"))
 	want := second + ": line 1002, column 5: is one too many: at most 5000 at a time; apply the rest by itself\n"
-	if r := s.run(t, "", "apply", "-f", first, "-f", second); r.code != 1 || !strings.HasSuffix(r.err, want) {
+	if r := s.run(t, "", "apply", "-f", first, "-f", second); r.code != 2 || !strings.HasSuffix(r.err, want) {
 		t.Errorf("got %d, %.300s, want %s", r.code, r.err, want)
 	}
 }
@@ -166,7 +166,7 @@ hooks:
 			t.Errorf("missing: %s in\n%s", want, r.err)
 		}
 	}
-	if r.code != 1 || r.out != "" || !strings.Contains(r.err, " things are wrong; nothing was changed") {
+	if r.code != 2 || r.out != "" || !strings.Contains(r.err, " things are wrong; nothing was changed") {
 		t.Errorf("got %d, %q, %s", r.code, r.out, r.err)
 	}
 	if out := s.ok(t, "flow list -o csv"); strings.Count(out, "\n") != 2 {
@@ -188,7 +188,7 @@ hooks:
 		"groups:\n  - {pool: demo, name: g, created: 2026-01-01}": "line 2, column 27: unknown key \"created\"",
 		"groups:\n  - demo\n":                                     "line 2, column 5: is not a mapping",
 	} {
-		if r := s.run(t, text, "apply", "-f", "-"); r.code != 1 || !strings.Contains(r.err, "-: "+want) {
+		if r := s.run(t, text, "apply", "-f", "-"); r.code != 2 || !strings.Contains(r.err, "-: "+want) {
 			t.Errorf("%q: got %+v, want %s", text, r, want)
 		}
 	}
@@ -234,7 +234,7 @@ func TestPruneAsksFirst(t *testing.T) {
 	}
 	// The default client stays; what is in use does not go.
 	r = s.run(t, "pools: [{name: demo}]\nclients:\n  - {pool: demo, id: app, flow: spare}\nflows: []\n", "apply", "-f", "-", "--prune", "--yes")
-	if r.code != 1 || !strings.Contains(r.err, "flow default is the pool's default") || !strings.Contains(r.err, "flow spare is used by client app") {
+	if r.code != 2 || !strings.Contains(r.err, "flow default is the pool's default") || !strings.Contains(r.err, "flow spare is used by client app") {
 		t.Errorf("got %+v", r)
 	}
 	s.ok(t, "client show default --pool demo")
@@ -311,7 +311,7 @@ func TestApplyTakesTokensThatAreThere(t *testing.T) {
 	if r := s.run(t, strings.Replace(text, "uses: 1", "uses: 7", 1), "apply", "-f", "-"); r.code != 0 || !strings.Contains(r.out, "uses: 1 -> 7") {
 		t.Errorf("got %+v", r)
 	}
-	if r := s.run(t, strings.Replace(text, token.ID, "0011223344556677", 1), "apply", "-f", "-"); r.code != 1 || !strings.Contains(r.err, "line 3, column 5: ") || !strings.Contains(r.err, "signet enrollment create") {
+	if r := s.run(t, strings.Replace(text, token.ID, "0011223344556677", 1), "apply", "-f", "-"); r.code != 2 || !strings.Contains(r.err, "line 3, column 5: ") || !strings.Contains(r.err, "signet enrollment create") {
 		t.Errorf("got %+v", r)
 	}
 }
@@ -341,7 +341,7 @@ func TestEdit(t *testing.T) {
 	}
 	s.editor(t, `cat "$1" >&2; echo 'accesLife: 5m' >> "$1"`)
 	r := s.run(t, "", "client", "edit", "default")
-	if r.code != 1 || !strings.Contains(r.err, "accessLife: 1h\n") || strings.Contains(r.err, "created") || !strings.Contains(r.err, "column 1: unexpected property") || !strings.Contains(r.err, "your text is kept in ") {
+	if r.code != 2 || !strings.Contains(r.err, "accessLife: 1h\n") || strings.Contains(r.err, "created") || !strings.Contains(r.err, "column 1: unexpected property") || !strings.Contains(r.err, "your text is kept in ") {
 		t.Errorf("got %+v", r)
 	}
 	_, kept, _ := strings.Cut(strings.TrimSpace(r.err), "your text is kept in ")

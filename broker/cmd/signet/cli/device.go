@@ -186,6 +186,21 @@ func (a *app) sessions(s shelf[adminapi.Device]) *cobra.Command {
 			}
 			return a.did(outcome{Action: "revoke", Kind: "sessions", Pool: a.pool, Name: args[0]}, "ended all sessions of %s%s; it may log in again", args[0], a.on())
 		})
-	listing.ValidArgsFunction, revoke.ValidArgsFunction = s.completion(a), s.completion(a)
+	listing.ValidArgsFunction, revoke.ValidArgsFunction = s.completion(a), func(cmd *cobra.Command, args []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		if len(args) != 1 {
+			return s.completion(a)(cmd, args, prefix)
+		}
+		return a.completing(func(ctx context.Context, _ string) (ids []string, err error) {
+			p, err := a.enter(ctx)
+			if err != nil {
+				return nil, err
+			}
+			sessions, err := p.Sessions(ctx, args[0])
+			for _, one := range sessions {
+				ids = append(ids, one.ID)
+			}
+			return ids, err
+		})(cmd, nil, prefix)
+	}
 	return group("sessions", "Logins of a device", listing, revoke)
 }

@@ -175,6 +175,9 @@ func flagFor(cmd *cobra.Command, x field, name string, defaults bool) func(refle
 	default: // a form of ours with a field that no flag can be: the command would lack it
 		return func(reflect.Value) error { return fmt.Errorf("--%s: not understood", name) }
 	}
+	if words := x.tag.Get("enum"); words != "" {
+		complete(cmd, name, cobra.FixedCompletions(strings.Split(words, ","), cobra.ShellCompDirectiveNoFileComp))
+	}
 	shown := ""
 	if defaults {
 		shown = x.tag.Get("shown")

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/problem"
+	"github.com/signetd/signet/broker/strictyaml"
 	"github.com/signetd/signet/protocol/cmdline"
 	"github.com/signetd/signet/protocol/environ"
 	"github.com/signetd/signet/protocol/exit"
@@ -48,12 +49,19 @@ func flagError(cmd *cobra.Command, err error) error {
 func (a *app) code(err error) exit.Code {
 	var trouble *troubleError
 	var rejected *rejectedToken
+	var marked exit.Code
+	var wrong fileErrors
+	var text strictyaml.Errors
 	var refused *problem.Problem
 	var authority x509.UnknownAuthorityError
 	var host x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	switch {
 	case !a.started, errors.As(err, &trouble):
+		return exit.Usage
+	case errors.As(err, &marked):
+		return marked
+	case errors.As(err, &wrong), errors.As(err, &text):
 		return exit.Usage
 	case errors.As(err, &rejected), errors.Is(err, errDiffers), errors.Is(err, output.ErrOutput):
 		return exit.Failed

@@ -83,6 +83,7 @@ func (a *app) updatePool() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&change.Flow, "flow", "", "`flow` that becomes the pool's default")
 	cmd.Flags().Var(&life, "mqtt-password-life", "how long an MQTT password may be used to connect, 1m to 1d; 0s for none")
+	defer complete(cmd, "clones", cobra.FixedCompletions([]string{"note", "quarantine"}, cobra.ShellCompDirectiveNoFileComp))
 	cmd.Flags().StringVar(&change.Clones, "clones", "", "what is done about a device when two copies of its key are in use: `note` it, or quarantine the device")
 	return cmd
 }

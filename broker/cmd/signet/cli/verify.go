@@ -39,7 +39,7 @@ func (a *app) verify() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&v.format, "format", "", "jws, cwt or cose")
 	complete(cmd, "format", cobra.FixedCompletions([]string{"jws", "cwt", "cose"}, cobra.ShellCompDirectiveNoFileComp))
-	f.StringVar(&v.keyFile, "key", "", "file with the key: JWK, JWK set, PEM, COSE key or key set (hex or raw)")
+	f.StringVar(&v.keyFile, "key", "", "`file` with the key: JWK, JWK set, PEM, COSE key or key set (hex or raw)")
 	f.StringVar(&v.audience, "aud", "", "audience that the token must be for")
 	f.StringVar(&v.at, "at", "", "time to judge at, RFC 3339 or seconds since 1970 (now if not given)")
 	f.DurationVar(&v.leeway, "leeway", verify.DefaultLeeway, "how much clocks may differ; with --at none unless given")

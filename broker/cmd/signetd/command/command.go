@@ -75,12 +75,13 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 func (o *options) code(err error) exit.Code {
 	var refused *problem.Problem
 	var held *boltstore.HeldError
+	var path *fs.PathError
 	switch {
 	case !o.started:
 		return exit.Usage
 	case errors.Is(err, config.ErrKeyMissing), errors.Is(err, config.ErrNoStore):
 		return exit.NotFound
-	case errors.Is(err, config.ErrConfig) && !errors.Is(err, fs.ErrNotExist), errors.Is(err, broker.ErrInvalid):
+	case errors.Is(err, config.ErrConfig) && !errors.As(err, &path), errors.Is(err, broker.ErrInvalid):
 		return exit.Usage
 	case errors.As(err, &refused):
 		return refused.Exit()
@@ -129,6 +130,7 @@ func (o *options) root() *cobra.Command {
 		root.PreRunE = func(*cobra.Command, []string) error { return err }
 	}
 	defer cmdline.Defaults(root)
+	defer cmdline.Completions(root)
 	root.AddCommand(o.serveCommand(), o.initCommand(), o.checkCommand(), o.backupCommand(), o.restoreCommand(), o.operatorCommand(), o.caCommand(), o.versionCommand())
 	return root
 }

@@ -61,6 +61,10 @@ func (o *options) createOperator() *cobra.Command {
 	c.Flags().StringVar(&scope, "scope", string(broker.OperatorAdmin), "what it may do, each including those before it: read, enroll, write, admin")
 	c.Flags().StringArrayVar(&pools, "pool", nil, "bind it to this `pool`; may be repeated; none: all, whatever $"+environ.Pool+" says")
 	c.Flags().Lookup("expires").DefValue = "90d"
+	scopes := cobra.FixedCompletions([]string{"read", "enroll", "write", "admin"}, cobra.ShellCompDirectiveNoFileComp)
+	if err := c.RegisterFlagCompletionFunc("scope", scopes); err != nil { // a flag's name mistyped here
+		c.PreRunE = func(*cobra.Command, []string) error { return err }
+	}
 	c.PreRun = func(cmd *cobra.Command, _ []string) {
 		if cmd.Flags().Changed("expires") {
 			expires = &life
