@@ -133,12 +133,14 @@ type Operators interface {
 	CreateOperator(ctx context.Context, by By, o Operator) error
 	// UpdateOperator applies change to the stored operator and writes it; change's error ends
 	// it. ErrInvalid if that is another name, ErrExists if another operator has the same Hash.
-	// change must not call the store.
-	UpdateOperator(ctx context.Context, by By, name string, change func(*Operator) error) (Operator, error)
+	// change is given all the others as they are in the same transaction, so that a rule over all of
+	// them holds whoever else writes; it must not call the store.
+	UpdateOperator(ctx context.Context, by By, name string, change func(o *Operator, others []Operator) error) (Operator, error)
 	// OperatorByHash finds the operator whose bearer token has that SHA-256.
 	OperatorByHash(ctx context.Context, hash []byte) (Operator, error)
 	// ListOperators gives all operators, by name.
 	ListOperators(ctx context.Context) ([]Operator, error)
-	// DeleteOperator deletes an operator, whose token then opens nothing.
-	DeleteOperator(ctx context.Context, by By, name string) error
+	// DeleteOperator deletes an operator, whose token then opens nothing, unless may gives an
+	// error. may, which may be nil, is given what UpdateOperator's change is.
+	DeleteOperator(ctx context.Context, by By, name string, may func(o *Operator, others []Operator) error) error
 }

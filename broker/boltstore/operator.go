@@ -65,17 +65,15 @@ func (s *Store) CreateOperator(ctx context.Context, by broker.By, o broker.Opera
 }
 
 // UpdateOperator applies edit to an operator and writes it: see broker.Operators.
-func (s *Store) UpdateOperator(ctx context.Context, by broker.By, name string, edit func(*broker.Operator) error) (o broker.Operator, err error) {
+func (s *Store) UpdateOperator(ctx context.Context, by broker.By, name string, edit func(*broker.Operator, []broker.Operator) error) (o broker.Operator, err error) {
 	what := "update operator " + name
 	err = s.update(ctx, by, what, func(c *change) error {
-		row := c.tx.Bucket([]byte(bucketOperators)).Get([]byte(name))
-		if row == nil {
-			return broker.ErrNotFound
-		}
-		if o, err = decodeOperator(row); err != nil {
+		row, stored, others, err := c.operator(name)
+		if err != nil {
 			return err
 		}
-		if err := edit(&o); err != nil {
+		o = stored
+		if err := edit(&o, others); err != nil {
 			return err
 		}
 		if o.Name != name {
@@ -87,6 +85,23 @@ func (s *Store) UpdateOperator(ctx context.Context, by broker.By, name string, e
 		return c.putOperator(row, o)
 	})
 	return o, err
+}
+
+// operator gives an operator with its row, and all the others.
+func (c *change) operator(name string) (row []byte, o broker.Operator, others []broker.Operator, err error) {
+	err = c.tx.Bucket([]byte(bucketOperators)).ForEach(func(k, v []byte) error {
+		each, err := decodeOperator(v)
+		if string(k) == name {
+			row, o = v, each
+		} else {
+			others = append(others, each)
+		}
+		return err
+	})
+	if err == nil && row == nil {
+		err = broker.ErrNotFound
+	}
+	return row, o, others, err
 }
 
 // putOperator writes o in the place of the row old (nil: there was none).
@@ -146,18 +161,22 @@ func (s *Store) ListOperators(ctx context.Context) (all []broker.Operator, err e
 	return all, err
 }
 
-// DeleteOperator deletes an operator; broker.ErrNotFound.
-func (s *Store) DeleteOperator(ctx context.Context, by broker.By, name string) error {
+// DeleteOperator deletes an operator: see broker.Operators.
+func (s *Store) DeleteOperator(ctx context.Context, by broker.By, name string, may func(*broker.Operator, []broker.Operator) error) error {
 	return s.update(ctx, by, "delete operator "+name, func(c *change) error {
-		b := c.tx.Bucket([]byte(bucketOperators))
-		row := b.Get([]byte(name))
-		if row == nil {
-			return broker.ErrNotFound
+		row, o, others, err := c.operator(name)
+		if err != nil {
+			return err
+		}
+		if may != nil {
+			if err := may(&o, others); err != nil {
+				return err
+			}
 		}
 		c.recordRow(broker.RecordOperator, ident.Pool{}, name, row, nil)
 		if err := dropHash(c, row); err != nil {
 			return err
 		}
-		return c.delete(b, []byte(name))
+		return c.delete(c.tx.Bucket([]byte(bucketOperators)), []byte(name))
 	})
 }

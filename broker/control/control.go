@@ -14,7 +14,6 @@ import (
 	"io"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -64,8 +63,6 @@ type Config struct {
 // A Plane carries out operators' use cases. It is safe for concurrent use.
 type Plane struct {
 	Config
-
-	deleting sync.Mutex // held while an operator is deleted
 }
 
 // New makes a Plane. It refuses a Config that lacks a part, or whose Issuer is no plain

@@ -93,17 +93,13 @@ func (p *Plane) ChangeOperator(ctx context.Context, by broker.By, name string, c
 			o.Pools = sortedPools(*change.Pools)
 		}
 	}
-	p.deleting.Lock()
-	defer p.deleting.Unlock()
-	if err := p.mayLose(ctx, by, name, force, apply); err != nil {
-		return broker.Operator{}, err
-	}
-	o, err := p.Store.UpdateOperator(ctx, by, name, func(o *broker.Operator) error {
+	o, err := p.Store.UpdateOperator(ctx, by, name, func(o *broker.Operator, others []broker.Operator) error {
 		if err := m.check(what, o.Rev()); err != nil {
 			return err
 		}
+		was := *o
 		apply(o)
-		return nil
+		return p.mayLose(by, &was, o, others, force)
 	})
 	if err != nil {
 		return broker.Operator{}, about(err, "%s", what)
@@ -195,48 +191,33 @@ func (p *Plane) ListOperators(ctx context.Context) ([]broker.Operator, error) {
 // the last admin of all pools whose token is valid, and only with force his own. ActorLocal may: he
 // can make another at any time, and must get rid of a stolen token.
 func (p *Plane) DeleteOperator(ctx context.Context, by broker.By, name string, force bool) error {
-	p.deleting.Lock() // two who delete each other are not both let through
-	defer p.deleting.Unlock()
-	if err := p.mayLose(ctx, by, name, force, func(o *broker.Operator) { o.Scope = "" }); err != nil {
-		return err
-	}
-	if err := p.Store.DeleteOperator(ctx, by, name); err != nil {
+	err := p.Store.DeleteOperator(ctx, by, name, func(o *broker.Operator, others []broker.Operator) error {
+		return p.mayLose(by, o, &broker.Operator{Name: name}, others, force)
+	})
+	if err != nil {
 		return about(err, "delete operator %s", name)
 	}
 	return nil
 }
 
-// mayLose refuses a change of an operator that takes what it may from the last who may make
-// operators, and without force from who asks.
-func (p *Plane) mayLose(ctx context.Context, by broker.By, name string, force bool, change func(*broker.Operator)) error {
-	all, err := p.Store.ListOperators(ctx)
-	if err != nil {
-		return fmt.Errorf("operator %s: %w", name, err)
-	}
-	now, others := p.Now(), 0
-	var o broker.Operator // that is changed; nameless if there is none whose token is valid
-	for _, each := range all {
-		switch {
-		case !now.Before(each.Expires):
-		case each.Name == name:
-			o = each
-		case each.MakesOperators():
-			others++
-		}
-	}
-	next := o
-	change(&next)
-	switch {
-	case o.Name == "", by.Actor == broker.ActorLocal:
+// mayLose refuses what makes next of the operator o if that takes what it may from the last who may
+// make operators, and without force if it takes from who asks. It is asked in the store's transaction:
+// of two who take it from each other, in whatever processes, only one is let through.
+func (p *Plane) mayLose(by broker.By, o, next *broker.Operator, others []broker.Operator, force bool) error {
+	now := p.Now()
+	if !now.Before(o.Expires) || by.Actor == broker.ActorLocal {
 		return nil
-	case o.MakesOperators() && !next.MakesOperators() && others == 0:
-		return conflict("operator %s is the last admin of all pools whose token is valid: nobody could make operators over the API any more; make another one first", name)
-	case by.Actor != broker.OperatorActor(name) || next.Scope.Includes(o.Scope) && widens(&o, &next):
+	}
+	left := slices.ContainsFunc(others, func(each broker.Operator) bool { return now.Before(each.Expires) && each.MakesOperators() })
+	switch {
+	case o.MakesOperators() && !next.MakesOperators() && !left:
+		return conflict("operator %s is the last admin of all pools whose token is valid: nobody could make operators over the API any more; make another one first", o.Name)
+	case by.Actor != broker.OperatorActor(o.Name) || next.Scope.Includes(o.Scope) && widens(o, next):
 		return nil
 	case next.Scope == "":
-		return unlessForced(force, fmt.Sprintf("operator %s is you: this token would open nothing from now on", name))
+		return unlessForced(force, fmt.Sprintf("operator %s is you: this token would open nothing from now on", o.Name))
 	}
-	return unlessForced(force, fmt.Sprintf("operator %s is you: what you take from yourself another one must give back", name))
+	return unlessForced(force, fmt.Sprintf("operator %s is you: what you take from yourself another one must give back", o.Name))
 }
 
 // widens reports whether next reaches every pool that o does.

@@ -194,7 +194,7 @@ func everyOtherWrite(e *env, p ident.Pool) {
 	o := broker.Operator{Name: "ada", Hash: bytes.Repeat([]byte{1}, 32), Expires: start().Add(time.Hour), Created: start(), Scope: broker.OperatorAdmin}
 	e.records("operator", func(by broker.By) error { return e.operators.CreateOperator(e.ctx, by, o) }, "operator :ada create")
 	e.records("operator", e.rewrites(o), "operator :ada update +")
-	e.records("operator", func(by broker.By) error { return e.operators.DeleteOperator(e.ctx, by, "ada") }, "operator :ada delete +")
+	e.records("operator", func(by broker.By) error { return e.operators.DeleteOperator(e.ctx, by, "ada", nil) }, "operator :ada delete +")
 	secret := func(by broker.By) error {
 		_, err := e.secrets.SecretOnce(e.ctx, by, "s", func() ([]byte, error) { return []byte("x"), nil })
 		return err
@@ -481,7 +481,7 @@ func befores(e *env) {
 // rewrites writes o over itself.
 func (e *env) rewrites(o broker.Operator) func(broker.By) error {
 	return func(by broker.By) error {
-		_, err := e.operators.UpdateOperator(e.ctx, by, o.Name, func(was *broker.Operator) error { *was = o; return nil })
+		_, err := e.operators.UpdateOperator(e.ctx, by, o.Name, func(was *broker.Operator, _ []broker.Operator) error { *was = o; return nil })
 		return err
 	}
 }

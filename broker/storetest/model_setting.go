@@ -228,7 +228,7 @@ func (m *model) putOperator() (want, got error) {
 	if !known {
 		return want, m.e.operators.CreateOperator(m.e.ctx, by(), o)
 	}
-	_, got = m.e.operators.UpdateOperator(m.e.ctx, by(), o.Name, func(was *broker.Operator) error { *was = o; return nil })
+	_, got = m.e.operators.UpdateOperator(m.e.ctx, by(), o.Name, func(was *broker.Operator, _ []broker.Operator) error { *was = o; return nil })
 	return want, got
 }
 
@@ -238,7 +238,7 @@ func (m *model) deleteOperator() (want, got error) {
 		want = broker.ErrNotFound
 	}
 	delete(m.set.operators, name)
-	return want, m.e.operators.DeleteOperator(m.e.ctx, by(), name)
+	return want, m.e.operators.DeleteOperator(m.e.ctx, by(), name, nil)
 }
 
 // createDevices creates a few at once: what one alone would come to, in the order of names.

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"crypto/sha256"
+	"errors"
 	"strings"
 	"time"
 
@@ -32,7 +33,7 @@ func operatorTests() []test {
 			e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
 			old := ann.Hash
 			ann.Hash, ann.Scope, ann.Pools = operator("new").Hash, broker.OperatorEnroll, []ident.Pool{e.pool("a")}
-			got, err := e.operators.UpdateOperator(e.ctx, by(), "ann", func(o *broker.Operator) error {
+			got, err := e.operators.UpdateOperator(e.ctx, by(), "ann", func(o *broker.Operator, _ []broker.Operator) error {
 				e.sees(operator("ann"), *o)
 				*o = ann
 				return nil
@@ -48,14 +49,17 @@ func operatorTests() []test {
 		{"an update may fail, and keeps the name", func(e *env) {
 			ann := operator("ann")
 			e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
-			for want, edit := range map[error]func(*broker.Operator) error{
-				errStop:           func(o *broker.Operator) error { o.Scope = broker.OperatorAdmin; return errStop },
-				broker.ErrInvalid: func(o *broker.Operator) error { o.Name = "bob"; return nil },
+			for want, edit := range map[error]func(*broker.Operator, []broker.Operator) error{
+				errStop: func(o *broker.Operator, _ []broker.Operator) error {
+					o.Scope = broker.OperatorAdmin
+					return errStop
+				},
+				broker.ErrInvalid: func(o *broker.Operator, _ []broker.Operator) error { o.Name = "bob"; return nil },
 			} {
 				_, err := e.operators.UpdateOperator(e.ctx, by(), "ann", edit)
 				e.wants(want, err)
 			}
-			_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(*broker.Operator) error { return nil })
+			_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(*broker.Operator, []broker.Operator) error { return nil })
 			e.wants(broker.ErrNotFound, err)
 			all, err := e.operators.ListOperators(e.ctx)
 			e.ok(err)
@@ -64,10 +68,45 @@ func operatorTests() []test {
 		{"deletes", func(e *env) {
 			ann := operator("ann")
 			e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
-			e.ok(e.operators.DeleteOperator(e.ctx, by(), "ann"))
+			e.ok(e.operators.DeleteOperator(e.ctx, by(), "ann", nil))
 			_, err := e.operators.OperatorByHash(e.ctx, ann.Hash)
 			e.wants(broker.ErrNotFound, err)
-			e.wants(broker.ErrNotFound, e.operators.DeleteOperator(e.ctx, by(), "ann"))
+			e.wants(broker.ErrNotFound, e.operators.DeleteOperator(e.ctx, by(), "ann", nil))
+		}},
+		{"a rule over all operators holds whoever else writes", func(e *env) {
+			ann, bob := operator("ann"), operator("bob")
+			notLast := func(o *broker.Operator, others []broker.Operator) error {
+				if len(others) == 0 {
+					return errStop
+				}
+				e.sees(map[string]broker.Operator{"ann": bob, "bob": ann}[o.Name], others[0])
+				return nil
+			}
+			e.ok(e.operators.CreateOperator(e.ctx, by(), bob))
+			for range 20 {
+				e.ok(e.operators.CreateOperator(e.ctx, by(), ann))
+				results := make(chan error, 2)
+				for name, at := range map[string]handle{"ann": e.handle, "bob": e.other} {
+					go func() {
+						results <- at.operators.DeleteOperator(e.ctx, by(), name, notLast)
+					}()
+				}
+				one, two := <-results, <-results
+				e.same(true, (one == nil) != (two == nil))
+				e.wants(errStop, errors.Join(one, two))
+				all, err := e.operators.ListOperators(e.ctx)
+				e.ok(err)
+				e.same(1, len(all))
+				if all[0].Name == "ann" {
+					_, err = e.operators.UpdateOperator(e.ctx, by(), "ann", func(_ *broker.Operator, others []broker.Operator) error {
+						e.sees(0, len(others))
+						return nil
+					})
+					e.ok(err)
+					e.ok(e.operators.CreateOperator(e.ctx, by(), bob))
+					e.ok(e.operators.DeleteOperator(e.ctx, by(), "ann", nil))
+				}
+			}
 		}},
 		{"of many who make one operator at once, one does", func(e *env) {
 			all := make([]broker.Operator, 50)
@@ -103,7 +142,7 @@ func operatorTests() []test {
 				o := operator("ann")
 				change(&o)
 				e.wants(broker.ErrInvalid, e.operators.CreateOperator(e.ctx, by(), o))
-				_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(was *broker.Operator) error {
+				_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(was *broker.Operator, _ []broker.Operator) error {
 					change(was)
 					return nil
 				})
@@ -117,7 +156,7 @@ func operatorTests() []test {
 			e.wants(broker.ErrExists, e.operators.CreateOperator(e.ctx, by(), bob))
 			bob = operator("bob")
 			e.ok(e.operators.CreateOperator(e.ctx, by(), bob))
-			_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(o *broker.Operator) error { o.Hash = ann.Hash; return nil })
+			_, err := e.operators.UpdateOperator(e.ctx, by(), "bob", func(o *broker.Operator, _ []broker.Operator) error { o.Hash = ann.Hash; return nil })
 			e.wants(broker.ErrExists, err)
 		}},
 	}
