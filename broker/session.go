@@ -78,7 +78,7 @@ func (s *Session) Live(d *Device, now time.Time) bool {
 // A SessionCount is how many sessions were found, of how many devices.
 type SessionCount struct {
 	Sessions, Devices int
-	More              bool // there are more: it was counted no further than MaxCounted
+	More              bool // there may be more: it was counted no further than MaxCounted, or not every session was looked at
 }
 
 // MaxCounted is how many sessions are counted at most.
@@ -188,7 +188,8 @@ type Sessions interface {
 	// chance that does not happen, and a read stays cheap.
 	SessionsLike(ctx context.Context, id ident.Device, prefix ident.UUIDPrefix) ([]Session, error)
 	// CountSessions counts the sessions of a pool's client that are Live at the time now, up to
-	// MaxCounted of them. It may read every session that there is.
+	// MaxCounted of them. It looks at the newest sessions of all clients, and may give up, with More,
+	// when there are so many that a request would wait for it.
 	CountSessions(ctx context.Context, pool ident.Pool, client string, now time.Time) (SessionCount, error)
 	// ListSessions gives a device's sessions, newest first, at most 100.
 	ListSessions(ctx context.Context, id ident.Device) ([]Session, error)

@@ -461,3 +461,35 @@ func BenchmarkGrowth(b *testing.B) {
 	}
 	b.ReportMetric(0, "ns/op")
 }
+
+// BenchmarkCountSessions counts those of a client that has none in a store of many sessions.
+func BenchmarkCountSessions(b *testing.B) {
+	const sessions = 200_000
+	s, _ := seeded(b, Options{SweepEvery: -1, UnsafeNoSync: true})
+	d := addDevice(b, s, "lamp")
+	for done := 0; done < sessions; {
+		err := s.db.Update(func(tx *bolt.Tx) error {
+			for range 10_000 {
+				x := testLogin(d).Session
+				row, err := encodeSession(&x)
+				if err != nil {
+					return err
+				}
+				if err := tx.Bucket([]byte(bucketSessions)).Put(x.ID[:], row); err != nil {
+					return err
+				}
+				done++
+			}
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		if n, err := s.CountSessions(b.Context(), d.ID.Pool, "nobody", time.Now()); err != nil || n.Sessions != 0 {
+			b.Fatal(n, err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/sessions, "ns/session")
+}

@@ -31,8 +31,10 @@ func unlessForced(force bool, breaks string) error {
 func (p *Plane) clientInUse(ctx context.Context, pool ident.Pool, id string) (string, error) {
 	n, err := p.Store.CountSessions(ctx, pool, id, p.Now())
 	switch {
-	case err != nil || n.Sessions == 0:
+	case err != nil || n.Sessions == 0 && !n.More:
 		return "", err
+	case n.Sessions < broker.MaxCounted && n.More:
+		return fmt.Sprintf("client %s may have live sessions, of which %d were found before there were too many to look at: their connections end, and they cannot be renewed", id, n.Sessions), nil
 	case n.More:
 		return fmt.Sprintf("client %s has more than 1,000 live sessions: their connections end, and they cannot be renewed", id), nil
 	}
