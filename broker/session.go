@@ -91,8 +91,12 @@ func (s *Session) equal(o *Session) bool {
 		s.Rotated.Equal(o.Rotated) && bytes.Equal(s.Handle, o.Handle) && bytes.Equal(s.Previous, o.Previous) && bytes.Equal(s.Requests, o.Requests)
 }
 
-// Becomes refuses a change of what never changes: a session's id, device and subject.
+// Becomes refuses a change of what never changes: a session's id, device and subject, and
+// that it has ended.
 func (s *Session) Becomes(next *Session) error {
+	if s.Revoked && !next.Revoked {
+		return fmt.Errorf("%w: a session that has ended stays so", ErrInvalid)
+	}
 	if next.ID != s.ID || next.Device != s.Device || next.Subject != s.Subject {
 		return fmt.Errorf("%w: a session's id, device and subject never change", ErrInvalid)
 	}

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
@@ -42,11 +43,30 @@ func openStore(t testing.TB, path string, opts Options) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		checkPassed(t, s)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
+}
+
+// checkPassed holds what a store remembers of sessions that are over to the file, if the
+// store still takes anything.
+func checkPassed(t testing.TB, s *Store) {
+	t.Helper()
+	_ = s.tidy(context.Background(), "check", func(c *change) error {
+		for id, login := range c.passed.of {
+			row := c.get(bucketSessions, id[:])
+			if row == nil && login == 0 {
+				continue
+			}
+			if seqs, err := seqsOf(row); err != nil || login == 0 || !isRevoked(row) || seqs.login != login {
+				t.Errorf("session %s is remembered as over, of login %d; its row is %x", id, login, row)
+			}
+		}
+		return nil
+	})
 }
 
 // TestModel: a store does what maps would, whatever is done to it, and also after

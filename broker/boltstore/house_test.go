@@ -417,3 +417,66 @@ func TestTimes(t *testing.T) {
 		t.Errorf("year 9999 came back as %v", got)
 	}
 }
+
+// TestALoginReadsFewRows: of a device's many sessions that are over a login reads none, wherever
+// the index has them; and what is dropped, purged, ended by others or forgotten is not mistaken.
+func TestALoginReadsFewRows(t *testing.T) {
+	s, d := seeded(t, Options{SweepEvery: -1, UnsafeNoSync: true})
+	begin := func() ident.UUID {
+		t.Helper()
+		l := testLogin(d)
+		l.MaxSessions = 1
+		if _, err := s.RecordLogin(t.Context(), by(), l); err != nil {
+			t.Fatal(err)
+		}
+		return l.Session.ID
+	}
+	reads := func(what string, most int) {
+		t.Helper()
+		err := s.tidy(t.Context(), "count", func(c *change) error {
+			rows, err := c.sessionRows(d.Subject)
+			n := 0
+			for _, r := range rows {
+				if r.kept != nil {
+					n++
+				}
+			}
+			if n > most || len(rows) > broker.MaxKeptSessions {
+				t.Errorf("%s: of %d sessions the rows of %d are read, at most %d", what, len(rows), n, most)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkPassed(t, s)
+	}
+	for i := range 2*broker.MaxKeptSessions + 20 {
+		if begin(); i%70 == 69 {
+			if err := s.foldAll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	reads("after many logins", 1)
+	if err := s.tidy(t.Context(), "forget", func(c *change) error { c.passed.of = nil; return nil }); err != nil { // as a start does
+		t.Fatal(err)
+	}
+	reads("after a start", broker.MaxKeptSessions)
+	reads("read once", 1)
+	last := begin()
+	if _, err := s.UpdateSession(t.Context(), by(), last, func(x *broker.Session, _ *broker.Device) error { x.Revoked = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	reads("ended by another", 1)
+	begin()
+	if _, err := s.UpdateSession(t.Context(), by(), last, func(x *broker.Session, _ *broker.Device) error { x.Revoked = false; return nil }); !errors.Is(err, broker.ErrInvalid) {
+		t.Errorf("an ended session goes on: %v", err)
+	}
+	if _, err := s.sweepBucket(t.Context(), bucketSessions, time.Now().Add(1000*time.Hour).Unix()); err != nil {
+		t.Fatal(err)
+	}
+	reads("purged", 0)
+	begin()
+	reads("logged in again", 1)
+}

@@ -12,12 +12,12 @@ import (
 // lineage finds what the login tells of those before it: see broker.Login. rows are the
 // device's sessions, the newest first, and device is its row. It writes nothing. As long as
 // logins follow each other it looks at no session but by its number.
-func (l *login) lineage(rows []sessionRow, device []byte) (broker.Lineage, error) {
+func (l *login) lineage(c *change, rows []sessionRow, device []byte) (broker.Lineage, error) {
 	for i := range rows {
-		if !l.Overtaken(rows[i].seqs.login) {
+		if !l.Overtaken(rows[i].login) {
 			break
 		}
-		s, err := decodeSession(rows[i].id, rows[i].row)
+		s, err := decodeSession(rows[i].id, c.rowOf(&rows[i]))
 		if err != nil {
 			return broker.Lineage{}, err
 		}
@@ -34,7 +34,7 @@ func (l *login) lineage(rows []sessionRow, device []byte) (broker.Lineage, error
 	}
 	before := make([]broker.Session, 0, len(rows))
 	for i := range rows {
-		s, err := decodeSession(rows[i].id, rows[i].row)
+		s, err := decodeSession(rows[i].id, c.rowOf(&rows[i]))
 		if err != nil {
 			return broker.Lineage{}, err
 		}

@@ -86,7 +86,7 @@ func (l *login) record(c *change) error {
 	if err != nil {
 		return err
 	}
-	if l.found.Lineage, err = l.lineage(older, v); err != nil {
+	if l.found.Lineage, err = l.lineage(c, older, v); err != nil {
 		return err
 	}
 	if l.found.Cloned {

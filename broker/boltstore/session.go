@@ -162,40 +162,87 @@ func recordInHistory(c *change, e entry) error {
 
 // A sessionRow is one of a device's sessions as it is stored.
 type sessionRow struct {
-	id   ident.UUID
-	row  []byte
-	seqs sessionSeqs
+	id    ident.UUID
+	login uint64 // the Seq of its login
+	over  bool   // it was revoked
+	kept  []byte // the row, if it had to be read: see rowOf
+}
+
+// rowOf gives the row, nil if it is gone.
+func (c *change) rowOf(r *sessionRow) []byte {
+	if r.kept == nil {
+		r.kept = c.get(bucketSessions, r.id[:])
+	}
+	return r.kept
 }
 
 // sessionRows gives the sessions of the device with that subject, with those of the batch that
 // is being written, the last recorded first: the clock by which they are numbered may have been set back.
 func (c *change) sessionRows(subject ident.UUID) ([]sessionRow, error) {
-	ids := c.tail.sessions(subject)
+	ids := append(inRuns(c.tx, subject), c.tail.sessions(subject)...)
 	for i := range c.records {
 		if e := &c.records[i]; e.subject == subject {
 			ids = append(ids, e.Session)
 		}
 	}
-	ids = append(ids, inRuns(c.tx, subject)...)
-	if len(ids) == 0 {
-		return nil, nil
-	}
-	slices.SortFunc(ids, func(a, b ident.UUID) int { return bytes.Compare(a[:], b[:]) })
-	ids = slices.Compact(ids)
 	rows := make([]sessionRow, 0, len(ids))
-	for i, id := range ids {
-		row := c.get(bucketSessions, ids[i][:])
-		if row == nil {
-			continue // purged; the index lags
-		}
-		seqs, err := seqsOf(row)
-		if err != nil {
+	for i := len(ids) - 1; i >= 0; i-- { // nearly in order
+		r := sessionRow{id: ids[i]}
+		var known bool
+		if r.login, known = c.passed.of[r.id]; known {
+			r.over = true
+		} else if err := c.read(&r); err != nil {
 			return nil, err
 		}
-		rows = append(rows, sessionRow{id, row, seqs})
+		if r.login != 0 { // else purged; the index lags
+			rows = append(rows, r)
+		}
 	}
-	slices.SortFunc(rows, func(a, b sessionRow) int { return cmp.Compare(b.seqs.login, a.seqs.login) })
-	return rows, nil
+	slices.SortFunc(rows, func(a, b sessionRow) int { return cmp.Compare(b.login, a.login) })
+	return slices.CompactFunc(rows, func(a, b sessionRow) bool { return a.id == b.id }), nil
+}
+
+// read reads what is not known of a session.
+func (c *change) read(r *sessionRow) error {
+	row := c.rowOf(r)
+	if row == nil {
+		c.learned = append(c.learned, fate{id: r.id})
+		return nil
+	}
+	seqs, err := seqsOf(row)
+	if err != nil {
+		return err
+	}
+	if r.login, r.over = seqs.login, isRevoked(row); r.over {
+		c.learned = append(c.learned, fate{r.id, r.login})
+	}
+	return nil
+}
+
+// passed remembers of sessions that are over what a login has to know of them: a device has a
+// hundred of them, and each of their rows may lie on a page of its own. It is bounded by
+// maxPassed; one more and all are forgotten. What it says never changes, but that a row
+// goes: sessions that have ended stay so.
+type passed struct {
+	of map[ident.UUID]uint64 // the Seq of a session's login; 0: its row is gone
+}
+
+// maxPassed is chosen to take some 3 MB.
+const maxPassed = 1 << 16
+
+// A fate is what passed is to learn of a session.
+type fate struct {
+	id    ident.UUID
+	login uint64
+}
+
+func (p *passed) learn(all []fate) {
+	if p.of == nil || len(p.of)+len(all) > maxPassed {
+		p.of = make(map[ident.UUID]uint64)
+	}
+	for _, f := range all {
+		p.of[f.id] = f.login
+	}
 }
 
 // makeRoom ends and drops those of the device's older sessions, the newest first, that x
@@ -205,12 +252,12 @@ func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) error 
 	for i := range rows {
 		r := &rows[i]
 		beyond := i+2 > broker.MaxKeptSessions
-		if !beyond && (isRevoked(r.row) || l.MaxSessions == 0) {
+		if !beyond && (r.over || l.MaxSessions == 0) {
 			continue
 		}
 		over := false
-		if !isRevoked(r.row) {
-			client, err := clientOf(r.row)
+		if !r.over {
+			client, err := clientOf(c.rowOf(r))
 			if err != nil {
 				return err
 			}
@@ -219,9 +266,10 @@ func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) error 
 				over = l.MaxSessions > 0 && live > l.MaxSessions
 			}
 			if over || beyond {
-				if err := endSession(c, x.Device, r.id, r.row); err != nil {
+				if err := endSession(c, x.Device, r.id, c.rowOf(r)); err != nil {
 					return err
 				}
+				c.learned = append(c.learned, fate{r.id, r.login})
 			}
 		}
 		if beyond {
@@ -236,10 +284,11 @@ func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) error 
 // drop deletes a session that x, of the same device, leaves no room for. What is left of a
 // young one is that its exchange is spent.
 func (c *change) drop(r *sessionRow, by *broker.Session) error {
-	x, err := decodeSession(r.id, r.row)
+	x, err := decodeSession(r.id, c.rowOf(r))
 	if err != nil {
 		return err
 	}
+	c.learned = append(c.learned, fate{id: r.id})
 	if by.Created.Sub(x.Created).Abs() <= broker.KeepExchange {
 		if err := c.put(c.tx.Bucket([]byte(bucketSpent)), x.ID[:], untilRow(x.Created.Add(keepCreated))); err != nil {
 			return err

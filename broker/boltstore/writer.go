@@ -54,6 +54,8 @@ type change struct {
 	seq     uint64   // of the last of them or, before it, of the journal's last
 	logins  int      // among them
 	dropped [][]byte // pairs of subject and session, of the batch
+	passed  *passed  // as of the batches before
+	learned []fate   // for passed, when the batch is committed
 }
 
 // get gives a row of a top-level bucket, nil if there is none. It looks with one cursor for
@@ -232,7 +234,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		fail(batch, err)
 		return -1, nil
 	}
-	c := &change{tx: tx, tail: &s.stats.tail, records: s.records[:0], seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
+	c := &change{tx: tx, tail: &s.stats.tail, passed: &s.passed, records: s.records[:0], seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
 	defer func() { s.keepRecords(c.records) }()
 	changes := 0
 	for i, r := range batch {
@@ -285,7 +287,7 @@ var errNoRecord = errors.New("a change that writes records what it wrote")
 // carryOut runs a request's change, and takes back the records of one that failed.
 func (c *change) carryOut(r *request) {
 	c.wrote, c.untold, c.by = false, false, r.by
-	seq, logins := c.seq, c.logins
+	seq, logins, learned := c.seq, c.logins, len(c.learned)
 	r.first = len(c.records)
 	r.err = run(r.do, c)
 	silent := len(c.records) == r.first
@@ -293,7 +295,7 @@ func (c *change) carryOut(r *request) {
 		r.err = errNoRecord
 	}
 	if r.err != nil {
-		c.records, c.seq, c.logins = c.records[:r.first], seq, logins
+		c.records, c.seq, c.logins, c.learned = c.records[:r.first], seq, logins, c.learned[:learned]
 	}
 	r.end = len(c.records)
 }
@@ -346,6 +348,7 @@ func (s *Store) count(c *change, changes int) {
 	}
 	s.stats.tail.add(c.records)
 	s.stats.tail.drop(c.dropped)
+	s.passed.learn(c.learned)
 	s.stats.dropped.Add(int64(len(c.dropped)))
 	s.stats.tail.logins.Add(int64(c.logins))
 	s.stats.tail.records.Add(int64(len(c.records)))
