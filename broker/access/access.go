@@ -223,6 +223,13 @@ func (r *Rule) Review(ctx context.Context, id ident.Device, session ident.UUID) 
 	}, true, nil
 }
 
+// EndOf gives the Judge of a device's standings after it ended one of its sessions itself, as
+// a record of the journal says. Nothing has to be read: a session that has ended stays so,
+// and of the device nothing changed.
+func EndOf(session ident.UUID) Judge {
+	return func(st Standing) (Standing, bool) { return st, st.Session != session }
+}
+
 // ReviewPool gives the Judge of all standings in a pool after the write that a record of the
 // journal tells of, and false if that write takes nothing from any of them. A standing ends
 //

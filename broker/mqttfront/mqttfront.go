@@ -49,11 +49,15 @@ type Front struct {
 	log      *slog.Logger
 	told     *tally.Log // of what devices can bring about
 	server   Server
+
+	disabled, renew []byte // events, encoded
 }
 
 // New makes a Front. Attach must be called before its server serves.
 func New(x Responder, rule *access.Rule, log *slog.Logger) *Front {
-	return &Front{exchange: x, access: rule, log: log, told: tally.New(log)}
+	f := &Front{exchange: x, access: rule, log: log, told: tally.New(log)}
+	f.disabled, f.renew = f.event(protocol.EventDisabled), f.event(protocol.EventRenew)
+	return f
 }
 
 // Attach names the server that f is the Gate of.
@@ -119,12 +123,14 @@ func (f *Front) upgrade(ctx context.Context, clientID string, st access.Standing
 func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 	switch {
 	case r.Kind == broker.RecordPool && r.What == broker.WhatDelete:
-		f.server.EndPool(r.Pool, mqttd.ReasonAdministrative, f.event(ctx, protocol.EventDisabled))
+		f.server.EndPool(r.Pool, mqttd.ReasonAdministrative, f.disabled)
 	case r.Kind == broker.RecordSession && r.What == broker.WhatRevoke && r.By.Actor.IsDevice():
 		// Its own newer login ended it, most likely on a connection of the older session:
 		// the grant must reach the device before that connection ends.
 		if id, session := r.Device(), r.Session; f.server.Knows(id) {
-			time.AfterFunc(parting, func() { f.review(ctx, id, session) })
+			time.AfterFunc(parting, func() {
+				f.server.Review(id, judged(access.EndOf(session)), mqttd.ReasonAdministrative, f.renew)
+			})
 		}
 	case r.Kind == broker.RecordDevice && r.What != broker.WhatCreate, r.Kind == broker.RecordSession && r.What == broker.WhatRevoke:
 		if id := r.Device(); f.server.Knows(id) {
@@ -132,7 +138,7 @@ func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 		}
 	default:
 		if judge, any := f.access.ReviewPool(ctx, r); any {
-			f.server.ReviewPool(r.Pool, judged(judge), mqttd.ReasonAdministrative, f.event(ctx, protocol.EventRenew))
+			f.server.ReviewPool(r.Pool, judged(judge), mqttd.ReasonAdministrative, f.renew)
 		}
 	}
 }
@@ -156,17 +162,17 @@ func (f *Front) review(ctx context.Context, id ident.Device, session ident.UUID)
 		f.log.ErrorContext(ctx, "changed device not readable, ending its connections", "device", id.String(), "err", err)
 	}
 	if err != nil || !active {
-		f.server.PushDevice(id, f.event(ctx, protocol.EventDisabled))
+		f.server.PushDevice(id, f.disabled)
 		f.server.End(id, mqttd.ReasonAdministrative)
 		return
 	}
-	f.server.Review(id, judged(judge), mqttd.ReasonAdministrative, f.event(ctx, protocol.EventRenew))
+	f.server.Review(id, judged(judge), mqttd.ReasonAdministrative, f.renew)
 }
 
-func (f *Front) event(ctx context.Context, name string) []byte {
+func (f *Front) event(name string) []byte {
 	raw, err := protocol.Encode(&protocol.Event{Name: name})
 	if err != nil {
-		f.log.ErrorContext(ctx, "encode event", "err", err)
+		f.log.Error("encode event", "err", err)
 	}
 	return raw
 }

@@ -221,7 +221,10 @@ func (w *World) watch() {
 				w.facts.violate("record %d comes after record %d", r.Seq, w.seen)
 			}
 			w.seen = r.Seq
-			if r.Kind == broker.RecordDevice && r.What != broker.WhatCreate || r.Kind == broker.RecordSession && r.What == broker.WhatRevoke {
+			switch revoked := r.Kind == broker.RecordSession && r.What == broker.WhatRevoke; {
+			case revoked && r.By.Actor.IsDevice():
+				w.judge(r.Device(), access.EndOf(r.Session))
+			case revoked, r.Kind == broker.RecordDevice && r.What != broker.WhatCreate:
 				w.review(r.Device(), r.Session)
 			}
 			w.reviewPool(&r)
@@ -242,6 +245,11 @@ func (w *World) review(id ident.Device, session ident.UUID) {
 		w.facts.violate("review of %s: %v", id, err)
 		return
 	}
+	w.judge(id, judge)
+}
+
+// judge is review by a judge that is known.
+func (w *World) judge(id ident.Device, judge access.Judge) {
 	for _, d := range slices.Concat(w.devices, w.copies) {
 		if d.id != id {
 			continue
