@@ -38,15 +38,23 @@ const queueRetry = time.Second
 // quarters, so that devices never wait for a stranger to be answered.
 const strangersPart = 0.75
 
-// requests are two bounded queues with workers that come with work and go without:
-// devices' requests go before strangers', and of those each source has its turn.
+// requests are two bounded queues with workers that come with work and go without, but for
+// a few: devices' requests go before strangers', and of those each source has its turn.
 type requests struct {
 	mu        sync.Mutex // guards the rest: a worker leaves only when it sees nothing to do
 	devices   []request
 	strangers lanes
-	workers   int
-	strange   int // workers that answer strangers
+	workers   int // that have work
+	strange   int // of them, those that answer strangers
+	// idle are workers that wait for work, at most spareWorkers, each until its channel is
+	// closed. They have the stack that an answer needs: another one begins with a small one, and
+	// growing it is a thirtieth of what a login costs.
+	idle []chan struct{}
 }
+
+// spareWorkers is how many workers stay without work: as many as wait for one commit of a busy
+// store. What their stacks take, 16 kB or so each, the collector takes back from those that idle.
+const spareWorkers = 64
 
 type request struct {
 	conn    *conn
@@ -157,8 +165,14 @@ func (s *Server) queue(r request) (lost *request) {
 	default:
 		q.devices = append(q.devices, r)
 	}
-	if q.workers < s.cfg.Workers {
-		q.workers++
+	if q.workers >= s.cfg.Workers {
+		return lost
+	}
+	q.workers++
+	if last := len(q.idle) - 1; last >= 0 {
+		close(q.idle[last])
+		q.idle = q.idle[:last]
+	} else {
 		s.wg.Go(s.work)
 	}
 	return lost
@@ -175,8 +189,16 @@ func (s *Server) overloaded(r request, why Overload, retry time.Duration) {
 
 func (s *Server) work() {
 	for {
-		r, ok := s.requests.next(s.strangersAtOnce())
-		if !ok {
+		r, wait, ok := s.requests.next(s.strangersAtOnce())
+		switch {
+		case wait != nil:
+			select {
+			case <-wait:
+				continue
+			case <-s.ctx.Done():
+				return
+			}
+		case !ok:
 			return
 		}
 		s.answer(r)
@@ -187,8 +209,8 @@ func (s *Server) work() {
 // strangersAtOnce is how many workers may answer strangers at once.
 func (s *Server) strangersAtOnce() int { return max(1, int(strangersPart*float64(s.cfg.Workers))) }
 
-// next gives what a worker does next; false ends it.
-func (q *requests) next(strangersAtOnce int) (r request, ok bool) {
+// next gives what a worker does next, or what it waits for; neither ends it.
+func (q *requests) next(strangersAtOnce int) (r request, wait <-chan struct{}, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
@@ -201,10 +223,16 @@ func (q *requests) next(strangersAtOnce int) (r request, ok bool) {
 			q.strange++
 		}
 	}
-	if !ok {
-		q.workers--
+	if ok {
+		return r, nil, true
 	}
-	return r, ok
+	q.workers--
+	if len(q.idle) == spareWorkers {
+		return r, nil, false
+	}
+	c := make(chan struct{})
+	q.idle = append(q.idle, c)
+	return r, c, false
 }
 
 // done notes that a worker is free again.
