@@ -1,6 +1,10 @@
 package broker
 
-import "github.com/signetd/signet/protocol/ident"
+import (
+	"strconv"
+
+	"github.com/signetd/signet/protocol/ident"
+)
 
 // A Purpose is what a secret is sealed for at rest, and whose it is. Whoever opens the
 // secret names the same purpose: what was sealed for one pool, device, key or hook
@@ -34,6 +38,12 @@ func HookPurpose(pool ident.Pool, name string) Purpose {
 // challenge.PSK the shared key's bytes, of others what their method reads.
 func AuthenticatorPurpose(kind string, id ident.Device) Purpose {
 	return Purpose{"authenticator:" + kind + ":" + id.String()}
+}
+
+// MQTTStatePurpose is that of a record of what the MQTT server kept over a planned restart, by
+// its file's id and its place in that.
+func MQTTStatePurpose(file string, place uint64) Purpose {
+	return Purpose{"mqtt-state:" + file + ":" + strconv.FormatUint(place, 10)}
 }
 
 // ClusterPurpose is that of a secret of the cluster itself, by name.

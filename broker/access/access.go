@@ -230,6 +230,20 @@ func EndOf(session ident.UUID) Judge {
 	return func(st Standing) (Standing, bool) { return st, st.Session != session }
 }
 
+// Recall gives what a device may do whose MQTT session waits without a connection, after a
+// restart: it rests on no login, so only what is kept for the device goes by it, and who comes
+// for that must be admitted. Errors wrap broker.ErrInactive and broker.ErrNotFound.
+func (r *Rule) Recall(ctx context.Context, id ident.Device) (Standing, error) {
+	d, err := r.reads.Device(ctx, id)
+	if err != nil {
+		return Standing{}, err
+	}
+	if d.Status != broker.StatusActive {
+		return Standing{}, fmt.Errorf("device is %s: %w", d.Status, broker.ErrInactive)
+	}
+	return Standing{Device: id, Permissions: Permissions(id), Subject: d.Subject}, nil
+}
+
 // ReviewPool gives the Judge of all standings in a pool after the write that a record of the
 // journal tells of, and false if that write takes nothing from any of them. A standing ends
 //

@@ -66,6 +66,7 @@ type Daemon struct {
 	mqtt    *mqttd.Server
 	mqttLn  net.Listener
 	mqttTLS *tls.Config
+	sealer  control.Sealer
 	https   *http.Server
 	httpLn  net.Listener
 	health  *http.Server
@@ -83,7 +84,7 @@ type Addrs struct{ MQTT, HTTPS, Health net.Addr }
 // that.
 func Open(ctx context.Context, cfg config.Config, parts core.Parts, certs Certificates, log *slog.Logger) (_ *Daemon, err error) {
 	log, told := tally.Kept(log)
-	d := &Daemon{cfg: cfg, log: log, told: told, store: parts.Store, metrics: prometheus.NewRegistry(), certs: certs}
+	d := &Daemon{cfg: cfg, log: log, told: told, store: parts.Store, sealer: parts.Sealer, metrics: prometheus.NewRegistry(), certs: certs}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
@@ -175,7 +176,7 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
 		DeviceRequests: mqttd.RequestLimit{PerSecond: limits.DeviceRequests, Burst: limits.DeviceRequestBurst},
 		MaxKeepAlive:   time.Duration(kept.MaxKeepAlive) * time.Second, SessionExpiry: time.Duration(kept.SessionExpiry) * time.Second,
-		RefusePublisher: kept.SlowSubscriber == config.RefusePublisher, OnDrop: drops,
+		Outlive: true, RefusePublisher: kept.SlowSubscriber == config.RefusePublisher, OnDrop: drops,
 		SessionMessages: kept.SessionMessages, SessionBytes: kept.SessionKiB << 10, QueuedMessages: kept.QueuedMessages, QueuedBytes: kept.QueuedMiB << 20,
 		RetainedMessages: kept.RetainedMessages, RetainedBytes: kept.RetainedMiB << 20, Sessions: kept.Sessions, Subscriptions: kept.Subscriptions,
 	})
@@ -183,6 +184,7 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 		return err
 	}
 	front.Attach(d.mqtt)
+	d.recallMQTT(ctx, front)
 	d.core.Tail.Tell(front.Recorded)
 	return nil
 }
@@ -308,10 +310,14 @@ func (d *Daemon) Close() error {
 	var g errgroup.Group
 	if d.mqtt != nil {
 		g.Go(func() error {
-			if err := d.mqtt.Close(ctx); !errors.Is(err, mqttd.ErrClosed) {
-				return err
+			err := d.mqtt.Close(ctx)
+			if errors.Is(err, mqttd.ErrClosed) {
+				return nil // before
 			}
-			return nil // closed before
+			if kept := d.keepMQTT(); kept != nil {
+				d.log.ErrorContext(ctx, "mqtt sessions and retained messages are lost", "err", kept)
+			}
+			return err
 		})
 	}
 	for _, s := range []*http.Server{d.https, d.health, d.ctl} {

@@ -48,7 +48,7 @@ func (s *Server) detach(c *conn) {
 		st.flow.Disconnect()
 		st.tell()
 	}
-	if st.over || st.expiry == 0 || s.isClosed() {
+	if st.over || st.expiry == 0 || s.isClosed() && !s.cfg.Outlive {
 		st.mu.Unlock()
 		s.endSession(st)
 		return

@@ -172,6 +172,8 @@ type Config struct {
 	MaxKeepAlive   time.Duration  // that MQTT 5 clients must promise at least to be heard of within; 0: as they like
 	SessionExpiry  time.Duration  // for which a session may outlive its connection; 24 h, negative: none does
 
+	Outlive bool // sessions outlive Close, for Save
+
 	// What may wait for clients. At a bound of its own a client that does not keep up is ended
 	// and its session dropped, or with RefusePublisher the message refused to its publisher.
 	RefusePublisher  bool

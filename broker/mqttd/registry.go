@@ -317,6 +317,24 @@ func (r *registry) roomLocked(s *Server, d ident.Device) *message.Room {
 	return message.NewRoom(4*s.cfg.SessionMessages, 4*s.cfg.SessionBytes, pool)
 }
 
+// enter makes a session that has no connection, for a client id that has none yet; nil if it has.
+// rejoin enters it.
+func (r *registry) enter(s *Server, k stateKey, d ident.Device) *state {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.byKey[k] != nil {
+		return nil
+	}
+	return s.newState(k, r.roomLocked(s, d))
+}
+
+func (r *registry) rejoin(s *state, st Standing) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.byKey[s.key] = s
+	r.bindLocked(s, st)
+}
+
 // bindLocked makes st what the client of a session may do.
 func (r *registry) bindLocked(s *state, st Standing) {
 	s.standing.Store(&st)

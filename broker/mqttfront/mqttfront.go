@@ -87,6 +87,12 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, err
 	return mqttd.Standing(st), nil
 }
 
+// Recall gives what a device may do whose session waits without a connection, after a restart.
+func (f *Front) Recall(ctx context.Context, d ident.Device) (mqttd.Standing, error) {
+	st, err := f.access.Recall(ctx, d)
+	return mqttd.Standing(st), err
+}
+
 // Respond answers one request. When that is a grant, and the device itself is at the other
 // end of the connection, the connection becomes the device's before the answer is sent, so
 // that the device may use its new rights at once.
