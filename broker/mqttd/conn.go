@@ -36,15 +36,13 @@ type conn struct {
 	name   []byte    // of the TLS connection, see channel
 
 	// Of its CONNECT, set before the registry knows the connection, never changed after.
-	version    packet.Version
 	request    string // the topic of its requests; "": it has none
 	reply      string // that of its answers
 	ev         string // that of its events
 	clientID   string
 	keepAlive  time.Duration // one and a half times what it promised; 0: it promised nothing
-	maxPacket  uint32        // bytes of a packet that it takes; 0: any
-	noReasons  bool          // it wants no reason strings
-	aliasesOut uint16        // topic aliases that it takes
+	takes      packet.Receiver
+	aliasesOut uint16 // topic aliases that it takes
 
 	owned atomic.Pointer[state] // whose connection it is; nil until it is admitted, never changed after
 
@@ -195,7 +193,7 @@ func (c *conn) keep(p []byte) {
 
 // expected refuses, by its fixed header alone, what a client may not send.
 func (c *conn) expected(h packet.Header) error {
-	if err := h.FromClient(c.version); err != nil {
+	if err := h.FromClient(c.takes.Version); err != nil {
 		return err
 	}
 	most := c.limit()
@@ -272,7 +270,7 @@ func (c *conn) end(r Reason) {
 		return
 	}
 	var final []byte
-	if c.version == packet.V5 {
+	if c.takes.Version == packet.V5 {
 		final = c.farewell(r)
 	}
 	c.stream.HangUp(final, hangUpGrace)
@@ -325,10 +323,14 @@ func (c *conn) Drained() {
 }
 
 // send writes a packet that answers one of the client's.
-func (c *conn) send(p []byte) { _ = c.stream.Write(p) } // what is wrong with it, Closed is told
+func (c *conn) send(p []byte) {
+	if len(p) > 0 { // else it is more than the client takes
+		_ = c.stream.Write(p) // what is wrong with it, Closed is told
+	}
+}
 
 // acknowledge answers a PUBLISH or a step of one.
 func (c *conn) acknowledge(t packet.Type, id uint16, code packet.Code) {
 	var b [8]byte
-	c.send(packet.AppendAck(b[:0], c.version, t, id, code, ""))
+	c.send(c.takes.AppendAck(b[:0], t, id, code, ""))
 }

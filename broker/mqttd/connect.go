@@ -59,7 +59,7 @@ func (s *Server) begin(c *conn) bool {
 	if err := s.admit(ctx, c, p); err != nil {
 		s.refused(c, fmt.Errorf("client id %.256q: %w", p.ClientID, err))
 		if !c.isEnding() { // else whoever ended it has cut it
-			c.stream.HangUp(packet.AppendConnack(nil, p.Version, &packet.Connack{Code: connackCode(err)}), hangUpGrace)
+			c.stream.HangUp(p.Receiver().AppendConnack(nil, packet.Connack{Code: connackCode(err)}), hangUpGrace)
 		}
 		return false
 	}
@@ -218,7 +218,11 @@ func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
 		}
 		makeRoom()
 	}
-	return s.attach(c, found, c.connack(p, &now, assigned, expiry, present), w, expiry, p.ReceiveMaximum)
+	welcome := c.connack(p, &now, assigned, expiry, present)
+	if len(welcome) == 0 {
+		return refuse(packet.PacketTooLarge, "it takes packets of %d bytes, too few for a CONNACK", p.MaximumPacketSize)
+	}
+	return s.attach(c, found, welcome, w, expiry, p.ReceiveMaximum)
 }
 
 func willTopic(p *packet.Connect) string {
@@ -230,7 +234,7 @@ func willTopic(p *packet.Connect) string {
 
 // learn keeps what a CONNECT says of its client.
 func (c *conn) learn(p *packet.Connect) {
-	c.version, c.maxPacket, c.noReasons = p.Version, p.MaximumPacketSize, !p.RequestProblemInformation
+	c.takes = p.Receiver()
 	c.aliasesOut = min(p.TopicAliasMaximum, maxAliases)
 	keepAlive := time.Duration(p.KeepAlive) * time.Second
 	if most := c.srv.cfg.MaxKeepAlive; p.Version == packet.V5 && most > 0 && (keepAlive == 0 || keepAlive > most) {
@@ -257,6 +261,7 @@ func (s *Server) expiryFor(p *packet.Connect, st *Standing) uint32 {
 func (s *Server) longestSession() uint32 { return uint32(s.cfg.SessionExpiry / time.Second) }
 
 // connack welcomes the client, and says where the server does less than the standard's default.
+// Nothing is longer than the client takes: then there is no welcome.
 func (c *conn) connack(p *packet.Connect, st *Standing, assigned string, expiry uint32, present bool) []byte {
 	a := packet.Connack{SessionPresent: present}
 	if p.Version == packet.V5 {
@@ -277,7 +282,7 @@ func (c *conn) connack(p *packet.Connect, st *Standing, assigned string, expiry 
 			a.ResponseInformation = responsesBelow(st)
 		}
 	}
-	return packet.AppendConnack(nil, p.Version, &a)
+	return c.takes.AppendConnack(nil, a)
 }
 
 // responsesBelow gives a topic below which the client may read whatever there is: it may have its

@@ -12,7 +12,7 @@ import (
 func (c *conn) publishOf(d *session.Delivery, now time.Time) packet.Publish {
 	m := d.Message
 	p := packet.Publish{Topic: nil, QoS: d.QoS, Retain: d.Retain, Payload: m.Payload}
-	if c.version == packet.V5 {
+	if c.takes.Version == packet.V5 {
 		p.Forward, p.SubscriptionIDs = m.Properties, d.Identifiers
 		if !m.Expires.IsZero() {
 			p.HasExpiry, p.Expiry = true, m.Left(now)
@@ -23,17 +23,19 @@ func (c *conn) publishOf(d *session.Delivery, now time.Time) packet.Publish {
 
 // fits reports whether the client takes a packet of that size (section 3.1.2.11.4).
 func (c *conn) fits(d *session.Delivery, now time.Time) bool {
-	if c.maxPacket == 0 {
+	if c.takes.Takes(mostOf(d)) {
 		return true
 	}
 	m := d.Message
-	most := 5 + 2 + len(m.Topic.String()) + 2 + 4 + len(m.Properties) + 5 + 3 + 5*len(d.Identifiers) + len(m.Payload)
-	if most <= int(c.maxPacket) {
-		return true
-	}
 	p := c.publishOf(d, now)
 	p.ID = 1
-	return len(packet.AppendPublishHeader(nil, c.version, m.Topic.String(), &p, len(m.Payload)))+len(m.Payload) <= int(c.maxPacket)
+	return c.takes.Takes(len(packet.AppendPublishHeader(nil, c.takes.Version, m.Topic.String(), &p, len(m.Payload))) + len(m.Payload))
+}
+
+// mostOf is the most that a delivery's packet may have, in bytes: with its topic and an alias for it.
+func mostOf(d *session.Delivery) int {
+	m := d.Message
+	return 5 + 2 + len(m.Topic.String()) + 2 + 4 + len(m.Properties) + 5 + 3 + 5*len(d.Identifiers) + len(m.Payload)
 }
 
 // deliver writes one step of a delivery. state.mu is held.
@@ -44,24 +46,25 @@ func (c *conn) deliver(out *session.Out, now time.Time) {
 	}
 	p := c.publishOf(&out.Delivery, now)
 	p.ID, p.Dup = out.ID, out.Dup
-	name, alias := c.alias(out.Message.Topic.String())
+	name, alias := c.alias(out.Message.Topic.String(), c.takes.Takes(mostOf(&out.Delivery)))
 	p.Alias = alias
 	buf := c.srv.headers.Get().(*[]byte)
 	defer c.srv.headers.Put(buf)
-	*buf = packet.AppendPublishHeader((*buf)[:0], c.version, name, &p, len(p.Payload))
+	*buf = packet.AppendPublishHeader((*buf)[:0], c.takes.Version, name, &p, len(p.Payload))
 	_ = c.stream.Write(*buf, p.Payload) // what is wrong with it, Closed is told
 }
 
 // alias gives what stands for a topic in a packet to the client: the topic, an alias, or both
-// the first time (section 3.3.2.3.4). state.mu is held, so that what is told is told first.
-func (c *conn) alias(name string) (string, uint16) {
+// the first time, if there is room for both (section 3.3.2.3.4). state.mu is held, so that what
+// is told is told first.
+func (c *conn) alias(name string, room bool) (string, uint16) {
 	if c.aliasesOut == 0 {
 		return name, 0
 	}
 	if a, ok := c.known[name]; ok {
 		return "", a
 	}
-	if len(c.known) >= int(c.aliasesOut) {
+	if !room || len(c.known) >= int(c.aliasesOut) {
 		return name, 0
 	}
 	if c.known == nil {
@@ -89,9 +92,9 @@ func (c *conn) push(to func(*state) *listening, name string, payload []byte) err
 	if l.identifier > 0 {
 		p.SubscriptionIDs = []uint32{l.identifier}
 	}
-	header := packet.AppendPublishHeader(make([]byte, 0, 16+len(name)), c.version, name, &p, len(payload))
-	if n := len(header) + len(payload); c.maxPacket > 0 && n > int(c.maxPacket) {
-		return fmt.Errorf("mqttd: %d bytes for a client that takes packets of %d", n, c.maxPacket)
+	header := packet.AppendPublishHeader(make([]byte, 0, 16+len(name)), c.takes.Version, name, &p, len(payload))
+	if n := len(header) + len(payload); !c.takes.Takes(n) {
+		return fmt.Errorf("mqttd: %d bytes for a client that takes packets of %d", n, c.takes.MaximumPacketSize)
 	}
 	return c.stream.Write(header, payload)
 }
@@ -111,12 +114,8 @@ func events(st *state) *listening  { return &st.events }
 // (MQTT-3.14.2-3). Some clients pass over the reason's code in a packet that has no property.
 func (c *conn) farewell(r Reason) []byte {
 	text := r.text()
-	if c.noReasons {
-		text = ""
+	if c.takes.NoProblems {
+		text = "" // the standard would let us
 	}
-	b := packet.AppendDisconnect(nil, packet.V5, packet.Disconnect{Code: packet.Code(r), Reason: text})
-	if c.maxPacket > 0 && len(b) > int(c.maxPacket) {
-		return packet.AppendDisconnect(nil, packet.V5, packet.Disconnect{Code: packet.Code(r)})
-	}
-	return b
+	return c.takes.AppendDisconnect(nil, packet.Disconnect{Code: packet.Code(r), Reason: text})
 }

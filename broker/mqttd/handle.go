@@ -17,7 +17,7 @@ func (c *conn) handle(h packet.Header, body []byte) error {
 	switch h.Type {
 	case packet.PUBLISH:
 		var p packet.Publish
-		err := p.Parse(c.version, h.Flags, body)
+		err := p.Parse(c.takes.Version, h.Flags, body)
 		if v, ok := errors.AsType[*packet.Error](err); ok && v.Code == packet.PayloadFormatInvalid && p.QoS > message.AtMostOnce {
 			return c.answer(&p, v.Code)
 		}
@@ -26,19 +26,19 @@ func (c *conn) handle(h packet.Header, body []byte) error {
 		}
 		return c.published(&p)
 	case packet.PUBACK, packet.PUBREC, packet.PUBREL, packet.PUBCOMP:
-		a, err := packet.ParseAck(c.version, h.Type, body)
+		a, err := packet.ParseAck(c.takes.Version, h.Type, body)
 		if err != nil {
 			return err
 		}
 		return c.acknowledged(h.Type, a)
 	case packet.SUBSCRIBE:
-		p, err := packet.ParseSubscribe(c.version, body, maxFilters)
+		p, err := packet.ParseSubscribe(c.takes.Version, body, maxFilters)
 		if err != nil {
 			return err
 		}
 		return c.subscribe(p)
 	case packet.UNSUBSCRIBE:
-		p, err := packet.ParseUnsubscribe(c.version, body, maxFilters)
+		p, err := packet.ParseUnsubscribe(c.takes.Version, body, maxFilters)
 		if err != nil {
 			return err
 		}
@@ -49,7 +49,7 @@ func (c *conn) handle(h packet.Header, body []byte) error {
 		c.send(packet.AppendPingresp(b[:0]))
 		return nil
 	case packet.DISCONNECT:
-		d, err := packet.ParseDisconnect(c.version, body)
+		d, err := packet.ParseDisconnect(c.takes.Version, body)
 		if err != nil {
 			return err
 		}
@@ -69,7 +69,7 @@ func (c *conn) goodbye(d packet.Disconnect) error {
 		}
 		st.expiry = min(d.Expiry, c.srv.longestSession())
 	}
-	if d.Code != packet.DisconnectWithWill {
+	if d.Code == packet.NormalDisconnection {
 		st.will = nil
 	}
 	st.mu.Unlock()
@@ -119,7 +119,7 @@ func (c *conn) answer(p *packet.Publish, code packet.Code) error {
 	if p.QoS == message.AtMostOnce {
 		return nil
 	}
-	if c.version < packet.V5 && code.Failed() {
+	if c.takes.Version < packet.V5 && code.Failed() {
 		return &packet.Error{Code: code, What: fmt.Sprintf("a message that it may not publish (%v)", code)}
 	}
 	st := c.owned.Load()

@@ -54,20 +54,20 @@ func TestReasonString(t *testing.T) {
 // Every reason has words, and none go to who takes no packet of that size or wants none.
 func TestFarewell(t *testing.T) {
 	for _, r := range Reasons {
-		c := conn{version: packet.V5}
+		c := conn{takes: packet.Receiver{Version: packet.V5}}
 		whole, bare := c.farewell(r), []byte{0xe0, 2, byte(r), 0}
 		if r.text() == "" || !bytes.Contains(whole, []byte(r.text())) {
 			t.Errorf("reason %#x: % x", byte(r), whole)
 		}
-		c.maxPacket = uint32(len(whole))
+		c.takes.MaximumPacketSize = uint32(len(whole))
 		if got := c.farewell(r); !bytes.Equal(got, whole) {
-			t.Errorf("reason %#x in %d bytes: % x", byte(r), c.maxPacket, got)
+			t.Errorf("reason %#x in %d bytes: % x", byte(r), c.takes.MaximumPacketSize, got)
 		}
-		c.maxPacket--
+		c.takes.MaximumPacketSize--
 		if got := c.farewell(r); !bytes.Equal(got, bare) {
-			t.Errorf("reason %#x in %d bytes: % x", byte(r), c.maxPacket, got)
+			t.Errorf("reason %#x in %d bytes: % x", byte(r), c.takes.MaximumPacketSize, got)
 		}
-		c.maxPacket, c.noReasons = 0, true
+		c.takes.MaximumPacketSize, c.takes.NoProblems = 0, true
 		if got := c.farewell(r); !bytes.Equal(got, bare) {
 			t.Errorf("reason %#x without words: % x", byte(r), got)
 		}

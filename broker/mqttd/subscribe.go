@@ -24,7 +24,7 @@ func (c *conn) subscribe(p *packet.Subscribe) error {
 			retained = append(retained, then)
 		}
 	}
-	c.send(packet.AppendSuback(nil, c.version, p.ID, codes, ""))
+	c.send(c.takes.AppendSuback(nil, p.ID, codes, ""))
 	for _, send := range retained {
 		send()
 	}
@@ -41,8 +41,10 @@ func (c *conn) subscribeTo(f packet.Filter, identifier uint32) (code packet.Code
 		return packet.GrantedQoS0, nil, nil // the server's own messages come at most once
 	}
 	sub, err := topic.ParseSubscription(f.Text)
-	standing := c.standing()
-	if err != nil || !mayRead(standing, sub.Filter) {
+	if err != nil {
+		return c.refusal(packet.TopicFilterInvalid), nil, nil // longer or deeper than is served here: the codec has seen that it is one
+	}
+	if !mayRead(c.standing(), sub.Filter) {
 		return c.refusal(packet.NotAuthorized), nil, nil
 	}
 	o := subscription.Options{
@@ -70,7 +72,7 @@ func (c *conn) subscribeTo(f packet.Filter, identifier uint32) (code packet.Code
 
 // refusal is the code that refuses a subscription; MQTT 3.1.1 has one.
 func (c *conn) refusal(code packet.Code) packet.Code {
-	if c.version < packet.V5 {
+	if c.takes.Version < packet.V5 {
 		return packet.UnspecifiedError
 	}
 	return code
@@ -118,7 +120,7 @@ func (c *conn) unsubscribe(p *packet.Unsubscribe) {
 		}
 	}
 	st.mu.Unlock()
-	c.send(packet.AppendUnsuback(nil, c.version, p.ID, codes, ""))
+	c.send(c.takes.AppendUnsuback(nil, p.ID, codes, ""))
 }
 
 // unsubscribe ends one subscription; false if there was none. st.mu is held.

@@ -1,6 +1,7 @@
 package packet
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/signetd/signet/protocol/topic"
@@ -14,8 +15,8 @@ type Options struct {
 	RetainHandling    byte // 0: send retained messages; 1: only if the subscription is new; 2: do not
 }
 
-// A Filter is one subscription of a SUBSCRIBE. Its Text is UTF-8 and not empty; whether it is a topic
-// filter is for who parses it.
+// A Filter is one subscription of a SUBSCRIBE. Its Text is a topic filter by MQTT's rules; it may be
+// beyond Signet's limits (topic.ErrLimit), which is for the SUBACK to say.
 type Filter struct {
 	Text string
 	Options
@@ -73,8 +74,11 @@ func (c *cursor) moreFilters(n, most int) bool {
 
 func (c *cursor) filter() string {
 	text := string(c.text())
-	if c.err == nil && text == "" {
-		c.fail(malformed("%v with an empty filter", c.of))
+	if c.err != nil {
+		return ""
+	}
+	if _, err := topic.ParseSubscription(text); err != nil && !errors.Is(err, topic.ErrLimit) {
+		c.fail(malformed("%v with a filter that is none: %v", c.of, err))
 	}
 	return text
 }
