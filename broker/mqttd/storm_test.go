@@ -65,6 +65,10 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 	close(stop)
 	operators.Wait()
+	eventually(t, "all connections are gone", func() bool { return f.Count() == 0 })
+	for _, d := range devices { // sessions of MQTT 3.1.1 outlive theirs
+		f.End(device(t, d), ReasonAdministrative)
+	}
 	eventually(t, "all are gone", func() bool { return f.Count() == 0 && f.clients.sessions() == 0 && f.noRequests() })
 	if n := f.subscriptions.Len(); n != 0 {
 		t.Errorf("%d subscriptions are left", n)
