@@ -50,7 +50,7 @@ func program(t testing.TB, name string) string {
 
 // TestMain is the main of small servers, too, in child processes.
 func TestMain(m *testing.M) {
-	for variable, server := range map[string]func() error{minimalEnv: minimalServer, streamEnv: streamServer} {
+	for variable, server := range map[string]func() error{minimalEnv: minimalServer, streamEnv: streamServer, mqttEnv: mqttServer} {
 		if os.Getenv(variable) == "" {
 			continue
 		}

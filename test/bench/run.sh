@@ -26,6 +26,7 @@ all() {
 	measure BenchmarkGrowth 1x 1 ./broker/boltstore
 	measure BenchmarkIdleDevice 1x 1
 	measure BenchmarkIdleStream 1x 1
+	measure BenchmarkIdleSubscriber 1x 1
 	measure BenchmarkAgent 1x 1
 }
 if [ $# -eq 0 ]; then all; else for only; do all; done; fi

@@ -93,33 +93,7 @@ func BenchmarkIdleStream(b *testing.B) {
 				if secure == "plain" {
 					conf = nil
 				}
-				base, began := c.status(b, "VmRSS"), c.cpu(b)
-				conns := make([]net.Conn, streams)
-				defer func() {
-					for _, nc := range conns {
-						if nc != nil {
-							_ = nc.Close()
-						}
-					}
-				}()
-				spread(streams, 8, func(i int) {
-					nc, err := echoed(addresses[at], conf)
-					if err != nil {
-						b.Error(err)
-					}
-					conns[i] = nc
-				})
-				if b.Failed() {
-					return
-				}
-				b.ReportMetric(float64((c.cpu(b)-began).Microseconds())/streams, "cpu-us/conn")
-				b.ReportMetric((c.status(b, "VmRSS")-base)/streams, "KiB-at-once")
-				settle(b)
-				b.ReportMetric((c.status(b, "VmRSS")-base)/streams, "KiB/conn")
-				began = c.cpu(b)
-				time.Sleep(5 * time.Second)
-				b.ReportMetric(100*(c.cpu(b)-began).Seconds()/5, "%-idle-cpu")
-				b.ReportMetric(0, "ns/op")
+				crowd(b, c, func(int) (net.Conn, error) { return echoed(addresses[at], conf) })
 			})
 		}
 	}
@@ -127,12 +101,9 @@ func BenchmarkIdleStream(b *testing.B) {
 
 // echoed gives a connection that was used.
 func echoed(address string, conf *tls.Config) (net.Conn, error) {
-	nc, err := net.Dial("tcp", address)
+	nc, err := dial(address, conf)
 	if err != nil {
 		return nil, err
-	}
-	if conf != nil {
-		nc = tls.Client(nc, conf)
 	}
 	p := make([]byte, 600)
 	for range 4 {

@@ -59,30 +59,44 @@ func TestAllocations(t *testing.T) {
 	}
 }
 
-// TestTrim: memory is given back once many handshakes, in proportion to the streams, were
-// done and then none; not for a few, and not while they go on.
+// TestTrim: memory is given back once many connections, in proportion to those that are there,
+// came and then few; not for a few, and not while they come.
 func TestTrim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		freed := 0
-		l := NewLoop(Config{TrimAfter: 10})
+		l := NewLoop(Config{TrimAfter: 100})
 		l.trim.free = func() { freed++ }
-		shake := func(n int) {
+		come := func(n, perSecond int) {
 			for range n {
-				l.handshake()
-				time.Sleep(time.Second)
+				l.began()
+				time.Sleep(time.Second / time.Duration(perSecond))
 			}
-			time.Sleep(time.Minute)
+		}
+		for _, c := range []struct {
+			what            string
+			n, perSecond    int
+			freed, andLater int
+		}{
+			{"few", 99, 1000, 0, 0},
+			{"one more", 1, 1000, 0, 1},
+			{"a storm", 1000, 100, 1, 1}, // later comes the next
+			{"a trickle", 10, 1, 2, 2},
+			{"few for 1,110", 200, 1000, 2, 2},
+			{"a quarter of them", 200, 1000, 2, 3},
+			{"many at the end", 5000, 1000, 3, 3},
+		} {
+			come(c.n, c.perSecond)
 			synctest.Wait()
-		}
-		for _, c := range []struct{ open, shakes, want int }{{0, 9, 0}, {0, 1, 1}, {39, 9, 1}, {0, 11, 2}, {100, 33, 2}, {0, 1, 3}, {0, 33, 3}} {
-			l.opened(c.open)
-			shake(c.shakes)
-			if freed != c.want {
-				t.Errorf("%d streams more, %d handshakes more: freed %d times, want %d", c.open, c.shakes, freed, c.want)
+			if freed != c.freed {
+				t.Errorf("%s: freed %d times, want %d", c.what, freed, c.freed)
 			}
-		}
-		for range 50 {
-			l.handshake()
+			if c.andLater > c.freed || c.what[0] == 'f' {
+				time.Sleep(time.Minute)
+				synctest.Wait()
+			}
+			if freed != c.andLater {
+				t.Errorf("%s: freed %d times in the end, want %d", c.what, freed, c.andLater)
+			}
 		}
 		l.Close()
 		time.Sleep(time.Minute)

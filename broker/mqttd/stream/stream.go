@@ -15,6 +15,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -70,9 +71,9 @@ type Config struct {
 	// Goroutines gives each stream a goroutine that reads, as it has one on systems without
 	// a poller and for connections that can only block.
 	Goroutines bool
-	// TrimAfter is how many TLS handshakes, at least, are a storm: when none has come for two
-	// seconds after so many, the process's garbage is collected and its free memory given back
-	// to the system, once (debug.FreeOSMemory). Zero: never.
+	// TrimAfter is how many connections, at least, are a storm: when hardly one has come for
+	// two seconds after so many, the process's garbage is collected and its free memory given
+	// back to the system, once (debug.FreeOSMemory). Zero: never.
 	TrimAfter int
 }
 
@@ -101,7 +102,7 @@ func NewLoop(cfg Config) *Loop {
 		reads:  sync.Pool{New: func() any { return new([readBuffer]byte) }},
 		writes: sync.Pool{New: func() any { return new([batch]byte) }},
 		moves:  sync.Pool{New: func() any { return newTransfer() }},
-		trim:   newTrim(),
+		trim:   trim{free: debug.FreeOSMemory},
 	}
 }
 
@@ -109,7 +110,7 @@ func NewLoop(cfg Config) *Loop {
 // them brings about; none may be made any more.
 func (l *Loop) Close() {
 	l.open.Wait()
-	l.stopTrimming()
+	l.trim.stop()
 	l.stopPolling()
 }
 
@@ -180,7 +181,7 @@ type carrier interface {
 // something is to be written.
 func (l *Loop) New(nc net.Conn, conf *tls.Config, h Handler) *Stream {
 	l.open.Add(1)
-	l.opened(1)
+	l.began()
 	s := &Stream{loop: l, h: h, nc: nc, refs: 1}
 	if c, ok := nc.(carrier); ok {
 		s.nc, s.rest = c.NetConn(), c.Unread()
@@ -202,7 +203,6 @@ func (s *Stream) Handshake() error {
 		return err
 	}
 	s.shook.Store(true)
-	s.loop.handshake()
 	return nil
 }
 
@@ -305,7 +305,7 @@ func (s *Stream) finish() {
 	err := s.err
 	s.mu.Unlock()
 	s.h.Closed(err)
-	s.loop.opened(-1)
+	s.loop.finished()
 	s.loop.open.Done()
 }
 

@@ -1,63 +1,72 @@
 package stream
 
 import (
-	"runtime/debug"
 	"sync"
 	"time"
 )
 
-// quietAfter is how long no handshake may have been done for a storm of them to be over.
+// lull is how long hardly a connection may have come for a storm of them to be over.
 // The figure is chosen.
-const quietAfter = 2 * time.Second
+const lull = 2 * time.Second
 
-// trim gives the garbage of many handshakes back to the system: a third of what an idle TLS
-// connection takes, which the runtime would keep until the next storm.
+// trim gives the garbage of many connections that began back to the system: a third of what
+// an idle one over TLS takes, which the runtime would keep until the next storm.
 type trim struct {
 	free func() // debug.FreeOSMemory, but in tests
 
-	mu         sync.Mutex // guards the rest
-	open       int        // streams
-	handshakes int        // since the last time
-	timer      *time.Timer
+	mu     sync.Mutex // guards the rest
+	open   int        // streams
+	came   int        // since memory was given back
+	before int        // of them, when it was looked last
+	timer  *time.Timer
+	armed  bool
 }
 
-func newTrim() trim { return trim{free: debug.FreeOSMemory} }
-
-// opened counts streams.
-func (l *Loop) opened(n int) {
-	l.trim.mu.Lock()
-	defer l.trim.mu.Unlock()
-	l.trim.open += n
-}
-
-// handshake counts one, and sees to it that memory is freed once they have become many and
-// then none. As that takes time in proportion to the streams there are, they count, too.
-func (l *Loop) handshake() {
+// began counts a stream, and sees to it that memory is given back once they have become many
+// and then few. As that takes time in proportion to the streams there are, those count, too.
+func (l *Loop) began() {
 	t := &l.trim
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.handshakes++
-	switch {
-	case l.cfg.TrimAfter == 0, t.handshakes < max(l.cfg.TrimAfter, t.open/4):
-	case t.timer == nil:
-		t.timer = time.AfterFunc(quietAfter, l.giveBack)
-	default:
-		t.timer.Reset(quietAfter)
+	t.open++
+	t.came++
+	if l.cfg.TrimAfter == 0 || t.armed || t.came < max(l.cfg.TrimAfter, t.open/4) {
+		return
+	}
+	t.armed, t.before = true, t.came
+	if t.timer == nil {
+		t.timer = time.AfterFunc(lull, l.trim.look)
+	} else {
+		t.timer.Reset(lull)
 	}
 }
 
-func (l *Loop) giveBack() {
-	l.trim.mu.Lock()
-	l.trim.handshakes = 0
-	l.trim.mu.Unlock()
-	l.trim.free()
-}
-
-// stopTrimming is for the end.
-func (l *Loop) stopTrimming() {
+// finished is its end.
+func (l *Loop) finished() {
 	l.trim.mu.Lock()
 	defer l.trim.mu.Unlock()
-	if l.trim.timer != nil {
-		l.trim.timer.Stop()
+	l.trim.open--
+}
+
+// look gives memory back if the storm is over: a twentieth of what came before may still come.
+func (t *trim) look() {
+	t.mu.Lock()
+	if t.came-t.before > t.before/20 {
+		t.before = t.came
+		t.timer.Reset(lull)
+		t.mu.Unlock()
+		return
+	}
+	t.armed, t.came = false, 0
+	t.mu.Unlock()
+	t.free()
+}
+
+// stop is for the end.
+func (t *trim) stop() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.timer != nil {
+		t.timer.Stop()
 	}
 }
