@@ -6,7 +6,8 @@ import "github.com/signetd/signet/protocol/detcbor"
 // in the order of their keys, those that are empty left out if their tags say omitempty.
 // A required member that is nil is written as empty, which whoever reads it refuses.
 
-// A writer is written by hand.
+// A writer is a message that is written by hand. What is in one has no methods of these
+// names: an agent would carry them, though it writes neither.
 type writer interface {
 	room() int // at least how many bytes write appends
 	write(b []byte) []byte
@@ -47,9 +48,9 @@ func (h *Head) writeHead(b []byte) detcbor.MapWriter {
 }
 
 // Encode gives the body as a Challenge carries it.
-func (c *ChallengeBody) Encode() []byte { return c.write(make([]byte, 0, c.room())) }
+func (c *ChallengeBody) Encode() []byte { return c.writeBody(make([]byte, 0, c.bodyRoom())) }
 
-func (c *ChallengeBody) room() int {
+func (c *ChallengeBody) bodyRoom() int {
 	n := 1 + 5*memberRoom + len(c.Kind) + len(c.Nonce) + len(c.Issuer) + len(c.SealTo) + c.PoolKeys.room()
 	for k, v := range c.Params {
 		n += 2*memberRoom + len(k) + len(v)
@@ -57,7 +58,7 @@ func (c *ChallengeBody) room() int {
 	return n
 }
 
-func (c *ChallengeBody) write(b []byte) []byte {
+func (c *ChallengeBody) writeBody(b []byte) []byte {
 	w := detcbor.BeginMap(b)
 	w.Text(1, c.Kind)
 	w.Bytes(2, c.Nonce)
@@ -70,9 +71,9 @@ func (c *ChallengeBody) write(b []byte) []byte {
 }
 
 // Encode gives the body as a Grant carries it, sealed or open.
-func (g *GrantBody) Encode() []byte { return g.write(make([]byte, 0, g.room())) }
+func (g *GrantBody) Encode() []byte { return g.writeBody(make([]byte, 0, g.bodyRoom())) }
 
-func (g *GrantBody) room() int {
+func (g *GrantBody) bodyRoom() int {
 	n := 1 + 12*memberRoom + len(g.Access) + len(g.ID) + len(g.Refresh) + len(g.Session) + len(g.Subject) + len(g.Issuer) + len(g.IDJWT) + g.PoolKeys.room()
 	for _, filters := range [][]string{g.Publish, g.Subscribe} {
 		for _, f := range filters {
@@ -82,7 +83,7 @@ func (g *GrantBody) room() int {
 	return n
 }
 
-func (g *GrantBody) write(b []byte) []byte {
+func (g *GrantBody) writeBody(b []byte) []byte {
 	w := detcbor.BeginMap(b)
 	w.Bytes(1, g.Access)
 	w.Bytes(2, g.ID)
