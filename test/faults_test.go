@@ -18,7 +18,7 @@ import (
 // gosWords are what Go's libraries say of faults and what no user should have to read.
 var gosWords = regexp.MustCompile(`strconv\.|invalid syntax|dial tcp|dial unix|\blookup \S+ on |i/o timeout|context (deadline exceeded|canceled)|` +
 	`(^|: )(open|read|stat|lstat|mkdir|connect|bind|exec|x509|tls|json|yaml|net/http|http|asn1|pem): |\bEOF\b|%!|\bnil\b|goroutine|panic|` +
-	`time: |parsing time|invalid duration|flag provided|looking for beginning|unmarshal|fork/exec|<nil>|\[\]string|map\[`)
+	`time: |parsing time|invalid duration|flag provided|looking for beginning|unexpected end of JSON|unmarshal|fork/exec|<nil>|\[\]string|map\[`)
 
 // twice finds a part of a message that is said again at once.
 func twice(line string) bool {
@@ -117,6 +117,11 @@ func TestFaultsAreSaidPlainly(t *testing.T) {
 	}{
 		{exit.Usage, "signet pool"},
 		{exit.Usage, "signet polo"},
+		{exit.Usage, "signet help polo"},
+		{exit.Usage, "signetd help polo"},
+		{exit.Usage, "firmware-sim help polo"},
+		{exit.Usage, "signet-agent help polo"},
+		{exit.Usage, "signet apply settings.yaml"},
 		{exit.Usage, "signet device list --count=perhaps"},
 		{exit.Usage, "signet audit list --limit many"},
 		{exit.Usage, "signet audit list --limit 99999999999999999999999"},
@@ -187,6 +192,8 @@ func TestFaultsAreSaidPlainly(t *testing.T) {
 		{exit.Conflict, "signet-agent enroll --name lamp-1 --state again"},
 		{exit.Refused, "signet-agent token --name lamp-1 --audience nope"},
 		{exit.NotFound, "signet-agent token --name nobody"},
+		{exit.Usage, "signet-agent answer - --name lamp-1 <&-"},
+		{exit.Usage, "signet-agent enroll --name x --state empty"},
 		{exit.NotFound, "signet-agent answer 1 --name lamp-1"},
 		{exit.Failed, "signet-agent token --name lamp-1 > /dev/full"},
 		{exit.Usage, "signet-agent run --name lamp-1 --group staff"},
@@ -203,6 +210,9 @@ func TestFaultsAreSaidPlainly(t *testing.T) {
 		{exit.Usage, "signetd operator create NO --data made"},
 		{exit.Usage, "signetd operator create x --expires long --data made"},
 		{exit.NotFound, "signetd backup --data none b.tar"},
+		{exit.Conflict, "signetd backup --data made empty"},
+		{exit.NotFound, "signetd ca show --data none"},
+		{exit.NotFound, "signetd ca renew --data none"},
 		{exit.NotFound, "signetd restore --data new none.tar"},
 		{exit.Failed, "signetd restore --data new random"},
 		{exit.Conflict, "signetd serve --data made --listen-https " + s.https},
@@ -215,6 +225,9 @@ func TestFaultsAreSaidPlainly(t *testing.T) {
 		{exit.Usage, "firmware-sim run --timeout soon"},
 		{exit.Usage, "firmware-sim run --rate fast"},
 		{exit.NotFound, "firmware-sim report none"},
+		{exit.Failed, "firmware-sim report empty"},
+		{exit.Failed, "firmware-sim run --report folder"},
+		{exit.NotFound, "firmware-sim run --report none/r.json"},
 		{exit.Failed, "firmware-sim report folder"},
 		{exit.Failed, "firmware-sim report bad.json"},
 		{exit.NotFound, "firmware-sim run --scenario none"},

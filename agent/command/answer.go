@@ -156,6 +156,9 @@ func (p *program) answer(ctx context.Context, args []string) error {
 		}
 		text = strings.TrimSuffix(string(raw), "\n")
 	}
+	if text == "" {
+		return exit.Usagef("the answer is empty")
+	}
 	if len(text) > localapi.MaxAnswer {
 		return exit.Usagef("the answer has %d bytes, at most %d", len(text), localapi.MaxAnswer)
 	}

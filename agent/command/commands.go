@@ -233,7 +233,7 @@ func firstWord(args []string) (word string, rest []string, err error) {
 		})
 	}
 	for i := 0; i < len(args); {
-		if args[i] == "--version" {
+		if args[i] == "--version" || args[i] == "-v" {
 			return "version", nil, nil
 		}
 		n := span(all, args[i])

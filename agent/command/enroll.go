@@ -88,8 +88,14 @@ func (o *enrollFlags) complete(p *program) {
 }
 
 func (o *enrollFlags) settings() (*settings, error) {
-	if o.broker == "" || o.pool == "" || o.name == "" {
-		return nil, exit.Usagef("enroll needs --broker, --pool and --name, or %s, %s and %s", environ.Broker, environ.Pool, environ.Name)
+	var lacking []string
+	for _, f := range [][3]string{{o.broker, "--broker", environ.Broker}, {o.pool, "--pool", environ.Pool}, {o.name, "--name", environ.Name}} {
+		if f[0] == "" {
+			lacking = append(lacking, f[1]+" or "+f[2])
+		}
+	}
+	if len(lacking) > 0 {
+		return nil, exit.Usagef("enroll needs %s", strings.Join(lacking, ", and "))
 	}
 	if err := mqttlink.CheckURL(o.broker); err != nil {
 		return nil, fmt.Errorf("--broker: %w", err)

@@ -157,6 +157,7 @@ func (p *program) advice(err error) (exit.Code, string) {
 		{keyfile.ErrDamaged, exit.Failed, "signet-agent enroll, with a token, writes a new state for the same key"},
 		{keyfile.ErrKeyLost, exit.NotFound, "restore device.key, or signet-agent unenroll and enroll again with a token that allows a new key"},
 		{keyfile.ErrHeld, exit.Conflict, "another signet-agent command, such as enroll or token, is at work there and may wait for the broker; try again when it is done"},
+		{keyfile.ErrNoFolder, exit.Usage, "name a folder, which need not be there yet, with --state"},
 		{keyfile.ErrExposed, exit.Failed, "chmod go-rwx the path named above"},
 		{agent.ErrStale, exit.Refused, "renew the broker's certificate, or set the broker's clock: the device goes by the time that it signs"},
 		{mqttlink.ErrPeer, exit.Unavailable, "MQTT over TLS is at mqtts://HOST:8883 unless the operator says otherwise, over WebSocket at wss://HOST:8443/mqtt"},

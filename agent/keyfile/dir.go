@@ -63,6 +63,9 @@ func Open(path string, hook Hook) (*Dir, error) {
 	if err := d.mkdir(path); err != nil {
 		return nil, err
 	}
+	if err := folder(path); err != nil {
+		return nil, err
+	}
 	if err := private(path); err != nil {
 		return nil, err
 	}
@@ -132,6 +135,9 @@ func (d *Dir) mkdir(path string) error {
 
 // View opens the folder for reading only, without the lock.
 func View(path string) (*Dir, error) {
+	if err := folder(path); err != nil {
+		return nil, err
+	}
 	if err := private(path); err != nil {
 		return nil, err
 	}
@@ -168,6 +174,17 @@ func ReadSecret(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s has %d bytes, at most %d", ErrDamaged, path, len(b), maxFile)
 	}
 	return b, nil
+}
+
+// ErrNoFolder is wrapped for a path that is to be a device's folder and is something else.
+var ErrNoFolder = errors.New("it is no folder")
+
+// folder refuses what is there and no folder.
+func folder(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.IsDir() {
+		return fmt.Errorf("%s: %w", path, ErrNoFolder)
+	}
+	return nil
 }
 
 // private refuses what is open to group or others.

@@ -22,6 +22,7 @@ import (
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/localapi"
+	"github.com/signetd/signet/protocol/exit"
 )
 
 // maxBackupFile bounds one restored file: 1 TiB.
@@ -43,7 +44,7 @@ type Left struct {
 // authority. The file appears whole or not at all.
 func Write(ctx context.Context, cfg config.Config, path string) (b Left, err error) {
 	if _, err := os.Lstat(path); err == nil {
-		return b, fmt.Errorf("backup: %s exists; name a new file", path)
+		return b, exit.With(exit.Conflict, fmt.Errorf("backup: %s exists; name a new file", path))
 	}
 	if !exists(cfg.StorePath()) {
 		return b, fmt.Errorf("backup: %w", cfg.NoStore())

@@ -98,6 +98,7 @@ func (p *program) root() *cobra.Command {
 		return exit.Usagef("%s", text)
 	})
 	defer cmdline.Defaults(root)
+	defer func() { cmdline.Help(root, func(text string) error { return exit.Usagef("%s", text) }) }()
 	defer cmdline.Completions(root)
 	root.AddCommand(p.runCommand(), p.reportCommand(), &cobra.Command{
 		Use: "version", Short: "Print the version", Args: p.arguments,

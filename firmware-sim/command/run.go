@@ -106,6 +106,15 @@ func (p *program) run(ctx context.Context, o *runFlags) error {
 	if err := checkFiles(c.Devices); err != nil {
 		return err
 	}
+	if o.report != "" && o.report != "-" { // before the fleet has run for it
+		f, err := os.OpenFile(o.report, os.O_WRONLY|os.O_CREATE, 0o644)
+		if err != nil {
+			return fmt.Errorf("--report: %w", err)
+		}
+		if err := f.Close(); err != nil {
+			return fmt.Errorf("--report: %w", err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, o.timeout)
 	defer cancel()
 	return p.runFleet(ctx, c, o.report)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"io"
 	"io/fs"
@@ -55,11 +56,22 @@ func plainly(err error) (string, bool) {
 	case *os.SyscallError:
 		return Words(e.Err), true
 	case *url.Error:
+		if said := reach.Explain(e); said != e.Err { //nolint:errorlint // the very one
+			return said.Error(), true
+		}
 		return Words(e.Err), true
 	case *tls.CertificateVerificationError:
 		return Words(e.Err), true
 	case x509.UnknownAuthorityError:
 		return "certificate signed by unknown authority", true
+	case *json.SyntaxError:
+		text, _, _ := strings.Cut(err.Error(), " looking for")
+		text, _, _ = strings.Cut(text, " after")
+		text, _, _ = strings.Cut(text, " in ")
+		if character, ok := strings.CutPrefix(text, "invalid character "); ok {
+			return "unexpected " + character + " in JSON", true
+		}
+		return "the JSON ends too early", true
 	case *strconv.NumError:
 		if errors.Is(e.Err, strconv.ErrRange) {
 			return strconv.Quote(e.Num) + " is out of range", true

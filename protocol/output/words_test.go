@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -42,6 +43,8 @@ func TestWordsArePlain(t *testing.T) {
 		{large, `"99999999999999999999" is out of range`},
 		{fmt.Errorf("connect: %w", refused), "connect: " + address + ": connection refused"},
 		{noSocket, missing + ": no such file or directory"},
+		{fmt.Errorf("read x: %w", json.Unmarshal([]byte("{"), new(any))), "read x: the JSON ends too early"},
+		{json.Unmarshal([]byte(`{"a":?}`), new(any)), "unexpected '?' in JSON"},
 		{&url.Error{Op: "Get", URL: "https://h/", Err: refused}, address + ": connection refused"},
 		{fmt.Errorf("h is not reached: %w", context.DeadlineExceeded), "h is not reached: no answer in time"},
 		{&net.OpError{Op: "read", Net: "tcp", Err: os.ErrDeadlineExceeded}, "no answer in time"},

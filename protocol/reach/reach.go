@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/url"
 	"syscall"
@@ -32,6 +33,9 @@ func Explain(err error) error {
 		return &told{"no answer in time", err}
 	}
 	if at, ok := errors.AsType[*url.Error](err); ok {
+		if errors.Is(at.Err, io.EOF) {
+			return &told{"the other end hung up", err}
+		}
 		return at.Err
 	}
 	return err

@@ -49,7 +49,7 @@ func TestExplain(t *testing.T) {
 		"no such name":   {&url.Error{Op: "Get", URL: "https://x/", Err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "signet.example", Server: "192.0.2.1:53", IsNotFound: true}}}, "no address for signet.example: no such host", nil},
 		"no answer":      {asked(silent.URL), "no answer in time", nil},
 		"out of time":    {context.DeadlineExceeded, "no answer in time", context.DeadlineExceeded},
-		"hung up":        {&url.Error{Op: "Get", URL: "https://x/", Err: io.EOF}, "EOF", io.EOF},
+		"hung up":        {&url.Error{Op: "Get", URL: "https://x/", Err: io.EOF}, "the other end hung up", io.EOF},
 		"anything else":  {own, "mine", own},
 	} {
 		got := reach.Explain(c.err)

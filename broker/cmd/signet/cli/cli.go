@@ -123,6 +123,7 @@ func (a *app) root() *cobra.Command {
 	root.AddCommand(a.login(), a.logout(), a.profileCommands(), a.status(), a.version(), a.pools(), a.devices(), a.apply(), a.diff(),
 		a.keys(), a.operators(), a.audit(), a.tokens())
 	root.AddCommand(a.nouns()...)
+	cmdline.Help(root, func(text string) error { return usagef("%s", text) })
 	a.completions(root)
 	cmdline.Defaults(root)
 	return root

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol/cmdline"
 	"github.com/signetd/signet/protocol/environ"
 )
 
@@ -37,7 +38,7 @@ func arguments(cmd *cobra.Command, args []string) error {
 		}
 	}
 	if len(args) > len(names) {
-		return usagef("%s takes %d arguments; %q is too many", cmd.CommandPath(), len(names), args[len(names)])
+		return usagef("%s takes %s; %q is too many", cmd.CommandPath(), cmdline.Arguments(len(names)), args[len(names)])
 	}
 	return nil
 }

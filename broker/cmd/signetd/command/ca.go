@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
 	"github.com/signetd/signet/certs"
+	"github.com/signetd/signet/protocol/exit"
 )
 
 func (o *options) caCommand() *cobra.Command {
@@ -100,6 +102,8 @@ func (o *options) caError(cfg config.Config, err error) error {
 		return &nextError{err, "bring it for this once: signetd ca renew " + o.where(cfg) + " --ca-root-key FILE"}
 	case errors.Is(err, certs.ErrExpired):
 		return &nextError{err, o.expired(cfg)}
+	case errors.Is(err, fs.ErrNotExist) && !exists(filepath.Join(cfg.Data, config.CAFolder)):
+		return &nextError{exit.With(exit.NotFound, fmt.Errorf("no certificate authority in %s", cfg.Data)), "say where it is with --data, or make it: signetd init " + o.where(cfg)}
 	}
 	return err
 }

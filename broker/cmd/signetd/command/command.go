@@ -60,6 +60,9 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 		err = &nextError{fmt.Errorf("%s does not open the secrets in %s: it is the key of another folder, or one of the two is damaged", o.read.KeyPath(), o.read.StorePath()),
 			"put back the key that belongs to it, from a backup, or say where that is with key_file or SIGNET_KEY_FILE"}
 	}
+	if held, ok := errors.AsType[*boltstore.HeldError](err); ok && !errors.As(err, new(*nextError)) {
+		err = &nextError{held, "a signetd is at work there: stop it, or name another folder with --data"}
+	}
 	fmt.Fprintln(o.stderr, "signetd:", strings.TrimPrefix(output.Words(err), broker.ErrInvalid.Error()+": "))
 	var next *nextError
 	switch {
@@ -130,6 +133,7 @@ func (o *options) root() *cobra.Command {
 		root.PreRunE = func(*cobra.Command, []string) error { return err }
 	}
 	defer cmdline.Defaults(root)
+	defer func() { cmdline.Help(root, func(text string) error { return errors.New(text) }) }()
 	defer cmdline.Completions(root)
 	root.AddCommand(o.serveCommand(), o.initCommand(), o.checkCommand(), o.backupCommand(), o.restoreCommand(), o.operatorCommand(), o.caCommand(), o.versionCommand())
 	return root
@@ -153,7 +157,7 @@ func arguments(cmd *cobra.Command, args []string) error {
 	case len(args) < len(names):
 		return fmt.Errorf("%s needs %s", cmd.CommandPath(), names[len(args)])
 	case len(args) > len(names):
-		return fmt.Errorf("%s takes %d arguments; %q is too many", cmd.CommandPath(), len(names), args[len(names)])
+		return fmt.Errorf("%s takes %s; %q is too many", cmd.CommandPath(), cmdline.Arguments(len(names)), args[len(names)])
 	}
 	return nil
 }
