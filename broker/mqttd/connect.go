@@ -175,8 +175,8 @@ func connackCode(err error) packet.Code {
 	return packet.NotAuthorized
 }
 
-// admit asks the gate, checks client id, user name and will against its answer, enters the
-// connection and answers it.
+// admit asks the gate, checks client id and will against its answer, enters the connection and
+// answers it.
 func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
 	if p.HasAuthMethod {
 		return refuse(packet.BadAuthenticationMethod, "authentication method %.64q", p.AuthMethod)
@@ -308,9 +308,9 @@ func (s *Server) refused(c *conn, err error) {
 	s.cfg.Refused(intake.CauseConnect, c.remote(), err)
 }
 
-// identify holds the client id and the user name to the standing's device. A device may have any
-// client id, which is its own; one of the protocol's grammar must name it, and has the
-// protocol's topics. A device without a client id is given one.
+// identify holds the client id to the standing's device. A device may have any client id, which
+// is its own; one of the protocol's grammar must name it, and has the protocol's topics. A
+// device without a client id is given one.
 func (c *conn) identify(p *packet.Connect, st Standing) (key stateKey, assigned string, err error) {
 	name := p.ClientID
 	if name == "" && !st.Device.IsZero() {
@@ -333,9 +333,6 @@ func (c *conn) identify(p *packet.Connect, st Standing) (key stateKey, assigned 
 			return key, "", err
 		}
 		key = stateKey{device: st.Device, id: name}
-	}
-	if user := p.UserName; !st.Device.IsZero() && user != st.Device.String() && user != name {
-		return key, "", refuse(packet.BadUserNameOrPassword, "user name %.256q for %q", user, st.Device)
 	}
 	c.clientID = name
 	return key, assigned, nil

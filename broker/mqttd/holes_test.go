@@ -326,25 +326,6 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// M5: a gate that looks at the password alone lets nobody in under another's name.
-func TestUserNameIsTheDevices(t *testing.T) {
-	f := start(t, func(c *Config, fx *fixture) { c.Gate = passwordGate{fx.gate} })
-	for user, want := range map[string]byte{"p:n": 0, "p:n/2": 0, "p:m": 0x86, "p:n/3": 0x86, "p": 0x86, "anyone": 0x86} {
-		p := as("p:n", 5)
-		p.id, p.user = "p:n/2", user
-		if _, code := f.connect(p); (code == 0) != (want == 0) {
-			t.Errorf("user name %q: code %#x, want %#x", user, code, want)
-		}
-	}
-}
-
-type passwordGate struct{ Gate }
-
-func (g passwordGate) Admit(ctx context.Context, c Connect) (Standing, error) {
-	c.UserName = strings.TrimPrefix(string(c.Password), "token-")
-	return g.Gate.Admit(ctx, c)
-}
-
 // M5, in-flight part: what waited for a client that went isn't kept for the next, where the
 // session was not to outlive its connection.
 func TestNothingOutlivesAConnection(t *testing.T) {

@@ -101,8 +101,8 @@ type Judge func(Standing) (Standing, bool)
 // A Gate decides on connections. Admit must not keep c.Password. Any error
 // refuses the connection; the client learns no more than "not authorized", or
 // "unavailable" when the error wraps ErrBusy. An anonymous client gets a zero
-// Session or an error. The client id is checked by the Server, against the
-// Session's device.
+// Session or an error. The user name is the Gate's to check; the client id is checked by the
+// Server, against the Session's device.
 type Gate interface {
 	Admit(ctx context.Context, c Connect) (Standing, error)
 }

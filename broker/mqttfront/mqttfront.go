@@ -75,8 +75,11 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, err
 	if c.UserName == "" && len(c.Password) == 0 {
 		return mqttd.Standing{}, nil
 	}
-	name, _, _ := strings.Cut(c.UserName, "/") // it may be the client id, whose suffix mqttd compares
+	name, _, _ := strings.Cut(c.UserName, "/")
 	id, err := ident.ParseDevice(name)
+	if err == nil && c.UserName != name && c.UserName != c.ClientID {
+		err = fmt.Errorf("%.256q is neither a device nor the client id", c.UserName)
+	}
 	if err != nil {
 		return mqttd.Standing{}, fmt.Errorf("%w: user name: %w", errRefused, err)
 	}
