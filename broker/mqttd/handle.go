@@ -216,17 +216,20 @@ func (c *conn) acknowledged(t packet.Type, a packet.Ack) error {
 	if st.conn != c {
 		return nil
 	}
+	var err error
 	switch t {
 	case packet.PUBACK:
-		st.note(st.flow.Puback(a.ID))
+		err = st.flow.Puback(a.ID)
 	case packet.PUBCOMP:
-		st.note(st.flow.Pubcomp(a.ID))
+		err = st.flow.Pubcomp(a.ID)
 	case packet.PUBREC:
-		err := st.flow.Pubrec(a.ID, byte(a.Code))
-		st.note(err)
-		if errors.Is(err, session.ErrUnknown) && !a.Code.Failed() {
+		if err = st.flow.Pubrec(a.ID, byte(a.Code)); errors.Is(err, session.ErrUnknown) && !a.Code.Failed() {
 			c.acknowledge(packet.PUBREL, a.ID, packet.PacketIDNotFound)
 		}
+	}
+	st.note(err)
+	if errors.Is(err, session.ErrUnexpected) {
+		return &packet.Error{Code: packet.ProtocolError, What: fmt.Sprintf("%s for the packet identifier %d, which waits for another packet", t, a.ID)}
 	}
 	st.pump(time.Now())
 	return nil

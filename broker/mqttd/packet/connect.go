@@ -58,12 +58,16 @@ const (
 	willQoSShift   = 3
 )
 
-// protocolName is what a CONNECT begins with. MQTT 3.1 had another one, which tells it apart.
-const protocolName = "MQTT"
+// What a CONNECT begins with; MQTT 3.1 had a name of its own.
+const (
+	protocolName    = "MQTT"
+	protocolName310 = "MQIsdp"
+)
 
 // ParseConnect reads the body of a CONNECT. When err is not nil and c neither, c has nothing but
 // the Version that the client can read a refusal in; with another protocol level than 4 and 5,
-// of which the error's code is UnsupportedProtocolVersion, that is the nearest.
+// of which the error's code is UnsupportedProtocolVersion, that is the nearest. Who names no
+// protocol of MQTT cannot read one.
 func ParseConnect(body []byte) (c *Connect, err error) {
 	in := cursor{b: body, of: CONNECT}
 	name := in.text()
@@ -76,7 +80,10 @@ func ParseConnect(body []byte) (c *Connect, err error) {
 		version = V5
 	}
 	refused := &Connect{Version: version}
-	if string(name) != protocolName || Version(level) != version {
+	if n := string(name); n != protocolName || Version(level) != version {
+		if n != protocolName && n != protocolName310 {
+			refused = nil
+		}
 		return refused, &Error{UnsupportedProtocolVersion, "CONNECT of another protocol than MQTT 3.1.1 and 5"}
 	}
 	c = &Connect{Version: version, ReceiveMaximum: math.MaxUint16, RequestProblemInformation: true}
@@ -98,13 +105,13 @@ func (c *Connect) parse(in *cursor) {
 	if c.Version == V5 {
 		c.properties(in)
 	}
-	c.ClientID = string(in.text())
+	c.ClientID = string(in.name())
 	if flags&flagWill != 0 {
 		c.Will = &Will{QoS: flags >> willQoSShift & 3, Retain: flags&flagWillRetain != 0}
 		c.Will.parse(c.Version, in)
 	}
 	if flags&flagUserName != 0 {
-		c.HasUserName, c.UserName = true, string(in.text())
+		c.HasUserName, c.UserName = true, string(in.name())
 	}
 	if flags&flagPassword != 0 {
 		c.HasPassword, c.Password = true, bytes.Clone(in.binary())
@@ -171,7 +178,7 @@ func (w *Will) parse(v Version, in *cursor) {
 		}
 		in.join(&r)
 	}
-	topic := in.text()
+	topic := in.name()
 	if in.err == nil && !isName(topic) {
 		in.fail(malformed("CONNECT whose will has no topic, or one with a wildcard"))
 	}

@@ -214,6 +214,20 @@ func (c *cursor) text() []byte {
 	return b
 }
 
+// name reads a text that the server compares, keeps and shows: a topic, a filter, a client id or a
+// user name. It has no control characters, which a receiver may take for malformed (section
+// 1.5.4): they are of no use in a name, and do harm in logs and on terminals.
+func (c *cursor) name() []byte {
+	b := c.text()
+	for i, x := range b {
+		if x < ' ' || x == 0x7f || x == 0xc2 && b[i+1] < 0xa0 { // U+0080 to U+009F; b is UTF-8
+			c.fail(malformed("%v with a control character in a name", c.of))
+			return nil
+		}
+	}
+	return b
+}
+
 // end fails when something is left.
 func (c *cursor) end() {
 	if c.err == nil && len(c.b) > 0 {
@@ -285,8 +299,10 @@ func (r *propertyReader) next() (p property, ok bool) {
 		p.n = r.four()
 	case formVarint:
 		p.n = r.varint()
-	case formText, formTopic:
+	case formText:
 		p.b = r.text()
+	case formTopic:
+		p.b = r.name()
 	case formBinary:
 		p.b = r.binary()
 	case formPair:

@@ -73,7 +73,7 @@ func (p *Publish) parse(v Version, flags byte, body []byte, from place) error {
 		SubscriptionIDs: p.SubscriptionIDs[:0], joined: p.joined[:0],
 	}
 	in := cursor{b: body, of: PUBLISH}
-	p.Topic = in.text()
+	p.Topic = in.name()
 	if in.err == nil && len(p.Topic) > 0 && !isName(p.Topic) {
 		in.fail(malformed("PUBLISH whose topic has a wildcard"))
 	}

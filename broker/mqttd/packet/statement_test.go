@@ -50,6 +50,17 @@ var statements = []struct {
 	{"MQTT-1.5.4-2", "U+0000 in binary data, which is no text", V5, client, 0x30, "'a' 04 09 '\x00'", 0},
 	{"MQTT-1.5.4-3", "a byte order mark, which is a character", V5, client, 0x30, "'\ufeffa' 00", 0},
 
+	{"1.5.4", "a control character in a topic", both, client, 0x30, "'a\x1f' 00", MalformedPacket},
+	{"1.5.4", "U+007F in a topic", both, client, 0x30, "'a\x7f' 00", MalformedPacket},
+	{"1.5.4", "U+0080 in a topic", both, client, 0x30, "'a\u0080' 00", MalformedPacket},
+	{"1.5.4", "U+009F in a filter", V5, client, 0x82, "0001 00 'a\u009f' 00", MalformedPacket},
+	{"1.5.4", "a line feed in a filter to be left", V311, client, 0xa2, "0001 'a\n'", MalformedPacket},
+	{"1.5.4", "in a client id", V311, client, 0x10, connect4 + "'c\t'", MalformedPacket},
+	{"1.5.4", "in a user name", V5, client, 0x10, "'MQTT' 05 82 0000 00 'c' 'u\x1b'", MalformedPacket},
+	{"1.5.4", "in a response topic", V5, client, 0x30, "'a' 04 08 '\n'", MalformedPacket},
+	{"1.5.4", "U+00A0 in a topic", V5, client, 0x30, "'a\u00a0' 00", 0},
+	{"1.5.4", "a line feed in a pair, which is no name", V5, client, 0x30, "'a' 07 26 'k' '\n'", 0},
+
 	// 1.5.5, 1.5.7: integers, pairs
 	{"MQTT-1.5.5-1", "a property length of two bytes where one does", V5, client, 0x30, "'a' 80 00", MalformedPacket},
 	{"MQTT-1.5.5-1", "a property length of five bytes", V5, client, 0x30, "'a' 80 80 80 80 01", MalformedPacket},
@@ -395,7 +406,7 @@ func TestPayloadFormatAnswerable(t *testing.T) {
 func TestRefusedConnectHasVersion(t *testing.T) {
 	for body, want := range map[string]Version{
 		"'MQTT' 05 03 003c 00 'c'": V5, "'MQTT' 04 03 003c 'c'": V311, "'MQTT' 06": V5, "'MQTT' ff": V5, "'MQTT' 03": V311, "'MQIsdp' 03": V311,
-		"'MQTT'": 0, "": 0, "0004 4d51": 0, "0001 ff 05": 0,
+		"'MQTT'": 0, "": 0, "0004 4d51": 0, "0001 ff 05": 0, "'MQTX' 05": 0, "'' 04": 0,
 	} {
 		c, err := ParseConnect(bytesOf(t, body))
 		switch {

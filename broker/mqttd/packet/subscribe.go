@@ -73,7 +73,7 @@ func (c *cursor) moreFilters(n, most int) bool {
 }
 
 func (c *cursor) filter() string {
-	text := string(c.text())
+	text := string(c.name())
 	if c.err != nil {
 		return ""
 	}
