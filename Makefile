@@ -81,6 +81,10 @@ bench-pair: ## an authentication and a verification against those of the commit 
 fuzz: ## each fuzz target for FUZZTIME, 30s; 6/ shares six minutes among all
 	@sh test/fuzz.sh '$(FUZZTIME)'
 
+.PHONY: mqtt-judge
+mqtt-judge: ## the MQTT server against raw packet sequences: COLLECTION=folder of *.json, as Mosquitto's test/broker/data
+	$(GO) run ./test/mqttjudge -collection '$(COLLECTION)'
+
 .PHONY: long
 long: ## the long forms, for a night: more kills, more simulated worlds, more fuzzing, the figures
 	SIGNET_KILL_ROUNDS=1000 SIGNET_SIM_SEEDS=20000 SIGNET_FLOOD_TIME=60s $(MAKE) test TESTTIME=3h
