@@ -286,9 +286,10 @@ func (e *ears) Handle(_ context.Context, r slog.Record) error {
 			link := e.of.link
 			e.of.mu.Unlock()
 			e.facts.happens(fmt.Sprintf("device says relayed: %v", a.Value.Bool()), "%s says relayed: %v", e.of.id, a.Value.Bool())
-			if a.Value.Bool() != (link.far != link.name) {
-				e.facts.violate("%s says relayed: %v", e.of.id, a.Value.Bool())
-			}
+			link.mu.Lock()
+			last := link.last
+			link.mu.Unlock()
+			e.facts.saysRelayed(e.of.id, a.Value.Bool(), link.far != link.name, last)
 			return true
 		}
 		err, ok := a.Value.Any().(error)

@@ -32,6 +32,7 @@ type facts struct {
 	lost       map[ident.UUID]*family // those that began in what the store has lost
 	granted    map[ident.UUID]int
 	made       map[protocol.CallID]map[[32]byte]bool
+	elsewhere  map[[32]byte]bool // of these, those of messages that came on another connection than they name
 	counts     map[string]int
 	copied     map[ident.Device]bool // others have the key, or the store was put back without a word
 }
@@ -47,7 +48,7 @@ type family struct {
 func newFacts() *facts {
 	return &facts{
 		began: time.Now(), digest: sha256.New(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{}, lost: map[ident.UUID]*family{},
-		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, counts: map[string]int{}, copied: map[ident.Device]bool{},
+		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, elsewhere: map[[32]byte]bool{}, counts: map[string]int{}, copied: map[ident.Device]bool{},
 	}
 }
 
@@ -266,7 +267,7 @@ func (f *facts) replied(r *request, reply *exchange.Reply) {
 			f.violate("a grant that admits nobody")
 			return
 		}
-		f.grant(r, reply.Admitted.Standing.Device, m)
+		f.grant(r, reply.Admitted, m)
 		return
 	}
 	if reply.Admitted != nil {
@@ -275,7 +276,8 @@ func (f *facts) replied(r *request, reply *exchange.Reply) {
 }
 
 // grant notes a grant that a replica made in answer to r.
-func (f *facts) grant(r *request, device ident.Device, g *protocol.Grant) {
+func (f *facts) grant(r *request, a *exchange.Admission, g *protocol.Grant) {
+	device := a.Standing.Device
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts["grant made"]++
@@ -292,6 +294,25 @@ func (f *facts) grant(r *request, device ident.Device, g *protocol.Grant) {
 		f.made[g.Call()] = map[[32]byte]bool{}
 	}
 	f.made[g.Call()][sha256.Sum256(g.Sealed)] = true
+	if !a.Here {
+		f.elsewhere[sha256.Sum256(g.Sealed)] = true
+	}
+}
+
+// saysRelayed judges what a device says of its connection, which the network relays or not,
+// after reply: it is relayed, too, when the network took its message to another one.
+func (f *facts) saysRelayed(id ident.Device, says, relayed bool, reply []byte) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if m, err := protocol.Decode(reply); err == nil && says && !relayed {
+		if g, ok := m.(*protocol.Grant); ok && f.elsewhere[sha256.Sum256(g.Sealed)] {
+			f.counts["device says relayed of a message that was taken elsewhere"]++
+			return
+		}
+	}
+	if says != relayed {
+		f.violateLocked("%s says relayed: %v", id, says)
+	}
 }
 
 // isMade reports whether a replica made g.
