@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,9 +64,9 @@ func TestAllocations(t *testing.T) {
 // came and then few; not for a few, and not while they come.
 func TestTrim(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		freed := 0
+		var freed atomic.Int32
 		l := NewLoop(Config{TrimAfter: 100})
-		l.trim.free = func() { freed++ }
+		l.trim.free = func() { freed.Add(1) }
 		come := func(n, perSecond int) {
 			for range n {
 				l.began()
@@ -75,7 +76,7 @@ func TestTrim(t *testing.T) {
 		for _, c := range []struct {
 			what            string
 			n, perSecond    int
-			freed, andLater int
+			freed, andLater int32
 		}{
 			{"few", 99, 1000, 0, 0},
 			{"one more", 1, 1000, 0, 1},
@@ -87,20 +88,21 @@ func TestTrim(t *testing.T) {
 		} {
 			come(c.n, c.perSecond)
 			synctest.Wait()
-			if freed != c.freed {
-				t.Errorf("%s: freed %d times, want %d", c.what, freed, c.freed)
+			if freed.Load() != c.freed {
+				t.Errorf("%s: freed %d times, want %d", c.what, freed.Load(), c.freed)
 			}
 			if c.andLater > c.freed || c.what[0] == 'f' {
 				time.Sleep(time.Minute)
 				synctest.Wait()
 			}
-			if freed != c.andLater {
-				t.Errorf("%s: freed %d times in the end, want %d", c.what, freed, c.andLater)
+			if freed.Load() != c.andLater {
+				t.Errorf("%s: freed %d times in the end, want %d", c.what, freed.Load(), c.andLater)
 			}
 		}
 		l.Close()
 		time.Sleep(time.Minute)
-		if freed != 3 {
+		synctest.Wait()
+		if freed.Load() != 3 {
 			t.Error("freed when over")
 		}
 	})
