@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -74,6 +75,8 @@ type Daemon struct {
 	ctl     *http.Server
 	ctlLn   net.Listener
 	ready   atomic.Bool
+	// handshakes are those of both ports.
+	handshakes *intake.Handshakes
 }
 
 // Addrs are the addresses that the daemon listens on.
@@ -171,8 +174,9 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 		return err
 	}
 	limits, kept := d.cfg.Limits, d.cfg.MQTT
+	d.handshakes = intake.NewHandshakes(runtime.GOMAXPROCS(0))
 	d.mqtt, err = mqttd.New(mqttd.Config{
-		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow,
+		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow, Handshakes: d.handshakes,
 		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
 		DeviceRequests: mqttd.RequestLimit{PerSecond: limits.DeviceRequests, Burst: limits.DeviceRequestBurst},
 		MaxKeepAlive:   time.Duration(kept.MaxKeepAlive) * time.Second, SessionExpiry: time.Duration(kept.SessionExpiry) * time.Second,
@@ -218,7 +222,7 @@ func (d *Daemon) serveHTTP() error {
 	}
 	unread := &heads{most: maxUnread, refused: refused}
 	conf := &tls.Config{GetCertificate: d.certs.GetCertificate, MinVersion: tls.VersionTLS12}
-	d.mqttLn, d.mqttTLS = behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), conf
+	d.mqttLn, d.mqttTLS = behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), d.handshakes.InTurn(conf)
 	web := conf.Clone()
 	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
 	web.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
@@ -227,7 +231,7 @@ func (d *Daemon) serveHTTP() error {
 		}
 		return nil, nil
 	}
-	d.httpLn = tls.NewListener(unread.listen(in.Listen(behind(before.HTTPS(), d.httpLn, refused), refused)), web)
+	d.httpLn = tls.NewListener(unread.listen(in.Listen(behind(before.HTTPS(), d.httpLn, refused), refused)), d.handshakes.InTurn(web))
 	errLog := httpLog(d.log)
 	d.https = d.bounded(whole(balancer.Forwarded(mux)), errLog)
 	d.https.ConnState = connState(refused)

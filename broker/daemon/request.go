@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/signetd/signet/broker/intake"
@@ -51,6 +52,8 @@ type headConn struct {
 	unread  int           // bytes since its last whole request
 	place   *list.Element // in all.waiting
 	serving bool          // a request is being answered; what comes is its body
+
+	answer atomic.Pointer[func()] // called before the next write, or at the end
 }
 
 // listen counts the bytes of ln's connections, each a *headConn.
@@ -83,8 +86,28 @@ func (c *headConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write writes.
+func (c *headConn) Write(p []byte) (int, error) {
+	c.answered()
+	return c.Conn.Write(p)
+}
+
+// OnAnswer is for tls.Config.GetConfigForClient: f is called when the answer to the hello is
+// made, or the connection has ended.
+func (c *headConn) OnAnswer(f func()) { c.answer.Store(&f) }
+
+func (c *headConn) answered() {
+	if c.answer.Load() == nil {
+		return
+	}
+	if f := c.answer.Swap(nil); f != nil {
+		(*f)()
+	}
+}
+
 // Close forgets what was counted.
 func (c *headConn) Close() error {
+	c.answered()
 	c.settle(true)
 	return c.Conn.Close()
 }

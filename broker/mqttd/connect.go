@@ -15,6 +15,7 @@ import (
 
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd/packet"
+	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/topic"
 )
 
@@ -212,7 +213,7 @@ func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
 	}
 	s.deadlines.set(c, now.Expires)
 	if !now.Device.IsZero() {
-		makeRoom, err := c.entry.Admitted(now.Device)
+		makeRoom, err := c.admitted(now.Device)
 		if err != nil {
 			return err
 		}
@@ -347,4 +348,12 @@ func checkFree(name string) error {
 		return fmt.Errorf("%w: a client id of %d bytes, at most %d are allowed", topic.ErrInvalid, len(name), maxClientID)
 	}
 	return nil
+}
+
+// admitted notes that the connection is a device's now: see intake.Entry.Admitted.
+func (c *conn) admitted(d ident.Device) (makeRoom func(), err error) {
+	if makeRoom, err = c.entry.Admitted(d); err == nil {
+		c.srv.cfg.Handshakes.Came(c.remote())
+	}
+	return makeRoom, err
 }

@@ -159,6 +159,8 @@ type Config struct {
 	OnDrop func(why Drop, messages int)
 	// OnThrottle is told of each packet of a stranger that is held up; nil: nobody is.
 	OnThrottle func()
+	// Handshakes is told of sources that devices have come from; nil: nobody is.
+	Handshakes *intake.Handshakes
 
 	Requests       RequestLimit   // of strangers at one source; 500 a second, 5,000 at once
 	DeviceRequests RequestLimit   // of one device, on all of its connections; 100 a second, 1,000 at once
@@ -394,7 +396,7 @@ func (s *Server) Upgrade(clientID string, sess Standing) error {
 	}
 	makeRoom := func() {}
 	c, err := s.clients.upgrade(clientID, sess, func(c *conn, sess Standing) (err error) {
-		makeRoom, err = c.entry.Admitted(sess.Device)
+		makeRoom, err = c.admitted(sess.Device)
 		return err
 	})
 	if errors.Is(err, intake.ErrFullPool) {

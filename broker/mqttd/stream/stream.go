@@ -134,6 +134,7 @@ type Stream struct {
 	sealed bool // nothing more may be written
 
 	shook  atomic.Bool  // the handshake is done
+	answer func()       // of whoever shakes hands: called before the next write, or at the handshake's end
 	direct bool         // of whoever reads: the socket answers errAgain instead of blocking
 	first  []byte       // of whoever reads: came before Serve
 	fd     uintptr      // of whoever reads, during RawConn.Read
@@ -199,7 +200,9 @@ func (s *Stream) Handshake() error {
 	if t == nil {
 		return nil
 	}
-	if err := t.Handshake(); err != nil {
+	err := t.Handshake()
+	(*socket)(s).answered()
+	if err != nil {
 		return err
 	}
 	s.shook.Store(true)
@@ -341,7 +344,21 @@ func (k *socket) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (k *socket) Write(p []byte) (int, error) { return (*Stream)(k).put(p) }
+func (k *socket) Write(p []byte) (int, error) {
+	k.answered()
+	return (*Stream)(k).put(p)
+}
+
+// OnAnswer is for tls.Config.GetConfigForClient: f is called when the answer to the hello is
+// made, or the handshake has failed.
+func (k *socket) OnAnswer(f func()) { k.answer = f }
+
+func (k *socket) answered() {
+	if f := k.answer; f != nil {
+		k.answer = nil
+		f()
+	}
+}
 
 // Close implements net.Conn. Streams are ended by Cut and HangUp.
 func (k *socket) Close() error { return nil }

@@ -353,6 +353,54 @@ func TestEcho(t *testing.T) {
 	})
 }
 
+// TestOnAnswer: whoever asks is told of the answer to a hello before the client has read it, also
+// of a client that then says no more, and told of the end of a handshake that fails.
+func TestOnAnswer(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		fails error
+	}{{"answered", nil}, {"refused", io.ErrUnexpectedEOF}} {
+		t.Run(c.name, func(t *testing.T) {
+			l := NewLoop(testConfig)
+			defer l.Close()
+			server, client := tcp(t)
+			told := make(chan struct{})
+			conf := serverTLS()
+			conf.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				hello.Conn.(interface{ OnAnswer(func()) }).OnAnswer(func() { close(told) })
+				return nil, c.fails
+			}
+			h := &handler{t: t, end: make(chan error, 1)}
+			s := l.New(server, conf, h)
+			shaken := make(chan error, 1)
+			go func() { shaken <- s.Handshake() }()
+			hears := make(chan struct{})
+			deaf := tls.Client(&deafConn{client, hears}, clientTLS())
+			over := make(chan struct{})
+			go func() { defer close(over); _ = deaf.Handshake() }()
+			<-told
+			_ = client.Close()
+			close(hears)
+			<-over
+			if err := <-shaken; err == nil {
+				t.Error("a handshake without its end")
+			}
+			s.Cut()
+		})
+	}
+}
+
+// A deafConn reads nothing until it hears.
+type deafConn struct {
+	net.Conn
+	hears chan struct{}
+}
+
+func (d *deafConn) Read(p []byte) (int, error) {
+	<-d.hears
+	return d.Conn.Read(p)
+}
+
 // TestTogether: what is written during a Feed, or between Cork and Uncork, leaves in one
 // record of TLS.
 func TestTogether(t *testing.T) {
