@@ -42,6 +42,7 @@ type conn struct {
 	clientID   string
 	keepAlive  time.Duration // one and a half times what it promised; 0: it promised nothing
 	takes      packet.Receiver
+	outlived   bool   // it asked for a session that outlives it
 	aliasesOut uint16 // topic aliases that it takes
 
 	owned atomic.Pointer[state] // whose connection it is; nil until it is admitted, never changed after
@@ -280,6 +281,11 @@ func (c *conn) end(r Reason) {
 // endNow is end, and returns when no packet is being handled either.
 func (c *conn) endNow(r Reason) {
 	c.end(r)
+	c.settle()
+}
+
+// settle waits for the packet that is being handled, if one is.
+func (c *conn) settle() {
 	c.turn.Lock()
 	defer c.turn.Unlock()
 }
@@ -296,15 +302,22 @@ func (c *conn) drop(r Reason) {
 }
 
 // depart takes the connection out of what the server knows, once, before its client has
-// hung up: who takes its place must not wait for a client that is half dead.
+// hung up: who takes its place must not wait for a client that is half dead. It waits for the
+// packet that is being handled, if one is: what that does to the session must not come after what
+// the next connection does. So it is not called with the turn.
 func (c *conn) depart() {
 	c.departed.Do(func() {
 		c.srv.deadlines.set(c, time.Time{})
-		if c.owned.Load() != nil {
-			c.srv.detach(c)
-			if st := c.owned.Load(); c.srv.clients.leave(c) {
-				c.srv.endSession(st) // it may have come to be over since
-			}
+		st := c.owned.Load()
+		if st == nil {
+			return
+		}
+		c.settle()
+		c.srv.detach(c)
+		if c.srv.clients.leave(c) {
+			c.srv.endSession(st) // it may have come to be over since
+		} else {
+			c.srv.boundAbsences(st)
 		}
 	})
 }

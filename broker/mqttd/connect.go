@@ -202,11 +202,11 @@ func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
 	if st.Device.IsZero() && st.Expires.IsZero() {
 		st.Expires = time.Now().Add(s.cfg.AnonymousFor)
 	}
-	expiry := s.expiryFor(p, &st)
 	found, present, err := s.clients.claim(ctx, c, key, st, since, p.CleanStart)
 	if err != nil {
 		return err
 	}
+	expiry := s.expiryFor(p, &st, present)
 	now := *found.standing.Load() // a Review may have changed it
 	if !now.Expires.IsZero() && !time.Now().Before(now.Expires) {
 		return refuse(packet.NotAuthorized, "expired at %v", now.Expires)
@@ -236,7 +236,7 @@ func willTopic(p *packet.Connect) string {
 // learn keeps what a CONNECT says of its client.
 func (c *conn) learn(p *packet.Connect) {
 	c.takes = p.Receiver()
-	c.aliasesOut = min(p.TopicAliasMaximum, maxAliases)
+	c.aliasesOut, c.outlived = min(p.TopicAliasMaximum, maxAliases), p.SessionExpiry > 0
 	keepAlive := time.Duration(p.KeepAlive) * time.Second
 	if most := c.srv.cfg.MaxKeepAlive; p.Version == packet.V5 && most > 0 && (keepAlive == 0 || keepAlive > most) {
 		keepAlive = most
@@ -244,13 +244,14 @@ func (c *conn) learn(p *packet.Connect) {
 	c.keepAlive = keepAlive * 3 / 2 // section 3.1.2.10
 }
 
-// expiryFor is for how many seconds the session outlives its connection. A stranger's ends with it.
-func (s *Server) expiryFor(p *packet.Connect, st *Standing) uint32 {
+// expiryFor is for how many seconds the session outlives its connection. A stranger's ends with
+// it, and so does a new one if there are too many.
+func (s *Server) expiryFor(p *packet.Connect, st *Standing, present bool) uint32 {
 	most := s.longestSession()
 	switch {
 	case st.Device.IsZero():
 		return 0
-	case most > 0 && s.clients.sessions() >= s.cfg.Sessions:
+	case !present && most > 0 && s.clients.sessions() > s.cfg.Sessions:
 		s.told.Note(s.ctx, slog.LevelWarn, "sessions", "mqtt session ends with its connection: there are too many", "device", st.Device.String(), "sessions", s.cfg.Sessions)
 		return 0
 	case p.Version < packet.V5 && !p.CleanStart:

@@ -1,11 +1,13 @@
 package mqttd
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/broker/mqttd/session"
+	"github.com/signetd/signet/broker/mqttd/stream"
 )
 
 // publishOf makes the packet of a delivery; it shares the message's bytes.
@@ -51,20 +53,23 @@ func (c *conn) deliver(out *session.Out, now time.Time) {
 	buf := c.srv.headers.Get().(*[]byte)
 	defer c.srv.headers.Put(buf)
 	*buf = packet.AppendPublishHeader((*buf)[:0], c.takes.Version, name, &p, len(p.Payload))
-	_ = c.stream.Write(*buf, p.Payload) // what is wrong with it, Closed is told
+	if err := c.stream.Write(*buf, p.Payload); errors.Is(err, stream.ErrBacklog) {
+		c.end(ReasonBusy) // it would not be sent again on this connection; else Closed is told
+	}
 }
 
 // alias gives what stands for a topic in a packet to the client: the topic, an alias, or both
-// the first time, if there is room for both (section 3.3.2.3.4). state.mu is held, so that what
+// the first time (section 3.3.2.3.4), and the topic where there may be no room for more: an alias
+// is longer than the shortest of them. state.mu is held, so that what
 // is told is told first.
 func (c *conn) alias(name string, room bool) (string, uint16) {
-	if c.aliasesOut == 0 {
+	if c.aliasesOut == 0 || !room {
 		return name, 0
 	}
 	if a, ok := c.known[name]; ok {
 		return "", a
 	}
-	if !room || len(c.known) >= int(c.aliasesOut) {
+	if len(c.known) >= int(c.aliasesOut) {
 		return name, 0
 	}
 	if c.known == nil {

@@ -63,11 +63,13 @@ func (c *conn) goodbye(d packet.Disconnect) error {
 	st := c.owned.Load()
 	st.mu.Lock()
 	if d.HasExpiry {
-		if st.expiry == 0 && d.Expiry > 0 {
+		if !c.outlived && d.Expiry > 0 {
 			st.mu.Unlock()
 			return &packet.Error{Code: packet.ProtocolError, What: "a DISCONNECT that asks for a session to outlive it, where CONNECT did not"}
 		}
-		st.expiry = min(d.Expiry, c.srv.longestSession())
+		if st.expiry > 0 { // else there was no room for a session that stays
+			st.expiry = min(d.Expiry, c.srv.longestSession())
+		}
 	}
 	if d.Code == packet.NormalDisconnection {
 		st.will = nil
@@ -119,15 +121,18 @@ func (c *conn) answer(p *packet.Publish, code packet.Code) error {
 	if p.QoS == message.AtMostOnce {
 		return nil
 	}
+	st := c.owned.Load()
+	st.mu.Lock()
+	st.flow.Received(p.ID, byte(code))
+	st.mu.Unlock()
+	return c.acknowledgement(p, code)
+}
+
+// acknowledgement is answer for a message whose identifier is another's.
+func (c *conn) acknowledgement(p *packet.Publish, code packet.Code) error {
 	if c.takes.Version < packet.V5 && code.Failed() {
 		return &packet.Error{Code: code, What: fmt.Sprintf("a message that it may not publish (%v)", code)}
 	}
-	st := c.owned.Load()
-	st.mu.Lock()
-	if st.conn == c { // else it is for a newer connection to say
-		st.flow.Received(p.ID, byte(code))
-	}
-	st.mu.Unlock()
 	t := packet.PUBACK
 	if p.QoS == message.ExactlyOnce {
 		t = packet.PUBREC
@@ -147,8 +152,8 @@ func (c *conn) receive(p *packet.Publish) (fresh bool, err error) {
 	receipt, err := st.flow.Receive(p.ID, p.QoS)
 	st.mu.Unlock()
 	switch {
-	case errors.Is(err, session.ErrInUse):
-		return false, c.answer(p, packet.PacketIDInUse)
+	case errors.Is(err, session.ErrInUse): // the other message goes on
+		return false, c.acknowledgement(p, packet.PacketIDInUse)
 	case err != nil:
 		return false, &packet.Error{Code: packet.ReceiveMaximumExceeded, What: err.Error()}
 	case receipt == session.Accepted:

@@ -14,7 +14,7 @@ import (
 // when it is left, and again when it is sent.
 type will struct {
 	message *message.Message
-	lives   time.Duration // of the message, from when it is sent; 0: it does not expire
+	lives   time.Duration // of the message, from when it is sent; negative: for ever
 	delay   time.Duration
 }
 
@@ -27,11 +27,15 @@ func (s *Server) attach(c *conn, st *state, connack []byte, w *will, expiry uint
 		c.mu.Unlock()
 		return errEnding
 	}
+	if st.over {
+		c.mu.Unlock()
+		return refuse(packet.ServerUnavailable, "its session was dropped just now")
+	}
 	c.connected = true
 	c.mu.Unlock()
 	s.absences.set(st, time.Time{})
 	_ = c.stream.Write(connack)
-	st.conn, st.will, st.expiry = c, w, expiry
+	st.conn, st.will, st.expiry, st.ends = c, w, expiry, time.Time{}
 	st.flow.Connect(receiveMaximum)
 	st.pump(time.Now())
 	return nil
@@ -57,29 +61,22 @@ func (s *Server) detach(c *conn) {
 		st.mu.Unlock()
 		return
 	}
-	st.replies, st.events = listening{}, listening{} // answers and events are for who is there
 	now := time.Now()
-	var due *will
-	wait := time.Duration(st.expiry) * time.Second
-	if st.expiry == never {
-		wait = 0
-	}
-	if w := st.will; w != nil {
-		if w.delay == 0 {
-			due, st.will = w, nil
-		} else if wait == 0 || w.delay < wait {
-			wait = w.delay
-		}
-	}
 	if st.expiry != never {
 		st.ends = now.Add(time.Duration(st.expiry) * time.Second)
 	}
-	st.mu.Unlock()
-	if wait > 0 {
-		s.absences.set(st, now.Add(wait))
+	next := st.ends // what comes first of its end and its will
+	var due *will
+	if w := st.will; w != nil {
+		if at := now.Add(w.delay); w.delay == 0 {
+			due, st.will = w, nil
+		} else if next.IsZero() || at.Before(next) {
+			next = at
+		}
 	}
+	s.absences.set(st, next)
+	st.mu.Unlock()
 	s.sendWill(st, due)
-	s.boundAbsences(st)
 }
 
 // sweepEvery is how often what has expired, and nobody asked for since, gives back its room.
@@ -119,41 +116,51 @@ func (s *Server) boundAbsences(st *state) {
 func (st *state) absent() {
 	s := st.srv
 	st.mu.Lock()
-	if st.conn != nil {
+	if st.conn != nil || st.ended {
 		st.mu.Unlock()
 		return
 	}
 	due := st.will
 	st.will = nil
 	ends := st.ends
-	st.mu.Unlock()
-	if !ends.IsZero() && !time.Now().Before(ends) {
+	if over := !ends.IsZero() && !time.Now().Before(ends); over {
+		st.mu.Unlock()
 		s.sendWill(st, due)
 		if s.clients.removeAway(st) {
 			s.endSession(st)
+		} else {
+			s.absentAgain(st) // somebody is coming for it, or on his way out
 		}
 		return
 	}
-	if !ends.IsZero() {
-		s.absences.set(st, ends)
-	}
+	s.absences.set(st, ends)
+	st.mu.Unlock()
 	s.sendWill(st, due)
+}
+
+// absentAgain has absent called after a while, if the session is still without a connection then.
+func (s *Server) absentAgain(st *state) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.conn == nil && !st.ended {
+		s.absences.set(st, time.Now().Add(time.Second))
+	}
 }
 
 // endSession gives up what there is of a session: its subscriptions, its messages and its will,
 // which is due. A shared subscription's messages go to another member of the group.
 func (s *Server) endSession(st *state) {
-	s.absences.set(st, time.Time{})
 	st.mu.Lock()
 	if st.ended {
 		st.mu.Unlock()
 		return
 	}
 	st.ended, st.over = true, true
+	s.absences.set(st, time.Time{})
 	due := st.will
 	st.will = nil
 	s.subscriptions.RemoveAll(&st.index)
-	st.replies, st.events = listening{}, listening{}
+	st.replies, st.events, st.owed = listening{}, listening{}, nil
 	left := st.flow.Close()
 	st.mu.Unlock()
 	s.handOver(left)
@@ -188,7 +195,7 @@ func (s *Server) sendWill(st *state, w *will) {
 		return
 	}
 	m := *w.message
-	if w.lives > 0 {
+	if w.lives >= 0 {
 		m.Expires = time.Now().Add(w.lives)
 	}
 	s.publish(st, &m)
@@ -205,6 +212,7 @@ func willOf(p *packet.Connect) (*will, error) {
 	}
 	w := &will{
 		message: &message.Message{Topic: n, Payload: p.Will.Payload, Properties: p.Will.Forward, QoS: p.Will.QoS, Retain: p.Will.Retain},
+		lives:   -1,
 		delay:   time.Duration(p.Will.Delay) * time.Second,
 	}
 	if p.Will.HasExpiry {

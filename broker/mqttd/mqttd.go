@@ -268,8 +268,9 @@ type Server struct {
 	room      *message.Room      // of all sessions
 	retained  *retained.Store
 	reading   readings
-	matches   sync.Pool // of *matches
-	headers   sync.Pool // of *[]byte
+	refusing  sync.Mutex // before a session's: with Config.RefusePublisher one message at a time is looked for room for, and delivered
+	matches   sync.Pool  // of *matches
+	headers   sync.Pool  // of *[]byte
 
 	subscriptions *subscription.Index[*state]
 

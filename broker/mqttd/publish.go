@@ -41,31 +41,42 @@ func (s *Server) publish(from *state, m *message.Message) packet.Code {
 	found := s.matches.Get().(*matches)
 	defer s.matches.Put(found)
 	defer found.Reset()
-	s.subscriptions.Match(m.Topic, &from.index, found)
 	now := time.Now()
-	if s.cfg.RefusePublisher && m.QoS > 0 && !s.haveRoom(m, found) {
-		s.dropped(DropRefused)
-		s.told.Note(context.Background(), slog.LevelWarn, "refused", "mqtt message refused: a subscriber has no room for it", "device", from.standing.Load().Device.String())
-		return packet.QuotaExceeded
+	if s.cfg.RefusePublisher && m.QoS > message.AtMostOnce {
+		s.refusing.Lock()
+		defer s.refusing.Unlock()
+		s.subscriptions.Match(m.Topic, &from.index, found)
+		if !s.haveRoom(m, found, now) {
+			s.dropped(DropRefused)
+			s.told.Note(context.Background(), slog.LevelWarn, "refused", "mqtt message refused: a subscriber has no room for it", "device", from.standing.Load().Device.String())
+			return packet.QuotaExceeded
+		}
 	}
-	if m.Retain {
+	if m.Retain { // before it is looked for who gets it: who subscribes meanwhile gets it one way or the other
 		if err := s.retained.Set(now, from.standing.Load().Device, from.key.id, m); err != nil {
 			s.dropped(DropRetained)
 			s.told.Note(context.Background(), slog.LevelWarn, "retained", "mqtt message not retained", "device", from.standing.Load().Device.String(), "error", err)
 			return packet.QuotaExceeded
 		}
 	}
+	s.subscriptions.Match(m.Topic, &from.index, found)
 	reached := 0
 	for i := range found.Receivers {
 		r := &found.Receivers[i]
 		d := session.Delivery{Message: m, QoS: min(m.QoS, r.QoS), Retain: m.Retain && r.RetainAsPublished, Identifiers: slices.Clone(r.Identifiers)}
-		if s.deliver(r.Owner, d, now) == delivered {
+		switch r.Owner.deliver(d, now) {
+		case delivered:
 			reached++
+		case full:
+			s.overflow(r.Owner)
 		}
 	}
 	for _, g := range found.Groups {
-		if s.share(m, g, now) {
+		switch got, member := s.share(m, g, now); got {
+		case delivered:
 			reached++
+		case full:
+			s.overflow(member)
 		}
 	}
 	if reached == 0 {
@@ -74,66 +85,93 @@ func (s *Server) publish(from *state, m *message.Message) packet.Code {
 	return packet.Success
 }
 
-// deliver adds a message to what one client is to get. One that has no room for it is ended, its
-// session dropped: what was acknowledged to a publisher is not lost without a word.
-func (s *Server) deliver(to *state, d session.Delivery, now time.Time) outcome {
-	got := to.deliver(d, now)
-	if got == full {
-		s.overflow(to)
-	}
-	return got
-}
-
-// share gives a message to one member of a group: to one that is there, if any is, else to one
-// that it waits for.
-func (s *Server) share(m *message.Message, g *subscription.Group[*state], now time.Time) bool {
+// share gives a message to one member of a group: to one that is there, if any is and has room,
+// else to one that it waits for. If none has room it gives the first that should have had it.
+func (s *Server) share(m *message.Message, g *subscription.Group[*state], now time.Time) (got outcome, member *state) {
 	sub := g.Subscription()
+	got = passedOver
+	offer := func(to *state, o subscription.Options) bool {
+		d := session.Delivery{Message: m, QoS: min(m.QoS, o.QoS), Retain: m.Retain && o.RetainAsPublished, Share: &sub}
+		if o.Identifier > 0 {
+			d.Identifiers = []uint32{o.Identifier}
+		}
+		switch to.deliver(d, now) {
+		case delivered:
+			got, member = delivered, to
+			return true
+		case full:
+			if member == nil {
+				got, member = full, to
+			}
+		}
+		return false
+	}
 	for _, away := range []bool{false, true} {
-		for member, o := range s.subscriptions.Members(g) {
-			if member.Owner.isAway() != away {
-				continue
-			}
-			d := session.Delivery{Message: m, QoS: min(m.QoS, o.QoS), Retain: m.Retain && o.RetainAsPublished, Share: &sub}
-			if o.Identifier > 0 {
-				d.Identifiers = []uint32{o.Identifier}
-			}
-			if member.Owner.deliver(d, now) == delivered {
-				return true
+		for m, o := range s.subscriptions.Members(g) {
+			if m.Owner.isAway() == away && offer(m.Owner, o) {
+				return got, member
 			}
 		}
 	}
-	return false
+	return got, member
 }
 
 // handOver gives what a session that ended leaves of shared subscriptions to other members of
-// their groups (section 4.8.2).
+// their groups (section 4.8.2). It ends none of them: what nobody has room for is lost with
+// the session that had it.
 func (s *Server) handOver(left iter.Seq[session.Left]) {
 	now := time.Now()
+	if s.cfg.RefusePublisher {
+		s.refusing.Lock()
+		defer s.refusing.Unlock()
+	}
 	for l := range left {
 		if !l.HandOver() || l.Message.Expired(now) {
 			continue
 		}
 		if g := s.subscriptions.Group(*l.Share); g != nil {
-			s.share(l.Message, g, now)
+			if got, _ := s.share(l.Message, g, now); got == full {
+				s.dropped(DropFull)
+			}
 		}
 	}
 }
 
-// haveRoom reports whether all who are to get a message have room for it, and of each group one.
-func (s *Server) haveRoom(m *message.Message, found *matches) bool {
+// haveRoom reports whether all who are to get a message have room for it, all at once: they may
+// have one in common. s.refusing is held, so that none loses it to another message before.
+func (s *Server) haveRoom(m *message.Message, found *matches, now time.Time) bool {
+	var taken []*state
+	defer func() {
+		for _, st := range taken {
+			st.room.Give(1, m.Size())
+		}
+	}()
 	for i := range found.Receivers {
-		if r := &found.Receivers[i]; r.QoS > 0 && !r.Owner.hasRoom(m) {
+		r := &found.Receivers[i]
+		if r.QoS == message.AtMostOnce || !r.Owner.wants(m) {
+			continue
+		}
+		if !r.Owner.reserve(m, now) {
 			return false
 		}
+		taken = append(taken, r.Owner)
 	}
 	for _, g := range found.Groups {
-		room := false
-		for member := range s.subscriptions.Members(g) {
-			if room = member.Owner.hasRoom(m); room {
+		wanted, has := false, false
+		for member, o := range s.subscriptions.In(g) {
+			if !member.Owner.wants(m) || o.QoS == message.AtMostOnce && member.Owner.isAway() {
+				continue
+			}
+			if wanted = true; o.QoS == message.AtMostOnce {
+				has = true
+			} else if has = member.Owner.reserve(m, now); has {
+				taken = append(taken, member.Owner)
+			}
+			if has {
 				break
 			}
 		}
-		if !room {
+		if wanted && !has {
 			return false
 		}
 	}

@@ -306,8 +306,10 @@ func (r *registry) roomLocked(s *Server, d ident.Device) *message.Room {
 	if d.IsZero() {
 		return s.room // who becomes a device's has a session that ends with its connection
 	}
-	if other := r.byDevice[d]; other != nil && other.shared != nil {
-		return other.shared
+	for other := r.byDevice[d]; other != nil; other = other.next {
+		if other.shared != nil { // nil where an anonymous client became the device's
+			return other.shared
+		}
 	}
 	pool := r.rooms[d.Pool]
 	if pool == nil {

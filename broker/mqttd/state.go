@@ -2,6 +2,7 @@ package mqttd
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -45,6 +46,7 @@ type state struct {
 	index   subscription.Subscriber[*state] // its subscriptions
 	replies listening                       // to its own reply topic, which is in no index
 	events  listening                       // to its own event topic
+	owed    []owed                          // of what is retained
 	conn    *conn                           // that it is delivered to; nil: it is away, or its CONNACK is not out
 	expiry  uint32                          // seconds for which it outlives its connection; never: for ever
 	will    *will                           // that its connection left
@@ -92,6 +94,66 @@ func (s *Server) newState(k stateKey, within *message.Room) *state {
 // mayRead reports whether a message of this topic may be delivered now.
 func (st *state) mayRead(n topic.Name) bool { return mayRead(st.standing.Load(), n.Filter()) }
 
+// owed is what is retained for a new subscription and not yet on its way.
+type owed struct {
+	filter  topic.Filter
+	options subscription.Options
+	after   uint64 // the place of the last message that was
+}
+
+// owe has what is retained for a subscription sent, from the beginning. st.mu is held.
+func (st *state) owe(f topic.Filter, o subscription.Options) {
+	st.forgive(f)
+	st.owed = append(st.owed, owed{f, o, 0})
+}
+
+// forgive ends owe. st.mu is held.
+func (st *state) forgive(f topic.Filter) {
+	if st.owed = slices.DeleteFunc(st.owed, func(o owed) bool { return o.filter == f }); len(st.owed) == 0 {
+		st.owed = nil
+	}
+}
+
+// retainedAtOnce is how many retained messages are taken up when nothing else waits: a client that
+// subscribes to many gets them as it takes them, and its room is not full of them.
+const retainedAtOnce = 128
+
+// payOff takes up some of what is owed, and reports whether that was anything. st.mu is held.
+func (st *state) payOff(now time.Time) bool {
+	if len(st.owed) == 0 || st.over {
+		return false
+	}
+	o := &st.owed[0]
+	var ids []uint32
+	if o.options.Identifier > 0 {
+		ids = []uint32{o.options.Identifier}
+	}
+	before := st.flow.Len()
+	found, last := st.srv.retained.Next(now, o.filter, o.after, retainedAtOnce)
+	for _, k := range found {
+		if o.options.NoLocal && k.Client == st.key.id && k.Owner == st.standing.Load().Device || !st.mayRead(k.Topic) {
+			continue
+		}
+		d := session.Delivery{Message: k.Message, QoS: min(k.QoS, o.options.QoS), Retain: true, Identifiers: ids}
+		switch err := st.flow.Add(now, d); {
+		case err == nil:
+		case st.flow.Len() > 0:
+			return st.flow.Len() > before // once some of that is gone there is room for it
+		default:
+			st.srv.dropped(DropSlow)
+		}
+		o.after = k.Place()
+	}
+	if last == 0 {
+		if st.owed = slices.Delete(st.owed, 0, 1); len(st.owed) == 0 {
+			st.owed = nil
+		}
+	} else {
+		o.after = last
+	}
+	return true
+}
+
 // outcome is what became of a delivery.
 type outcome byte
 
@@ -111,6 +173,7 @@ func (st *state) deliver(d session.Delivery, now time.Time) outcome {
 	if st.over || st.conn == nil && d.QoS == message.AtMostOnce {
 		return passedOver
 	}
+	defer st.tell()
 	if err := st.flow.Add(now, d); err != nil {
 		if d.QoS == message.AtMostOnce || !errors.Is(err, session.ErrFull) {
 			st.srv.dropped(DropSlow)
@@ -118,13 +181,30 @@ func (st *state) deliver(d session.Delivery, now time.Time) outcome {
 		}
 		return full
 	}
-	st.pump(now)
+	st.send(now)
 	return delivered
+}
+
+// wants reports whether a message would be added to what the client is to get.
+func (st *state) wants(m *message.Message) bool {
+	return st.mayRead(m.Topic) && !st.isOver()
+}
+
+// reserve takes room for a message; false if there is none.
+func (st *state) reserve(m *message.Message, now time.Time) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	defer st.tell()
+	return st.flow.MakeRoom(now, m.Size()) && st.room.Take(m.Size())
 }
 
 // pump sends what may be sent now. st.mu is held.
 func (st *state) pump(now time.Time) {
 	defer st.tell()
+	st.send(now)
+}
+
+func (st *state) send(now time.Time) {
 	c := st.conn
 	if c == nil || c.isEnding() {
 		return
@@ -140,10 +220,12 @@ func (st *state) pump(now time.Time) {
 	}
 	for c.stream.Ready() {
 		out, ok := st.flow.Next(now, judge)
-		if !ok {
+		switch {
+		case ok:
+			c.deliver(&out, now)
+		case st.flow.Queued() > 0 || !st.payOff(now):
 			return
 		}
-		c.deliver(&out, now)
 	}
 }
 

@@ -65,11 +65,14 @@ func TestManyAtOnce(t *testing.T) {
 	wg.Wait()
 	close(stop)
 	operators.Wait()
-	eventually(t, "all connections are gone", func() bool { return f.Count() == 0 })
-	for _, d := range devices { // sessions of MQTT 3.1.1 outlive theirs
-		f.End(device(t, d), ReasonAdministrative)
+	eventually(t, "all are gone", func() bool { return f.Count() == 0 && f.noRequests() })
+	for _, s := range devices { // whose sessions were to outlive them
+		f.End(device(t, s), ReasonAdministrative)
 	}
-	eventually(t, "all are gone", func() bool { return f.Count() == 0 && f.clients.sessions() == 0 && f.noRequests() })
+	eventually(t, "all sessions are gone", func() bool { return f.clients.sessions() == 0 })
+	if n, bytes := f.room.Taken(); n != 0 || bytes != 0 {
+		t.Errorf("%d messages of %d bytes are left", n, bytes)
+	}
 	if n := f.subscriptions.Len(); n != 0 {
 		t.Errorf("%d subscriptions are left", n)
 	}

@@ -4,9 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/broker/mqttd/packet"
-	"github.com/signetd/signet/broker/mqttd/session"
 	"github.com/signetd/signet/broker/mqttd/subscription"
 	"github.com/signetd/signet/protocol/topic"
 )
@@ -92,21 +90,11 @@ func (c *conn) own(filter string) func(*state) *listening {
 
 // sendRetained sends what is retained for a new subscription (section 3.3.1.3).
 func (c *conn) sendRetained(f topic.Filter, o subscription.Options) {
-	var ids []uint32
-	if o.Identifier > 0 {
-		ids = []uint32{o.Identifier}
-	}
-	now := time.Now()
 	st := c.owned.Load()
-	for _, m := range c.srv.retained.Match(now, f) {
-		if o.NoLocal && m.Client == st.key.id && m.Owner == c.standing().Device {
-			continue
-		}
-		d := session.Delivery{Message: m.Message, QoS: min(m.QoS, o.QoS), Retain: true, Identifiers: ids}
-		if c.srv.deliver(st, d, now) == full {
-			return
-		}
-	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.owe(f, o)
+	st.pump(time.Now())
 }
 
 // unsubscribe answers an UNSUBSCRIBE (section 3.10).
@@ -131,7 +119,13 @@ func (st *state) unsubscribe(c *conn, text string) bool {
 		return had
 	}
 	sub, err := topic.ParseSubscription(text)
-	return err == nil && st.srv.subscriptions.Remove(&st.index, sub)
+	if err != nil {
+		return false
+	}
+	if sub.Group == "" {
+		st.forgive(sub.Filter)
+	}
+	return st.srv.subscriptions.Remove(&st.index, sub)
 }
 
 // isAway reports whether its client has no connection.
@@ -139,11 +133,4 @@ func (st *state) isAway() bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	return st.conn == nil
-}
-
-// hasRoom reports whether there is room for a message now.
-func (st *state) hasRoom(m *message.Message) bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.over || st.room.Has(m.Size())
 }

@@ -57,6 +57,9 @@ type Kept struct {
 	index int // in the heap of those that expire; -1 if it does not; under the Store's lock
 }
 
+// Place is where k stands in the order of storing, from 1.
+func (k *Kept) Place() uint64 { return k.order }
+
 // overhead is what a Kept and what counts its device take, beside the Message, rounded up.
 const overhead = 160
 
@@ -247,6 +250,50 @@ func (s *Store) Match(now time.Time, f topic.Filter) []*Kept {
 	}
 	slices.SortFunc(found, func(a, b *Kept) int { return cmp.Compare(a.order, b.order) })
 	return found
+}
+
+// Next gives at most so many of what Match gives, the first that were stored after the one of
+// place after (0: from the beginning), and the place of the last of them; 0 if none comes behind it.
+// A message that replaces another has a place of its own.
+func (s *Store) Next(now time.Time, f topic.Filter, after uint64, most int) (found []*Kept, last uint64) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	var first latest // of those, the most that come first
+	more := false
+	for k := range s.names.match(f) {
+		if k.order <= after || k.Expired(now) {
+			continue
+		}
+		heap.Push(&first, k)
+		if len(first) > most {
+			heap.Pop(&first)
+			more = true
+		}
+	}
+	slices.SortFunc(first, func(a, b *Kept) int { return cmp.Compare(a.order, b.order) })
+	if more {
+		last = first[len(first)-1].order
+	}
+	return first, last
+}
+
+// latest is a heap of messages, the one that was stored last first.
+type latest []*Kept
+
+func (l latest) Len() int           { return len(l) }
+func (l latest) Less(i, j int) bool { return l[i].order > l[j].order }
+func (l latest) Swap(i, j int)      { l[i], l[j] = l[j], l[i] }
+
+// Push is for package heap.
+func (l *latest) Push(x any) { *l = append(*l, x.(*Kept)) }
+
+// Pop is for package heap.
+func (l *latest) Pop() any {
+	last := len(*l) - 1
+	k := (*l)[last]
+	(*l)[last] = nil
+	*l = (*l)[:last]
+	return k
 }
 
 // expiring is a heap of messages by when they expire.

@@ -185,18 +185,33 @@ func (s *Session) Add(now time.Time, d Delivery) error {
 // take makes room for d.
 func (s *Session) take(now time.Time, d Delivery) bool {
 	size := d.Message.Size()
-	ok := s.room.Take(size)
-	if !ok && s.Expire(now) {
-		ok = s.room.Take(size)
-	}
-	for !ok && d.QoS != message.AtMostOnce && s.plain.len() > 0 {
-		s.drop(&s.plain, 0, Crowded)
-		ok = s.room.Take(size)
-	}
+	ok := s.claim(now, size, d.QoS)
 	if ok {
 		s.bytes += size
 	}
 	return ok
+}
+
+func (s *Session) claim(now time.Time, size int, qos message.QoS) bool {
+	ok := s.room.Take(size)
+	if !ok && s.Expire(now) {
+		ok = s.room.Take(size)
+	}
+	for !ok && qos != message.AtMostOnce && s.plain.len() > 0 {
+		s.drop(&s.plain, 0, Crowded)
+		ok = s.room.Take(size)
+	}
+	return ok
+}
+
+// MakeRoom reports whether Add would find room for a message of that size now, and makes it as
+// Add does for a delivery of QoS 1 or 2. It takes none.
+func (s *Session) MakeRoom(now time.Time, size int) bool {
+	if s.closed || !s.claim(now, size, message.AtLeastOnce) {
+		return false
+	}
+	s.room.Give(1, size)
+	return true
 }
 
 // Waiting reports whether anything waits to be sent, on this connection or the next. While

@@ -281,6 +281,25 @@ func (x *Index[S]) Members(g *Group[S]) iter.Seq2[*Subscriber[S], Options] {
 	}
 }
 
+// In goes through the members of a group in no order, and leaves alone whose turn it is. While
+// the loop's body runs nothing is locked, as with Members.
+func (x *Index[S]) In(g *Group[S]) iter.Seq2[*Subscriber[S], Options] {
+	return func(yield func(*Subscriber[S], Options) bool) {
+		for i := 0; ; i++ {
+			x.mu.RLock()
+			if i >= len(g.entries) {
+				x.mu.RUnlock()
+				return
+			}
+			e := g.entries[i]
+			x.mu.RUnlock()
+			if !yield(e.Subscriber, e.Options) {
+				return
+			}
+		}
+	}
+}
+
 // group gives the group of sub, nil if there is none.
 func (x *Index[S]) group(sub topic.Subscription) *Group[S] {
 	if sub.Group != "" {
