@@ -54,25 +54,29 @@ type bubble struct {
 	ends    map[Reason]int
 }
 
-// inBubble runs test with a Server in memory. All devices of pool p may publish and subscribe to
+// inBubble runs test with a Server in memory. Some devices of pool p may publish and subscribe to
 // what is below t, and retain.
 func inBubble(t *testing.T, change func(*Config), test func(b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		b := &bubble{at: &memory{conns: make(chan net.Conn), over: make(chan struct{})}, dropped: map[Drop]int{}, ends: map[Reason]int{}}
-		b.fixture = startOn(t, func(c *Config, _ *fixture) {
-			c.OnDrop = func(d Drop, n int) { b.mu.Lock(); defer b.mu.Unlock(); b.dropped[d] += n }
-			c.OnEnd = func(r Reason) { b.mu.Lock(); defer b.mu.Unlock(); b.ends[r]++ }
-			if change != nil {
-				change(c)
-			}
-		}, func(ln net.Listener) net.Listener { ln.Close(); return b.at })
-		for _, d := range []string{"p:a", "p:b", "p:c", "p:d"} {
-			b.grant(d, "t/#", "t/#")
-		}
-		test(b)
+		test(startInBubble(t, change))
 		synctest.Wait()
 	})
+}
+
+func startInBubble(t *testing.T, change func(*Config)) *bubble {
+	b := &bubble{at: &memory{conns: make(chan net.Conn), over: make(chan struct{})}, dropped: map[Drop]int{}, ends: map[Reason]int{}}
+	b.fixture = startOn(t, func(c *Config, _ *fixture) {
+		c.OnDrop = func(d Drop, n int) { b.mu.Lock(); defer b.mu.Unlock(); b.dropped[d] += n }
+		c.OnEnd = func(r Reason) { b.mu.Lock(); defer b.mu.Unlock(); b.ends[r]++ }
+		if change != nil {
+			change(c)
+		}
+	}, func(ln net.Listener) net.Listener { ln.Close(); return b.at })
+	for _, d := range []string{"p:a", "p:b", "p:c", "p:d"} {
+		b.grant(d, "t/#", "t/#")
+	}
+	return b
 }
 
 // grant says what a device may publish and subscribe to from its next connection on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/signetd/signet/broker/mqttd/message"
@@ -39,9 +40,10 @@ const (
 	keyFilter     = 1
 	keyOptions    = 2 // as in SUBSCRIBE (section 3.8.3.1)
 	keyIdentifier = 3
+	keyOwed       = 4 // what is retained for it is not all on its way: it begins again
 
 	keyMessage = 1
-	keyLives   = 2 // seconds; 0: it does not expire
+	keyLives   = 2 // seconds; absent: it does not expire
 	keyDelay   = 3 // seconds
 )
 
@@ -90,11 +92,14 @@ func (st *state) save(number func(*message.Message) (uint64, error), put func(by
 		w.Text(keyFilter, subs[i].String())
 		w.Uint(keyOptions, uint64(optionsByte(subs[i].Options)))
 		w.SomeUint(keyIdentifier, uint64(subs[i].Identifier))
+		w.SomeTrue(keyOwed, subs[i].Group == "" && slices.ContainsFunc(st.owed, func(o owed) bool { return o.filter == subs[i].Filter }))
 	})
 	if st.will != nil {
 		inner := w.Map(keyWill)
 		inner.Bytes(keyMessage, st.will.message.Append(nil))
-		inner.SomeUint(keyLives, uint64(st.will.lives/time.Second))
+		if lives := st.will.lives; lives >= 0 {
+			inner.Uint(keyLives, uint64(lives/time.Second))
+		}
 		inner.SomeUint(keyDelay, uint64(st.will.delay/time.Second))
 		w.End(inner)
 	}
@@ -219,11 +224,16 @@ func (r *restoring) find(number uint64) *message.Message {
 }
 
 // savedSession is a recordSession as it was read.
+type savedSubscription struct {
+	subscription.Subscription
+	owed bool
+}
+
 type savedSession struct {
 	device ident.Device
 	id     string
 	ends   time.Time
-	subs   []subscription.Subscription
+	subs   []savedSubscription
 	will   *will
 }
 
@@ -259,17 +269,19 @@ func parseSession(record []byte) (k savedSession, err error) {
 	return k, nil
 }
 
-func parseSubscription(items *detcbor.Items) (s subscription.Subscription) {
+func parseSubscription(items *detcbor.Items) (s savedSubscription) {
 	var options byte
 	var identifier uint32
 	items.Each(func(key int64) {
 		switch key {
 		case keyFilter:
-			s.Subscription = detcbor.Parsed(items, topic.ParseSubscription)
+			s.Subscription.Subscription = detcbor.Parsed(items, topic.ParseSubscription)
 		case keyOptions:
 			options = byte(items.UpTo(0xff))
 		case keyIdentifier:
 			identifier = uint32(items.UpTo(1<<28 - 1))
+		case keyOwed:
+			s.owed = items.Bool()
 		default:
 			items.Fail(fmt.Errorf("key %d of a subscription", key))
 		}
@@ -283,7 +295,7 @@ func parseSubscription(items *detcbor.Items) (s subscription.Subscription) {
 }
 
 func parseWill(items *detcbor.Items) *will {
-	w := &will{}
+	w := &will{lives: -1}
 	items.Each(func(key int64) {
 		switch key {
 		case keyMessage:
@@ -338,7 +350,10 @@ func (r *restoring) session(ctx context.Context, record []byte, recall func(cont
 	}
 	s.clients.rejoin(st, standing)
 	for _, sub := range k.subs {
-		s.subscriptions.Add(&st.index, sub.Subscription, sub.Options)
+		s.subscriptions.Add(&st.index, sub.Subscription.Subscription, sub.Options)
+		if sub.owed {
+			st.owed = append(st.owed, owed{filter: sub.Filter, options: sub.Options})
+		}
 	}
 	due := k.ends
 	if w := k.will; w != nil {

@@ -226,7 +226,7 @@ func (m *model) next(s *mSession) bool {
 	var first *mDelivery // what has its turn
 	waits := false
 	for _, d := range s.queue {
-		if d.id == 0 {
+		if d.id == 0 && !d.expired(m.now) {
 			waits = true
 		}
 		if first != nil || d.here || d.qos > 0 && !s.open() {

@@ -1,6 +1,7 @@
 package mqttd
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker/mqttd/packet"
+	"github.com/signetd/signet/protocol/ident"
 )
 
 // A retained message is there for who subscribes later (MQTT-3.3.1-9), replaced (MQTT-3.3.1-5), removed by an empty one
@@ -236,6 +238,55 @@ func TestUnsubscribeEndsWhatIsRetained(t *testing.T) {
 		}
 		if n > retainedAtOnce {
 			t.Errorf("%d came after UNSUBSCRIBE", n)
+		}
+	})
+}
+
+// Over a planned restart, too, whoever subscribed to many gets what he did not get before, at least once,
+// and a will that does not expire is sent after it.
+func TestRestartOwesWhatIsRetained(t *testing.T) {
+	outlive := func(c *Config) { c.Outlive = true }
+	inBubble(t, outlive, func(b *bubble) {
+		for _, d := range []string{"p:b", "p:c"} {
+			from := b.join(d, nil)
+			for i := range 95 {
+				from.publish(1, 1, fmt.Sprintf("t/%s/%d=x", d, i), keep)
+			}
+			from.took()
+		}
+		c := b.join("p:a", both(stays(1000), takes(1, 0, 0), leaves("t/w", 100)))
+		c.subscribe(1, "t/+/#")
+		c.want("t/p:b/0=x q1 #1 retained")
+		c.cut()
+		stop(t, b.fixture)
+		saved := records(t, b.Server)
+		b = startInBubble(b.t, outlive)
+		recall := func(_ context.Context, d ident.Device) (Standing, error) {
+			return Standing{Device: d, Permissions: b.gate.grants[d]}, nil
+		}
+		if n, dropped, err := b.Restore(t.Context(), reading(saved), recall); n != 1 || dropped != 0 || err != nil {
+			t.Fatal(n, dropped, err)
+		}
+		watch := b.join("p:d", nil)
+		watch.subscribe(0, "t/w")
+		time.Sleep(101 * time.Second)
+		watch.want("t/w=gone q0")
+		c = b.resume("p:a", true, nil)
+		names := map[string]bool{}
+		for id := 0; ; {
+			got := c.took()
+			if len(got) == 0 {
+				break
+			}
+			for _, s := range got {
+				name, _, _ := strings.Cut(s, "=")
+				names[name] = true
+				id++
+				c.ack(packet.PUBACK, uint16(id), 0)
+			}
+		}
+		if len(names) != 191 { // with the will, which is for it, too
+			t.Errorf("%d messages came", len(names))
 		}
 	})
 }

@@ -223,6 +223,9 @@ func (st *state) send(now time.Time) {
 		switch {
 		case ok:
 			c.deliver(&out, now)
+		case len(st.owed) == 0:
+			return
+		case st.flow.Expire(now): // and it may have been all that waits
 		case st.flow.Queued() > 0 || !st.payOff(now):
 			return
 		}
