@@ -133,8 +133,9 @@ func start(addr string, log *slog.Logger) (*server, error) {
 	s := &server{served: make(chan error, 1)}
 	s.Server, err = mqttd.New(mqttd.Config{
 		Gate: g, Log: log,
-		Respond: func(context.Context, mqttd.Request) []byte { return nil },
-		Limits:  intake.Limits{Conns: 1000, Rate: many, Burst: many, PerDevice: 1000, PerPool: 1000, PerSource: 1000},
+		Respond:      func(context.Context, mqttd.Request) []byte { return nil },
+		MaxKeepAlive: time.Minute, // paho's suite asks for a server that has one
+		Limits:       intake.Limits{Conns: 1000, Rate: many, Burst: many, PerDevice: 1000, PerPool: 1000, PerSource: 1000},
 	})
 	if err != nil {
 		return nil, err
