@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/signetd/signet/broker/mqttd/message"
@@ -28,6 +29,7 @@ const (
 type judge struct {
 	addr     string
 	patience time.Duration // with each answer that does not come
+	crumbs   bool          // send each byte by itself
 	// renew gives a server without a past, after a sequence that differed; nil: there is none.
 	renew func() (addr string, err error)
 }
@@ -147,6 +149,7 @@ type client struct {
 	nc       net.Conn
 	r        *bufio.Reader
 	patience time.Duration
+	crumbs   bool
 	words    error // the first answer that came in other words
 }
 
@@ -155,7 +158,7 @@ func (j *judge) dial() (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting: %w", err)
 	}
-	return &client{nc: nc, r: bufio.NewReader(nc), patience: j.patience}, nil
+	return &client{nc: nc, r: bufio.NewReader(nc), patience: j.patience, crumbs: j.crumbs}, nil
 }
 
 // connect begins a session that ends with the connection.
@@ -169,8 +172,14 @@ func (c *client) connect(version byte, id string) error {
 
 func (c *client) send(b []byte) error {
 	_ = c.nc.SetDeadline(time.Now().Add(c.patience))
-	if _, err := c.nc.Write(b); err != nil {
-		return fmt.Errorf("sending %x: %w", b, err)
+	size := len(b)
+	if c.crumbs {
+		size = 1
+	}
+	for part := range slices.Chunk(b, max(size, 1)) {
+		if _, err := c.nc.Write(part); err != nil && !c.crumbs { // in crumbs, the server may have seen enough
+			return fmt.Errorf("sending %x: %w", b, err)
+		}
 	}
 	return nil
 }

@@ -48,10 +48,17 @@ func TestJudge(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(folder, "own.json"), []byte(collected), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	if err := run(t.Context(), []string{"-collection", folder, "-patience", "300ms"}, &out); err != nil {
-		t.Fatal(err)
+	for _, more := range [][]string{nil, {"-crumbs"}} {
+		var out bytes.Buffer
+		if err := run(t.Context(), append(more, "-collection", folder, "-patience", "300ms"), &out); err != nil {
+			t.Fatal(err)
+		}
+		reported(t, out.String())
 	}
+}
+
+func reported(t *testing.T, out string) {
+	t.Helper()
 	for _, want := range []string{
 		"4 of    4 as expected,   0 with another code,   0 differ  as expected",
 		"0 of    4 as expected,   4 with another code,   0 differ  another code",
@@ -60,12 +67,12 @@ func TestJudge(t *testing.T) {
 		"other code: another code | where none is due: got DISCONNECT",
 		"differs: differs | open: the connection stays open",
 	} {
-		if !strings.Contains(out.String(), want) {
+		if !strings.Contains(out, want) {
 			t.Errorf("not said: %q", want)
 		}
 	}
 	if t.Failed() {
-		t.Log(out.String())
+		t.Log(out)
 	}
 }
 

@@ -38,6 +38,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	listen := flags.String("listen", "", "address on loopback where any client is served until interrupted")
 	other := flags.String("server", "", "address of another server, to be judged instead")
 	patience := flags.Duration("patience", 2*time.Second, "with an answer that does not come")
+	crumbs := flags.Bool("crumbs", false, "send each byte by itself")
 	verbose := flags.Bool("v", false, "log what the server says")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -64,7 +65,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	j := &judge{addr: *other, patience: *patience}
+	j := &judge{addr: *other, patience: *patience, crumbs: *crumbs}
 	if *other == "" {
 		s, err := start("127.0.0.1:0", log)
 		if err != nil {
