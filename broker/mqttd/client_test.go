@@ -123,23 +123,35 @@ type client struct {
 	aliases map[uint16]string
 }
 
-// dial connects a device in version 5, with a clean start and its name as client id, unless change
-// says otherwise, and says what the CONNACK says.
-func (b *bubble) dial(d string, change func(*packet.Connect)) (*client, string) {
-	b.t.Helper()
+// open makes a connection, and sends what is first on it.
+func (b *bubble) open(v packet.Version, first []byte) *client {
+	ours, theirs := net.Pipe()
+	b.at.conns <- pipe{theirs}
+	c := &client{t: b.t, nc: ours, v: v, aliases: map[uint16]string{}}
+	go c.read()
+	b.t.Cleanup(func() { ours.Close() })
+	c.send(first)
+	return c
+}
+
+// connectOf is a CONNECT of a device as dial sends it.
+func connectOf(d string, change func(*packet.Connect)) packet.Connect {
 	p := packet.Connect{
-		Version: packet.V5, CleanStart: true, ClientID: d, KeepAlive: 0, HasUserName: true, UserName: d, HasPassword: true, Password: []byte("token-" + d),
+		Version: packet.V5, CleanStart: true, ClientID: d, HasUserName: true, UserName: d, HasPassword: true, Password: []byte("token-" + d),
 		ReceiveMaximum: 65535, RequestProblemInformation: true,
 	}
 	if change != nil {
 		change(&p)
 	}
-	ours, theirs := net.Pipe()
-	b.at.conns <- pipe{theirs}
-	c := &client{t: b.t, nc: ours, v: p.Version, aliases: map[uint16]string{}}
-	go c.read()
-	b.t.Cleanup(func() { ours.Close() })
-	c.send(packet.AppendConnect(nil, &p))
+	return p
+}
+
+// dial connects a device in version 5, with a clean start and its name as client id, unless change
+// says otherwise, and says what the CONNACK says.
+func (b *bubble) dial(d string, change func(*packet.Connect)) (*client, string) {
+	b.t.Helper()
+	p := connectOf(d, change)
+	c := b.open(p.Version, packet.AppendConnect(nil, &p))
 	synctest.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()

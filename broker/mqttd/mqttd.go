@@ -37,6 +37,7 @@ import (
 // Limits that are not worth a setting; the figures are chosen, not derived.
 const (
 	maxAnonymousPacket = maxRequest + 512 // bytes after the fixed header, before authentication, and of any SUBSCRIBE: a request and its topic
+	maxOverhead        = 512              // bytes of a message that waits, beyond its packet's
 	maxConnect         = 8 << 10          // bytes of a CONNECT after its fixed header: a password, names and a will
 	maxConnectAlone    = 1 << 10          // of one without a password, which is anybody's
 	maxRequest         = 16 << 10         // bytes of a request to the Responder
@@ -250,6 +251,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.MaxKeepAlive < 0 || c.MaxKeepAlive > 0xffff*time.Second {
 		return c, fmt.Errorf("mqttd: MaxKeepAlive is %v, want at most %v", c.MaxKeepAlive, 0xffff*time.Second)
+	}
+	if c.SessionBytes < c.MaxPacket+maxOverhead {
+		return c, fmt.Errorf("mqttd: SessionBytes is %d, want at least %d: else the largest message has no room, and ends whoever it is for", c.SessionBytes, c.MaxPacket+maxOverhead)
 	}
 	if c.MaxPacket < maxAnonymousPacket || c.MaxPacket > 1<<20 {
 		return c, fmt.Errorf("mqttd: MaxPacket is %d, want %d to %d bytes", c.MaxPacket, maxAnonymousPacket, 1<<20)
