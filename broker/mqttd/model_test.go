@@ -25,6 +25,7 @@ type model struct {
 	kept     []mKept // in the order of storing
 	places   int
 	grants   map[string]mGrant
+	room     int // messages that a session may hold; 0: any. Then there are no wills, groups and retained messages
 }
 
 type mGrant struct{ publish, subscribe []string } // filters
@@ -187,6 +188,21 @@ func (m *model) share(filter string, g *mGroup, msg *mMessage) bool {
 
 func (m *model) deliver(s *mSession, d *mDelivery) bool {
 	if d.qos = min(d.qos, d.mMessage.qos); !s.mayRead(d.topic) || s.conn == nil && d.qos == 0 {
+		return false
+	}
+	if m.room > 0 && len(s.queue) >= m.room {
+		s.queue = slices.DeleteFunc(s.queue, func(d *mDelivery) bool { return d.id == 0 && d.expired(m.now) })
+	}
+	switch full := m.room > 0 && len(s.queue) >= m.room; {
+	case full && d.qos == 0:
+		return false
+	case full: // it did not keep up
+		if s.conn == nil {
+			m.over(s)
+		} else {
+			s.expiry = 0
+			m.end(s, packet.QuotaExceeded)
+		}
 		return false
 	}
 	s.queue = append(s.queue, d)
@@ -528,7 +544,7 @@ func (x *run) reconnect(name string, did func(string, ...any)) {
 			p.HasSessionExpiry = true
 			p.ReceiveMaximum = pick(r, []uint16{1, 2, 3, 65535})
 		}
-		if w := pick(r, mTopics); r.IntN(2) == 0 && x.grants[name].allows(x.grants[name].publish, w) {
+		if w := pick(r, mTopics); r.IntN(2) == 0 && x.room == 0 && x.grants[name].allows(x.grants[name].publish, w) {
 			p.Will = &packet.Will{Topic: w, Payload: []byte("will"), QoS: byte(r.IntN(3)), Retain: r.IntN(4) == 0}
 			if p.Version == packet.V5 {
 				p.Will.Delay = pick(r, []uint32{0, 3, 10})
@@ -554,6 +570,9 @@ func (x *run) subscribeAnew(s *mSession, did func(string, ...any)) {
 	r, c := x.r, s.conn
 	filter := pick(r, mFilters)
 	shared := strings.HasPrefix(filter, "$share")
+	if shared && x.room > 0 {
+		return
+	}
 	sub := mSub{qos: byte(r.IntN(3))}
 	f := packet.Filter{Text: filter, Options: packet.Options{QoS: sub.qos}}
 	p := packet.Subscribe{ID: 7}
@@ -595,7 +614,7 @@ func (x *run) subscribeAnew(s *mSession, did func(string, ...any)) {
 
 func (x *run) publishAnew(s *mSession, did func(string, ...any)) {
 	r, c := x.r, s.conn
-	msg := &mMessage{topic: pick(r, mTopics), payload: fmt.Sprint(len(x.did)), qos: byte(r.IntN(3)), retain: r.IntN(4) == 0}
+	msg := &mMessage{topic: pick(r, mTopics), payload: fmt.Sprint(len(x.did)), qos: byte(r.IntN(3)), retain: r.IntN(4) == 0 && x.room == 0}
 	if msg.retain && r.IntN(4) == 0 {
 		msg.payload = ""
 	}
@@ -626,7 +645,7 @@ func (x *run) publishAnew(s *mSession, did func(string, ...any)) {
 		code = x.publish(s, msg)
 	}
 	switch {
-	case msg.qos == 0:
+	case msg.qos == 0 || s.conn == nil: // or it was ended for its own message
 	case c.v == packet.V311 && code.Failed():
 		x.end(s, code)
 	case code == 0 || c.v == packet.V311:
@@ -634,7 +653,7 @@ func (x *run) publishAnew(s *mSession, did func(string, ...any)) {
 	default:
 		c.say("%s #%d %#x", word, p.ID, byte(code))
 	}
-	if msg.qos == 2 && !code.Failed() {
+	if msg.qos == 2 && !code.Failed() && s.conn != nil {
 		s.incoming[p.ID] = true
 	}
 }
@@ -796,12 +815,17 @@ func TestModel(t *testing.T) {
 	}
 	const batch = 100
 	for seed := uint64(0); seed < uint64(runs); seed += batch {
+		room := 0
+		if seed/batch%4 == 3 {
+			room = 3
+		}
 		inBubble(t, func(c *Config) {
+			c.SessionMessages = room
 			c.Log = slog.New(slog.DiscardHandler)
 			c.Limits = intake.Limits{Rate: 1e9, Burst: 1e9}
 		}, func(b *bubble) {
 			for i := range uint64(batch) {
-				if !runModel(b, seed+i) {
+				if !runModel(b, seed+i, room) {
 					return
 				}
 			}
@@ -813,11 +837,12 @@ func TestModel(t *testing.T) {
 	}
 }
 
-func runModel(b *bubble, seed uint64) bool {
+func runModel(b *bubble, seed uint64, room int) bool {
 	x := &run{bubble: b, model: newModel(), r: rand.New(rand.NewPCG(seed, 8))}
 	for _, d := range mDevices {
 		x.grantAnew(d)
 	}
+	x.room = room
 	b.Server.retained.Delete(func(*retained.Kept) bool { return true })
 	x.now = time.Now()
 	for range 10 + x.r.IntN(40) {
