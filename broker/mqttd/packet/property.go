@@ -131,24 +131,15 @@ var properties = [...]struct {
 
 // A cursor takes fields off the front of b. After the first error it gives zeros.
 type cursor struct {
-	b     []byte
-	of    Type // whose bytes they are, for errors
-	err   *Error
-	short bool // the error is that b ended
+	b   []byte
+	of  Type // whose bytes they are, for errors
+	err *Error
 }
 
 func (c *cursor) fail(e *Error) {
 	if c.err == nil {
 		c.err = e
 	}
-}
-
-// result is the error as one that may be nil.
-func (c *cursor) result() error {
-	if c.err == nil {
-		return nil
-	}
-	return c.err
 }
 
 func (c *cursor) take(n int) []byte {

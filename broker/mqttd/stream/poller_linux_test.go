@@ -68,11 +68,8 @@ func TestTurn(t *testing.T) {
 	h.s.serving, h.s.direct = true, true // as Serve would, but no poller
 	r := newReader(false)
 	for i := 1; i <= 5; i++ {
-		for fed < i*turnSteps && h.s.turn(r) {
-			if fed > i*turnSteps || fed < (i-1)*turnSteps {
-				t.Fatalf("fed %d times in %d turns", fed, i)
-			}
-			break
+		if fed < i*turnSteps && h.s.turn(r) && (fed > i*turnSteps || fed < (i-1)*turnSteps) {
+			t.Fatalf("fed %d times in %d turns", fed, i)
 		}
 	}
 	if fed > 5*turnSteps || fed < 5 {
