@@ -47,6 +47,11 @@ type Lineage struct {
 // Only where a device has one session at a time is there an order to keep.
 func (l *Login) Overtaken(recorded uint64) bool { return l.ordered() && recorded > l.Seen }
 
+// PutBack reports whether an older copy of the store was put back while the exchange of l was
+// under way, with sum what the record comes to now that l has Seen. Such a login is refused, and
+// the device begins anew.
+func (l *Login) PutBack(sum uint64) bool { return l.ordered() && l.SeenSum != 0 && l.SeenSum != sum }
+
 // ordered reports whether logins of the device with that client follow each other.
 func (l *Login) ordered() bool { return l.MaxSessions == 1 && l.Seen > 0 }
 

@@ -228,6 +228,9 @@ type Journal interface {
 	Since(ctx context.Context, after uint64, limit int) ([]Record, error)
 	// Last gives the Seq of the newest record, 0 when there has been none.
 	Last(ctx context.Context) (uint64, error)
+	// Newest gives that number and what the record comes to: a sum that another record under
+	// the same number, in an older copy of the store that went on otherwise, does not have. 0 without a record.
+	Newest(ctx context.Context) (last, sum uint64, err error)
 	// Await returns when there has been a record above after, or when ctx ends, with its
 	// error. It tells of this process's commits at once, of other replicas' within a second.
 	Await(ctx context.Context, after uint64) error

@@ -114,8 +114,11 @@ type Login struct {
 	// Seen is the journal's last record (Journal.Last) when the exchange began, before its
 	// first challenge was made; 0: not known. Clones is what the pool does if the login shows
 	// that two copies of the device's key are in use.
-	Seen   uint64
-	Clones Clones
+	Seen uint64
+	// SeenSum is what that record came to (Journal.Newest). When an older copy of the store is
+	// put back its number is another record's, or none's, and says nothing of the sessions there are.
+	SeenSum uint64
+	Clones  Clones
 }
 
 // Validate checks what a store needs to hold of l before it looks at what it has.

@@ -27,8 +27,8 @@ type Reads interface {
 	Flow(ctx context.Context, pool ident.Pool, name string) (*broker.Flow, error)
 	Device(ctx context.Context, id ident.Device) (broker.Device, error)
 	EnrollToken(ctx context.Context, pool ident.Pool, id string) (*broker.EnrollToken, error)
-	// Last is the journal's: see broker.Login.Seen.
-	Last(ctx context.Context) (uint64, error)
+	// Newest is the journal's: see broker.Login.Seen and SeenSum.
+	Newest(ctx context.Context) (last, sum uint64, err error)
 }
 
 // Opener opens secrets that the store holds sealed.
@@ -142,11 +142,11 @@ func (a *Authenticator) open(ctx context.Context, from netip.Addr, m protocol.Me
 	if err != nil {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}
-	seen, err := a.reads.Last(ctx)
+	seen, sum, err := a.reads.Newest(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("begin an exchange: %w", err)
 	}
-	s := &pending{Exchange: id, Opening: sha256.Sum256(repeated), Call: m.Call(), Seen: seen}
+	s := &pending{SeenSum: sum, Exchange: id, Opening: sha256.Sum256(repeated), Call: m.Call(), Seen: seen}
 	if err := s.takeOpening(m); err != nil {
 		return nil, err
 	}
@@ -266,7 +266,7 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 	}
 	p := &Proven{
 		exchange: t.pending.Exchange, request: t.pending.request, transcript: t.pending.Transcript, at: t.now, call: t.pending.Call,
-		client: client, results: t.pending.Results, seen: t.pending.Seen, clones: pool.Clones,
+		client: client, results: t.pending.Results, seen: t.pending.Seen, seenSum: t.pending.SeenSum, clones: pool.Clones,
 	}
 	if t.enroll != nil {
 		if err := a.enrolled(ctx, t, p); err != nil {

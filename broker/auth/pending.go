@@ -38,6 +38,7 @@ type pending struct {
 	Prover  []byte            `cbor:"5,keyasint,omitempty"` // id of the authenticator whose possession was proved; nil: none was yet
 	Meta    string            `cbor:"6,keyasint,omitempty"` // a custom challenge's metadata, for its result
 	Seen    uint64            `cbor:"7,keyasint,omitempty"` // the journal's last record when the exchange began
+	SeenSum uint64            `cbor:"8,keyasint,omitempty"` // what that record came to
 
 	// From the opening message. Not sealed, because each answer repeats that message.
 	request *protocol.Request
@@ -90,6 +91,7 @@ func (s *pending) write(b []byte) []byte {
 	w.SomeBytes(5, s.Prover)
 	w.SomeText(6, s.Meta)
 	w.SomeUint(7, s.Seen)
+	w.SomeUint(8, s.SeenSum)
 	return w.Done()
 }
 
@@ -114,6 +116,8 @@ func (s *pending) read(b []byte) error {
 			s.Meta = r.Text()
 		case 7:
 			s.Seen = r.Uint()
+		case 8:
+			s.SeenSum = r.Uint()
 		default:
 			r.Fail(errUnknown)
 		}

@@ -200,7 +200,7 @@ func TestSessionsAreWrittenAsTheLibraryWrites(t *testing.T) {
 			t.Fatalf("read %+v, %v, want %+v", got, err, want)
 		}
 	}
-	for _, bad := range []string{"80", "a10102", "a201600281a102f6", "a201600281a10700", "a201600800", "a201600560"} {
+	for _, bad := range []string{"80", "a10102", "a201600281a102f6", "a201600281a10700", "a201600900", "a201600560"} {
 		data, err := hex.DecodeString(bad)
 		if err == nil {
 			err = detcbor.Check(data)

@@ -23,6 +23,7 @@ type Proven struct {
 	client     *broker.Client
 	results    []Result
 	seen       uint64
+	seenSum    uint64
 	clones     broker.Clones
 }
 
@@ -58,6 +59,9 @@ func (p *Proven) Call() protocol.CallID { return p.call }
 // Seen is the journal's last record when the exchange began, before its first challenge was
 // made: what is recorded as later, the device may not have known of.
 func (p *Proven) Seen() uint64 { return p.seen }
+
+// SeenSum is what that record came to: broker.Login.SeenSum.
+func (p *Proven) SeenSum() uint64 { return p.seenSum }
 
 // Clones is what the pool does when two copies of a device's key are in use.
 func (p *Proven) Clones() broker.Clones { return p.clones }

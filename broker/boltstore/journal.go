@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"slices"
 	"sync"
 	"time"
@@ -135,6 +136,33 @@ func (r *rowReader) appendTo(all []broker.Record, after uint64, limit int) ([]br
 	}
 	return all, nil
 }
+
+// Newest gives the number of the last record and what it comes to: see broker.Journal.
+func (s *Store) Newest(ctx context.Context) (last, sum uint64, err error) {
+	err = s.view(ctx, "read the journal's newest record", func(tx *bolt.Tx) error {
+		last = tx.Bucket([]byte(bucketJournal)).Sequence()
+		sum = sumOf(tx, last)
+		return nil
+	})
+	return last, sum, err
+}
+
+// sumOf is what a record comes to: a sum of the beginning of its row, which has the time of its
+// batch in nanoseconds; 0 without a row.
+func sumOf(tx *bolt.Tx, n uint64) uint64 {
+	b := tx.Bucket([]byte(bucketJournal))
+	k, row := seekRecord(b.Cursor(), n)
+	if k == nil || n > b.Sequence() {
+		return 0
+	}
+	h := fnv.New64a()
+	_, _ = h.Write(k) // never fails
+	_, _ = h.Write(row[:min(len(row), summed)])
+	return h.Sum64() >> 1 // our CBOR has no integers above
+}
+
+// summed is how many bytes of a row are summed: more than its head, and few beside reading it.
+const summed = 64
 
 // Last gives the Seq of the newest record, 0 if there has been none.
 func (s *Store) Last(ctx context.Context) (last uint64, err error) {

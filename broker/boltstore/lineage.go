@@ -13,6 +13,9 @@ import (
 // device's sessions, the newest first, and device is its row. It writes nothing. As long as
 // logins follow each other it looks at no session but by its number.
 func (l *login) lineage(c *change, rows []sessionRow, device []byte) (broker.Lineage, error) {
+	if l.PutBack(sumOf(c.tx, l.Seen)) {
+		return broker.Lineage{}, fmt.Errorf("record %d is not what it was: an older copy of the store was put back: %w", l.Seen, broker.ErrOvertaken)
+	}
 	for i := range rows {
 		if !l.Overtaken(rows[i].login) {
 			break

@@ -117,7 +117,7 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 	}
 	minted.Session.From = from.host()
 	found, err := c.store.RecordLogin(ctx, byOf(p), broker.Login{
-		Session: minted.Session, Enroll: p.Enrollment(), MaxSessions: p.Client().MaxSessions, Seen: p.Seen(), Clones: p.Clones(),
+		Session: minted.Session, Enroll: p.Enrollment(), MaxSessions: p.Client().MaxSessions, Seen: p.Seen(), SeenSum: p.SeenSum(), Clones: p.Clones(),
 	})
 	if err != nil {
 		err = recordError(err, found.Status)

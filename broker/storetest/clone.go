@@ -139,6 +139,30 @@ func cloneTests() []test {
 			e.begin(others)
 			e.same(broker.Lineage{}, e.begin(late)) // another client's does not count
 		}},
+		{"a login is refused if an older copy of the store was put back since its exchange began", func(e *env) {
+			e.addPool("a")
+			d := e.addDevice("a", "one")
+			last, sum, err := e.journal.Newest(e.ctx)
+			e.ok(err)
+			e.same(e.last(), last)
+			if sum == 0 {
+				e.t.Error("the newest record comes to nothing")
+			}
+			first := e.next(d, ident.UUID{})
+			first.Seen, first.SeenSum = last, sum
+			e.begin(first)
+			later, other, err := e.other.journal.Newest(e.ctx)
+			e.ok(err)
+			if later <= last || other == sum {
+				e.t.Errorf("record %d comes to %x as %d does", later, other, last)
+			}
+			for _, was := range []struct{ seen, sum uint64 }{{later, sum}, {later + 100, other}} {
+				l := e.next(d, first.Session.ID)
+				l.Seen, l.SeenSum = was.seen, was.sum
+				_, err := e.sessions.RecordLogin(e.ctx, by(), l)
+				e.wants(broker.ErrOvertaken, err)
+			}
+		}},
 		{"several sessions at once have no order", func(e *env) {
 			e.addPool("a")
 			d := e.addDevice("a", "one")
