@@ -95,7 +95,7 @@ run 'signet client create doors --pool home --flow two-steps'
 run "printf '#!/bin/sh\nprintf 4711\n' > answer; chmod +x answer"
 run 'signet-agent enroll --broker $SIGNET_BROKER --ca $SIGNET_CA --pool home --name lock-1 --token @admit --client doors --answer-command ./answer'
 run "printf '#!/bin/sh\nprintf 0000\n' > answer"
-refused 'signet-agent enroll --broker $SIGNET_BROKER --ca $SIGNET_CA --pool home --name lock-2 --token @admit --client doors --answer-command ./answer' 1
+refused 'signet-agent enroll --broker $SIGNET_BROKER --ca $SIGNET_CA --pool home --name lock-2 --token @admit --client doors --answer-command ./answer' 3
 
 say '7  The operator acts, the device knows'
 step='disable'
