@@ -174,11 +174,8 @@ var errPanic = errors.New("mqttd: a panic while handling a packet")
 
 // keep keeps the beginning of a packet. Its rest must come within Config.PacketTimeout.
 func (c *conn) keep(p []byte) {
-	if len(p) == 0 {
-		if c.in = nil; !c.since.IsZero() {
-			c.since = time.Time{}
-			_ = c.stream.SetReadDeadline(time.Time{})
-		}
+	if len(p) == 0 { // and since is zero: the packet that was last begun is whole
+		c.in = nil
 		return
 	}
 	if len(c.in) == 0 || &p[0] != &c.in[0] {

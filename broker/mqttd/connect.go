@@ -48,8 +48,8 @@ func (s *Server) begin(c *conn) bool {
 			cause, err = intake.CauseSilent, errNoConnect
 		}
 		s.cfg.Refused(cause, c.remote(), err)
-		if code, ok := answerable(err); ok && p != nil {
-			c.stream.HangUp(packet.AppendConnack(nil, p.Version, &packet.Connack{Code: code}), hangUpGrace)
+		if v, ok := errors.AsType[*packet.Error](err); ok && p != nil { // else there is no version to answer in
+			c.stream.HangUp(packet.AppendConnack(nil, p.Version, &packet.Connack{Code: v.Code}), hangUpGrace)
 		} else {
 			c.stream.Cut()
 		}
@@ -65,15 +65,6 @@ func (s *Server) begin(c *conn) bool {
 		return false
 	}
 	return true
-}
-
-// answerable gives the code that a client hears whose CONNECT is none, if it may hear it.
-func answerable(err error) (packet.Code, bool) {
-	v, ok := errors.AsType[*packet.Error](err)
-	if !ok {
-		return 0, false
-	}
-	return v.Code, true
 }
 
 // readConnect reads the CONNECT, which must come first, into memory that grows as it comes. What
@@ -331,8 +322,8 @@ func (c *conn) identify(p *packet.Connect, st Standing) (key stateKey, assigned 
 	case st.Device.IsZero():
 		return key, "", err
 	default:
-		if err := checkFree(name); err != nil {
-			return key, "", err
+		if len(name) > maxClientID {
+			return key, "", fmt.Errorf("%w: a client id of %d bytes, at most %d are allowed", topic.ErrInvalid, len(name), maxClientID)
 		}
 		key = stateKey{device: st.Device, id: name}
 	}
@@ -342,14 +333,6 @@ func (c *conn) identify(p *packet.Connect, st Standing) (key stateKey, assigned 
 
 // maxClientID is how long a client id may be that a device has chosen itself.
 const maxClientID = 256
-
-// checkFree refuses client ids that look like the protocol's and are none, and long ones.
-func checkFree(name string) error {
-	if len(name) > maxClientID {
-		return fmt.Errorf("%w: a client id of %d bytes, at most %d are allowed", topic.ErrInvalid, len(name), maxClientID)
-	}
-	return nil
-}
 
 // admitted notes that the connection is a device's now: see intake.Entry.Admitted.
 func (c *conn) admitted(d ident.Device) (makeRoom func(), err error) {

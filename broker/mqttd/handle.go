@@ -97,7 +97,7 @@ func (c *conn) published(p *packet.Publish) error {
 		switch {
 		case name.String() == c.request && c.request != "" && !p.Retain:
 			c.srv.request(c, append([]byte(nil), p.Payload...))
-		case !c.mayPublish(name, p.Retain):
+		case !mayPublish(c.standing(), name, p.Retain):
 			code = packet.NotAuthorized
 		default:
 			code = c.srv.publish(c.owned.Load(), c.message(name, p))
@@ -240,12 +240,7 @@ func (c *conn) acknowledged(t packet.Type, a packet.Ack) error {
 	return nil
 }
 
-// mayPublish is the only permission to publish.
-func (c *conn) mayPublish(n topic.Name, retain bool) bool {
-	s := c.standing()
-	return mayPublish(s, n, retain)
-}
-
+// mayPublish is the only permission to publish, and to leave a last will.
 func mayPublish(s *Standing, n topic.Name, retain bool) bool {
 	if s == nil || s.Device.IsZero() || topic.IsReserved(n.Filter()) || strings.HasPrefix(n.String(), "$") || retain && !s.Permissions.Retain {
 		return false
