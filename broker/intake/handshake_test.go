@@ -8,39 +8,46 @@ import (
 	"testing/synctest"
 )
 
+// turn is who may compute, and what ends it.
+type turn struct {
+	of  int
+	end func()
+}
+
 // TestHandshakesInTurn: strangers' handshakes wait for one another, in order, and not those from
 // where a device has come.
 func TestHandshakesInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := NewHandshakes(2)
 		h.Came("192.0.2.7:1")
-		var began []int
-		ends := make([]func(), 5)
-		for i := range ends {
-			go func() {
-				end := h.Begin(fmt.Sprintf("198.51.100.%d:1", i))
-				began, ends[i] = append(began, i), end
-			}()
+		turns := make(chan turn, 5)
+		for i := range cap(turns) {
+			go func() { turns <- turn{i, h.Begin(fmt.Sprintf("198.51.100.%d:1", i))} }()
 			synctest.Wait()
 		}
-		if len(began) != 2 {
-			t.Fatalf("%v began, want two of them", began)
+		if len(turns) != 2 {
+			t.Fatalf("%d began, want two", len(turns))
 		}
+		first, second := <-turns, <-turns
 		one := h.Begin("192.0.2.7:2")
 		h.Begin("192.0.2.7:3")
 		one()
 		h.Begin("192.0.2.7:4") // it would never return
-		ends[0]()
-		ends[0]() // no second turn
+		first.end()
+		first.end() // no second turn
 		synctest.Wait()
-		if len(began) != 3 || began[2] != 2 {
-			t.Fatalf("%v began, want the third next", began)
+		if len(turns) != 1 {
+			t.Fatalf("%d began, want one more", len(turns))
 		}
-		ends[1]()
-		ends[2]()
+		third := <-turns
+		if third.of != 2 {
+			t.Fatalf("number %d began, want the third next", third.of)
+		}
+		second.end()
+		third.end()
 		synctest.Wait()
-		if len(began) != 5 {
-			t.Fatalf("%v began, want all", began)
+		if len(turns) != 2 {
+			t.Fatalf("%d began, want the last two", len(turns))
 		}
 	})
 }
