@@ -56,7 +56,7 @@ func NewClient(pool ident.Pool, id string) Client {
 
 // Validate gives every bound that a client breaks.
 func (c *Client) Validate() error {
-	var broken Refusals
+	var broken Violations
 	broken.add(checkLabel("id", "client", c.ID))
 	if c.Flow != "" {
 		broken.add(checkLabel("flow", "flow", c.Flow))

@@ -130,7 +130,7 @@ func fits(pattern, name string) bool {
 // Validate gives the bounds that an enrollment token breaks. When it may end depends
 // on the time at which that is said: CheckEnd.
 func (t *EnrollToken) Validate() error {
-	var broken Refusals
+	var broken Violations
 	broken.add(checkLabel("id", "enrollment token", t.ID))
 	if t.Uses < 1 || t.Uses > MaxEnrollUses {
 		broken.add(Invalid("uses", "an enrollment token has 1 to %d uses, not %d", MaxEnrollUses, t.Uses))

@@ -50,7 +50,7 @@ func (f *Flow) After(n int) (step string, decided bool) {
 // Validate checks that the flow has steps or a define hook, no unknown step, and says so if it
 // begins with a hook, and only then.
 func (f *Flow) Validate() error {
-	var broken Refusals
+	var broken Violations
 	broken.add(checkLabel("name", "flow", f.Name))
 	if len(f.Steps) == 0 && f.Define == "" {
 		broken.add(Invalid("", "flow %q has neither steps nor a define hook", f.Name))

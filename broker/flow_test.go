@@ -56,7 +56,7 @@ func TestFlowsSayThatTheyBeginWithAHook(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "anybody") || !strings.Contains(err.Error(), "hookFirst") {
 			t.Errorf("%s: %v", what, err)
 		}
-		if r, ok := errors.AsType[*broker.Refusal](err); !ok || r.Field != c.at || !errors.Is(err, broker.ErrInvalid) {
+		if r, ok := errors.AsType[*broker.Violation](err); !ok || r.Field != c.at || !errors.Is(err, broker.ErrInvalid) {
 			t.Errorf("%s: at another place: %+v", what, r)
 		}
 		c.flow.HookFirst = true

@@ -29,7 +29,7 @@ const (
 
 // Validate gives the bounds that a group breaks.
 func (g *Group) Validate() error {
-	var broken Refusals
+	var broken Violations
 	broken.add(checkLabel("name", "group", g.Name))
 	if p := g.Precedence; p != nil && (*p < 0 || *p > MaxPrecedence) {
 		broken.add(Invalid("precedence", "group %s: precedence %d, want 0 to %d", g.Name, *p, MaxPrecedence))

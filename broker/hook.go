@@ -28,7 +28,7 @@ const (
 
 // Validate gives the bounds that a hook breaks. Where it may be is a policy's to say.
 func (h *Hook) Validate() error {
-	var broken Refusals
+	var broken Violations
 	broken.add(checkLabel("name", "hook", h.Name))
 	if h.Timeout < MinHookTimeout || h.Timeout > MaxHookTimeout {
 		broken.add(Invalid("timeout", "hook %s: timeout %s, want %s to %s", h.Name, Span(h.Timeout), Span(MinHookTimeout), Span(MaxHookTimeout)))

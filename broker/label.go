@@ -35,7 +35,7 @@ func checkLabel(field, what, s string) error {
 // enrollment token presets them or the device states them itself. Attributes are printable
 // ASCII: they are shown on operators' terminals, and go to hooks, logs and tokens.
 func CheckLabels(groups []string, attributes map[string]string) error {
-	var broken Refusals
+	var broken Violations
 	if len(groups) > MaxGroups {
 		broken.add(Invalid("groups", "%d groups, at most %d", len(groups), MaxGroups))
 	}

@@ -62,7 +62,7 @@ type Settings interface {
 	// ChangeSettings runs edit in one transaction, which may be about several pools: all
 	// that it writes becomes durable, or nothing if it fails. It may run more than
 	// once, and must not call the store. At its end every Ref of what it wrote leads
-	// somewhere, and nothing refers to what it deleted: Refusals otherwise.
+	// somewhere, and nothing refers to what it deleted: Violations otherwise.
 	ChangeSettings(ctx context.Context, by By, edit func(SettingsTx) error) error
 }
 
@@ -146,7 +146,7 @@ func (l *ledger) DeleteSetting(pool ident.Pool, kind, name string) error {
 
 // check looks at everything touched as it is at the end, whatever came between.
 func (l *ledger) check() error {
-	var broken Refusals
+	var broken Violations
 	for _, name := range l.pools {
 		p, err := l.SettingsTx.Pool(name)
 		if err != nil {
@@ -183,25 +183,25 @@ func (l *ledger) check() error {
 }
 
 // leads notes a Ref to what is not there.
-func (l *ledger) leads(broken *Refusals, pool ident.Pool, from, to Ref) error {
+func (l *ledger) leads(broken *Violations, pool ident.Pool, from, to Ref) error {
 	_, err := l.SettingsTx.Setting(pool, to.Kind, to.Name)
 	if !errors.Is(err, ErrNotFound) {
 		return err
 	}
-	*broken = append(*broken, &Refusal{Kind: ErrInvalid, Of: from, Needs: to,
+	*broken = append(*broken, &Violation{Kind: ErrInvalid, Of: from, Needs: to,
 		Text: fmt.Sprintf("%s %s: %s %q does not exist; create it first", from.Kind, from.Name, to.Kind, to.Name)})
 	return nil
 }
 
 // unused notes that something refers to what was deleted.
-func (l *ledger) unused(broken *Refusals, t touch) error {
+func (l *ledger) unused(broken *Violations, t touch) error {
 	p, err := l.SettingsTx.Pool(t.pool)
 	if err != nil {
 		return err
 	}
 	for _, to := range p.refs() {
 		if to == t.ref {
-			*broken = append(*broken, &Refusal{Kind: ErrConflict, Of: t.ref,
+			*broken = append(*broken, &Violation{Kind: ErrConflict, Of: t.ref,
 				Text: fmt.Sprintf("%s %s is the pool's default; update it instead", to.Kind, to.Name)})
 			return nil
 		}
@@ -210,7 +210,7 @@ func (l *ledger) unused(broken *Refusals, t touch) error {
 	if err != nil || len(users) == 0 {
 		return err
 	}
-	*broken = append(*broken, &Refusal{Kind: ErrConflict, Of: t.ref,
+	*broken = append(*broken, &Violation{Kind: ErrConflict, Of: t.ref,
 		Text: fmt.Sprintf("%s %s is used by %s %s; change that first", t.ref.Kind, t.ref.Name, users[0].Kind, users[0].Name)})
 	return nil
 }

@@ -331,7 +331,7 @@ func (r *applyRun) set(tx broker.SettingsTx, now time.Time) error {
 
 // refused notes broken rules where they are, and reports whether err is that.
 func (r *applyRun) refused(at string, err error) bool {
-	broken := broker.RefusalsOf(err)
+	broken := broker.ViolationsOf(err)
 	for _, b := range broken {
 		if r.req.failed[b.Needs] {
 			continue // it is in the file, and told to be wrong there
@@ -349,7 +349,7 @@ func (r *applyRun) refused(at string, err error) bool {
 }
 
 // locate finds where the request says what a broken reference is about.
-func (r *applyRun) locate(b *broker.Refusal) string {
+func (r *applyRun) locate(b *broker.Violation) string {
 	for _, w := range r.req.wanted {
 		if w.ref != b.Of {
 			continue

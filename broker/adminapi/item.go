@@ -158,7 +158,7 @@ func placed(at string, err error) []problem.Place {
 			out = append(out, problem.Place{Location: at + strings.TrimPrefix(e.Location, "body"), Message: e.Message})
 		}
 	}
-	for _, b := range broker.RefusalsOf(err) {
+	for _, b := range broker.ViolationsOf(err) {
 		out = append(out, problem.Place{Location: strings.TrimSuffix(at+"."+b.Field, "."), Message: b.Text})
 	}
 	if out == nil {

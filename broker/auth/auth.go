@@ -62,8 +62,8 @@ type Config struct {
 	Random     io.Reader
 }
 
-// An Authenticator leads devices through the challenges of their flows. It is safe for concurrent use.
-type Authenticator struct {
+// Flows leads devices through the challenges of their flows. It is safe for concurrent use.
+type Flows struct {
 	reads   Reads
 	tries   broker.Tries
 	secrets Opener
@@ -76,9 +76,9 @@ type Authenticator struct {
 	checks  singleflight.Group // checks of guessable answers that are under way
 }
 
-// New makes an Authenticator. It refuses a Config that lacks something, has a short
+// New makes Flows. It refuses a Config that lacks something, has a short
 // SessionKey, or has two methods of one name.
-func New(c Config) (*Authenticator, error) {
+func New(c Config) (*Flows, error) {
 	if c.Reads == nil || c.Tries == nil || c.Secrets == nil || c.Answers == nil {
 		return nil, errors.New("auth: reads, tries, secrets and answer keys are required")
 	}
@@ -95,7 +95,7 @@ func New(c Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Authenticator{
+	return &Flows{
 		reads: c.Reads, tries: c.Tries, secrets: c.Secrets, answers: c.Answers, methods: ms, hooks: c.Hooks,
 		sealer: newSealer(c.SessionKey, c.Random), now: c.Now, random: c.Random,
 	}, nil
@@ -104,12 +104,12 @@ func New(c Config) (*Authenticator, error) {
 // Start answers the message that opens an authentication with the flow's first
 // challenge. It does not look the device up: an unknown device is asked like any other. from
 // is the address that m came from, zero if that is unknown.
-func (a *Authenticator) Start(ctx context.Context, from netip.Addr, m *protocol.Start) (*protocol.Challenge, error) {
-	t, err := a.open(ctx, from, m)
+func (f *Flows) Start(ctx context.Context, from netip.Addr, m *protocol.Start) (*protocol.Challenge, error) {
+	t, err := f.open(ctx, from, m)
 	if err != nil {
 		return nil, err
 	}
-	c, err := a.next(ctx, t)
+	c, err := f.next(ctx, t)
 	if err == nil && c == nil { // a define hook may want to issue tokens at once
 		return nil, fmt.Errorf("the flow ended before it began: %w", protocol.CodeDenied)
 	}
@@ -120,29 +120,29 @@ func (a *Authenticator) Start(ctx context.Context, from netip.Addr, m *protocol.
 // the new key and of the enrollment token. It takes the place of the key challenge that
 // the client's flow begins with; the flow's other challenges follow. Attributes that
 // operators could not say of a device are CodeMalformed. from is as in Start.
-func (a *Authenticator) Enroll(ctx context.Context, from netip.Addr, m *protocol.Enroll) (*protocol.Challenge, error) {
-	t, err := a.open(ctx, from, m)
+func (f *Flows) Enroll(ctx context.Context, from netip.Addr, m *protocol.Enroll) (*protocol.Challenge, error) {
+	t, err := f.open(ctx, from, m)
 	if err != nil {
 		return nil, err
 	}
 	if err := broker.CheckLabels(nil, m.Attributes); err != nil {
 		return nil, fmt.Errorf("attributes that the device states: %w: %w", err, protocol.CodeMalformed)
 	}
-	return a.ask(ctx, t, enrollment{}, challenge.Enroll, "")
+	return f.ask(ctx, t, enrollment{}, challenge.Enroll, "")
 }
 
 // open begins an exchange: m, a *Start or *Enroll, is its first message.
-func (a *Authenticator) open(ctx context.Context, from netip.Addr, m protocol.Message) (*Turn, error) {
+func (f *Flows) open(ctx context.Context, from netip.Addr, m protocol.Message) (*Turn, error) {
 	repeated, err := protocol.Repeated(m)
 	if err != nil {
 		return nil, err
 	}
-	now := a.now()
-	id, err := ident.NewUUID(now, a.random)
+	now := f.now()
+	id, err := ident.NewUUID(now, f.random)
 	if err != nil {
 		return nil, fmt.Errorf("exchange id: %w", err)
 	}
-	seen, sum, err := a.reads.Newest(ctx)
+	seen, sum, err := f.reads.Newest(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("begin an exchange: %w", err)
 	}
@@ -151,27 +151,27 @@ func (a *Authenticator) open(ctx context.Context, from netip.Addr, m protocol.Me
 		return nil, err
 	}
 	s.Transcript = s.Transcript.Add(m.Bytes())
-	t := a.turn(s, s.Transcript, now)
+	t := f.turn(s, s.Transcript, now)
 	t.from = from
 	return t, nil
 }
 
 // turn makes the Turn of one message. withMessage is the transcript up to and with it.
-func (a *Authenticator) turn(s *pending, withMessage protocol.Transcript, now time.Time) *Turn {
-	return &Turn{reads: a.reads, secrets: a.secrets, answers: a.answers, now: now, pending: s, withMessage: withMessage, enroll: s.enroll}
+func (f *Flows) turn(s *pending, withMessage protocol.Transcript, now time.Time) *Turn {
+	return &Turn{reads: f.reads, secrets: f.secrets, answers: f.answers, now: now, pending: s, withMessage: withMessage, enroll: s.enroll}
 }
 
 // challengeMessage makes the message that asks body. The sealed session in it holds
 // all that is needed to check the answer.
-func (a *Authenticator) challengeMessage(s *pending, body *protocol.ChallengeBody) (*protocol.Challenge, error) {
+func (f *Flows) challengeMessage(s *pending, body *protocol.ChallengeBody) (*protocol.Challenge, error) {
 	body.Nonce = make([]byte, protocol.ServerNonce)
-	if _, err := io.ReadFull(a.random, body.Nonce); err != nil {
+	if _, err := io.ReadFull(f.random, body.Nonce); err != nil {
 		return nil, fmt.Errorf("nonce: %w", err)
 	}
 	raw := body.Encode()
-	s.Issued = a.now().UnixMilli()
+	s.Issued = f.now().UnixMilli()
 	s.Transcript = s.Transcript.Add(raw)
-	sealed, err := a.sealer.seal(s)
+	sealed, err := f.sealer.seal(s)
 	if err != nil {
 		return nil, err
 	}
@@ -181,32 +181,32 @@ func (a *Authenticator) challengeMessage(s *pending, body *protocol.ChallengeBod
 // Answer checks an answer. It gives the evidence if that was the flow's last challenge,
 // and otherwise the next challenge. from is the address that it came from, zero if that is
 // unknown. Errors wrap a protocol.Code for the device, and the cause.
-func (a *Authenticator) Answer(ctx context.Context, from netip.Addr, m *protocol.Answer) (*Proven, *protocol.Challenge, error) {
-	t, err := a.resume(m)
+func (f *Flows) Answer(ctx context.Context, from netip.Addr, m *protocol.Answer) (*Proven, *protocol.Challenge, error) {
+	t, err := f.resume(m)
 	if err != nil {
 		return nil, nil, err
 	}
 	t.from = from
-	if err := a.check(ctx, t, m); err != nil {
+	if err := f.check(ctx, t, m); err != nil {
 		return nil, nil, err
 	}
 	if err := t.mayGoOn(ctx); err != nil {
 		return nil, nil, err
 	}
 	t.pending.Transcript = t.withMessage
-	next, err := a.next(ctx, t)
+	next, err := f.next(ctx, t)
 	if err != nil || next != nil {
 		return nil, next, err
 	}
-	p, err := a.conclude(ctx, t)
+	p, err := f.conclude(ctx, t)
 	return p, nil, err
 }
 
 // resume opens the sealed session that an answer brings back, and refuses one of
 // another call or another opening message.
-func (a *Authenticator) resume(m *protocol.Answer) (*Turn, error) {
-	now := a.now()
-	s, err := a.sealer.open(m.Session, now)
+func (f *Flows) resume(m *protocol.Answer) (*Turn, error) {
+	now := f.now()
+	s, err := f.sealer.open(m.Session, now)
 	if err != nil {
 		return nil, err
 	}
@@ -219,20 +219,20 @@ func (a *Authenticator) resume(m *protocol.Answer) (*Turn, error) {
 	if err := s.takeOpening(m.Opened()); err != nil {
 		return nil, err
 	}
-	return a.turn(s, s.Transcript.Add(m.Bytes()), now), nil
+	return f.turn(s, s.Transcript.Add(m.Bytes()), now), nil
 }
 
 // check has the answer judged by the challenge's method and adds the result.
-func (a *Authenticator) check(ctx context.Context, t *Turn, m *protocol.Answer) error {
+func (f *Flows) check(ctx context.Context, t *Turn, m *protocol.Answer) error {
 	if t.pending.Kind == challenge.Enroll && t.pending.enroll != nil && len(t.pending.Results) == 0 {
 		return t.add(enrollment{}.Check(ctx, t, m))
 	}
-	method, err := a.methods.of(t.pending.Kind, t.pending.Hook)
+	method, err := f.methods.of(t.pending.Kind, t.pending.Hook)
 	if err != nil {
 		return err
 	}
 	if method.Guessable() {
-		return t.add(a.checkGuess(ctx, t, method, m))
+		return t.add(f.checkGuess(ctx, t, method, m))
 	}
 	return t.add(method.Check(ctx, t, m))
 }
@@ -255,7 +255,7 @@ func (t *Turn) add(r Result, err error) error {
 }
 
 // conclude makes the evidence when the flow is done, if the device is active.
-func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) {
+func (f *Flows) conclude(ctx context.Context, t *Turn) (*Proven, error) {
 	client, err := t.Client(ctx)
 	if err != nil {
 		return nil, err
@@ -269,10 +269,10 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 		client: client, results: t.pending.Results, seen: t.pending.Seen, seenSum: t.pending.SeenSum, clones: pool.Clones,
 	}
 	if t.enroll != nil {
-		if err := a.enrolled(ctx, t, p); err != nil {
+		if err := f.enrolled(ctx, t, p); err != nil {
 			return nil, err
 		}
-		return p, a.settle(ctx, t)
+		return p, f.settle(ctx, t)
 	}
 	d, err := t.Device(ctx)
 	if err != nil {
@@ -286,15 +286,15 @@ func (a *Authenticator) conclude(ctx context.Context, t *Turn) (*Proven, error) 
 		return nil, err
 	}
 	p.device = d
-	if p.confirms, err = a.confirmation(d, prover); err != nil {
+	if p.confirms, err = f.confirmation(d, prover); err != nil {
 		return nil, err
 	}
-	return p, a.settle(ctx, t)
+	return p, f.settle(ctx, t)
 }
 
 // confirmation is how tokens name the key that the device must have (cnf, RFC 7800).
-func (a *Authenticator) confirmation(d *broker.Device, prover *broker.Authenticator) (token.Confirmation, error) {
-	p, err := a.methods.possession(prover.Kind)
+func (f *Flows) confirmation(d *broker.Device, prover *broker.Authenticator) (token.Confirmation, error) {
+	p, err := f.methods.possession(prover.Kind)
 	if err != nil {
 		return token.Confirmation{}, err
 	}

@@ -14,10 +14,10 @@ var ErrKeyGone = errors.New("the device has another key than the token's")
 // made proof over input: ErrKeyGone, ErrProof. It checks one proof at most, however many
 // keys d has. It tells whose proofs fit to whoever has such a token, and to nobody else:
 // the caller has verified it.
-func (a *Authenticator) Confirms(d *broker.Device, c token.Confirmation, input, proof []byte) error {
+func (f *Flows) Confirms(d *broker.Device, c token.Confirmation, input, proof []byte) error {
 	for i := range d.Authenticators {
 		by := &d.Authenticators[i]
-		p, ok := a.methods.named[by.Kind].(Possession)
+		p, ok := f.methods.named[by.Kind].(Possession)
 		if !ok {
 			continue
 		}

@@ -38,7 +38,7 @@ func TestConfirmsChecksOneProof(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &Authenticator{methods: ms}
+	a := &Flows{methods: ms}
 	d := &broker.Device{Authenticators: []broker.Authenticator{
 		{Kind: challenge.TOTP, Key: []byte("two")}, {Kind: challenge.Key, Key: []byte("one")}, {Kind: challenge.Key, Key: []byte("two")}, {Kind: challenge.Key, Key: []byte("three")},
 	}}

@@ -102,7 +102,7 @@ func (t *Turn) mayEnroll(ctx context.Context, d *broker.Device) error {
 }
 
 // enrolled completes p with what an enrollment, its flow done, will write.
-func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error {
+func (f *Flows) enrolled(ctx context.Context, t *Turn, p *Proven) error {
 	key, err := t.NewKey()
 	if err != nil {
 		return err
@@ -115,7 +115,7 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 			return err
 		}
 		p.device = d
-	} else if err := a.newDevice(ctx, t, key, p); err != nil {
+	} else if err := f.newDevice(ctx, t, key, p); err != nil {
 		return err
 	}
 	p.enrollment.Device = *p.device
@@ -123,12 +123,12 @@ func (a *Authenticator) enrolled(ctx context.Context, t *Turn, p *Proven) error 
 }
 
 // newDevice fills p with the device as an enrollment token makes it.
-func (a *Authenticator) newDevice(ctx context.Context, t *Turn, key *token.Key, p *Proven) error {
+func (f *Flows) newDevice(ctx context.Context, t *Turn, key *token.Key, p *Proven) error {
 	stored, err := t.EnrollToken(ctx)
 	if err != nil {
 		return concealed(err)
 	}
-	sub, err := ident.NewUUID(p.at, a.random)
+	sub, err := ident.NewUUID(p.at, f.random)
 	if err != nil {
 		return fmt.Errorf("subject: %w", err)
 	}

@@ -18,7 +18,7 @@ const (
 )
 
 // next makes the flow's next challenge, or gives nil when the flow is done.
-func (a *Authenticator) next(ctx context.Context, t *Turn) (*protocol.Challenge, error) {
+func (f *Flows) next(ctx context.Context, t *Turn) (*protocol.Challenge, error) {
 	flow, err := t.Flow(ctx)
 	if err != nil {
 		return nil, err
@@ -31,22 +31,22 @@ func (a *Authenticator) next(ctx context.Context, t *Turn) (*protocol.Challenge,
 	}
 	var kind, hook string
 	if step, decided := flow.After(len(t.pending.Results)); decided {
-		kind, hook, err = a.define(ctx, t, flow.Define)
+		kind, hook, err = f.define(ctx, t, flow.Define)
 	} else if step != "" {
 		kind, hook, err = asked(flow, step)
 	}
 	if err != nil || kind == "" {
 		return nil, err
 	}
-	method, err := a.methods.of(kind, hook)
+	method, err := f.methods.of(kind, hook)
 	if err != nil {
 		return nil, err
 	}
-	return a.ask(ctx, t, method, kind, hook)
+	return f.ask(ctx, t, method, kind, hook)
 }
 
 // ask has method make a challenge, and gives the message that asks it.
-func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, kind, hook string) (*protocol.Challenge, error) {
+func (f *Flows) ask(ctx context.Context, t *Turn, method Method, kind, hook string) (*protocol.Challenge, error) {
 	pool, err := t.Pool(ctx)
 	if err != nil {
 		return nil, err
@@ -67,7 +67,7 @@ func (a *Authenticator) ask(ctx context.Context, t *Turn, method Method, kind, h
 		}
 	}
 	t.pending.Private, t.pending.Meta = p.Private, p.Meta
-	return a.challengeMessage(t.pending, body)
+	return f.challengeMessage(t.pending, body)
 }
 
 // follows refuses an exchange whose results are not those of the flow's steps. If an operator

@@ -40,10 +40,10 @@ func (e *WrongAnswer) Unwrap() error {
 // send the same session again, or open another, as often as it takes. A device that waits
 // long repeats its answer; while the first copy is checked, the others wait for the same
 // verdict and count as one try.
-func (a *Authenticator) checkGuess(ctx context.Context, t *Turn, method Method, m *protocol.Answer) (Result, error) {
-	v, err, _ := a.checks.Do(string(t.pending.Exchange[:])+string(t.withMessage[:]), func() (any, error) {
+func (f *Flows) checkGuess(ctx context.Context, t *Turn, method Method, m *protocol.Answer) (Result, error) {
+	v, err, _ := f.checks.Do(string(t.pending.Exchange[:])+string(t.withMessage[:]), func() (any, error) {
 		// Others may wait for this verdict, so the first caller's end does not end the check. Hooks have deadlines.
-		return a.countAndCheck(context.WithoutCancel(ctx), t, method, m)
+		return f.countAndCheck(context.WithoutCancel(ctx), t, method, m)
 	})
 	if err != nil {
 		return Result{}, err
@@ -54,8 +54,8 @@ func (a *Authenticator) checkGuess(ctx context.Context, t *Turn, method Method, 
 // countAndCheck counts one try and has method check the answer. In a flow with a list of
 // steps a wrong answer is an error, WrongAnswer; a define hook decides itself what
 // follows one.
-func (a *Authenticator) countAndCheck(ctx context.Context, t *Turn, method Method, m *protocol.Answer) (Result, error) {
-	of, err := a.tryAccount(ctx, t, m)
+func (f *Flows) countAndCheck(ctx context.Context, t *Turn, method Method, m *protocol.Answer) (Result, error) {
+	of, err := f.tryAccount(ctx, t, m)
 	if err != nil {
 		return Result{}, err
 	}
@@ -67,7 +67,7 @@ func (a *Authenticator) countAndCheck(ctx context.Context, t *Turn, method Metho
 	if of.Exchange.IsZero() {
 		by.Actor = broker.DeviceActor(of.Device)
 	}
-	tried, err := a.tries.Try(ctx, by, of, mark, t.now)
+	tried, err := f.tries.Try(ctx, by, of, mark, t.now)
 	if err != nil {
 		return Result{}, fmt.Errorf("count try: %w", err)
 	}
@@ -82,7 +82,7 @@ func (a *Authenticator) countAndCheck(ctx context.Context, t *Turn, method Metho
 		return Result{}, err
 	}
 	if r.OK {
-		err := a.tries.Accept(ctx, by, of, mark, r.Step)
+		err := f.tries.Accept(ctx, by, of, mark, r.Step)
 		if err == nil || !errors.Is(err, broker.ErrUsed) {
 			return r, err
 		}
@@ -106,7 +106,7 @@ func (a *Authenticator) countAndCheck(ctx context.Context, t *Turn, method Metho
 // that the exchange alone. A try for the device must carry a proof by that key. Without
 // one, whoever stands in between could send the session again and use up the device's
 // tries.
-func (a *Authenticator) tryAccount(ctx context.Context, t *Turn, m *protocol.Answer) (broker.TryOf, error) {
+func (f *Flows) tryAccount(ctx context.Context, t *Turn, m *protocol.Answer) (broker.TryOf, error) {
 	of := broker.TryOf{Device: t.Claimed()}
 	input := protocol.SecretInput(t.pending.Transcript, m.Secret)
 	switch {
@@ -119,7 +119,7 @@ func (a *Authenticator) tryAccount(ctx context.Context, t *Turn, m *protocol.Ans
 		if err != nil {
 			return of, err
 		}
-		p, err := a.methods.possession(prover.Kind)
+		p, err := f.methods.possession(prover.Kind)
 		if err != nil {
 			return of, err
 		}
@@ -148,10 +148,10 @@ func guessedAt(method Method, hook string) string {
 }
 
 // settle sets the device's counts of wrong tries back once it has passed its flow.
-func (a *Authenticator) settle(ctx context.Context, t *Turn) error {
+func (f *Flows) settle(ctx context.Context, t *Turn) error {
 	var ofs []broker.TryOf
 	for _, r := range t.pending.Results {
-		m := a.methods.named[r.Name]
+		m := f.methods.named[r.Name]
 		if r.Hook == "" && (m == nil || !m.Guessable()) {
 			continue
 		}
@@ -162,7 +162,7 @@ func (a *Authenticator) settle(ctx context.Context, t *Turn) error {
 		return nil
 	}
 	by := broker.By{Actor: broker.DeviceActor(t.Claimed()), Request: hex.EncodeToString(t.pending.Call[:])}
-	if err := a.tries.Settle(ctx, by, ofs); err != nil {
+	if err := f.tries.Settle(ctx, by, ofs); err != nil {
 		return fmt.Errorf("settle tries: %w", err)
 	}
 	return nil

@@ -86,11 +86,11 @@ func (t *Turn) HookCall(ctx context.Context, phase string) (HookCall, error) {
 
 // define asks the flow's define hook what comes next. It gives the challenge's name, and
 // the hook that asks it, "" if one of the methods does. Both are "" when the flow is done.
-func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (kind, hook string, err error) {
-	if a.hooks == nil {
+func (f *Flows) define(ctx context.Context, t *Turn, name string) (kind, hook string, err error) {
+	if f.hooks == nil {
 		return "", "", fmt.Errorf("hook %s: no hooks are set up: %w", name, protocol.CodeInternal)
 	}
-	h, err := a.hooks.Hook(ctx, t.pending.request.Pool.String(), name)
+	h, err := f.hooks.Hook(ctx, t.pending.request.Pool.String(), name)
 	if err != nil {
 		return "", "", fmt.Errorf("hook %s: %w", name, err)
 	}
@@ -98,7 +98,7 @@ func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (kind,
 	if err != nil {
 		return "", "", err
 	}
-	d, err := a.hooks.Define(ctx, *h, call)
+	d, err := f.hooks.Define(ctx, *h, call)
 	_, own := challenge.Of(d.Challenge)
 	switch {
 	case err != nil:
@@ -107,7 +107,7 @@ func (a *Authenticator) define(ctx context.Context, t *Turn, name string) (kind,
 		return "", "", fmt.Errorf("define hook %s: authentication failed: %w", h.Name, protocol.CodeDenied)
 	case d.Issue:
 		return "", "", nil
-	case a.methods.named[d.Challenge] != nil:
+	case f.methods.named[d.Challenge] != nil:
 		return d.Challenge, "", nil
 	case own || !broker.ValidChallengeName(d.Challenge):
 		return "", "", fmt.Errorf("define hook %s named no usable challenge: %w", h.Name, protocol.CodeInternal)

@@ -27,7 +27,7 @@ type Proven struct {
 	clones     broker.Clones
 }
 
-// Valid reports whether p was made by an Authenticator.
+// Valid reports whether p was made by Flows.
 func (p *Proven) Valid() bool { return p != nil && !p.exchange.IsZero() }
 
 // Exchange is the exchange's id. A login is recorded at most once for each.

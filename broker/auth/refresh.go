@@ -13,26 +13,26 @@ import (
 // Refresh checks the proof of a refresh. There is no challenge: its refresh
 // token works once, and the answer comes sealed, so whoever sends it again gains nothing. It
 // gives the evidence and the decoded body; it does not look at the refresh token.
-func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Proven, *protocol.RefreshBody, error) {
-	now := a.now()
+func (f *Flows) Refresh(ctx context.Context, m *protocol.Refresh) (*Proven, *protocol.RefreshBody, error) {
+	now := f.now()
 	body, err := protocol.DecodeRefreshBody(m.Body)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", err, protocol.CodeMalformed)
 	}
 	transcript := protocol.Transcript{}.Add(m.Body)
-	t := a.turn(&pending{request: &body.Request, Call: m.Call()}, transcript, now)
+	t := f.turn(&pending{request: &body.Request, Call: m.Call()}, transcript, now)
 	d, err := t.Device(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	prover, err := a.proverOf(d, t.Claimed(), protocol.ProofInput(protocol.PurposeRefresh, transcript), m.Proof)
+	prover, err := f.proverOf(d, t.Claimed(), protocol.ProofInput(protocol.PurposeRefresh, transcript), m.Proof)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := checkActive(d); err != nil {
 		return nil, nil, err
 	}
-	confirms, err := a.confirmation(d, prover)
+	confirms, err := f.confirmation(d, prover)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -47,12 +47,12 @@ func (a *Authenticator) Refresh(ctx context.Context, m *protocol.Refresh) (*Prov
 
 // proverOf gives the authenticator of d that made a proof, by whichever method. d is nil
 // for an unknown device, which is refused after as much work.
-func (a *Authenticator) proverOf(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
+func (f *Flows) proverOf(d *broker.Device, claimed ident.Device, input, proof []byte) (*broker.Authenticator, error) {
 	has := func(kind string) bool {
 		return d != nil && slices.ContainsFunc(d.Authenticators, func(held broker.Authenticator) bool { return held.Kind == kind })
 	}
 	tried := false
-	for _, p := range a.methods.possessions {
+	for _, p := range f.methods.possessions {
 		if !has(p.Name()) {
 			continue
 		}
@@ -62,7 +62,7 @@ func (a *Authenticator) proverOf(d *broker.Device, claimed ident.Device, input, 
 		}
 	}
 	if !tried { // an unknown device, or one without a key: let the refusal take as long
-		return a.methods.possessions[0].Prover(nil, claimed, input, proof)
+		return f.methods.possessions[0].Prover(nil, claimed, input, proof)
 	}
 	return nil, ErrProof
 }

@@ -20,7 +20,7 @@ func about(err error, format string, args ...any) error {
 		return nil
 	}
 	what := fmt.Sprintf(format, args...)
-	if broken := broker.RefusalsOf(err); broken != nil {
+	if broken := broker.ViolationsOf(err); broken != nil {
 		return fmt.Errorf("%s: %w", what, broken)
 	}
 	for _, plain := range []error{broker.ErrNotFound, broker.ErrExists, broker.ErrStale} {

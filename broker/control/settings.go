@@ -19,7 +19,7 @@ func (m *Match) check(what string, rev uint64) error {
 	if m == nil || slices.Contains(m.Revs, rev) {
 		return nil
 	}
-	return &broker.Refusal{Kind: broker.ErrStale, Text: what + " was changed meanwhile; read it again, and change what is there now"}
+	return &broker.Violation{Kind: broker.ErrStale, Text: what + " was changed meanwhile; read it again, and change what is there now"}
 }
 
 // Settings are the use cases of one kind of setting, such as flows; N is its type. Each call
@@ -112,9 +112,9 @@ func (s Settings[N]) checkAll(old, n *N, now time.Time) error {
 	if s.admit == nil {
 		return err
 	}
-	broken := broker.RefusalsOf(err)
+	broken := broker.ViolationsOf(err)
 	if err := s.admit(old, n, now); err != nil {
-		more := broker.RefusalsOf(err)
+		more := broker.ViolationsOf(err)
 		if more == nil {
 			return err
 		}
@@ -228,7 +228,7 @@ func (p *Plane) edit(ctx context.Context, by broker.By, what string, pool ident.
 // sentence turns the error of a transaction into what an operator wants to know: the
 // refusals alone if there are any.
 func sentence(err error, what string) error {
-	if broken := broker.RefusalsOf(err); broken != nil {
+	if broken := broker.ViolationsOf(err); broken != nil {
 		return broken
 	}
 	return about(err, "%s", what)

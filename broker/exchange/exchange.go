@@ -30,14 +30,14 @@ type Sessions interface {
 // Conversation is the innermost Handler: it authenticates, mints and records. It logs
 // nothing and limits nothing; wrappers do. It is safe for concurrent use.
 type Conversation struct {
-	auth  *auth.Authenticator
+	auth  *auth.Flows
 	mint  *mint.Minter
 	store Sessions
 	pace  pacing
 }
 
 // New makes a Conversation.
-func New(a *auth.Authenticator, m *mint.Minter, s Sessions, p Pace) *Conversation {
+func New(a *auth.Flows, m *mint.Minter, s Sessions, p Pace) *Conversation {
 	return &Conversation{auth: a, mint: m, store: s, pace: p.pacing()}
 }
 

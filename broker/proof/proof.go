@@ -12,9 +12,9 @@ import (
 	"github.com/signetd/signet/protocol/challenge"
 )
 
-// New makes an Authenticator that knows the methods in c and all of this package's. The
+// New makes Flows that knows the methods in c and all of this package's. The
 // keys that unknown devices are checked with are derived from c.SessionKey.
-func New(c auth.Config) (*auth.Authenticator, error) {
+func New(c auth.Config) (*auth.Flows, error) {
 	d, err := newDecoys(c.SessionKey)
 	if err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func setting(t *testing.T, name string, unset float64) float64 {
 // not have, and of nobody.
 type timed struct {
 	*exchange.Responder
-	auth  *auth.Authenticator
+	auth  *auth.Flows
 	kinds [2][]ident.Device
 	wrong agent
 }

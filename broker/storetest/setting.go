@@ -251,7 +251,7 @@ func referenceTests() []test {
 			flow, pin := document(e, "a", "flow", "two", hook), document(e, "a", "hook", "pin")
 			err := e.put(flow)
 			e.wants(broker.ErrInvalid, err)
-			broken := broker.RefusalsOf(err)
+			broken := broker.ViolationsOf(err)
 			e.same(1, len(broken))
 			e.same(broker.Ref{Kind: "flow", Name: "two"}, broken[0].Of)
 			e.same(hook, broken[0].Needs)
@@ -262,7 +262,7 @@ func referenceTests() []test {
 		{"every broken one is told", func(e *env) {
 			e.addPool("a")
 			err := e.put(document(e, "a", "flow", "x", hook), document(e, "a", "flow", "y", hook))
-			e.same(2, len(broker.RefusalsOf(err)))
+			e.same(2, len(broker.ViolationsOf(err)))
 		}},
 		{"hold what they lead to", func(e *env) {
 			e.addPool("a")
@@ -270,7 +270,7 @@ func referenceTests() []test {
 			e.ok(e.put(flow, pin))
 			err := e.drop(pin)
 			e.wants(broker.ErrConflict, err)
-			e.same(broker.Ref{Kind: "hook", Name: "pin"}, broker.RefusalsOf(err)[0].Of)
+			e.same(broker.Ref{Kind: "hook", Name: "pin"}, broker.ViolationsOf(err)[0].Of)
 			e.kept(pin)
 			e.ok(e.drop(pin, flow))
 			e.gone(pin)
