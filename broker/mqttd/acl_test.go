@@ -79,12 +79,8 @@ func TestAnonymousMayPublish(t *testing.T) {
 	}
 	// Retained, its own request is none.
 	c.mustSubscribe(own + "/rs")
-	c.publish(1, own+"/rq", "x")
-	c.ping()
 	c.publish(3, own+"/rq", "x")
-	if kind, body := c.next(); kind != 0x40 || body[2] != 0x87 {
-		t.Errorf("retained: packet %#x %x, want a PUBACK with 0x87", kind, body)
-	}
+	c.ended(ReasonRetain)
 	// Version 3.1.1 has no code for it.
 	for _, n := range names {
 		old := f.mustConnect(connectPacket{version: 4, id: "anon-" + strings.Repeat("c3", 16)})
@@ -140,8 +136,12 @@ func TestDeviceACL(t *testing.T) {
 		c.publish(0, "devices/p/m/x", "x")
 		c.ping()
 		c.publish(1, "devices/p/n/x", "retained")
-		c.ping()
-		c.nc.Close()
+		if version == 4 {
+			c.ping()
+			c.nc.Close()
+		} else { // which was told so
+			c.ended(ReasonRetain)
+		}
 		eventually(t, "it is gone", func() bool { return f.Count() == 0 })
 	}
 	if n, _ := f.retained.Taken(); n != 0 {

@@ -269,6 +269,12 @@ func (c *client) say(h packet.Header, body []byte) string {
 		if a.HasServerKeepAlive {
 			out += fmt.Sprintf(" alive=%d", a.ServerKeepAlive)
 		}
+		if a.HasMaximumQoS {
+			out += fmt.Sprintf(" qos=%d", a.MaximumQoS)
+		}
+		if a.Reason != "" {
+			out += " words"
+		}
 		if a.ResponseInformation != "" {
 			out += " responses=" + a.ResponseInformation
 		}

@@ -36,14 +36,16 @@ type conn struct {
 	name   []byte    // of the TLS connection, see channel
 
 	// Of its CONNECT, set before the registry knows the connection, never changed after.
-	request    string // the topic of its requests; "": it has none
-	reply      string // that of its answers
-	ev         string // that of its events
+	request    topic.Name // of its requests; zero: it has none
+	reply      string     // the topic of its answers
+	ev         string     // that of its events
 	clientID   string
 	keepAlive  time.Duration // one and a half times what it promised; 0: it promised nothing
 	takes      packet.Receiver
 	outlived   bool   // it asked for a session that outlives it
 	aliasesOut uint16 // topic aliases that it takes
+	aliasesIn  uint16 // that its CONNACK allowed it; set before it is fed
+	noRetain   bool   // its CONNACK said that nothing is retained; likewise
 
 	owned atomic.Pointer[state] // whose connection it is; nil until it is admitted, never changed after
 

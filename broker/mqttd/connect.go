@@ -185,6 +185,9 @@ func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
 	if err != nil {
 		return err
 	}
+	if p.Will != nil && p.Will.Retain && !mayRetain(&st) {
+		return refuse(packet.RetainNotSupported, "last will to %.256q, to be retained", willTopic(p))
+	}
 	w, err := willOf(p)
 	if err != nil || w != nil && !mayPublish(&st, w.message.Topic, w.message.Retain) {
 		return refuse(packet.NotAuthorized, "last will to %.256q", willTopic(p))
@@ -260,7 +263,7 @@ func (c *conn) connack(p *packet.Connect, st *Standing, assigned string, expiry 
 	if p.Version == packet.V5 {
 		a.ReceiveMaximum = maxInflight
 		a.MaximumPacketSize = uint32(c.limit())
-		a.NoRetain = !st.Permissions.Retain || st.Device.IsZero()
+		a.NoRetain = !mayRetain(st)
 		a.AssignedClientID = assigned
 		if expiry != p.SessionExpiry {
 			a.HasSessionExpiry, a.SessionExpiry = true, expiry
@@ -275,6 +278,7 @@ func (c *conn) connack(p *packet.Connect, st *Standing, assigned string, expiry 
 			a.ResponseInformation = responsesBelow(st)
 		}
 	}
+	c.aliasesIn, c.noRetain = a.TopicAliasMaximum, a.NoRetain
 	return c.takes.AppendConnack(nil, a)
 }
 
@@ -317,7 +321,7 @@ func (c *conn) identify(p *packet.Connect, st Standing) (key stateKey, assigned 
 	case err == nil && id.Device() != st.Device:
 		return key, "", fmt.Errorf("%w: client id %q is not %q's", topic.ErrInvalid, name, st.Device)
 	case err == nil:
-		c.request, c.reply, c.ev = id.Request().String(), id.Reply().String(), id.Event().String()
+		c.request, c.reply, c.ev = id.Request(), id.Reply().String(), id.Event().String()
 		key = stateKey{id: name}
 	case st.Device.IsZero():
 		return key, "", err

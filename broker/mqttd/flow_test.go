@@ -416,6 +416,13 @@ func TestAliasesBothWays(t *testing.T) {
 		}
 		from.publish(0, 0, "t/x=c", with(maxAliases+1))
 		from.want("disconnect 0x94", "closed")
+		stranger, welcome := b.dial("p:b", func(p *packet.Connect) {
+			p.ClientID, p.UserName, p.Password, p.HasUserName, p.HasPassword = anonA, "", nil, false, false
+		})
+		stranger.publish(0, 0, "signet/v1/"+anonA+"/rq=x", with(1)) // whose CONNACK said none (MQTT-3.2.2-18)
+		if stranger.want("disconnect 0x94", "closed"); welcome != "connack 0x0" {
+			t.Error(welcome)
+		}
 		from = b.join("p:b", nil)
 		from.publish(0, 0, "=b", with(3)) // that was another connection's
 		from.want("disconnect 0x82", "closed")
@@ -423,7 +430,8 @@ func TestAliasesBothWays(t *testing.T) {
 	})
 }
 
-// Overlapping subscriptions: one copy, of the highest QoS, with all identifiers (MQTT-3.3.4-2, MQTT-3.3.4-3, MQTT-3.3.4-4); of the
+// Overlapping subscriptions: one copy, of the highest QoS, with all identifiers (MQTT-3.3.4-2, MQTT-3.3.4-3, MQTT-3.3.4-4), and so no
+// copies with one each (MQTT-3.3.4-5); of the
 // message's own QoS at most (MQTT-3.8.4-8). No Local is for what the client published itself (MQTT-3.8.3-3).
 func TestOverlaps(t *testing.T) {
 	inBubble(t, nil, func(b *bubble) {

@@ -83,8 +83,8 @@ func (c *conn) goodbye(d packet.Disconnect) error {
 
 // published takes a message in (section 3.3).
 func (c *conn) published(p *packet.Publish) error {
-	if string(p.Topic) == c.request && c.request != "" && p.Alias == 0 && !p.Retain {
-		return c.requested(p)
+	if p.Retain && c.noRetain && !mayRetain(c.standing()) {
+		return &packet.Error{Code: packet.RetainNotSupported, What: "a message to be retained, where CONNACK said that none is"}
 	}
 	name, code, err := c.named(p)
 	if err != nil {
@@ -95,7 +95,7 @@ func (c *conn) published(p *packet.Publish) error {
 	}
 	if code == packet.Success {
 		switch {
-		case name.String() == c.request && c.request != "" && !p.Retain:
+		case name == c.request && !p.Retain:
 			c.srv.request(c, append([]byte(nil), p.Payload...))
 		case !mayPublish(c.standing(), name, p.Retain):
 			code = packet.NotAuthorized
@@ -104,15 +104,6 @@ func (c *conn) published(p *packet.Publish) error {
 		}
 	}
 	return c.answer(p, code)
-}
-
-// requested is published for the client's own request topic, which is what devices do most.
-func (c *conn) requested(p *packet.Publish) error {
-	if fresh, err := c.receive(p); !fresh {
-		return err
-	}
-	c.srv.request(c, append([]byte(nil), p.Payload...))
-	return c.answer(p, packet.Success)
 }
 
 // answer tells the publisher what became of its message. MQTT 3.1.1 has no word for a
@@ -166,8 +157,8 @@ func (c *conn) receive(p *packet.Publish) (fresh bool, err error) {
 // named gives the topic that a message is for, its alias resolved (section 3.3.2.3.4). A code
 // other than Success refuses the message alone.
 func (c *conn) named(p *packet.Publish) (topic.Name, packet.Code, error) {
-	if p.Alias > maxAliases {
-		return topic.Name{}, 0, &packet.Error{Code: packet.TopicAliasInvalid, What: fmt.Sprintf("topic alias %d, at most %d are allowed", p.Alias, maxAliases)}
+	if p.Alias > c.aliasesIn {
+		return topic.Name{}, 0, &packet.Error{Code: packet.TopicAliasInvalid, What: fmt.Sprintf("topic alias %d, at most %d are allowed", p.Alias, c.aliasesIn)}
 	}
 	if len(p.Topic) == 0 {
 		if int(p.Alias) > len(c.aliases) || c.aliases[p.Alias-1].IsZero() {
@@ -175,12 +166,17 @@ func (c *conn) named(p *packet.Publish) (topic.Name, packet.Code, error) {
 		}
 		return c.aliases[p.Alias-1], packet.Success, nil
 	}
-	n, err := topic.ParseName(string(p.Topic))
-	if err != nil {
-		if strings.HasPrefix(string(p.Topic), "$") {
+	n := c.request // what devices publish to most is not parsed each time
+	if string(p.Topic) != n.String() {
+		var err error
+		n, err = topic.ParseName(string(p.Topic))
+		switch {
+		case err == nil:
+		case strings.HasPrefix(string(p.Topic), "$"):
 			return topic.Name{}, packet.NotAuthorized, nil
+		default:
+			return topic.Name{}, packet.TopicNameInvalid, nil // longer or deeper than is served here: the codec has seen that it is one
 		}
-		return topic.Name{}, packet.TopicNameInvalid, nil // longer or deeper than is served here: the codec has seen that it is one
 	}
 	if p.Alias > 0 {
 		for len(c.aliases) < int(p.Alias) {
@@ -242,11 +238,14 @@ func (c *conn) acknowledged(t packet.Type, a packet.Ack) error {
 
 // mayPublish is the only permission to publish, and to leave a last will.
 func mayPublish(s *Standing, n topic.Name, retain bool) bool {
-	if s == nil || s.Device.IsZero() || topic.IsReserved(n.Filter()) || strings.HasPrefix(n.String(), "$") || retain && !s.Permissions.Retain {
+	if s == nil || s.Device.IsZero() || topic.IsReserved(n.Filter()) || strings.HasPrefix(n.String(), "$") || retain && !mayRetain(s) {
 		return false
 	}
 	return s.Permissions.AllowsPublish(n)
 }
+
+// mayRetain reports whether any message may be retained, or whether CONNACK says that none is.
+func mayRetain(s *Standing) bool { return !s.Device.IsZero() && s.Permissions.Retain }
 
 // mayRead is the only permission to subscribe to a filter or to be delivered a message, whose
 // name is a filter without wildcards.

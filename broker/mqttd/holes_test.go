@@ -158,7 +158,7 @@ func TestWillIsChecked(t *testing.T) {
 		retain bool
 		want   byte
 	}{
-		{"devices/p/n/gone", false, 0}, {"devices/p/m/gone", false, 0x87}, {"devices/p/n/gone", true, 0x87},
+		{"devices/p/n/gone", false, 0}, {"devices/p/m/gone", false, 0x87}, {"devices/p/n/gone", true, 0x9a},
 		{"signet/v1/p:n/rq", false, 0x87}, {"signet/v1/p:m/rs", false, 0x87}, {"$SYS/x", false, 0x87}, {"$share/g/x", false, 0x87},
 	} {
 		p := as("p:n", 5)

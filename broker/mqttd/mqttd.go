@@ -142,6 +142,7 @@ const (
 	ReasonQuota          Reason = 0x97 // more than its share: of filters, or of its device's or pool's connections
 	ReasonAdministrative Reason = 0x98 // the device was disabled, or its sessions revoked
 	ReasonPayload        Reason = 0x99
+	ReasonRetain         Reason = 0x9a // CONNACK said that nothing is retained
 	ReasonExpired        Reason = 0xa0 // "maximum connect time": the token's, or an anonymous connection's
 )
 

@@ -18,6 +18,8 @@ func (r Reason) text() string {
 		return "a topic alias beyond those that the broker said that it takes"
 	case ReasonPayload:
 		return "a message that is not what it says it is"
+	case ReasonRetain:
+		return "a message to be retained, where the broker said that it retains none"
 	case ReasonBusy:
 		return "room was needed for others: try again later"
 	case ReasonShutdown:
@@ -41,7 +43,7 @@ func (r Reason) text() string {
 // Reasons are all of them.
 var Reasons = [...]Reason{
 	ReasonMalformed, ReasonProtocol, ReasonDenied, ReasonBusy, ReasonShutdown, ReasonKeepAlive, ReasonTakenOver, ReasonTopic, ReasonReceiveMaximum, ReasonAlias, ReasonTooLarge,
-	ReasonQuota, ReasonAdministrative, ReasonPayload, ReasonExpired,
+	ReasonQuota, ReasonAdministrative, ReasonPayload, ReasonRetain, ReasonExpired,
 }
 
 // String is the reason in a word for metrics.
@@ -61,6 +63,8 @@ func (r Reason) String() string {
 		return "alias"
 	case ReasonPayload:
 		return "payload"
+	case ReasonRetain:
+		return "retain"
 	case ReasonBusy:
 		return "busy"
 	case ReasonShutdown:

@@ -90,23 +90,47 @@ func TestRetainOptions(t *testing.T) {
 	})
 }
 
-// Who retains must be allowed to, in a will too (MQTT-3.2.2-13); who reads, at the moment of reading.
+// Who retains must be allowed to, in a will too (MQTT-3.2.2-13, with the code that the standard has for it); who
+// was told that he may not and does ends his connection so (section 3.2.2.3.5), and who was told that he may, and
+// may not any more, hears that of the message. Who reads must be allowed to at the moment of reading.
 func TestRetainedByGrant(t *testing.T) {
 	inBubble(t, nil, func(b *bubble) {
 		p := b.grant("p:a", "t/#", "t/#")
 		p.Retain = false
 		b.gate.grants[device(t, "p:a")] = p
-		c := b.join("p:a", nil)
+		for version, want := range map[packet.Version]string{packet.V5: "connack 0x9a", packet.V311: "connack 0x87"} {
+			if _, got := b.dial("p:a", func(p *packet.Connect) {
+				p.Version, p.Will = version, &packet.Will{Topic: "t/w", Payload: []byte("w"), Retain: true}
+			}); got != want {
+				t.Errorf("version %d: %s", version, got)
+			}
+		}
+		for qos := range byte(3) {
+			c := b.join("p:a", nil)
+			c.publish(qos, uint16(min(qos, 1)), "t/x=1", keep)
+			c.want("disconnect 0x9a", "closed")
+		}
+		if n := b.ended(ReasonRetain); n != 3 {
+			t.Errorf("%d were ended so", n)
+		}
+		old := func(p *packet.Connect) { p.Version = packet.V311 }
+		c := b.join("p:a", old)
+		c.publish(0, 0, "t/x=1", keep)
 		c.publish(1, 1, "t/x=1", keep)
-		c.want("puback #1 0x87")
+		c.want("closed")
+		c = b.join("p:a", nil)
+		b.review("p:a", "t/#", "t/#") // it may now: what it was told is no more than that
+		c.publish(1, 1, "t/x=1", keep)
+		c.want("puback #1 0x10")
+		b.review("p:a", "t/x", "t/#")
+		c.publish(1, 1, "t/x", keep)
+		c.want("puback #1 0x10")
+		c = b.join("p:a", nil)
+		b.Review(device(t, "p:a"), func(s Standing) (Standing, bool) { s.Permissions.Retain = false; return s, true }, ReasonAdministrative, nil)
+		c.publish(1, 1, "t/x=1", keep)
 		c.publish(0, 0, "t/x=1", keep)
 		c.ask(packet.Subscribe{ID: 7, Filters: []packet.Filter{{Text: "t/x"}}}, "suback #7 0x0")
-		c.want()
-		if _, got := b.dial("p:a", func(p *packet.Connect) {
-			p.Will = &packet.Will{Topic: "t/w", Payload: []byte("w"), Retain: true}
-		}); got != "connack 0x87" {
-			t.Error(got)
-		}
+		c.want("puback #1 0x87")
 
 		from := b.join("p:b", nil)
 		from.publish(0, 0, "t/x=1", keep)

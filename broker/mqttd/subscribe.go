@@ -79,7 +79,7 @@ func (c *conn) refusal(code packet.Code) packet.Code {
 // own gives which of the client's own two topics a filter is, nil for neither.
 func (c *conn) own(filter string) func(*state) *listening {
 	switch {
-	case c.request == "":
+	case c.request.IsZero():
 	case filter == c.reply:
 		return replies
 	case filter == c.ev:

@@ -317,7 +317,7 @@ func receive(t *testing.T, nc net.Conn, n int) []byte {
 }
 
 // TestEcho: what comes in crumbs is fed in order and whole, what came before Serve
-// included, and what is written arrives so.
+// included, and what is written arrives so (MQTT-4.2.0-1).
 func TestEcho(t *testing.T) {
 	each(t, func(t *testing.T, f form) {
 		h := new(handler)
