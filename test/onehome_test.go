@@ -59,6 +59,7 @@ var homes = []struct {
 	{"whom to believe about where a connection comes from", mark{imports: `^github\.com/pires/go-proxyproto`}, []string{"broker/balancer"}},
 	{"whom to believe about where a connection comes from", mark{text: `(?i)^(x-forwarded-for|forwarded)$`}, []string{"broker/balancer"}},
 	{"how MQTT packets are read", mark{define: `^(ReadHeader|ParseConnect)$`}, []string{"broker/mqttd/packet"}},
+	{"how a file takes the place of another", mark{call: `^os\.Rename$`}, []string{"broker/durable", "broker/backup", "agent/keyfile", "certs"}}, // backup: what was restored moves in; certs: folders
 	{"what lies on the broker's disk", mark{imports: `^go\.etcd\.io/bbolt`}, []string{"broker/boltstore"}},
 	{"how often each of many may do something", mark{imports: `^golang\.org/x/time/rate$`}, []string{"broker/budget", "broker/mqttd"}}, // mqttd: one rate for all that it hangs up on
 	{"who may issue certificates", mark{imports: `^github\.com/smallstep/certificates`}, []string{"certs"}},

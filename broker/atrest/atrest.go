@@ -13,9 +13,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/durable"
 )
 
 // KeyLen is the length of the key-encryption key in bytes: AES-256.
@@ -72,36 +72,17 @@ func LoadOrCreate(path string) (*Key, error) {
 	return Load(path)
 }
 
-// create writes a random key next to path and links it there: a link, unlike a
-// rename, never takes the place of a key that something was sealed under.
-func create(path string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new") // mode 0600
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+// create makes the file with a random key: never in the place of a key that something was
+// sealed under.
+func create(path string) error {
 	raw := make([]byte, KeyLen)
-	if _, err = rand.Read(raw); err == nil {
-		_, err = f.Write(raw)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
+	if _, err := rand.Read(raw); err != nil {
 		return err
 	}
-	if err := os.Link(f.Name(), path); err != nil {
+	return durable.Create(path, func(f *os.File) error {
+		_, err := f.Write(raw)
 		return err
-	}
-	return syncFolder(filepath.Dir(path))
-}
-
-func syncFolder(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	})
 }
 
 // Seal seals plain for one purpose, under which alone it opens again. It seals nothing

@@ -21,6 +21,7 @@ import (
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/core"
+	"github.com/signetd/signet/broker/durable"
 	"github.com/signetd/signet/broker/localapi"
 	"github.com/signetd/signet/protocol/exit"
 )
@@ -37,42 +38,37 @@ type Left struct {
 	// KeyFile is the key-encryption key's file if it lies outside of the data folder
 	// and so is not in the backup; empty if it is.
 	KeyFile string
+	// Unchecked says why KeyFile could not be read, so that nobody knows whether it opens the
+	// store's secrets; nil if it does.
+	Unchecked error
 }
 
 // Write writes everything in the data folder to a new tar file: the store as one
 // consistent copy, whether signetd runs or not, its key and the certificate
-// authority. The file appears whole or not at all.
+// authority. The file appears whole or not at all, and not if the key is another store's:
+// errors wrap atrest.ErrOpen then, for nobody could use what was restored.
 func Write(ctx context.Context, cfg config.Config, path string) (b Left, err error) {
-	if _, err := os.Lstat(path); err == nil {
-		return b, exit.With(exit.Conflict, fmt.Errorf("backup: %s exists; name a new file", path))
-	}
 	if !exists(cfg.StorePath()) {
 		return b, fmt.Errorf("backup: %w", cfg.NoStore())
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".part-*") // mode 0600
+	err = durable.Create(path, func(f *os.File) error {
+		w := &summedTar{Writer: tar.NewWriter(f)}
+		if b, err = pack(ctx, w, cfg); err != nil {
+			return err
+		}
+		return w.end()
+	})
+	if errors.Is(err, fs.ErrExist) {
+		return b, exit.With(exit.Conflict, fmt.Errorf("backup: %s exists; name a new file", path))
+	}
 	if err != nil {
 		return b, fmt.Errorf("backup: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("backup: %w", errors.Join(err, f.Close(), os.Remove(f.Name())))
-		}
-	}()
-	w := &summedTar{Writer: tar.NewWriter(f)}
-	if b, err = pack(ctx, w, cfg); err != nil {
-		return b, err
-	}
-	if err := errors.Join(w.end(), f.Sync(), f.Close()); err != nil {
-		return b, err
-	}
-	if err := os.Link(f.Name(), path); err != nil { // a rename would overwrite
-		return b, err
-	}
-	return b, os.Remove(f.Name())
+	return b, nil
 }
 
 func pack(ctx context.Context, w *summedTar, cfg config.Config) (b Left, err error) {
-	if err := addStore(ctx, w, cfg); err != nil {
+	if b.Unchecked, err = addStore(ctx, w, cfg); err != nil {
 		return b, err
 	}
 	if own := filepath.Join(cfg.Data, config.KeyFile); cfg.KeyPath() == own {
@@ -117,11 +113,12 @@ func (w *summedTar) end() error {
 	return errors.Join(w.add(sumsFile, int64(len(sums)), strings.NewReader(sums)), w.Close())
 }
 
-// addStore takes the copy from a running signetd, or else opens the store itself.
-func addStore(ctx context.Context, w *summedTar, cfg config.Config) error {
+// addStore takes the copy from a running signetd, or else opens the store itself. It gives
+// why the key's file could not be compared with it, if that lies elsewhere.
+func addStore(ctx context.Context, w *summedTar, cfg config.Config) (unchecked, err error) {
 	tmp, err := os.CreateTemp(cfg.Data, "backup-*")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer os.Remove(tmp.Name())
 	defer tmp.Close()
@@ -130,16 +127,36 @@ func addStore(ctx context.Context, w *summedTar, cfg config.Config) error {
 		err = fromFile(ctx, cfg, tmp)
 	}
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if unchecked, err = checkKey(ctx, &cfg, tmp.Name()); err != nil {
+		return nil, err
 	}
 	info, err := tmp.Stat()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := tmp.Seek(0, io.SeekStart); err != nil {
-		return err
+		return nil, err
 	}
-	return w.add(config.StoreFile, info.Size(), tmp)
+	return unchecked, w.add(config.StoreFile, info.Size(), tmp)
+}
+
+// checkKey compares the key's file with a copy of the store: what a running signetd has in
+// memory tells nothing of the file that a restore will need.
+func checkKey(ctx context.Context, cfg *config.Config, store string) (unchecked, err error) {
+	key, err := cfg.OpenKey()
+	if err != nil && cfg.KeyPath() != filepath.Join(cfg.Data, config.KeyFile) {
+		return err, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	g, err := boltstore.Look(ctx, store)
+	if err != nil {
+		return nil, err
+	}
+	return nil, core.CheckKey(key, g.Secret)
 }
 
 func fromFile(ctx context.Context, cfg config.Config, w io.Writer) error {
@@ -206,7 +223,10 @@ func Restore(ctx context.Context, cfg config.Config, path string, after uint64) 
 	if err := tryOut(ctx, cfg, tmp, after); err != nil {
 		return fmt.Errorf("restore %s: %w", path, err)
 	}
-	return moveIn(tmp, cfg.Data)
+	if err := moveIn(tmp, cfg.Data); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	return nil
 }
 
 // tryOut opens what was unpacked, its secrets included, and begins the store's new epoch.
@@ -270,11 +290,15 @@ func raise(ctx context.Context, s broker.Epochs, after uint64, why string) (uint
 	return next, s.RaiseEpoch(ctx, broker.By{Actor: broker.ActorLocal, Reason: why}, next)
 }
 
-// moveIn moves what was restored to its place, the store last.
+// moveIn moves what was restored to its place, the store last, so that a crash leaves no
+// store without its key.
 func moveIn(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return err
+	}
+	if err := durable.SyncFolder(filepath.Join(from, config.CAFolder)); err != nil {
+		return err
 	}
 	var names []string
 	for _, e := range entries {
@@ -282,12 +306,18 @@ func moveIn(from, to string) error {
 			names = append(names, e.Name())
 		}
 	}
-	for _, name := range append(names, config.StoreFile) {
-		if err := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
-			return fmt.Errorf("restore: %w", err)
+	move := func(names ...string) error {
+		for _, name := range names {
+			if err := os.Rename(filepath.Join(from, name), filepath.Join(to, name)); err != nil {
+				return err
+			}
 		}
+		return durable.SyncFolder(to)
 	}
-	return nil
+	if err := move(names...); err != nil {
+		return err
+	}
+	return move(config.StoreFile)
 }
 
 // unpack writes a backup's files below dir and compares them with its sums.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/durable"
 	"github.com/signetd/signet/protocol/strictjson"
 )
 
@@ -135,24 +136,13 @@ func readMark(cfg *config.Config) (m Mark, err error) {
 	return m, nil
 }
 
-// writeMark leaves the old mark or the new one, whatever happens.
-func writeMark(cfg *config.Config, m Mark) (err error) {
+func writeMark(cfg *config.Config, m Mark) error {
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(cfg.Data, MarkFile+".*")
-	if err != nil {
+	return durable.Replace(filepath.Join(cfg.Data, MarkFile), func(f *os.File) error {
+		_, err := f.Write(append(raw, '\n'))
 		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(append(raw, '\n'))
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), filepath.Join(cfg.Data, MarkFile))
+	})
 }

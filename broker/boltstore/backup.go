@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
-	"path/filepath"
 
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/durable"
 )
 
 // A backup is the file as one transaction saw it, then a trailer: trailerMagic,
@@ -60,31 +61,20 @@ func (c contextWriter) Write(b []byte) (int, error) {
 // Restore makes a store at path of the backup that it reads from r. Nothing
 // appears at path unless all of it is sound: ErrDamaged for a backup that is cut
 // short or changed, *NewerError, broker.ErrExists when there is a file at path.
-func Restore(ctx context.Context, path string, r io.Reader) (err error) {
-	what := "restore store " + path
-	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("%s: %w", what, broker.ErrExists)
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".restore-*")
-	if err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	defer func() {
-		if rm := os.Remove(f.Name()); rm != nil && !errors.Is(rm, os.ErrNotExist) && err == nil {
-			err = fmt.Errorf("%s: %w", what, rm)
+func Restore(ctx context.Context, path string, r io.Reader) error {
+	err := durable.Create(path, func(f *os.File) error {
+		if err := copyBackup(ctx, f, r); err != nil {
+			return err
 		}
-	}()
-	if err := errors.Join(copyBackup(ctx, f, r), f.Close()); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+		return Check(ctx, f.Name())
+	})
+	if errors.Is(err, fs.ErrExist) {
+		err = broker.ErrExists
 	}
-	if err := Check(ctx, f.Name()); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
+	if err != nil {
+		return fmt.Errorf("restore store %s: %w", path, err)
 	}
-	// Link fails if somebody made the file meanwhile; a rename would overwrite it.
-	if err := os.Link(f.Name(), path); err != nil {
-		return fmt.Errorf("%s: %w", what, err)
-	}
-	return syncDir(filepath.Dir(path))
+	return nil
 }
 
 // copyBackup copies all but the trailer, and checks it.
@@ -115,7 +105,7 @@ func copyBackup(ctx context.Context, f *os.File, r io.Reader) error {
 	if err := f.Truncate(body); err != nil {
 		return err
 	}
-	return f.Sync()
+	return nil
 }
 
 // Check reads the whole file at path and reports what isn't sound: ErrDamaged,

@@ -35,6 +35,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/durable"
 )
 
 // FormatVersion is the version of the file format that this package writes.
@@ -289,7 +290,10 @@ func (s *Store) prepare() error {
 	if err := os.WriteFile(pidPath(s.path), []byte(strconv.Itoa(os.Getpid())+"\n"), 0o600); err != nil {
 		return fmt.Errorf("open store: leave the process id: %w", err)
 	}
-	return syncDir(filepath.Dir(s.path))
+	if err := durable.SyncFolder(filepath.Dir(s.path)); err != nil {
+		return fmt.Errorf("open store: sync its folder: %w", err)
+	}
+	return nil
 }
 
 func makeBuckets(tx *bolt.Tx) error {
@@ -369,15 +373,4 @@ func readPID(path string) int {
 		return 0
 	}
 	return pid
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync folder: %w", err)
-	}
-	if err := errors.Join(d.Sync(), d.Close()); err != nil {
-		return fmt.Errorf("sync folder %s: %w", dir, err)
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package boltstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,8 +13,15 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// A Glance is how far a store had come when somebody looked.
-type Glance struct{ epoch, last uint64 }
+// A Glance is how far a store had come when somebody looked, and what its cluster's secrets
+// were.
+type Glance struct {
+	epoch, last uint64
+	secrets     map[string][]byte // sealed
+}
+
+// Secret gives a secret of the cluster, sealed: see broker.Store.SecretOnce. nil if there is none.
+func (g Glance) Secret(name string) []byte { return g.secrets[name] }
 
 // Epoch gives the store's epoch: see broker.Epochs.
 func (g Glance) Epoch(context.Context) (uint64, error) { return g.epoch, nil }
@@ -49,8 +57,11 @@ func Look(ctx context.Context, path string) (g Glance, err error) {
 		return g, nil
 	}
 	err = db.View(func(tx *bolt.Tx) error {
-		g = Glance{epoch: marked(tx, keyEpoch), last: tx.Bucket([]byte(bucketJournal)).Sequence()}
-		return nil
+		g = Glance{epoch: marked(tx, keyEpoch), last: tx.Bucket([]byte(bucketJournal)).Sequence(), secrets: map[string][]byte{}}
+		return tx.Bucket([]byte(bucketSecrets)).ForEach(func(name, sealed []byte) error {
+			g.secrets[string(name)] = bytes.Clone(sealed)
+			return nil
+		})
 	})
 	return g, err
 }

@@ -118,14 +118,14 @@ func New(ctx context.Context, p Parts) (*Core, error) {
 
 // answer puts together all that decides about a device's message or connection.
 func (c *Core) answer(ctx context.Context, p Parts) error {
-	sessions, err := clusterSecret(ctx, p, "session")
+	sessions, err := clusterSecret(ctx, p, sessionSecret)
 	if err != nil {
 		return err
 	}
 	if sessions, err = ofEpoch(ctx, p.Store, sessions); err != nil {
 		return err
 	}
-	refreshes, err := clusterSecret(ctx, p, "refresh")
+	refreshes, err := clusterSecret(ctx, p, refreshSecret)
 	if err != nil {
 		return err
 	}
@@ -143,6 +143,29 @@ func (c *Core) answer(ctx context.Context, p Parts) error {
 		Log: p.Log, Metrics: p.Metrics, Refusals: p.Refusals, Clock: p.Level, Events: c.Events, Room: p.Room,
 	})
 	return err
+}
+
+// The cluster's secrets: under sessionSecret lies what exchanges are sealed with, under
+// refreshSecret what refresh tokens are authenticated with.
+const (
+	sessionSecret = "session"
+	refreshSecret = "refresh"
+)
+
+// CheckKey says whether a sealer opens the secrets of a store, of which sealed gives those of
+// the cluster, nil for one that is not there. A store that nobody has begun to use has
+// none, and every key fits. The error is the sealer's.
+func CheckKey(s control.Sealer, sealed func(name string) []byte) error {
+	for _, name := range []string{sessionSecret, refreshSecret} {
+		secret := sealed(name)
+		if secret == nil {
+			continue
+		}
+		if _, err := s.Open(broker.ClusterPurpose(name), secret); err != nil {
+			return fmt.Errorf("cluster secret %s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // clusterSecret gives 32 random bytes that all replicas share. The first one makes them.

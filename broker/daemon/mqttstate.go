@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/durable"
 	"github.com/signetd/signet/broker/mqttfront"
 )
 
@@ -29,17 +30,14 @@ const maxStateRecord = 4 << 20
 // for the file and the record's place in it.
 
 // keepMQTT writes what the closed MQTT server held.
-func (d *Daemon) keepMQTT() (err error) {
-	path := filepath.Join(d.cfg.Data, mqttState)
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
+func (d *Daemon) keepMQTT() error {
+	if err := durable.Replace(filepath.Join(d.cfg.Data, mqttState), d.writeMQTT); err != nil {
 		return fmt.Errorf("keeping MQTT sessions: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("keeping MQTT sessions: %w", err), f.Close(), os.Remove(f.Name()))
-		}
-	}()
+	return nil
+}
+
+func (d *Daemon) writeMQTT(f *os.File) error {
 	w := bufio.NewWriter(f)
 	var id [16]byte
 	_, _ = rand.Read(id[:]) // never fails
@@ -47,7 +45,7 @@ func (d *Daemon) keepMQTT() (err error) {
 		return err
 	}
 	n := uint64(0)
-	err = d.mqtt.Save(func(record []byte) error {
+	err := d.mqtt.Save(func(record []byte) error {
 		sealed, err := d.sealer.Seal(statePurpose(id, n), record)
 		if err != nil {
 			return err
@@ -59,16 +57,7 @@ func (d *Daemon) keepMQTT() (err error) {
 		_, err = w.Write(sealed)
 		return err
 	})
-	if err = errors.Join(err, w.Flush()); err == nil {
-		err = f.Sync()
-	}
-	if err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return errors.Join(err, w.Flush())
 }
 
 // recallMQTT takes back what keepMQTT wrote, and takes the file away. What is damaged is said, and

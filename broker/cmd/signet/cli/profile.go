@@ -19,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/signetd/signet/broker/durable"
 	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/protocol/environ"
 	"github.com/signetd/signet/protocol/exit"
@@ -107,19 +108,12 @@ func (p profiles) write(path string) error {
 	if err != nil {
 		return fmt.Errorf("profiles: %w", err)
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".profiles-*") // made with mode 0600
+	err = durable.Replace(path, func(f *os.File) error {
+		_, err := f.Write(append(raw, '\n'))
+		return err
+	})
 	if err != nil {
 		return fmt.Errorf("profiles: %w", err)
-	}
-	_, err = f.Write(append(raw, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return fmt.Errorf("profiles: %w", errors.Join(err, os.Remove(f.Name())))
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
@@ -21,6 +22,10 @@ func (o *options) backupCommand() *cobra.Command {
 				return err
 			}
 			b, err := backup.Write(ctx, cfg, args[0])
+			if errors.Is(err, atrest.ErrOpen) {
+				return &nextError{fmt.Errorf("no backup was made: %s does not open the secrets in %s, so nothing could be restored of it", cfg.KeyPath(), cfg.StorePath()),
+					"put back the key that belongs to the store, or say where it is with key_file or SIGNET_KEY_FILE; a signetd that runs has it still, until it ends"}
+			}
 			if err != nil {
 				return err
 			}
@@ -28,6 +33,10 @@ func (o *options) backupCommand() *cobra.Command {
 			if b.KeyFile != "" {
 				fmt.Fprintf(o.stdout, "%s is not in it and is needed to restore: keep a copy elsewhere\n", b.KeyFile)
 			}
+			if b.Unchecked != nil {
+				fmt.Fprintln(o.stderr, "signetd: warning: whether that key opens the store's secrets was not looked at:", b.Unchecked)
+			}
+			o.warnOfCA(cfg)
 			return nil
 		})
 }
@@ -49,12 +58,16 @@ func (o *options) restoreCommand() *cobra.Command {
 			switch {
 			case errors.Is(err, backup.ErrBackup):
 				return &nextError{err, "nothing was restored; try another backup"}
+			case errors.Is(err, atrest.ErrOpen):
+				return &nextError{fmt.Errorf("the key does not open the secrets of the store in %s: one of the two is of another folder", args[0]),
+					"nothing was restored; if the key is kept apart from backups, say where the right one is with key_file or SIGNET_KEY_FILE, else try another backup"}
 			case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 				return &nextError{err, "nothing was restored; make room where " + cfg.Data + " is, then try again"}
 			}
 			if err != nil {
 				return err
 			}
+			o.warnOfCA(cfg)
 			fmt.Fprintf(o.stdout, "restored %s\nstart it: signetd serve %s\n", cfg.Data, o.where(cfg))
 			return nil
 		})

@@ -132,6 +132,21 @@ func lives(own certs.Certificates, where string) []daemon.Life {
 	}
 }
 
+// warnOfCA says if signetd could not start with the certificate authority that went into a
+// backup or came out of one. A backup is worth having even so: devices' keys are in the store.
+func (o *options) warnOfCA(cfg config.Config) {
+	ca, err := openCA(cfg, o)
+	if err == nil {
+		err = ca.Close()
+	}
+	if err != nil {
+		fmt.Fprintln(o.stderr, "signetd: warning:", err)
+	}
+	if next, ok := errors.AsType[*nextError](err); ok {
+		fmt.Fprintln(o.stderr, "  "+next.next)
+	}
+}
+
 // checkCA says what is to be said of the authority's certificates before signetd starts.
 // A folder that is not made yet has none.
 func (o *options) checkCA(cfg config.Config) error {

@@ -56,7 +56,7 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	if err == nil {
 		return int(exit.Done)
 	}
-	if errors.Is(err, atrest.ErrOpen) {
+	if errors.Is(err, atrest.ErrOpen) && !errors.As(err, new(*nextError)) {
 		err = &nextError{fmt.Errorf("%s does not open the secrets in %s: it is the key of another folder, or one of the two is damaged", o.read.KeyPath(), o.read.StorePath()),
 			"put back the key that belongs to it, from a backup, or say where that is with key_file or SIGNET_KEY_FILE"}
 	}
@@ -238,8 +238,8 @@ func (o *options) checkCommand() *cobra.Command {
 			return err
 		})
 	c.Long = "Judges the configuration as serve does, and names all that is wrong with it in one run; then the store in\n" +
-		"the data folder, if there is one and no signetd has it open. What only a start can tell it does not: whether\n" +
-		"ports are free, whether the key opens the store's secrets, and whether the data folder has been made (signetd init)."
+		"the data folder, if there is one and no signetd has it open, and whether the key opens its secrets. What only a\n" +
+		"start can tell it does not: whether ports are free, and whether the data folder has been made (signetd init)."
 	return c
 }
 

@@ -2,10 +2,14 @@ package command
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // signetd runs one command line in this process.
@@ -152,6 +156,84 @@ func TestOperatorsWhileNobodyServes(t *testing.T) {
 	}
 }
 
+// TestBackupOfFilesThatDoNotFit: no backup is made that nobody could restore, also while
+// signetd runs with the right key in memory; and of an authority whose halves do not fit it is
+// said. Where the key is kept apart, restoring with another one blames the key.
+func TestBackupOfFilesThatDoNotFit(t *testing.T) {
+	dir := t.TempDir()
+	one, other := filepath.Join(dir, "one"), filepath.Join(dir, "other")
+	for _, data := range []string{one, other} {
+		if code, _, errs := signetd(t, nil, "init --data "+data); code != 0 {
+			t.Fatal(errs)
+		}
+	}
+	swap := func(name string) (back func()) {
+		mine, err := os.ReadFile(filepath.Join(one, name))
+		theirs, err2 := os.ReadFile(filepath.Join(other, name))
+		if err := errors.Join(err, err2, os.WriteFile(filepath.Join(one, name), theirs, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if err := os.WriteFile(filepath.Join(one, name), mine, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	file := filepath.Join(dir, "b.tar")
+	refused := func(when string) {
+		back := swap("signet.key")
+		defer back()
+		code, out, errs := signetd(t, nil, "backup --data "+one+" "+file)
+		if _, err := os.Stat(file); code != 1 || out != "" || !strings.Contains(errs, "does not open the secrets") || !strings.Contains(errs, "key_file") || err == nil {
+			t.Errorf("%s: %d %q %q, file: %v", when, code, out, errs, err)
+		}
+	}
+	refused("stopped")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan int, 1)
+	go func() {
+		ended <- Main(ctx, nil, strings.Fields("serve --listen-mqtt 127.0.0.1:0 --listen-https 127.0.0.1:0 --listen-health 127.0.0.1:0 --data "+one), io.Discard, io.Discard)
+	}()
+	for range 500 {
+		if _, err := os.Stat(filepath.Join(one, "control.sock")); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	refused("running")
+	cancel()
+	if code := <-ended; code != 0 {
+		t.Fatalf("serve: %d", code)
+	}
+	for _, name := range []string{"intermediate.key", "intermediate.pem", "root.pem"} {
+		back := swap(filepath.Join("ca", name))
+		code, _, errs := signetd(t, nil, "backup --data "+one+" "+filepath.Join(dir, name+".tar"))
+		back()
+		if code != 0 || !strings.Contains(errs, "warning: certificate authority") {
+			t.Errorf("another %s: %d %q", name, code, errs)
+		}
+		code, _, errs = signetd(t, nil, "restore --data "+filepath.Join(dir, "restored-"+name)+" "+filepath.Join(dir, name+".tar"))
+		if code != 0 || !strings.Contains(errs, "warning: certificate authority") {
+			t.Errorf("another %s restored: %d %q", name, code, errs)
+		}
+	}
+	away := filepath.Join(dir, "key")
+	if err := os.Rename(filepath.Join(one, "signet.key"), away); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, errs := signetd(t, []string{"SIGNET_KEY_FILE=" + away}, "backup --data "+one+" "+file); code != 0 || errs != "" || !strings.Contains(out, "is not in it") {
+		t.Fatalf("key apart: %d %q %q", code, out, errs)
+	}
+	if code, _, errs := signetd(t, []string{"SIGNET_KEY_FILE=" + away + "x"}, "backup --data "+one+" "+file+"x"); code != 0 || !strings.Contains(errs, "was not looked at") {
+		t.Errorf("key apart and not there: %d %q", code, errs)
+	}
+	code, _, errs := signetd(t, []string{"SIGNET_KEY_FILE=" + filepath.Join(other, "signet.key")}, "restore --data "+filepath.Join(dir, "third")+" "+file)
+	if code != 1 || !strings.Contains(errs, "the key does not open the secrets of the store in "+file) || !strings.Contains(errs, "SIGNET_KEY_FILE") {
+		t.Errorf("restored with another key: %d %q", code, errs)
+	}
+}
+
 // TestKeyOfAnotherFolder: it names the key and the store that do not belong together, and
 // what to do about it.
 func TestKeyOfAnotherFolder(t *testing.T) {
@@ -169,7 +251,7 @@ func TestKeyOfAnotherFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"operator list --data " + one, "serve --listen-mqtt 127.0.0.1:0 --listen-https 127.0.0.1:0 --listen-health 127.0.0.1:0 --data " + one} {
+	for _, line := range []string{"check-config --data " + one, "operator list --data " + one, "serve --listen-mqtt 127.0.0.1:0 --listen-https 127.0.0.1:0 --listen-health 127.0.0.1:0 --data " + one} {
 		code, out, errs := signetd(t, nil, line)
 		want := "signetd: " + filepath.Join(one, "signet.key") + " does not open the secrets in " + filepath.Join(one, "signet.db") + ": it is the key of another folder, or one of the two is damaged\n  put back the key that belongs to it"
 		if code != 1 || out != "" || !strings.Contains(errs, want) {

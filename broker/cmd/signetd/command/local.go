@@ -49,14 +49,25 @@ func openFolder(ctx context.Context, cfg *config.Config) (*folder, error) {
 	return &folder{s, *cfg, core.Parts{Store: s, Sealer: key, Issuer: cfg.Issuer, HookNetworks: cfg.Hooks.Allow}}, nil
 }
 
-// checkStore judges the store in a data folder as openFolder does, and changes nothing.
+// checkStore judges the store in a data folder, and whether the key opens its secrets, as
+// openFolder and core.New do, and changes nothing.
 // Errors: *boltstore.HeldError if a signetd has it, then it was not looked at.
 func checkStore(ctx context.Context, cfg *config.Config) error {
 	g, err := boltstore.Look(ctx, cfg.StorePath())
 	if err != nil {
 		return err
 	}
-	return checkMark(ctx, cfg, g)
+	if err := checkMark(ctx, cfg, g); err != nil {
+		return err
+	}
+	if !exists(cfg.StorePath()) {
+		return nil // a key is made with it
+	}
+	key, err := cfg.OpenKey()
+	if err != nil {
+		return err
+	}
+	return core.CheckKey(key, g.Secret)
 }
 
 // checkMark says what to do about a store that its folder's mark speaks against, or a mark
