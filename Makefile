@@ -73,6 +73,11 @@ planted: ## every planted bug, or BUGS=..., must turn its tests red
 bench: ## the figures, as ratios to floors measured in the same run
 	@sh test/bench/run.sh
 
+.PHONY: bench-mqtt
+bench-mqtt: ## the MQTT server beside Mosquitto and a minimal Go server; FULL=1 with 10,000 devices and more
+	@sh test/setup.sh bench
+	@sh test/bench/run.sh mqtt
+
 .PHONY: bench-pair
 bench-pair: ## an authentication and a verification against those of the commit BASE, in turns
 	@sh test/bench/pair.sh $(or $(BASE),HEAD~1)

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Installs with apt-get what is lacking for a task: test (the default), demo or race.
+# Installs with apt-get what is lacking for a task: test (the default), demo, race or bench.
 # Says in one line each what and why. Does nothing where nothing is lacking; where
 # it may not install it says what to type, and fails.
-# Usage: sh test/setup.sh [test|demo|race]
+# Usage: sh test/setup.sh [test|demo|race|bench]
 set -eu
 export DEBIAN_FRONTEND=noninteractive
 lacking=''
@@ -55,8 +55,11 @@ race)
 	need gcc 'the race detector is linked by a C compiler' compiles
 	need libc6-dev 'a C program needs its library, the race detector too' compiles
 	;;
+bench)
+	need mosquitto 'an MQTT server in C to measure ours against' test -x /usr/sbin/mosquitto
+	;;
 *)
-	echo "setup: $task is none of test, demo, race" >&2
+	echo "setup: $task is none of test, demo, race, bench" >&2
 	exit 2
 	;;
 esac

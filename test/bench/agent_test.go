@@ -14,7 +14,7 @@ func BenchmarkAgent(b *testing.B) {
 	state := b.TempDir() + "/lamp"
 	path := program(b, "signet-agent")
 	enroll := exec.CommandContext(b.Context(), path, "enroll", "--state", state, "--broker", s.url, "--ca", s.ca,
-		"--pool", "demo", "--name", "lamp", "--token", s.env["SIGNET_ENROLLMENT"])
+		"--pool", "demo", "--name", "lamp", "--token", s.dev["SIGNET_ENROLLMENT"])
 	if out, err := enroll.CombinedOutput(); err != nil {
 		b.Fatalf("enroll: %v\n%s", err, out)
 	}

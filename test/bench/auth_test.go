@@ -71,7 +71,7 @@ func (c authCase) bench(b *testing.B) {
 			starts[i] = d.start(b)
 		}
 		replies := make([][]byte, batch)
-		caller := exchange.Caller{Channel: access.Channel{Name: channel()}}
+		caller := exchange.Caller{Channel: access.Channel{Name: oneChannel()}}
 		signet.run(b, batch, callers, func(i int) { replies[i] = s.Exchange.Respond(b.Context(), caller, starts[i]).Message })
 		answers := make([][]byte, batch)
 		spread(batch, callers, func(i int) { answers[i] = devices[i].answer(b, starts[i], replies[i]) })
@@ -160,14 +160,14 @@ func newKey(b *testing.B, alg token.Alg) crypto.Signer {
 	return key
 }
 
-// channel stands for the name of a TLS connection: every device has one of its own, to the broker itself.
-func channel() []byte { return make([]byte, protocol.ChannelLen) }
+// oneChannel stands for the name of a TLS connection: every device has one of its own, to the broker itself.
+func oneChannel() []byte { return make([]byte, protocol.ChannelLen) }
 
 // start opens an authentication as an enrolled device does, which knows the key statement.
 func (d *device) start(b *testing.B) []byte {
 	b.Helper()
 	m := &protocol.Start{Request: protocol.Request{
-		Pool: d.name.Pool, Name: d.name.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: d.sealTo, Statement: d.statement, Channel: channel(),
+		Pool: d.name.Pool, Name: d.name.Name, Nonce: make([]byte, protocol.NonceLen), SealTo: d.sealTo, Statement: d.statement, Channel: oneChannel(),
 	}}
 	_, _ = rand.Read(m.ID[:])
 	_, _ = rand.Read(m.Nonce)

@@ -23,20 +23,22 @@ import (
 // A signetd is a broker in a process of its own.
 type signetd struct {
 	*child
-	url, ca string
-	trust   mqttlink.Trust
-	pool    adminapi.PoolClient
-	env     map[string]string
+	env, args []string // it was started with
+	mqtt      string   // where it listens for MQTT over TLS
+	url, ca   string
+	trust     mqttlink.Trust
+	pool      adminapi.PoolClient
+	dev       map[string]string // what dev.env says
 }
 
 // newBroker starts signetd serve --dev, without a bound on how often a device logs in:
-// few devices stand for many here.
-func newBroker(t testing.TB) *signetd {
+// few devices stand for many here. Further settings are as in the environment.
+func newBroker(t testing.TB, settings ...string) *signetd {
 	t.Helper()
 	data := filepath.Join(t.TempDir(), "data")
-	b := &signetd{env: map[string]string{}}
-	b.child = spawn(t, []string{"SIGNET_LIMITS_DEVICE_RATE=-1"}, program(t, "signetd"), "serve", "--dev", "--data", data,
-		"--listen-mqtt", freePort(t), "--listen-https", freePort(t), "--listen-health", freePort(t))
+	b := &signetd{dev: map[string]string{}, mqtt: freePort(t), env: append(settings, "SIGNET_LIMITS_DEVICE_RATE=-1")}
+	b.args = []string{"serve", "--dev", "--data", data, "--listen-mqtt", b.mqtt, "--listen-https", freePort(t), "--listen-health", freePort(t)}
+	b.start(t)
 	file := filepath.Join(data, "dev.env")
 	eventually(t, "signetd does not start", func() bool {
 		raw, err := os.ReadFile(file)
@@ -48,9 +50,9 @@ func newBroker(t testing.TB) *signetd {
 	}
 	for line := range strings.Lines(string(raw)) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
-		b.env[k] = v
+		b.dev[k] = v
 	}
-	b.url, b.ca = b.env["SIGNET_BROKER"], b.env["SIGNET_CA"]
+	b.url, b.ca = b.dev["SIGNET_BROKER"], b.dev["SIGNET_CA"]
 	root, err := os.ReadFile(b.ca)
 	if err != nil {
 		t.Fatal(err)
@@ -63,12 +65,18 @@ func newBroker(t testing.TB) *signetd {
 	b.trust.Roots = []*x509.Certificate{cert}
 	roots := x509.NewCertPool()
 	roots.AddCert(cert)
-	api, err := adminapi.NewClient(b.env["SIGNET_SERVER"], b.env["SIGNET_TOKEN"], &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}})
+	api, err := adminapi.NewClient(b.dev["SIGNET_SERVER"], b.dev["SIGNET_TOKEN"], &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.pool = api.In("demo")
 	return b
+}
+
+// start starts it, again if it was killed.
+func (b *signetd) start(t testing.TB) {
+	t.Helper()
+	b.child = spawn(t, b.env, program(t, "signetd"), b.args...)
 }
 
 func freePort(t testing.TB) string {

@@ -39,7 +39,7 @@ func BenchmarkConnect(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			link := direct{s, channel()}
+			link := direct{s, oneChannel()}
 			g, err := a.Enroll(b.Context(), link, agent.Admission{Token: s.Token(b, 1)})
 			if err != nil {
 				b.Fatal(err)

@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -18,27 +17,51 @@ import (
 
 const minimalEnv = "SIGNET_BENCH_MINIMAL"
 
-// minimalServer is the least that Go can keep TLS connections with: a goroutine
-// each that reads and drops what comes. It prints its address.
+// minimalServer is the least that Go can serve connections with, plain and over TLS: a goroutine
+// each that gives back what comes.
 func minimalServer() error {
-	conf, err := minimalTLS()
+	return serveBoth(minimalEnv, func(ln net.Listener, conf *tls.Config) error {
+		if conf != nil {
+			ln = tls.NewListener(ln, conf)
+		}
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return err
+			}
+			go giveBack(conn)
+		}
+	})
+}
+
+// addressesEnv is where a server listens, plain and over TLS; unset: where there is room.
+const addressesEnv = "SIGNET_BENCH_ADDRESSES"
+
+// serveBoth serves on two listeners, plain and over TLS, and writes their addresses to the file
+// that a variable names.
+func serveBoth(variable string, serve func(net.Listener, *tls.Config) error) error {
+	secure, err := minimalTLS()
 	if err != nil {
 		return err
 	}
-	l, err := tls.Listen("tcp", "127.0.0.1:0", conf)
-	if err != nil {
-		return err
+	at := strings.Fields(os.Getenv(addressesEnv))
+	if len(at) == 0 {
+		at = []string{"127.0.0.1:0", "127.0.0.1:0"}
 	}
-	if err := os.WriteFile(os.Getenv(minimalEnv), fmt.Appendf(nil, "%s\n", l.Addr()), 0o600); err != nil {
-		return err
-	}
-	for {
-		conn, err := l.Accept()
+	var addresses []byte
+	failed := make(chan error)
+	for i, conf := range []*tls.Config{nil, secure} {
+		ln, err := net.Listen("tcp", at[i])
 		if err != nil {
 			return err
 		}
-		go drop(conn)
+		addresses = fmt.Appendf(addresses, "%s\n", ln.Addr())
+		go func() { failed <- serve(ln, conf) }()
 	}
+	if err := os.WriteFile(os.Getenv(variable), addresses, 0o600); err != nil {
+		return err
+	}
+	return <-failed
 }
 
 // minimalTLS is a server's configuration with a certificate of its own.
@@ -55,18 +78,19 @@ func minimalTLS() (*tls.Config, error) {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}, nil
 }
 
-func drop(conn net.Conn) {
+func giveBack(conn net.Conn) {
 	defer conn.Close() //nolint:errcheck // the peer has gone
-	r := bufio.NewReaderSize(conn, 512)
+	p := make([]byte, 512)
 	for {
-		if _, err := r.ReadByte(); err != nil {
+		n, err := conn.Read(p)
+		if err == nil {
+			_, err = conn.Write(p[:n])
+		}
+		if err != nil {
 			return
 		}
 	}
 }
-
-// idle is how many connections are kept.
-const idle = 5000
 
 // settle lets a server's garbage be collected: the runtime does so every two
 // minutes at the latest, and the scavenger then needs a moment. SIGNET_BENCH_SETTLE sets it.
@@ -82,79 +106,31 @@ func settle(t testing.TB) {
 	time.Sleep(d)
 }
 
-// watched is how long idle devices are watched: what a device's keep-alive is.
-const watched = time.Minute
-
-// BenchmarkIdleDevice is signetd's resident memory for each device that is online
-// over TLS and silent, at 5,000, against a minimal Go server with as many
-// connections. Kernel memory is in neither. Beside it the CPU that a device takes when
-// it connects and enrolls, and then for each minute that it is online.
-func BenchmarkIdleDevice(b *testing.B) {
-	if b.N > 1 { // one fleet says it all
-		b.Skip("run with -benchtime 1x")
-	}
-	bare := minimalMemory(b)
-	s := newBroker(b)
-	s.enroll(b, "first", 1)
-	settle(b)
-	base, began := s.status(b, "VmRSS"), s.cpu(b)
-	s.enroll(b, "lamp", idle)
-	b.ReportMetric(float64((s.cpu(b)-began).Microseconds())/idle, "cpu-us/enrollment")
-	settle(b)
-	each := (s.status(b, "VmRSS") - base) / idle
-	began = s.cpu(b)
-	time.Sleep(watched) // each pings once
-	b.ReportMetric(float64((s.cpu(b)-began).Microseconds())/idle, "cpu-us/minute")
-	b.ReportMetric(each, "KiB/device")
-	b.ReportMetric(bare, "floor-KiB/conn")
-	b.ReportMetric(each/bare, "x-floor")
-	b.ReportMetric(base/1024, "idle-MiB")
-	b.ReportMetric(0, "ns/op")
-}
-
-func minimalMemory(b *testing.B) float64 {
-	b.Helper()
-	c, addresses := serverChild(b, minimalEnv, 1)
-	address := addresses[0]
-	conns := make([]net.Conn, idle)
-	defer func() {
-		for _, conn := range conns {
-			if conn != nil {
-				_ = conn.Close()
-			}
-		}
-	}()
-	base := c.status(b, "VmRSS")
-	spread(idle, 8, func(i int) {
-		conn, err := tls.Dial("tcp", address, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // our own child
-		if err == nil {
-			_, err = conn.Write([]byte{0})
-		}
-		if err != nil {
-			b.Error(err)
-			return
-		}
-		conns[i] = conn
-	})
-	settle(b)
-	return (c.status(b, "VmRSS") - base) / idle
-}
-
 // serverChild starts one of TestMain's servers, which writes its addresses to the file that
 // the variable names.
-func serverChild(b *testing.B, variable string, count int, env ...string) (*child, []string) {
+func serverChild(b *testing.B, variable string, env ...string) *peer {
 	b.Helper()
 	file := b.TempDir() + "/address"
+	p := &peer{env: append(env, variable+"="+file)}
+	p.start(b)
+	eventually(b, "the server does not start", func() bool {
+		raw, _ := os.ReadFile(file)
+		at := strings.Fields(string(raw))
+		if len(at) != 2 {
+			return false
+		}
+		p.plain, p.secure = at[0], at[1]
+		return true
+	})
+	return p
+}
+
+// start starts the child, at the same addresses again if it was killed.
+func (p *peer) start(b *testing.B) {
+	b.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
 	}
-	c := spawn(b, append(env, variable+"="+file), exe)
-	var addresses []string
-	eventually(b, "the server does not start", func() bool {
-		raw, _ := os.ReadFile(file)
-		addresses = strings.Fields(string(raw))
-		return len(addresses) == count
-	})
-	return c, addresses
+	p.child = spawn(b, append(p.env, addressesEnv+"="+p.plain+" "+p.secure), exe)
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var built atomic.Bool // programs has something to clean up
@@ -117,23 +119,25 @@ func (c *child) status(t testing.TB, what string) float64 {
 	return 0
 }
 
-// clockTick is the unit of /proc/PID/stat, the same on all of Linux's machines.
-const clockTick = 10 * time.Millisecond
-
-// cpu is the CPU time the child has used.
+// cpu is the CPU time the child has used, by the kernel's clock of that process
+// (clock_getcpuclockid(3)): /proc counts in hundredths of a second.
 func (c *child) cpu(t testing.TB) time.Duration {
 	t.Helper()
-	raw, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", c.Process.Pid))
-	if err != nil {
+	const scheduled = 2 // CPUCLOCK_SCHED: user and kernel mode together
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^c.Process.Pid<<3|scheduled), &ts); err != nil {
 		t.Fatal(err)
 	}
-	f := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+1:])) // from field 3 on (proc(5))
-	user, err1 := strconv.Atoi(f[11])
-	system, err2 := strconv.Atoi(f[12])
-	if err1 != nil || err2 != nil {
-		t.Fatalf("/proc/%d/stat makes no sense: %s", c.Process.Pid, raw)
+	return time.Duration(ts.Nano())
+}
+
+// kill ends the child as a power cut would.
+func (c *child) kill(t testing.TB) {
+	t.Helper()
+	if err := c.Process.Kill(); err != nil {
+		t.Fatal(err)
 	}
-	return time.Duration(user+system) * clockTick
+	_ = c.Wait() // it was killed
 }
 
 // eventually waits until ok, for as long as the whole test may take.

@@ -3,8 +3,6 @@ package bench
 import (
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"io"
 	"net"
 	"os"
 	"testing"
@@ -18,38 +16,20 @@ const (
 	streamForm = "SIGNET_BENCH_STREAM_GOROUTINES" // set: no poller
 )
 
-// streamServer answers what comes on package stream's streams with the same, plain and over TLS.
+// streamServer gives back what comes on package stream's streams, plain and over TLS.
 func streamServer() error {
-	conf, err := minimalTLS()
-	if err != nil {
-		return err
-	}
 	l := stream.NewLoop(stream.Config{
 		MaxBacklog: 256 << 10, Mark: 32 << 10, WriteTimeout: 10 * time.Second, TrimAfter: 1000, Goroutines: os.Getenv(streamForm) != "",
 	})
-	var addresses []byte
-	failed := make(chan error)
-	for _, conf := range []*tls.Config{nil, conf} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		addresses = fmt.Appendf(addresses, "%s\n", ln.Addr())
-		go func() {
-			for {
-				nc, err := ln.Accept()
-				if err != nil {
-					failed <- err
-					return
-				}
-				go serveEcho(l, nc, conf)
+	return serveBoth(streamEnv, func(ln net.Listener, conf *tls.Config) error {
+		for {
+			nc, err := ln.Accept()
+			if err != nil {
+				return err
 			}
-		}()
-	}
-	if err := os.WriteFile(os.Getenv(streamEnv), addresses, 0o600); err != nil {
-		return err
-	}
-	return <-failed
+			go serveEcho(l, nc, conf)
+		}
+	})
 }
 
 func serveEcho(l *stream.Loop, nc net.Conn, conf *tls.Config) {
@@ -71,46 +51,37 @@ func (e *echo) Drained()                             {}
 func (e *echo) Overdue()                             { e.s.Cut() }
 func (e *echo) Closed(error)                         {}
 
-// streams is how many connections are kept; descriptors bound them.
-const streams = 10_000
-
 // BenchmarkIdleStream is the resident memory for each silent connection of package stream,
 // without MQTT, after each has echoed four times 600 bytes: in the server, whose goroutines or
-// pollers read, at 10,000 plain or TLS connections. Kernel memory is not in it.
+// pollers read. Kernel memory is not in it.
 func BenchmarkIdleStream(b *testing.B) {
 	if b.N > 1 { // one crowd says it all
 		b.Skip("run with -benchtime 1x")
 	}
 	for _, form := range []string{"poller", "goroutines"} {
-		for at, secure := range []string{"plain", "TLS"} {
-			b.Run(secure+"/"+form, func(b *testing.B) {
+		for _, sec := range security {
+			b.Run(sec.name+"/"+form, func(b *testing.B) {
 				var env []string
 				if form == "goroutines" {
 					env = append(env, streamForm+"=1")
 				}
-				c, addresses := serverChild(b, streamEnv, 2, env...)
-				conf := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // our own child
-				if secure == "plain" {
-					conf = nil
-				}
-				crowd(b, c, func(int) (net.Conn, error) { return echoed(addresses[at], conf) })
+				p := serverChild(b, streamEnv, env...)
+				address, conf := p.at(sec.tls)
+				crowd(b, p.child, func(i int) (net.Conn, error) { return echoed(address, conf, i, 4, 600) })
 			})
 		}
 	}
 }
 
-// echoed gives a connection that was used.
-func echoed(address string, conf *tls.Config) (net.Conn, error) {
-	nc, err := dial(address, conf)
+// echoed gives a connection on which some bytes came back, some times.
+func echoed(address string, conf *tls.Config, i, times, size int) (net.Conn, error) {
+	nc, err := dial(address, conf, i)
 	if err != nil {
 		return nil, err
 	}
-	p := make([]byte, 600)
-	for range 4 {
-		if _, err = nc.Write(p); err == nil {
-			_, err = io.ReadFull(nc, p)
-		}
-		if err != nil {
+	p := make([]byte, size)
+	for range times {
+		if err := there(nc, p); err != nil {
 			return nil, errors.Join(err, nc.Close())
 		}
 	}

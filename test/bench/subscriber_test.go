@@ -1,12 +1,16 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,158 +24,186 @@ import (
 // mqttEnv is the file for the MQTT server's addresses.
 const mqttEnv = "SIGNET_BENCH_MQTT"
 
-// mqttServer serves MQTT for whoever names a device, plain and over TLS.
+// mqttServer serves MQTT for whoever names a device, plain and over TLS, and answers a request
+// with what it asked.
 func mqttServer() error {
-	conf, err := minimalTLS()
-	if err != nil {
-		return err
-	}
+	many := 1 << 16
 	s, err := mqttd.New(mqttd.Config{
-		Gate: anybody{}, Respond: func(context.Context, mqttd.Request) []byte { return nil },
-		Limits: intake.Limits{Conns: 2 * streams, Strangers: 2 * streams, PerSource: 2 * streams, PerPool: 2 * streams, Rate: 1e6, Burst: 1e6},
+		Gate: anybody{}, Respond: func(_ context.Context, r mqttd.Request) []byte { return r.Payload },
+		DeviceRequests: mqttd.RequestLimit{PerSecond: -1},
+		Limits:         intake.Limits{Conns: many, Strangers: many, PerSource: many, PerPool: many, Rate: 1e6, Burst: 1e6},
 	})
 	if err != nil {
 		return err
 	}
-	var addresses []byte
-	failed := make(chan error)
-	for _, conf := range []*tls.Config{nil, conf} {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return err
-		}
-		addresses = fmt.Appendf(addresses, "%s\n", ln.Addr())
-		go func() { failed <- s.Serve(context.Background(), ln, conf) }()
-	}
-	if err := os.WriteFile(os.Getenv(mqttEnv), addresses, 0o600); err != nil {
-		return err
-	}
-	return <-failed
+	return serveBoth(mqttEnv, func(ln net.Listener, conf *tls.Config) error { return s.Serve(context.Background(), ln, conf) })
 }
+
+// Devices that may do more than what is their own, and the topic that all listen to.
+const (
+	hub       = "hub"       // answers others, and publishes to all
+	listening = "listener-" // begins the names of those that listen
+	common    = "common/state"
+)
 
 // anybody is a Gate for every device.
 type anybody struct{}
 
 func (anybody) Admit(_ context.Context, c mqttd.Connect) (mqttd.Standing, error) {
-	d, err := ident.ParseDevice(c.UserName)
+	name, _, _ := strings.Cut(c.UserName, "/")
+	d, err := ident.ParseDevice(name)
 	if err != nil {
 		return mqttd.Standing{}, err
 	}
-	return mqttd.Standing{Device: d, Permissions: topic.Own(d), Expires: time.Now().Add(time.Hour)}, nil
+	may := topic.Own(d)
+	switch also := ""; {
+	case d.Name.String() == hub:
+		for _, also = range []string{"devices/#", common} {
+			f, err := topic.ParseFilter(also)
+			if err != nil {
+				return mqttd.Standing{}, err
+			}
+			may.Publish, may.Subscribe = append(may.Publish, f), append(may.Subscribe, f)
+		}
+	case strings.HasPrefix(d.Name.String(), listening):
+		f, err := topic.ParseFilter(common)
+		if err != nil {
+			return mqttd.Standing{}, err
+		}
+		may.Subscribe = append(may.Subscribe, f)
+	}
+	return mqttd.Standing{Device: d, Permissions: may, Expires: time.Now().Add(time.Hour)}, nil
+}
+
+// crowdSize is how many connections are kept: 10,000, or SIGNET_BENCH_CROWD.
+func crowdSize(b *testing.B) int {
+	b.Helper()
+	n, err := strconv.Atoi(cmp.Or(os.Getenv("SIGNET_BENCH_CROWD"), "10000"))
+	if err != nil || n < 1 {
+		b.Fatalf("SIGNET_BENCH_CROWD=%q is no number of connections", os.Getenv("SIGNET_BENCH_CROWD"))
+	}
+	return n
 }
 
 // BenchmarkIdleSubscriber is the MQTT server's resident memory for each device that is online
 // and silent, its session, grant and one subscription included, after it has published to
-// itself four times 600 bytes: at 10,000 plain or TLS connections. Kernel memory is not in it.
+// itself four times 600 bytes, beside Mosquitto's: plain or over TLS. Kernel memory is not in it.
 func BenchmarkIdleSubscriber(b *testing.B) {
 	if b.N > 1 { // one crowd says it all
 		b.Skip("run with -benchtime 1x")
 	}
-	for at, secure := range []string{"plain", "TLS"} {
-		b.Run(secure, func(b *testing.B) {
-			c, addresses := serverChild(b, mqttEnv, 2)
-			conf := &tls.Config{InsecureSkipVerify: true} //nolint:gosec // our own child
-			if secure == "plain" {
-				conf = nil
-			}
-			crowd(b, c, func(i int) (net.Conn, error) { return subscribed(addresses[at], conf, i) })
-		})
+	for _, sec := range security {
+		for name, start := range map[string]func(*testing.B) *peer{
+			"signet": func(b *testing.B) *peer { return serverChild(b, mqttEnv) }, "mosquitto": newMosquitto,
+		} {
+			b.Run(sec.name+"/"+name, func(b *testing.B) {
+				p := start(b)
+				address, conf := p.at(sec.tls)
+				crowd(b, p.child, func(i int) (net.Conn, error) { return subscribed(address, conf, i) })
+			})
+		}
+	}
+}
+
+// few are so many that what a server takes in any case is behind it: its buffers, and the first
+// garbage.
+const few = 2000
+
+// BenchmarkIdleSlope is BenchmarkIdleSubscriber over TLS at 18,000, as many as descriptors of one
+// process allow here, and what one of them takes beyond the first 2,000.
+func BenchmarkIdleSlope(b *testing.B) {
+	if b.N > 1 { // one crowd says it all
+		b.Skip("run with -benchtime 1x")
+	}
+	const many = 18_000
+	p := serverChild(b, mqttEnv)
+	open := func(i int) (net.Conn, error) { return subscribed(p.secure, anyServer(), i) }
+	base := p.status(b, "VmRSS")
+	defer scatter(gather(b, 0, few, open))
+	settle(b)
+	first := p.status(b, "VmRSS")
+	defer scatter(gather(b, few, many, open))
+	settle(b)
+	last := p.status(b, "VmRSS")
+	b.ReportMetric((last-base)/many, "KiB/conn")
+	b.ReportMetric((last-first)/(many-few), "KiB-slope")
+	b.ReportMetric(last/1024, "MiB-in-all")
+	reportIdle(b, p.child)
+	b.ReportMetric(0, "ns/op")
+}
+
+// gather opens connections of the clients from first to last.
+func gather(b *testing.B, first, last int, open func(i int) (net.Conn, error)) []net.Conn {
+	b.Helper()
+	conns := make([]net.Conn, last-first)
+	var failed atomic.Pointer[error]
+	spread(len(conns), 32, func(i int) {
+		if failed.Load() != nil {
+			return
+		}
+		var err error
+		if conns[i], err = open(first + i); err != nil {
+			failed.Store(&err)
+		}
+	})
+	if err := failed.Load(); err != nil {
+		scatter(conns)
+		b.Fatal(*err)
+	}
+	return conns
+}
+
+// scatter closes connections.
+func scatter(conns []net.Conn) {
+	for _, nc := range conns {
+		if nc != nil {
+			_ = nc.Close()
+		}
 	}
 }
 
 // crowd opens connections and reports what each takes of the server.
 func crowd(b *testing.B, server *child, open func(i int) (net.Conn, error)) {
 	b.Helper()
+	n := crowdSize(b)
 	base, began := server.status(b, "VmRSS"), server.cpu(b)
-	conns := make([]net.Conn, streams)
-	defer func() {
-		for _, nc := range conns {
-			if nc != nil {
-				_ = nc.Close()
-			}
-		}
-	}()
-	spread(streams, 8, func(i int) {
-		nc, err := open(i)
-		if err != nil {
-			b.Error(err)
-			return
-		}
-		conns[i] = nc
-	})
-	if b.Failed() {
-		return
-	}
-	b.ReportMetric(float64((server.cpu(b)-began).Microseconds())/streams, "cpu-us/conn")
-	b.ReportMetric((server.status(b, "VmRSS")-base)/streams, "KiB-at-once")
+	defer scatter(gather(b, 0, n, open))
+	b.ReportMetric(server.since(b, began, n), "cpu-us/conn")
+	b.ReportMetric((server.status(b, "VmRSS")-base)/float64(n), "KiB-at-once")
 	settle(b)
-	b.ReportMetric((server.status(b, "VmRSS")-base)/streams, "KiB/conn")
-	began = server.cpu(b)
-	time.Sleep(5 * time.Second)
-	b.ReportMetric(100*(server.cpu(b)-began).Seconds()/5, "%-idle-cpu")
+	b.ReportMetric((server.status(b, "VmRSS")-base)/float64(n), "KiB/conn")
+	reportIdle(b, server)
 	b.ReportMetric(0, "ns/op")
 }
 
-// dial gives a connection, over TLS with conf.
-func dial(address string, conf *tls.Config) (net.Conn, error) {
-	nc, err := net.Dial("tcp", address)
-	if err != nil || conf == nil {
-		return nc, err
-	}
-	return tls.Client(nc, conf), nil
+// reportIdle reports the CPU of a server that has nothing to do.
+func reportIdle(b *testing.B, server *child) {
+	b.Helper()
+	const watched = 5 * time.Second
+	began := server.cpu(b)
+	time.Sleep(watched)
+	b.ReportMetric(100*(server.cpu(b)-began).Seconds()/watched.Seconds(), "%-idle-cpu")
 }
 
 // subscribed gives the connection of a device that was used.
 func subscribed(address string, conf *tls.Config, i int) (net.Conn, error) {
-	nc, err := dial(address, conf)
+	c, err := opened(address, conf, fmt.Sprintf("demo:lamp-%d", i), i)
 	if err != nil {
 		return nil, err
 	}
-	device := fmt.Sprintf("demo:lamp-%d", i)
 	own := fmt.Sprintf("devices/demo/lamp-%d/", i)
-	send := packet.AppendConnect(nil, &packet.Connect{
-		Version: packet.V5, CleanStart: true, KeepAlive: 600, ClientID: device,
-		HasUserName: true, UserName: device, HasPassword: true, Password: []byte("x"),
-		ReceiveMaximum: 0xffff, RequestProblemInformation: true,
-	})
-	err = trip(nc, send, packet.CONNACK)
-	if err == nil {
-		send = packet.AppendSubscribe(nil, packet.V5, &packet.Subscribe{ID: 1, Filters: []packet.Filter{{Text: own + "#"}}})
-		err = trip(nc, send, packet.SUBACK)
-	}
-	send = packet.AppendPublish(nil, packet.V5, &packet.Publish{Topic: []byte(own + "state"), Payload: make([]byte, 600)})
+	err = c.subscribe(own+"#", 0)
+	send := packet.AppendPublish(nil, packet.V5, &packet.Publish{Topic: []byte(own + "state"), Payload: make([]byte, 600)})
 	for range 4 {
 		if err == nil {
-			err = trip(nc, send, packet.PUBLISH)
+			err = c.send(send)
+		}
+		if err == nil {
+			_, err = c.until(packet.PUBLISH)
 		}
 	}
 	if err != nil {
-		return nil, errors.Join(err, nc.Close())
+		return nil, errors.Join(err, c.nc.Close())
 	}
-	return nc, nil
-}
-
-// trip sends a packet and reads one of that type.
-func trip(nc net.Conn, send []byte, want packet.Type) error {
-	if _, err := nc.Write(send); err != nil {
-		return err
-	}
-	buf := make([]byte, 0, 1024)
-	for {
-		n, err := nc.Read(buf[len(buf):cap(buf)])
-		if err != nil {
-			return fmt.Errorf("waiting for %s: %w", want, err)
-		}
-		buf = buf[:len(buf)+n]
-		h, n, err := packet.ReadHeader(buf)
-		switch {
-		case err != nil:
-			return err
-		case n == 0 || len(buf) < n+h.Length:
-		case h.Type != want || len(buf) > n+h.Length:
-			return fmt.Errorf("%s of %d bytes in %d, want %s", h.Type, h.Length, len(buf), want)
-		default:
-			return nil
-		}
-	}
+	return c.nc, nil
 }

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/sha256"
@@ -77,7 +78,7 @@ func BenchmarkVerify(b *testing.B) {
 
 // median is what half of the runs took at most: others that want the machine do
 // not show in it.
-func median(d []time.Duration) time.Duration {
+func median[T cmp.Ordered](d []T) T {
 	slices.Sort(d)
 	return d[len(d)/2]
 }
