@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/balancer"
@@ -111,6 +112,9 @@ type MQTT struct {
 	RetainedMiB      int    `yaml:"retained_mib" env:"RETAINED_MIB"`
 	Sessions         int    `yaml:"sessions" env:"SESSIONS"`
 	Subscriptions    int    `yaml:"subscriptions" env:"SUBSCRIPTIONS"`
+	// WebOrigins are the origins of pages that may connect over WebSocket, as a browser's Origin
+	// header has them; none: any may.
+	WebOrigins []string `yaml:"web_origins" env:"WEB_ORIGINS"`
 }
 
 // What becomes of a message for which a subscriber has no room.
@@ -130,12 +134,35 @@ func (m MQTT) check() (wrong []error) {
 		"session_messages": m.SessionMessages, "session_kib": m.SessionKiB, "queued_messages": m.QueuedMessages, "queued_mib": m.QueuedMiB,
 		"retained_messages": m.RetainedMessages, "retained_mib": m.RetainedMiB, "sessions": m.Sessions, "subscriptions": m.Subscriptions,
 	}
+	for _, o := range m.WebOrigins {
+		if want := originOf(o); want == "" {
+			wrong = append(wrong, fmt.Errorf("mqtt.web_origins %q: want scheme://host or scheme://host:port", o))
+		} else if want != o {
+			wrong = append(wrong, fmt.Errorf("mqtt.web_origins %q: browsers write it %q", o, want))
+		}
+	}
 	for _, key := range slices.Sorted(maps.Keys(whole)) {
 		if whole[key] < 0 || whole[key] > 1<<30 {
 			wrong = append(wrong, fmt.Errorf("mqtt.%s %d: want 1 to %d, or 0 for the default", key, whole[key], 1<<30))
 		}
 	}
 	return wrong
+}
+
+// originOf gives what a browser calls the origin of a page at an address (RFC 6454, section 6.2); ""
+// if it is none's.
+func originOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme == "" || u.Hostname() == "" || u.User != nil || strings.ContainsFunc(u.Host, func(r rune) bool { return r > unicode.MaxASCII || r == '*' }) {
+		return ""
+	}
+	host := strings.ToLower(u.Host)
+	for scheme, port := range map[string]string{"http": ":80", "https": ":443"} {
+		if u.Scheme == scheme {
+			host = strings.TrimSuffix(host, port)
+		}
+	}
+	return u.Scheme + "://" + host
 }
 
 // DefaultFreeDisk is what Limits.FreeDisk is by default, in MiB: four times what is kept for

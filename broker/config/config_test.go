@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -104,6 +105,28 @@ func TestNumbersAreNumbers(t *testing.T) {
 	c, err := config.Default().Load(file(t, "limits: {connections: 60000, rate: 0.5}\n"), map[string]string{"SIGNET_LIMITS_DEVICE_RATE": "2.5"})
 	if err != nil || c.Limits.Connections != 60000 || c.Limits.Rate != 0.5 || c.Limits.DeviceRate != 2.5 {
 		t.Errorf("%+v, %v", c.Limits, err)
+	}
+}
+
+// TestWebOrigins: an origin is what browsers say, or the mistake is told with it.
+func TestWebOrigins(t *testing.T) {
+	for origin, want := range map[string]string{
+		"https://dashboard.example": "", "http://localhost:8080": "", "https://[2001:db8::1]:8443": "", "capacitor://localhost": "",
+		"https://dashboard.example/": `browsers write it "https://dashboard.example"`, "https://Dashboard.example": `browsers write it "https://dashboard.example"`,
+		"https://dashboard.example:443": `browsers write it "https://dashboard.example"`, "http://x:80/y?z": `browsers write it "http://x"`,
+		"dashboard.example": "want scheme://host", "https://*.example": "want scheme://host", "*": "want scheme://host", "null": "want scheme://host", "https://": "want scheme://host",
+		"https://me@x.example": "want scheme://host", "https://bücher.example": "want scheme://host", "": "want scheme://host",
+	} {
+		c := config.Default()
+		c.Data, c.MQTT.WebOrigins = t.TempDir(), []string{origin}
+		err := c.Check()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), fmt.Sprintf("mqtt.web_origins %q: %s", origin, want))) {
+			t.Errorf("%q: %v, want %q", origin, err, want)
+		}
+	}
+	c, err := config.Default().Load("", map[string]string{"SIGNET_DATA": t.TempDir(), "SIGNET_MQTT_WEB_ORIGINS": "https://a.example,https://b.example"})
+	if err != nil || len(c.MQTT.WebOrigins) != 2 {
+		t.Errorf("%q, %v", c.MQTT.WebOrigins, err)
 	}
 }
 

@@ -179,6 +179,7 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow, Handshakes: d.handshakes,
 		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
 		DeviceRequests: mqttd.RequestLimit{PerSecond: limits.DeviceRequests, Burst: limits.DeviceRequestBurst},
+		Origins:        kept.WebOrigins,
 		MaxKeepAlive:   time.Duration(kept.MaxKeepAlive) * time.Second, SessionExpiry: time.Duration(kept.SessionExpiry) * time.Second,
 		Outlive: true, RefusePublisher: kept.SlowSubscriber == config.RefusePublisher, OnDrop: drops,
 		SessionMessages: kept.SessionMessages, SessionBytes: kept.SessionKiB << 10, QueuedMessages: kept.QueuedMessages, QueuedBytes: kept.QueuedMiB << 20,
@@ -220,21 +221,21 @@ func (d *Daemon) serveHTTP() error {
 	if err := d.measure(in); err != nil {
 		return err
 	}
-	unread := &heads{most: maxUnread, refused: refused}
+	unread := &heads{most: maxUnread, requests: d.cfg.Limits.HTTPSIntake().Conns, refused: refused}
 	conf := &tls.Config{GetCertificate: d.certs.GetCertificate, MinVersion: tls.VersionTLS12}
 	d.mqttLn, d.mqttTLS = behind(before.MQTT(), d.mqttLn, d.refused.of("mqtt")), d.handshakes.InTurn(conf)
 	web := conf.Clone()
-	web.NextProtos = []string{"http/1.1"} // WebSocket needs it, and so few calls need no more
+	web.NextProtos = []string{"h2", "http/1.1"} // the latter for WebSocket too: net/http offers none over HTTP/2 (RFC 8441)
 	web.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		if c := headOf(hello.Conn); c != nil {
-			c.settle(false) // a handshake's bytes are no header's
+			c.settle() // a handshake's bytes are no header's
 		}
 		return nil, nil
 	}
 	d.httpLn = tls.NewListener(unread.listen(in.Listen(behind(before.HTTPS(), d.httpLn, refused), refused)), d.handshakes.InTurn(web))
 	errLog := httpLog(d.log)
-	d.https = d.bounded(whole(balancer.Forwarded(mux)), errLog)
-	d.https.ConnState = connState(refused)
+	d.https = d.bounded(counted(whole(balancer.Forwarded(mux))), errLog)
+	d.https.HTTP2, d.https.ConnState = http2(), connState(refused)
 	d.https.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		return balancer.ConnContext(withHead(ctx, nc), nc)
 	}

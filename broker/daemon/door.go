@@ -17,7 +17,7 @@ func connState(refused intake.Refused) func(net.Conn, http.ConnState) {
 		case !ok:
 		case state == http.StateHijacked:
 			if c := headOf(t.NetConn()); c != nil {
-				c.settle(true)
+				c.leave()
 				if counted, ok := c.Conn.(*intake.Conn); ok {
 					counted.Leave()
 				}

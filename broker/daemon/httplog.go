@@ -18,7 +18,7 @@ type httpLines struct{ told *tally.Log }
 // Write implements io.Writer for one line.
 func (h *httpLines) Write(line []byte) (int, error) {
 	level, kind, said := slog.LevelDebug, "client", strings.TrimSpace(string(line))
-	if strings.HasPrefix(said, "http: panic") {
+	if strings.HasPrefix(said, "http: panic") || strings.HasPrefix(said, "http2: panic") {
 		level, kind = slog.LevelError, "panic"
 	}
 	h.told.Note(context.Background(), level, kind, "http server", "said", said)

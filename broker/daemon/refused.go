@@ -60,7 +60,7 @@ func (r *refusals) busy(reply func(mqttd.Request, time.Duration) []byte) func(mq
 func (r *refusals) of(listener string) intake.Refused {
 	return func(cause intake.Cause, remote string, err error) {
 		listener := listener
-		if cause == intake.CauseWebSocket {
+		if cause == intake.CauseWebSocket || cause == intake.CauseOrigin {
 			listener = "https" // where the MQTT server's clients come by WebSocket
 		}
 		r.counter.WithLabelValues(listener, string(cause)).Inc()
@@ -72,7 +72,7 @@ func (r *refusals) of(listener string) intake.Refused {
 // level is that of what an operator has to do something about, or not.
 func level(c intake.Cause) slog.Level {
 	switch c {
-	case intake.CauseFull, intake.CauseSource, intake.CauseRate, intake.CausePool, intake.CauseHeader, intake.CauseProxy:
+	case intake.CauseFull, intake.CauseSource, intake.CauseRate, intake.CausePool, intake.CauseHeader, intake.CauseProxy, intake.CauseOrigin:
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo

@@ -46,6 +46,7 @@ func TestRefusedConnectionsAreSeen(t *testing.T) {
 	s := newSite(t)
 	s.cfg.Limits = config.Limits{Rate: 1e-9, Burst: 40}
 	s.cfg.Balancer.HTTPSProxy = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")} // not from here
+	s.cfg.MQTT.WebOrigins = []string{"https://dashboard.example"}
 	d, _ := s.serve(t)
 	plain := func(addr net.Addr, head string) {
 		t.Helper()
@@ -100,6 +101,16 @@ func TestRefusedConnectionsAreSeen(t *testing.T) {
 		{"https", "websocket", "the subprotocol must be", func() {
 			if ws, _, err := websocket.Dial(t.Context(), "https://localhost:"+fmt.Sprint(d.Addrs.HTTPS.(*net.TCPAddr).Port)+"/mqtt", &websocket.DialOptions{HTTPClient: s.client(), Subprotocols: []string{"chat"}}); err == nil {
 				_, _, _ = ws.Read(t.Context())
+			}
+		}},
+		{"https", "origin", "is not listed as an origin", func() {
+			if ws, res, err := websocket.Dial(t.Context(), "https://localhost:"+fmt.Sprint(d.Addrs.HTTPS.(*net.TCPAddr).Port)+"/mqtt", &websocket.DialOptions{
+				HTTPClient: s.client(), Subprotocols: []string{"mqtt"}, HTTPHeader: http.Header{"Origin": {"https://other.example"}},
+			}); err == nil {
+				t.Error("a page of an origin that is not listed connected")
+				_ = ws.CloseNow()
+			} else if res == nil || res.StatusCode != http.StatusForbidden {
+				t.Error(err)
 			}
 		}},
 		{"mqtt", "rate", "come too fast", func() {
@@ -171,7 +182,7 @@ func TestPortThatIsLookedAtIsNotRefused(t *testing.T) {
 }
 
 // TestSourcesBehindBalancers: limits count the client of whom the balancer tells, by a PROXY
-// header or by X-Forwarded-For, and not the balancer; a client cannot tell it himself.
+// header of either version or by X-Forwarded-For, and not the balancer; a client cannot tell it himself.
 func TestSourcesBehindBalancers(t *testing.T) {
 	here := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")}
 	for name, c := range map[string]struct {
@@ -181,6 +192,7 @@ func TestSourcesBehindBalancers(t *testing.T) {
 		own      bool   // each source has a limit of its own
 	}{
 		"PROXY":               {config.Balancer{HTTPSProxy: here}, "PROXY TCP4 %s 192.0.2.1 4711 8443\r\n", "", true},
+		"PROXY, version 2":    {config.Balancer{HTTPSProxy: here}, proxied, "", true},
 		"X-Forwarded-For":     {config.Balancer{HTTPSEndsTLS: here}, "", "192.0.2.66, %s", true},
 		"both, one is a lie":  {config.Balancer{HTTPSProxy: here, HTTPSEndsTLS: here}, "PROXY TCP4 203.0.113.1 192.0.2.1 4711 8443\r\n", "%s", false},
 		"a client's own lie":  {config.Balancer{}, "", "%s", false},
@@ -238,8 +250,17 @@ func through(addr, head string) func(context.Context, string, string) (net.Conn,
 	}
 }
 
+// proxied begins a PROXY header of version 2, over TCP and IPv4, and has a place for the source.
+const proxied = "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c%s"
+
 // fill puts a source in its place, if there is one.
-func fill(text, source string) string { return strings.Replace(text, "%s", source, 1) }
+func fill(text, source string) string {
+	if head, ok := strings.CutSuffix(text, "%s"); ok && strings.HasPrefix(text, "\r\n") {
+		at := netip.MustParseAddr(source).As4()
+		return head + string(at[:]) + "\xc0\x00\x02\x01\x12\x67\x20\xfb"
+	}
+	return strings.Replace(text, "%s", source, 1)
+}
 
 // TestForbiddenRequestsAreSeen: what an operator may not do is counted by what is lacking, and summed up
 // in the journal as the operator's.

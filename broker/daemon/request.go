@@ -29,18 +29,35 @@ const (
 	maxBodies   = 64 // requests with a body at once, each of which has a bound of its own
 )
 
-// errHeaders: see maxUnread.
-var errHeaders = errors.New("too many bytes of requests that are not whole")
+// http2 bounds what one connection of HTTP/2 may hold: requests at once, more than a browser
+// makes over connections of HTTP/1.1, and bytes of bodies that nobody has read yet. The
+// headers' bound is http.Server.MaxHeaderBytes.
+func http2() *http.HTTP2Config {
+	return &http.HTTP2Config{
+		MaxConcurrentStreams: 32, MaxReadFrameSize: 16 << 10, MaxDecoderHeaderTableSize: 4 << 10, MaxEncoderHeaderTableSize: 4 << 10,
+		MaxReceiveBufferPerConnection: 64 << 10, MaxReceiveBufferPerStream: 64 << 10,
+	}
+}
+
+// Why a connection was closed; see maxUnread, and heads.
+var (
+	errHeaders  = errors.New("too many bytes of requests that are not whole")
+	errRequests = errors.New("too many requests at once")
+)
 
 // heads counts the bytes of requests' headers that are not whole, over all connections. The
-// one that has kept many bytes waiting for longest makes room.
+// one that has kept many bytes waiting for longest makes room. So does the one whose request is
+// being answered for longest when there are more of these than there may be connections: over
+// HTTP/2 one has many, and no more of them hold memory than over HTTP/1.1.
 type heads struct {
-	most    int
-	refused intake.Refused
+	most     int // bytes
+	requests int // being answered at once
+	refused  intake.Refused
 
-	mu      sync.Mutex // guards the rest, and what is in headConns
-	total   int
-	waiting list.List // of *headConn, those with more than shortHeader, the longest waiting first
+	mu        sync.Mutex // guards the rest, and what is in headConns
+	total     int
+	waiting   list.List // of *headConn, those with more than shortHeader, the longest waiting first
+	answering list.List // of *headConn, once for each request of theirs, the longest first
 }
 
 // A headConn is a connection below TLS.
@@ -51,7 +68,8 @@ type headConn struct {
 	// Guarded by all.mu.
 	unread  int           // bytes since its last whole request
 	place   *list.Element // in all.waiting
-	serving bool          // a request is being answered; what comes is its body
+	serving int           // requests being answered; what comes is their bodies, if not headers of others
+	left    bool          // it is closed, or no HTTP any more
 
 	answer atomic.Pointer[func()] // called before the next write, or at the end
 }
@@ -79,11 +97,16 @@ func (c *headConn) NetConn() net.Conn { return c.Conn }
 // Read counts what it reads.
 func (c *headConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
-	if out := c.all.add(c, n); out != nil {
-		c.all.refused(intake.CauseHeader, out.RemoteAddr().String(), errHeaders)
+	c.all.cut(c.all.add(c, n), intake.CauseHeader, errHeaders)
+	return n, err
+}
+
+// cut closes a connection that must make room, if it is one.
+func (h *heads) cut(out *headConn, cause intake.Cause, why error) {
+	if out != nil {
+		h.refused(cause, out.RemoteAddr().String(), why)
 		_ = out.Conn.Close() // whoever reads it finds out and closes it
 	}
-	return n, err
 }
 
 // Write writes.
@@ -108,23 +131,72 @@ func (c *headConn) answered() {
 // Close forgets what was counted.
 func (c *headConn) Close() error {
 	c.answered()
-	c.settle(true)
+	c.leave()
 	return c.Conn.Close()
 }
 
-// settle counts anew: a request is whole, or the handshake begins.
-func (c *headConn) settle(serving bool) {
+// settle counts anew: the handshake begins, or has just ended.
+func (c *headConn) settle() {
 	c.all.mu.Lock()
 	defer c.all.mu.Unlock()
 	c.all.forget(c)
-	c.serving = serving
+}
+
+// leave ends the counting.
+func (c *headConn) leave() {
+	c.all.mu.Lock()
+	defer c.all.mu.Unlock()
+	c.all.leave(c)
+}
+
+func (h *heads) leave(c *headConn) {
+	h.forget(c)
+	c.left = true
+	if c.serving == 0 {
+		return
+	}
+	for e := h.answering.Front(); e != nil; {
+		next := e.Next()
+		if e.Value == c {
+			h.answering.Remove(e)
+		}
+		e = next
+	}
+}
+
+// begin counts a request in that is whole; end follows when it is answered.
+func (c *headConn) begin() (end func()) {
+	h := c.all
+	place, out := h.begin(c)
+	h.cut(out, intake.CauseFull, errRequests)
+	return func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.forget(c)
+		c.serving--
+		h.answering.Remove(place)
+	}
+}
+
+// begin gives the connection that must make room, if any: it may be c.
+func (h *heads) begin(c *headConn) (place *list.Element, out *headConn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.forget(c)
+	c.serving++
+	place = h.answering.PushBack(c)
+	if h.answering.Len() > h.requests {
+		out = h.answering.Front().Value.(*headConn)
+		h.leave(out)
+	}
+	return place, out
 }
 
 // add gives the connection that must make room, if any.
 func (h *heads) add(c *headConn, n int) (out *headConn) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if c.serving {
+	if c.serving > 0 || c.left {
 		return nil
 	}
 	c.unread += n
@@ -177,16 +249,26 @@ func headOf(nc net.Conn) *headConn {
 	}
 }
 
-// whole stands before all requests of HTTPS, whose headers have come. It refuses bodies in
+// counted stands before all requests of HTTPS, whose headers have come, and counts them for
+// their connection while they are answered.
+func counted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c, ok := r.Context().Value(headKey{}).(*headConn); ok {
+			defer c.begin()()
+		}
+		next.ServeHTTP(w, r)
+		if r.ProtoMajor > 1 {
+			_ = http.NewResponseController(w).Flush() // else the answer waits for its client when this has returned
+		}
+	})
+}
+
+// whole stands behind counted. It refuses bodies in
 // another form than their own, and too many at once; and it does not wait for a body that
 // nobody wants, which net/http does, so that a stranger holds nothing with it.
 func whole(next http.Handler) http.Handler {
 	bodies := make(chan struct{}, maxBodies)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if c, ok := r.Context().Value(headKey{}).(*headConn); ok {
-			c.settle(true)
-			defer c.settle(false)
-		}
 		if r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
 			return

@@ -25,10 +25,11 @@ const (
 	CauseTLS       Cause = "tls"       // the handshake failed
 	CauseProxy     Cause = "proxy"     // a PROXY header is lacking, damaged, or not wanted
 	CauseWebSocket Cause = "websocket" // no WebSocket, or one for another protocol than MQTT
+	CauseOrigin    Cause = "origin"    // a WebSocket of a page whose origin may have none
 )
 
 // Causes are all of them.
-var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseDevice, CausePool, CauseConnect, CauseSilent, CauseHeader, CauseTLS, CauseProxy, CauseWebSocket}
+var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseDevice, CausePool, CauseConnect, CauseSilent, CauseHeader, CauseTLS, CauseProxy, CauseWebSocket, CauseOrigin}
 
 // A Refused is told of each connection, from remote (host:port), that was not served, by
 // any goroutine. It must be quick.

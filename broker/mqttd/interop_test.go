@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
 
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/channel"
 )
@@ -273,6 +275,42 @@ func TestHostileWebSocket(t *testing.T) {
 	r.next()
 	f.End(device(t, "p:n"), ReasonAdministrative)
 	r.ended(ReasonAdministrative)
+}
+
+// TestWebOrigins: pages of origins that are listed may connect, and those of others may not, and are told of;
+// what is no page says nothing of an origin.
+func TestWebOrigins(t *testing.T) {
+	var mu sync.Mutex
+	told := map[intake.Cause]int{}
+	f := start(t, func(c *Config, _ *fixture) {
+		c.Origins = []string{"https://dashboard.example", "http://localhost:8080"}
+		c.Refused = func(why intake.Cause, _ string, _ error) { mu.Lock(); defer mu.Unlock(); told[why]++ }
+	})
+	web := serveWeb(t, f)
+	for origin, ok := range map[string]bool{
+		"": true, "https://dashboard.example": true, "http://localhost:8080": true,
+		"http://dashboard.example": false, "https://dashboard.example:8443": false, "https://dashboard.example.evil.example": false, "https://evil.example": false, "null": false,
+		web.URL: false, // its own, too
+	} {
+		header := http.Header{}
+		if origin != "" {
+			header.Set("Origin", origin)
+		}
+		ws, res, err := websocket.Dial(t.Context(), web.URL, &websocket.DialOptions{HTTPClient: web.Client(), Subprotocols: []string{"mqtt"}, HTTPHeader: header})
+		switch {
+		case (err == nil) != ok:
+			t.Errorf("%q: %v", origin, err)
+		case err == nil:
+			_ = ws.CloseNow()
+		case res == nil || res.StatusCode != http.StatusForbidden:
+			t.Errorf("%q: %v", origin, err)
+		}
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if told[intake.CauseOrigin] != 6 {
+		t.Errorf("told of %v", told)
+	}
 }
 
 // TestWebSocketEnd: whoever is told why his connection ends reads that and then an end in good

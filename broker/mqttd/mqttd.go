@@ -168,6 +168,7 @@ type Config struct {
 	DeviceRequests RequestLimit   // of one device, on all of its connections; 100 a second, 1,000 at once
 	Limits         intake.Limits  // on connections
 	Refused        intake.Refused // told of connections that are not served; nil: nobody is
+	Origins        []string       // of pages that may open WebSockets, as browsers say them (RFC 6454, section 6.2); none: any
 	MaxPacket      int            // bytes of an authenticated client's packet; 64 KiB, at least 16.5 KiB
 	ConnectTimeout time.Duration  // from accept to an admitted CONNECT, TLS handshake included; 10 s
 	PacketTimeout  time.Duration  // from a packet's first byte to its last; 30 s

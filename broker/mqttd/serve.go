@@ -57,11 +57,16 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, conf *tls.Config) e
 }
 
 // Handler serves MQTT over WebSocket (subprotocol "mqtt", binary messages; MQTT
-// 5, section 6). Mount it at /mqtt of the HTTPS server. It asks for no Origin: a page
-// brings nothing of its visitor's along that is worth anything here, no cookie and no
-// certificate, only what it knows itself.
+// 5, section 6). Mount it at /mqtt of the HTTPS server. Without Config.Origins pages of any origin
+// may come: a page brings nothing of its visitor's along that is worth anything here, no cookie and
+// no certificate, only what it knows itself. A client that is no browser says what it likes.
 func (s *Server) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if from := r.Header.Get("Origin"); from != "" && len(s.cfg.Origins) > 0 && !slices.Contains(s.cfg.Origins, from) {
+			s.cfg.Refused(intake.CauseOrigin, r.RemoteAddr, fmt.Errorf("%.100q is not listed as an origin of pages that may connect", from))
+			http.Error(w, "pages of this origin may not connect here", http.StatusForbidden)
+			return
+		}
 		ws, err := stream.AcceptWebSocket(w, r, &websocket.AcceptOptions{
 			Subprotocols: []string{"mqtt"}, CompressionMode: websocket.CompressionDisabled, InsecureSkipVerify: true,
 		})
