@@ -11,6 +11,10 @@ import (
 // in bytes: CONNECT fits one packet of 8 KiB.
 const MaxConnect = 7 << 10
 
+// AuthMethod is the name of the method by which the exchange goes on in the packets of MQTT 5's
+// enhanced authentication (section 4.12 there): a message in the Authentication Data of each.
+const AuthMethod = "SIGNET"
+
 // A ConnectProof is the password with which a device that has an access token connects
 // to MQTT again (signet.cddl, connect-proof): the token, and a proof by the device's key
 // that it is the device that shows it, on this very TLS connection. Who gets to see it

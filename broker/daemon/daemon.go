@@ -176,7 +176,7 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	limits, kept := d.cfg.Limits, d.cfg.MQTT
 	d.handshakes = intake.NewHandshakes(runtime.GOMAXPROCS(0))
 	d.mqtt, err = mqttd.New(mqttd.Config{
-		Gate: front, Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow, Handshakes: d.handshakes,
+		Gate: front, Methods: front.Methods(), Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow, Handshakes: d.handshakes,
 		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
 		DeviceRequests: mqttd.RequestLimit{PerSecond: limits.DeviceRequests, Burst: limits.DeviceRequestBurst},
 		Origins:        kept.WebOrigins,

@@ -59,13 +59,13 @@ func (c *Conversation) Handle(ctx context.Context, from Caller, m protocol.Messa
 func (c *Conversation) answerTo(ctx context.Context, from Caller, m protocol.Message) (protocol.Message, *Admission, error) {
 	switch m := m.(type) {
 	case *protocol.Start:
-		if err := checkSealing(from, &m.Request); err != nil {
+		if err := checkConnection(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
 		next, err := c.auth.Start(ctx, from.Addr(), m)
 		return next, nil, err
 	case *protocol.Enroll:
-		if err := checkSealing(from, &m.Request); err != nil {
+		if err := checkConnection(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
 		next, err := c.auth.Enroll(ctx, from.Addr(), m)
@@ -78,9 +78,13 @@ func (c *Conversation) answerTo(ctx context.Context, from Caller, m protocol.Mes
 	return nil, nil, fmt.Errorf("message type %d is not a request: %w", m.Type(), protocol.CodeMalformed)
 }
 
-// checkSealing refuses a request for an unsealed grant that does not come on the device's
-// own connection: whoever is in between could read it.
-func checkSealing(from Caller, q *protocol.Request) error {
+// checkConnection refuses a request for an unsealed grant that does not come on the device's
+// own connection: whoever is in between could read it. And one for a connection that is not the
+// one on which it comes: whoever is in between would get that.
+func checkConnection(from Caller, q *protocol.Request) error {
+	if from.OnlyHere && !from.Channel.Is(q.Channel) {
+		return fmt.Errorf("the connection is asked for by a message that does not name it, or that somebody passed on: %w", protocol.CodeDenied)
+	}
 	if q.SealTo == nil && !from.Channel.EndsHere(q.Channel) {
 		return fmt.Errorf("unsealed grant asked for on another connection than the device's own: %w", protocol.CodeDenied)
 	}
@@ -96,7 +100,7 @@ func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answ
 		return next, nil, nil
 	}
 	// Once more: the answer may come on another connection than the opening message did.
-	if err := checkSealing(from, p.Request()); err != nil {
+	if err := checkConnection(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
 	giveBack, err := c.pace.grant(p.Device().ID, p.At())
@@ -177,7 +181,7 @@ func (c *Conversation) refresh(ctx context.Context, from Caller, m *protocol.Ref
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkSealing(from, p.Request()); err != nil {
+	if err := checkConnection(from, p.Request()); err != nil {
 		return nil, nil, err
 	}
 	var rotated mint.Rotation
@@ -254,7 +258,7 @@ func (e *clonedDevice) Error() string { return broker.ReasonCloned + ": " + e.er
 func (e *clonedDevice) Unwrap() error { return e.err }
 
 // grant makes the message that hands the tokens over: sealed to the device, or open if
-// checkSealing allowed that.
+// checkConnection allowed that.
 func grant(from Caller, p *auth.Proven, minted *mint.Minted) (protocol.Message, *Admission, error) {
 	here := from.Channel.Is(p.Request().Channel)
 	minted.Body.Direct = here

@@ -36,6 +36,9 @@ type Caller struct {
 	// Owner is the device that has proved before that the connection is its own; zero: none
 	// has. It says whose the connection is, and nothing of this message.
 	Owner ident.Device
+	// OnlyHere: what the message asks for is the connection itself, so that nothing is begun
+	// unless the device says it on this very connection, which its opening message names.
+	OnlyHere bool
 }
 
 // Addr is the address of Remote; the zero Addr if it has none.
@@ -104,8 +107,9 @@ type Admission struct {
 
 // Reply is an Outcome as it goes to the transport.
 type Reply struct {
-	Message  []byte     // encoded; nil: nothing is sent
-	Admitted *Admission // set with a grant, nil otherwise
+	Message  []byte         // encoded; nil: nothing is sent
+	Admitted *Admission     // set with a grant, nil otherwise
+	Refused  *protocol.Code // why the message was refused; nil: it was not
 }
 
 // An Unread is told of bytes that cannot be decoded as a message, and of a reply that
@@ -135,15 +139,18 @@ func (r *Responder) Respond(ctx context.Context, from Caller, request []byte) Re
 		return undecodable(err)
 	}
 	out := r.next.Handle(ctx, from, m)
+	reply := Reply{Admitted: out.Admitted}
+	if out.Err != nil {
+		reply.Refused = &out.Code
+	}
 	if out.Reply == nil {
-		return Reply{Admitted: out.Admitted}
+		return reply
 	}
-	raw, err := protocol.Encode(out.Reply)
-	if err != nil {
+	if reply.Message, err = protocol.Encode(out.Reply); err != nil {
 		r.unread(ctx, from, err)
-		return Reply{}
+		return refused(protocol.CodeInternal)
 	}
-	return Reply{Message: raw, Admitted: out.Admitted}
+	return reply
 }
 
 // Busy is the reply to a message that is not looked at, because the broker has too much to
@@ -164,12 +171,17 @@ func (r *Responder) Busy(request []byte, retry time.Duration) (reply []byte) {
 // call they belong to, otherwise nothing.
 func undecodable(err error) Reply {
 	var d *protocol.DecodeError
-	if !errors.As(err, &d) || d.ID == (protocol.CallID{}) {
-		return Reply{}
+	if !errors.As(err, &d) {
+		return refused(protocol.CodeMalformed)
 	}
-	raw, err := protocol.Encode(protocol.Refuse(d.ID, protocol.ProblemDetail{Code: d.Code}))
-	if err != nil {
-		return Reply{}
+	reply := refused(d.Code)
+	if d.ID == (protocol.CallID{}) {
+		return reply
 	}
-	return Reply{Message: raw}
+	if raw, err := protocol.Encode(protocol.Refuse(d.ID, protocol.ProblemDetail{Code: d.Code})); err == nil {
+		reply.Message = raw
+	}
+	return reply
 }
+
+func refused(code protocol.Code) Reply { return Reply{Refused: &code} }

@@ -2,6 +2,7 @@ package mqttd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,10 +43,11 @@ type conn struct {
 	clientID   string
 	keepAlive  time.Duration // one and a half times what it promised; 0: it promised nothing
 	takes      packet.Receiver
-	outlived   bool   // it asked for a session that outlives it
-	aliasesOut uint16 // topic aliases that it takes
-	aliasesIn  uint16 // that its CONNACK allowed it; set before it is fed
-	noRetain   bool   // its CONNACK said that nothing is retained; likewise
+	outlived   bool              // it asked for a session that outlives it
+	aliasesOut uint16            // topic aliases that it takes
+	aliasesIn  uint16            // that its CONNACK allowed it; set before it is fed
+	noRetain   bool              // its CONNACK said that nothing is retained; likewise
+	again      *reauthentication // nil: its client named no method of enhanced authentication
 
 	owned atomic.Pointer[state] // whose connection it is; nil until it is admitted, never changed after
 
@@ -78,15 +80,19 @@ type conn struct {
 // handshake: the name is derived once.
 func (c *conn) channel() []byte {
 	c.naming.Do(func() {
-		state := c.stream.ConnectionState()
-		if web, ok := c.nc.(webConn); ok {
-			state = web.tls
-		}
-		if state != nil {
+		if state := c.tls(); state != nil {
 			c.name = channel.Name(state)
 		}
 	})
 	return c.name
+}
+
+// tls is the client's TLS connection, nil without one. Not before the handshake.
+func (c *conn) tls() *tls.ConnectionState {
+	if web, ok := c.nc.(webConn); ok {
+		return web.tls
+	}
+	return c.stream.ConnectionState()
 }
 
 // vouched reports whether a balancer that the operator vouches for ended the client's TLS.
@@ -202,6 +208,8 @@ func (c *conn) expected(h packet.Header) error {
 		return &packet.Error{Code: packet.ProtocolError, What: "a second CONNECT"}
 	case packet.SUBSCRIBE, packet.UNSUBSCRIBE:
 		most = min(most, maxAnonymousPacket)
+	case packet.AUTH:
+		most = min(most, maxRequest)
 	}
 	if h.Length > most {
 		return tooLarge(h, most)

@@ -23,13 +23,14 @@ import (
 type refusal struct {
 	code packet.Code
 	err  error
+	data []byte // of an enhanced authentication
 }
 
 func (r *refusal) Error() string { return r.err.Error() }
 func (r *refusal) Unwrap() error { return r.err }
 
 func refuse(code packet.Code, format string, args ...any) error {
-	return &refusal{code, fmt.Errorf(format, args...)}
+	return &refusal{code: code, err: fmt.Errorf(format, args...)}
 }
 
 // begin takes a connection from its first byte to its CONNACK, in a goroutine of its own. When
@@ -55,12 +56,17 @@ func (s *Server) begin(c *conn) bool {
 		}
 		return false
 	}
-	ctx, cancel := context.WithTimeout(s.ctx, s.cfg.ConnectTimeout)
+	timeout := s.cfg.ConnectTimeout
+	if p.HasAuthMethod {
+		timeout = s.cfg.AuthTimeout
+		_ = c.stream.SetReadDeadline(time.Now().Add(timeout))
+	}
+	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
 	if err := s.admit(ctx, c, p); err != nil {
 		s.refused(c, fmt.Errorf("client id %.256q: %w", p.ClientID, err))
 		if !c.isEnding() { // else whoever ended it has cut it
-			c.stream.HangUp(p.Receiver().AppendConnack(nil, packet.Connack{Code: connackCode(err)}), hangUpGrace)
+			c.stream.HangUp(p.Receiver().AppendConnack(nil, refusedConnack(p, err)), hangUpGrace)
 		}
 		return false
 	}
@@ -107,17 +113,24 @@ func (c *conn) readConnect() (*packet.Connect, error) {
 				}
 			}
 		}
-		if len(buf) == cap(buf) {
-			grown := make([]byte, len(buf), min(2*cap(buf), maxConnect+8))
-			copy(grown, buf)
-			buf = grown
-		}
-		m, err := c.stream.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+m]
-		if err != nil && m == 0 {
+		if buf, err = c.readMore(buf); err != nil {
 			return nil, fmt.Errorf("reading the CONNECT: %w", err)
 		}
 	}
+}
+
+// readMore reads some of a packet behind the beginning of it that has come, which is shorter than maxConnect.
+func (c *conn) readMore(buf []byte) ([]byte, error) {
+	if len(buf) == cap(buf) {
+		grown := make([]byte, len(buf), min(max(2*cap(buf), 512), maxConnect+8))
+		copy(grown, buf)
+		buf = grown
+	}
+	m, err := c.stream.Read(buf[len(buf):cap(buf)])
+	if buf = buf[:len(buf)+m]; m > 0 {
+		err = nil // it comes again
+	}
+	return buf, err
 }
 
 var errManyLarge = errors.New("too many long CONNECTs are being read")
@@ -152,6 +165,15 @@ func (r *readings) give(source netip.Prefix) {
 	}
 }
 
+// refusedConnack is the CONNACK for an error of admit.
+func refusedConnack(p *packet.Connect, err error) packet.Connack {
+	a := packet.Connack{Code: connackCode(err)}
+	if r, ok := errors.AsType[*refusal](err); ok && len(r.data) > 0 {
+		a.HasAuthMethod, a.AuthMethod, a.AuthData = true, p.AuthMethod, r.data
+	}
+	return a
+}
+
 // connackCode is the CONNACK code for an error of admit.
 func connackCode(err error) packet.Code {
 	switch r, ok := errors.AsType[*refusal](err); {
@@ -167,20 +189,35 @@ func connackCode(err error) packet.Code {
 	return packet.NotAuthorized
 }
 
+// prove asks who the client is: the gate, or with enhanced authentication its method. Without an
+// error a decision has begun in the registry, which whoever gets it ends.
+func (s *Server) prove(ctx context.Context, c *conn, p *packet.Connect) (a Answer, since uint64, err error) {
+	if p.HasAuthMethod {
+		return s.authenticate(ctx, c, p)
+	}
+	since = s.clients.begin()
+	admitted := false
+	defer func() {
+		if !admitted {
+			s.clients.finish()
+		}
+	}()
+	if a.Standing, err = s.cfg.Gate.Admit(ctx, c.connectOf(p)); err != nil {
+		return a, since, fmt.Errorf("asking the gate: %w", err)
+	}
+	admitted = true
+	return a, since, nil
+}
+
 // admit asks the gate, checks client id and will against its answer, enters the connection and
 // answers it.
 func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
-	if p.HasAuthMethod {
-		return refuse(packet.BadAuthenticationMethod, "authentication method %.64q", p.AuthMethod)
-	}
-	since := s.clients.begin()
-	defer s.clients.finish()
-	st, err := s.cfg.Gate.Admit(ctx, Connect{
-		ClientID: p.ClientID, UserName: p.UserName, Password: p.Password, Will: willTopic(p), Remote: c.nc.RemoteAddr(), Channel: c.channel(), Vouched: c.vouched(),
-	})
+	proven, since, err := s.prove(ctx, c, p)
 	if err != nil {
-		return fmt.Errorf("asking the gate: %w", err)
+		return err
 	}
+	defer s.clients.finish()
+	st := proven.Standing
 	key, assigned, err := c.identify(p, st)
 	if err != nil {
 		return err
@@ -213,7 +250,10 @@ func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
 		}
 		makeRoom()
 	}
-	welcome := c.connack(p, &now, assigned, expiry, present)
+	if p.HasAuthMethod {
+		c.authenticatesBy(p, now.Device)
+	}
+	welcome := c.connack(p, &now, assigned, expiry, present, proven.Data)
 	if len(welcome) == 0 {
 		return refuse(packet.PacketTooLarge, "it takes packets of %d bytes, too few for a CONNACK", p.MaximumPacketSize)
 	}
@@ -258,13 +298,14 @@ func (s *Server) longestSession() uint32 { return uint32(s.cfg.SessionExpiry / t
 
 // connack welcomes the client, and says where the server does less than the standard's default.
 // Nothing is longer than the client takes: then there is no welcome.
-func (c *conn) connack(p *packet.Connect, st *Standing, assigned string, expiry uint32, present bool) []byte {
+func (c *conn) connack(p *packet.Connect, st *Standing, assigned string, expiry uint32, present bool, data []byte) []byte {
 	a := packet.Connack{SessionPresent: present}
 	if p.Version == packet.V5 {
 		a.ReceiveMaximum = maxInflight
 		a.MaximumPacketSize = uint32(c.limit())
 		a.NoRetain = !mayRetain(st)
 		a.AssignedClientID = assigned
+		a.HasAuthMethod, a.AuthMethod, a.AuthData = p.HasAuthMethod, p.AuthMethod, data
 		if expiry != p.SessionExpiry {
 			a.HasSessionExpiry, a.SessionExpiry = true, expiry
 		}
@@ -302,7 +343,11 @@ func (s *Server) refused(c *conn, err error) {
 		s.cfg.Refused.Enter(c.remote(), err)
 		return
 	}
-	s.cfg.Refused(intake.CauseConnect, c.remote(), err)
+	cause := intake.CauseConnect
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		cause = intake.CauseSilent
+	}
+	s.cfg.Refused(cause, c.remote(), err)
 }
 
 // identify holds the client id to the standing's device. A device may have any client id, which

@@ -54,6 +54,8 @@ func (c *conn) handle(h packet.Header, body []byte) error {
 			return err
 		}
 		return c.goodbye(d)
+	case packet.AUTH:
+		return c.reauthenticate(body)
 	}
 	return &packet.Error{Code: packet.ProtocolError, What: fmt.Sprintf("a packet of type %d on a connection that did not begin so", h.Type)}
 }

@@ -12,6 +12,7 @@ package mqttd
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -77,6 +78,12 @@ type Connect struct {
 	Remote   net.Addr
 	Channel  []byte // as in Request
 	Vouched  bool   // as in Request
+	// TLS is the client's TLS connection; nil unless that ends in this process. Who asks clients
+	// for certificates (Serve's tls.Config) finds what was verified of them here.
+	TLS *tls.ConnectionState
+	// Device is whose the connection is already; only with a Method, when the client authenticates
+	// again.
+	Device ident.Device
 }
 
 // A Standing is what a connection may do, and for how long.
@@ -154,6 +161,9 @@ type Config struct {
 	// while; nil: none is sent. It must be cheap.
 	Busy func(r Request, why Overload, retry time.Duration) (reply []byte)
 	Log  *slog.Logger
+	// Methods are those of enhanced authentication, by name. A client that names another one is
+	// refused.
+	Methods map[string]Method
 
 	// OnEnd is told of each connection that the server ends, and why; nil: nobody is.
 	OnEnd func(Reason)
@@ -171,6 +181,7 @@ type Config struct {
 	Origins        []string       // of pages that may open WebSockets, as browsers say them (RFC 6454, section 6.2); none: any
 	MaxPacket      int            // bytes of an authenticated client's packet; 64 KiB, at least 16.5 KiB
 	ConnectTimeout time.Duration  // from accept to an admitted CONNECT, TLS handshake included; 10 s
+	AuthTimeout    time.Duration  // of an enhanced authentication, at CONNECT in ConnectTimeout's place; 30 s
 	PacketTimeout  time.Duration  // from a packet's first byte to its last; 30 s
 	WriteTimeout   time.Duration  // for a client that doesn't read; 10 s
 	AnonymousFor   time.Duration  // life of a connection that doesn't authenticate; 5 min
@@ -238,7 +249,7 @@ func (c Config) withDefaults() (Config, error) {
 	for _, d := range []struct {
 		v   *time.Duration
 		def time.Duration
-	}{{&c.ConnectTimeout, 10 * time.Second}, {&c.PacketTimeout, 30 * time.Second}, {&c.WriteTimeout, 10 * time.Second}, {&c.AnonymousFor, 5 * time.Minute}} {
+	}{{&c.ConnectTimeout, 10 * time.Second}, {&c.AuthTimeout, 30 * time.Second}, {&c.PacketTimeout, 30 * time.Second}, {&c.WriteTimeout, 10 * time.Second}, {&c.AnonymousFor, 5 * time.Minute}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}

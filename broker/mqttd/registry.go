@@ -378,21 +378,36 @@ func (r *registry) upgrade(clientID string, st Standing, admit func(*conn, Stand
 	if s == nil || s.connLocked() == nil || s.owner.isEnding() {
 		return nil, ErrNotConnected
 	}
-	c := s.owner
-	if d := s.standing.Load().Device; !d.IsZero() && d != st.Device {
-		return nil, ErrOtherDevice
+	return s.owner, r.rebindLocked(s, st, admit)
+}
+
+// renew binds a further standing to a connection that is its device's.
+func (r *registry) renew(c *conn, st Standing) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := c.owned.Load()
+	if s.connLocked() != c || c.isEnding() {
+		return ErrNotConnected
 	}
-	if c.jobs > 0 {
+	return r.rebindLocked(s, st, func(*conn, Standing) error { return nil })
+}
+
+// rebindLocked binds a further standing to the connection of s, which is nobody's or that device's.
+func (r *registry) rebindLocked(s *state, st Standing, admit func(*conn, Standing) error) error {
+	if d := s.standing.Load().Device; !d.IsZero() && d != st.Device {
+		return ErrOtherDevice
+	}
+	if c := s.owner; c.jobs > 0 {
 		var ok bool
 		if st, ok = r.heedLocked(st, c.epoch); !ok {
-			return nil, ErrEnded
+			return ErrEnded
 		}
 	}
-	if err := admit(c, st); err != nil {
-		return nil, err
+	if err := admit(s.owner, st); err != nil {
+		return err
 	}
 	r.bindLocked(s, st)
-	return c, nil
+	return nil
 }
 
 // beginJob counts a request of c in; false when it has too many, or is gone.

@@ -61,6 +61,7 @@ type request struct {
 	payload []byte
 	lane    netip.Prefix
 	device  ident.Device // whose its connection was when it came; zero: no device's
+	step    *step        // of an enhanced authentication; nil: it is for the Responder
 }
 
 // strange reports whether r came on a connection that was no device's.
@@ -127,8 +128,15 @@ func (l *lanes) next() (request, bool) {
 
 // request queues a client's request. One for which there is no room is answered at once by
 // Config.Busy: a client asks again.
-func (s *Server) request(c *conn, payload []byte) {
-	r := request{conn: c, payload: payload, lane: intake.Source(c.remote()), device: c.standing().Device}
+func (s *Server) request(c *conn, payload []byte) { s.take(request{conn: c, payload: payload}) }
+
+// take is request for what is one, or a step of an enhanced authentication.
+func (s *Server) take(r request) {
+	c := r.conn
+	r.lane = intake.Source(c.remote())
+	if now := c.standing(); now != nil {
+		r.device = now.Device
+	}
 	if r.strange() && s.perSource != nil && r.lane.IsValid() {
 		if wait := s.perSource.Take(r.lane, time.Now()); wait > 0 {
 			s.overloaded(r, OverloadRate, wait)
@@ -142,7 +150,7 @@ func (s *Server) request(c *conn, payload []byte) {
 			return
 		}
 	}
-	if len(payload) > maxRequest || !s.clients.beginJob(c) {
+	if len(r.payload) > maxRequest || !s.clients.beginJob(c) {
 		s.overloaded(r, OverloadConnection, queueRetry)
 		return
 	}
@@ -182,7 +190,10 @@ func (s *Server) queue(r request) (lost *request) {
 func (s *Server) overloaded(r request, why Overload, retry time.Duration) {
 	s.told.Note(s.ctx, slog.LevelWarn, "overload "+string(why), "mqtt request not looked at",
 		"cause", string(why), "client", r.conn.clientID, "remote", r.conn.remote(), "bytes", len(r.payload))
-	if reply := s.cfg.Busy(s.asked(r), why, retry); reply != nil {
+	switch reply := s.cfg.Busy(s.asked(r), why, retry); {
+	case r.step != nil:
+		r.step.done(Answer{Data: reply}, errStepBusy)
+	case reply != nil:
 		s.reply(r.conn, reply)
 	}
 }
@@ -254,6 +265,10 @@ func (s *Server) asked(r request) Request {
 func (s *Server) answer(r request) {
 	defer s.clients.finishJob(r.conn)
 	defer recovered(s.told, "answering a request")
+	if r.step != nil {
+		s.step(r)
+		return
+	}
 	if reply := s.cfg.Respond(s.ctx, s.asked(r)); reply != nil {
 		s.reply(r.conn, reply)
 	}

@@ -95,7 +95,7 @@ func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Re
 	}
 	var err error
 	f.front = mqttfront.New(f.Exchange, rule, cfg.Log)
-	cfg.Gate, cfg.Respond = f.front, f.front.Respond
+	cfg.Gate, cfg.Respond, cfg.Methods, cfg.Busy = f.front, f.front.Respond, f.front.Methods(), func(q mqttd.Request, _ mqttd.Overload, retry time.Duration) []byte { return f.front.Busy(q, retry) }
 	if f.server, err = mqttd.New(cfg); err != nil {
 		t.Fatal(err)
 	}

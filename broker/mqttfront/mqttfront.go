@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"time"
 
 	"github.com/signetd/signet/broker"
@@ -75,15 +74,14 @@ func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, err
 	if c.UserName == "" && len(c.Password) == 0 {
 		return mqttd.Standing{}, nil
 	}
-	name, _, _ := strings.Cut(c.UserName, "/")
-	id, err := ident.ParseDevice(name)
-	if err == nil && c.UserName != name && c.UserName != c.ClientID {
-		err = fmt.Errorf("%.256q is neither a device nor the client id", c.UserName)
+	id, err := named(&c)
+	if err == nil && id.IsZero() {
+		err = fmt.Errorf("%w: a password and no user name", errRefused)
 	}
 	if err != nil {
-		return mqttd.Standing{}, fmt.Errorf("%w: user name: %w", errRefused, err)
+		return mqttd.Standing{}, err
 	}
-	st, err := f.access.Admit(ctx, access.Connect{Device: id, ClientID: c.ClientID, Password: c.Password, Channel: access.Channel{Name: c.Channel, Vouched: c.Vouched}})
+	st, err := f.access.Admit(ctx, access.Connect{Device: id, ClientID: c.ClientID, Password: c.Password, Channel: channelOf(&c)})
 	if err != nil {
 		return mqttd.Standing{}, fmt.Errorf("%w: %s: %w", errRefused, id, err)
 	}
