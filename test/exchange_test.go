@@ -8,6 +8,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/exchange"
@@ -160,6 +163,48 @@ func TestAnswerIsGoodOnce(t *testing.T) {
 	wg.Wait()
 	if n := granted.Load(); n != 0 {
 		t.Errorf("a replayed answer was granted %d times", n)
+	}
+}
+
+// backupLink backs the store up before the device's answer is passed on.
+type backupLink struct {
+	spyLink
+	store *boltstore.Store
+	file  string
+}
+
+func (l *backupLink) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
+	if len(l.requests) == 1 {
+		f, err := os.Create(l.file)
+		if err != nil {
+			return nil, err
+		}
+		_, err = l.store.Backup(ctx, f)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return nil, err
+		}
+	}
+	return l.spyLink.RoundTrip(ctx, request)
+}
+
+// TestAnswerIsGoodOnceOverARestore: of a backup made between challenge and answer, the store
+// does not know the login that followed, and what the network kept of it is worth nothing.
+func TestAnswerIsGoodOnceOverARestore(t *testing.T) {
+	s := harness.New(t)
+	a := enrolled(t, s, "lamp-1", harness.NewP256(t))
+	link := &backupLink{spyLink: spyLink{Link: s}, store: s.Store, file: filepath.Join(t.TempDir(), "backup")}
+	if _, err := a.Authenticate(t.Context(), link, agent.Ask{}); err != nil {
+		t.Fatal(err)
+	}
+	if len(link.requests) != 2 {
+		t.Fatalf("the login took %d requests", len(link.requests))
+	}
+	restored := s.Restored(t, link.file)
+	if restored.Exchange.Respond(t.Context(), exchange.Caller{}, link.requests[1]).Admitted != nil {
+		t.Error("an answer from before the restore was granted once more")
+	}
+	if _, err := a.Authenticate(t.Context(), restored, agent.Ask{}); err != nil {
+		t.Errorf("the device itself: %v", err)
 	}
 }
 

@@ -87,6 +87,30 @@ func (s *Signet) Second(t testing.TB) *Signet {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return s.on(t, h)
+}
+
+// Restored makes a broker of the same secrets on a backup of the store, with a new epoch, as
+// restoring it would.
+func (s *Signet) Restored(t testing.TB, file string) *Signet {
+	t.Helper()
+	h, err := boltstore.Open(t.Context(), file, boltstore.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, err := h.Epoch(t.Context())
+	if err == nil {
+		err = h.RaiseEpoch(t.Context(), broker.By{Actor: broker.ActorLocal}, was+1)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.on(t, h)
+}
+
+// on makes a broker like s on another handle.
+func (s *Signet) on(t testing.TB, h *boltstore.Store) *Signet {
+	t.Helper()
 	two := &Signet{Store: h, Pool: s.Pool, parts: s.parts}
 	two.parts.Store, two.parts.Now = h, two.now
 	if err := two.assemble(t.Context()); err != nil {
