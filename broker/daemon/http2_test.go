@@ -252,7 +252,7 @@ func TestRequestsAreBounded(t *testing.T) {
 // a connection on which nothing comes ends.
 func TestHTTP2RequestThatNeverComes(t *testing.T) {
 	s := newSite(t)
-	s.cfg.HTTPTimeout = 100 * time.Millisecond
+	s.cfg.HTTPTimeout = 500 * time.Millisecond
 	d, _ := s.serve(t)
 	at := "https://localhost:" + fmt.Sprint(d.Addrs.HTTPS.(*net.TCPAddr).Port)
 	body, feeds := io.Pipe()

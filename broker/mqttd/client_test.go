@@ -130,7 +130,9 @@ func (b *bubble) open(v packet.Version, first []byte) *client {
 	c := &client{t: b.t, nc: ours, v: v, aliases: map[uint16]string{}}
 	go c.read()
 	b.t.Cleanup(func() { ours.Close() })
-	c.send(first)
+	if len(first) > 0 {
+		c.send(first)
+	}
 	return c
 }
 
@@ -200,6 +202,11 @@ func both(changes ...func(*packet.Connect)) func(*packet.Connect) {
 			change(p)
 		}
 	}
+}
+
+// stranger shows nothing; who he is is his client id.
+func stranger(p *packet.Connect) {
+	p.HasUserName, p.UserName, p.HasPassword, p.Password = false, "", false, nil
 }
 
 func named(id string) func(*packet.Connect) { return func(p *packet.Connect) { p.ClientID = id } }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/protocol/topic"
 )
 
@@ -215,16 +216,17 @@ func (f *fixture) watch(d, filter string) *raw {
 
 // Nobody waits for a CONNECT for ever.
 func TestDeadlineBeforeConnect(t *testing.T) {
-	f := start(t, func(c *Config, _ *fixture) { c.ConnectTimeout = 50 * time.Millisecond })
-	silent, slow := f.dial(), f.dial()
-	slow.send(connectPacket{version: 5, id: anonA}.bytes()[:9])
-	silent.closed()
-	slow.closed()
-	// Who came in time stays beyond it.
-	c := f.mustConnect(connectPacket{version: 5, id: anonA})
-	late := f.dial()
-	late.closed()
-	c.ping()
+	inBubble(t, func(c *Config) { c.ConnectTimeout = time.Minute }, func(b *bubble) {
+		silent, slow := b.open(packet.V5, nil), b.open(packet.V5, connectPacket{version: 5, id: anonA}.bytes()[:9])
+		c := b.join(anonA, stranger) // who came in time stays beyond it
+		time.Sleep(time.Minute - time.Millisecond)
+		silent.want()
+		slow.want()
+		time.Sleep(time.Millisecond)
+		silent.want("closed")
+		slow.want("closed")
+		c.want()
+	})
 }
 
 // Nothing is reserved for what a header announces.

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/topic"
 )
@@ -146,38 +147,43 @@ func TestEndDuringUpgrade(t *testing.T) {
 }
 
 func TestExpiry(t *testing.T) {
-	f := start(t, nil)
-	watcher := f.watch("w:w", "devices/#")
-	for _, version := range []byte{4, 5} {
-		f.gate.mu.Lock()
-		f.gate.expires[device(t, "p:n")] = time.Now().Add(100 * time.Millisecond)
-		f.gate.mu.Unlock()
-		p := as("p:n", version)
-		p.will = "devices/p/n/gone"
-		c := f.mustConnect(p)
-		c.ended(ReasonExpired)
-		if n, _ := watcher.message(); n != "devices/p/n/gone" {
-			t.Errorf("the will went to %q", n)
+	inBubble(t, nil, func(b *bubble) {
+		watch := b.join("p:b", nil)
+		watch.subscribe(0, "t/#")
+		expires := func(in time.Duration) {
+			b.gate.mu.Lock()
+			defer b.gate.mu.Unlock()
+			b.gate.expires[device(t, "p:a")] = time.Now().Add(in)
 		}
-	}
-	f.gate.mu.Lock()
-	f.gate.expires[device(t, "p:n")] = time.Now().Add(-time.Second)
-	f.gate.mu.Unlock()
-	if _, code := f.connect(as("p:n", 5)); code != 0x87 {
-		t.Errorf("expired before it came: code %#x", code)
-	}
+		for version, said := range map[packet.Version][]string{packet.V311: {"closed"}, packet.V5: {"disconnect 0xa0", "closed"}} {
+			expires(time.Minute)
+			c := b.join("p:a", both(leaves("t/gone", 0), func(p *packet.Connect) { p.Version = version }))
+			time.Sleep(time.Minute - time.Millisecond)
+			c.want()
+			time.Sleep(time.Millisecond)
+			c.want(said...)
+			watch.want("t/gone=gone q0")
+		}
+		expires(-time.Second)
+		if _, got := b.dial("p:a", nil); got != "connack 0x87" {
+			t.Errorf("expired before it came: %s", got)
+		}
+	})
 }
 
 func TestAnonymousExpiry(t *testing.T) {
-	f := start(t, func(c *Config, _ *fixture) { c.AnonymousFor = 100 * time.Millisecond })
-	c := f.mustConnect(connectPacket{version: 5, id: anonA})
-	upgraded := f.mustConnect(connectPacket{version: 5, id: anonB})
-	d := device(t, "p:n")
-	if err := f.Upgrade(anonB, Standing{Device: d, Permissions: topic.Own(d)}); err != nil {
-		t.Fatal(err)
-	}
-	c.ended(ReasonExpired)
-	upgraded.ping()
+	inBubble(t, func(c *Config) { c.AnonymousFor = time.Minute }, func(b *bubble) {
+		c, upgraded := b.join(anonA, stranger), b.join(anonB, stranger)
+		d := device(t, "p:n")
+		if err := b.Upgrade(anonB, Standing{Device: d, Permissions: topic.Own(d)}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute - time.Millisecond)
+		c.want()
+		time.Sleep(time.Hour)
+		c.want("disconnect 0xa0", "closed")
+		upgraded.want()
+	})
 }
 
 func TestUpgrade(t *testing.T) {

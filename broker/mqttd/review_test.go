@@ -252,18 +252,25 @@ func TestEndIsPrompt(t *testing.T) {
 
 // Upgrade sets the connection's end; renewing on the same connection moves it.
 func TestUpgradeExpires(t *testing.T) {
-	f := start(t, nil)
-	d := device(t, "p:n")
-	renewed, left := f.mustConnect(connectPacket{version: 5, id: anonA}), f.mustConnect(connectPacket{version: 5, id: anonB})
-	soon := time.Now().Add(150 * time.Millisecond)
-	for id, at := range map[string]time.Time{anonA: soon, anonB: soon.Add(20 * time.Millisecond)} {
-		if err := f.Upgrade(id, Standing{Device: d, Permissions: topic.Own(d), Expires: at}); err != nil {
-			t.Fatal(err)
+	inBubble(t, nil, func(b *bubble) {
+		d := device(t, "p:n")
+		renewed, left := b.join(anonA, stranger), b.join(anonB, stranger)
+		soon := time.Now().Add(time.Minute)
+		for _, at := range []struct {
+			id      string
+			expires time.Time
+		}{{anonA, soon}, {anonB, soon.Add(time.Second)}, {anonA, soon.Add(time.Hour)}} {
+			if err := b.Upgrade(at.id, Standing{Device: d, Permissions: topic.Own(d), Expires: at.expires}); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if err := f.Upgrade(anonA, Standing{Device: d, Permissions: topic.Own(d), Expires: soon.Add(time.Hour)}); err != nil {
-		t.Fatal(err)
-	}
-	left.ended(ReasonExpired)
-	renewed.ping()
+		time.Sleep(time.Minute)
+		left.want()
+		time.Sleep(time.Second)
+		left.want("disconnect 0xa0", "closed")
+		time.Sleep(time.Hour - 2*time.Second)
+		renewed.want()
+		time.Sleep(time.Second)
+		renewed.want("disconnect 0xa0", "closed")
+	})
 }
