@@ -15,6 +15,7 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 // greetings are what a fuzzed stream may begin with: nothing, or a CONNECT that is admitted.
@@ -55,10 +56,7 @@ func FuzzConn(f *testing.F) {
 	}
 	all := topic.Permissions{Retain: true}
 	for _, s := range []string{"devices/#", "#", "$SYS/#"} {
-		one, err := topic.ParseFilter(s)
-		if err != nil {
-			f.Fatal(err)
-		}
+		one := topictest.Filter(f, s)
 		all.Publish, all.Subscribe = append(all.Publish, one), append(all.Subscribe, one)
 	}
 	r := identtest.Device(f, "p:r")

@@ -25,6 +25,7 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -153,11 +154,7 @@ func device(t *testing.T, s string) ident.Device {
 func filters(t *testing.T, list ...string) (fs []topic.Filter) {
 	t.Helper()
 	for _, s := range list {
-		f, err := topic.ParseFilter(s)
-		if err != nil {
-			t.Fatal(err)
-		}
-		fs = append(fs, f)
+		fs = append(fs, topictest.Filter(t, s))
 	}
 	return fs
 }

@@ -190,7 +190,7 @@ func TestWillIsChecked(t *testing.T) {
 	}
 }
 
-// M2, second part: a grant that shrank since the CONNECT counts.
+// A grant that shrank since the CONNECT counts for the will.
 func TestWillIsCheckedAgain(t *testing.T) {
 	f := start(t, nil)
 	watcher := f.watch("w:w", "#")
@@ -328,7 +328,7 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// M5, in-flight part: what waited for a client that went isn't kept for the next, where the
+// What waited for a client that went isn't kept for the next, where the
 // session was not to outlive its connection.
 func TestNothingOutlivesAConnection(t *testing.T) {
 	f := start(t, nil)

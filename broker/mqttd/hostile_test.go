@@ -11,7 +11,7 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
-// M2, third part: whoever was not admitted leaves no will, however it ends.
+// Whoever was not admitted leaves no will, however it ends.
 func TestNoWillWithoutAdmission(t *testing.T) {
 	f := start(t, func(c *Config, fx *fixture) { c.Gate = busyGate{fx.gate} })
 	f.gate.expires[device(t, "p:late")] = time.Now().Add(-time.Second)
@@ -92,7 +92,7 @@ func TestWillIsSent(t *testing.T) {
 // over is a Judge that gives up every session.
 func over(s Standing) (Standing, bool) { return s, false }
 
-// M5 with messages in flight: a stranger doesn't get at them; the device itself, with its own
+// With messages in flight, too, a stranger doesn't get at them; the device itself, with its own
 // token and id, goes on where it was.
 func TestTakeoverInFlight(t *testing.T) {
 	f := start(t, nil)

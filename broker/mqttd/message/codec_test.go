@@ -9,14 +9,11 @@ import (
 
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/protocol/detcbor"
-	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 func examples(t testing.TB) []*message.Message {
-	name, err := topic.ParseName("plant/1/état")
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := topictest.Name(t, "plant/1/état")
 	return []*message.Message{
 		{Topic: name, Payload: []byte{}, Properties: []byte{}},
 		{Topic: name, Payload: []byte("on"), Properties: []byte{1, 1}, QoS: 2, Retain: true, Expires: time.UnixMilli(1800000000123)},

@@ -9,6 +9,7 @@ import (
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident/identtest"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 // record is one with these members.
@@ -22,7 +23,7 @@ func record(m []byte, owner, client string) []byte {
 func TestRestore(t *testing.T) {
 	s := New(plenty, wide())
 	d := identtest.Device(t, "p:n")
-	m := &message.Message{Topic: named(t, "a/b"), Payload: []byte("x"), Properties: []byte{1, 0}, QoS: 2, Retain: true, Expires: now.Add(time.Minute)}
+	m := &message.Message{Topic: topictest.Name(t, "a/b"), Payload: []byte("x"), Properties: []byte{1, 0}, QoS: 2, Retain: true, Expires: now.Add(time.Minute)}
 	if err := errors.Join(s.Set(now, d, "c", m), s.Set(now, d, "c", text(t, "a/c", "y"))); err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func TestRestore(t *testing.T) {
 	if len(records) != 2 || !bytes.Equal(records[0], record(m.Append(nil), "p:n", "c")) {
 		t.Fatalf("%x", records)
 	}
-	k := restored(t, s).Match(now, filter(t, "a/b"))[0]
+	k := restored(t, s).Match(now, topictest.Filter(t, "a/b"))[0]
 	if k.Owner != d || k.Client != "c" || !bytes.Equal(k.Message.Append(nil), m.Append(nil)) {
 		t.Errorf("%+v", k)
 	}
@@ -45,7 +46,7 @@ func TestRestore(t *testing.T) {
 	if err := later.Restore(now, records[0]); !errors.Is(err, ErrFull) || errors.Is(err, message.ErrMalformed) {
 		t.Errorf("beyond its bounds: %v", err)
 	}
-	if got := all(later, now, filter(t, "#")); got != "a/c=y" {
+	if got := all(later, now, topictest.Filter(t, "#")); got != "a/c=y" {
 		t.Error(got)
 	}
 

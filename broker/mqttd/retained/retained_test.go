@@ -16,6 +16,7 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 var now = time.Unix(1800000000, 0)
@@ -25,26 +26,8 @@ var plenty = Limits{1 << 20, 1 << 30, 1 << 20, 1 << 30}
 
 func wide() *message.Room { return message.NewRoom(1<<20, 1<<30, nil) }
 
-func named(t testing.TB, s string) topic.Name {
-	t.Helper()
-	n, err := topic.ParseName(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-func filter(t testing.TB, s string) topic.Filter {
-	t.Helper()
-	f, err := topic.ParseFilter(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return f
-}
-
 func text(t testing.TB, name, payload string) *message.Message {
-	return &message.Message{Topic: named(t, name), Payload: []byte(payload), Retain: true}
+	return &message.Message{Topic: topictest.Name(t, name), Payload: []byte(payload), Retain: true}
 }
 
 // all says what a filter finds, in one line.
@@ -74,14 +57,14 @@ func TestSet(t *testing.T) {
 		if err := s.Set(now, d, "c", text(t, step.name, step.payload)); err != nil {
 			t.Fatal(err)
 		}
-		if got := all(s, now, filter(t, "#")); got != step.want {
+		if got := all(s, now, topictest.Filter(t, "#")); got != step.want {
 			t.Errorf("after %+v: %s", step, got)
 		}
 	}
-	if got := all(s, now, filter(t, "$s/+")); got != "$s/1=s" {
+	if got := all(s, now, topictest.Filter(t, "$s/+")); got != "$s/1=s" {
 		t.Errorf("by name: %s", got)
 	}
-	if k := s.Match(now, filter(t, "b/1"))[0]; k.Owner != d || k.Client != "c" {
+	if k := s.Match(now, topictest.Filter(t, "b/1"))[0]; k.Owner != d || k.Client != "c" {
 		t.Errorf("stored by %v %s", k.Owner, k.Client)
 	}
 	for range 2 {
@@ -115,7 +98,7 @@ func TestExpiry(t *testing.T) {
 		}
 		return s.Set(at, d, "", m)
 	}
-	any := filter(t, "#")
+	any := topictest.Filter(t, "#")
 	if err := errors.Join(set(now, "a", "1", 5*time.Second), set(now, "b", "1", 10*time.Second)); err != nil {
 		t.Fatal(err)
 	}
@@ -196,11 +179,11 @@ func TestBounds(t *testing.T) {
 		{"p:b", "a/2", "", ""}, // whoever removes it
 		{"q:d", "d/1", "", ""},
 	} {
-		before := all(s, now, filter(t, "#"))
+		before := all(s, now, topictest.Filter(t, "#"))
 		if got := full(s.Set(now, identtest.Device(t, step.by), "c", text(t, step.name, step.payload))); got != step.want {
 			t.Fatalf("%d, %+v: %q", i, step, got)
 		}
-		if step.want != "" && before != all(s, now, filter(t, "#")) {
+		if step.want != "" && before != all(s, now, topictest.Filter(t, "#")) {
 			t.Errorf("%d, %+v: refused and changed", i, step)
 		}
 		n, b := room.Taken()
@@ -252,7 +235,7 @@ func TestDelete(t *testing.T) {
 	if n := s.Delete(func(k *Kept) bool { return k.Owner.Pool == a.Pool }); n != 300 {
 		t.Errorf("%d of a pool", n)
 	}
-	if got := s.Match(now, filter(t, "#")); len(got) != 300 || got[0].Topic.String() != "2/0" {
+	if got := s.Match(now, topictest.Filter(t, "#")); len(got) != 300 || got[0].Topic.String() != "2/0" {
 		t.Errorf("%d are left", len(got))
 	}
 	if n := s.Expire(now.Add(time.Hour)); n != 150 {
@@ -260,32 +243,6 @@ func TestDelete(t *testing.T) {
 	}
 	s.Delete(func(*Kept) bool { return true })
 	empty(t, s)
-}
-
-var levels = []string{"a", "b", "", "$s", "a b", "a.", "é", "\x01"}
-
-func anyName(r *rand.Rand) string {
-	n := make([]string, 1+r.IntN(5))
-	for i := range n {
-		n[i] = levels[r.IntN(len(levels))]
-	}
-	if len(n) == 1 && n[0] == "" {
-		return "a"
-	}
-	return strings.Join(n, "/")
-}
-
-func anyFilter(r *rand.Rand) string {
-	n := strings.Split(anyName(r), "/")
-	for i := range n {
-		if r.IntN(3) == 0 {
-			n[i] = "+"
-		}
-	}
-	if r.IntN(3) == 0 {
-		n[len(n)-1] = "#"
-	}
-	return strings.Join(n, "/")
 }
 
 // TestAgainstOracle: whatever is stored, replaced, expires and is removed, a filter finds
@@ -309,7 +266,7 @@ func TestAgainstOracle(t *testing.T) {
 		at := now
 		keep := 30 + r.IntN(600)
 		for range 700 {
-			m := text(t, anyName(r), fmt.Sprint(r.IntN(1000)))
+			m := text(t, topictest.AnyName(r), fmt.Sprint(r.IntN(1000)))
 			m.QoS = byte(r.IntN(3))
 			if r.IntN(2) == 0 {
 				m.Expires = at.Add(time.Duration(1+r.IntN(1000)) * time.Second)
@@ -334,7 +291,7 @@ func TestAgainstOracle(t *testing.T) {
 				s.Delete(func(k *Kept) bool { return k.Owner == gone })
 				list = slices.DeleteFunc(list, func(k kept) bool { return k.owner == gone })
 			}
-			f := filter(t, anyFilter(r))
+			f := topictest.Filter(t, topictest.AnyFilter(r))
 			var want []string
 			for _, k := range list {
 				if f.Matches(k.Topic) {
@@ -399,12 +356,12 @@ func TestAtOnce(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(w), 2))
 			for i := range 1000 {
 				at := now.Add(time.Duration(i) * time.Second)
-				m := text(t, anyName(r), strings.Repeat("x", r.IntN(10)))
+				m := text(t, topictest.AnyName(r), strings.Repeat("x", r.IntN(10)))
 				m.Expires = at.Add(time.Minute)
 				if err := s.Set(at, d, "", m); err != nil && !errors.Is(err, ErrFull) {
 					t.Error(err)
 				}
-				for _, k := range s.Match(at, filter(t, anyFilter(r))) {
+				for _, k := range s.Match(at, topictest.Filter(t, topictest.AnyFilter(r))) {
 					if len(k.Payload) == 0 {
 						t.Error("an empty one")
 					}
@@ -503,7 +460,7 @@ func BenchmarkMatch(b *testing.B) {
 		{"+/x", 0}, {"+/+/+/+/+/+/#", 0}, {"devices/+/+/state", 25_000}, {"#", 100_000},
 	} {
 		b.Run(strings.ReplaceAll(bench.filter, "/", "|"), func(b *testing.B) {
-			f := filter(b, bench.filter)
+			f := topictest.Filter(b, bench.filter)
 			for b.Loop() {
 				if got := len(s.Match(now, f)); got != bench.found {
 					b.Fatal(got)

@@ -11,6 +11,7 @@ import (
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/broker/mqttd/session"
 	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 // The model says what a session does in the plainest words: one list of all deliveries, each
@@ -342,10 +343,7 @@ func newPair(t *testing.T, inflight, incoming, messages, bytes int) *pair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	share, err := topic.ParseSubscription("$share/g/a")
-	if err != nil {
-		t.Fatal(err)
-	}
+	share := topictest.Subscription(t, "$share/g/a")
 	return &pair{
 		t: t, room: room, session: s, now: start, share: &share,
 		model: &model{limits: l, maxMessages: messages, maxBytes: bytes, lastID: 65530},

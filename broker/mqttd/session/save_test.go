@@ -12,6 +12,7 @@ import (
 	"github.com/signetd/signet/broker/mqttd/session"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 // save gives a session's records, and the messages by their numbers.
@@ -59,10 +60,7 @@ func TestRestart(t *testing.T) {
 	room := message.NewRoom(99, 1<<20, nil)
 	s := session.New(session.Limits{Inflight: 4, Incoming: 4}, room)
 	s.Connect(0)
-	sub, err := topic.ParseSubscription("$share/g/t/+")
-	if err != nil {
-		t.Fatal(err)
-	}
+	sub := topictest.Subscription(t, "$share/g/t/+")
 	add(t, s, 2, "a", "b")
 	for _, text := range []string{"c", "d"} {
 		d := session.Delivery{Message: published(t, text), QoS: 1, Retain: true, Identifiers: []uint32{7, 268_435_455}, Share: &sub}
@@ -86,7 +84,7 @@ func TestRestart(t *testing.T) {
 		t.Errorf("saving took: %d messages of %d bytes", n, bytes)
 	}
 	later := message.NewRoom(99, 1<<20, nil)
-	s, err = restore(records, session.Limits{Inflight: 9, Incoming: 4}, later, messages)
+	s, err := restore(records, session.Limits{Inflight: 9, Incoming: 4}, later, messages)
 	if err != nil {
 		t.Fatal(err)
 	}

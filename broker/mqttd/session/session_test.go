@@ -8,7 +8,7 @@ import (
 
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/broker/mqttd/session"
-	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 var start = time.Unix(1800000000, 0)
@@ -16,10 +16,7 @@ var start = time.Unix(1800000000, 0)
 // published makes a message whose payload is text.
 func published(t testing.TB, text string) *message.Message {
 	t.Helper()
-	name, err := topic.ParseName("t/" + text)
-	if err != nil {
-		t.Fatal(err)
-	}
+	name := topictest.Name(t, "t/"+text)
 	return &message.Message{Topic: name, Payload: []byte(text)}
 }
 
@@ -458,10 +455,7 @@ func TestClose(t *testing.T) {
 	room := message.NewRoom(99, 1<<20, nil)
 	s := session.New(session.Limits{Inflight: 4}, room)
 	s.Connect(0)
-	filter, err := topic.ParseSubscription("$share/g/t/+")
-	if err != nil {
-		t.Fatal(err)
-	}
+	filter := topictest.Subscription(t, "$share/g/t/+")
 	for i := range 6 {
 		d := session.Delivery{Message: published(t, string(rune('a'+i))), QoS: byte(1 + i%2), Share: &filter}
 		if i > 3 {

@@ -10,27 +10,10 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 type client = Subscriber[string]
-
-func asked(t testing.TB, s string) topic.Subscription {
-	t.Helper()
-	sub, err := topic.ParseSubscription(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return sub
-}
-
-func named(t testing.TB, s string) topic.Name {
-	t.Helper()
-	n, err := topic.ParseName(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
 
 // got says who gets a message, in one line.
 func got(x *Index[string], n topic.Name, from *client) string {
@@ -65,11 +48,11 @@ func told(m *Matches[string]) string {
 // a topic that begins with '$' is not for wildcards at the beginning [MQTT-4.7.2-1].
 func TestOverlap(t *testing.T) {
 	x, a, b := New[string](), client{Owner: "a"}, client{Owner: "b"}
-	x.Add(&a, asked(t, "x/#"), Options{QoS: 0, Identifier: 7})
-	x.Add(&a, asked(t, "x/+"), Options{QoS: 2, Identifier: 9})
-	x.Add(&a, asked(t, "x/y"), Options{QoS: 1, RetainAsPublished: true})
-	x.Add(&a, asked(t, "+/y"), Options{QoS: 1, Identifier: 7})
-	x.Add(&b, asked(t, "#"), Options{QoS: 1})
+	x.Add(&a, topictest.Subscription(t, "x/#"), Options{QoS: 0, Identifier: 7})
+	x.Add(&a, topictest.Subscription(t, "x/+"), Options{QoS: 2, Identifier: 9})
+	x.Add(&a, topictest.Subscription(t, "x/y"), Options{QoS: 1, RetainAsPublished: true})
+	x.Add(&a, topictest.Subscription(t, "+/y"), Options{QoS: 1, Identifier: 7})
+	x.Add(&b, topictest.Subscription(t, "#"), Options{QoS: 1})
 	for name, want := range map[string]string{
 		"x/y":   "a:2 as published [7 7 9], b:1",
 		"x/z":   "a:2 [7 9], b:1",
@@ -78,7 +61,7 @@ func TestOverlap(t *testing.T) {
 		"x/y/z": "a:0 [7], b:1",
 		"$x/y":  "",
 	} {
-		if got := got(x, named(t, name), nil); got != want {
+		if got := got(x, topictest.Name(t, name), nil); got != want {
 			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
@@ -88,9 +71,9 @@ func TestOverlap(t *testing.T) {
 // [MQTT-3.8.3-3]; by another filter without it it does, and then by that one's options alone.
 func TestNoLocal(t *testing.T) {
 	x, a, b := New[string](), client{Owner: "a"}, client{Owner: "b"}
-	x.Add(&a, asked(t, "x/y"), Options{QoS: 2, NoLocal: true, RetainAsPublished: true, Identifier: 3})
-	x.Add(&b, asked(t, "x/y"), Options{QoS: 1, NoLocal: true})
-	n := named(t, "x/y")
+	x.Add(&a, topictest.Subscription(t, "x/y"), Options{QoS: 2, NoLocal: true, RetainAsPublished: true, Identifier: 3})
+	x.Add(&b, topictest.Subscription(t, "x/y"), Options{QoS: 1, NoLocal: true})
+	n := topictest.Name(t, "x/y")
 	for _, tt := range []struct {
 		from *client
 		want string
@@ -99,11 +82,11 @@ func TestNoLocal(t *testing.T) {
 			t.Errorf("%s, want %s", got, tt.want)
 		}
 	}
-	x.Add(&a, asked(t, "x/+"), Options{QoS: 0})
+	x.Add(&a, topictest.Subscription(t, "x/+"), Options{QoS: 0})
 	if got := got(x, n, &a); got != "a:0, b:1" {
 		t.Errorf("by the other filter: %s", got)
 	}
-	x.Add(&a, asked(t, "x/y"), Options{QoS: 1, Identifier: 3})
+	x.Add(&a, topictest.Subscription(t, "x/y"), Options{QoS: 1, Identifier: 3})
 	if got := got(x, n, &a); got != "a:1 [3], b:1" {
 		t.Errorf("after it was replaced: %s", got)
 	}
@@ -128,17 +111,17 @@ func TestReplaced(t *testing.T) {
 		{"+/#", 2, false, "a:2, g of x/#, g of x/+, h of x/+"},
 		{"#", 0, false, "a:2, g of x/#, g of x/+, h of x/+"},
 	} {
-		if existed := x.Add(&a, asked(t, step.sub), Options{QoS: step.qos}); existed != step.existed {
+		if existed := x.Add(&a, topictest.Subscription(t, step.sub), Options{QoS: step.qos}); existed != step.existed {
 			t.Errorf("%s: existed %t", step.sub, existed)
 		}
-		if got := got(x, named(t, "x/y"), nil); got != step.want {
+		if got := got(x, topictest.Name(t, "x/y"), nil); got != step.want {
 			t.Errorf("%s: %s, want %s", step.sub, got, step.want)
 		}
 	}
 	if x.Count(&a) != 6 || len(x.Of(&a)) != 6 || x.Len() != 6 {
 		t.Errorf("%d %v", x.Count(&a), x.Of(&a))
 	}
-	if x.Remove(&a, asked(t, "$share/i/x/+")) || x.Remove(&a, asked(t, "x/#")) || x.Remove(&client{}, asked(t, "x/+")) || !x.Remove(&a, asked(t, "x/+")) || x.Remove(&a, asked(t, "x/+")) {
+	if x.Remove(&a, topictest.Subscription(t, "$share/i/x/+")) || x.Remove(&a, topictest.Subscription(t, "x/#")) || x.Remove(&client{}, topictest.Subscription(t, "x/+")) || !x.Remove(&a, topictest.Subscription(t, "x/+")) || x.Remove(&a, topictest.Subscription(t, "x/+")) {
 		t.Error("what was not there went, or what was did not")
 	}
 	if x.Add(&a, topic.Subscription{}, Options{}) || x.Add(&a, topic.Subscription{Group: "g"}, Options{}) || x.Count(&a) != 5 {
@@ -159,20 +142,20 @@ func TestByteForByte(t *testing.T) {
 	x, cs := New[string](), make([]client, len(alike))
 	for i := range cs {
 		cs[i].Owner = alike[i]
-		x.Add(&cs[i], asked(t, alike[i]), Options{})
+		x.Add(&cs[i], topictest.Subscription(t, alike[i]), Options{})
 	}
 	for _, name := range alike {
-		if got := got(x, named(t, name), nil); got != name+":0" {
+		if got := got(x, topictest.Name(t, name), nil); got != name+":0" {
 			t.Errorf("%q: %q", name, got)
 		}
 	}
 	for i := range cs {
 		for j, filter := range alike {
-			if i != j && x.Remove(&cs[i], asked(t, filter)) {
+			if i != j && x.Remove(&cs[i], topictest.Subscription(t, filter)) {
 				t.Errorf("%q left by %q", alike[i], filter)
 			}
 		}
-		if !x.Remove(&cs[i], asked(t, alike[i])) || got(x, named(t, alike[i]), nil) != "" {
+		if !x.Remove(&cs[i], topictest.Subscription(t, alike[i])) || got(x, topictest.Name(t, alike[i]), nil) != "" {
 			t.Errorf("%q is not left", alike[i])
 		}
 	}
@@ -220,30 +203,8 @@ func (o oracle) match(n topic.Name, from *client) string {
 	return told(&m)
 }
 
-var levels = []string{"a", "b", "", "$s", "c"}
-
-func anyName(r *rand.Rand) string {
-	n := make([]string, 1+r.IntN(5))
-	for i := range n {
-		n[i] = levels[r.IntN(len(levels))]
-	}
-	if len(n) == 1 && n[0] == "" {
-		return "a"
-	}
-	return strings.Join(n, "/")
-}
-
 func anySubscription(r *rand.Rand) string {
-	n := strings.Split(anyName(r), "/")
-	for i := range n {
-		if r.IntN(3) == 0 {
-			n[i] = "+"
-		}
-	}
-	if r.IntN(3) == 0 {
-		n[len(n)-1] = "#"
-	}
-	s := strings.Join(n, "/")
+	s := topictest.AnyFilter(r)
 	if r.IntN(4) == 0 {
 		s = "$share/" + []string{"g", "h"}[r.IntN(2)] + "/" + s
 	}
@@ -269,7 +230,7 @@ func TestAgainstOracle(t *testing.T) {
 		var m Matches[string]
 		for range 300 {
 			c := clients[r.IntN(len(clients))]
-			sub := asked(t, anySubscription(r))
+			sub := topictest.Subscription(t, anySubscription(r))
 			_, had := o[c][sub]
 			switch r.IntN(20) {
 			default:
@@ -291,7 +252,7 @@ func TestAgainstOracle(t *testing.T) {
 				x.RemoveAll(c)
 				clear(o[c])
 			}
-			n := named(t, anyName(r))
+			n := topictest.Name(t, topictest.AnyName(r))
 			from := clients[r.IntN(len(clients))]
 			x.Match(n, from, &m)
 			if got, want := told(&m), o.match(n, from); got != want {
@@ -337,7 +298,7 @@ func members(x *Index[string], g *Group[string], takes string) (order string) {
 func TestBalance(t *testing.T) {
 	x := New[string]()
 	cs := []client{{Owner: "a"}, {Owner: "b"}, {Owner: "c"}}
-	sub := asked(t, "$share/g/x/#")
+	sub := topictest.Subscription(t, "$share/g/x/#")
 	for i := range cs {
 		x.Add(&cs[i], sub, Options{QoS: byte(i)})
 	}
@@ -356,7 +317,7 @@ func TestBalance(t *testing.T) {
 			t.Errorf("%s has the options %+v", c.Owner, o)
 		}
 	}
-	if x.Group(asked(t, "$share/g/x/+")) != nil || x.Group(asked(t, "x/#")) != nil || members(x, nil, "") != "" {
+	if x.Group(topictest.Subscription(t, "$share/g/x/+")) != nil || x.Group(topictest.Subscription(t, "x/#")) != nil || members(x, nil, "") != "" {
 		t.Error("a group of nobody")
 	}
 }
@@ -366,7 +327,7 @@ func TestBalance(t *testing.T) {
 func TestHandOver(t *testing.T) {
 	x := New[string]()
 	cs := []client{{Owner: "a"}, {Owner: "b"}, {Owner: "c"}}
-	sub := asked(t, "$share/g/x")
+	sub := topictest.Subscription(t, "$share/g/x")
 	for i := range cs {
 		x.Add(&cs[i], sub, Options{})
 	}
@@ -409,7 +370,7 @@ func TestAtOnce(t *testing.T) {
 				if r.IntN(3) == 0 {
 					x.RemoveAll(c)
 				} else {
-					x.Add(c, asked(t, anySubscription(r)), Options{Identifier: 1})
+					x.Add(c, topictest.Subscription(t, anySubscription(r)), Options{Identifier: 1})
 				}
 			}
 			for i := range cs {
@@ -420,7 +381,7 @@ func TestAtOnce(t *testing.T) {
 			r := rand.New(rand.NewPCG(uint64(w), 3))
 			var m Matches[string]
 			for range 2000 {
-				x.Match(named(t, anyName(r)), nil, &m)
+				x.Match(topictest.Name(t, topictest.AnyName(r)), nil, &m)
 				for _, g := range m.Groups {
 					for range x.Members(g) {
 						if r.IntN(2) == 0 {

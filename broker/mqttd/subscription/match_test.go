@@ -7,15 +7,16 @@ import (
 	"testing"
 
 	"github.com/signetd/signet/protocol/topic"
+	"github.com/signetd/signet/protocol/topic/topictest"
 )
 
 // fleet subscribes so many devices to what is below their own topics, and a backend to all.
 func fleet(t testing.TB, x *Index[string], devices int) []client {
 	cs := make([]client, devices)
 	for i := range cs {
-		x.Add(&cs[i], asked(t, fmt.Sprintf("devices/pool/device-%06d/#", i)), Options{QoS: 1})
+		x.Add(&cs[i], topictest.Subscription(t, fmt.Sprintf("devices/pool/device-%06d/#", i)), Options{QoS: 1})
 	}
-	x.Add(&client{Owner: "backend"}, asked(t, "devices/+/+/up"), Options{QoS: 1, Identifier: 1})
+	x.Add(&client{Owner: "backend"}, topictest.Subscription(t, "devices/+/+/up"), Options{QoS: 1, Identifier: 1})
 	return cs
 }
 
@@ -24,10 +25,10 @@ func TestNoAllocations(t *testing.T) {
 	x := New[string]()
 	cs := fleet(t, x, 100)
 	for i := range cs {
-		x.Add(&cs[i], asked(t, "devices/pool/+/up"), Options{Identifier: 2})
-		x.Add(&cs[i], asked(t, "$share/g/devices/#"), Options{})
+		x.Add(&cs[i], topictest.Subscription(t, "devices/pool/+/up"), Options{Identifier: 2})
+		x.Add(&cs[i], topictest.Subscription(t, "$share/g/devices/#"), Options{})
 	}
-	n := named(t, "devices/pool/device-000007/up")
+	n := topictest.Name(t, "devices/pool/device-000007/up")
 	var m Matches[string]
 	var took *client
 	run := func() {
@@ -67,7 +68,7 @@ func TestMemory(t *testing.T) {
 	cs, x := make([]client, n), New[string]()
 	before := heap()
 	for i := range texts {
-		texts[i] = asked(t, fmt.Sprintf("devices/pool/device-%06d/#", i))
+		texts[i] = topictest.Subscription(t, fmt.Sprintf("devices/pool/device-%06d/#", i))
 	}
 	text := (heap() - before) / n
 	for i := range cs {
@@ -103,10 +104,10 @@ func BenchmarkMatch(b *testing.B) {
 			fleet(b, x, 10000)
 			for i := range 10000 {
 				if others.filter != nil {
-					x.Add(&client{}, asked(b, others.filter(i)), Options{})
+					x.Add(&client{}, topictest.Subscription(b, others.filter(i)), Options{})
 				}
 			}
-			n := named(b, "devices/pool/device-000007/up")
+			n := topictest.Name(b, "devices/pool/device-000007/up")
 			var m Matches[string]
 			b.ReportAllocs()
 			for b.Loop() {
@@ -125,9 +126,9 @@ func BenchmarkMatch(b *testing.B) {
 			for bit := range 10 {
 				f += [2]string{"/a", "/+"}[i>>bit&1]
 			}
-			x.Add(&cs[i%8], asked(b, f), Options{})
+			x.Add(&cs[i%8], topictest.Subscription(b, f), Options{})
 		}
-		n := named(b, "devices/p/n"+strings.Repeat("/a", 10))
+		n := topictest.Name(b, "devices/p/n"+strings.Repeat("/a", 10))
 		var m Matches[string]
 		b.ReportAllocs()
 		for b.Loop() {
@@ -140,10 +141,10 @@ func BenchmarkMatch(b *testing.B) {
 	b.Run("10000 receivers by two filters", func(b *testing.B) {
 		x, cs := New[string](), make([]client, 10000)
 		for i := range cs {
-			x.Add(&cs[i], asked(b, "all/#"), Options{})
-			x.Add(&cs[i], asked(b, "all/+"), Options{})
+			x.Add(&cs[i], topictest.Subscription(b, "all/#"), Options{})
+			x.Add(&cs[i], topictest.Subscription(b, "all/+"), Options{})
 		}
-		n := named(b, "all/x")
+		n := topictest.Name(b, "all/x")
 		var m Matches[string]
 		b.ReportAllocs()
 		for b.Loop() {
