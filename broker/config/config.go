@@ -79,6 +79,12 @@ type Limits struct {
 	Burst            int     `yaml:"burst" env:"BURST"`           // new ones at once from one source
 	PerDevice        int     `yaml:"per_device" env:"PER_DEVICE"` // at once of one device, over MQTT
 	PerPool          int     `yaml:"per_pool" env:"PER_POOL"`     // at once of one pool's devices, over MQTT
+	// Handshakes is how many TLS handshakes are computed at once, on both listeners together, and
+	// as many of clients from where a device has come; 0: as many as there are processors.
+	Handshakes int `yaml:"handshakes" env:"HANDSHAKES"`
+	// LongConnects is how many long CONNECTs of one source are read at once; its default is
+	// mqttd.Config's.
+	LongConnects int `yaml:"long_connects" env:"LONG_CONNECTS"`
 	// Requests and RequestBurst bound the messages on connections that are no device's:
 	// those from one source, a second in the long run and at once.
 	Requests     float64 `yaml:"requests" env:"REQUESTS"`

@@ -17,8 +17,8 @@ func TestLimitsConfig(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n  per_device: 3\n  refusals: -1\n  requests: 3\n")
-	c, err := Default().Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7", "SIGNET_LIMITS_REFUSAL_BURST": "9", "SIGNET_LIMITS_PER_POOL": "40"})
+	write("limits:\n  connections: 50\n  per_source: -1\n  rate: 0.5\n  per_device: 3\n  refusals: -1\n  requests: 3\n  handshakes: -1\n")
+	c, err := Default().Load(file, map[string]string{"SIGNET_LIMITS_BURST": "7", "SIGNET_LIMITS_REFUSAL_BURST": "9", "SIGNET_LIMITS_PER_POOL": "40", "SIGNET_LIMITS_LONG_CONNECTS": "5"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,6 +33,9 @@ func TestLimitsConfig(t *testing.T) {
 	}
 	if got := (Limits{}).HTTPSIntake().Conns; got != 2000 {
 		t.Errorf("%d over HTTPS by default", got)
+	}
+	if c.Limits.Handshakes != -1 || c.Limits.LongConnects != 5 {
+		t.Errorf("handshakes %d, long CONNECTs %d", c.Limits.Handshakes, c.Limits.LongConnects)
 	}
 	if c.Limits.Refusals != -1 || c.Limits.Requests != 3 || c.Limits.RefusalBurst != 9 {
 		t.Errorf("refusals %v, at once %d", c.Limits.Refusals, c.Limits.RefusalBurst)

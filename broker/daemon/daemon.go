@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -174,10 +173,16 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 		return err
 	}
 	limits, kept := d.cfg.Limits, d.cfg.MQTT
-	d.handshakes = intake.NewHandshakes(runtime.GOMAXPROCS(0))
+	bounds, err := bounded(d.metrics)
+	if err != nil {
+		return err
+	}
+	if d.handshakes, err = handshakes(limits.Handshakes, d.metrics, d.log); err != nil {
+		return err
+	}
 	d.mqtt, err = mqttd.New(mqttd.Config{
-		Gate: front, Methods: front.Methods(), Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow, Handshakes: d.handshakes,
-		Limits: limits.Intake(), Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
+		Gate: front, Methods: front.Methods(), Respond: front.Respond, Busy: d.refused.busy(front.Busy), Log: d.log, Refused: d.refused.of("mqtt"), OnEnd: ended, OnThrottle: slow, OnBound: bounds, Handshakes: d.handshakes,
+		Limits: limits.Intake(), LongConnects: limits.LongConnects, Requests: mqttd.RequestLimit{PerSecond: limits.Requests, Burst: limits.RequestBurst},
 		DeviceRequests: mqttd.RequestLimit{PerSecond: limits.DeviceRequests, Burst: limits.DeviceRequestBurst},
 		Origins:        kept.WebOrigins,
 		MaxKeepAlive:   time.Duration(kept.MaxKeepAlive) * time.Second, SessionExpiry: time.Duration(kept.SessionExpiry) * time.Second,
@@ -204,8 +209,12 @@ func (d *Daemon) serveHTTP() error {
 		return err
 	}
 	refused, before := d.refused.of("https"), d.cfg.Balancer
+	unserved, err := newUnserved(d.metrics, d.log)
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
-	mux.Handle("/api/", api)
+	mux.Handle("/api/", unserved.watch(api))
 	mux.Handle("/mqtt", d.mqtt.Handler())
 	public := http.NewServeMux()
 	public.Handle("/pools/", oidc.Handler(d.core.Keys))
@@ -234,7 +243,7 @@ func (d *Daemon) serveHTTP() error {
 	}
 	d.httpLn = tls.NewListener(unread.listen(in.Listen(behind(before.HTTPS(), d.httpLn, refused), refused)), d.handshakes.InTurn(web))
 	errLog := httpLog(d.log)
-	d.https = d.bounded(counted(whole(balancer.Forwarded(mux))), errLog)
+	d.https = d.bounded(counted(whole(balancer.Forwarded(mux), unserved)), errLog)
 	d.https.HTTP2, d.https.ConnState = http2(), connState(refused)
 	d.https.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		return balancer.ConnContext(withHead(ctx, nc), nc)

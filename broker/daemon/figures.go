@@ -184,6 +184,17 @@ func throttled(reg prometheus.Registerer) (func(), error) {
 	return c.Inc, reg.Register(c)
 }
 
+// bounded counts what clients of the MQTT server have met of its bounds beside.
+func bounded(reg prometheus.Registerer) (func(mqttd.Bound), error) {
+	c := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "signet_mqtt_bounds_total", Help: "Times that MQTT clients met a bound that refused them neither connection nor message, by bound.",
+	}, []string{"bound"})
+	for _, b := range mqttd.Bounds {
+		c.WithLabelValues(string(b))
+	}
+	return func(b mqttd.Bound) { c.WithLabelValues(string(b)).Inc() }, reg.Register(c)
+}
+
 // dropped counts the messages that the MQTT server did not deliver.
 func dropped(reg prometheus.Registerer) (func(mqttd.Drop, int), error) {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/signetd/signet/broker/intake"
 )
 
 // described gives the names and labels of all of Signet's metrics of a registry, those
@@ -78,5 +80,62 @@ func CheckMetrics(t *testing.T, r *prometheus.Registry) {
 	}
 	for _, p := range problems {
 		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+// CheckLimits holds the table of limits in docs/signetd.md to a registry: each row says in which
+// metrics who meets the limit is counted, and as what, and each cause of a connection's refusal
+// stands in it.
+func CheckLimits(t *testing.T, r *prometheus.Registry) {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/signetd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, table, ok := strings.Cut(string(page), "| limit | setting | counted | what the client sees |\n|---|---|---|---|\n")
+	if !ok {
+		t.Fatal("docs/signetd.md has no table of limits")
+	}
+	table, _, _ = strings.Cut(table, "\n\n")
+	there, values := described(r), map[string][]string{}
+	families, err := r.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, l := range m.GetLabel() {
+				values[f.GetName()] = append(values[f.GetName()], l.GetValue())
+			}
+		}
+	}
+	causes := map[string]bool{}
+	for row := range strings.Lines(table) {
+		counted := strings.Split(row, "|")[3]
+		named := 0
+		for part := range strings.SplitSeq(counted, ";") {
+			in := "signet_connections_refused_total"
+			for _, m := range regexp.MustCompile("`([a-z_-]+)`").FindAllStringSubmatch(part, -1) {
+				named++
+				if strings.HasPrefix(m[1], "signet_") {
+					if in = m[1]; there[in] == nil {
+						t.Errorf("there is no %s: %s", in, row)
+					}
+					continue
+				}
+				if all := values[in]; all != nil && !slices.Contains(all, m[1]) {
+					t.Errorf("%s counts nothing as %s: %s", in, m[1], row)
+				}
+				causes[m[1]] = true
+			}
+		}
+		if named == 0 {
+			t.Errorf("not counted: %s", row)
+		}
+	}
+	for _, c := range intake.Causes {
+		if !causes[string(c)] && c != intake.CauseWebSocket && c != intake.CauseOrigin {
+			t.Errorf("the table of limits does not have the cause %s", c)
+		}
 	}
 }

@@ -21,6 +21,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	d, _ := s.serve(t)
 	ready(t, d)
 	daemon.CheckMetrics(t, d.Metrics())
+	daemon.CheckLimits(t, d.Metrics())
 }
 
 // TestFiguresAreTrue: what is counted is what there is.

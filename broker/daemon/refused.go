@@ -72,7 +72,7 @@ func (r *refusals) of(listener string) intake.Refused {
 // level is that of what an operator has to do something about, or not.
 func level(c intake.Cause) slog.Level {
 	switch c {
-	case intake.CauseFull, intake.CauseSource, intake.CauseRate, intake.CausePool, intake.CauseHeader, intake.CauseProxy, intake.CauseOrigin:
+	case intake.CauseFull, intake.CauseSource, intake.CauseRate, intake.CausePool, intake.CauseLong, intake.CauseHandshakes, intake.CauseHeader, intake.CauseProxy, intake.CauseOrigin:
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo

@@ -266,7 +266,7 @@ func counted(next http.Handler) http.Handler {
 // whole stands behind counted. It refuses bodies in
 // another form than their own, and too many at once; and it does not wait for a body that
 // nobody wants, which net/http does, so that a stranger holds nothing with it.
-func whole(next http.Handler) http.Handler {
+func whole(next http.Handler, told unserved) http.Handler {
 	bodies := make(chan struct{}, maxBodies)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {
@@ -281,6 +281,7 @@ func whole(next http.Handler) http.Handler {
 			}
 		}()
 		if e := r.Header.Get("Content-Encoding"); e != "" && !strings.EqualFold(e, "identity") {
+			told(requestEncoded, r)
 			refuse(w, http.StatusUnsupportedMediaType, "send the body as it is, without Content-Encoding")
 			return
 		}
@@ -289,6 +290,7 @@ func whole(next http.Handler) http.Handler {
 			defer func() { <-bodies }()
 			next.ServeHTTP(w, r)
 		default:
+			told(requestBodies, r)
 			w.Header().Set("Retry-After", "1")
 			refuse(w, http.StatusServiceUnavailable, "too many requests with a body at once")
 		}

@@ -14,22 +14,24 @@ type Cause string
 
 // Causes.
 const (
-	CauseFull      Cause = "full"      // ErrFull, or it made room for another
-	CauseSource    Cause = "source"    // ErrFullSource
-	CauseRate      Cause = "rate"      // ErrTooFast
-	CauseDevice    Cause = "device"    // ErrRoomDevice
-	CausePool      Cause = "pool"      // ErrFullPool, ErrRoomPool
-	CauseConnect   Cause = "connect"   // a CONNECT that was refused for another reason than the pool's being full
-	CauseSilent    Cause = "silent"    // no CONNECT came in time
-	CauseHeader    Cause = "header"    // a request over HTTPS that never became whole, when many did not
-	CauseTLS       Cause = "tls"       // the handshake failed
-	CauseProxy     Cause = "proxy"     // a PROXY header is lacking, damaged, or not wanted
-	CauseWebSocket Cause = "websocket" // no WebSocket, or one for another protocol than MQTT
-	CauseOrigin    Cause = "origin"    // a WebSocket of a page whose origin may have none
+	CauseFull       Cause = "full"       // ErrFull, or it made room for another
+	CauseSource     Cause = "source"     // ErrFullSource
+	CauseRate       Cause = "rate"       // ErrTooFast
+	CauseDevice     Cause = "device"     // ErrRoomDevice
+	CausePool       Cause = "pool"       // ErrFullPool, ErrRoomPool
+	CauseConnect    Cause = "connect"    // a CONNECT that was refused for another reason than the pool's being full
+	CauseLong       Cause = "long"       // a long CONNECT, while too many are being read
+	CauseSilent     Cause = "silent"     // no CONNECT came in time
+	CauseHeader     Cause = "header"     // a request over HTTPS that never became whole, when many did not
+	CauseTLS        Cause = "tls"        // the handshake failed
+	CauseHandshakes Cause = "handshakes" // ErrTurn
+	CauseProxy      Cause = "proxy"      // a PROXY header is lacking, damaged, or not wanted
+	CauseWebSocket  Cause = "websocket"  // no WebSocket, or one for another protocol than MQTT
+	CauseOrigin     Cause = "origin"     // a WebSocket of a page whose origin may have none
 )
 
 // Causes are all of them.
-var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseDevice, CausePool, CauseConnect, CauseSilent, CauseHeader, CauseTLS, CauseProxy, CauseWebSocket, CauseOrigin}
+var Causes = [...]Cause{CauseFull, CauseSource, CauseRate, CauseDevice, CausePool, CauseConnect, CauseLong, CauseSilent, CauseHeader, CauseTLS, CauseHandshakes, CauseProxy, CauseWebSocket, CauseOrigin}
 
 // A Refused is told of each connection, from remote (host:port), that was not served, by
 // any goroutine. It must be quick.
@@ -64,6 +66,10 @@ func (r Refused) Handshake(remote string, err error) {
 	}
 	if h, ok := errors.AsType[tls.RecordHeaderError](err); ok && proxied(string(h.RecordHeader[:])) {
 		r(CauseProxy, remote, ErrUnlisted)
+		return
+	}
+	if errors.Is(err, ErrTurn) {
+		r(CauseHandshakes, remote, err)
 		return
 	}
 	r(CauseTLS, remote, err)

@@ -239,6 +239,7 @@ func (c *conn) Overdue() { c.end(ReasonKeepAlive) }
 func (c *conn) Closed(err error) {
 	defer recovered(c.srv.told, "closing a connection")
 	if errors.Is(err, stream.ErrStalled) || errors.Is(err, stream.ErrBacklog) {
+		c.srv.cfg.OnBound(BoundStalled)
 		c.srv.told.Note(context.Background(), slog.LevelInfo, "stalled", "mqtt client does not read", "client", c.clientID, "remote", c.remote(), "error", err)
 	}
 	c.bury()

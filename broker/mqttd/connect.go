@@ -44,9 +44,9 @@ func (s *Server) begin(c *conn) bool {
 	}
 	p, err := c.readConnect()
 	if err != nil {
-		cause := intake.CauseConnect
-		if errors.Is(err, os.ErrDeadlineExceeded) {
-			cause, err = intake.CauseSilent, errNoConnect
+		cause := causeOf(err)
+		if cause == intake.CauseSilent {
+			err = errNoConnect
 		}
 		s.cfg.Refused(cause, c.remote(), err)
 		if v, ok := errors.AsType[*packet.Error](err); ok && p != nil { // else there is no version to answer in
@@ -108,7 +108,7 @@ func (c *conn) readConnect() (*packet.Connect, error) {
 				return nil, &packet.Error{Code: packet.PacketTooLarge, What: fmt.Sprintf("a CONNECT without a password of more than %d bytes", maxConnectAlone)}
 			}
 			if known {
-				if held = c.srv.reading.take(intake.Source(c.remote())); !held {
+				if held = c.srv.reading.take(intake.Source(c.remote()), c.srv.cfg.LongConnects); !held {
 					return nil, errManyLarge
 				}
 			}
@@ -142,10 +142,12 @@ type readings struct {
 	all int
 }
 
-func (r *readings) take(source netip.Prefix) bool {
+// take counts one in, if source has fewer than most of them; a negative most is no bound, nor
+// has whoever has no source one.
+func (r *readings) take(source netip.Prefix, most int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.of[source] >= maxLongConnects || r.all >= maxLongConnectsInAll {
+	if most >= 0 && source.IsValid() && r.of[source] >= most || r.all >= maxLongConnectsInAll {
 		return false
 	}
 	if r.of == nil {
@@ -286,6 +288,7 @@ func (s *Server) expiryFor(p *packet.Connect, st *Standing, present bool) uint32
 	case st.Device.IsZero():
 		return 0
 	case !present && most > 0 && s.clients.sessions() > s.cfg.Sessions:
+		s.cfg.OnBound(BoundSessions)
 		s.told.Note(s.ctx, slog.LevelWarn, "sessions", "mqtt session ends with its connection: there are too many", "device", st.Device.String(), "sessions", s.cfg.Sessions)
 		return 0
 	case p.Version < packet.V5 && !p.CleanStart:
@@ -343,11 +346,18 @@ func (s *Server) refused(c *conn, err error) {
 		s.cfg.Refused.Enter(c.remote(), err)
 		return
 	}
-	cause := intake.CauseConnect
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		cause = intake.CauseSilent
+	s.cfg.Refused(causeOf(err), c.remote(), err)
+}
+
+// causeOf is why a connection was refused before it was admitted, but for a pool that is full.
+func causeOf(err error) intake.Cause {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return intake.CauseSilent
+	case errors.Is(err, errManyLarge):
+		return intake.CauseLong
 	}
-	s.cfg.Refused(cause, c.remote(), err)
+	return intake.CauseConnect
 }
 
 // identify holds the client id to the standing's device. A device may have any client id, which

@@ -188,7 +188,7 @@ func (c *conn) readAuth(buf []byte) (a *packet.Auth, rest []byte, err error) {
 			a, err := packet.ParseAuth(buf[n : n+h.Length])
 			return a, buf[n+h.Length:], err
 		case h.Length > maxConnectAlone && !held:
-			if held = c.srv.reading.take(intake.Source(c.remote())); !held {
+			if held = c.srv.reading.take(intake.Source(c.remote()), c.srv.cfg.LongConnects); !held {
 				return nil, nil, fmt.Errorf("%w: %w", ErrBusy, errManyLarge)
 			}
 		}

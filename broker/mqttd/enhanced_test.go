@@ -493,7 +493,7 @@ func TestManyLongAuths(t *testing.T) {
 	f, _ := withMethod(t, nil)
 	long := goesOn(strings.Repeat("x", 3000))
 	var slow []*raw
-	for range maxLongConnects {
+	for range f.cfg.LongConnects {
 		r := f.begin("p:n", "a")
 		r.said()
 		r.send(long[:2000])
@@ -502,7 +502,7 @@ func TestManyLongAuths(t *testing.T) {
 	eventually(t, "they are being read", func() bool {
 		f.reading.mu.Lock()
 		defer f.reading.mu.Unlock()
-		return f.reading.all == maxLongConnects
+		return f.reading.all == f.cfg.LongConnects
 	})
 	r := f.begin("p:n", "a")
 	r.said()

@@ -107,6 +107,7 @@ func (s *Server) sweep() {
 func (s *Server) boundAbsences(st *state) {
 	d := st.standing.Load().Device
 	for more := s.clients.surplus(d, maxAway); more != nil; more = s.clients.surplus(d, maxAway) {
+		s.cfg.OnBound(BoundAway)
 		s.told.Note(context.Background(), slog.LevelInfo, "surplus", "mqtt session dropped: its device has too many without a connection", "client", more.key.id, "device", d.String())
 		s.endSession(more)
 	}

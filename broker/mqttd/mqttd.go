@@ -55,8 +55,7 @@ const (
 	maxRetainedOfDevice      = 100 // messages that one device may have retained
 	maxRetainedBytesOfDevice = 1 << 20
 
-	maxLongConnects      = 16                     // CONNECTs beyond maxConnectAlone being read at once, of one source
-	maxLongConnectsInAll = (8 << 20) / maxConnect // and in all
+	maxLongConnectsInAll = (8 << 20) / maxConnect // CONNECTs beyond maxConnectAlone being read at once
 	hangUpGrace          = 300 * time.Millisecond
 )
 
@@ -169,6 +168,8 @@ type Config struct {
 	OnEnd func(Reason)
 	// OnDrop is told of messages that were not delivered, and why; nil: nobody is.
 	OnDrop func(why Drop, messages int)
+	// OnBound is told of each meeting with a bound that nothing else here tells of; nil: nobody is.
+	OnBound func(Bound)
 	// OnThrottle is told of each packet of a stranger that is held up; nil: nobody is.
 	OnThrottle func()
 	// Handshakes is told of sources that devices have come from; nil: nobody is.
@@ -179,6 +180,7 @@ type Config struct {
 	Limits         intake.Limits  // on connections
 	Refused        intake.Refused // told of connections that are not served; nil: nobody is
 	Origins        []string       // of pages that may open WebSockets, as browsers say them (RFC 6454, section 6.2); none: any
+	LongConnects   int            // longer than 1 KiB, being read at once of one source; 16, negative: no bound
 	MaxPacket      int            // bytes of an authenticated client's packet; 64 KiB, at least 16.5 KiB
 	ConnectTimeout time.Duration  // from accept to an admitted CONNECT, TLS handshake included; 10 s
 	AuthTimeout    time.Duration  // of an enhanced authentication, at CONNECT in ConnectTimeout's place; 30 s
@@ -221,6 +223,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.OnDrop == nil {
 		c.OnDrop = func(Drop, int) {}
+	}
+	if c.OnBound == nil {
+		c.OnBound = func(Bound) {}
+	}
+	if c.LongConnects == 0 {
+		c.LongConnects = 16
 	}
 	if c.OnThrottle == nil {
 		c.OnThrottle = func() {}
