@@ -73,6 +73,8 @@ var plants = []plant{
 	{"shown", "./test/sim", `^TestRelayed$`, `.* shows the network a password`},
 	{"shown", "./broker/mqttfront", `^TestRelayGainsNothing$`, `the device showed the relay 1 passwords|a backend believes`},
 	{"relay", "./test/sim", `^TestSimulation$`, `a connection of .* became|the network connects as .* by a connect proof of another connection`},
+	{"behind", "./broker/boltstore", `^TestStore$`, `told of \w+ made .* longer, read`},
+	{"behind", "./test/sim", `^TestSimulation$`, `the network goes on as .* by an MQTT password|replica \d has heard of all`},
 	{"standing", "./broker/mqttfront", `^TestRevokeByAnotherClock$`, `1m0s behind, .*: a token from before was admitted|never: the connection's end`},
 	{"standing", "./test/sim", `^TestSimulation$`, `a (credential of .* was taken|connection of .* goes on) after the end of its family`},
 	{"retired", "./broker/mqttfront", `^TestStolenSigningKey$`, `never: the connection's end`},

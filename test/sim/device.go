@@ -145,7 +145,7 @@ func (d *device) connect(until time.Time) *conn {
 func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connection, error) {
 	d.actor.turn()
 	r := d.w.replicas[d.actor.dice.roll(len(d.w.replicas))]
-	if !r.up() {
+	if r.running() == nil {
 		return nil, errDown
 	}
 	doubt, err := d.doubtOf(r)
@@ -167,7 +167,7 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 		d.w.net.shown(c, d.id, password)
 		var st access.Standing
 		if st, err = r.admit(ctx, access.Connect{Device: d.id, ClientID: cred.Username, Password: password, Channel: access.Channel{Name: c.far[:]}}); err == nil {
-			c.stands(st, r.when(st.Expires))
+			c.stands(r, st, r.when(st.Expires))
 			return c, nil
 		}
 	}
@@ -175,10 +175,10 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)
 }
 
-// review ends the device's connection if the judge gives it up.
-func (d *device) review(judge access.Judge) (ended bool) {
-	st := d.standing()
-	if st.Device.IsZero() {
+// review ends the device's connection if it is at r and the judge gives it up.
+func (d *device) review(r *replica, judge access.Judge) (ended bool) {
+	st, at := d.standing()
+	if at != r {
 		return false
 	}
 	if _, ok := judge(st); ok {
@@ -188,13 +188,14 @@ func (d *device) review(judge access.Judge) (ended bool) {
 	return true
 }
 
-// standing is what the device's connection stands on, zero while that is nobody's.
-func (d *device) standing() access.Standing {
+// standing is what the device's connection stands on, and at which replica; zero while that is
+// nobody's.
+func (d *device) standing() (access.Standing, *replica) {
 	d.mu.Lock()
 	link := d.link
 	d.mu.Unlock()
 	if link == nil {
-		return access.Standing{}
+		return access.Standing{}, nil
 	}
 	return link.now()
 }

@@ -1,5 +1,5 @@
 // Package sim is a whole Signet in one process on virtual time: two replicas over
-// one real store, honest devices, a thief, operators, and a network that drops,
+// one real store, each by its own handle, honest devices, a thief, operators, and a network that drops,
 // doubles, delays, replays, edits and forges. One integer gives the whole run, and
 // gives it again.
 //
@@ -23,7 +23,9 @@
 //   - no device's owner is asked for a secret that would go to the network;
 //   - nobody but the device opens its grants, and a thief without the key gets none;
 //   - whoever stole the pool's signing key begins and renews no session by it, and is out
-//     when that key is retired;
+//     when that key is retired, or when the pool takes no MQTT passwords any more;
+//   - a replica that was told of all that was written goes by it: no connection there has more
+//     than it may, and no setting is read as it was before;
 //   - whoever owns an MQTT broker in the middle, where the TLS of some connections
 //     ends, connects as nobody and convinces no backend by what he heard, and devices
 //     say that he is there;

@@ -32,7 +32,7 @@ func TestDoubled(t *testing.T) {
 		w.busy.Wait()
 		w.stop()
 		close(w.stage.over)
-		if err := w.store.Close(); err != nil {
+		if err := w.closeStore(t.Context()); err != nil {
 			t.Error(err)
 		}
 		o := w.facts.outcome()

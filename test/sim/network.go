@@ -47,6 +47,7 @@ type conn struct {
 	last     []byte          // the last reply handed to the device
 	deadline time.Time
 	standing access.Standing // zero while anonymous
+	at       *replica        // that gave it, and serves the connection; nil while anonymous
 	expiry   *time.Timer
 	ended    bool
 
@@ -71,24 +72,24 @@ func (w *World) connect(who *actor, owner string, number int, until time.Time) *
 	return c
 }
 
-// stands makes the connection one of that standing, which the replica ends at t.
-func (c *conn) stands(st access.Standing, t time.Time) {
+// stands makes the connection one of that standing at r, which ends it at t.
+func (c *conn) stands(r *replica, st access.Standing, t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.ended {
-		c.standing, c.deadline = st, t
+		c.standing, c.at, c.deadline = st, r, t
 		c.expiry.Reset(time.Until(t))
 	}
 }
 
-// now is what the connection stands on, zero if it has ended or is nobody's.
-func (c *conn) now() access.Standing {
+// now is what the connection stands on, and where; zero if it has ended or is nobody's.
+func (c *conn) now() (access.Standing, *replica) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.ended {
-		return access.Standing{}
+		return access.Standing{}, nil
 	}
-	return c.standing
+	return c.standing, c.at
 }
 
 // expire ends the connection if its time has come.

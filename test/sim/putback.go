@@ -122,7 +122,7 @@ func (w *World) putBack(b *backup, silent bool) bool {
 }
 
 func (w *World) replaceStore(b *backup) error {
-	if err := w.store.Close(); err != nil {
+	if err := w.closeStore(w.ctx); err != nil {
 		return err
 	}
 	f, err := os.Open(b.path)

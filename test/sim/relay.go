@@ -114,9 +114,7 @@ func (w *World) intrude() {
 	}
 	own := sha256.Sum256(fmt.Appendf(nil, "the network's own connection"))
 	for _, r := range w.replicas {
-		r.mu.Lock()
-		c := r.core
-		r.mu.Unlock()
+		c := r.running()
 		if c == nil {
 			continue
 		}
@@ -177,7 +175,7 @@ func (w *World) replay(number int) {
 	}
 	w.net.mu.Unlock()
 	w.fate.rest(2 * time.Second)
-	if st := c.now(); !st.Device.IsZero() {
+	if st, _ := c.now(); !st.Device.IsZero() {
 		w.facts.violate("a connection of the network's is %s's", st.Device)
 	}
 	c.end()

@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -23,12 +25,14 @@ var errCrashed = errors.New("sim: the replica crashed")
 // to five minutes apart.
 const maxSkew = 150 * time.Second
 
-// A replica is one process of the cluster: its own clock, keys, caches and randomness
-// over the shared store. A crash loses all it has in memory and all it was doing.
+// A replica is one process of the cluster: its own clock, keys, randomness, and handle on the
+// shared store with what that remembers. A crash loses all it has in memory, its connections,
+// and all it was doing.
 type replica struct {
 	w      *World
 	number int
 	dice   *dice
+	gate   *gate // since it started last
 
 	mu     sync.Mutex // guards the fields below
 	off    time.Duration
@@ -44,17 +48,35 @@ func (r *replica) start() error {
 	r.starts++
 	random := r.w.reader("replica %d, start %d", r.number, r.starts)
 	r.mu.Unlock()
+	store := r.w.store
+	if r.number != r.w.opener {
+		var err error
+		if store, err = r.w.store.Handle(r.w.ctx); err != nil {
+			return err
+		}
+	}
+	r.gate = &gate{Store: store, w: r.w}
 	parts := r.w.parts
-	parts.Now, parts.Random = r.clock, random
+	parts.Store, parts.Now, parts.Random = r.gate, r.clock, random
 	c, err := core.New(r.w.ctx, parts)
 	if err != nil {
 		return err
 	}
+	ears := r.w.newActor(r.w.newDice("ears of replica %d, start %d", r.number, r.starts))
+	c.Tail.Tell(func(ctx context.Context, rec *broker.Record) {
+		if ears.turn(); ctx.Err() == nil {
+			r.recorded(ctx, c, rec)
+		}
+	})
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.core = c
 	r.ctx, r.kill = context.WithCancel(r.w.ctx)
-	go c.Tail.Run(r.ctx) // until the crash or the end of the world
+	ctx, phase := r.ctx, r.dice.upTo(time.Second)
+	go func() { // until the crash or the end of the world
+		time.Sleep(phase) // it looks when what it reads by does not
+		c.Tail.Run(ctx)
+	}()
 	return nil
 }
 
@@ -80,19 +102,94 @@ func (r *replica) skew() {
 	}
 }
 
-func (r *replica) up() bool {
+// running is the replica's broker, nil while it is down.
+func (r *replica) running() *core.Core {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.core != nil
+	return r.core
 }
 
 func (r *replica) crash() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.core != nil {
+	up := r.core != nil
+	if up {
 		r.kill()
 		r.core = nil
 	}
+	r.mu.Unlock()
+	if !up {
+		return
+	}
+	for _, d := range slices.Concat(r.w.devices, r.w.copies) {
+		if _, at := d.standing(); at == r {
+			d.cut()
+		}
+	}
+	r.w.intruders = slices.DeleteFunc(r.w.intruders, func(in intruder) bool { return in.at == r })
+	if r.gate.Store != r.w.store {
+		_ = r.gate.Close() // of a further handle nothing fails
+	}
+}
+
+// recorded hears of a record, as whoever serves connections does, and reviews the replica's by it.
+func (r *replica) recorded(ctx context.Context, c *core.Core, rec *broker.Record) {
+	switch revoked := rec.Kind == broker.RecordSession && rec.What == broker.WhatRevoke; {
+	case revoked && rec.By.Actor.IsDevice():
+		r.judge(rec.Device(), access.EndOf(rec.Session))
+	case revoked, rec.Kind == broker.RecordDevice && rec.What != broker.WhatCreate:
+		judge, _, err := c.Access.Review(ctx, rec.Device(), rec.Session)
+		if err != nil {
+			r.w.facts.violate("review of %s: %v", rec.Device(), err)
+			return
+		}
+		r.judge(rec.Device(), judge)
+	}
+	r.reviewPool(ctx, c, rec)
+	if last, err := r.w.store.Last(ctx); err == nil && last == rec.Seq {
+		r.upToDate(ctx, c)
+	}
+}
+
+// upToDate wants a replica that has heard all to go by it.
+func (r *replica) upToDate(ctx context.Context, c *core.Core) {
+	for _, d := range r.w.devices {
+		if st, at := d.standing(); at == r {
+			r.w.facts.goesOn(d.id, st.Session)
+		}
+	}
+	now, err := r.w.store.Pool(ctx, r.w.pool)
+	if err != nil {
+		return
+	}
+	for _, in := range r.w.intruders {
+		if in.at == r && now.MQTTPasswordLife == 0 {
+			r.w.facts.violate("the network goes on as %s by an MQTT password, which the pool takes no more", in.Device)
+		}
+	}
+	mine, err := r.gate.Catalog.Pool(ctx, r.w.pool)
+	if err == nil && mine.Rev != now.Rev {
+		r.w.facts.violate("replica %d has heard of all, and reads the pool of revision %d, not %d", r.number, mine.Rev, now.Rev)
+	}
+	ring, err := c.Keys.Ring(ctx, r.w.pool)
+	if err == nil && !bytes.Equal(ring.Anchor, now.Anchor) {
+		r.w.facts.violate("replica %d has heard of all, and signs for the anchor from before", r.number)
+	}
+}
+
+// judge ends those of a device's connections that the replica serves and it may no longer have,
+// before anything else happens.
+func (r *replica) judge(id ident.Device, judge access.Judge) {
+	for _, d := range slices.Concat(r.w.devices, r.w.copies) {
+		if d.id == id && d.review(r, judge) {
+			r.w.facts.count("connection ended after a change")
+		}
+	}
+	r.expel(func(st access.Standing) (access.Standing, bool) {
+		if st.Device != id {
+			return st, true
+		}
+		return judge(st)
+	})
 }
 
 // handle answers one message and gives the reply to the network, unless it crashes first.
@@ -134,9 +231,7 @@ func (r *replica) handle(from *conn, raw []byte, who *actor) {
 
 // admit decides on a credential.
 func (r *replica) admit(ctx context.Context, c access.Connect) (access.Standing, error) {
-	r.mu.Lock()
-	core := r.core
-	r.mu.Unlock()
+	core := r.running()
 	if core == nil {
 		return access.Standing{}, errDown
 	}
@@ -163,7 +258,7 @@ func (r *replica) upgrade(rule *access.Rule, c *conn, st access.Standing) {
 		return
 	}
 	if st, ok := judge(st); ok {
-		c.stands(st, r.when(st.Expires))
+		c.stands(r, st, r.when(st.Expires))
 	} else {
 		r.w.facts.count("connection not upgraded after a change")
 	}

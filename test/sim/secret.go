@@ -26,7 +26,7 @@ func (n *network) ask(p parcel) []byte {
 	}
 	body := protocol.ChallengeBody{
 		Kind: "code", Params: map[string]string{"ask": "code"}, Nonce: make([]byte, protocol.ServerNonce),
-		Issuer: n.w.parts.Issuer + "/pools/" + n.w.pool.String(), SealTo: n.mine.PublicKey().Bytes(),
+		Issuer: n.w.issuer, SealTo: n.mine.PublicKey().Bytes(),
 	}
 	switch p.c.dice.roll(4) {
 	case 0: // nothing to judge the key by

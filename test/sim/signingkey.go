@@ -7,6 +7,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
+	"github.com/signetd/signet/broker/control"
 	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/keyring"
 	"github.com/signetd/signet/protocol"
@@ -49,103 +50,129 @@ func (w *World) loseSigningKey() {
 		w.impersonate(stolen)
 		who := requestOf(ctx).who
 		who.rest(who.dice.upTo(20 * time.Second))
+		if who.dice.roll(2) == 0 {
+			w.takePasswords(ctx, 0)
+			w.facts.happens("MQTT passwords switched off", "the pool takes no MQTT passwords")
+			who.rest(who.dice.upTo(20 * time.Second))
+			w.takePasswords(ctx, broker.DefaultMQTTPasswordLife)
+		}
 		w.rotate(who)
 		stolen.retired = time.Now()
 	})
 }
 
-// impersonate makes all that a signing key can sign for each device's newest session, and
-// shows it to each replica. Until the key is retired an MQTT password is taken, which is what
-// such a key is good for, and nothing else ever.
+// impersonate makes all that a signing key can sign for each device's newest session, of one
+// device once it is retired, and shows it to each replica. Until then an MQTT password is taken,
+// which is what such a key is good for, and nothing else ever.
 func (w *World) impersonate(by *stolenKey) {
 	if w.backedUp || !by.retired.IsZero() && time.Since(by.retired) < toldIn {
 		return
 	}
-	for _, r := range w.replicas {
-		r.mu.Lock()
-		c := r.core
-		r.mu.Unlock()
-		if c == nil {
+	victims := w.devices
+	if !by.retired.IsZero() {
+		one := w.fate.dice.roll(len(victims))
+		victims = victims[one : one+1]
+	}
+	for _, d := range victims {
+		sessions, err := w.store.ListSessions(w.ctx, d.id)
+		if err != nil || len(sessions) == 0 {
 			continue
 		}
-		for _, d := range w.devices {
-			sessions, err := w.store.ListSessions(w.ctx, d.id)
-			if err != nil || len(sessions) == 0 {
-				continue
+		password, proof, err := w.forge(by, &sessions[0])
+		if err != nil {
+			w.facts.violate("forge by a signing key: %v", err)
+			continue
+		}
+		for _, r := range w.replicas {
+			if c := r.running(); c != nil {
+				w.show(r, c, by, password, proof)
 			}
-			w.forgeAs(c, by, &sessions[0])
 		}
 	}
 }
 
-// forgeAs shows a replica an MQTT password and an access token of a session, both signed by
-// the stolen key.
-func (w *World) forgeAs(c *core.Core, by *stolenKey, s *broker.Session) {
-	ring, err := c.Keys.Ring(w.ctx, w.pool)
-	if err != nil {
-		w.facts.violate("keys: %v", err)
-		return
-	}
+// forge makes an MQTT password of a session and a connect proof with an access token of it, both
+// signed by the stolen key.
+func (w *World) forge(by *stolenKey, s *broker.Session) (password, proof access.Connect, err error) {
 	claims := token.Claims{
-		Issuer: ring.Issuer, Subject: s.Subject, Audience: ring.MQTTAudience(), IssuedAt: w.now(), Expires: w.now().Add(time.Hour),
+		Issuer: w.issuer, Subject: s.Subject, Audience: (&keyring.Ring{Issuer: w.issuer}).MQTTAudience(), IssuedAt: w.now(), Expires: w.now().Add(time.Hour),
 		ID: []byte("12345678"), ClientID: s.Client, OriginID: s.ID,
 	}
-	connect := access.Connect{Device: s.Device, ClientID: s.Device.String(), Channel: access.Channel{Name: make([]byte, protocol.ChannelLen)}}
-	if connect.Password, err = token.SignCWT(token.MQTTPassword, claims.Compact(), by.signer); err != nil {
-		w.facts.violate("forge an MQTT password: %v", err)
-		return
+	password = access.Connect{Device: s.Device, ClientID: s.Device.String(), Channel: access.Channel{Name: make([]byte, protocol.ChannelLen)}}
+	if password.Password, err = token.SignCWT(token.MQTTPassword, claims.Compact(), by.signer); err != nil {
+		return password, proof, err
 	}
-	st, err := c.Access.Admit(w.ctx, connect)
+	proof = password
+	claims.Audience, claims.Confirmation = w.pool.String(), token.Confirm(by.signer.Key())
+	said := protocol.ConnectProof{Channel: proof.Channel.Name}
+	if said.Access, err = token.SignCWT(token.Access, claims.Compact(), by.signer); err != nil {
+		return password, proof, err
+	}
+	if said.Proof, err = by.Prove(said.Input(proof.ClientID)); err != nil {
+		return password, proof, err
+	}
+	proof.Password, err = protocol.EncodeConnectProof(&said)
+	return password, proof, err
+}
+
+// show has the network connect to a replica by what it forged.
+func (w *World) show(r *replica, c *core.Core, by *stolenKey, password, proof access.Connect) {
+	st, err := c.Access.Admit(w.ctx, password)
 	switch {
 	case by.retired.IsZero() && err == nil:
 		w.facts.count("the network connects by a stolen signing key")
-		w.intruders = append(w.intruders, st)
+		w.intruders = append(w.intruders, intruder{st, r})
 	case err == nil:
-		w.facts.violate("the network connects as %s by a signing key that was retired", s.Device)
+		w.facts.violate("the network connects as %s by a signing key that was retired", password.Device)
 	case !by.retired.IsZero():
 		w.facts.count("the network tries what a retired signing key signs")
 	}
-	claims.Audience, claims.Confirmation = w.pool.String(), token.Confirm(by.signer.Key())
-	proof := protocol.ConnectProof{Channel: connect.Channel.Name}
-	if proof.Access, err = token.SignCWT(token.Access, claims.Compact(), by.signer); err == nil {
-		if proof.Proof, err = by.Prove(proof.Input(connect.ClientID)); err == nil {
-			connect.Password, err = protocol.EncodeConnectProof(&proof)
-		}
-	}
-	if err != nil {
-		w.facts.violate("forge a connect proof: %v", err)
-		return
-	}
-	if _, err := c.Access.Admit(w.ctx, connect); err == nil {
-		w.facts.violate("the network connects as %s by an access token that it made for a key of its own", s.Device)
+	if _, err := c.Access.Admit(w.ctx, proof); err == nil {
+		w.facts.violate("the network connects as %s by an access token that it made for a key of its own", proof.Device)
 	}
 }
 
-// reviewPool ends the connections of all whom a record of the pool takes something from. Who
-// came by a key that is retired must be among them.
-func (w *World) reviewPool(r *broker.Record) {
-	if judge, any := w.access.ReviewPool(w.ctx, r); any {
-		for _, d := range slices.Concat(w.devices, w.copies) {
-			if d.review(judge) {
-				w.facts.count("connection ended with its signing key")
+// takePasswords has the pool take MQTT passwords, or none any more.
+func (w *World) takePasswords(ctx context.Context, life time.Duration) {
+	if _, err := w.dir.ChangePool(ctx, broker.By{Actor: broker.ActorLocal}, w.pool, control.PoolChange{MQTTPasswordLife: &life}, nil); err != nil && ctx.Err() == nil {
+		w.facts.violate("change the pool: %v", err)
+	}
+}
+
+// An intruder is a connection of the network's at a replica.
+type intruder struct {
+	access.Standing
+	at *replica
+}
+
+// reviewPool ends the replica's connections of all whom a record of the pool takes something
+// from. Who came by a key that is retired must be among them.
+func (r *replica) reviewPool(ctx context.Context, c *core.Core, rec *broker.Record) {
+	if judge, any := c.Access.ReviewPool(ctx, rec); any {
+		for _, d := range slices.Concat(r.w.devices, r.w.copies) {
+			if d.review(r, judge) {
+				r.w.facts.count("connection ended with its signing key")
 			}
 		}
-		w.expel(judge)
+		r.expel(judge)
 	}
-	for _, st := range w.intruders {
-		if r.Kind == broker.RecordKey && r.What == broker.WhatDelete && st.Key == r.Subject {
-			w.facts.violate("the network goes on as %s by a signing key that was retired", st.Device)
+	for _, in := range r.w.intruders {
+		if in.at == r && rec.Kind == broker.RecordKey && rec.What == broker.WhatDelete && in.Key == rec.Subject {
+			r.w.facts.violate("the network goes on as %s by a signing key that was retired", in.Device)
 		}
 	}
 }
 
-// expel ends those of the network's connections that a judge gives up.
-func (w *World) expel(judge access.Judge) {
-	w.intruders = slices.DeleteFunc(w.intruders, func(st access.Standing) bool {
-		if _, ok := judge(st); ok {
+// expel ends those of the network's connections at the replica that a judge gives up.
+func (r *replica) expel(judge access.Judge) {
+	r.w.intruders = slices.DeleteFunc(r.w.intruders, func(in intruder) bool {
+		if in.at != r {
 			return false
 		}
-		w.facts.count("connection of the network's ended")
+		if _, ok := judge(in.Standing); ok {
+			return false
+		}
+		r.w.facts.count("connection of the network's ended")
 		return true
 	})
 }

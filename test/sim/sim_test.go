@@ -76,7 +76,7 @@ var mustHappen = []string{
 	"the network tries what it heard at a backend", "device says relayed: true", "device says relayed: false",
 	// thieves
 	"thief, with the key: true", "thief, with the key: false", "thief with the key got in", "thief without the key refused",
-	"signing key stolen", "the network connects by a stolen signing key", "the network tries what a retired signing key signs", "connection of the network's ended",
+	"signing key stolen", "the network connects by a stolen signing key", "the network tries what a retired signing key signs", "MQTT passwords switched off", "connection of the network's ended",
 	"connection ended with its signing key", "thief with the pool's signing key",
 	// devices
 	"clock of a device jumps", "reboot", "connection lost", "connection expires", "power fails before a grant is saved",

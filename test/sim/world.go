@@ -14,7 +14,6 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/atrest"
 	"github.com/signetd/signet/broker/auth/level"
 	"github.com/signetd/signet/broker/boltstore"
@@ -44,14 +43,15 @@ type World struct {
 	stop     context.CancelFunc
 	busy     sync.WaitGroup
 	folder   string
-	store    *boltstore.Store
+	store    *boltstore.Store // the handle that opened the file: the operators'
 	gate     *gate
+	opener   int        // the replica that has that handle, too, as a signetd has; the others have their own
 	backedUp bool       // there is a backup that is, or was, put back: the pool keeps its anchor
 	seen     uint64     // the last record that the watcher has read
-	parts    core.Parts // of every broker; a replica has its own clock and randomness
+	parts    core.Parts // of every broker; a replica has its own clock, randomness and, mostly, handle on the store
 	pool     ident.Pool
+	issuer   string // of the pool's tokens
 	dir      *control.Plane
-	access   *access.Rule // for what happens after a change; it sees no token
 	stage    *stage
 	actors   int    // so far
 	fate     *actor // misfortune, and the world's own voice
@@ -68,8 +68,8 @@ type World struct {
 	built    time.Time // before which no device believes that it is
 	rightAt  time.Time // when the broker's clocks are right again; zero: they were never years off
 
-	stolen    []*stolenKey      // signing keys that the network has
-	intruders []access.Standing // what the network's connections by them stand on
+	stolen    []*stolenKey // signing keys that the network has
+	intruders []intruder   // the network's connections by them
 
 	clock sync.Mutex // guards years
 	years time.Duration
@@ -115,7 +115,7 @@ func run(t *testing.T, w *World, folder string, life func(*World)) (*Outcome, er
 	w.facts.end()
 	w.stop()
 	w.busy.Wait()
-	if err := errors.Join(w.store.CheckShared(t.Context()), w.store.Close()); err != nil {
+	if err := w.closeStore(t.Context()); err != nil {
 		return nil, err
 	}
 	return w.facts.outcome(), nil
@@ -127,6 +127,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 		return err
 	}
 	w.folder, w.built, w.gate = folder, time.Now().AddDate(-1, 0, 0), &gate{w: w}
+	w.opener = w.newDice("who opens the store").roll(replicas + 1)
 	if err := w.openStore(filepath.Join(folder, "db")); err != nil {
 		return err
 	}
@@ -136,7 +137,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if err != nil {
 		return err
 	}
-	w.dir, w.access = operators.Control, operators.Access
+	w.dir = operators.Control
 	if w.pool, err = ident.ParsePool("demo"); err != nil {
 		return err
 	}
@@ -144,6 +145,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	if err != nil {
 		return err
 	}
+	w.issuer = pool.Issuer
 	anchor, err := control.Anchor(pool)
 	if err != nil {
 		return err
@@ -180,6 +182,15 @@ func (w *World) openStore(path string) error {
 	return nil
 }
 
+// closeStore checks that nobody wrote into what its handles share, and closes it.
+func (w *World) closeStore(ctx context.Context) error {
+	err := w.store.CheckShared(ctx)
+	for _, r := range w.replicas {
+		err = errors.Join(err, r.gate.CheckShared(ctx))
+	}
+	return errors.Join(err, w.store.Close())
+}
+
 // populate makes the devices, each with a token for one enrollment.
 func (w *World) populate(t *testing.T) error {
 	for i := range w.size {
@@ -204,8 +215,8 @@ func (w *World) populate(t *testing.T) error {
 	return nil
 }
 
-// watch follows the journal, as whoever serves connections does, and reviews those
-// of the devices and sessions that it tells of. It looks as late as a replica may.
+// watch follows the journal, whose records come one after the other. It looks as late as a
+// replica may.
 func (w *World) watch() {
 	me := w.watcher
 	for w.ctx.Err() == nil {
@@ -221,49 +232,8 @@ func (w *World) watch() {
 				w.facts.violate("record %d comes after record %d", r.Seq, w.seen)
 			}
 			w.seen = r.Seq
-			switch revoked := r.Kind == broker.RecordSession && r.What == broker.WhatRevoke; {
-			case revoked && r.By.Actor.IsDevice():
-				w.judge(r.Device(), access.EndOf(r.Session))
-			case revoked, r.Kind == broker.RecordDevice && r.What != broker.WhatCreate:
-				w.review(r.Device(), r.Session)
-			}
-			w.reviewPool(&r)
-		}
-		for _, d := range w.devices { // nothing else has happened since the records were read
-			if st := d.standing(); len(records) > 0 && !st.Device.IsZero() {
-				w.facts.goesOn(d.id, st.Session)
-			}
 		}
 	}
-}
-
-// review ends the connection of a device that may no longer have it, before anything
-// else happens.
-func (w *World) review(id ident.Device, session ident.UUID) {
-	judge, _, err := w.access.Review(w.ctx, id, session)
-	if err != nil {
-		w.facts.violate("review of %s: %v", id, err)
-		return
-	}
-	w.judge(id, judge)
-}
-
-// judge is review by a judge that is known.
-func (w *World) judge(id ident.Device, judge access.Judge) {
-	for _, d := range slices.Concat(w.devices, w.copies) {
-		if d.id != id {
-			continue
-		}
-		if d.review(judge) {
-			w.facts.count("connection ended after a change")
-		}
-	}
-	w.expel(func(st access.Standing) (access.Standing, bool) {
-		if st.Device != id {
-			return st, true
-		}
-		return judge(st)
-	})
 }
 
 // misfortune happens for a while.
@@ -388,7 +358,10 @@ func (w *World) heal() {
 	}
 	w.facts.say("the last fault is over")
 	healed := time.Now()
-	missing := func(d *device) bool { return !d.lastIn().After(healed) || d.standing().Device.IsZero() }
+	missing := func(d *device) bool {
+		_, at := d.standing()
+		return at == nil || !d.lastIn().After(healed)
+	}
 	for slices.ContainsFunc(w.devices, missing) && time.Since(healed) < recovery {
 		w.fate.rest(time.Second)
 	}
