@@ -154,7 +154,10 @@ func (p *program) answer(ctx context.Context, args []string) error {
 		if err != nil {
 			return fmt.Errorf("read the answer: %w", err)
 		}
-		text = strings.TrimSuffix(string(raw), "\n")
+		text = withoutLineEnd(string(raw))
+		if strings.ContainsAny(text, "\r\n") { // which of them is meant? a wrong one may cost a try
+			return exit.Usagef("standard input has several lines, and an answer is one")
+		}
 	}
 	if text == "" {
 		return exit.Usagef("the answer is empty")

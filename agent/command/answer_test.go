@@ -129,3 +129,21 @@ func TestAnswerUsage(t *testing.T) {
 	m.fails(2, "one answer", "", "answer", "1", "2", "--socket", socket)
 	m.fails(2, "at most 2048", "", "answer", strings.Repeat("1", localapi.MaxAnswer+1), "--socket", socket)
 }
+
+// TestAnswerFromStandardInput: it is one line, whatever system ended it; several are no answer,
+// of which one would cost a try.
+func TestAnswerFromStandardInput(t *testing.T) {
+	d, socket := newCounter(t)
+	for given, want := range map[string]string{"123456\n": "123456", "123456\r\n": "123456", "12 34": "12 34", "": "", "\n": "", "1\n2\n": "", "\n1\n": ""} {
+		m := &machine{t: t, in: given}
+		if want == "" {
+			m.fails(2, "", "", "answer", "-", "--socket", socket)
+			continue
+		}
+		got := solving(t.Context(), d, "totp", nil)
+		m.must("answer", "-", "--socket", socket)
+		if s := <-got; s.answer != want || s.err != nil {
+			t.Errorf("of %q the agent got %+v", given, s)
+		}
+	}
+}

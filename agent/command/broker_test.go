@@ -159,6 +159,7 @@ type machine struct {
 	t     *testing.T
 	env   map[string]string
 	shift atomic.Int64 // of its clock, in nanoseconds
+	in    string       // its standard input
 	said  bytes.Buffer // all that the program ever printed
 }
 
@@ -170,7 +171,7 @@ func (m *machine) runFor(ctx context.Context, args ...string) (code int, out, er
 	m.t.Helper()
 	var o, e bytes.Buffer
 	p := &program{
-		out: &o, err: &e, getenv: func(k string) string { return m.env[k] },
+		in: strings.NewReader(m.in), out: &o, err: &e, getenv: func(k string) string { return m.env[k] },
 		now: func() time.Time { return time.Now().Add(time.Duration(m.shift.Load())) },
 	}
 	code = p.main(ctx, args)

@@ -1,7 +1,6 @@
 package command
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,7 +32,7 @@ var (
 
 // answerWith runs a program for a custom challenge: the kind is its argument, the
 // parameters come as JSON on its standard input, the answer is its output without
-// the last newline.
+// the end of its last line.
 func answerWith(path string, within time.Duration) agent.Solver {
 	return func(ctx context.Context, kind string, params map[string]string) ([]byte, error) {
 		in, err := json.Marshal(params)
@@ -51,8 +50,18 @@ func answerWith(path string, within time.Duration) agent.Solver {
 		case err != nil:
 			return nil, fmt.Errorf("%s %s: %w", path, kind, err)
 		}
-		return bytes.TrimSuffix(out, []byte("\n")), nil
+		return []byte(withoutLineEnd(string(out))), nil
 	}
+}
+
+// withoutLineEnd is a text without the end of its last line, if that has one: LF, or CR LF as
+// programs and files of other systems have it.
+func withoutLineEnd(text string) string {
+	line, ended := strings.CutSuffix(text, "\n")
+	if ended {
+		line = strings.TrimSuffix(line, "\r")
+	}
+	return line
 }
 
 // runProgram gives what the program at path writes, at most maxAnswer bytes. When

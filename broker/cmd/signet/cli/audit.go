@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/listing"
 	"github.com/signetd/signet/protocol/environ"
 )
 
@@ -188,7 +189,7 @@ func (a *app) followAudit(cmd *cobra.Command, c *adminapi.Client, q adminapi.Aud
 		after = page.Next
 	}
 	if a.format == "csv" {
-		if err := a.csvLine(recordHeader()); err != nil {
+		if err := listing.CSV(a.Out, recordHeader()); err != nil {
 			return err
 		}
 	}
@@ -222,7 +223,7 @@ func (a *app) recordLine(r adminapi.Record) error {
 	case "json":
 		return json.NewEncoder(a.Out).Encode(r)
 	case "csv":
-		return a.csvLine(row)
+		return listing.CSV(a.Out, row)
 	case "yaml":
 		if _, err := fmt.Fprintln(a.Out, "---"); err != nil {
 			return err

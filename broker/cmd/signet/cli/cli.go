@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/broker/listing"
 	"github.com/signetd/signet/protocol/build"
 	"github.com/signetd/signet/protocol/cmdline"
 	"github.com/signetd/signet/protocol/environ"
@@ -118,7 +119,7 @@ func (a *app) root() *cobra.Command {
 	f.StringVar(&a.profile, "profile", "", "`profile` to use ($"+environ.Profile+")")
 	f.StringVarP(&a.format, "output", "o", "table", "`format` of data: table, json, yaml or csv")
 	f.StringVar(&a.reason, "reason", "", "why, in one `line` of at most 256 bytes, for the audit trail")
-	complete(root, "output", cobra.FixedCompletions([]string{"table", "json", "yaml", "csv"}, cobra.ShellCompDirectiveNoFileComp))
+	complete(root, "output", cobra.FixedCompletions(listing.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	complete(root, "profile", a.completing(func(context.Context, string) ([]string, error) { return a.profileNames() }))
 	root.AddCommand(a.login(), a.logout(), a.profileCommands(), a.status(), a.version(), a.pools(), a.devices(), a.apply(), a.diff(),
 		a.keys(), a.operators(), a.audit(), a.tokens())

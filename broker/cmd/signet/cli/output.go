@@ -1,103 +1,32 @@
 package cli
 
 import (
-	"encoding/csv"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
-	"github.com/goccy/go-yaml"
-
-	"github.com/signetd/signet/protocol/output"
+	"github.com/signetd/signet/broker/listing"
 )
 
 func checkFormat(format string) error {
-	if !slices.Contains([]string{"table", "json", "yaml", "csv"}, format) {
-		return oneOf("-o", format, "table", "json", "yaml", "csv")
+	if !slices.Contains(listing.Formats(), format) {
+		return oneOf("-o", format, listing.Formats()...)
 	}
 	return nil
 }
 
 // show prints v as JSON or YAML, or else its rows below header.
 func (a *app) show(v any, header []string, rows ...[]string) error {
-	switch a.format {
-	case "json":
-		enc := json.NewEncoder(a.Out)
-		enc.SetEscapeHTML(false)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
-	case "yaml":
-		raw, err := json.Marshal(v)
-		if err != nil {
-			return err
-		}
-		out, err := yaml.JSONToYAML(raw)
-		if err != nil {
-			return fmt.Errorf("write YAML: %w", err)
-		}
-		_, err = a.Out.Write(out)
-		return err
-	case "csv":
-		for _, row := range append([][]string{header}, rows...) {
-			if err := a.csvLine(row); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{header}, rows...) {
-		for i, cell := range row {
-			if row[i] = output.Cell(cell); cell == "" {
-				row[i] = "-"
-			}
-		}
-		fmt.Fprintln(w, strings.Join(row, "\t"))
-	}
-	return w.Flush()
-}
-
-// csvLine prints one line of CSV.
-func (a *app) csvLine(row []string) error {
-	cells := make([]string, len(row))
-	for i, cell := range row {
-		cells[i] = noFormula(cell)
-	}
-	w := csv.NewWriter(a.Out)
-	w.Write(cells)
-	w.Flush()
-	return w.Error()
-}
-
-// noFormula keeps a cell of CSV from being a formula where a spreadsheet opens it: an
-// apostrophe before it says that it is text.
-func noFormula(cell string) string {
-	if cell != "" && strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
-		return "'" + cell
-	}
-	return cell
+	return listing.Show(a.Out, a.format, v, header, rows...)
 }
 
 // detail prints all there is to see of one thing: as a table, a line for each.
 func (a *app) detail(v any, header, row []string) error {
-	if a.format != "table" {
-		return a.show(v, header, row)
-	}
-	w := tabwriter.NewWriter(a.Out, 0, 0, 2, ' ', 0)
-	for i, name := range header {
-		cell := output.Cell(row[i])
-		if cell == "" {
-			cell = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\n", name, cell)
-	}
-	return w.Flush()
+	return listing.Detail(a.Out, a.format, v, header, row)
 }
 
 // list is show for a list of things.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -151,14 +150,26 @@ func (a *app) readTokenFile(c *connection) error {
 	if c.tokenFile == "" {
 		return nil
 	}
-	raw, err := a.readInput(c.tokenFile, maxTokenFile)
+	token, err := a.tokenIn(c.tokenFile)
+	c.Token = token
+	return err
+}
+
+// tokenIn reads an operator's token from a file or, for "-", standard input, which holds it alone.
+func (a *app) tokenIn(file string) (string, error) {
+	raw, err := a.readInput(file, maxTokenFile)
 	if err != nil {
-		return err
+		return "", err
 	}
-	if c.Token = strings.TrimSpace(string(raw)); c.Token == "" {
-		return usagef("%s holds no token", c.tokenFile)
+	from := file
+	if file == "-" {
+		from = "standard input"
 	}
-	return checkToken(c.Token, c.tokenFile)
+	text := strings.TrimSpace(string(raw))
+	if text == "" {
+		return "", &hintedError{usagef("%s holds no token", from), "signet login ... < FILE, or --token-file FILE"}
+	}
+	return text, checkToken(text, from)
 }
 
 // checkToken refuses what cannot be an operator's token, before it is sent anywhere; from says
@@ -427,20 +438,12 @@ func (c connection) reach(ctx context.Context) error {
 	return err
 }
 
-// readToken reads one line; on a terminal it does not show it.
+// readToken reads the token from standard input; on a terminal it asks and does not show it.
 func (a *app) readToken(ctx context.Context) (string, error) {
 	if f, ok := a.In.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return a.askToken(ctx, int(f.Fd()))
 	}
-	line, err := bufio.NewReader(io.LimitReader(a.In, maxTokenFile)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return "", fmt.Errorf("read token: %w", err)
-	}
-	line = strings.TrimSpace(line)
-	if line == "" {
-		return "", &hintedError{usagef("no token on standard input"), "signet login ... < FILE, or --token-file FILE"}
-	}
-	return line, nil
+	return a.tokenIn("-")
 }
 
 // askToken asks on a terminal. An interrupt ends the question, not only the program

@@ -15,6 +15,7 @@ import (
 
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/listing"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/exit"
 )
@@ -22,8 +23,10 @@ import (
 func (o *options) caCommand() *cobra.Command {
 	c := &cobra.Command{Use: "ca", Short: "The certificate authority of the data folder", Args: knownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
-	show := o.leaf("show", "Show its certificates and how long they last", "signetd ca show --data /var/lib/signet",
-		func(context.Context, []string) error { return o.showCA() })
+	var format string
+	show := o.leaf("show", "Show its certificates and how long they last", "signetd ca show --data /var/lib/signet\nsignetd ca show -o json",
+		func(context.Context, []string) error { return o.showCA(format) })
+	o.formatFlag(show, &format)
 	c.AddCommand(show, o.renewCommand())
 	return c
 }
@@ -44,7 +47,27 @@ func (o *options) renewCommand() *cobra.Command {
 	return c
 }
 
-func (o *options) showCA() error {
+// An authorityShown is what ca show tells a program.
+type authorityShown struct {
+	Root         certificateShown `json:"root"`
+	Intermediate certificateShown `json:"intermediate"`
+	RootKey      string           `json:"root_key,omitempty"` // its file; absent: not in the folder
+	Warnings     []string         `json:"warnings"`
+}
+
+type certificateShown struct {
+	Subject   string    `json:"subject"`
+	SHA256    string    `json:"sha256"` // of the certificate, in hex: what --ca-fingerprint takes
+	NotBefore time.Time `json:"not_before"`
+	NotAfter  time.Time `json:"not_after"`
+}
+
+func shown(c *x509.Certificate) certificateShown {
+	sum := sha256.Sum256(c.Raw)
+	return certificateShown{c.Subject.String(), hex.EncodeToString(sum[:]), c.NotBefore.UTC(), c.NotAfter.UTC()}
+}
+
+func (o *options) showCA(format string) error {
 	cfg, err := o.config(config.Default())
 	if err != nil {
 		return err
@@ -54,23 +77,34 @@ func (o *options) showCA() error {
 	if err != nil {
 		return o.caError(cfg, err)
 	}
+	what := authorityShown{Root: shown(own.Root), Intermediate: shown(own.Intermediate), Warnings: []string{}}
+	if own.RootKey {
+		what.RootKey = filepath.Join(folder, certs.RootKeyFile)
+	}
+	for _, l := range lives(own, o.where(cfg)) {
+		if w := l.Warning(time.Now()); w != "" {
+			what.Warnings = append(what.Warnings, w)
+		}
+	}
+	if format != "table" {
+		row := func(name string, c certificateShown) []string {
+			return []string{name, c.Subject, c.SHA256, c.NotBefore.Format(time.RFC3339), c.NotAfter.Format(time.RFC3339)}
+		}
+		return listing.Show(o.stdout, format, what, []string{"CERTIFICATE", "SUBJECT", "SHA-256", "NOT BEFORE", "NOT AFTER"}, row("root", what.Root), row("intermediate", what.Intermediate))
+	}
 	for _, c := range []struct {
 		name string
-		cert *x509.Certificate
-	}{{"root", own.Root}, {"intermediate", own.Intermediate}} {
-		sum := sha256.Sum256(c.cert.Raw)
-		fmt.Fprintf(o.stdout, "%-12s  %s\n  SHA-256     %s\n  valid       %s to %s\n", c.name, c.cert.Subject,
-			hex.EncodeToString(sum[:]), c.cert.NotBefore.UTC().Format(time.DateOnly), c.cert.NotAfter.UTC().Format(time.DateOnly))
+		certificateShown
+	}{{"root", what.Root}, {"intermediate", what.Intermediate}} {
+		fmt.Fprintf(o.stdout, "%-12s  %s\n  SHA-256     %s\n  valid       %s to %s\n", c.name, c.Subject, c.SHA256, c.NotBefore.Format(time.DateOnly), c.NotAfter.Format(time.DateOnly))
 	}
 	where := "not in " + folder
 	if own.RootKey {
-		where = filepath.Join(folder, certs.RootKeyFile) + ": take it to a safe, signetd ca renew alone needs it"
+		where = what.RootKey + ": take it to a safe, signetd ca renew alone needs it"
 	}
 	fmt.Fprintln(o.stdout, "root's key   ", where)
-	for _, l := range lives(own, o.where(cfg)) {
-		if w := l.Warning(time.Now()); w != "" {
-			fmt.Fprintln(o.stdout, "warning:", w)
-		}
+	for _, w := range what.Warnings {
+		fmt.Fprintln(o.stdout, "warning:", w)
 	}
 	return nil
 }

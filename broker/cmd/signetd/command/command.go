@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/listing"
 	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/build"
@@ -147,6 +149,26 @@ func (o *options) leaf(use, short, example string, do func(ctx context.Context, 
 			o.started = true
 			return do(cmd.Context(), args)
 		},
+	}
+}
+
+// formatFlag lets a command's user say in which form its data is printed.
+func (o *options) formatFlag(c *cobra.Command, format *string) {
+	c.Flags().StringVarP(format, "output", "o", listing.Formats()[0], "`format` of data: table, json, yaml or csv")
+	complete(c, "output", listing.Formats()...)
+	run := c.RunE
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if !slices.Contains(listing.Formats(), *format) {
+			return fmt.Errorf("-o %q: want table, json, yaml or csv", *format)
+		}
+		return run(cmd, args)
+	}
+}
+
+// complete has a shell offer a flag's values.
+func complete(c *cobra.Command, flag string, values ...string) {
+	if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil { // a flag's name mistyped here
+		c.PreRunE = func(*cobra.Command, []string) error { return err }
 	}
 }
 

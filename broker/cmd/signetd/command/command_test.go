@@ -3,6 +3,8 @@ package command
 import (
 	"bytes"
 	"context"
+	"encoding/csv"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -231,6 +233,41 @@ func TestBackupOfFilesThatDoNotFit(t *testing.T) {
 	code, _, errs := signetd(t, []string{"SIGNET_KEY_FILE=" + filepath.Join(other, "signet.key")}, "restore --data "+filepath.Join(dir, "third")+" "+file)
 	if code != 1 || !strings.Contains(errs, "the key does not open the secrets of the store in "+file) || !strings.Contains(errs, "SIGNET_KEY_FILE") {
 		t.Errorf("restored with another key: %d %q", code, errs)
+	}
+}
+
+// TestDataInEveryForm: what signetd shows as data comes in the forms that signet gives it in.
+func TestDataInEveryForm(t *testing.T) {
+	data := filepath.Join(t.TempDir(), "data")
+	if code, _, errs := signetd(t, nil, "init --data "+data); code != 0 {
+		t.Fatal(errs)
+	}
+	for _, line := range []string{"operator list", "operator create ada --expires 1h", "ca show"} {
+		for _, form := range []string{"json", "yaml", "csv", "table"} {
+			code, out, errs := signetd(t, nil, line+" -o "+form+" --data "+data)
+			if code != 0 {
+				t.Fatalf("%s -o %s: %d %s", line, form, code, errs)
+			}
+			if line == "operator create ada --expires 1h" {
+				if code, _, errs := signetd(t, nil, "operator delete ada --data "+data); code != 0 {
+					t.Fatal(errs)
+				}
+			}
+			var v any
+			if err := json.Unmarshal([]byte(out), &v); (err == nil) != (form == "json") {
+				t.Errorf("%s -o %s: %s", line, form, out)
+			}
+			rows, err := csv.NewReader(strings.NewReader(out)).ReadAll()
+			if form == "csv" && (err != nil || len(rows) < 2 || strings.ToUpper(rows[0][0]) != rows[0][0]) {
+				t.Errorf("%s -o csv: %v %s", line, err, out)
+			}
+			if form == "yaml" && !strings.Contains(out, ": ") {
+				t.Errorf("%s -o yaml: %s", line, out)
+			}
+		}
+		if code, out, errs := signetd(t, nil, line+" -o xml --data "+data); code != 2 || out != "" || !strings.Contains(errs, "want table, json, yaml or csv") {
+			t.Errorf("%s -o xml: %d %s", line, code, errs)
+		}
 	}
 }
 

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/listing"
 	"github.com/signetd/signet/protocol/environ"
 )
 
@@ -38,7 +38,8 @@ func (o *options) createOperator() *cobra.Command {
 	var expires *adminapi.Duration
 	var scope string
 	var pools []string
-	c := o.leaf("create NAME", "Make an operator's token and print it, once", "signetd operator create ada --expires 30d --data /var/lib/signet",
+	var format string
+	c := o.leaf("create NAME", "Make an operator's token and print it, once", "signetd operator create ada --expires 30d --data /var/lib/signet\nsignetd operator create ada -o json",
 		func(ctx context.Context, args []string) error {
 			cfg, err := o.config(config.Default())
 			if err != nil {
@@ -54,17 +55,18 @@ func (o *options) createOperator() *cobra.Command {
 			if made.Warning != "" {
 				fmt.Fprintln(o.stderr, "warning:", made.Warning)
 			}
+			if format != "table" {
+				return listing.Show(o.stdout, format, made, []string{"TOKEN"}, []string{made.Token})
+			}
 			_, err = fmt.Fprintln(o.stdout, made.Token)
 			return err
 		})
+	o.formatFlag(c, &format)
 	c.Flags().Var(&life, "expires", "lifetime, 1m to 730d, such as 24h or 30d")
 	c.Flags().StringVar(&scope, "scope", string(broker.OperatorAdmin), "what it may do, each including those before it: read, enroll, write, admin")
 	c.Flags().StringArrayVar(&pools, "pool", nil, "bind it to this `pool`; may be repeated; none: all, whatever $"+environ.Pool+" says")
 	c.Flags().Lookup("expires").DefValue = "90d"
-	scopes := cobra.FixedCompletions([]string{"read", "enroll", "write", "admin"}, cobra.ShellCompDirectiveNoFileComp)
-	if err := c.RegisterFlagCompletionFunc("scope", scopes); err != nil { // a flag's name mistyped here
-		c.PreRunE = func(*cobra.Command, []string) error { return err }
-	}
+	complete(c, "scope", "read", "enroll", "write", "admin")
 	c.PreRun = func(cmd *cobra.Command, _ []string) {
 		if cmd.Flags().Changed("expires") {
 			expires = &life
@@ -74,7 +76,8 @@ func (o *options) createOperator() *cobra.Command {
 }
 
 func (o *options) listOperators() *cobra.Command {
-	return o.leaf("list", "List operators", "signetd operator list", func(ctx context.Context, _ []string) error {
+	var format string
+	c := o.leaf("list", "List operators", "signetd operator list\nsignetd operator list -o json", func(ctx context.Context, _ []string) error {
 		cfg, err := o.config(config.Default())
 		if err != nil {
 			return err
@@ -83,13 +86,14 @@ func (o *options) listOperators() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		w := tabwriter.NewWriter(o.stdout, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, strings.Join([]string{"NAME", "SCOPE", "POOLS", "EXPIRES", "CREATED"}, "\t"))
-		for _, op := range all {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", op.Name, op.Scope, cmp.Or(strings.Join(op.Pools, ", "), "all"), op.Expires.UTC().Format(day), op.Created.UTC().Format(day))
+		rows := make([][]string, len(all))
+		for i, op := range all {
+			rows[i] = []string{op.Name, op.Scope, cmp.Or(strings.Join(op.Pools, ", "), "all"), op.Expires.UTC().Format(day), op.Created.UTC().Format(day)}
 		}
-		return w.Flush()
+		return listing.Show(o.stdout, format, all, []string{"NAME", "SCOPE", "POOLS", "EXPIRES", "CREATED"}, rows...)
 	})
+	o.formatFlag(c, &format)
+	return c
 }
 
 func (o *options) deleteOperator() *cobra.Command {
