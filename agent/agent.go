@@ -88,6 +88,10 @@ var (
 	ErrNoSession = errors.New("no session to refresh")
 	// ErrNoSolver says that a challenge came that is no proof, and nobody is there to answer it.
 	ErrNoSolver = proof.ErrNoSolver
+	// ErrOtherSecret is wrapped, with the broker's refusal, when the device's key is not the
+	// one that the broker let it in with last: one of the two, key or state, is of another
+	// device, or an operator gave the device another key here and not at the broker.
+	ErrOtherSecret = errors.New("the device's key is not the one that it was let in with")
 	// ErrOtherDevice says that the state belongs to another device.
 	ErrOtherDevice = errors.New("state belongs to another device")
 )
@@ -118,6 +122,7 @@ type Config struct {
 type Agent struct {
 	cfg     Config
 	methods *proof.Methods
+	mark    []byte     // of its secret: see Record.Fits
 	calling sync.Mutex // held during a call to the broker
 
 	mu      sync.Mutex // protects the fields below
@@ -159,7 +164,7 @@ func New(ctx context.Context, cfg Config) (*Agent, error) {
 	if r.Pin == nil {
 		r.Pin = cfg.Pin
 	}
-	return &Agent{cfg: cfg, methods: proof.New(cfg.Prover, cfg.Solver), record: r, status: Status{Phase: PhaseStarting}}, nil
+	return &Agent{cfg: cfg, methods: proof.New(cfg.Prover, cfg.Solver), mark: secretMark(cfg.Prover), record: r, status: Status{Phase: PhaseStarting}}, nil
 }
 
 // Enrolled reports whether the broker has accepted this device before.

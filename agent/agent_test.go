@@ -70,6 +70,50 @@ func TestEnrollAuthenticateRefresh(t *testing.T) {
 	}
 }
 
+// TestAnotherSecretIsNamed: a refusal of another key than the device was let in with says so,
+// of a login as of a refresh, and of nothing else; and a key that the broker takes is the
+// device's from then on.
+func TestAnotherSecretIsNamed(t *testing.T) {
+	b, cfg := newFakeBroker(t), config(t)
+	enroll(t, b, cfg)
+	b.tries = 1 // as a broker has it for keys
+	right, other := cfg.Prover, config(t).Prover
+	cfg.Prover = other
+	wrong := newAgent(t, cfg)
+	for name, call := range map[string]func(context.Context, agent.Link, agent.Ask) (*agent.Tokens, error){"login": wrong.Authenticate, "refresh": wrong.Refresh, "renewal": wrong.Renew} {
+		if _, err := call(t.Context(), b, agent.Ask{}); !errors.Is(err, agent.ErrOtherSecret) || !errors.Is(err, protocol.CodeDenied) {
+			t.Errorf("%s with another key: %v", name, err)
+		}
+	}
+	if st := wrong.Status(); st.Phase != agent.PhaseRefused || !errors.Is(st.Err, agent.ErrOtherSecret) {
+		t.Errorf("status %+v", st)
+	}
+	cfg.Prover = right
+	good := newAgent(t, cfg)
+	if _, err := good.Authenticate(t.Context(), b, agent.Ask{}); err != nil {
+		t.Errorf("with its own key again: %v", err)
+	}
+	key := b.devices[cfg.Device.Name]
+	delete(b.devices, cfg.Device.Name)
+	if _, err := good.Authenticate(t.Context(), b, agent.Ask{}); err == nil || errors.Is(err, agent.ErrOtherSecret) {
+		t.Errorf("its own key, which the broker does not know any more: %v", err)
+	}
+	public, err := token.ParseCOSEKey(other.PublicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.devices[cfg.Device.Name] = public // an operator gave it another
+	cfg.Prover = other
+	if _, err := newAgent(t, cfg).Authenticate(t.Context(), b, agent.Ask{}); err != nil {
+		t.Errorf("the key that an operator gave it: %v", err)
+	}
+	b.devices[cfg.Device.Name] = key
+	cfg.Prover = right
+	if _, err := newAgent(t, cfg).Authenticate(t.Context(), b, agent.Ask{}); err != nil {
+		t.Errorf("and its first key again: %v", err)
+	}
+}
+
 func TestNoClock(t *testing.T) {
 	for _, year := range []int{1970, 2038, 2099} {
 		b, cfg := newFakeBroker(t), config(t)

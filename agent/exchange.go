@@ -202,12 +202,12 @@ func (a *Agent) again(try func() (*Tokens, error)) (g *Tokens, err error) {
 		a.compare(err)
 		show := errors.Is(err, ErrOlder) && !shown
 		if err == nil || !stale(err) && !show {
-			return g, err
+			return g, a.blame(err)
 		}
 		shown = shown || show
 		a.cfg.Log.Debug("call went stale, starting over", "err", err)
 	}
-	return nil, err
+	return nil, a.blame(err)
 }
 
 // compare notes whether the broker came with older keys than the device knows.

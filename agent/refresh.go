@@ -53,7 +53,7 @@ func (a *Agent) refresh(ctx context.Context, link Link, ask Ask) (*Tokens, error
 	case *protocol.Grant:
 		return a.accept(ctx, c, m)
 	case *protocol.Refusal:
-		return nil, m
+		return nil, a.blame(m)
 	}
 	return nil, fmt.Errorf("%w: message type %d to a refresh", ErrUnexpected, reply.Type())
 }

@@ -3,7 +3,9 @@ package agent
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -34,6 +36,41 @@ type Record struct {
 	Floor     int64        `cbor:"9,keyasint,omitempty"`  // Unix seconds: the time last heard from the broker
 	Session   ident.UUID   `cbor:"10,keyasint"`           // that the device has
 	Refresh   []byte       `cbor:"11,keyasint,omitempty"` // refresh token, a secret
+	Secret    []byte       `cbor:"12,keyasint,omitempty"` // tells the key that the broker took last from another
+}
+
+// Fits reports whether p is the secret that the broker let the device in with last, as far
+// as the record tells: one of a device that was never let in fits all.
+func (r *Record) Fits(p Prover) bool { return r.fits(secretMark(p)) }
+
+func (r *Record) fits(mark []byte) bool {
+	return mark == nil || r.Secret == nil || bytes.Equal(r.Secret, mark)
+}
+
+// secretMark tells a device's secret from others and gives nothing away that others can use:
+// the hash of a public key or, of a shared key, that of a MAC which no broker takes for a
+// proof. nil if the secret proves nothing just now.
+func secretMark(p Prover) []byte {
+	mark := p.PublicKey()
+	if mark == nil {
+		var err error
+		if mark, err = p.Prove(protocol.ProofInput(protocol.PurposeKept, protocol.Transcript{})); err != nil {
+			return nil
+		}
+	}
+	sum := sha256.Sum256(mark)
+	return sum[:16]
+}
+
+// blame says of a refusal that the device's secret is another one than before, if it is.
+func (a *Agent) blame(err error) error {
+	if !errors.Is(err, protocol.CodeDenied) && !errors.Is(err, protocol.CodeExists) {
+		return err
+	}
+	if r := a.snapshot(); r.fits(a.mark) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", ErrOtherSecret, err)
 }
 
 // Memory is a State that is gone when the program ends: for tests, simulations, and
@@ -77,6 +114,7 @@ func (a *Agent) adopt(ctx context.Context, c *call, body *protocol.GrantBody, g 
 	r.Enrolled, r.Subject, r.Issuer = true, body.Subject, body.Issuer
 	r.Floor = g.Signed.Unix() // the newest counts, though it be earlier: the broker's clock may have been wrong before
 	r.Session, r.Refresh = body.Session, body.Refresh
+	r.Secret = a.mark
 	unsaved := a.cfg.State.Save(ctx, r)
 	if unsaved != nil {
 		unsaved = fmt.Errorf("save state: %w", unsaved)

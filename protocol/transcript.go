@@ -37,6 +37,7 @@ const (
 	PurposeRefresh     = "refresh"
 	PurposeConnect     = "connect" // of a CONNECT: see ConnectProof.Input
 	PurposeAnswer      = "answer"  // of a secret answer: see SecretInput
+	PurposeKept        = "kept"    // of what a device notes of its shared key for itself; never sent
 )
 
 // SecretInput is what the proof of a sealed answer covers: that the holder of the

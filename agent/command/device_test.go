@@ -372,3 +372,60 @@ func TestCredentialsMQTT(t *testing.T) {
 	other.fails(2, "credentials mqtt", "", "credentials", "x509")
 	other.fails(2, "want text, json or password", "", "credentials", "mqtt", "--state", dir, "-o", "yaml")
 }
+
+// TestFilesOfAnotherDevice: whatever file of the folder is another device's, or is missing
+// since half a copy was put back, is named, with what to do; status tells without the broker
+// what it can.
+func TestFilesOfAnotherDevice(t *testing.T) {
+	b, m := newBroker(t), &machine{t: t}
+	mine, other := folder(t), folder(t)
+	m.must(enrollArgs(b, mine, "--ca", b.ca(t))...)
+	m.must(append(enrollArgs(b, other, "--ca", b.ca(t)), "--name", "lamp-2")...)
+	for _, c := range []struct {
+		file, from string // from is "" for a file that is missing
+		code       exit.Code
+		says, hint string
+		status     string // of a stopped agent, if it succeeds
+	}{
+		{"device.key", other, exit.Refused, "the device's key is not the one that it was let in with", "put back the device.key of demo:lamp-1, from the same copy", "cannot log in: the device's key is not the one"},
+		{"state", other, exit.Conflict, "state belongs to another device: demo:lamp-2, not demo:lamp-1", "each device has a folder of its own", ""},
+		{settingsName, other, exit.Conflict, "state belongs to another device: demo:lamp-1, not demo:lamp-2", "each device has a folder of its own", ""},
+		{"device.key", "", exit.NotFound, "its key is gone", "restore device.key", "cannot log in: the device has enrolled but its key is gone"},
+		{settingsName, "", exit.NotFound, "the state of one is there, and no agent.json", "put agent.json back", ""},
+	} {
+		path := filepath.Join(mine, c.file)
+		right := mustRead(t, path)
+		err := os.Remove(path)
+		if err == nil && c.from != "" {
+			err = os.WriteFile(path, mustRead(t, filepath.Join(c.from, c.file)), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, command := range []string{"check", "token"} {
+			m.fails(int(c.code), c.says, c.hint, command, "--state", mine)
+		}
+		if c.status != "" {
+			if out := m.must("status", "--state", mine); !strings.Contains(out, c.status) {
+				t.Errorf("another %s: status: %s", c.file, out)
+			}
+		}
+		if c.code == exit.Refused { // an agent runs in spite of it: the same is said of it and by it
+			runs := &machine{t: t}
+			stop := runs.startUntil("refused", filepath.Join(mine, socketName), "--state", mine)
+			m.fails(int(c.code), c.says, c.hint, "token", "--state", mine)
+			m.fails(int(c.code), c.says, c.hint, "check", "--state", mine)
+			if out := m.must("status", "--state", mine); !strings.Contains(out, c.says) {
+				t.Errorf("another %s: status of one that runs: %s", c.file, out)
+			}
+			stop()
+		}
+		if err := os.WriteFile(path, right, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		m.must("check", "--state", mine)
+		if out := m.must("status", "--state", mine); strings.Contains(out, "cannot") {
+			t.Errorf("%s is back: %s", c.file, out)
+		}
+	}
+}

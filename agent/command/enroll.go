@@ -54,7 +54,7 @@ func (p *program) enroll(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	p.device = c.Device
+	p.device, p.secret = c.Device, c.SharedKeyFile
 	if _, err := o.kind(); err != nil {
 		return err
 	}

@@ -40,6 +40,8 @@ type program struct {
 	now      func() time.Time // this machine's clock, which is not relied on
 	of       command          // the one that was typed; empty before it is known
 	device   ident.Device     // that it is about, as far as it is known
+	view     *keyfile.Dir     // its folder, nil if that is not known or has no settings
+	secret   string           // the file of its shared key, "" if it has a key of its own or none is known
 	lasting  bool             // the command goes on until it is told to end
 	desk     *desk            // of a lasting one: where challenges wait for an answer
 	in       io.Reader
@@ -123,6 +125,9 @@ func (p *program) advice(err error) (exit.Code, string) {
 	if flow, ok := errors.AsType[*agent.FlowError](err); ok {
 		return exit.Refused, flowHint(flow)
 	}
+	if errors.Is(err, protocol.CodeDenied) && p.otherSecret() { // also if a running agent says the former only
+		return exit.Refused, p.secretHint()
+	}
 	for _, row := range []struct {
 		is   error
 		code exit.Code // Done: what it is without this row
@@ -144,6 +149,7 @@ func (p *program) advice(err error) (exit.Code, string) {
 		{errNoHome, exit.Usage, "name the device's own folder: --state FOLDER, or SIGNET_STATE"},
 		{errOtherName, exit.Conflict, "name its folder with --state, or leave --name away"},
 		{errWhich, exit.Usage, "add --name NAME, or --state FOLDER"},
+		{errNoSettings, exit.NotFound, "put agent.json back from the same copy as the state beside it; or signet-agent enroll, with the flags of the first time, which keeps the key"},
 		{errNoDevice, exit.NotFound, "signet-agent enroll makes this device known to a broker; --state or --name picks one of several"},
 		{protocol.ErrEnrollToken, exit.Usage, "copy the token again from where it was made, or make one: signet enrollment create; a file with one is named with @ before it: --token @FILE"},
 		{agent.ErrNoAnchor, exit.Usage, "give an enrollment token, or the pool's anchor with --anchor"},
@@ -152,6 +158,7 @@ func (p *program) advice(err error) (exit.Code, string) {
 		{agent.ErrGrant, exit.Refused, "what answered is not the pinned broker; compare the token or anchor with the pool's"},
 		{agent.ErrNoSolver, exit.NotFound, "give a program that answers it with --answer-command, or answer a running agent: signet-agent answer CODE"},
 		{agent.ErrOtherDevice, exit.Conflict, "each device has a folder of its own: take another --state, or signet-agent unenroll first"},
+		{agent.ErrOtherSecret, exit.Refused, p.secretHint()},
 		{keyfile.ErrKeyDamaged, exit.Failed, "restore device.key, or signet-agent unenroll and enroll again with a token that allows a new key"},
 		{keyfile.ErrSharedKey, exit.Usage, "the file holds 32 to 64 bytes in hex or base64 and nothing else, the same as the operator registered"},
 		{keyfile.ErrDamaged, exit.Failed, "signet-agent enroll, with a token, writes a new state for the same key"},
@@ -197,6 +204,32 @@ func (p *program) advice(err error) (exit.Code, string) {
 		}
 	}
 	return code, pathHint(err)
+}
+
+// otherSecret tells whether the device's folder has another key than it was let in with.
+func (p *program) otherSecret() bool {
+	if p.view == nil {
+		return false
+	}
+	ctx := context.Background() // it reads three files
+	c, err := readSettings(p.view)
+	if err != nil {
+		return false
+	}
+	r, err := p.view.Load(ctx)
+	return err == nil && errors.Is(c.checkKey(ctx, p.view, &r), agent.ErrOtherSecret)
+}
+
+// secretHint is what to do about a key that the broker does not take for the device's.
+func (p *program) secretHint() string {
+	of := "this device"
+	if !p.device.IsZero() {
+		of = p.device.String()
+	}
+	if p.secret != "" {
+		return "put the shared key of " + of + " back into " + p.secret + "; or have an operator register the one that is there, and enroll again"
+	}
+	return "put back the device.key of " + of + ", from the same copy as the state beside it; if it is to have the key that is there: signet-agent enroll, with a token that allows a new key"
 }
 
 // operators is what an operator types about the device, as far as it is known.

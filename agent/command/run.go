@@ -48,7 +48,7 @@ func (p *program) openDevice(ctx context.Context, path, socket string) (*device,
 	if err != nil {
 		return nil, err
 	}
-	p.device = c.Device
+	p.device, p.secret = c.Device, c.SharedKeyFile
 	v := &device{dir: d, settings: c, now: p.now}
 	if err := p.assemble(ctx, v); err != nil {
 		_ = d.Close()

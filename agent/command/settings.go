@@ -38,6 +38,7 @@ const settingsName = "agent.json"
 
 var (
 	errNoDevice    = errors.New("no enrolled device found")
+	errNoSettings  = fmt.Errorf("%w: the state of one is there, and no "+settingsName, errNoDevice)
 	errNotEnrolled = errors.New("the device has not enrolled yet")
 	errOtherKey    = errors.New("the device has another key already")
 	errNoHome      = errors.New("no place for the device: neither HOME nor XDG_STATE_HOME names a folder")
@@ -108,7 +109,7 @@ func (p *program) find(w where) (path, socket string, err error) {
 	}
 	if view, err := keyfile.View(path); err == nil {
 		if c, err := readSettings(view); err == nil {
-			p.device = c.Device
+			p.device, p.secret, p.view = c.Device, c.SharedKeyFile, view
 		}
 	}
 	if socket == "" {
@@ -262,6 +263,9 @@ func readSettings(d *keyfile.Dir) (settings, error) {
 	var c settings
 	raw, err := d.ReadFile(settingsName)
 	if errors.Is(err, os.ErrNotExist) {
+		if d.Enrolled() {
+			return c, fmt.Errorf("%w in %s", errNoSettings, d.Path())
+		}
 		return c, fmt.Errorf("%w in %s", errNoDevice, d.Path())
 	}
 	if err != nil {
@@ -373,6 +377,19 @@ func (c *settings) prover(ctx context.Context, d *keyfile.Dir, kind keyfile.Kind
 		return nil, fmt.Errorf("%w: %s, not %s", errOtherKey, key.Algorithm(), kind)
 	}
 	return key, nil
+}
+
+// checkKey says what is wrong with the key of a device, as far as its folder tells: nothing of
+// one that was never let in. It makes none.
+func (c *settings) checkKey(ctx context.Context, d *keyfile.Dir, r *agent.Record) error {
+	if !r.Enrolled {
+		return nil
+	}
+	prover, err := c.prover(ctx, d, "")
+	if err == nil && !r.Fits(prover) {
+		err = agent.ErrOtherSecret
+	}
+	return err
 }
 
 // pin reads which anchor the operator gave the device, nil if none.

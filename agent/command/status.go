@@ -106,6 +106,9 @@ func look(ctx context.Context, path, socket string) (Status, error) {
 	if !r.Enrolled && c.PendingSince > 0 {
 		st.waits(c.Device, time.Unix(c.PendingSince, 0))
 	}
+	if err := c.checkKey(ctx, d, &r); err != nil {
+		st.Reason = output.Words(err)
+	}
 	return st, nil
 }
 
@@ -171,6 +174,9 @@ func (st *Status) line() string {
 	if !st.Running {
 		if st.PendingSince != "" {
 			return st.Device + ": " + st.waiting() + "; the agent is not running (signet-agent run)"
+		}
+		if st.Enrolled && st.Reason != "" {
+			return st.Device + ": enrolled, and cannot log in: " + st.Reason + "; the agent is not running"
 		}
 		if st.Enrolled {
 			return st.Device + ": enrolled; the agent is not running (signet-agent run)"

@@ -40,6 +40,13 @@ func (d *Dir) Load(context.Context) (agent.Record, error) {
 	return agent.Record{}, fmt.Errorf("read the device's state: %w", err)
 }
 
+// Enrolled tells whether the folder's state, if it can be read, is that of a device which
+// the broker has let in.
+func (d *Dir) Enrolled() bool {
+	r, err := d.Load(context.Background()) // a file of its own disk
+	return err == nil && r.Enrolled
+}
+
 func (d *Dir) read(name string) (agent.Record, error) {
 	raw, err := d.ReadFile(name)
 	if err != nil {

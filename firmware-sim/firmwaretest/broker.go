@@ -233,6 +233,9 @@ func (b *Broker) answered(m *protocol.Answer) (protocol.Message, error) {
 	if t == nil {
 		return nil, protocol.CodeReplayed
 	}
+	if !b.right(t, m) && t.enroll == nil {
+		return nil, protocol.CodeDenied
+	}
 	if !b.right(t, m) {
 		return protocol.Refuse(m.ID, protocol.ProblemDetail{Code: protocol.CodeWrongAnswer, TriesLeft: 2}), nil
 	}

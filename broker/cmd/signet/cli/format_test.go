@@ -107,9 +107,9 @@ func TestWrongTokens(t *testing.T) {
 	}
 	for text, says := range map[string]string{
 		s.token + "\n" + s.token + "\n": "standard input has 2 lines or words",
-		"\n" + s.token + "\nx\n":       "standard input has 2 lines or words",
-		"sgne_a\n":                     "standard input has an enrollment token",
-		" \n":                          "standard input holds no token",
+		"\n" + s.token + "\nx\n":        "standard input has 2 lines or words",
+		"sgne_a\n":                      "standard input has an enrollment token",
+		" \n":                           "standard input holds no token",
 	} {
 		for _, line := range []string{"login --server " + s.url + " --ca " + s.ca, "login --server " + s.url + " --ca " + s.ca + " --token-file -"} {
 			if r := s.run(t, text, strings.Fields(line)...); r.code != 2 || !strings.Contains(r.err, says) || strings.Contains(r.err, s.token) || strings.Count(r.err, "\n") != 2 {
