@@ -59,6 +59,8 @@ type conn struct {
 	packets int           // guarded by turn: those that came while it was no device's
 	heldUp  time.Duration // guarded by turn: for how long the next packet is to wait
 
+	heldSince time.Time // guarded by turn: since when the message at hand is held back; zero: none is
+
 	known map[string]uint16 // guarded by state.mu: topic aliases that it was told
 
 	mu        sync.Mutex // guards the rest
@@ -164,13 +166,18 @@ func (c *conn) Feed(p []byte) (pause time.Duration, err error) {
 			break
 		}
 		c.paced = false
-		body := p[n : n+h.Length]
+		whole, body := p, p[n:n+h.Length]
 		p = p[n+h.Length:]
 		if !c.since.IsZero() {
 			c.since = time.Time{}
 			_ = c.stream.SetReadDeadline(time.Time{})
 		}
-		if err := c.handle(h, body); err != nil {
+		switch err := c.handle(h, body); {
+		case errors.Is(err, errHeldBack):
+			c.paced = true // it was counted
+			c.keep(whole)
+			return holdBackEvery, nil
+		case err != nil:
 			return 0, c.violated(err)
 		}
 	}

@@ -146,7 +146,7 @@ func TestSlowSubscriberIsEndedByBytes(t *testing.T) {
 }
 
 // With RefusePublisher the message is refused before anybody got it, and before it is retained;
-// a publisher of MQTT 3.1.1 is ended. Once there is room it goes on, and nothing was lost.
+// a publisher of MQTT 3.1.1 is held back and ended. Once there is room it goes on, and nothing was lost.
 func TestRefusePublisher(t *testing.T) {
 	inBubble(t, func(c *Config) { c.SessionMessages, c.RefusePublisher = 10, true }, func(b *bubble) {
 		from := b.join("p:b", nil)
@@ -171,6 +171,7 @@ func TestRefusePublisher(t *testing.T) {
 			t.Error("a refused message was retained")
 		}
 		old.publish(1, 1, "t/x=refused")
+		time.Sleep(holdBackFor)
 		old.want("closed")
 		if n := b.drops(DropRefused); n != 3 {
 			t.Errorf("%d refusals were counted", n)
@@ -188,6 +189,133 @@ func TestRefusePublisher(t *testing.T) {
 		if b.ended(ReasonQuota) != 1 {
 			t.Error("somebody but the old client was ended for it")
 		}
+		b.leavesNothing()
+	})
+}
+
+// A publisher of MQTT 3.1.1, which has no word for a refusal, is held back with all that comes behind: until there is
+// room, when it goes on as if nothing had been, or for a while; then it is ended, and nobody got the message.
+func TestHeldBack(t *testing.T) {
+	for qos := byte(1); qos <= 2; qos++ {
+		ack := []string{"", "puback", "pubrec"}[qos]
+		inBubble(t, func(c *Config) { c.SessionMessages, c.RefusePublisher = 3, true }, func(b *bubble) {
+			good := b.join("p:c", nil)
+			good.subscribe(0, "t/#")
+			slow := b.join("p:a", both(stays(1000), takes(1, 0, 0)))
+			slow.subscribe(1, "t/x")
+			from := b.join("p:b", func(p *packet.Connect) { p.Version = packet.V311 })
+			for i := range uint16(3) {
+				from.publish(qos, 1+i, "t/x=1")
+			}
+			from.want(ack+" #1", ack+" #2", ack+" #3")
+			good.took()
+			of := func(qos byte, id uint16, name, payload string) []byte {
+				return packet.AppendPublish(nil, from.v, &packet.Publish{Topic: []byte(name), Payload: []byte(payload), QoS: qos, ID: id})
+			}
+			from.send(slices.Concat(of(qos, 4, "t/x", "held"), of(qos, 5, "t/y", "behind it"), packet.AppendPingreq(nil)))
+			time.Sleep(holdBackFor - time.Second)
+			from.want()
+			good.want()
+			slow.ack(packet.PUBACK, 1, 0)
+			time.Sleep(holdBackEvery)
+			from.want(ack+" #4", ack+" #5", "pingresp")
+			good.want("t/x=held q0", "t/y=behind it q0")
+			if qos == 2 {
+				for i := range uint16(5) {
+					from.ack(packet.PUBREL, 1+i, 0)
+				}
+				from.took()
+			}
+
+			from.send(slices.Concat(of(qos, 6, "t/x", "lost"), of(0, 0, "t/y", "lost"))) // it is full again
+			time.Sleep(holdBackFor - time.Second)
+			from.want()
+			time.Sleep(2 * time.Second)
+			from.want("closed")
+			good.want()
+			if refused, ended := b.drops(DropRefused), b.ended(ReasonQuota); refused != 1 || ended != 1 {
+				t.Errorf("%d refusals and %d ends were counted", refused, ended)
+			}
+
+			from = b.join("p:b", func(p *packet.Connect) { p.Version = packet.V311 })
+			from.publish(qos, 7, "t/x=lost")
+			synctest.Wait()
+			b.End(device(t, "p:b"), ReasonAdministrative) // who is held back can be ended
+			from.want("closed")
+			for i := range uint16(3) {
+				slow.ack(packet.PUBACK, 2+i, 0)
+			}
+			slow.want("t/x=1 q1 #1", "t/x=1 q1 #2", "t/x=1 q1 #3", "t/x=held q1 #4")
+			good.want()
+			b.leavesNothing()
+		})
+	}
+}
+
+// What a session may have in bytes is a bound as what it may have in messages: where subscribers are ended, the
+// one without room is, where publishers are refused they hear 0x97 or are held back.
+func TestFewBytes(t *testing.T) {
+	large := "t/x=" + strings.Repeat("x", 60<<10)
+	for _, refuse := range []bool{false, true} {
+		inBubble(t, func(c *Config) { c.SessionBytes, c.RefusePublisher = c.MaxPacket+65<<10, refuse }, func(b *bubble) {
+			from := b.join("p:b", nil)
+			old := b.join("p:d", func(p *packet.Connect) { p.Version = packet.V311 })
+			slow := b.join("p:a", both(stays(1000), takes(1, 0, 0)))
+			slow.subscribe(1, "t/#")
+			from.publish(1, 1, large)
+			from.want("puback #1")
+			slow.took()
+			if !refuse {
+				from.publish(1, 2, large)
+				from.want("puback #2 0x10")
+				slow.want("disconnect 0x97", "closed")
+				b.resume("p:a", false, nil).want()
+				b.leavesNothing()
+				return
+			}
+			from.publish(1, 2, large)
+			from.publish(1, 3, "t/small=1")
+			from.want("puback #2 0x97", "puback #3")
+			old.publish(1, 4, large)
+			old.want()
+			slow.ack(packet.PUBACK, 1, 0)
+			slow.want("t/small=1 q1 #2")
+			time.Sleep(holdBackEvery)
+			old.want("puback #4")
+			b.leavesNothing()
+		})
+	}
+}
+
+// Subscriptions of all clients are bounded: one too many is refused with 0x97 (MQTT 3.1.1: 0x80), one that is there is
+// renewed, and one that ends makes room, whoever's it was.
+func TestSubscriptionsAreBounded(t *testing.T) {
+	inBubble(t, func(c *Config) { c.Subscriptions = 3 }, func(b *bubble) {
+		c := b.join("p:a", stays(100))
+		c.subscribe(1, "t/1", "t/2", "$share/g/t/3")
+		other, old := b.join("p:b", nil), b.join("p:c", func(p *packet.Connect) { p.Version = packet.V311 })
+		refused := func(c *client, filter, want string) {
+			t.Helper()
+			c.ask(packet.Subscribe{ID: 9, Filters: []packet.Filter{{Text: filter}}}, "suback #9 "+want)
+		}
+		refused(other, "t/1", "0x97")
+		refused(other, "$share/g/t/3", "0x97")
+		refused(old, "t/1", "0x80")
+		refused(c, "t/4", "0x97")
+		c.subscribe(2, "t/1")
+		if n := b.Figures().Subscriptions; n != 3 {
+			t.Errorf("%d subscriptions", n)
+		}
+		other.publish(1, 1, "t/4=x")
+		other.want("puback #1 0x10")
+		c.want()
+		c.send(packet.AppendUnsubscribe(nil, c.v, &packet.Unsubscribe{ID: 8, Filters: []string{"t/2"}}))
+		c.want("unsuback #8 0x0")
+		other.subscribe(0, "t/1")
+		refused(other, "t/2", "0x97")
+		b.End(device(t, "p:a"), ReasonAdministrative)
+		other.subscribe(0, "t/2")
+		old.subscribe(0, "t/2")
 		b.leavesNothing()
 	})
 }

@@ -102,9 +102,13 @@ func (c *conn) published(p *packet.Publish) error {
 		case !mayPublish(c.standing(), name, p.Retain):
 			code = packet.NotAuthorized
 		default:
-			code = c.srv.publish(c.owned.Load(), c.message(name, p))
+			var wait bool
+			if code, wait = c.srv.publish(c.owned.Load(), c.message(name, p), c.mayHoldBack(p)); wait {
+				return c.holdBack(p)
+			}
 		}
 	}
+	c.heldSince = time.Time{}
 	return c.answer(p, code)
 }
 

@@ -199,7 +199,7 @@ func (s *Server) sendWill(st *state, w *will) {
 	if w.lives >= 0 {
 		m.Expires = time.Now().Add(w.lives)
 	}
-	s.publish(st, &m)
+	s.publish(st, &m, false)
 }
 
 // willOf makes the will of a CONNECT; nil if it leaves none.

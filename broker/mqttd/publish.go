@@ -36,8 +36,9 @@ func (s *Server) dropped(d Drop) { s.cfg.OnDrop(d, 1) }
 type matches = subscription.Matches[*state]
 
 // publish retains and passes on what a client, or a will of its, publishes, and gives the code
-// for its acknowledgement. Whether it may be was decided before.
-func (s *Server) publish(from *state, m *message.Message) packet.Code {
+// for its acknowledgement. Whether it may be was decided before. A publisher that waits for room
+// hears that there is none, and nothing has become of the message then.
+func (s *Server) publish(from *state, m *message.Message, waits bool) (code packet.Code, wait bool) {
 	found := s.matches.Get().(*matches)
 	defer s.matches.Put(found)
 	defer found.Reset()
@@ -46,17 +47,20 @@ func (s *Server) publish(from *state, m *message.Message) packet.Code {
 		s.refusing.Lock()
 		defer s.refusing.Unlock()
 		s.subscriptions.Match(m.Topic, &from.index, found)
-		if !s.haveRoom(m, found, now) {
+		switch room := s.haveRoom(m, found, now); {
+		case !room && waits:
+			return 0, true
+		case !room:
 			s.dropped(DropRefused)
 			s.told.Note(context.Background(), slog.LevelWarn, "refused", "mqtt message refused: a subscriber has no room for it", "device", from.standing.Load().Device.String())
-			return packet.QuotaExceeded
+			return packet.QuotaExceeded, false
 		}
 	}
 	if m.Retain { // before it is looked for who gets it: who subscribes meanwhile gets it one way or the other
 		if err := s.retained.Set(now, from.standing.Load().Device, from.key.id, m); err != nil {
 			s.dropped(DropRetained)
 			s.told.Note(context.Background(), slog.LevelWarn, "retained", "mqtt message not retained", "device", from.standing.Load().Device.String(), "error", err)
-			return packet.QuotaExceeded
+			return packet.QuotaExceeded, false
 		}
 	}
 	s.subscriptions.Match(m.Topic, &from.index, found)
@@ -80,9 +84,9 @@ func (s *Server) publish(from *state, m *message.Message) packet.Code {
 		}
 	}
 	if reached == 0 {
-		return packet.NoMatchingSubscribers
+		return packet.NoMatchingSubscribers, false
 	}
-	return packet.Success
+	return packet.Success, false
 }
 
 // share gives a message to one member of a group: to one that is there, if any is and has room,

@@ -1,10 +1,12 @@
 package mqttd
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
+	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/broker/mqttd/packet"
 )
 
@@ -48,3 +50,32 @@ const maxHeldUp = time.Second
 // holdUp has nothing read of a device's connection for a while once it asks too much: else it
 // would be busy with being told so. c.turn is held.
 func (c *conn) holdUp(wait time.Duration) { c.heldUp = wait }
+
+// A message of MQTT 3.1.1 for which a subscriber has no room, where publishers are to be refused,
+// is held back, with all that comes behind it: that version has no word for a refusal. The figures
+// are chosen: a subscriber that goes on reads what waits for it within holdBackFor.
+const (
+	holdBackFor   = 10 * time.Second
+	holdBackEvery = 100 * time.Millisecond
+)
+
+// errHeldBack: the packet at hand is to be handled again after a while.
+var errHeldBack = errors.New("mqttd: a message is held back")
+
+// mayHoldBack reports whether a message may wait, still, for its subscribers to have room.
+func (c *conn) mayHoldBack(p *packet.Publish) bool {
+	return c.takes.Version < packet.V5 && p.QoS > message.AtMostOnce && (c.heldSince.IsZero() || time.Since(c.heldSince) < holdBackFor)
+}
+
+// holdBack has a message wait as if it had not come. c.turn is held.
+func (c *conn) holdBack(p *packet.Publish) error {
+	if c.heldSince.IsZero() {
+		c.heldSince = time.Now()
+		c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "held back", "mqtt publisher held back: a subscriber has no room for its message", "client", c.clientID, "remote", c.remote())
+	}
+	st := c.owned.Load()
+	st.mu.Lock()
+	st.flow.Received(p.ID, byte(packet.QuotaExceeded))
+	st.mu.Unlock()
+	return errHeldBack
+}
