@@ -173,6 +173,9 @@ func (st *state) deliver(d session.Delivery, now time.Time) outcome {
 	if st.over || st.conn == nil && d.QoS == message.AtMostOnce {
 		return passedOver
 	}
+	if st.pass(&d, now) {
+		return delivered
+	}
 	defer st.tell()
 	if err := st.flow.Add(now, d); err != nil {
 		if d.QoS == message.AtMostOnce || !errors.Is(err, session.ErrFull) {
@@ -183,6 +186,17 @@ func (st *state) deliver(d session.Delivery, now time.Time) outcome {
 	}
 	st.send(now)
 	return delivered
+}
+
+// pass sends a delivery of QoS 0 at once, if the session holds nothing that it might overtake, and
+// nothing speaks against it: it then needs no room. st.mu is held.
+func (st *state) pass(d *session.Delivery, now time.Time) bool {
+	c := st.conn
+	if d.QoS > message.AtMostOnce || c == nil || st.flow.Len() > 0 || st.flow.Waiting() || c.isEnding() || !c.stream.Ready() || d.Message.Expired(now) || !c.fits(d, now) {
+		return false
+	}
+	c.deliver(&session.Out{Delivery: *d}, now)
+	return true
 }
 
 // wants reports whether a message would be added to what the client is to get.

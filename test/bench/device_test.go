@@ -82,7 +82,7 @@ func BenchmarkDevice(b *testing.B) {
 			b.Skip("run with -benchtime 1x")
 		}
 		var refused, none atomic.Int64
-		spent := inTurns(storm(b, n, again, come, &refused), storm(b, n, bareAgain, bare, &none))
+		spent := inTurns(rounds, storm(b, n, again, come, &refused), storm(b, n, bareAgain, bare, &none))
 		b.ReportMetric(micros(spent[0])/1e6, "s")
 		b.ReportMetric(micros(spent[1])/1e6, "bare-s")
 		b.ReportMetric(ratio(spent[0], spent[1]), "x-bare")

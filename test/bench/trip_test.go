@@ -18,18 +18,18 @@ import (
 )
 
 const (
-	trips     = 16_000 // in a window
-	payload   = 131    // bytes of a message: those of a protocol's message with six fields
-	listeners = 100    // of a message that fans out
-	fanned    = 150    // such messages in a window
+	turns     = 9     // of each server
+	trips     = 6_400 // in a turn
+	payload   = 131   // bytes of a message: those of a protocol's message with six fields
+	listeners = 100   // of a message that fans out
+	fanned    = 100   // such messages in a turn
 )
 
 // A window is one server's turn: it gives the server's CPU for each of what was done.
 type window func() time.Duration
 
-// inTurns has servers take turns, three times, every other time in reverse, and gives for each the median
-// of what it spent. A ratio is taken within a round.
-func inTurns(servers ...window) (spent [][]time.Duration) {
+// inTurns has servers take turns, so many times, every other time in reverse, and gives what each spent.
+func inTurns(rounds int, servers ...window) (spent [][]time.Duration) {
 	spent = make([][]time.Duration, len(servers))
 	for round := range rounds {
 		for i := range servers {
@@ -75,7 +75,7 @@ func BenchmarkTrip(b *testing.B) {
 				if b.N > 1 { // the first run says it all
 					b.Skip("run with -benchtime 1x")
 				}
-				spent := inTurns(answeredTrips(b, own, sec.tls, clients, true), answeredTrips(b, own, sec.tls, clients, false),
+				spent := inTurns(turns, answeredTrips(b, own, sec.tls, clients, true), answeredTrips(b, own, sec.tls, clients, false),
 					answeredTrips(b, mosquitto, sec.tls, clients, false), echoedTrips(b, minimal, sec.tls, clients))
 				for i, name := range []string{"", "carried-", "mosquitto-", "floor-"} {
 					b.ReportMetric(micros(spent[i]), name+"cpu-us/trip")
@@ -248,7 +248,7 @@ func BenchmarkFanOut(b *testing.B) {
 				if b.N > 1 { // the first run says it all
 					b.Skip("run with -benchtime 1x")
 				}
-				spent := inTurns(fanOut(b, own, sec.tls, qos), fanOut(b, mosquitto, sec.tls, qos))
+				spent := inTurns(turns, fanOut(b, own, sec.tls, qos), fanOut(b, mosquitto, sec.tls, qos))
 				b.ReportMetric(micros(spent[0]), "cpu-us/delivery")
 				b.ReportMetric(micros(spent[1]), "mosquitto-cpu-us/delivery")
 				b.ReportMetric(ratio(spent[0], spent[1]), "x-mosquitto")

@@ -177,6 +177,9 @@ func (p *poller) ready(events []syscall.EpollEvent) int {
 	defer p.mu.Unlock()
 	for _, e := range events {
 		if s := p.streams[e.Fd]; s != nil {
+			if e.Events&^syscall.EPOLLIN != 0 {
+				s.finis.Store(true)
+			}
 			p.due = append(p.due, s)
 		}
 	}
@@ -256,6 +259,7 @@ func (s *Stream) turn(r *reader) (again bool) {
 	s.busy, s.again = true, false
 	s.refs++
 	s.mu.Unlock()
+	s.dry = false
 	o := more
 	for i := 0; i < turnSteps && o == more; i++ {
 		o = r.step(s)

@@ -65,6 +65,9 @@ func (r *reader) step(s *Stream) outcome {
 		s.first = nil
 		return s.feed(p)
 	}
+	if s.dry && s.tls == nil {
+		return nothing
+	}
 	r.s, r.n, r.err = s, 0, nil
 	p := r.own
 	if s.raw == nil {
@@ -112,6 +115,18 @@ func (r *reader) look(fd uintptr) bool {
 		return !r.waits
 	}
 	return true
+}
+
+// readSome reads what the socket has, while being served. With a poller one that gave less than was
+// asked for is not asked again in the same turn: what comes is another event (epoll(7)). Only the
+// client's end is not, where it was told of with the bytes before it.
+func (s *Stream) readSome(p []byte) (int, error) {
+	if s.dry {
+		return 0, errAgain
+	}
+	n, err := readNow(s.fd, p)
+	s.dry = s.poller != nil && err == nil && n < len(p) && !s.finis.Load()
+	return n, err
 }
 
 func (r *reader) putBack() {

@@ -134,12 +134,14 @@ type Stream struct {
 	sealed bool // nothing more may be written
 
 	shook  atomic.Bool  // the handshake is done
+	finis  atomic.Bool  // with a poller: the client has closed its half, or worse, and nothing is told any more
 	answer func()       // of whoever shakes hands: called before the next write, or at the handshake's end
 	direct bool         // of whoever reads: the socket answers errAgain instead of blocking
 	first  []byte       // of whoever reads: came before Serve
 	fd     uintptr      // of whoever reads, during RawConn.Read
 	lost   int          // of whoever reads: bytes thrown away while hanging
 	owed   bool         // of whoever reads: an empty Feed, after a pause
+	dry    bool         // of whoever reads, with a poller: there was less than asked for; more is told of
 	queued atomic.Int64 // bytes in the backlog; changed with mu
 	read   atomic.Int64 // when something came last, as Loop.now
 
@@ -338,7 +340,7 @@ func (k *socket) Read(p []byte) (int, error) {
 		return n, nil
 	}
 	if k.direct {
-		return readNow(k.fd, p)
+		return (*Stream)(k).readSome(p)
 	}
 	return k.nc.Read(p)
 }

@@ -165,8 +165,12 @@ func newTransfer() *transfer {
 	return t
 }
 
-// writeRaw writes as much as the socket takes. With mu.
+// writeRaw writes as much as the socket takes. With mu, and not after close: so the descriptor is still
+// the socket's.
 func (s *Stream) writeRaw(p []byte) (int, error) {
+	if s.poller != nil {
+		return writeNow(uintptr(s.number), p)
+	}
 	t := s.loop.moves.Get().(*transfer)
 	t.p, t.n, t.err = p, 0, nil
 	err := s.raw.Write(t.now)
