@@ -58,6 +58,7 @@ var homes = []struct {
 	{"how a custom challenge is named", mark{define: `(?i)^(valid_?(challenge_?)?name|max_?challenge_?name)$`}, []string{"broker"}},
 	{"whom to believe about where a connection comes from", mark{imports: `^github\.com/pires/go-proxyproto`}, []string{"broker/balancer"}},
 	{"whom to believe about where a connection comes from", mark{text: `(?i)^(x-forwarded-for|forwarded)$`}, []string{"broker/balancer"}},
+	{"what is told of a TLS connection alone (RFC 9266, RFC 9431)", mark{call: `\.ExportKeyingMaterial$`}, []string{"protocol/channel"}},
 	{"how MQTT packets are read", mark{define: `^(ReadHeader|ParseConnect)$`}, []string{"broker/mqttd/packet"}},
 	{"how a file takes the place of another", mark{call: `^os\.Rename$`}, []string{"broker/durable", "broker/backup", "agent/keyfile", "certs"}}, // backup: what was restored moves in; certs: folders
 	{"what lies on the broker's disk", mark{imports: `^go\.etcd\.io/bbolt`}, []string{"broker/boltstore"}},

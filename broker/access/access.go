@@ -106,8 +106,7 @@ func (r *Rule) Admit(ctx context.Context, c Connect) (Standing, error) {
 	return standing(&d, &s, claims, Standing{Expires: until, Key: key, Password: true})
 }
 
-// proved admits by a connect proof. What costs least comes first; the proof of the
-// device's key comes last, because by then a token of the device's is there.
+// proved admits by a connect proof. What costs least comes first.
 func (r *Rule) proved(ctx context.Context, c *Connect) (Standing, error) {
 	if !c.Channel.Known() {
 		return Standing{}, ErrChannel
@@ -119,11 +118,28 @@ func (r *Rule) proved(ctx context.Context, c *Connect) (Standing, error) {
 	if !c.Channel.Is(p.Channel) {
 		return Standing{}, fmt.Errorf("%w: it was made for another one: somebody in between passed it on", ErrProof)
 	}
-	claims, key, err := r.tokens.Verify(ctx, c.Device.Pool, p.Access)
+	return r.AdmitHolder(ctx, Holder{c.Device, p.Access, p.Input(c.ClientID), p.Proof})
+}
+
+// A Holder shows an access token and that it has the key to which that is bound.
+type Holder struct {
+	Device ident.Device
+	Token  []byte // an access token in any of its forms
+	// Input is what the proof covers. It must be of this one connection or question: the caller
+	// has seen to that.
+	Input []byte
+	Proof []byte
+}
+
+// AdmitHolder gives the standing of a client that shows itself to be the holder of an access
+// token, which lasts as long as the token. The proof is looked at last, because by then a token of the
+// device's is there. Errors are those of Admit.
+func (r *Rule) AdmitHolder(ctx context.Context, h Holder) (Standing, error) {
+	claims, key, err := r.tokens.Verify(ctx, h.Device.Pool, h.Token)
 	if err != nil {
 		return Standing{}, fmt.Errorf("%w: %w", ErrToken, err)
 	}
-	d, s, err := r.read(ctx, c.Device, claims)
+	d, s, err := r.read(ctx, h.Device, claims)
 	if err != nil {
 		return Standing{}, err
 	}
@@ -131,7 +147,7 @@ func (r *Rule) proved(ctx context.Context, c *Connect) (Standing, error) {
 	if err != nil {
 		return Standing{}, err
 	}
-	if err := r.keys.Confirms(&d, claims.Confirmation, p.Input(c.ClientID), p.Proof); err != nil {
+	if err := r.keys.Confirms(&d, claims.Confirmation, h.Input, h.Proof); err != nil {
 		return Standing{}, fmt.Errorf("%w: %w", ErrProof, err)
 	}
 	return st, nil

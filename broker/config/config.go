@@ -110,6 +110,7 @@ type MQTT struct {
 	SessionExpiry    int    `yaml:"session_expiry" env:"SESSION_EXPIRY"`   // seconds for which a session may outlive its connection; negative: none does
 	MaxKeepAlive     int    `yaml:"max_keep_alive" env:"MAX_KEEP_ALIVE"`   // seconds, of MQTT 5 clients; 0: as they like
 	SlowSubscriber   string `yaml:"slow_subscriber" env:"SLOW_SUBSCRIBER"` // EndSubscriber or RefusePublisher
+	ACEChallenge     bool   `yaml:"ace_challenge" env:"ACE_CHALLENGE"`     // a proof over nonces, bound to no connection, counts at CONNECT
 	SessionMessages  int    `yaml:"session_messages" env:"SESSION_MESSAGES"`
 	SessionKiB       int    `yaml:"session_kib" env:"SESSION_KIB"`
 	QueuedMessages   int    `yaml:"queued_messages" env:"QUEUED_MESSAGES"`

@@ -50,7 +50,7 @@ func TestLimitsNameTheirSettings(t *testing.T) {
 			bounds[s.key] = false
 		}
 	}
-	for _, none := range []string{"hooks.allow", "mqtt.session_expiry", "mqtt.max_keep_alive", "mqtt.slow_subscriber", "mqtt.web_origins"} {
+	for _, none := range []string{"hooks.allow", "mqtt.session_expiry", "mqtt.max_keep_alive", "mqtt.slow_subscriber", "mqtt.web_origins", "mqtt.ace_challenge"} {
 		delete(bounds, none)
 	}
 	for row := range strings.Lines(table) {

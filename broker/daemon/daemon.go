@@ -160,6 +160,9 @@ func (d *Daemon) assemble(ctx context.Context, parts core.Parts) (err error) {
 	}
 	d.Control = d.core.Control
 	front := mqttfront.New(d.core.Exchange, d.core.Access, d.log)
+	if d.cfg.MQTT.ACEChallenge {
+		front.TakeUnbound()
+	}
 	ended, err := endings(d.metrics)
 	if err != nil {
 		return err
@@ -295,6 +298,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.ready.Store(true)
 	if b := d.cfg.Balancer; len(b.MQTTEndsTLS)+len(b.HTTPSEndsTLS) > 0 {
 		d.log.WarnContext(ctx, "balancers are trusted to end the TLS of devices", "mqtt", b.MQTTEndsTLS, "https", b.HTTPSEndsTLS)
+	}
+	if d.cfg.MQTT.ACEChallenge {
+		d.log.WarnContext(ctx, "a proof over nonces (RFC 9431) counts at CONNECT, by mqtt.ace_challenge: whoever a device takes for the broker can pass it on and connect as the device")
 	}
 	d.log.InfoContext(ctx, "serving", "mqtt", d.Addrs.MQTT.String(), "https", d.Addrs.HTTPS.String(), "health", d.Addrs.Health.String())
 	err := g.Wait()

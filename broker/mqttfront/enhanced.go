@@ -10,6 +10,7 @@ import (
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ace"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -18,6 +19,7 @@ import (
 func (f *Front) Methods() map[string]mqttd.Method {
 	return map[string]mqttd.Method{
 		protocol.AuthMethod: func(c mqttd.Connect) mqttd.Exchange { return &exchanged{f, c} },
+		ace.Method:          func(c mqttd.Connect) mqttd.Exchange { return &possession{front: f, connect: c} },
 	}
 }
 

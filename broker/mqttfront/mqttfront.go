@@ -19,6 +19,7 @@ import (
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/ace"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -48,6 +49,7 @@ type Front struct {
 	log      *slog.Logger
 	told     *tally.Log // of what devices can bring about
 	server   Server
+	unbound  bool // see TakeUnbound
 
 	disabled, renew []byte // events, encoded
 }
@@ -62,6 +64,11 @@ func New(x Responder, rule *access.Rule, log *slog.Logger) *Front {
 // Attach names the server that f is the Gate of.
 func (f *Front) Attach(s Server) { f.server = s }
 
+// TakeUnbound has f admit clients of RFC 9431 by a proof over nonces (section 2.2.4.2.2 there), which is bound to no TLS
+// connection: whoever a device takes for the broker can pass it on, and is connected as the device for as
+// long as its access token lives. To be called before the server serves.
+func (f *Front) TakeUnbound() { f.unbound = true }
+
 // parting is how long connections of a session live on that the device itself has ended,
 // by a newer one or by a refresh token that was used before.
 const parting = 2 * time.Second
@@ -73,6 +80,13 @@ var errRefused = errors.New("connection refused")
 func (f *Front) Admit(ctx context.Context, c mqttd.Connect) (mqttd.Standing, error) {
 	if c.UserName == "" && len(c.Password) == 0 {
 		return mqttd.Standing{}, nil
+	}
+	if ace.IsUserName(c.UserName) {
+		token, err := ace.ParseUserName(c.UserName)
+		if err != nil {
+			return mqttd.Standing{}, fmt.Errorf("%w: %w", errRefused, err)
+		}
+		return f.exported(ctx, &c, token, c.Password)
 	}
 	id, err := named(&c)
 	if err == nil && id.IsZero() {

@@ -20,7 +20,16 @@ const label = "EXPORTER-Channel-Binding"
 // handshake is not complete, and for a connection of which no name would be safe:
 // in TLS 1.2 one without the extended master secret (RFC 7627), or one that may
 // renegotiate.
-func Name(s *tls.ConnectionState) []byte {
+func Name(s *tls.ConnectionState) []byte { return export(s, label) }
+
+// labelACE is registered for RFC 9431 (sections 2.2.4.2.1 and 7.1).
+const labelACE = "EXPORTER-ACE-MQTT-Sign-Challenge"
+
+// Challenge gives what RFC 9431 has a device sign that connects to MQTT in its way, protocol.ChannelLen
+// bytes that belong to the connection alone. It is nil where Name is.
+func Challenge(s *tls.ConnectionState) []byte { return export(s, labelACE) }
+
+func export(s *tls.ConnectionState, label string) []byte {
 	if s == nil || !s.HandshakeComplete {
 		return nil
 	}

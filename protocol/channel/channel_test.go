@@ -84,3 +84,25 @@ func TestNoName(t *testing.T) {
 		t.Error("a connection that may renegotiate has a name")
 	}
 }
+
+// What RFC 9431 has signed belongs to the connection alone, too, and is not its name.
+func TestChallenge(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		server, client := configs(t, version)
+		var all [][]byte
+		for range 2 {
+			s, c := connect(t, server, client)
+			own := channel.Challenge(&s)
+			if len(own) != protocol.ChannelLen || !bytes.Equal(own, channel.Challenge(&c)) || bytes.Equal(own, channel.Name(&s)) {
+				t.Errorf("%s: %x and %x", tls.VersionName(version), own, channel.Challenge(&c))
+			}
+			all = append(all, own)
+		}
+		if bytes.Equal(all[0], all[1]) {
+			t.Errorf("%s: two connections export the same, one of them resumed", tls.VersionName(version))
+		}
+	}
+	if channel.Challenge(nil) != nil {
+		t.Error("no TLS exports something")
+	}
+}
