@@ -165,12 +165,9 @@ const (
 
 // deliver adds a message to what the client is to get.
 func (st *state) deliver(d session.Delivery, now time.Time) outcome {
-	if !st.mayRead(d.Message.Topic) {
-		return passedOver
-	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if st.over || st.conn == nil && d.QoS == message.AtMostOnce {
+	if !st.mayRead(d.Message.Topic) || st.over || st.conn == nil && d.QoS == message.AtMostOnce {
 		return passedOver
 	}
 	if st.pass(&d, now) {
@@ -188,15 +185,17 @@ func (st *state) deliver(d session.Delivery, now time.Time) outcome {
 	return delivered
 }
 
-// pass sends a delivery of QoS 0 at once, if the session holds nothing that it might overtake, and
-// nothing speaks against it: it then needs no room. st.mu is held.
+// pass sends a delivery that the client may have at once, if nothing waits before it. st.mu is held.
 func (st *state) pass(d *session.Delivery, now time.Time) bool {
 	c := st.conn
-	if d.QoS > message.AtMostOnce || c == nil || st.flow.Len() > 0 || st.flow.Waiting() || c.isEnding() || !c.stream.Ready() || d.Message.Expired(now) || !c.fits(d, now) {
+	if c == nil || c.isEnding() || !c.stream.Ready() || !c.fits(d, now) {
 		return false
 	}
-	c.deliver(&session.Out{Delivery: *d}, now)
-	return true
+	out, ok := st.flow.Send(now, *d)
+	if ok {
+		c.deliver(&out, now)
+	}
+	return ok
 }
 
 // wants reports whether a message would be added to what the client is to get.

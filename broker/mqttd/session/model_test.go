@@ -408,7 +408,7 @@ func (p *pair) id(choose func(int) int) uint16 {
 // step does one thing to both; choose gives a number below its argument.
 func (p *pair) step(choose func(int) int) {
 	s, m := p.session, p.model
-	switch choose(17) {
+	switch choose(19) {
 	case 0:
 		window := uint16(choose(6))
 		s.Connect(window)
@@ -418,16 +418,10 @@ func (p *pair) step(choose func(int) int) {
 		s.Disconnect()
 		m.disconnect()
 		p.same("disconnect", nil, nil)
+	case 17, 18:
+		p.send(choose)
 	case 2, 3, 4, 5:
-		p.messages++
-		d := session.Delivery{Message: &message.Message{Payload: make([]byte, 1+choose(60))}, QoS: byte(choose(3))}
-		d.Message.Payload[0] = byte(p.messages)
-		if choose(4) == 0 {
-			d.Retain, d.Identifiers, d.Share = true, []uint32{1, 268_435_455}[:choose(3)], p.share
-		}
-		if choose(4) == 0 {
-			d.Message.Expires = p.now.Add(time.Duration(choose(5000)) * time.Millisecond)
-		}
+		d := p.delivery(choose)
 		p.same(fmt.Sprintf("add %d at QoS %d", p.messages, d.QoS), s.Add(p.now, d), m.add(p.now, d))
 	case 6, 7, 8:
 		got, ok := s.Next(p.now, p.judge)
@@ -435,10 +429,7 @@ func (p *pair) step(choose func(int) int) {
 		if ok && !got.Release && got.Share != nil && got.Share.String() != "$share/g/a" {
 			p.fail("next: %v", got.Share)
 		}
-		same := ok == there && got.ID == want.ID && got.Dup == want.Dup && got.Release == want.Release &&
-			got.Message == want.Message && got.QoS == want.QoS && got.Retain == want.Retain &&
-			slices.Equal(got.Identifiers, want.Identifiers) && (got.Share == nil) == (want.Share == nil)
-		if !same {
+		if ok != there || !alike(got, want) {
 			p.fail("next: %+v %t, the model says %+v %t", got, ok, want, there)
 		}
 		p.same(fmt.Sprintf("next: %t %d dup %t release %t", ok, got.ID, got.Dup, got.Release), nil, nil)
@@ -477,6 +468,47 @@ func (p *pair) step(choose func(int) int) {
 			p.restart()
 		}
 	}
+}
+
+// delivery makes one of a new message.
+func (p *pair) delivery(choose func(int) int) session.Delivery {
+	p.messages++
+	d := session.Delivery{Message: &message.Message{Payload: make([]byte, 1+choose(60))}, QoS: byte(choose(3))}
+	d.Message.Payload[0] = byte(p.messages)
+	if choose(4) == 0 {
+		d.Retain, d.Identifiers, d.Share = true, []uint32{1, 268_435_455}[:choose(3)], p.share
+	}
+	if choose(4) == 0 {
+		d.Message.Expires = p.now.Add(time.Duration(choose(5000)) * time.Millisecond)
+	}
+	return d
+}
+
+func alike(a, b session.Out) bool {
+	return a.ID == b.ID && a.Dup == b.Dup && a.Release == b.Release && a.Message == b.Message && a.QoS == b.QoS && a.Retain == b.Retain &&
+		slices.Equal(a.Identifiers, b.Identifiers) && (a.Share == nil) == (b.Share == nil)
+}
+
+// send is add and next of the model where there is nothing else to be sent, and nothing otherwise.
+func (p *pair) send(choose func(int) int) {
+	s, m := p.session, p.model
+	d := p.delivery(choose)
+	before := len(m.in(waiting, sent, released))
+	got, ok := s.Send(p.now, d)
+	call := fmt.Sprintf("send %d at QoS %d: %t %d", p.messages, d.QoS, ok, got.ID)
+	switch {
+	case ok && d.QoS == message.AtMostOnce && d.Message.Size() > m.maxBytes: // it takes no room
+	case ok:
+		if err := m.add(p.now, d); err != nil {
+			p.fail("%s: the model says %v", call, err)
+		}
+		if want, there := m.next(p.now, func(session.Delivery) session.Cause { return session.None }); !there || !alike(got, want) {
+			p.fail("%s: %+v, the model says %+v", call, got, want)
+		}
+	case before == 0 && m.connected && m.window > 0 && d.Message.Size() <= m.maxBytes && m.maxMessages > 0 && !d.Message.Expired(p.now):
+		p.fail("%s, and there was nothing against it", call)
+	}
+	p.same(call, nil, nil)
 }
 
 // restart saves the session and goes on with what is restored.

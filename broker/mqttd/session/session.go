@@ -214,8 +214,32 @@ func (s *Session) MakeRoom(now time.Time, size int) bool {
 	return true
 }
 
-// Waiting reports whether anything waits to be sent, on this connection or the next. While
-// nothing does, a QoS 0 delivery may be sent to a connected client past Add and Next.
+// Send is Add and Next in one for a delivery that can be sent at once: nothing waits before it, it has not
+// expired, the client is connected and its window open, and there is room; one of QoS 0 takes none, and passes
+// nothing that the client has not acknowledged. Otherwise it does nothing and says so: Add is for that.
+// No Judge is asked.
+func (s *Session) Send(now time.Time, d Delivery) (out Out, ok bool) {
+	if !s.connected || s.Waiting() || d.Message.Expired(now) {
+		return Out{}, false
+	}
+	if d.QoS == message.AtMostOnce {
+		return Out{Delivery: d}, s.Len() == 0
+	}
+	size := d.Message.Size()
+	if !s.open() || !s.room.Take(size) {
+		return Out{}, false
+	}
+	s.bytes += size
+	s.added++
+	at := slotOf(d, s.added, now)
+	at.id = s.newID()
+	s.acked.push(at)
+	s.sent++
+	s.resent++
+	return Out{Delivery: d, ID: at.id}, true
+}
+
+// Waiting reports whether anything waits to be sent, on this connection or the next.
 func (s *Session) Waiting() bool {
 	return s.resent < s.acked.len() || s.plain.len() > 0 || s.told < len(s.released)
 }
