@@ -10,6 +10,9 @@ AGENTNAME ?= signet-agent
 # (RSA's are bigmod's): that is 6% of its size for a few percent of a login's time. And
 # without HTTP/2, which nothing in it speaks: 16 kB of its size.
 SMALL    := -tags nethttpomithttp2 -gcflags=all=-l -gcflags=runtime= -gcflags='crypto/internal/fips140/...=' -gcflags='crypto/internal/fips140/rsa=-l'
+# And with Go's earlier garbage collector, while there is one: of a heap as small as this
+# one it takes 0.15 MiB less, and its code is 49 kB smaller.
+COLLECTOR := $(shell GOEXPERIMENT=nogreenteagc $(GO) env GOEXPERIMENT 2>/dev/null)
 # On amd64 Go begins each function at 32 bytes; 16, as on arm64, saves 86 kB of padding.
 PACKED    = $(if $(filter amd64,$(shell $(GO) env GOARCH)),-funcalign=16)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -34,7 +37,7 @@ build: ## build all programs into bin/
 .PHONY: agent
 agent: ## build signet-agent alone, as small as it gets
 	@mkdir -p $(BIN)
-	$(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS) $(PACKED)' -o $(BIN)/$(AGENTNAME) $(AGENT)
+	GOEXPERIMENT=$(COLLECTOR) $(GO) build $(SMALL) -trimpath -ldflags '$(LDFLAGS) $(PACKED)' -o $(BIN)/$(AGENTNAME) $(AGENT)
 
 .PHONY: vet
 vet: ## go vet and gofmt

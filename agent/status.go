@@ -75,7 +75,11 @@ func (a *Agent) note(g *Tokens, err error) {
 	a.status = s
 	a.mu.Unlock()
 	if changed {
-		a.cfg.Log.Info("standing changed", "device", a.cfg.Device.String(), "phase", string(s.Phase), "err", err)
+		attrs := []any{"device", a.cfg.Device.String(), "phase", string(s.Phase)}
+		if err != nil {
+			attrs = append(attrs, "err", err)
+		}
+		a.cfg.Log.Info("standing changed", attrs...)
 	}
 }
 

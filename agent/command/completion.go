@@ -84,30 +84,57 @@ func bash(pages []Page) string {
 			case list != nil:
 				fmt.Fprintf(&values, "    %s:%s) COMPREPLY=($(compgen -W '%s' -- \"$cur\")); return ;;\n", word(page), dashed(f.Name), strings.Join(list, " "))
 			case isPath(f):
-				fmt.Fprintf(&values, "    %s:%s) compopt -o default; return ;;\n", word(page), dashed(f.Name))
+				fmt.Fprintf(&values, "    %s:%s|:%s) compopt -o default; return ;;\n", word(page), dashed(f.Name), dashed(f.Name))
 			case f.Value != "":
-				fmt.Fprintf(&values, "    %s:%s) return ;;\n", word(page), dashed(f.Name))
+				fmt.Fprintf(&values, "    %s:%s|:%s) return ;;\n", word(page), dashed(f.Name), dashed(f.Name))
 			}
 		}
 		flags.WriteString("' ;;\n")
 	}
 	return `# bash completion for signet-agent
+_signet_agent_devices() {
+  local file home=${XDG_STATE_HOME:-$HOME/.local/state}/signet
+  for file in "$home"/*/` + settingsName + `; do
+    [ -e "$file" ] && file=${file%/*} && printf '%s\n' "${file##*/}"
+  done
+}
 _signet_agent() {
-  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words=
+  local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} words= command= word skip=
   COMPREPLY=()
-  if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W '` + strings.TrimSpace(all.String()) + `' -- "$cur"))
-    return
-  fi
-  case ${COMP_WORDS[1]}:$prev in
+  for word in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
+    [ -n "$skip" ] && skip= && continue
+    case $word in
+    ` + strings.Join(typed(pages, needsValue), "|") + `) skip=1 ;;
+    -*) ;;
+    *) command=$word; break ;;
+    esac
+  done
+  case $command:$prev in
+  *:--name) COMPREPLY=($(compgen -W "$(_signet_agent_devices)" -- "$cur")); return ;;
 ` + values.String() + `  esac
-  case ${COMP_WORDS[1]} in
+  case $command in
+    '') case $cur in -*) words='` + strings.Join(typed(pages), " ") + `' ;; *) words='` + strings.TrimSpace(all.String()) + `' ;; esac ;;
 ` + flags.String() + `  esac
   COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }
 complete -F _signet_agent signet-agent
 `
 }
+
+// typed are the flags of all commands as they are typed, or those that are of a kind.
+func typed(pages []Page, kinds ...func(Flag) bool) (all []string) {
+	for _, page := range pages {
+		for _, f := range page.Flags {
+			other := func(is func(Flag) bool) bool { return !is(f) }
+			if name := dashed(f.Name); !slices.ContainsFunc(kinds, other) && !slices.Contains(all, name) {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
+}
+
+func needsValue(f Flag) bool { return f.Value != "" }
 
 func zsh(pages []Page) string {
 	var all, cases strings.Builder
@@ -119,6 +146,8 @@ func zsh(pages []Page) string {
 		for _, f := range page.Flags {
 			value := ""
 			switch list := choices(page, f.Name); {
+			case f.Name == "name":
+				value = ":name:_signet_agent_devices"
 			case list != nil:
 				value = ":" + f.Name + ":(" + strings.ReplaceAll(strings.Join(list, " "), ":", `\:`) + ")"
 			case isPath(f):
@@ -134,16 +163,36 @@ func zsh(pages []Page) string {
 		cases.WriteString(" ;;\n")
 	}
 	return `#compdef signet-agent
+_signet_agent_devices() {
+  local -a devices
+  devices=("${XDG_STATE_HOME:-$HOME/.local/state}"/signet/*/` + settingsName + `(N:h:t))
+  compadd -- "${devices[@]}"
+}
 _signet_agent() {
   local -a commands
   commands=(
 ` + all.String() + `  )
-  if (( CURRENT == 2 )); then
+  local -i at=2
+  while (( at < CURRENT )) && [[ $words[at] == -* ]]; do
+    case $words[at] in
+    ` + strings.Join(typed(pages, needsValue), "|") + `) (( at += 2 )) ;;
+    *) (( at += 1 )) ;;
+    esac
+  done
+  if (( at > CURRENT )) && [[ $words[CURRENT-1] == --name ]]; then
+    _signet_agent_devices
+    return
+  fi
+  if (( at > CURRENT )); then
+    _files
+    return
+  fi
+  if (( at == CURRENT )); then
     _describe command commands
     return
   fi
-  local command=$words[2]
-  shift words
+  local command=$words[at]
+  words=($words[at] ${words[2,at-1]} ${words[at+1,-1]})
   (( CURRENT-- ))
   case $command in
 ` + cases.String() + `  esac
@@ -155,10 +204,25 @@ compdef _signet_agent signet-agent
 func fish(pages []Page) string {
 	var out strings.Builder
 	quote := strings.NewReplacer(`\`, `\\`, "'", `\'`)
-	out.WriteString("# fish completion for signet-agent\ncomplete -c signet-agent -f\n")
+	out.WriteString(`# fish completion for signet-agent
+function __signet_agent_devices
+  set -l home $XDG_STATE_HOME
+  test -n "$home"; or set home ~/.local/state
+  for file in $home/signet/*/` + settingsName + `
+    basename (dirname $file)
+  end
+end
+complete -c signet-agent -f
+`)
+	var all []string
+	for _, page := range pages {
+		all = append(all, word(&page))
+	}
+	before := "complete -c signet-agent -n 'not __fish_seen_subcommand_from " + strings.Join(all, " ") + "'"
+	fmt.Fprintf(&out, "%s -l name -x -a '(__signet_agent_devices)'\n%s -l state -r -F\n", before, before)
 	for _, page := range pages {
 		page := &page
-		fmt.Fprintf(&out, "complete -c signet-agent -n __fish_use_subcommand -a %s -d '%s'\n", word(page), quote.Replace(page.Summary))
+		fmt.Fprintf(&out, "%s -a %s -d '%s'\n", before, word(page), quote.Replace(page.Summary))
 		in := "complete -c signet-agent -n '__fish_seen_subcommand_from " + word(page) + "'"
 		for _, f := range page.Flags {
 			kind := " -l "
@@ -167,6 +231,8 @@ func fish(pages []Page) string {
 			}
 			value := ""
 			switch list := choices(page, f.Name); {
+			case f.Name == "name":
+				value = " -x -a '(__signet_agent_devices)'"
 			case list != nil:
 				value = " -x -a '" + strings.Join(list, " ") + "'"
 			case isPath(f):

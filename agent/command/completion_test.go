@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,13 @@ func TestPages(t *testing.T) {
 
 // TestCompletion types in a real shell, where there is one.
 func TestCompletion(t *testing.T) {
+	home := t.TempDir()
+	for _, name := range []string{"lamp-1", "lamp-2"} {
+		dir := filepath.Join(home, ".local", "state", "signet", name)
+		if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, settingsName), nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for shell, complete := range map[string]func(script, line string) []string{
 		"bash": func(script, line string) []string {
 			words := strings.Split(line, " ")
@@ -61,17 +69,22 @@ func TestCompletion(t *testing.T) {
 				t.Fatal(err)
 			}
 			for line, want := range map[string][]string{
-				"signet-agent ":                      {"enroll", "run", "completion", "credentials"},
-				"signet-agent en":                    {"enroll"},
-				"signet-agent enroll --ca":           {"--ca", "--ca-fingerprint"},
-				"signet-agent token --format ":       {"jwt", "cwt"},
-				"signet-agent credentials ":          {"mqtt"},
-				"signet-agent credentials mqtt -o p": {"password"},
-				"signet-agent completion z":          {"zsh"},
-				"signet-agent enroll --key file:p":   {"file:p256"},
+				"signet-agent ":                       {"enroll", "run", "completion", "credentials"},
+				"signet-agent en":                     {"enroll"},
+				"signet-agent enroll --ca":            {"--ca", "--ca-fingerprint"},
+				"signet-agent token --format ":        {"jwt", "cwt"},
+				"signet-agent credentials ":           {"mqtt"},
+				"signet-agent credentials mqtt -o p":  {"password"},
+				"signet-agent completion z":           {"zsh"},
+				"signet-agent enroll --key file:p":    {"file:p256"},
+				"signet-agent status --name lamp":     {"lamp-1", "lamp-2"},
+				"signet-agent --name lamp":            {"lamp-1", "lamp-2"},
+				"signet-agent --name lamp-1 st":       {"status"},
+				"signet-agent --name l token --for":   {"--format"},
+				"signet-agent --name=l token --type ": {"access", "id"},
 			} {
 				cmd := exec.CommandContext(t.Context(), path, complete(script, line)...)
-				cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+				cmd.Env = append(os.Environ(), "HOME="+home, "XDG_STATE_HOME=")
 				got, err := cmd.CombinedOutput()
 				if err != nil {
 					t.Fatalf("%s: %v\n%s", line, err, got)
@@ -104,8 +117,15 @@ _describe() { print -l -- "${commands[@]}"; }
 _arguments() { print -l -- "$@"; }
 source `+script+`
 words=(signet-agent en); CURRENT=2; _signet_agent
-words=(signet-agent enroll --ca); CURRENT=3; _signet_agent`).CombinedOutput()
-		if err != nil || !strings.Contains(string(got), "enroll:make this device known") || !strings.Contains(string(got), "--ca-fingerprint[SHA-256") || !strings.Contains(string(got), "--ca[PEM file") {
+words=(signet-agent enroll --ca); CURRENT=3; _signet_agent
+compadd() { print -l -- "$@"; }
+XDG_STATE_HOME= HOME=`+home+`
+words=(signet-agent --name la); CURRENT=3; _signet_agent
+words=(signet-agent --name run toke); CURRENT=4; _signet_agent
+words=(signet-agent --name l token --form); CURRENT=5; _signet_agent
+print -- "$words / $CURRENT"`).CombinedOutput()
+		if err != nil || !strings.Contains(string(got), "lamp-1\nlamp-2\n") || strings.Count(string(got), "enroll:make this device known") != 2 ||
+			!strings.Contains(string(got), "token --name l --form / 4") || !strings.Contains(string(got), "enroll:make this device known") || !strings.Contains(string(got), "--ca-fingerprint[SHA-256") || !strings.Contains(string(got), "--ca[PEM file") {
 			t.Errorf("%v\n%s", err, got)
 		}
 	})

@@ -109,6 +109,28 @@ func TestLog(t *testing.T) {
 	}
 }
 
+// TestManyStrangersAreOneLine: whatever names strangers claim, and from however many sources,
+// of each kind of refusal there is one line, and then a sum. So it is with guesses at what a
+// device must tell, and with the broker's own trouble, which is another line at its own level.
+func TestManyStrangersAreOneLine(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code protocol.Code
+	}{{auth.ErrProof, protocol.CodeDenied}, {auth.ErrProof, protocol.CodeReplayed}, {broker.ErrFull, protocol.CodeBusy}, {errors.New("disk on fire"), protocol.CodeInternal}} {
+		var said bytes.Buffer
+		core := &always{}
+		h := Log(core, slog.New(slog.NewTextHandler(&said, nil)))
+		for i := range 200 {
+			core.Outcome = refused(device(t, fmt.Sprintf("demo:lamp-%d", i)), fmt.Errorf("%w: %d", c.err, i), c.code)
+			m := &protocol.Start{Head: protocol.Head{Kind: protocol.TypeStart, ID: protocol.CallID{byte(i)}}}
+			h.Handle(t.Context(), exchange.Caller{Remote: fmt.Sprintf("192.0.2.%d:%d", i, 1000+i)}, m)
+		}
+		if n := strings.Count(said.String(), "\n"); n != 1 {
+			t.Errorf("%v: %d lines for 200 strangers: %.500s", c.code, n, said.String())
+		}
+	}
+}
+
 // TestCounted: each message is counted once, by what it asked and came to.
 func TestCounted(t *testing.T) {
 	reg := prometheus.NewRegistry()
