@@ -438,6 +438,7 @@ func TestKeyPhases(t *testing.T) {
 	want(t, err, broker.ErrConflict)
 	_, err = w.RetireKey(ctx, by(), demo, first, true)
 	want(t, err, broker.ErrConflict)
+	w.Clock.Advance(90 * 24 * time.Hour) // it signed until now, however long ago it was made
 	got, err := w.ActivateKey(ctx, by(), demo, second.ID)
 	if err != nil || got.State != broker.KeyActive {
 		t.Fatalf("got %v, %v", got.State, err)

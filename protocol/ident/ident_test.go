@@ -177,6 +177,9 @@ func TestMessagesCountCharacters(t *testing.T) {
 			t.Errorf("name %q: %v, want %q", name, err, want)
 		}
 	}
+	if got := ident.Character("äé!", 4); got != "3 is '!'" { // for texts that may have others before it
+		t.Errorf("%q", got)
+	}
 	if _, err := ident.ParsePool("dömo"); err == nil || !strings.Contains(err.Error(), `character 2 is 'ö'`) {
 		t.Errorf("pool: %v", err)
 	}
