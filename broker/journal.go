@@ -50,17 +50,19 @@ const (
 	RecordTry      RecordKind = "try"    // a counted attempt at a guessable answer
 	RecordRefusal  RecordKind = "refusal"
 	RecordStore    RecordKind = "store" // its epoch
+	// RecordConnection is what an operator did with a device's connections: an event that stays.
+	RecordConnection RecordKind = "connection"
 )
 
 // RecordKinds gives the kinds of what is no document.
 func RecordKinds() []RecordKind {
-	return []RecordKind{RecordPool, RecordDevice, RecordSession, RecordKey, RecordOperator, RecordSecret, RecordTry, RecordRefusal}
+	return []RecordKind{RecordPool, RecordDevice, RecordSession, RecordKey, RecordOperator, RecordSecret, RecordTry, RecordRefusal, RecordConnection}
 }
 
 // IsDocument reports whether k is a Kind's name.
 func (k RecordKind) IsDocument() bool {
 	switch k {
-	case RecordPool, RecordDevice, RecordSession, RecordKey, RecordOperator, RecordSecret, RecordTry, RecordRefusal, RecordStore:
+	case RecordPool, RecordDevice, RecordSession, RecordKey, RecordOperator, RecordSecret, RecordTry, RecordRefusal, RecordStore, RecordConnection:
 		return false
 	}
 	return true
@@ -90,6 +92,11 @@ const (
 	WhatRevokeAnchor What = "revoke-anchor" // the new one came without the old one's word
 
 	WhatCount What = "count"
+
+	// What operators do with a device's connections.
+	WhatKick          What = "kick"
+	WhatTrace         What = "trace"
+	WhatTracePayloads What = "trace-payloads"
 )
 
 // WhatOfDevice names a write of a device by its status before and after. was is empty
@@ -173,10 +180,10 @@ func (r *Record) Traffic() bool {
 	return false
 }
 
-// Device is the device that a record of kind device or session is about. It is zero for
+// Device is the device that a record of kind device, session or connection is about. It is zero for
 // records of other kinds.
 func (r *Record) Device() ident.Device {
-	if r.Kind != RecordDevice && r.Kind != RecordSession {
+	if r.Kind != RecordDevice && r.Kind != RecordSession && r.Kind != RecordConnection {
 		return ident.Device{}
 	}
 	name, err := ident.ParseName(r.Subject)
@@ -187,8 +194,9 @@ func (r *Record) Device() ident.Device {
 }
 
 // An Event is something that happened once or several times and changed nothing that is
-// stored: refused messages, summed up.
+// stored: refused messages, summed up, or what an operator did with connections.
 type Event struct {
+	Kind    RecordKind // RecordRefusal, which empty stands for, or RecordConnection
 	Pool    ident.Pool // zero: none is known
 	Subject string     // who is concerned, such as the device that was claimed; at most MaxSubject bytes, may be empty
 	What    What       // such as the code that was answered: 1 to 32 of [a-z0-9-]
@@ -242,7 +250,7 @@ type Journal interface {
 	// there are newer records of changes and ends by others: no device can make those more.
 	History(ctx context.Context, id ident.Device, before uint64, limit int) ([]Record, error)
 	// Append records events that are no writes of the store, as CheckEvents wants them, as records
-	// of kind refusal: all of them or, with an error, none.
+	// of their kind: all of them or, with an error, none.
 	Append(ctx context.Context, by By, events []Event) error
 }
 
@@ -281,6 +289,9 @@ func CheckEvents(events []Event) error {
 func (e *Event) Validate() error {
 	if len(e.Subject) > MaxSubject || !readable(e.Subject) {
 		return fmt.Errorf("%w: an event's subject is not at most %d bytes of printable text", ErrInvalid, MaxSubject)
+	}
+	if e.Kind != "" && e.Kind != RecordRefusal && e.Kind != RecordConnection {
+		return fmt.Errorf("%w: an event of kind %q", ErrInvalid, e.Kind)
 	}
 	if e.Count == 0 {
 		return fmt.Errorf("%w: an event that happened no time", ErrInvalid)

@@ -48,6 +48,8 @@ type Config struct {
 	Certificates func() []Certificate
 	// Forbidden is told of each request that its operator may not make; may be nil.
 	Forbidden func(operator string, why Forbidden)
+	// Connections are those of the broker's MQTT server; may be nil.
+	Connections *control.Connections
 	// Warnings tells what else there is to warn operators of; may be nil.
 	Warnings func() []string
 	// Local: whoever's request comes here is the broker's own user, or root, on its
@@ -114,6 +116,7 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	s.keyRoutes(api)
 	s.operatorRoutes(api)
 	s.auditRoutes(api)
+	s.connectionRoutes(api)
 	finish(api.OpenAPI())
 	return api.OpenAPI()
 }

@@ -33,6 +33,7 @@ type api struct {
 	server *httptest.Server
 	token  string
 	log    *lines
+	mqtt   *fakeMQTT
 }
 
 // A lines is a log that several goroutines write.
@@ -62,9 +63,10 @@ func serve(t *testing.T) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &api{World: w, token: secret, log: &lines{}}
+	a := &api{World: w, token: secret, log: &lines{}, mqtt: &fakeMQTT{}}
 	h, err := adminapi.Handler(adminapi.Config{
 		Control: w.Plane, Log: slog.New(slog.NewTextHandler(a.log, nil)), Version: "test", Now: w.Clock.Now,
+		Connections: control.NewConnections(a.mqtt, w.Store, "here", "run1"),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -80,6 +80,9 @@ replace-group                   write
 delete-group                    write
 apply                           write  narrow
 list-audit                      read   narrow
+list-connections                read   narrow
+get-connection                  read   narrow
+kick-connections                write  narrow
 list-operators                  read   everywhere
 create-operator                 admin  everywhere
 get-operator                    read   everywhere

@@ -344,9 +344,10 @@ func (s *Store) Append(ctx context.Context, by broker.By, events []broker.Event)
 	if err := broker.CheckEvents(events); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
-	return during(what, s.submit(ctx, &request{by: by, sums: true, do: func(c *change) error {
+	strangers := slices.ContainsFunc(events, func(e broker.Event) bool { return e.Kind != broker.RecordConnection })
+	return during(what, s.submit(ctx, &request{by: by, sums: strangers, do: func(c *change) error {
 		for _, e := range events {
-			c.record(entry{Record: broker.Record{Kind: broker.RecordRefusal, Pool: e.Pool, Subject: e.Subject, What: e.What, Count: e.Count}})
+			c.record(entry{Record: broker.Record{Kind: cmp.Or(e.Kind, broker.RecordRefusal), Pool: e.Pool, Subject: e.Subject, What: e.What, Count: e.Count}})
 		}
 		return nil
 	}}))

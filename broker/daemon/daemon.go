@@ -207,7 +207,8 @@ func (d *Daemon) serveHTTP() error {
 	if err != nil {
 		return err
 	}
-	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Warnings: d.warnings, Forbidden: forbidden})
+	connections := d.connections()
+	api, err := adminapi.Handler(adminapi.Config{Control: d.Control, Connections: connections, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Warnings: d.warnings, Forbidden: forbidden})
 	if err != nil {
 		return err
 	}
@@ -251,7 +252,7 @@ func (d *Daemon) serveHTTP() error {
 	d.https.ConnContext = func(ctx context.Context, nc net.Conn) context.Context {
 		return balancer.ConnContext(withHead(ctx, nc), nc)
 	}
-	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Warnings: d.warnings, Local: true})
+	local, err := adminapi.Handler(adminapi.Config{Control: d.Control, Connections: connections, Log: d.log, Version: d.cfg.Version, Certificates: d.certificates, Warnings: d.warnings, Local: true})
 	if err != nil {
 		return err
 	}

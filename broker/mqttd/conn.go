@@ -49,6 +49,8 @@ type conn struct {
 	noRetain   bool              // its CONNACK said that nothing is retained; likewise
 	again      *reauthentication // nil: its client named no method of enhanced authentication
 
+	presence
+
 	owned atomic.Pointer[state] // whose connection it is; nil until it is admitted, never changed after
 
 	turn    sync.Mutex // held while it is fed: who has it knows that nothing of the client's is being handled

@@ -232,6 +232,7 @@ func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
 		return refuse(packet.NotAuthorized, "last will to %.256q", willTopic(p))
 	}
 	c.learn(p)
+	c.number, c.began, c.method = s.serial.next(), time.Now(), p.HasAuthMethod
 	if st.Device.IsZero() && st.Expires.IsZero() {
 		st.Expires = time.Now().Add(s.cfg.AnonymousFor)
 	}

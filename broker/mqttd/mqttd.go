@@ -293,6 +293,7 @@ type Server struct {
 	room      *message.Room      // of all sessions
 	retained  *retained.Store
 	reading   readings
+	serial    serial
 	refusing  sync.Mutex // before a session's: with Config.RefusePublisher one message at a time is looked for room for, and delivered
 	matches   sync.Pool  // of *matches
 	headers   sync.Pool  // of *[]byte
@@ -422,7 +423,9 @@ func (s *Server) Upgrade(clientID string, sess Standing) error {
 	}
 	makeRoom := func() {}
 	c, err := s.clients.upgrade(clientID, sess, func(c *conn, sess Standing) (err error) {
-		makeRoom, err = c.admitted(sess.Device)
+		if makeRoom, err = c.admitted(sess.Device); err == nil {
+			c.login.Store(true)
+		}
 		return err
 	})
 	if errors.Is(err, intake.ErrFullPool) {

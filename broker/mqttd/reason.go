@@ -33,7 +33,7 @@ func (r Reason) text() string {
 	case ReasonQuota:
 		return "more was asked for, or are connected, than one device or pool may have"
 	case ReasonAdministrative:
-		return "the device was disabled, its sessions ended or its key replaced: authenticate again"
+		return "the device was disabled, its sessions ended or its key replaced, or an operator ended the connection: authenticate again"
 	case ReasonExpired:
 		return "the time of the token, or the time to authenticate, is over: connect again"
 	}

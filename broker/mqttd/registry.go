@@ -295,6 +295,7 @@ func (r *registry) tryClaim(c *conn, k stateKey, st Standing, since uint64, clea
 		r.byKey[k] = found
 	}
 	got.state, found.owner = found, c
+	found.number = c.number
 	r.live++
 	r.bindLocked(found, st)
 	c.owned.Store(found)
@@ -334,6 +335,7 @@ func (r *registry) rejoin(s *state, st Standing) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.byKey[s.key] = s
+	s.number = s.srv.serial.next()
 	r.bindLocked(s, st)
 }
 

@@ -35,10 +35,11 @@ type state struct {
 	standing atomic.Pointer[Standing]
 
 	// Guarded by the registry's mutex.
-	owner *conn  // the connection that has claimed it; nil: its client is away
-	next  *state // another of the same device
-	bound bool   // it is in the list of its device's
-	dead  bool   // it is in none, but for its key, which it keeps while a request is in work
+	owner  *conn  // the connection that has claimed it; nil: its client is away
+	next   *state // another of the same device
+	bound  bool   // it is in the list of its device's
+	number uint64 // of its last connection; one of its own before the first
+	dead   bool   // it is in none, but for its key, which it keeps while a request is in work
 
 	mu      sync.Mutex // guards the rest
 	flow    *session.Session

@@ -647,6 +647,7 @@ func events(e *env) {
 	long.Subject = strings.Repeat("x", broker.MaxSubject+1)
 	for _, bad := range [][]broker.Event{
 		nil, many, {good, {What: "denied"}}, {good, {What: "no such thing", Count: 1}}, {good, {Count: 1}}, {good, long},
+		{good, {Kind: broker.RecordDevice, What: "create", Count: 1}},
 	} {
 		e.wants(broker.ErrInvalid, e.journal.Append(e.ctx, by(), bad))
 	}
@@ -661,6 +662,12 @@ func events(e *env) {
 	}
 	e.ok(e.journal.Append(e.ctx, who, many[1:]))
 	e.same(before+2+broker.MaxEvents, e.last())
+	e.ok(e.journal.Append(e.ctx, by(), []broker.Event{{Kind: broker.RecordConnection, Pool: p, Subject: "lamp", What: broker.WhatKick, Count: 2}}))
+	kicked := e.since(before + 2 + broker.MaxEvents)
+	e.same([]string{"connection a:lamp kick"}, shorts(kicked))
+	if kicked[0].By != by() || kicked[0].Traffic() || kicked[0].Device().Name.String() != "lamp" {
+		e.t.Fatalf("the record of what an operator did with a connection: %+v", kicked[0])
+	}
 }
 
 func awaited(e *env) {

@@ -122,7 +122,7 @@ func (a *app) root() *cobra.Command {
 	complete(root, "output", cobra.FixedCompletions(listing.Formats(), cobra.ShellCompDirectiveNoFileComp))
 	complete(root, "profile", a.completing(func(context.Context, string) ([]string, error) { return a.profileNames() }))
 	root.AddCommand(a.login(), a.logout(), a.profileCommands(), a.status(), a.version(), a.pools(), a.devices(), a.apply(), a.diff(),
-		a.keys(), a.operators(), a.audit(), a.tokens())
+		a.keys(), a.operators(), a.audit(), a.connections(), a.tokens())
 	root.AddCommand(a.nouns()...)
 	cmdline.Help(root, func(text string) error { return usagef("%s", text) })
 	a.completions(root)

@@ -43,7 +43,8 @@ func newShell(t *testing.T) *shell {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := adminapi.Handler(adminapi.Config{Control: w.Plane, Log: slog.New(slog.DiscardHandler), Version: "test", Now: w.Clock.Now})
+	h, err := adminapi.Handler(adminapi.Config{Control: w.Plane, Log: slog.New(slog.DiscardHandler), Version: "test", Now: w.Clock.Now,
+		Connections: control.NewConnections(fakeMQTT{}, w.Store, "here", "run1")})
 	if err != nil {
 		t.Fatal(err)
 	}
