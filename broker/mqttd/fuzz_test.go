@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/broker/mqttd/retained"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
@@ -22,7 +23,9 @@ import (
 func greetings() [][]byte {
 	retained := as("p:r", 5)
 	retained.will, retained.willRetain = "devices/p/r/gone", true
+	authenticated, asked := hello("p:n", "is p:n"), hello("p:n", "a")
 	return [][]byte{
+		packet.AppendConnect(nil, &authenticated), packet.AppendConnect(nil, &asked),
 		nil, connectPacket{version: 4, id: anonA}.bytes(), connectPacket{version: 5, id: anonA}.bytes(),
 		as("p:n", 4).bytes(), as("p:n", 5).bytes(), retained.bytes(),
 	}
@@ -36,6 +39,8 @@ func hostile() [][]byte {
 	return [][]byte{
 		{0x82, 6, 0, 1, 0, 0, 1, 'a'}, {0x82, 5, 0, 1, 0, 0, 0}, {0x82, 0}, {0xa2, 3, 0, 1, 0}, {0x10, 0xff, 0xff, 0xff, 0x7f},
 		{0x30, 0xff, 0xff, 0xff, 0x7f}, {0x30, 4, 0, 1, 'a', 0}, {0x32, 6, 0, 1, 'a', 0, 0, 0}, {0xc0, 0}, {0xe0, 0}, {0xe0, 2, 4, 0},
+		goesOn("is p:n"), anew("is p:n"), append(anew("a"), goesOn("is p:n")...), append(goesOn(""), goesOn("a")...), anew("is p:m"),
+		authPacket(packet.ContinueAuthentication, "other", "is p:n"), goesOn(strings.Repeat("x", 2000))[:1000],
 		{0xf0, 0}, {0xf0, 2, 0x19, 0}, {0x62, 2, 0, 9}, {0x50, 2, 0, 9}, {0x70, 2, 0, 9}, {0x40, 2, 0, 9}, {0x00, 0}, {0x90, 3, 0, 1, 0}, {0x20, 2, 0, 0},
 		sub("$share/g/#", 0), sub("devices/p/n/#", 0x2d), sub("$share/g/devices/p/n/#", 1), sub("$SYS/#", 0), sub("signet/v1/"+anonA+"/rs", 0),
 		append(sub("devices/p/n/#", 2), frame(0x34, str("devices/p/n/x"), []byte{0, 9, 0}, []byte("x"))...),
@@ -43,6 +48,17 @@ func hostile() [][]byte {
 		frame(0x30, str("devices/p/n/x"), []byte{3, 0x23, 0, 1}, []byte("alias")), frame(0x30, str(""), []byte{3, 0x23, 0, 1}, []byte("alias only")),
 		frame(0x30, str("signet/v1/"+anonA+"/rq"), []byte{0}, []byte("request")), frame(0x3d, str("devices/p/r/x"), []byte{0, 9, 0}),
 	}
+}
+
+// believing believes whoever says that he is a device, and asks everybody else.
+type believing struct{}
+
+func (believing) Next(_ context.Context, data []byte) (Answer, error) {
+	name, ok := strings.CutPrefix(string(data), "is ")
+	if d, err := ident.ParseDevice(name); ok && err == nil {
+		return Answer{Data: data, Done: true, Standing: Standing{Device: d, Permissions: topic.Own(d)}}, nil
+	}
+	return Answer{Data: data}, nil
 }
 
 // FuzzConn feeds bytes to a whole connection and what lies behind it.
@@ -64,6 +80,7 @@ func FuzzConn(f *testing.F) {
 	s, err := New(Config{
 		Gate:    &testGate{grants: map[ident.Device]topic.Permissions{r: all}, expires: map[ident.Device]time.Time{}},
 		Respond: func(_ context.Context, q Request) []byte { return q.Payload },
+		Methods: map[string]Method{"script": func(Connect) Exchange { return believing{} }},
 		Log:     slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {

@@ -21,19 +21,25 @@ func setUp(t *testing.T) {
 	run(t, "", "sh", "../setup.sh", "test")
 }
 
-// npmFolder installs the JavaScript libraries, at fixed versions, next to verify.mjs.
+// npmFolder installs the JavaScript libraries for tokens next to verify.mjs.
 func npmFolder(t *testing.T) string {
+	t.Helper()
+	return npmInstall(t, "verify.mjs", "jose@6.2.18", "@auth0/cose@1.0.2", "cbor-x@1.6.9")
+}
+
+// npmInstall installs JavaScript libraries, at fixed versions, next to a script of this folder, and gives where.
+func npmInstall(t *testing.T, script string, packages ...string) string {
 	t.Helper()
 	setUp(t)
 	dir := t.TempDir()
-	script, err := os.ReadFile("verify.mjs")
+	text, err := os.ReadFile(script)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "verify.mjs"), script, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, script), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	run(t, dir, "npm", "install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", dir, "jose@6.2.18", "@auth0/cose@1.0.2", "cbor-x@1.6.9")
+	run(t, dir, "npm", append([]string{"install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", dir}, packages...)...)
 	return dir
 }
 
