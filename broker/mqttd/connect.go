@@ -66,7 +66,7 @@ func (s *Server) begin(c *conn) bool {
 	if err := s.admit(ctx, c, p); err != nil {
 		s.refused(c, fmt.Errorf("client id %.256q: %w", p.ClientID, err))
 		if !c.isEnding() { // else whoever ended it has cut it
-			c.stream.HangUp(p.Receiver().AppendConnack(nil, refusedConnack(p, err)), hangUpGrace)
+			c.stream.HangUp(refusedConnack(p, err), hangUpGrace)
 		}
 		return false
 	}
@@ -168,12 +168,16 @@ func (r *readings) give(source netip.Prefix) {
 }
 
 // refusedConnack is the CONNACK for an error of admit.
-func refusedConnack(p *packet.Connect, err error) packet.Connack {
+func refusedConnack(p *packet.Connect, err error) []byte {
 	a := packet.Connack{Code: connackCode(err)}
 	if r, ok := errors.AsType[*refusal](err); ok && len(r.data) > 0 {
-		a.HasAuthMethod, a.AuthMethod, a.AuthData = true, p.AuthMethod, r.data
+		told := a
+		told.HasAuthMethod, told.AuthMethod, told.AuthData = true, p.AuthMethod, r.data
+		if out := p.Receiver().AppendConnack(nil, told); len(out) > 0 { // else it is more than the client takes
+			return out
+		}
 	}
-	return a
+	return p.Receiver().AppendConnack(nil, a)
 }
 
 // connackCode is the CONNACK code for an error of admit.

@@ -186,7 +186,10 @@ func (c *conn) readAuth(buf []byte) (a *packet.Auth, rest []byte, err error) {
 			return nil, nil, tooLarge(h, maxConnect)
 		case len(buf)-n >= h.Length:
 			a, err := packet.ParseAuth(buf[n : n+h.Length])
-			return a, buf[n+h.Length:], err
+			if rest = buf[n+h.Length:]; len(rest) == 0 {
+				rest = nil // nothing of a stranger's packet is kept
+			}
+			return a, rest, err
 		case h.Length > maxConnectAlone && !held:
 			if held = c.srv.reading.take(intake.Source(c.remote()), c.srv.cfg.LongConnects); !held {
 				return nil, nil, fmt.Errorf("%w: %w", ErrBusy, errManyLarge)

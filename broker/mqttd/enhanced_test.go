@@ -250,6 +250,10 @@ func TestEnhancedRefused(t *testing.T) {
 	p.MaximumPacketSize = 1000
 	r = f.dial()
 	r.saying(packet.AppendConnect(nil, &p), "CONNACK packet too large")
+	p = hello("p:n", "no")
+	p.MaximumPacketSize = 10
+	r = f.dial()
+	r.saying(packet.AppendConnect(nil, &p), "CONNACK not authorized") // without what was to go with it
 	eventually(t, "all are gone", func() bool { return f.Count() == 0 && f.clients.sessions() == 0 })
 	f.clients.mu.Lock()
 	defer f.clients.mu.Unlock()

@@ -136,9 +136,10 @@ type Reason byte
 const (
 	ReasonMalformed      Reason = 0x81
 	ReasonProtocol       Reason = 0x82
-	ReasonDenied         Reason = 0x87 // MQTT 3.1.1 has no other word for a message that was refused
+	ReasonDenied         Reason = 0x87 // it failed to authenticate again; MQTT 3.1.1 has no other word for a message that was refused
 	ReasonBusy           Reason = 0x89 // it made room for others
 	ReasonShutdown       Reason = 0x8b
+	ReasonMethod         Reason = 0x8c // an AUTH of another method than its CONNECT's
 	ReasonKeepAlive      Reason = 0x8d // nothing came in time, or only a part
 	ReasonTakenOver      Reason = 0x8e
 	ReasonTopic          Reason = 0x90

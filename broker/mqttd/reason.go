@@ -9,7 +9,9 @@ func (r Reason) text() string {
 	case ReasonProtocol:
 		return "a packet that was out of place"
 	case ReasonDenied:
-		return "a message that it may not publish"
+		return "a message that it may not publish, or an authentication that failed"
+	case ReasonMethod:
+		return "another authentication method than the connection began with"
 	case ReasonTopic:
 		return "a topic that is none, or longer or deeper than is served here"
 	case ReasonReceiveMaximum:
@@ -42,7 +44,7 @@ func (r Reason) text() string {
 
 // Reasons are all of them.
 var Reasons = [...]Reason{
-	ReasonMalformed, ReasonProtocol, ReasonDenied, ReasonBusy, ReasonShutdown, ReasonKeepAlive, ReasonTakenOver, ReasonTopic, ReasonReceiveMaximum, ReasonAlias, ReasonTooLarge,
+	ReasonMalformed, ReasonProtocol, ReasonDenied, ReasonBusy, ReasonShutdown, ReasonMethod, ReasonKeepAlive, ReasonTakenOver, ReasonTopic, ReasonReceiveMaximum, ReasonAlias, ReasonTooLarge,
 	ReasonQuota, ReasonAdministrative, ReasonPayload, ReasonRetain, ReasonExpired,
 }
 
@@ -55,6 +57,8 @@ func (r Reason) String() string {
 		return "protocol"
 	case ReasonDenied:
 		return "denied"
+	case ReasonMethod:
+		return "method"
 	case ReasonTopic:
 		return "topic"
 	case ReasonReceiveMaximum:

@@ -20,6 +20,7 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/protocol"
@@ -414,4 +415,58 @@ func TestSignetMethodByPaho(t *testing.T) {
 		t.Errorf("the connection: %v", err)
 	}
 	_ = m.Disconnect(&paho.Disconnect{})
+}
+
+// TestEnhancedIsTold: who runs the broker sees logins and refusals in AUTH packets as he sees others: in the log, in what is
+// counted, and in the store.
+func TestEnhancedIsTold(t *testing.T) {
+	for message, do := range map[string]func(f *fixture, lamp, other *agent.Agent){
+		"authenticated": func(f *fixture, lamp, _ *agent.Agent) {
+			if _, err := lamp.Authenticate(t.Context(), f.byAuth(f.secure, false, false), agent.Ask{}); err != nil {
+				t.Error(err)
+			}
+			if all, err := f.Control.ListSessions(t.Context(), f.Name(t, "lamp")); err != nil || all[0].From != "127.0.0.1" {
+				t.Errorf("sessions %+v: %v", all, err)
+			}
+		},
+		"refused": func(f *fixture, lamp, _ *agent.Agent) {
+			if _, err := lamp.Authenticate(t.Context(), f.byAuth(f.relay(f.secure), false, false), agent.Ask{}); err == nil {
+				t.Error("a relay was admitted")
+			}
+		},
+		"mqtt client failed to authenticate again": func(f *fixture, lamp, other *agent.Agent) {
+			l := f.byAuth(f.secure, false, false)
+			if _, err := lamp.Authenticate(t.Context(), l, agent.Ask{}); err != nil {
+				t.Error(err)
+			}
+			if _, err := other.Authenticate(t.Context(), l, agent.Ask{}); err == nil {
+				t.Error("another device has the connection")
+			}
+		},
+	} {
+		log := told{slog.DiscardHandler, make(chan map[string]string, 8), message}
+		refused, ended := make(chan intake.Cause, 8), make(chan mqttd.Reason, 8)
+		f := startWith(t, mqttd.Config{
+			Log: slog.New(log), OnEnd: func(r mqttd.Reason) { ended <- r }, Refused: func(c intake.Cause, _ string, _ error) { refused <- c },
+		}, nil)
+		lamp, _ := f.enrolled("lamp", false)
+		other, _ := f.enrolled("other", false)
+		for len(log.refusals) > 0 {
+			<-log.refusals
+		}
+		do(f, lamp, other)
+		if said := receive(t, message, log.refusals); said["device"] != "demo:lamp" || !strings.HasPrefix(said["remote"], "127.0.0.1:") {
+			t.Errorf("%s: %v", message, said)
+		}
+		switch message {
+		case "refused":
+			if c := receive(t, "a refused connection", refused); c != intake.CauseConnect {
+				t.Errorf("refused as %q", c)
+			}
+		case "mqtt client failed to authenticate again":
+			if r := receive(t, "an ended connection", ended); r != mqttd.ReasonDenied {
+				t.Errorf("ended as %q", r)
+			}
+		}
+	}
 }
