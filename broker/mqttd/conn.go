@@ -39,7 +39,6 @@ type conn struct {
 	// Of its CONNECT, set before the registry knows the connection, never changed after.
 	request    topic.Name // of its requests; zero: it has none
 	reply      string     // the topic of its answers
-	ev         string     // that of its events
 	clientID   string
 	keepAlive  time.Duration // one and a half times what it promised; 0: it promised nothing
 	takes      packet.Receiver
@@ -54,9 +53,9 @@ type conn struct {
 	owned atomic.Pointer[state] // whose connection it is; nil until it is admitted, never changed after
 
 	turn    sync.Mutex // held while it is fed: who has it knows that nothing of the client's is being handled
-	in      []byte     // guarded by turn: the beginning of a packet whose rest has not come
-	since   time.Time  // guarded by turn: when that began to come; zero: there is none
+	in      []byte     // guarded by turn: the beginning of a packet whose rest has not come; before it is served, what came behind the CONNECT
 	aliases []topic.Name
+	begun   bool          // guarded by turn: the rest of what in begins with must come in time
 	paced   bool          // guarded by turn: the packet at hand was counted, and has had its pause
 	packets int           // guarded by turn: those that came while it was no device's
 	heldUp  time.Duration // guarded by turn: for how long the next packet is to wait
@@ -74,10 +73,9 @@ type conn struct {
 	jobs     int    // requests queued or in work
 	epoch    uint64 // when jobs last rose from zero
 	gone     bool
-	released chan struct{} // closed when gone and without jobs
+	released chan struct{} // closed when gone and without jobs; nil: nobody waits for that
 
-	first []byte        // of serve: came behind the CONNECT
-	over  chan struct{} // closed when nothing is left of it
+	over chan struct{} // of a WebSocket: closed when nothing is left of it
 }
 
 // channel names the client's TLS connection, nil without one. Not before the
@@ -115,6 +113,16 @@ func (c *conn) standing() *Standing {
 		return st.standing.Load()
 	}
 	return nil
+}
+
+// eventTopic is where the client is told things; "" if it has no topics of the protocol. Most never
+// are, so it is not kept.
+func (c *conn) eventTopic() string {
+	id, err := topic.ParseClientID(c.clientID)
+	if err != nil {
+		return ""
+	}
+	return id.Event().String()
 }
 
 // isStranger reports whether the connection is no device's.
@@ -170,8 +178,8 @@ func (c *conn) Feed(p []byte) (pause time.Duration, err error) {
 		c.paced = false
 		whole, body := p, p[n:n+h.Length]
 		p = p[n+h.Length:]
-		if !c.since.IsZero() {
-			c.since = time.Time{}
+		if c.begun {
+			c.begun = false
 			_ = c.stream.SetReadDeadline(time.Time{})
 		}
 		switch err := c.handle(h, body); {
@@ -191,7 +199,7 @@ var errPanic = errors.New("mqttd: a panic while handling a packet")
 
 // keep keeps the beginning of a packet. Its rest must come within Config.PacketTimeout.
 func (c *conn) keep(p []byte) {
-	if len(p) == 0 { // and since is zero: the packet that was last begun is whole
+	if len(p) == 0 { // and the packet that was last begun is whole
 		c.in = nil
 		return
 	}
@@ -200,9 +208,9 @@ func (c *conn) keep(p []byte) {
 	} else {
 		c.in = p
 	}
-	if c.since.IsZero() {
-		c.since = time.Now()
-		_ = c.stream.SetReadDeadline(c.since.Add(c.srv.cfg.PacketTimeout))
+	if !c.begun {
+		c.begun = true
+		_ = c.stream.SetReadDeadline(time.Now().Add(c.srv.cfg.PacketTimeout))
 	}
 }
 

@@ -99,7 +99,7 @@ func (c *conn) readConnect() (*packet.Connect, error) {
 				return p, err
 			}
 			if rest := buf[n+h.Length:]; len(rest) > 0 {
-				c.first = append([]byte(nil), rest...)
+				c.in = append([]byte(nil), rest...)
 			}
 			return p, nil
 		case h.Length > maxConnectAlone && !held:
@@ -381,7 +381,7 @@ func (c *conn) identify(p *packet.Connect, st Standing) (key stateKey, assigned 
 	case err == nil && id.Device() != st.Device:
 		return key, "", fmt.Errorf("%w: client id %q is not %q's", topic.ErrInvalid, name, st.Device)
 	case err == nil:
-		c.request, c.reply, c.ev = id.Request(), id.Reply().String(), id.Event().String()
+		c.request, c.reply = id.Request(), id.Reply().String()
 		key = stateKey{id: name}
 	case st.Device.IsZero():
 		return key, "", err

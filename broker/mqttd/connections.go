@@ -163,7 +163,7 @@ func (v *sight) own() (filters []string) {
 		filters = append(filters, v.c.reply)
 	}
 	if v.st.events.on {
-		filters = append(filters, v.c.ev)
+		filters = append(filters, v.c.eventTopic())
 	}
 	return filters
 }

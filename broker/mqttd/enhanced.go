@@ -82,8 +82,8 @@ func (s *Server) authenticate(ctx context.Context, c *conn, p *packet.Connect) (
 		return a, 0, refuse(packet.BadAuthenticationMethod, "authentication method %.64q", p.AuthMethod)
 	}
 	x := method(c.connectOf(p))
-	data, rest := p.AuthData, c.first
-	c.first = nil
+	data, rest := p.AuthData, c.in
+	c.in = nil
 	for range maxAuthSteps {
 		since := s.clients.begin() // of the last step: what it read counts
 		a, err = s.stepNow(ctx, c, x, data)

@@ -256,7 +256,7 @@ func (r *registry) claim(ctx context.Context, c *conn, k stateKey, st Standing, 
 		}
 		got.old.end(ReasonTakenOver)
 		select {
-		case <-got.old.released:
+		case <-got.released:
 		case <-ctx.Done():
 			return nil, false, fmt.Errorf("taking over %q: %w", k.id, ErrBusy)
 		}
@@ -265,10 +265,11 @@ func (r *registry) claim(ctx context.Context, c *conn, k stateKey, st Standing, 
 
 // claimed is what tryClaim came to.
 type claimed struct {
-	old     *conn  // the connection that is in the way, and may be taken over
-	ended   *state // a session that is no more
-	state   *state
-	present bool // it was there before
+	old      *conn         // the connection that is in the way, and may be taken over
+	released chan struct{} // its
+	ended    *state        // a session that is no more
+	state    *state
+	present  bool // it was there before
 }
 
 func (r *registry) tryClaim(c *conn, k stateKey, st Standing, since uint64, clean bool) (got claimed, err error) {
@@ -284,6 +285,10 @@ func (r *registry) tryClaim(c *conn, k stateKey, st Standing, since uint64, clea
 			return got, errInUse
 		}
 		got.old = found.owner
+		if got.old.released == nil {
+			got.old.released = make(chan struct{})
+		}
+		got.released = got.old.released
 		return got, nil
 	}
 	if found != nil && (clean || found.isOver()) {
@@ -463,7 +468,9 @@ func (r *registry) releaseLocked(c *conn) {
 	if s.dead {
 		delete(r.byKey, s.key)
 	}
-	close(c.released)
+	if c.released != nil {
+		close(c.released)
+	}
 }
 
 // removeAway takes out a session that has no connection; false if it has one, or was out.

@@ -35,7 +35,7 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener, conf *tls.Config) e
 		switch {
 		case err == nil:
 			pause = 0
-			if c, err := s.admitConn(nc, conf); err == nil {
+			if c, err := s.admitConn(nc, conf, nil); err == nil {
 				go s.serve(c)
 			} else {
 				s.turnAway(nc, conf, err)
@@ -118,19 +118,21 @@ func cut(nc net.Conn) {
 
 // serveConn serves one connection until it ends, and closes it.
 func (s *Server) serveConn(nc net.Conn) {
-	c, err := s.admitConn(nc, nil)
+	over := make(chan struct{})
+	c, err := s.admitConn(nc, nil, over)
 	if err != nil {
 		s.turnAway(nc, nil, err)
 		return
 	}
 	s.serve(c)
-	<-c.over
+	<-over
 }
 
 // admitConn counts a connection in, unless a limit or the server's end says no. Every
-// connection that it gives must be served.
-func (s *Server) admitConn(nc net.Conn, conf *tls.Config) (*conn, error) {
-	c := &conn{srv: s, nc: nc, released: make(chan struct{}), over: make(chan struct{})}
+// connection that it gives must be served. over, if it is not nil, is closed when nothing is left
+// of it.
+func (s *Server) admitConn(nc net.Conn, conf *tls.Config, over chan struct{}) (*conn, error) {
+	c := &conn{srv: s, nc: nc, over: over}
 	remote := nc.RemoteAddr().String()
 	entry, err := s.intake.Enter(remote, c.makeRoom)
 	if err != nil {
@@ -179,8 +181,9 @@ func (s *Server) serve(c *conn) {
 		return
 	}
 	c.stream.SetIdleTimeout(c.keepAlive)
-	c.stream.Serve(c.first)
-	c.first = nil
+	first := c.in
+	c.in = nil
+	c.stream.Serve(first)
 }
 
 // forget takes a connection that is closed out of what is counted.
@@ -189,7 +192,9 @@ func (s *Server) forget(c *conn) {
 	defer s.mu.Unlock()
 	c.entry.Leave()
 	delete(s.open, c)
-	close(c.over)
+	if c.over != nil {
+		close(c.over)
+	}
 }
 
 // Close ends the server: listeners first, then every connection, its last will

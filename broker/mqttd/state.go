@@ -49,9 +49,9 @@ type state struct {
 	events  listening                       // to its own event topic
 	owed    []owed                          // of what is retained
 	conn    *conn                           // that it is delivered to; nil: it is away, or its CONNACK is not out
-	expiry  uint32                          // seconds for which it outlives its connection; never: for ever
 	will    *will                           // that its connection left
 	ends    time.Time                       // of a session without a connection; zero: never
+	expiry  uint32                          // seconds for which it outlives its connection; never: for ever
 	over    bool                            // it is to end: nothing is added any more
 	ended   bool                            // it has: nothing is left of it
 }

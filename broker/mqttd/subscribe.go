@@ -86,7 +86,7 @@ func (c *conn) own(filter string) func(*state) *listening {
 	case c.request.IsZero():
 	case filter == c.reply:
 		return replies
-	case filter == c.ev:
+	case filter == c.eventTopic():
 		return events
 	}
 	return nil

@@ -64,10 +64,10 @@ func (l *Loop) poll(s *Stream) *poller {
 	l.polling.turn.Unlock()
 	var failed error
 	err := s.raw.Control(func(fd uintptr) {
-		s.number = int(fd)
+		s.number = int32(fd) //nolint:gosec // descriptors are small
 		p.set(s.number, s)
-		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | edge, Fd: int32(fd)} //nolint:gosec // descriptors are small
-		failed = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, s.number, &e)
+		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | edge, Fd: s.number}
+		failed = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(fd), &e)
 		if failed != nil {
 			p.set(s.number, nil)
 		}
@@ -78,11 +78,11 @@ func (l *Loop) poll(s *Stream) *poller {
 	return p
 }
 
-func (p *poller) set(fd int, s *Stream) {
+func (p *poller) set(fd int32, s *Stream) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if fd >= len(p.streams) {
-		p.streams = slices.Grow(p.streams, fd+1-len(p.streams))[:fd+1]
+	if n := int(fd) + 1; n > len(p.streams) {
+		p.streams = slices.Grow(p.streams, n-len(p.streams))[:n]
 	}
 	p.streams[fd] = s
 }

@@ -146,7 +146,7 @@ func (s *Stream) feed(p []byte) outcome {
 		return over
 	case s.hanging:
 		s.mu.Unlock()
-		if s.lost += len(p); s.lost > lingerBytes {
+		if s.lost += int32(len(p)); s.lost > lingerBytes {
 			s.gone(nil)
 			return over
 		}

@@ -127,44 +127,44 @@ type Stream struct {
 	tls  *tls.Conn       // over the socket; nil without TLS of ours
 	rest []byte          // of whoever reads: came before New
 
-	writing sync.Mutex // taken before mu and TLS's locks; guards the next four
-	batch   *[batch]byte
-	gathered,
-	corks int
-	sealed bool // nothing more may be written
+	writing  sync.Mutex // taken before mu and TLS's locks; guards the next four
+	batch    *[batch]byte
+	gathered int32
+	corks    int32
+	sealed   bool // nothing more may be written
 
-	shook  atomic.Bool  // the handshake is done
-	finis  atomic.Bool  // with a poller: the client has closed its half, or worse, and nothing is told any more
-	answer func()       // of whoever shakes hands: called before the next write, or at the handshake's end
 	direct bool         // of whoever reads: the socket answers errAgain instead of blocking
-	first  []byte       // of whoever reads: came before Serve
-	fd     uintptr      // of whoever reads, during RawConn.Read
-	lost   int          // of whoever reads: bytes thrown away while hanging
 	owed   bool         // of whoever reads: an empty Feed, after a pause
 	dry    bool         // of whoever reads, with a poller: there was less than asked for; more is told of
+	shook  atomic.Bool  // the handshake is done
+	finis  atomic.Bool  // with a poller: the client has closed its half, or worse, and nothing is told any more
+	lost   int32        // of whoever reads: bytes thrown away while hanging
+	answer func()       // of whoever shakes hands: called before the next write, or at the handshake's end
+	first  []byte       // of whoever reads: came before Serve
+	fd     uintptr      // of whoever reads, during RawConn.Read
 	queued atomic.Int64 // bytes in the backlog; changed with mu
 	read   atomic.Int64 // when something came last, as Loop.now
 
 	mu       sync.Mutex // innermost, guards the rest
 	backlog  [][]byte
-	over     bool // Drained is owed
-	flushing bool // someone sends the backlog
 	broken   error
-	serving  bool // someone reads
-	held     bool // by the Handler, until Resume
-	resumed  bool // since the last Feed began
-	paused   bool // nothing is read, for whichever reason
-	busy     bool // with a poller: someone reads right now
-	again    bool // with a poller: and is to look again
+	err      error
+	wake     chan struct{} // of the goroutine that reads; nil until it has paused
+	poller   *poller       // nil: a goroutine reads
+	number   int32         // of the socket, at the poller
+	refs     int32         // what must be over before Closed: being open, reading, flushing ...
+	over     bool          // Drained is owed
+	flushing bool          // someone sends the backlog
+	serving  bool          // someone reads
+	held     bool          // by the Handler, until Resume
+	resumed  bool          // since the last Feed began
+	paused   bool          // nothing is read, for whichever reason
+	busy     bool          // with a poller: someone reads right now
+	again    bool          // with a poller: and is to look again
 	hanging  bool
 	halved   bool // nothing is sent any more
 	ended    bool // nothing is read any more, while hanging
 	closed   bool
-	err      error
-	refs     int           // what must be over before Closed: being open, reading, flushing ...
-	wake     chan struct{} // of the goroutine that reads; nil until it has paused
-	poller   *poller       // nil: a goroutine reads
-	number   int           // of the socket, at the poller
 	limits
 }
 

@@ -46,7 +46,7 @@ func (s *Stream) Write(parts ...[]byte) error {
 
 // full reports whether n bytes more are too many.
 func (s *Stream) full(n int) bool {
-	w := s.Backlog() + s.gathered
+	w := s.Backlog() + int(s.gathered)
 	return w > 0 && w+n > s.loop.cfg.MaxBacklog
 }
 
@@ -76,7 +76,7 @@ func (s *Stream) Uncork() {
 
 // gather adds to the batch. With writing.
 func (s *Stream) gather(p []byte) error {
-	if len(p) > batch-s.gathered {
+	if len(p) > batch-int(s.gathered) {
 		if err := s.sendBatch(); err != nil {
 			return err
 		}
@@ -90,7 +90,7 @@ func (s *Stream) gather(p []byte) error {
 	if s.batch == nil {
 		s.batch = s.loop.writes.Get().(*[batch]byte)
 	}
-	s.gathered += copy(s.batch[s.gathered:], p)
+	s.gathered += int32(copy(s.batch[s.gathered:], p))
 	return nil
 }
 
