@@ -70,26 +70,17 @@ var homes = []struct {
 // expression. A call is written as in the source, x.F as .F where x is no package.
 type mark struct{ imports, call, define, field, text string }
 
-// A sought is a mark, compiled.
-type sought struct{ imports, call, define, field, text *regexp.Regexp }
+// A source is what marks look at, each kind without what is written again.
+type source struct{ imports, calls, defines, fields, texts map[string]bool }
 
-func (m mark) compile() sought {
-	c := func(s string) *regexp.Regexp {
-		if s == "" {
-			return regexp.MustCompile(`$.^`) // fits nothing
-		}
-		return regexp.MustCompile(s)
-	}
-	return sought{c(m.imports), c(m.call), c(m.define), c(m.field), c(m.text)}
+func newSource() source {
+	return source{map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}, map[string]bool{}}
 }
 
 // TestOneHome: what is strict in one place must not be lax in another. Tests and what
 // is for tests may state a rule again: that is what they are for.
 func TestOneHome(t *testing.T) {
-	found, marks := make([]map[string]bool, len(homes)), make([]sought, len(homes))
-	for i, h := range homes {
-		found[i], marks[i] = map[string]bool{}, h.marks.compile()
-	}
+	sources := map[string]source{}
 	err := filepath.WalkDir("..", func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			if e != nil && e.IsDir() && path != ".." && (strings.HasPrefix(e.Name(), ".") || e.Name() == "testdata" || e.Name() == "bin") {
@@ -108,24 +99,24 @@ func TestOneHome(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		for i := range homes {
-			if marks[i].in(file) {
-				found[i][filepath.ToSlash(folder)] = true
-			}
+		folder = filepath.ToSlash(folder)
+		if _, known := sources[folder]; !known {
+			sources[folder] = newSource()
 		}
+		sources[folder].add(file)
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, h := range homes {
-		for folder := range found[i] {
-			if !slices.Contains(h.homes, folder) && !forTests(folder) {
+	for _, h := range homes {
+		for folder, src := range sources {
+			if !slices.Contains(h.homes, folder) && !forTests(folder) && h.marks.in(src) {
 				t.Errorf("%s states a rule of its own: %s. Its home is %s", folder, h.rule, strings.Join(h.homes, ", "))
 			}
 		}
 		for _, home := range h.homes {
-			if !found[i][home] {
+			if !h.marks.in(sources[home]) {
 				t.Errorf("%s is not stated in %s any more: let its row here say where it is", h.rule, home)
 			}
 		}
@@ -137,34 +128,53 @@ func forTests(folder string) bool {
 	return strings.HasSuffix(folder, "test") || strings.HasPrefix(folder, "test/")
 }
 
-// in reports whether the file has the mark.
-func (m *sought) in(file *ast.File) (found bool) {
+// add looks at a file.
+func (s source) add(file *ast.File) {
 	for _, i := range file.Imports {
-		found = found || m.imports.MatchString(strings.Trim(i.Path.Value, `"`))
+		s.imports[strings.Trim(i.Path.Value, `"`)] = true
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		switch n := n.(type) {
 		case *ast.CallExpr:
-			found = found || m.call.MatchString(called(n.Fun))
+			s.calls[called(n.Fun)] = true
 		case *ast.FuncDecl:
-			found = found || m.define.MatchString(n.Name.Name)
+			s.defines[n.Name.Name] = true
 		case *ast.TypeSpec:
-			found = found || m.define.MatchString(n.Name.Name)
+			s.defines[n.Name.Name] = true
 		case *ast.ValueSpec:
 			for _, name := range n.Names {
-				found = found || m.define.MatchString(name.Name)
+				s.defines[name.Name] = true
 			}
 		case *ast.SelectorExpr:
-			found = found || m.field.MatchString(n.Sel.Name)
+			s.fields[n.Sel.Name] = true
 		case *ast.KeyValueExpr:
-			id, ok := n.Key.(*ast.Ident)
-			found = found || ok && m.field.MatchString(id.Name)
+			if id, ok := n.Key.(*ast.Ident); ok {
+				s.fields[id.Name] = true
+			}
 		case *ast.BasicLit:
-			found = found || n.Kind == token.STRING && m.text.MatchString(strings.Trim(n.Value, "\"`"))
+			if n.Kind == token.STRING {
+				s.texts[strings.Trim(n.Value, "\"`")] = true
+			}
 		}
-		return !found
+		return true
 	})
-	return found
+}
+
+// in reports whether the source has the mark.
+func (m mark) in(s source) bool {
+	has := func(expression string, of map[string]bool) bool {
+		if expression == "" {
+			return false
+		}
+		r := regexp.MustCompile(expression)
+		for text := range of {
+			if r.MatchString(text) {
+				return true
+			}
+		}
+		return false
+	}
+	return has(m.imports, s.imports) || has(m.call, s.calls) || has(m.define, s.defines) || has(m.field, s.fields) || has(m.text, s.texts)
 }
 
 // called writes the function of a call.
@@ -183,16 +193,18 @@ func called(fun ast.Expr) string {
 
 // TestMarks: a mark finds what it is for, and nothing like it.
 func TestMarks(t *testing.T) {
-	const source = `package p
+	const text = `package p
 import "crypto/hpke"
 type Statement struct{}
 func (s *session) over(d *device) bool { return s.Rev < d.SessionsRev || topic.Own(d) == nil || s.Ended(d) }
 const up = "signet/v1/x/rq"
 `
-	file, err := parser.ParseFile(token.NewFileSet(), "p.go", source, 0)
+	file, err := parser.ParseFile(token.NewFileSet(), "p.go", text, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
+	src := newSource()
+	src.add(file)
 	for _, c := range []struct {
 		mark mark
 		want bool
@@ -201,8 +213,7 @@ const up = "signet/v1/x/rq"
 		{mark{field: `^SessionsRev$`}, true}, {mark{field: `^Rev$`}, true}, {mark{field: `^SessionsAfter$`}, false},
 		{mark{call: `^topic\.Own$`}, true}, {mark{call: `^other\.Own$`}, false}, {mark{call: `Ended$`}, true}, {mark{text: `^signet/v1`}, true}, {mark{text: `^anon-$`}, false},
 	} {
-		sought := c.mark.compile()
-		if got := sought.in(file); got != c.want {
+		if got := c.mark.in(src); got != c.want {
 			t.Errorf("%+v: %v", c.mark, got)
 		}
 	}

@@ -13,11 +13,7 @@ import (
 // becomes known is spelt enroll and enrollment, in names of files, too.
 func TestOneSpelling(t *testing.T) {
 	other := regexp.MustCompile(`(?i)enrol([^l]|$)`)
-	out, err := exec.Command("git", "-C", "..", "ls-files", "-z").Output()
-	if err != nil {
-		t.Skip("not a repository:", err)
-	}
-	for _, name := range strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00") {
+	for _, name := range tracked(t) {
 		if other.MatchString(name) {
 			t.Errorf("%s: spell it enroll", name)
 		}
@@ -29,6 +25,25 @@ func TestOneSpelling(t *testing.T) {
 			if other.Match(line) {
 				t.Errorf("%s:%d: spell it enroll: %.100s", name, i+1, line)
 			}
+		}
+	}
+}
+
+// tracked gives the files of the repository.
+func tracked(t *testing.T) []string {
+	t.Helper()
+	out, err := exec.Command("git", "-C", "..", "ls-files", "-z").Output()
+	if err != nil {
+		t.Skip("not a repository:", err)
+	}
+	return strings.Split(strings.TrimSuffix(string(out), "\x00"), "\x00")
+}
+
+// TestSourcesOnly: what is built is not kept, it would be with every clone for ever.
+func TestSourcesOnly(t *testing.T) {
+	for _, name := range tracked(t) {
+		if at, err := os.Lstat("../" + name); err == nil && at.Size() > 512<<10 {
+			t.Errorf("%s has %d bytes: is it something that was built?", name, at.Size())
 		}
 	}
 }
