@@ -198,7 +198,8 @@ func TestRefusePublisher(t *testing.T) {
 func TestHeldBack(t *testing.T) {
 	for qos := byte(1); qos <= 2; qos++ {
 		ack := []string{"", "puback", "pubrec"}[qos]
-		inBubble(t, func(c *Config) { c.SessionMessages, c.RefusePublisher = 3, true }, func(b *bubble) {
+		var told met
+		inBubble(t, func(c *Config) { c.SessionMessages, c.RefusePublisher, c.OnBound = 3, true, told.bound }, func(b *bubble) {
 			good := b.join("p:c", nil)
 			good.subscribe(0, "t/#")
 			slow := b.join("p:a", both(stays(1000), takes(1, 0, 0)))
@@ -242,6 +243,9 @@ func TestHeldBack(t *testing.T) {
 			synctest.Wait()
 			b.End(device(t, "p:b"), ReasonAdministrative) // who is held back can be ended
 			from.want("closed")
+			if n := told.count(BoundHeld); n != 3 {
+				t.Errorf("told of %d held back", n)
+			}
 			for i := range uint16(3) {
 				slow.ack(packet.PUBACK, 2+i, 0)
 			}

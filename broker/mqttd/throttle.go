@@ -71,6 +71,7 @@ func (c *conn) mayHoldBack(p *packet.Publish) bool {
 func (c *conn) holdBack(p *packet.Publish) error {
 	if c.heldSince.IsZero() {
 		c.heldSince = time.Now()
+		c.srv.cfg.OnBound(BoundHeld)
 		c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "held back", "mqtt publisher held back: a subscriber has no room for its message", "client", c.clientID, "remote", c.remote())
 	}
 	st := c.owned.Load()
