@@ -2,6 +2,8 @@ package mqttd
 
 import (
 	"bufio"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -13,6 +15,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker/mqttd/packet"
+	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/topic"
 )
 
@@ -79,6 +82,38 @@ func startInBubble(t *testing.T, change func(*Config)) *bubble {
 	return b
 }
 
+// restart ends the Server as at a planned restart, and begins another with what it kept. It takes
+// as long as ending connections does.
+func (b *bubble) restart() {
+	b.t.Helper()
+	if err := b.Close(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
+	all := records(b.t, b.Server)
+	s, err := New(b.made)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.Server, b.at = s, &memory{conns: make(chan net.Conn), over: make(chan struct{})}
+	if _, _, err := s.Restore(b.t.Context(), reading(all), func(_ context.Context, d ident.Device) (Standing, error) {
+		b.gate.mu.Lock()
+		defer b.gate.mu.Unlock()
+		return Standing{Device: d, Permissions: b.gate.grants[d]}, nil
+	}); err != nil {
+		b.t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(context.Background(), b.at, nil) }()
+	b.t.Cleanup(func() {
+		if err := s.Close(context.Background()); err != nil && !errors.Is(err, ErrClosed) {
+			b.t.Error(err)
+		}
+		if err := <-served; err != nil && !errors.Is(err, ErrClosed) {
+			b.t.Error(err)
+		}
+	})
+}
+
 // grant says what a device may publish and subscribe to from its next connection on.
 func (b *bubble) grant(d, publish, subscribe string) topic.Permissions {
 	p := topic.Permissions{Publish: filters(b.t, strings.Fields(publish)...), Subscribe: filters(b.t, strings.Fields(subscribe)...), Retain: true}
@@ -119,7 +154,8 @@ type client struct {
 
 	mu      sync.Mutex // guards the rest
 	got     []string
-	largest int // bytes of the largest packet that came
+	largest int    // bytes of the largest packet that came
+	highest uint16 // topic alias that came
 	aliases map[uint16]string
 }
 
@@ -294,6 +330,7 @@ func (c *client) say(h packet.Header, body []byte) string {
 		name := string(p.Topic)
 		if p.Alias > 0 {
 			c.mu.Lock()
+			c.highest = max(c.highest, p.Alias)
 			if name == "" {
 				name = "(" + c.aliases[p.Alias] + ")"
 			} else {

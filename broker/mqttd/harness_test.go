@@ -20,15 +20,14 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/topic"
 	"github.com/signetd/signet/protocol/topic/topictest"
+	"github.com/signetd/signet/test/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // patience bounds every wait of these tests; none measures time.
 const patience = 10 * time.Second
@@ -80,6 +79,7 @@ type fixture struct {
 	*Server
 	t    *testing.T
 	gate *testGate
+	made Config // of what the Server was
 	addr string
 	logs *logBuffer
 }
@@ -108,6 +108,7 @@ func start(t *testing.T, change func(*Config, *fixture)) *fixture {
 
 func startOn(t *testing.T, change func(*Config, *fixture), wrap func(net.Listener) net.Listener) *fixture {
 	t.Helper()
+	leaktest.Check(t)
 	f := &fixture{t: t, gate: &testGate{grants: map[ident.Device]topic.Permissions{}, expires: map[ident.Device]time.Time{}}, logs: &logBuffer{}}
 	cfg := Config{
 		Gate: f.gate,
@@ -120,6 +121,7 @@ func startOn(t *testing.T, change func(*Config, *fixture), wrap func(net.Listene
 		change(&cfg, f)
 	}
 	var err error
+	f.made = cfg
 	if f.Server, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}

@@ -161,7 +161,7 @@ func TestTakeoverLoop(t *testing.T) {
 	}
 }
 
-// T-43: what a grant no longer covers isn't delivered, subscribed or not.
+// What a grant no longer covers isn't delivered, subscribed or not.
 func TestGrantShrinks(t *testing.T) {
 	f := start(t, nil)
 	d := device(t, "p:n")

@@ -12,7 +12,7 @@ import (
 	"github.com/signetd/signet/protocol/topic"
 )
 
-// T-34: sockets that say nothing, or one byte at a time, keep nobody out: neither
+// Sockets that say nothing, or one byte at a time, keep nobody out: neither
 // a device with a token nor a stranger who wants one.
 func TestSlowSocketsKeepNobodyOut(t *testing.T) {
 	const slow = 500

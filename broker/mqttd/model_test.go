@@ -15,17 +15,45 @@ import (
 	"github.com/signetd/signet/broker/mqttd/retained"
 )
 
-// The model is a plain, slow server without a connection, a lock or a bound: it says of everything that
+// The model is a plain, slow server without a connection or a lock: it says of everything that
 // a client does what each client must hear, word by word and in order. Where the standard
 // leaves a choice it has the one that the packages' documents promise.
 type model struct {
+	kind
 	now      time.Time
-	sessions map[string]*mSession
+	sessions map[string]*mSession // by client id
+	born     int
 	groups   map[string]*mGroup
 	kept     []mKept // in the order of storing
 	places   int
-	grants   map[string]mGrant
-	room     int // messages that a session may hold; 0: any. Then there are no wills, groups and retained messages
+	crowded  int               // times that all sessions, or a pool's, had no room
+	grants   map[string]mGrant // of devices
+}
+
+// A kind is what runs are about. What would come in an order that nobody promises is left out of them.
+type kind struct {
+	name     string
+	clients  []mClient
+	room     int  // messages that a session may hold; 0: any. Then there are no wills, groups and retained messages
+	all      int  // messages that all sessions together may hold, nine tenths of them of one pool; 0: any. Then none expires
+	refuse   bool // publishers are refused. Those of MQTT 3.1.1, which would be held back, publish at QoS 0
+	restarts bool // there are planned restarts, and no groups, nor wills that are due when a connection ends, or of several clients
+}
+
+// An mClient is a client id of a device.
+type mClient struct{ id, device string }
+
+func (c mClient) pool() string { return c.device[:1] }
+
+var mKinds = []kind{
+	{name: "plain", clients: []mClient{{"p:a", "p:a"}, {"p:a/2", "p:a"}, {"p:b", "p:b"}, {"p:c", "p:c"}}},
+	{name: "restarts", restarts: true, clients: []mClient{{"p:a", "p:a"}, {"p:b", "p:b"}, {"p:c", "p:c"}, {"p:d", "p:d"}}},
+	{name: "plain", clients: []mClient{{"p:a", "p:a"}, {"p:b", "p:b"}, {"p:c", "p:c"}, {"p:d", "p:d"}}},
+	{name: "end", room: 3, clients: []mClient{{"p:a", "p:a"}, {"p:a/2", "p:a"}, {"p:b", "p:b"}, {"p:c", "p:c"}}},
+	{name: "plain", clients: []mClient{{"p:a", "p:a"}, {"p:a/2", "p:a"}, {"p:b", "p:b"}, {"q:c", "q:c"}}},
+	{name: "refuse", room: 3, refuse: true, clients: []mClient{{"p:a", "p:a"}, {"p:a/2", "p:a"}, {"p:b", "p:b"}, {"p:c", "p:c"}}},
+	{name: "restarts", restarts: true, room: 5, clients: []mClient{{"p:a", "p:a"}, {"p:b", "p:b"}, {"p:c", "p:c"}, {"p:d", "p:d"}}},
+	{name: "pool", room: 4, all: 10, refuse: true, clients: []mClient{{"p:a", "p:a"}, {"p:a/2", "p:a"}, {"p:b", "p:b"}, {"p:c", "p:c"}, {"q:d", "q:d"}}},
 }
 
 type mGrant struct{ publish, subscribe []string } // filters
@@ -66,7 +94,8 @@ type mOwed struct {
 }
 
 type mSession struct {
-	name     string
+	mClient
+	born     int
 	grant    mGrant
 	subs     map[string]mSub
 	queue    []*mDelivery // of QoS 1 and 2 until it has them, of QoS 0 until they are sent
@@ -86,9 +115,12 @@ type mSession struct {
 
 type mConn struct {
 	*client
-	window   int
-	outlived bool
-	said     []string
+	most        int    // bytes of a packet; 0: any
+	mostAliases uint16 // that it takes
+	aliases     map[uint16]string
+	window      int
+	outlived    bool
+	said        []string
 }
 
 type mGroup struct {
@@ -100,8 +132,8 @@ func (c *mConn) say(format string, args ...any) {
 	c.said = append(c.said, fmt.Sprintf(format, args...))
 }
 
-func newModel() *model {
-	return &model{sessions: map[string]*mSession{}, groups: map[string]*mGroup{}, grants: map[string]mGrant{}}
+func newModel(k kind) *model {
+	return &model{kind: k, sessions: map[string]*mSession{}, groups: map[string]*mGroup{}, grants: map[string]mGrant{}}
 }
 
 // matches is said level by level.
@@ -124,24 +156,18 @@ func (g mGrant) allows(list []string, name string) bool {
 
 func (s *mSession) mayRead(name string) bool { return s.grant.allows(s.grant.subscribe, name) }
 
-// publish gives the code of the acknowledgement.
-func (m *model) publish(from *mSession, msg *mMessage) packet.Code {
-	if msg.retain {
-		m.kept = slices.DeleteFunc(m.kept, func(k mKept) bool { return k.topic == msg.topic })
-		if msg.payload != "" {
-			m.places++
-			m.kept = append(m.kept, mKept{msg, from.name, m.places})
-		}
-	}
-	reached := 0
+// receivers are those who get a message for subscriptions of their own.
+func (m *model) receivers(from *mSession, msg *mMessage) map[*mSession]*mDelivery {
+	all := map[*mSession]*mDelivery{}
 	for _, s := range m.sessions {
-		var d *mDelivery
 		for filter, sub := range s.subs {
 			if strings.HasPrefix(filter, "$share") || !matches311(filter, msg.topic) || sub.noLocal && s == from {
 				continue
 			}
+			d := all[s]
 			if d == nil {
 				d = &mDelivery{mMessage: msg}
+				all[s] = d
 			}
 			d.qos = max(d.qos, sub.qos)
 			d.retainFlag = d.retainFlag || sub.retainAsPublished && msg.retain
@@ -149,7 +175,59 @@ func (m *model) publish(from *mSession, msg *mMessage) packet.Code {
 				d.ids = append(d.ids, sub.id)
 			}
 		}
-		if d != nil && m.deliver(s, d) {
+	}
+	return all
+}
+
+// full reports whether a session may have no further message, of so many that are taken besides.
+func (m *model) full(s *mSession, besides map[string]int) bool {
+	if m.room == 0 {
+		return false
+	}
+	if len(s.queue) >= m.room {
+		s.queue = slices.DeleteFunc(s.queue, func(d *mDelivery) bool { return d.id == 0 && d.expired(m.now) })
+	}
+	pool, all := besides[s.pool()], 0
+	for _, n := range besides {
+		all += n
+	}
+	for _, other := range m.sessions {
+		if all += len(other.queue); other.pool() == s.pool() {
+			pool += len(other.queue)
+		}
+	}
+	if m.all > 0 && (all >= m.all || pool >= m.all-m.all/10) {
+		m.crowded++
+		return true
+	}
+	return len(s.queue) >= m.room
+}
+
+// publish gives the code of the acknowledgement.
+func (m *model) publish(from *mSession, msg *mMessage) packet.Code {
+	receivers := m.receivers(from, msg)
+	if m.refuse && msg.qos > 0 {
+		besides := map[string]int{}
+		for s, d := range receivers {
+			if d.qos == 0 || !s.mayRead(msg.topic) {
+				continue
+			}
+			if m.full(s, besides) {
+				return packet.QuotaExceeded
+			}
+			besides[s.pool()]++
+		}
+	}
+	if msg.retain {
+		m.kept = slices.DeleteFunc(m.kept, func(k mKept) bool { return k.topic == msg.topic })
+		if msg.payload != "" {
+			m.places++
+			m.kept = append(m.kept, mKept{msg, from.id, m.places})
+		}
+	}
+	reached := 0
+	for s, d := range receivers {
+		if m.deliver(s, d) {
 			reached++
 		}
 	}
@@ -190,10 +268,7 @@ func (m *model) deliver(s *mSession, d *mDelivery) bool {
 	if d.qos = min(d.qos, d.mMessage.qos); !s.mayRead(d.topic) || s.conn == nil && d.qos == 0 {
 		return false
 	}
-	if m.room > 0 && len(s.queue) >= m.room {
-		s.queue = slices.DeleteFunc(s.queue, func(d *mDelivery) bool { return d.id == 0 && d.expired(m.now) })
-	}
-	switch full := m.room > 0 && len(s.queue) >= m.room; {
+	switch full := m.full(s, nil); {
 	case full && d.qos == 0:
 		return false
 	case full: // it did not keep up
@@ -262,7 +337,7 @@ func (m *model) next(s *mSession) bool {
 	case d == nil:
 		return m.payOff(s)
 	case d.id > 0:
-		if s.mayRead(d.topic) {
+		if s.mayRead(d.topic) && s.conn.fits(d, m.now) {
 			d.here = true
 			m.send(s, d, true)
 			return true
@@ -272,7 +347,7 @@ func (m *model) next(s *mSession) bool {
 			s.told++
 			s.conn.say("pubrel #%d", d.id)
 		}
-	case d.expired(m.now) || !s.mayRead(d.topic):
+	case d.expired(m.now) || !s.mayRead(d.topic) || !s.conn.fits(d, m.now):
 		s.remove(d)
 	case d.qos == 0:
 		s.remove(d)
@@ -302,15 +377,33 @@ func (m *model) payOff(s *mSession) bool {
 		if o.sub.id > 0 {
 			d.ids = []uint32{o.sub.id}
 		}
-		if matches311(o.filter, k.topic) && !d.expired(m.now) && (!o.sub.noLocal || k.owner != s.name) && s.mayRead(k.topic) {
+		if matches311(o.filter, k.topic) && !d.expired(m.now) && (!o.sub.noLocal || k.owner != s.id) && s.mayRead(k.topic) {
 			s.queue = append(s.queue, d)
 		}
 	}
 	return true
 }
 
+// left is how many seconds a message has.
+func (d *mDelivery) left(now time.Time) uint32 {
+	return uint32(max(1, (d.expires.Sub(now)+time.Second-1)/time.Second))
+}
+
+// fits reports whether the client takes a packet of that size.
+func (c *mConn) fits(d *mDelivery, now time.Time) bool {
+	p := packet.Publish{Topic: []byte(d.topic), Payload: []byte(d.payload), QoS: d.qos, Retain: d.retainFlag, ID: uint16(min(d.qos, 1)), SubscriptionIDs: d.ids}
+	if !d.expires.IsZero() {
+		p.HasExpiry, p.Expiry = true, d.left(now)
+	}
+	return c.most == 0 || len(packet.AppendPublish(nil, c.v, &p)) <= c.most
+}
+
 func (m *model) send(s *mSession, d *mDelivery, dup bool) {
-	out := fmt.Sprintf("%s=%s q%d", d.topic, d.payload, d.qos)
+	payload := d.payload
+	if len(payload) > 20 {
+		payload = fmt.Sprintf("%d bytes", len(payload))
+	}
+	out := fmt.Sprintf("%s=%s q%d", d.topic, payload, d.qos)
 	if d.qos > 0 {
 		out += fmt.Sprintf(" #%d", d.id)
 	}
@@ -322,8 +415,7 @@ func (m *model) send(s *mSession, d *mDelivery, dup bool) {
 	}
 	if s.conn.v == packet.V5 {
 		if !d.expires.IsZero() {
-			left := (d.expires.Sub(m.now) + time.Second - 1) / time.Second
-			out += fmt.Sprintf(" for=%d", max(1, left))
+			out += fmt.Sprintf(" for=%d", d.left(m.now))
 		}
 		if len(d.ids) > 0 {
 			slices.Sort(d.ids)
@@ -334,11 +426,11 @@ func (m *model) send(s *mSession, d *mDelivery, dup bool) {
 }
 
 // connect gives the session of a new connection.
-func (m *model) connect(name string, c *mConn, p *packet.Connect) {
-	if old := m.sessions[name]; old != nil && old.conn != nil {
+func (m *model) connect(who mClient, c *mConn, p *packet.Connect) {
+	if old := m.sessions[who.id]; old != nil && old.conn != nil {
 		m.end(old, packet.SessionTakenOver)
 	}
-	s := m.sessions[name]
+	s := m.sessions[who.id]
 	if s != nil && p.CleanStart {
 		m.over(s)
 		s = nil
@@ -347,10 +439,11 @@ func (m *model) connect(name string, c *mConn, p *packet.Connect) {
 	if s != nil {
 		present = " present"
 	} else {
-		s = &mSession{name: name, subs: map[string]mSub{}, incoming: map[uint16]bool{}}
-		m.sessions[name] = s
+		m.born++
+		s = &mSession{mClient: who, born: m.born, subs: map[string]mSub{}, incoming: map[uint16]bool{}}
+		m.sessions[who.id] = s
 	}
-	s.conn, s.grant, s.ends, s.willAt, s.will = c, m.grants[name], time.Time{}, time.Time{}, nil
+	s.conn, s.grant, s.ends, s.willAt, s.will = c, m.grants[who.device], time.Time{}, time.Time{}, nil
 	s.expiry = p.SessionExpiry
 	if p.Version == packet.V311 && !p.CleanStart {
 		s.expiry = 24 * 3600
@@ -392,7 +485,7 @@ func (m *model) detach(s *mSession) {
 
 // over is the end of a session.
 func (m *model) over(s *mSession) {
-	delete(m.sessions, s.name)
+	delete(m.sessions, s.id)
 	for filter := range s.subs {
 		m.leave(s, filter)
 	}
@@ -460,10 +553,10 @@ type run struct {
 	r     *rand.Rand
 	conns []*mConn
 	did   []string
+	seen  map[string]int // what happened in all runs
 }
 
 var (
-	mDevices = []string{"p:a", "p:b", "p:c", "p:d"}
 	mTopics  = []string{"t/0", "t/1", "t/2", "t/0/x"}
 	mFilters = []string{"t/0", "t/1", "t/+", "t/#", "t/0/+", "$share/g/t/#", "$share/h/t/0"}
 	mGrants  = [][]string{{"t/#"}, {"t/#"}, {"t/0", "t/1"}}
@@ -480,19 +573,23 @@ func (x *run) grantAnew(d string) {
 // step does one thing to both.
 func (x *run) step() {
 	r := x.r
-	name := pick(r, mDevices)
-	s := x.sessions[name]
-	did := func(format string, args ...any) { x.did = append(x.did, name+": "+fmt.Sprintf(format, args...)) }
+	who := pick(r, x.clients)
+	s := x.sessions[who.id]
+	did := func(format string, args ...any) { x.did = append(x.did, who.id+": "+fmt.Sprintf(format, args...)) }
 	if s == nil || s.conn == nil || r.IntN(12) == 0 {
 		if r.IntN(3) == 0 {
-			x.other(name, s, did)
+			x.other(who, did)
 			return
 		}
-		x.reconnect(name, did)
+		x.reconnect(who, did)
 		return
 	}
 	c := s.conn
-	switch r.IntN(14) {
+	what := r.IntN(14)
+	if x.room > 0 && (what == 7 || what == 8 || what == 11) || x.all > 0 && what > 8 && r.IntN(4) > 0 { // so that bounds are met
+		what = 3
+	}
+	switch what {
 	case 0, 1:
 		x.subscribeAnew(s, did)
 	case 2:
@@ -526,28 +623,44 @@ func (x *run) step() {
 	case 11:
 		x.disconnect(s, did)
 	default:
-		x.other(name, s, did)
+		x.other(who, did)
 	}
 }
 
-func (x *run) reconnect(name string, did func(string, ...any)) {
+// begin connects a client, and then has it subscribe.
+func (x *run) begin(who mClient) {
+	did := func(format string, args ...any) { x.did = append(x.did, who.id+": "+fmt.Sprintf(format, args...)) }
+	if s := x.sessions[who.id]; s == nil || s.conn == nil {
+		x.reconnect(who, did)
+	} else {
+		x.subscribeAnew(s, did)
+	}
+}
+
+func (x *run) reconnect(who mClient, did func(string, ...any)) {
 	r := x.r
 	if r.IntN(4) == 0 {
-		x.grantAnew(name)
+		x.grantAnew(who.device)
 	}
 	var asked packet.Connect
 	change := func(p *packet.Connect) {
+		p.ClientID = who.id
 		p.Version = pick(r, []packet.Version{packet.V5, packet.V5, packet.V311})
 		p.CleanStart = r.IntN(4) == 0
 		if p.Version == packet.V5 {
 			p.SessionExpiry = pick(r, []uint32{0, 5, 20, 60})
 			p.HasSessionExpiry = true
 			p.ReceiveMaximum = pick(r, []uint16{1, 2, 3, 65535})
+			p.MaximumPacketSize = pick(r, []uint32{0, 0, 0, 30, 45})
+			p.TopicAliasMaximum = pick(r, []uint16{0, 0, 1, 2})
 		}
-		if w := pick(r, mTopics); r.IntN(2) == 0 && x.room == 0 && x.grants[name].allows(x.grants[name].publish, w) {
+		may := x.grants[who.device]
+		if w := pick(r, mTopics); r.IntN(2) == 0 && x.room == 0 && may.allows(may.publish, w) && (!x.restarts || who == x.clients[0] && p.Version == packet.V5 && p.SessionExpiry > 0) {
 			p.Will = &packet.Will{Topic: w, Payload: []byte("will"), QoS: byte(r.IntN(3)), Retain: r.IntN(4) == 0}
 			if p.Version == packet.V5 {
-				p.Will.Delay = pick(r, []uint32{0, 3, 10})
+				if p.Will.Delay = pick(r, []uint32{0, 3, 10}); x.restarts {
+					p.Will.Delay = max(p.Will.Delay, 3)
+				}
 				if r.IntN(3) == 0 {
 					p.Will.HasExpiry, p.Will.Expiry = true, 7
 				}
@@ -556,24 +669,27 @@ func (x *run) reconnect(name string, did func(string, ...any)) {
 		asked = *p
 	}
 	// What the old connection hears comes before what the new one does.
-	c, first := x.bubble.dial(name, change)
+	c, first := x.bubble.dial(who.device, change)
 	did("connect version %d clean %t expiry %d receive %d will %+v: %s", asked.Version, asked.CleanStart, asked.SessionExpiry, asked.ReceiveMaximum, asked.Will, first)
 	c.mu.Lock()
 	c.got = append([]string{first}, c.got...)
 	c.mu.Unlock()
-	mc := &mConn{client: c, window: min(int(asked.ReceiveMaximum), maxInflight), outlived: asked.SessionExpiry > 0}
+	mc := &mConn{client: c, most: int(asked.MaximumPacketSize), mostAliases: asked.TopicAliasMaximum, aliases: map[uint16]string{}, window: min(int(asked.ReceiveMaximum), maxInflight), outlived: asked.SessionExpiry > 0}
 	x.conns = append(x.conns, mc)
-	x.connect(name, mc, &asked)
+	x.connect(who, mc, &asked)
 }
 
 func (x *run) subscribeAnew(s *mSession, did func(string, ...any)) {
 	r, c := x.r, s.conn
 	filter := pick(r, mFilters)
 	shared := strings.HasPrefix(filter, "$share")
-	if shared && x.room > 0 {
+	if shared && (x.room > 0 || x.restarts) || x.restarts && len(s.owed) > 0 {
 		return
 	}
 	sub := mSub{qos: byte(r.IntN(3))}
+	if x.all > 0 { // QoS 0 has room or not, by who gets the message first
+		sub.qos = max(sub.qos, 1)
+	}
 	f := packet.Filter{Text: filter, Options: packet.Options{QoS: sub.qos}}
 	p := packet.Subscribe{ID: 7}
 	if c.v == packet.V5 {
@@ -615,18 +731,31 @@ func (x *run) subscribeAnew(s *mSession, did func(string, ...any)) {
 func (x *run) publishAnew(s *mSession, did func(string, ...any)) {
 	r, c := x.r, s.conn
 	msg := &mMessage{topic: pick(r, mTopics), payload: fmt.Sprint(len(x.did)), qos: byte(r.IntN(3)), retain: r.IntN(4) == 0 && x.room == 0}
-	if msg.retain && r.IntN(4) == 0 {
+	switch {
+	case msg.retain && r.IntN(4) == 0:
 		msg.payload = ""
+	case r.IntN(4) == 0:
+		msg.payload += strings.Repeat("x", r.IntN(40))
+	}
+	if x.refuse && c.v == packet.V311 {
+		msg.qos = 0
 	}
 	p := packet.Publish{Topic: []byte(msg.topic), Payload: []byte(msg.payload), QoS: msg.qos, Retain: msg.retain}
+	if c.v == packet.V5 && r.IntN(3) == 0 {
+		if p.Alias = uint16(1 + r.IntN(3)); c.aliases[p.Alias] == msg.topic {
+			p.Topic = nil
+			x.seen["an alias of the client's"]++
+		}
+		c.aliases[p.Alias] = msg.topic
+	}
 	if msg.qos > 0 {
 		p.ID = uint16(1 + r.IntN(3))
 	}
-	if c.v == packet.V5 && r.IntN(3) == 0 {
+	if c.v == packet.V5 && r.IntN(3) == 0 && x.all == 0 {
 		p.HasExpiry, p.Expiry = true, uint32(1+r.IntN(30))
 		msg.expires = x.now.Add(time.Duration(p.Expiry) * time.Second)
 	}
-	did("publish %s=%s q%d #%d retain %t expiry %d", msg.topic, msg.payload, msg.qos, p.ID, msg.retain, p.Expiry)
+	did("publish %s=%s q%d #%d retain %t expiry %d alias %d", msg.topic, msg.payload, msg.qos, p.ID, msg.retain, p.Expiry, p.Alias)
 	c.send(packet.AppendPublish(nil, c.v, &p))
 	word := []string{"", "puback", "pubrec"}[msg.qos]
 	switch {
@@ -642,7 +771,9 @@ func (x *run) publishAnew(s *mSession, did func(string, ...any)) {
 	}
 	code := packet.NotAuthorized
 	if s.grant.allows(s.grant.publish, msg.topic) {
-		code = x.publish(s, msg)
+		if code = x.publish(s, msg); code == packet.QuotaExceeded {
+			x.seen["a publisher was refused"]++
+		}
 	}
 	switch {
 	case msg.qos == 0 || s.conn == nil: // or it was ended for its own message
@@ -750,27 +881,66 @@ func (x *run) disconnect(s *mSession, did func(string, ...any)) {
 	x.detach(s)
 }
 
+// ofDevice are a device's sessions, in the order in which they are ended.
+func (x *run) ofDevice(d string) (all []*mSession) {
+	for _, s := range x.sessions {
+		if s.device == d {
+			all = append(all, s)
+		}
+	}
+	slices.SortFunc(all, func(a, b *mSession) int {
+		if (a.conn == nil) != (b.conn == nil) { // those with a connection first
+			if a.conn == nil {
+				return 1
+			}
+			return -1
+		}
+		return b.born - a.born
+	})
+	return all
+}
+
 // other is what no client does.
-func (x *run) other(name string, s *mSession, did func(string, ...any)) {
-	switch x.r.IntN(6) {
+func (x *run) other(who mClient, did func(string, ...any)) {
+	kinds := 6
+	if x.restarts {
+		kinds++
+	}
+	switch x.r.IntN(kinds) {
 	case 0:
 		did("end")
-		x.End(device(x.t, name), ReasonAdministrative)
-		switch {
-		case s == nil:
-		case s.conn == nil:
-			x.over(s)
-		default:
+		x.End(device(x.t, who.device), ReasonAdministrative)
+		for _, s := range x.ofDevice(who.device) {
+			if s.conn == nil {
+				x.over(s)
+				continue
+			}
 			s.expiry = 0
 			x.end(s, packet.AdministrativeAction)
 		}
 	case 1:
-		x.grantAnew(name)
-		g := x.grants[name]
+		x.grantAnew(who.device)
+		g := x.grants[who.device]
 		did("review %+v", g)
-		x.review(name, strings.Join(g.publish, " "), strings.Join(g.subscribe, " "))
-		if s != nil {
+		x.review(who.device, strings.Join(g.publish, " "), strings.Join(g.subscribe, " "))
+		for _, s := range x.ofDevice(who.device) {
 			s.grant = g
+		}
+	case 6:
+		did("restart")
+		x.seen["a restart"]++
+		for _, s := range x.sessions {
+			if s.conn != nil {
+				x.end(s, packet.ServerShuttingDown)
+			}
+		}
+		x.bubble.restart()
+		x.pass(time.Now())
+		for _, s := range x.sessions {
+			x.seen["a session went on after a restart"]++
+			if s.grant = x.grants[s.device]; s.will != nil {
+				s.willAt = x.now.Add(s.delay) // it begins anew
+			}
 		}
 	default:
 		d := time.Duration(1+x.r.IntN(8)) * time.Second
@@ -791,15 +961,27 @@ func (x *run) check() bool {
 		got := c.took()
 		for i := range got {
 			got[i] = strings.TrimSuffix(got[i], " wordless")
+			if name, rest, ok := strings.Cut(strings.TrimPrefix(got[i], "("), ")="); ok { // by its alias
+				got[i] = name + "=" + rest
+				x.seen["an alias of the server's"]++
+			}
 		}
 		if !slices.Equal(got, c.said) {
 			x.t.Errorf("got  %q\nwant %q", got, c.said)
 			same = false
 		}
 		c.said = nil
+		if c.most > 0 && c.largest > c.most {
+			x.t.Errorf("a packet of %d bytes for a client that takes %d", c.largest, c.most)
+			same = false
+		}
+		if c.highest > c.mostAliases {
+			x.t.Errorf("alias %d for a client that takes %d", c.highest, c.mostAliases)
+			same = false
+		}
 	}
 	x.conns = slices.DeleteFunc(x.conns, func(c *mConn) bool {
-		return !slices.ContainsFunc(mDevices, func(d string) bool { s := x.sessions[d]; return s != nil && s.conn == c })
+		return !slices.ContainsFunc(x.clients, func(who mClient) bool { s := x.sessions[who.id]; return s != nil && s.conn == c })
 	})
 	return same
 }
@@ -811,57 +993,69 @@ var modelRuns = flag.Int("mqttd.runs", 100_000, "runs of the model in all, witho
 func TestModel(t *testing.T) {
 	runs := *modelRuns
 	if testing.Short() {
-		runs = 1000
+		runs = 100 * len(mKinds)
 	}
 	const batch = 100
+	seen := map[string]int{}
 	for seed := uint64(0); seed < uint64(runs); seed += batch {
-		room := 0
-		if seed/batch%4 == 3 {
-			room = 3
-		}
+		k := mKinds[seed/batch%uint64(len(mKinds))]
 		inBubble(t, func(c *Config) {
-			c.SessionMessages = room
+			c.SessionMessages, c.QueuedMessages, c.RefusePublisher, c.Outlive = k.room, k.all, k.refuse, true
 			c.Log = slog.New(slog.DiscardHandler)
 			c.Limits = intake.Limits{Rate: 1e9, Burst: 1e9}
 		}, func(b *bubble) {
 			for i := range uint64(batch) {
-				if !runModel(b, seed+i, room) {
+				if !runModel(b, seed+i, k, seen) {
 					return
 				}
 			}
+			seen["a message was too large, or forbidden"] += b.drops(DropDenied)
+			seen["a subscriber was ended"] += b.ended(ReasonQuota)
 			b.leavesNothing()
 		})
 		if t.Failed() {
 			return
 		}
 	}
+	for _, what := range []string{
+		"an alias of the client's", "an alias of the server's", "a publisher was refused", "a restart", "a session went on after a restart",
+		"a message was too large, or forbidden", "a subscriber was ended", "all may have no more",
+	} {
+		if seen[what] == 0 {
+			t.Errorf("never: %s", what)
+		}
+	}
 }
 
-func runModel(b *bubble, seed uint64, room int) bool {
-	x := &run{bubble: b, model: newModel(), r: rand.New(rand.NewPCG(seed, 8))}
-	for _, d := range mDevices {
-		x.grantAnew(d)
+func runModel(b *bubble, seed uint64, k kind, seen map[string]int) bool {
+	x := &run{bubble: b, model: newModel(k), r: rand.New(rand.NewPCG(seed, 8)), seen: seen}
+	for _, who := range k.clients {
+		x.grantAnew(who.device)
 	}
-	x.room = room
 	b.Server.retained.Delete(func(*retained.Kept) bool { return true })
 	x.now = time.Now()
-	for range 10 + x.r.IntN(40) {
-		x.step()
+	for i := range 10 + x.r.IntN(40) {
+		if i < 2*len(k.clients) && k.room > 0 {
+			x.begin(k.clients[i/2])
+		} else {
+			x.step()
+		}
 		if !x.check() {
-			b.t.Logf("seed %d:\n%s", seed, strings.Join(x.did, "\n"))
+			b.t.Logf("seed %d, %s:\n%s", seed, k.name, strings.Join(x.did, "\n"))
 			return false
 		}
 		x.sleep(7 * time.Millisecond) // so that no two things are due at the same time
 		if !x.check() {
-			b.t.Logf("seed %d, after:\n%s", seed, strings.Join(x.did, "\n"))
+			b.t.Logf("seed %d, %s, after:\n%s", seed, k.name, strings.Join(x.did, "\n"))
 			return false
 		}
 	}
+	seen["all may have no more"] += x.crowded
 	for _, c := range x.conns {
 		c.nc.Close()
 	}
-	for _, d := range mDevices {
-		b.End(device(b.t, d), ReasonAdministrative)
+	for _, who := range k.clients {
+		b.End(device(b.t, who.device), ReasonAdministrative)
 	}
 	return true
 }

@@ -18,8 +18,6 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 	"github.com/eclipse/paho.golang/paho"
 	paho3 "github.com/eclipse/paho.mqtt.golang"
-	"go.uber.org/goleak"
-
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/broker"
@@ -36,9 +34,10 @@ import (
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
+	"github.com/signetd/signet/test/leaktest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // patience bounds every wait of these tests; none measures time.
 const patience = 10 * time.Second
@@ -76,6 +75,7 @@ func start(t *testing.T, wrap func(access.Reads) access.Reads) *fixture {
 
 func startWith(t *testing.T, cfg mqttd.Config, wrap func(access.Reads) access.Reads) *fixture {
 	t.Helper()
+	leaktest.Check(t)
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -7,7 +7,7 @@ import (
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
-// T-09, by hand: what a device of pool p named n might ask for, and whether its
+// By hand: what a device of pool p named n might ask for, and whether its
 // default grant lets it. These are the words of the threat; TestGrantAgainstOracle
 // has the numbers.
 func TestWildcardAbuse(t *testing.T) {

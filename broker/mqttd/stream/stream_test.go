@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"math/big"
 	mrand "math/rand/v2"
@@ -24,40 +23,14 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-	"go.uber.org/goleak"
+
+	"github.com/signetd/signet/test/leaktest"
 )
 
 // TestMain holds every test to leave no goroutine and no descriptor behind.
 func TestMain(m *testing.M) {
 	_ = identity() // its randomness may open a descriptor
-	before := descriptors()
-	code := m.Run()
-	if code == 0 {
-		if err := goleak.Find(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-		http.DefaultClient.CloseIdleConnections()
-		for range 200 {
-			if descriptors() <= before+2 { // what the runtime polls with
-				break
-			}
-			time.Sleep(10 * time.Millisecond)
-		}
-		if n := descriptors(); n > before+2 {
-			fmt.Fprintf(os.Stderr, "%d descriptors, %d before the tests\n", n, before)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
-
-func descriptors() int {
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return 0
-	}
-	return len(all)
+	leaktest.Main(m)
 }
 
 // identity is a certificate for localhost.
