@@ -50,20 +50,12 @@ var errStepBusy = fmt.Errorf("%w: too many wait to be authenticated", ErrBusy)
 
 // step does the step that r is.
 func (s *Server) step(r request) {
-	ended := true // by a panic
-	var a Answer
-	err := errPanic
-	defer func() {
-		if ended {
-			r.step.done(Answer{}, errPanic)
-		}
-	}()
+	a, err := Answer{}, errPanic
+	defer func() { r.step.done(a, err) }()
 	a, err = r.step.of.Next(s.ctx, r.payload)
 	if err == nil && a.Done && a.Standing.Device.IsZero() {
 		err = errors.New("mqttd: an authentication that came to no device")
 	}
-	ended = false
-	r.step.done(a, err)
 }
 
 // connectOf is what a Gate or a Method is told of who connects.
@@ -209,7 +201,7 @@ type reauthentication struct {
 	with  Exchange // under way; nil: none is
 	busy  bool     // a step is with a worker
 	steps int
-	until time.Time // it is over then
+	until time.Time // it is over then; zero: its client was asked to wait
 }
 
 // authenticatesBy keeps for AUTH packets to come by which method the client authenticated.
@@ -258,6 +250,8 @@ func (c *conn) nextStep(begins bool) (Exchange, error) {
 		return nil, &packet.Error{Code: packet.ProtocolError, What: "AUTH before the last one was answered"}
 	case r.steps >= maxAuthSteps:
 		return nil, errManySteps
+	case r.until.IsZero():
+		r.until = time.Now().Add(c.srv.cfg.AuthTimeout)
 	case time.Now().After(r.until):
 		return nil, &packet.Error{Code: packet.NotAuthorized, What: "an authentication that took too long"}
 	}
@@ -269,8 +263,9 @@ func (c *conn) nextStep(begins bool) (Exchange, error) {
 // reauthenticated goes on with what a step came to. When it failed the connection ends: its
 // client has just shown that it is not, or not any more, what it was.
 func (c *conn) reauthenticated(a Answer, err error) {
+	wait := errors.Is(err, ErrBusy) && len(a.Data) > 0
 	switch {
-	case errors.Is(err, ErrBusy) && len(a.Data) > 0:
+	case wait:
 		err = nil // it hears when to say it again: overload is no reason to end devices' connections
 	case err == nil && a.Done:
 		err = c.srv.renew(c, a.Standing)
@@ -280,7 +275,13 @@ func (c *conn) reauthenticated(a Answer, err error) {
 	if c.again.busy = false; err != nil || a.Done {
 		c.again.with = nil
 	}
+	if wait {
+		c.again.until = time.Time{}
+	}
 	c.mu.Unlock()
+	if err != nil && c.isEnding() {
+		return // it went, or was ended, meanwhile
+	}
 	if err != nil {
 		c.srv.told.Note(context.Background(), slog.LevelInfo, "reauthentication", "mqtt client failed to authenticate again", "client", c.clientID,
 			"device", c.again.connect.Device.String(), "method", c.again.method, "remote", c.remote(), "error", err)
@@ -307,6 +308,6 @@ func (s *Server) renew(c *conn, st Standing) error {
 	if err := s.clients.renew(c, st); err != nil {
 		return fmt.Errorf("renewing the connection of %v: %w", st.Device, err)
 	}
-	s.deadlines.set(c, c.standing().Expires)
+	s.schedule(c)
 	return nil
 }

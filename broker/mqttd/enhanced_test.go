@@ -470,6 +470,13 @@ func TestAuthTime(t *testing.T) {
 		}
 		mu.Unlock()
 		own := open("is p:n")
+		own.send(anew("busy")) // that asks it to wait, as long as it is told to
+		time.Sleep(50 * time.Second)
+		own.send(goesOn("is p:n"))
+		synctest.Wait()
+		if got := own.all(); strings.Count(got, "AUTH") != 2 || strings.Contains(got, "closed") {
+			t.Errorf("a device that was asked to wait: %s", got)
+		}
 		own.send(anew("a"))
 		time.Sleep(25 * time.Second)
 		own.send([]byte{0xc0, 0})
@@ -611,5 +618,22 @@ func TestGateSeesTheCertificate(t *testing.T) {
 		if err := <-served; err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+// A connection that departs while it is being renewed leaves no deadline behind.
+func TestNoDeadlineOfTheGone(t *testing.T) {
+	f, s := withMethod(t, nil)
+	s.expires = time.Now().Add(time.Hour)
+	r := f.authenticated("p:n", "is p:n")
+	c := f.clients.get("p:n")
+	f.End(device(t, "p:n"), ReasonAdministrative)
+	r.ended(ReasonAdministrative)
+	eventually(t, "it is gone", func() bool { return f.Count() == 0 })
+	f.schedule(c)
+	f.deadlines.mu.Lock()
+	defer f.deadlines.mu.Unlock()
+	if n := len(f.deadlines.byKey); n != 0 {
+		t.Errorf("%d deadlines are left", n)
 	}
 }

@@ -436,8 +436,17 @@ func (s *Server) Upgrade(clientID string, sess Standing) error {
 		return fmt.Errorf("upgrading %q to %v: %w", clientID, sess.Device, err)
 	}
 	makeRoom()
-	s.deadlines.set(c, c.standing().Expires)
+	s.schedule(c)
 	return nil
+}
+
+// schedule has a connection end when its standing does. One that departs meanwhile, and
+// ends before it departs, leaves nothing behind.
+func (s *Server) schedule(c *conn) {
+	s.deadlines.set(c, c.standing().Expires)
+	if c.isEnding() {
+		s.deadlines.set(c, time.Time{})
+	}
 }
 
 // Review judges every connection of a device anew, after something about the
@@ -454,7 +463,7 @@ func (s *Server) Review(d ident.Device, judge Judge, r Reason, farewell []byte) 
 // settle does what a review came to.
 func (s *Server) settle(kept, over []*conn, r Reason, farewell []byte) int {
 	for _, c := range kept {
-		s.deadlines.set(c, c.standing().Expires)
+		s.schedule(c)
 	}
 	for _, c := range over {
 		_ = c.event(farewell) // a hint, to those that listen

@@ -25,6 +25,7 @@ import (
 	"github.com/signetd/signet/broker/mqttfront"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/channel"
+	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/test/harness"
 )
 
@@ -295,6 +296,7 @@ func (*answering) Busy([]byte, time.Duration) []byte { return nil }
 // TestSignetMethodAnswers: what each answer of the exchange comes to.
 func TestSignetMethodAnswers(t *testing.T) {
 	code := func(c protocol.Code) *protocol.Code { return &c }
+	lamp := identtest.Device(t, "demo:lamp")
 	for what, x := range map[string]struct {
 		exchange.Reply
 		done, busy, refused bool
@@ -310,11 +312,11 @@ func TestSignetMethodAnswers(t *testing.T) {
 	} {
 		by := &answering{Reply: x.Reply}
 		front := mqttfront.New(by, nil, slog.New(slog.DiscardHandler))
-		a, err := front.Methods()[protocol.AuthMethod](mqttd.Connect{Remote: &net.TCPAddr{}, Channel: []byte("c")}).Next(t.Context(), []byte("said"))
+		a, err := front.Methods()[protocol.AuthMethod](mqttd.Connect{Remote: &net.TCPAddr{}, Channel: []byte("c"), Vouched: true, Device: lamp}).Next(t.Context(), []byte("said"))
 		if a.Done != x.done || (err != nil) != x.refused || errors.Is(err, mqttd.ErrBusy) != x.busy {
 			t.Errorf("%s: %+v, %v", what, a, err)
 		}
-		if !by.from.OnlyHere || string(by.from.Channel.Name) != "c" {
+		if !by.from.OnlyHere || string(by.from.Channel.Name) != "c" || !by.from.Channel.Vouched || by.from.Owner != lamp {
 			t.Errorf("asked as %+v", by.from)
 		}
 	}
