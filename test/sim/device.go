@@ -10,6 +10,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker/access"
+	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -116,8 +117,11 @@ func (d *device) enroll(ctx context.Context, a *agent.Agent) {
 	}
 	for pause := 5 * time.Second; must() && ctx.Err() == nil; pause = min(2*pause, time.Minute) {
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
-		c := d.connect(time.Now().Add(anonymousLife))
-		_, err := a.Enroll(call, c, agent.Admission{Token: d.token})
+		c := d.connect()
+		err := c.open(call, d.w.someReplica(d.actor), c.anonymous())
+		if err == nil {
+			_, err = a.Enroll(call, c, agent.Admission{Token: d.token})
+		}
 		d.actor.turn()
 		c.end()
 		cancel()
@@ -132,19 +136,19 @@ func (d *device) enroll(ctx context.Context, a *agent.Agent) {
 	}
 }
 
-func (d *device) connect(until time.Time) *conn {
+func (d *device) connect() *conn {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.links++
-	d.link = d.w.connect(d.actor, d.id.String()+d.copy, d.links, until)
+	d.link = d.w.connect(d.actor, d.id.String()+d.copy, d.links)
 	d.link.key = d.id
 	return d.link
 }
 
-// dial connects to some replica as its MQTT front would allow it.
+// dial connects to some replica, as agent/mqttlink does.
 func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connection, error) {
 	d.actor.turn()
-	r := d.w.replicas[d.actor.dice.roll(len(d.w.replicas))]
+	r := d.w.someReplica(d.actor)
 	if r.running() == nil {
 		return nil, errDown
 	}
@@ -157,45 +161,35 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 		d.w.facts.happens("no token shown in doubt", "%s doubts a certificate and shows no token", d.id)
 		return nil, fmt.Errorf("%w: %w", agent.ErrStale, err)
 	}
-	c := d.connect(time.Now().Add(anonymousLife))
+	c := d.connect()
 	c.doubt = doubt
-	if cred == nil {
-		return c, nil
-	}
-	password, err := cred.Password(c.End(), cred.Username)
-	if err == nil {
-		d.w.net.shown(c, d.id, password)
-		var st access.Standing
-		if st, err = r.admit(ctx, access.Connect{Device: d.id, ClientID: cred.Username, Password: password, Channel: access.Channel{Name: c.far[:]}}); err == nil {
-			c.stands(r, st, r.when(st.Expires))
-			return c, nil
+	connect := c.anonymous()
+	if cred != nil {
+		password, err := cred.Password(c.End(), cred.Username)
+		if err != nil {
+			c.end()
+			return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)
 		}
+		d.w.net.shown(c, d.id, password)
+		connect = packet.Connect{ClientID: cred.Username, HasUserName: true, UserName: cred.Username, HasPassword: true, Password: password}
 	}
-	c.end()
-	return nil, fmt.Errorf("%w: %w", agent.ErrCredential, err)
+	err = c.open(ctx, r, connect)
+	if errors.Is(err, errRefused) {
+		err = fmt.Errorf("%w: %w", agent.ErrCredential, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
-// review ends the device's connection if it is at r and the judge gives it up.
-func (d *device) review(r *replica, judge access.Judge) (ended bool) {
-	st, at := d.standing()
-	if at != r {
-		return false
-	}
-	if _, ok := judge(st); ok {
-		return false
-	}
-	d.cut()
-	return true
-}
-
-// standing is what the device's connection stands on, and at which replica; zero while that is
-// nobody's.
-func (d *device) standing() (access.Standing, *replica) {
+// standing is what the device's connection stands on, zero while that is nobody's.
+func (d *device) standing() access.Standing {
 	d.mu.Lock()
 	link := d.link
 	d.mu.Unlock()
 	if link == nil {
-		return access.Standing{}, nil
+		return access.Standing{}
 	}
 	return link.now()
 }
@@ -219,10 +213,9 @@ func (d *device) hint() {
 	if link == nil {
 		return
 	}
-	select {
-	case link.events <- &protocol.Event{Name: protocol.EventRenew}:
+	raw, err := protocol.Encode(&protocol.Event{Name: protocol.EventRenew})
+	if err == nil && link.happens(raw) {
 		d.w.facts.happens("hint", "%s is told to renew", d.id)
-	default:
 	}
 }
 
@@ -290,7 +283,7 @@ func (e *ears) Handle(_ context.Context, r slog.Record) error {
 			link.mu.Lock()
 			last := link.last
 			link.mu.Unlock()
-			e.facts.saysRelayed(e.of.id, a.Value.Bool(), link.far != link.name, last)
+			e.facts.saysRelayed(e.of.id, a.Value.Bool(), link.relayed, last)
 			return true
 		}
 		err, ok := a.Value.Any().(error)

@@ -3,6 +3,12 @@
 // doubles, delays, replays, edits and forges. One integer gives the whole run, and
 // gives it again.
 //
+// Each replica is what signetd is behind its sockets: broker/core, broker/mqttfront and
+// broker/mqttd, whose connections are pipes with made-up names of TLS connections (door.go,
+// lane.go). So requests, admission, upgrades, reviews, expiry and the end of connections are the
+// real ones. The network works on the messages inside, as if it were in every TLS connection;
+// where it really is, and devices know (relay.go), it has connections of its own to all replicas.
+//
 // It must run inside a testing/synctest bubble, with the process's randomness seeded by testing/cryptotest: a quarter of an hour
 // of virtual time takes a tenth of a second. Whatever happens at the same time
 // happens one after another, in an order that the seed chooses (stage.go). It opens

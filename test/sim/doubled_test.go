@@ -31,6 +31,7 @@ func TestDoubled(t *testing.T) {
 		}
 		w.busy.Wait()
 		w.stop()
+		w.shutDown()
 		close(w.stage.over)
 		if err := w.closeStore(t.Context()); err != nil {
 			t.Error(err)
@@ -67,7 +68,11 @@ func (w *World) logIn(t *testing.T, d *device, times int) {
 		return
 	}
 	for i := range 1 + times {
-		c := d.connect(time.Now().Add(anonymousLife))
+		c := d.connect()
+		if err := c.open(w.ctx, w.someReplica(d.actor), c.anonymous()); err != nil {
+			t.Errorf("%s, call %d: %v", d.id, i, err)
+			return
+		}
 		if i == 0 {
 			_, err = a.Enroll(w.ctx, c, agent.Admission{Token: d.token})
 		} else {

@@ -40,7 +40,8 @@ type facts struct {
 // A family is a session with all refresh tokens it ever had, by their handles.
 type family struct {
 	device    ident.Device
-	ended     string // why, empty while it lives
+	ended     string    // why, empty while it lives
+	endedAt   time.Time // by its device itself
 	issued    map[string]bool
 	successor map[string]string
 }
@@ -83,6 +84,13 @@ func (f *facts) count(what string) {
 	f.counts[what]++
 }
 
+// add counts n at once.
+func (f *facts) add(what string, n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts[what] += n
+}
+
 // hear adds the bytes of a message to the digest.
 func (f *facts) hear(raw []byte) {
 	f.mu.Lock()
@@ -114,6 +122,7 @@ func (f *facts) violateLocked(format string, args ...any) {
 type request struct {
 	who       *actor
 	replica   *replica // nil: an operator's
+	lane      *lane    // that it came on
 	handle    string   // of the refresh token that it presents
 	exchange  ident.UUID
 	committed bool
@@ -149,7 +158,7 @@ func (f *facts) refreshed(r *request, s *broker.Session) {
 		return
 	}
 	if s.Revoked {
-		fam.ended = "reuse"
+		fam.ended, fam.endedAt = "reuse", time.Now()
 		f.counts["family ended by reuse"]++
 		f.sayLocked("a family of %s ended by reuse", s.Device)
 		return
@@ -224,8 +233,14 @@ func (f *facts) goesOn(id ident.Device, session ident.UUID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts["connection goes on after a change"]++
+	if fam := f.families[session]; fam != nil && time.Since(fam.endedAt) < parting {
+		return // its device's own doing: it has yet to hear of it
+	}
 	f.stands(id, session, "a connection of %s goes on after the end of its family (%s)")
 }
+
+// parting is how long a connection may go on whose session its device has ended itself.
+const parting = 4 * time.Second
 
 // begun gives the sessions that the store has, in an order that the seed gives.
 func (f *facts) begun() (all []ident.UUID) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/ecdh"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -25,98 +24,94 @@ const resend = 1937501113 * time.Nanosecond
 // anonymousLife is how long a replica bears a connection on which nobody is admitted.
 const anonymousLife = 2 * time.Minute
 
-var (
-	errClosed = errors.New("sim: the connection has ended")
-	errDown   = errors.New("sim: nobody is there to connect to")
-)
-
-// A conn is one device's connection through the network. It implements agent.Connection.
+// A conn is one device's connection through the network. It implements agent.Connection over one
+// lane or, where the network relays it, several, which are the network's.
 type conn struct {
-	w     *World
-	owner string
-	name  [sha256.Size]byte // of its TLS, as its owner knows it
-	far   [sha256.Size]byte // and as replicas do: another where TLS ends in the network
-	key   ident.Device      // whose key is at its end; zero for nobody's
-	actor *actor            // who uses it
-	dice  *dice
-	doubt func() error // of the certificate; nil: there is none
+	w       *World
+	owner   string
+	name    [sha256.Size]byte // of its TLS, as its owner knows it
+	relayed bool              // its TLS ends in the network
+	key     ident.Device      // whose key is at its end; zero for nobody's
+	actor   *actor            // who uses it
+	dice    *dice
+	doubt   func() error // of the certificate; nil: there is none
 
-	mu       sync.Mutex // guards the fields below
-	waiting  map[protocol.CallID]chan []byte
-	call     protocol.CallID // of the last request
-	last     []byte          // the last reply handed to the device
-	deadline time.Time
-	standing access.Standing // zero while anonymous
-	at       *replica        // that gave it, and serves the connection; nil while anonymous
-	expiry   *time.Timer
-	ended    bool
+	mu      sync.Mutex // guards the fields below
+	lanes   []*lane
+	waiting map[protocol.CallID]chan []byte
+	call    protocol.CallID // of the last request
+	last    []byte          // the last reply handed to the device
+	ended   bool
 
 	events chan *protocol.Event
 	done   chan struct{}
 }
 
-func (w *World) connect(who *actor, owner string, number int, until time.Time) *conn {
-	c := &conn{
-		w: w, owner: owner, name: sha256.Sum256(fmt.Appendf(nil, "connection %d of %s", number, owner)), actor: who, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{},
-		deadline: until, events: make(chan *protocol.Event), done: make(chan struct{}),
-	}
-	if c.far = c.name; w.net.relays(c) {
-		c.far = sha256.Sum256(append(c.name[:], "relayed"...))
+func (w *World) connect(who *actor, owner string, number int) *conn {
+	c := w.direct(who, owner, number)
+	if c.relayed = w.net.relays(c); c.relayed {
 		w.facts.count("connection through the network's MQTT broker")
 	}
-	server := w.newActor(c.dice)
-	c.expiry = time.AfterFunc(time.Until(until), func() {
-		server.turn()
-		c.expire()
-	})
 	return c
 }
 
-// stands makes the connection one of that standing at r, which ends it at t.
-func (c *conn) stands(r *replica, st access.Standing, t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ended {
-		c.standing, c.at, c.deadline = st, r, t
-		c.expiry.Reset(time.Until(t))
+// direct is connect without anybody in between.
+func (w *World) direct(who *actor, owner string, number int) *conn {
+	return &conn{
+		w: w, owner: owner, name: sha256.Sum256(fmt.Appendf(nil, "connection %d of %s", number, owner)), actor: who, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{},
+		events: make(chan *protocol.Event), done: make(chan struct{}),
 	}
 }
 
-// now is what the connection stands on, and where; zero if it has ended or is nobody's.
-func (c *conn) now() (access.Standing, *replica) {
+// keeps makes l one of the connection's, unless that has ended.
+func (c *conn) keeps(l *lane) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended {
-		return access.Standing{}, nil
-	}
-	return c.standing, c.at
+	c.lanes = append(c.lanes, l)
+	return !c.ended
 }
 
-// expire ends the connection if its time has come.
-func (c *conn) expire() {
+// way is the lane that the next message takes, nil if there is none.
+func (c *conn) way() *lane {
 	c.mu.Lock()
-	due := !c.ended && !time.Now().Before(c.deadline)
-	c.mu.Unlock()
-	if due {
-		c.w.facts.happens("connection expires", "a connection of %s expires", c.owner)
-		c.end()
+	defer c.mu.Unlock()
+	switch {
+	case c.ended || len(c.lanes) == 0:
+		return nil
+	case len(c.lanes) == 1:
+		return c.lanes[0]
 	}
+	return c.lanes[c.dice.roll(len(c.lanes))]
+}
+
+// now is what the connection stands on, zero if it has ended or is nobody's.
+func (c *conn) now() access.Standing {
+	l := c.way()
+	if l == nil || c.relayed {
+		return access.Standing{}
+	}
+	return l.standing()
 }
 
 func (c *conn) end() {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ended {
-		c.ended = true
-		c.expiry.Stop()
-		close(c.done)
+	lanes := c.lanes
+	was := c.ended
+	c.ended = true
+	c.mu.Unlock()
+	if was {
+		return
+	}
+	close(c.done)
+	for _, l := range lanes {
+		l.cut()
 	}
 }
 
 // End names it; all replicas have one key, and the network another.
 func (c *conn) End() agent.End {
 	server := "replicas"
-	if c.far != c.name {
+	if c.relayed {
 		server = "the network"
 	}
 	return agent.End{Channel: c.name[:], Server: []byte(server)}
@@ -154,9 +149,9 @@ func (c *conn) Listen(ctx context.Context, request []byte) ([]byte, error) {
 }
 
 func (c *conn) ask(ctx context.Context, request []byte, now bool) ([]byte, error) {
-	id, ok := callOf(request)
-	if !ok {
-		return nil, errors.New("sim: no message")
+	id, err := protocol.CallOf(request)
+	if err != nil {
+		return nil, err
 	}
 	c.actor.turn()
 	replies := make(chan []byte, 1)
@@ -194,8 +189,8 @@ func (c *conn) take(id protocol.CallID, reply []byte) {
 
 // arrive hands a message to whoever waits for its call.
 func (c *conn) arrive(b []byte) {
-	id, ok := callOf(b)
-	if !ok {
+	id, err := protocol.CallOf(b)
+	if err != nil {
 		return
 	}
 	c.mu.Lock()
@@ -206,14 +201,6 @@ func (c *conn) arrive(b []byte) {
 		default:
 		}
 	}
-}
-
-// callOf reads the call id from its fixed place, as a real link does.
-func callOf(b []byte) (id protocol.CallID, ok bool) {
-	if len(b) < 23 || b[0]>>5 != 5 || b[6] != 0x50 {
-		return id, false
-	}
-	return protocol.CallID(b[7:23]), true
 }
 
 var (
@@ -335,11 +322,11 @@ func (n *network) double(p parcel) {
 	n.deliver(p, p.c.dice.upTo(60*time.Millisecond))
 }
 
-// deliver lets p arrive after delay, at any replica if it is a request. The caller holds mu.
+// deliver lets p arrive after delay, a request at the replica that its connection leads to, or
+// where the network relays that, at any. The caller holds mu.
 func (n *network) deliver(p parcel, delay time.Duration) {
 	n.overhear(p)
 	who := n.w.newActor(p.c.dice.more())
-	to := n.w.replicas[p.c.dice.roll(len(n.w.replicas))]
 	n.w.busy.Go(func() {
 		if !who.sleep(n.w.ctx, delay) {
 			return
@@ -347,7 +334,9 @@ func (n *network) deliver(p parcel, delay time.Duration) {
 		if p.reply {
 			p.c.arrive(p.raw)
 		} else {
-			to.handle(p.c, p.raw, who)
+			if l := p.c.way(); l == nil || !l.ask(p.raw, who) {
+				n.w.facts.count("message on a connection that has ended")
+			}
 		}
 	})
 }
@@ -399,8 +388,8 @@ func (n *network) pry(owner string, o *overheard, g *protocol.Grant) {
 // forge seals an old grant of the device's to its new call, if a thief gave one away.
 func (n *network) forge(p parcel) []byte {
 	body := n.loot[p.c.owner]
-	id, ok := callOf(p.raw)
-	if body == nil || p.reply || !ok {
+	id, err := protocol.CallOf(p.raw)
+	if body == nil || p.reply || err != nil {
 		return nil
 	}
 	n.overhear(p)

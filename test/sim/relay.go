@@ -47,7 +47,7 @@ func (n *network) relays(c *conn) bool {
 
 // tap keeps what is said on a connection that the network relays. The caller holds mu.
 func (n *network) tap(c *conn, raw []byte) {
-	if c.far == c.name {
+	if !c.relayed {
 		return
 	}
 	n.keep(raw)
@@ -87,7 +87,7 @@ func (n *network) dig(v any) {
 func (n *network) shown(c *conn, id ident.Device, password []byte) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if c.far != c.name {
+	if c.relayed {
 		n.w.facts.violate("%s shows the network a password", id)
 		n.tap(c, password)
 	}
@@ -96,9 +96,9 @@ func (n *network) shown(c *conn, id ident.Device, password []byte) {
 	}
 }
 
-// intrude tries all that the network has: to connect as each device, with what it has
-// tried so before as one of them, and to make a backend believe it.
-func (w *World) intrude() {
+// intrude tries all that the network has at those replicas: to connect as each device, with what
+// it has tried so before as one of them, and to make a backend believe it.
+func (w *World) intrude(at ...*replica) {
 	for _, k := range w.stolen {
 		w.impersonate(k)
 	}
@@ -113,11 +113,12 @@ func (w *World) intrude() {
 		}
 	}
 	own := sha256.Sum256(fmt.Appendf(nil, "the network's own connection"))
-	for _, r := range w.replicas {
-		c := r.running()
-		if c == nil {
+	for _, r := range at {
+		d := r.running()
+		if d == nil {
 			continue
 		}
+		c := d.core
 		try := func(what string, id ident.Device, password []byte) {
 			w.facts.count("the network tries " + what)
 			_, err := c.Access.Admit(w.ctx, access.Connect{Device: id, ClientID: id.String(), Password: password, Channel: access.Channel{Name: own[:]}})
@@ -165,7 +166,10 @@ func (w *World) convince(issuer string, keys []*token.Key, heard []string) {
 
 // replay has the network say on a connection of its own what it heard devices say.
 func (w *World) replay(number int) {
-	c := w.connect(w.newActor(w.fate.dice.more()), "the network", number, time.Now().Add(anonymousLife))
+	c := w.connect(w.fate, "the network", number)
+	if err := c.open(w.ctx, w.someReplica(w.fate), c.anonymous()); err != nil {
+		return
+	}
 	w.net.mu.Lock()
 	for _, b := range w.net.broker.heard {
 		if m, err := protocol.Decode([]byte(b)); err == nil && m.Type() != protocol.TypeGrant && m.Type() != protocol.TypeChallenge && m.Type() != protocol.TypeRefusal {
@@ -175,7 +179,7 @@ func (w *World) replay(number int) {
 	}
 	w.net.mu.Unlock()
 	w.fate.rest(2 * time.Second)
-	if st, _ := c.now(); !st.Device.IsZero() {
+	if st := c.now(); !st.Device.IsZero() {
 		w.facts.violate("a connection of the network's is %s's", st.Device)
 	}
 	c.end()

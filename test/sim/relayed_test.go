@@ -64,6 +64,6 @@ func relayed(t *testing.T, seed uint64, folder string) (*Outcome, error) {
 			}
 		}
 		w.replay(1)
-		w.intrude()
+		w.intrude(w.replicas...)
 	})
 }

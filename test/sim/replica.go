@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/auth"
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/core"
@@ -32,14 +30,13 @@ type replica struct {
 	w      *World
 	number int
 	dice   *dice
-	gate   *gate // since it started last
 
 	mu     sync.Mutex // guards the fields below
 	off    time.Duration
 	starts int
-	made   time.Time  // when its certificate begins
-	core   *core.Core // nil: it is down
-	ctx    context.Context
+	made   time.Time // when its certificate begins
+	gate   *gate     // of its last start
+	door   *door     // nil: it is down
 	kill   context.CancelFunc
 }
 
@@ -62,17 +59,16 @@ func (r *replica) start() error {
 	if err != nil {
 		return err
 	}
-	ears := r.w.newActor(r.w.newDice("ears of replica %d, start %d", r.number, r.starts))
-	c.Tail.Tell(func(ctx context.Context, rec *broker.Record) {
-		if ears.turn(); ctx.Err() == nil {
-			r.recorded(ctx, c, rec)
-		}
-	})
+	ctx, kill := context.WithCancel(r.w.ctx)
+	d, err := r.newDoor(ctx, c)
+	if err != nil {
+		kill()
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.core = c
-	r.ctx, r.kill = context.WithCancel(r.w.ctx)
-	ctx, phase := r.ctx, r.dice.upTo(time.Second)
+	r.door, r.kill = d, kill
+	phase := r.dice.upTo(time.Second)
 	go func() { // until the crash or the end of the world
 		time.Sleep(phase) // it looks when what it reads by does not
 		c.Tail.Run(ctx)
@@ -90,6 +86,9 @@ func (r *replica) clock() time.Time {
 // when gives the true time at which the replica's clock will show t.
 func (r *replica) when(t time.Time) time.Time { return time.Now().Add(t.Sub(r.clock())) }
 
+// at gives what the replica's clock shows at the true time t.
+func (r *replica) at(t time.Time) time.Time { return r.clock().Add(time.Until(t)) }
+
 // skew sets the replica's clock wrong.
 func (r *replica) skew() {
 	r.mu.Lock()
@@ -102,70 +101,32 @@ func (r *replica) skew() {
 	}
 }
 
-// running is the replica's broker, nil while it is down.
-func (r *replica) running() *core.Core {
+// running is the replica's MQTT server, nil while it is down.
+func (r *replica) running() *door {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.core
+	return r.door
 }
 
 func (r *replica) crash() {
 	r.mu.Lock()
-	up := r.core != nil
-	if up {
+	d := r.door
+	if d != nil {
 		r.kill()
-		r.core = nil
+		r.door = nil
 	}
 	r.mu.Unlock()
-	if !up {
+	if d == nil {
 		return
 	}
-	for _, d := range slices.Concat(r.w.devices, r.w.copies) {
-		if _, at := d.standing(); at == r {
-			d.cut()
-		}
-	}
-	r.w.intruders = slices.DeleteFunc(r.w.intruders, func(in intruder) bool { return in.at == r })
+	d.crash()
 	if r.gate.Store != r.w.store {
 		_ = r.gate.Close() // of a further handle nothing fails
 	}
 }
 
-// recorded hears of a record, as whoever serves connections does, and reviews the replica's by it.
-func (r *replica) recorded(ctx context.Context, c *core.Core, rec *broker.Record) {
-	switch revoked := rec.Kind == broker.RecordSession && rec.What == broker.WhatRevoke; {
-	case revoked && rec.By.Actor.IsDevice():
-		r.judge(rec.Device(), access.EndOf(rec.Session))
-	case revoked, rec.Kind == broker.RecordDevice && rec.What != broker.WhatCreate:
-		judge, _, err := c.Access.Review(ctx, rec.Device(), rec.Session)
-		if err != nil {
-			r.w.facts.violate("review of %s: %v", rec.Device(), err)
-			return
-		}
-		r.judge(rec.Device(), judge)
-	}
-	r.reviewPool(ctx, c, rec)
-	if last, err := r.w.store.Last(ctx); err == nil && last == rec.Seq {
-		r.upToDate(ctx, c)
-	}
-}
-
-// upToDate wants a replica that has heard all to go by it.
-func (r *replica) upToDate(ctx context.Context, c *core.Core) {
-	for _, d := range r.w.devices {
-		if st, at := d.standing(); at == r {
-			r.w.facts.goesOn(d.id, st.Session)
-		}
-	}
-	now, err := r.w.store.Pool(ctx, r.w.pool)
-	if err != nil {
-		return
-	}
-	for _, in := range r.w.intruders {
-		if in.at == r && now.MQTTPasswordLife == 0 {
-			r.w.facts.violate("the network goes on as %s by an MQTT password, which the pool takes no more", in.Device)
-		}
-	}
+// upToDate wants a replica that has heard all to go by the pool as it is now.
+func (r *replica) upToDate(ctx context.Context, c *core.Core, now *broker.Pool) {
 	mine, err := r.gate.Catalog.Pool(ctx, r.w.pool)
 	if err == nil && mine.Rev != now.Rev {
 		r.w.facts.violate("replica %d has heard of all, and reads the pool of revision %d, not %d", r.number, mine.Rev, now.Rev)
@@ -176,91 +137,29 @@ func (r *replica) upToDate(ctx context.Context, c *core.Core) {
 	}
 }
 
-// judge ends those of a device's connections that the replica serves and it may no longer have,
-// before anything else happens.
-func (r *replica) judge(id ident.Device, judge access.Judge) {
-	for _, d := range slices.Concat(r.w.devices, r.w.copies) {
-		if d.id == id && d.review(r, judge) {
-			r.w.facts.count("connection ended after a change")
-		}
-	}
-	r.expel(func(st access.Standing) (access.Standing, bool) {
-		if st.Device != id {
-			return st, true
-		}
-		return judge(st)
-	})
-}
-
-// handle answers one message and gives the reply to the network, unless it crashes first.
-func (r *replica) handle(from *conn, raw []byte, who *actor) {
-	r.mu.Lock()
-	core, ctx := r.core, r.ctx
-	r.mu.Unlock()
-	if core == nil {
-		r.w.facts.count("message to a replica that is down")
-		return
-	}
-	req := &request{who: who, replica: r, handle: handleIn(raw)}
-	reply := core.Exchange.Respond(context.WithValue(ctx, requestKey{}, req), exchange.Caller{Channel: access.Channel{Name: from.far[:]}}, raw)
+// answered notes what the replica made of a request.
+func (r *replica) answered(ctx context.Context, reply *exchange.Reply) {
 	if reply.Message == nil {
 		r.w.facts.count("message not answered")
 		return
 	}
-	r.w.facts.replied(req, &reply)
+	r.w.facts.replied(requestOf(ctx), reply)
 	if ctx.Err() != nil {
 		r.w.facts.count("reply lost in a crash")
 		return
 	}
-	if a := reply.Admitted; a != nil && a.Newer != "" {
+	a := reply.Admitted
+	if a == nil {
+		return
+	}
+	if a.Newer != "" {
 		r.w.facts.happens("device has more than the store knows of", "%s has %s", a.Standing.Device, a.Newer)
 		if strings.Contains(a.Newer, "key statement") {
 			r.w.facts.count("device shows a newer key statement")
 		}
 	}
-	if a := reply.Admitted; a != nil && a.Here {
-		if a.Standing.Device != from.key {
-			r.w.facts.violate("a connection of %s became %s's", from.owner, a.Standing.Device)
-		}
-		r.upgrade(core.Access, from, a.Standing)
-	} else if a != nil {
+	if !a.Here {
 		r.w.facts.count("grant on a connection that the device did not name")
-	}
-	r.w.net.reply(from, reply.Message)
-}
-
-// admit decides on a credential.
-func (r *replica) admit(ctx context.Context, c access.Connect) (access.Standing, error) {
-	core := r.running()
-	if core == nil {
-		return access.Standing{}, errDown
-	}
-	st, err := core.Access.Admit(ctx, c)
-	switch f := r.w.facts; {
-	case err == nil:
-		f.admitted(c.Device, st.Session)
-	case errors.Is(err, broker.ErrInactive):
-		f.count("credential of a disabled device refused")
-	case errors.Is(err, access.ErrEnded):
-		f.count("credential of an ended session refused")
-	default:
-		f.count("credential refused")
-	}
-	return st, err
-}
-
-// upgrade makes the connection the device's, as an MQTT front does, unless something
-// has changed since the request came in.
-func (r *replica) upgrade(rule *access.Rule, c *conn, st access.Standing) {
-	judge, _, err := rule.Review(r.w.ctx, st.Device, st.Session)
-	if err != nil {
-		r.w.facts.count("connection not upgraded")
-		return
-	}
-	if st, ok := judge(st); ok {
-		c.stands(r, st, r.when(st.Expires))
-	} else {
-		r.w.facts.count("connection not upgraded after a change")
 	}
 }
 

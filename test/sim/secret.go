@@ -19,9 +19,9 @@ func (n *network) ask(p parcel) []byte {
 	if err != nil || p.reply || m.Type() == protocol.TypeRefresh {
 		return nil
 	}
-	id, ok := callOf(p.raw)
-	own, err := ownAnchor()
-	if !ok || err != nil {
+	id, err := protocol.CallOf(p.raw)
+	own, ownErr := ownAnchor()
+	if err != nil || ownErr != nil {
 		return nil
 	}
 	body := protocol.ChallengeBody{

@@ -2,14 +2,15 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/control"
-	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/keyring"
+	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
@@ -84,8 +85,8 @@ func (w *World) impersonate(by *stolenKey) {
 			continue
 		}
 		for _, r := range w.replicas {
-			if c := r.running(); c != nil {
-				w.show(r, c, by, password, proof)
+			if d := r.running(); d != nil {
+				w.show(d, by, password, proof)
 			}
 		}
 	}
@@ -116,18 +117,28 @@ func (w *World) forge(by *stolenKey, s *broker.Session) (password, proof access.
 }
 
 // show has the network connect to a replica by what it forged.
-func (w *World) show(r *replica, c *core.Core, by *stolenKey, password, proof access.Connect) {
-	st, err := c.Access.Admit(w.ctx, password)
+func (w *World) show(to *door, by *stolenKey, password, proof access.Connect) {
+	good := by.retired.IsZero()
+	w.forged++
+	c := w.direct(w.newActor(w.fate.dice.more()), "the network", -w.forged)
+	if w.intruders = append(w.intruders, c); len(w.intruders) > devices*replicas {
+		w.intruders[0].end()
+		w.intruders = w.intruders[1:]
+	}
+	id := fmt.Sprintf("%s/%d", password.Device, w.forged)
+	l, err := c.dial(w.ctx, to, c.name, packet.Connect{ClientID: id, HasUserName: true, UserName: id, HasPassword: true, Password: password.Password})
+	if err == nil {
+		c.keeps(l)
+	}
 	switch {
-	case by.retired.IsZero() && err == nil:
+	case good && err == nil:
 		w.facts.count("the network connects by a stolen signing key")
-		w.intruders = append(w.intruders, intruder{st, r})
 	case err == nil:
 		w.facts.violate("the network connects as %s by a signing key that was retired", password.Device)
-	case !by.retired.IsZero():
+	case !good:
 		w.facts.count("the network tries what a retired signing key signs")
 	}
-	if _, err := c.Access.Admit(w.ctx, proof); err == nil {
+	if _, err := to.core.Access.Admit(w.ctx, proof); err == nil {
 		w.facts.violate("the network connects as %s by an access token that it made for a key of its own", proof.Device)
 	}
 }
@@ -137,42 +148,4 @@ func (w *World) takePasswords(ctx context.Context, life time.Duration) {
 	if _, err := w.dir.ChangePool(ctx, broker.By{Actor: broker.ActorLocal}, w.pool, control.PoolChange{MQTTPasswordLife: &life}, nil); err != nil && ctx.Err() == nil {
 		w.facts.violate("change the pool: %v", err)
 	}
-}
-
-// An intruder is a connection of the network's at a replica.
-type intruder struct {
-	access.Standing
-	at *replica
-}
-
-// reviewPool ends the replica's connections of all whom a record of the pool takes something
-// from. Who came by a key that is retired must be among them.
-func (r *replica) reviewPool(ctx context.Context, c *core.Core, rec *broker.Record) {
-	if judge, any := c.Access.ReviewPool(ctx, rec); any {
-		for _, d := range slices.Concat(r.w.devices, r.w.copies) {
-			if d.review(r, judge) {
-				r.w.facts.count("connection ended with its signing key")
-			}
-		}
-		r.expel(judge)
-	}
-	for _, in := range r.w.intruders {
-		if in.at == r && rec.Kind == broker.RecordKey && rec.What == broker.WhatDelete && in.Key == rec.Subject {
-			r.w.facts.violate("the network goes on as %s by a signing key that was retired", in.Device)
-		}
-	}
-}
-
-// expel ends those of the network's connections at the replica that a judge gives up.
-func (r *replica) expel(judge access.Judge) {
-	r.w.intruders = slices.DeleteFunc(r.w.intruders, func(in intruder) bool {
-		if in.at != r {
-			return false
-		}
-		if _, ok := judge(in.Standing); ok {
-			return false
-		}
-		r.w.facts.count("connection of the network's ended")
-		return true
-	})
 }

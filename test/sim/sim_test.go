@@ -82,7 +82,7 @@ var mustHappen = []string{
 	"clock of a device jumps", "reboot", "connection lost", "connection expires", "power fails before a grant is saved",
 	// replicas
 	"replica crashes", "crash before a commit", "crash between a commit and its acknowledgement", "reply lost in a crash",
-	"message to a replica that is down", "clock of a replica set", "replicas further apart than a challenge lives",
+	"message on a connection that has ended", "clock of a replica set", "replicas further apart than a challenge lives",
 	// operators
 	"disabling", "disabling during a commit", "revocation", "connection ended after a change", "connection goes on after a change",
 	"credential of a disabled device refused", "credential of an ended session refused", "family ended by revocation",

@@ -83,13 +83,16 @@ func (th *thief) try() {
 			return
 		}
 		ctx, cancel := context.WithTimeout(th.w.ctx, 30*time.Second)
-		th.link = th.w.connect(th.actor, fmt.Sprintf("thief %d", th.number), i, time.Now().Add(anonymousLife))
+		th.link = th.w.connect(th.actor, fmt.Sprintf("thief %d", th.number), i)
 		if th.hasKey {
 			th.link.key = th.victim.id
 		}
-		if th.actor.dice.roll(3) == 0 {
+		err = th.link.open(ctx, th.w.someReplica(th.actor), th.link.anonymous())
+		switch {
+		case err != nil:
+		case th.actor.dice.roll(3) == 0:
 			_, err = a.Renew(ctx, th.link, agent.Ask{})
-		} else {
+		default:
 			_, err = a.Refresh(ctx, th.link, agent.Ask{})
 		}
 		th.actor.turn()

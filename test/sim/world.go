@@ -69,7 +69,8 @@ type World struct {
 	rightAt  time.Time // when the broker's clocks are right again; zero: they were never years off
 
 	stolen    []*stolenKey // signing keys that the network has
-	intruders []intruder   // the network's connections by them
+	intruders []*conn      // the network's connections by them
+	forged    int          // those that it has tried
 
 	clock sync.Mutex // guards years
 	years time.Duration
@@ -89,7 +90,7 @@ func Run(t *testing.T, seed uint64, folder string) (*Outcome, error) {
 	return run(t, &World{seed: seed, facts: newFacts(), size: devices}, folder, func(w *World) {
 		w.net.broker.open = true
 		w.misfortune()
-		w.intrude()
+		w.intrude(w.replicas...)
 	})
 }
 
@@ -114,7 +115,7 @@ func run(t *testing.T, w *World, folder string, life func(*World)) (*Outcome, er
 	w.heal()
 	w.facts.end()
 	w.stop()
-	w.busy.Wait()
+	w.shutDown()
 	if err := w.closeStore(t.Context()); err != nil {
 		return nil, err
 	}
@@ -181,6 +182,17 @@ func (w *World) openStore(path string) error {
 	w.store, w.gate.Store = s, s
 	return nil
 }
+
+// shutDown ends the world, which has stopped.
+func (w *World) shutDown() {
+	for _, r := range w.replicas {
+		r.crash()
+	}
+	w.busy.Wait()
+}
+
+// someReplica is the one that who connects to.
+func (w *World) someReplica(who *actor) *replica { return w.replicas[who.dice.roll(len(w.replicas))] }
 
 // closeStore checks that nobody wrote into what its handles share, and closes it.
 func (w *World) closeStore(ctx context.Context) error {
@@ -257,7 +269,7 @@ func (w *World) misfortune() {
 		w.fate.rest(dice.upTo(6 * time.Second))
 		d := w.devices[dice.roll(len(w.devices))]
 		if dice.roll(16) == 0 {
-			w.intrude()
+			w.intrude(w.someReplica(w.fate))
 		}
 		if dice.roll(40) == 0 {
 			d.enrollAgain()
@@ -358,10 +370,7 @@ func (w *World) heal() {
 	}
 	w.facts.say("the last fault is over")
 	healed := time.Now()
-	missing := func(d *device) bool {
-		_, at := d.standing()
-		return at == nil || !d.lastIn().After(healed)
-	}
+	missing := func(d *device) bool { return !d.lastIn().After(healed) || d.standing().Device.IsZero() }
 	for slices.ContainsFunc(w.devices, missing) && time.Since(healed) < recovery {
 		w.fate.rest(time.Second)
 	}
