@@ -3,6 +3,7 @@ package mqttfront_test
 import (
 	"bufio"
 	"crypto/rand"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,9 @@ import (
 	"github.com/eclipse/paho.golang/packets"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ace"
 	"github.com/signetd/signet/protocol/channel"
@@ -424,4 +428,46 @@ func (c *aced) subscribe311(version byte, filter string) byte {
 		c.t.Fatal("no SUBACK")
 	}
 	return got[len(got)-1]
+}
+
+// TestACEByEachKey: Ed25519 and HMAC-SHA-256, which RFC 9431 has every broker know (section 2.2.5), over either challenge.
+func TestACEByEachKey(t *testing.T) {
+	f := start(t, nil)
+	by := broker.By{Actor: broker.ActorLocal}
+	psk := harness.Shared("0123456789abcdef0123456789abcdef")
+	if _, err := controltest.PutFlow(t.Context(), f.Control, by, broker.Flow{Pool: f.Pool, Name: "shared", Steps: []string{"psk"}}, true); err != nil {
+		t.Fatal(err)
+	}
+	shared := broker.NewClient(f.Pool, "meters")
+	shared.Flow = "shared"
+	if _, err := controltest.PutClient(t.Context(), f.Control, by, shared, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Control.CreateDevice(t.Context(), by, control.NewDevice{ID: f.Name(t, "meter"), PSK: hex.EncodeToString(psk)}); err != nil {
+		t.Fatal(err)
+	}
+	meter := f.device("meter", psk, "meters")
+	ed := harness.NewEd25519(t)
+	lamp := f.device("lamp", ed, "")
+	if _, err := lamp.Enroll(t.Context(), f, agent.Admission{Token: f.Token(t, 1)}); err != nil {
+		t.Fatal(err)
+	}
+	for id, x := range map[string]struct {
+		a   *agent.Agent
+		key agent.Prover
+	}{"demo:meter": {meter, psk}, "demo:lamp": {lamp, ed}} {
+		token := f.login(x.a, f, protocol.FormatCWT)
+		c := f.ace(x.key, f.secure, false, false)
+		if got, err := c.connect(id, c.opening(token, c.prove(c.exported()))); !c.accepted(got, err) {
+			t.Errorf("%s: %x %v", id, got, err)
+			continue
+		}
+		if got, err := c.respond(c.say(packets.AuthReauthenticate, c.opening(token, nil))); err != nil || len(got) > 0 {
+			t.Errorf("%s, again: %x %v", id, got, err)
+		}
+		c = f.ace(x.key, f.secure, false, false)
+		if _, code := c.byName(4, id, ace.UserName(token), c.prove(c.exported())); code != 0 {
+			t.Errorf("%s, MQTT 3.1.1: code %d", id, code)
+		}
+	}
 }

@@ -1,4 +1,5 @@
 """Holds this client against protocol/vectors: python3 check_vectors.py FOLDER"""
+import base64
 import hashlib
 import hmac
 import json
@@ -229,6 +230,16 @@ def connect(c, f):
         good = hmac.new(key, data, hashlib.sha256).digest() == proof if v["alg"] == "HMAC" else tok.key_of(key).verify(data, proof)
         c.that(good, f"{name}: proof")
         c.that(wire.encode({1: raw(v["access"]), 2: raw(v["channel"]), 3: proof}).hex() == v["password"], f"{name}: password")
+    for v in f["ace"]:  # RFC 9431, sections 2.2.4.2 and 6.1
+        name, key, token = f"ace, {v['name']}", private_of(v), raw(v["access"])
+        for over, proof in (("exported", "proof"), ("input", "second_proof")):
+            data, proof = raw(v[over]), raw(v[proof])
+            good = hmac.new(key, data, hashlib.sha256).digest() == proof if v["alg"] == "HMAC" else tok.key_of(key).verify(data, proof)
+            c.that(good, f"{name}: proof over {over}")
+        shown = len(token).to_bytes(2, "big") + token
+        c.that((shown + raw(v["proof"])).hex() == v["connect"] and shown.hex() == v["again"], f"{name}: data")
+        c.that(v["user_name"] == "ace" + base64.urlsafe_b64encode(token).decode().rstrip("="), f"{name}: user name")
+        c.that(v["input"] == v["server_nonce"] + v["client_nonce"] and v["response"] == v["client_nonce"] + v["second_proof"], f"{name}: response")
 
 
 def main():
