@@ -274,4 +274,17 @@ func TestEnrollTokenIsForSome(t *testing.T) {
 			t.Errorf("%s fits %s: %v", c.name, c.pattern, got)
 		}
 	}
+	x := broker.EnrollToken{ID: "0a", Name: name("lamp-1")}
+	if err := x.For(name("lamp-1"), netip.Addr{}); err != nil {
+		t.Errorf("its own device: %v", err)
+	}
+	if err := x.For(name("lamp-2"), netip.Addr{}); !errors.Is(err, broker.ErrNotFor) {
+		t.Errorf("another device: %v", err)
+	}
+	x = broker.EnrollToken{ID: "0a", Networks: networks("192.0.2.0/24")}
+	for from, ok := range map[netip.Addr]bool{{}: false, netip.MustParseAddr("192.0.2.7"): true, netip.MustParseAddr("::ffff:192.0.2.7"): true, netip.MustParseAddr("192.0.3.7"): false} {
+		if err := x.For(name("lamp-1"), from); (err == nil) != ok || err != nil && !errors.Is(err, broker.ErrNotFor) {
+			t.Errorf("from %v: %v", from, err)
+		}
+	}
 }

@@ -135,7 +135,7 @@ func (p *program) advice(err error) (exit.Code, string) {
 	}{
 		{errMethod, exit.Usage, "the first word is the kind: signet-agent credentials mqtt"},
 		{errPin, exit.Usage, "signetd prints it at serve --dev and init; of a root's file: openssl x509 -in root.pem -noout -fingerprint -sha256"},
-		{errThumbprint, exit.Usage, "signet pool show POOL tells it"},
+		{errThumbprint, exit.Usage, "signet pool show POOL tells it: ANCHOR there, anchorThumbprint in its JSON"},
 		{errOtherRoot, exit.Usage, "give one of --ca and --ca-fingerprint, or those of one broker: signetd prints the fingerprint at serve --dev and init"},
 		{errAnswerMissing, exit.NotFound, "name one program, by its path, with --answer-command; arguments it can have in a script of its own"},
 		{errAnswerMode, exit.Failed, "chmod +x the path named above, or name another --answer-command"},

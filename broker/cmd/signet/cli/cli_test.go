@@ -632,7 +632,7 @@ func TestNoTokenBelowTheWorkingFolder(t *testing.T) {
 		t.Chdir(t.TempDir())
 		s.env = env
 		r := s.run(t, s.token+"\n", "login", "--server", s.url, "--ca", s.ca)
-		if r.code == 0 || !strings.Contains(r.err, "no place for profiles") {
+		if r.code != 2 || !strings.Contains(r.err, "no place for profiles") || !strings.Contains(r.err, "SIGNET_TOKEN") {
 			t.Errorf("%v: %+v", env, r)
 		}
 		if left, err := os.ReadDir("."); err != nil || len(left) > 0 {

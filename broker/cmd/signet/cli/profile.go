@@ -56,7 +56,8 @@ const (
 func (a *app) profilePath() (string, error) {
 	dir, ok := environ.Base(a.Getenv, "XDG_CONFIG_HOME", ".config")
 	if !ok {
-		return "", errors.New("no place for profiles: neither XDG_CONFIG_HOME nor HOME names a folder by an absolute path")
+		return "", &hintedError{usagef("no place for profiles: neither XDG_CONFIG_HOME nor HOME names a folder by an absolute path"),
+			"set one of them; or do without a profile: --server and --token-file, or " + environ.Server + " and " + environ.Token}
 	}
 	return filepath.Join(dir, "signet", "profiles.json"), nil
 }

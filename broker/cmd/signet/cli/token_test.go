@@ -52,6 +52,37 @@ func (s *shell) file(t *testing.T, name string, data []byte) string {
 	return path
 }
 
+// TestVerifySaysWhatItWasGiven: a token of another form than was asked for is named, and so is
+// an empty input, in one line.
+func TestVerifySaysWhatItWasGiven(t *testing.T) {
+	s, signer := offline(t), newSigner(t)
+	claims := sampleClaims(s)
+	claims.Confirmation = token.Confirm(signer.Key())
+	jwt, err := token.SignJWT(token.Access, claims, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cwt, err := token.SignCWT(token.Access, claims, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := s.file(t, "jwk", signer.Key().MarshalJWK())
+	for _, c := range []struct{ format, in, says string }{
+		{"jws", string(cwt), "there is: CWT, want --format cwt"},
+		{"jws", hex.EncodeToString(cwt) + "\n", "there is: CWT, want --format cwt"},
+		{"cwt", jwt, "there is: JWT, want --format jws"},
+		{"cose", jwt + "\n", "there is: JWT, want --format jws"},
+		{"jws", "", "there is: nothing"},
+		{"cwt", "\n", "there is: nothing"},
+		{"jws", "a.b", "malformed token: a compact JWS has three parts"},
+	} {
+		r := s.run(t, c.in, "token", "verify", "--format", c.format, "--key", key)
+		if r.code != 1 || !strings.Contains(r.err, c.says) || strings.Count(r.err, "\n") != 1 {
+			t.Errorf("%s of %.10q: %+v, want %q", c.format, c.in, r, c.says)
+		}
+	}
+}
+
 func TestVerify(t *testing.T) {
 	s, signer, other := offline(t), newSigner(t), newSigner(t)
 	claims := sampleClaims(s)

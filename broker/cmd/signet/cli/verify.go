@@ -84,7 +84,7 @@ func (a *app) doVerify(cmd *cobra.Command, v verification) error {
 	if err != nil {
 		return &rejectedToken{err}
 	}
-	err = v.check(raw, keys, at)
+	err = v.mistaken(raw, v.check(raw, keys, at))
 	if cmd.Flag("output").Changed && a.format != "table" {
 		if told := a.verdict(err); told != nil {
 			return told
@@ -94,6 +94,31 @@ func (a *app) doVerify(cmd *cobra.Command, v verification) error {
 		return &rejectedToken{err}
 	}
 	return nil
+}
+
+// mistaken says of what is no token of the form that was asked for what it is, if that can be
+// seen; in the one line that a refusal has.
+func (v verification) mistaken(raw []byte, err error) error {
+	if !errors.Is(err, token.ErrMalformed) {
+		return err
+	}
+	form := "nothing"
+	if len(bytes.TrimSpace(raw)) > 0 {
+		s, lookErr := look(raw)
+		if lookErr != nil {
+			return err
+		}
+		form = s.Form
+	}
+	switch {
+	case form == "JWT" && v.format != "jws":
+		form += ", want --format jws"
+	case form == "CWT" && v.format == "jws":
+		form += ", want --format cwt"
+	case form == "JWT" || form == "CWT":
+		return err
+	}
+	return fmt.Errorf("%w: on standard input there is: %s", token.ErrMalformed, form)
 }
 
 // verdict prints what came of a verification, for a program.
