@@ -94,6 +94,9 @@ func (r Replacement) material(dir string, now time.Time) (material, error) {
 	if old.rootKey == nil {
 		return material{}, fmt.Errorf("%w: %s", ErrNoRootKey, filepath.Join(dir, RootKeyFile))
 	}
+	if !samePublic(old.roots[0].PublicKey, old.rootKey.Public()) {
+		return material{}, fmt.Errorf("%w: %s and %s do not belong together", ErrUnfit, RootFile, RootKeyFile)
+	}
 	if o.IntermediateLife == 0 {
 		o.IntermediateLife = DefaultIntermediateLife
 	}

@@ -69,6 +69,20 @@ func named(word string) (command, bool) {
 	return all[i], true
 }
 
+// nearest is the command that begins as a mistyped word does.
+func nearest(word string) (string, bool) {
+	const alike = 3 // letters
+	if len(word) < alike {
+		return "", false
+	}
+	all := commands()
+	i := slices.IndexFunc(all, func(c command) bool { return strings.HasPrefix(c.name, strings.ToLower(word[:alike])) })
+	if i < 0 {
+		return "", false
+	}
+	return all[i].name, true
+}
+
 func (c *command) word() string {
 	word, _, _ := strings.Cut(c.name, " ")
 	return word

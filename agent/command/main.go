@@ -104,6 +104,9 @@ func (p *program) command(ctx context.Context, args []string) error {
 	}
 	c, ok := named(word)
 	if !ok {
+		if near, ok := nearest(word); ok {
+			return exit.Usagef("no command %q; did you mean signet-agent %s?", word, near)
+		}
 		return exit.Usagef("no command %q; signet-agent help lists them", word)
 	}
 	p.of = c

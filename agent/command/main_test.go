@@ -44,6 +44,9 @@ func TestArguments(t *testing.T) {
 	}{
 		{"", 2, "enroll"},
 		{"frobnicate", 2, "no command"},
+		{"enrol --name x", 2, "did you mean signet-agent enroll?"},
+		{"Status", 2, "did you mean signet-agent status?"},
+		{"credential", 2, "did you mean signet-agent credentials mqtt?"},
 		{"enroll", 2, "needs --broker"},
 		{"enroll --broker mqtts://h --pool Demo --name a", 2, "--pool"},
 		{"enroll --broker mqtts://h --pool demo --name a/b", 2, "--name"},

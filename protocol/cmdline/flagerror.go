@@ -27,6 +27,15 @@ func FlagError(cmd *cobra.Command, err error) (text, next string) {
 	return regexp.MustCompile(`^invalid argument ("[^"]*") for "([^"]*)" flag: (invalid duration "[^"]*": )?`).ReplaceAllString(text, "$2 $1: "), ""
 }
 
+// Misspelt gives the word that stands where a command of cmd's should, when the parser fails at
+// a flag behind it, which it takes for one of cmd's; "" if there is none.
+func Misspelt(cmd *cobra.Command) string {
+	if !cmd.HasSubCommands() {
+		return ""
+	}
+	return cmd.Flags().Arg(0)
+}
+
 // wanted is what a function of Go's that failed reads.
 func wanted(of string) string {
 	switch {

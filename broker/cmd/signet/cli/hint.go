@@ -38,6 +38,9 @@ func (e *hintedError) Unwrap() error { return e.error }
 
 // flagError rewords an error of the flags' parser.
 func flagError(cmd *cobra.Command, err error) error {
+	if word := cmdline.Misspelt(cmd); word != "" {
+		return knownCommand(cmd, []string{word})
+	}
 	text, next := cmdline.FlagError(cmd, err)
 	if next == "" {
 		return usagef("%s", text)

@@ -130,12 +130,13 @@ func (o *options) renewCA(b bringing) error {
 
 // caError says what to do about an authority that cannot be used.
 func (o *options) caError(cfg config.Config, err error) error {
-	err = fmt.Errorf("certificate authority: %w", err)
 	switch {
 	case errors.Is(err, certs.ErrNoRootKey):
 		return &nextError{err, "bring it for this once: signetd ca renew " + o.where(cfg) + " --ca-root-key FILE"}
 	case errors.Is(err, certs.ErrExpired):
 		return &nextError{err, o.expired(cfg)}
+	case errors.Is(err, certs.ErrUnfit):
+		return &nextError{err, "put back the file that belongs to the others in " + filepath.Join(cfg.Data, config.CAFolder) + ", from a backup, or bring the right one"}
 	case errors.Is(err, fs.ErrNotExist) && !exists(filepath.Join(cfg.Data, config.CAFolder)):
 		return &nextError{exit.With(exit.NotFound, fmt.Errorf("no certificate authority in %s", cfg.Data)), "say where it is with --data, or make it: signetd init " + o.where(cfg)}
 	}

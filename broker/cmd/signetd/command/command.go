@@ -121,6 +121,9 @@ func (o *options) root() *cobra.Command {
 	}
 	root.SetVersionTemplate(build.Line("signetd") + "\n")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if word := cmdline.Misspelt(cmd); word != "" {
+			return knownCommand(cmd, []string{word})
+		}
 		text, next := cmdline.FlagError(cmd, err)
 		if next == "" {
 			return errors.New(text)

@@ -38,6 +38,8 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		says      string
 	}{
 		{"", "sreve", 2, "did you mean signetd serve?"},
+		{"", "sreve --listen-mqtt :1", 2, "did you mean signetd serve?"},
+		{"", "operator lits -o json", 2, "did you mean signetd operator list?"},
 		{"", "serve extra", 2, "\"extra\" is too many"},
 		{"", "serve --nope", 2, "see signetd serve --help"},
 		{"", "backup", 2, "signetd backup needs FILE"},
@@ -212,13 +214,23 @@ func TestBackupOfFilesThatDoNotFit(t *testing.T) {
 		back := swap(filepath.Join("ca", name))
 		code, _, errs := signetd(t, nil, "backup --data "+one+" "+filepath.Join(dir, name+".tar"))
 		back()
-		if code != 0 || !strings.Contains(errs, "warning: certificate authority") {
+		if code != 0 || !strings.Contains(errs, "warning: opening the certificate authority") {
 			t.Errorf("another %s: %d %q", name, code, errs)
 		}
 		code, _, errs = signetd(t, nil, "restore --data "+filepath.Join(dir, "restored-"+name)+" "+filepath.Join(dir, name+".tar"))
-		if code != 0 || !strings.Contains(errs, "warning: certificate authority") {
+		if code != 0 || !strings.Contains(errs, "warning: opening the certificate authority") {
 			t.Errorf("another %s restored: %d %q", name, code, errs)
 		}
+	}
+	back := swap(filepath.Join("ca", "root.key"))
+	code, _, errs := signetd(t, nil, "ca renew --data "+one)
+	back()
+	if code != 1 || !strings.Contains(errs, "root.pem and root.key do not belong together") || !strings.Contains(errs, "put back the file") {
+		t.Errorf("renewed with another root's key: %d %q", code, errs)
+	}
+	code, _, errs = signetd(t, nil, "ca renew --data "+one+" --ca-root-key "+filepath.Join(other, "ca", "root.key"))
+	if code != 1 || !strings.Contains(errs, "the brought root and its key do not belong together") || !strings.Contains(errs, "or bring the right one") {
+		t.Errorf("renewed with another root's key, brought: %d %q", code, errs)
 	}
 	away := filepath.Join(dir, "key")
 	if err := os.Rename(filepath.Join(one, "signet.key"), away); err != nil {
@@ -230,7 +242,7 @@ func TestBackupOfFilesThatDoNotFit(t *testing.T) {
 	if code, _, errs := signetd(t, []string{"SIGNET_KEY_FILE=" + away + "x"}, "backup --data "+one+" "+file+"x"); code != 0 || !strings.Contains(errs, "was not looked at") {
 		t.Errorf("key apart and not there: %d %q", code, errs)
 	}
-	code, _, errs := signetd(t, []string{"SIGNET_KEY_FILE=" + filepath.Join(other, "signet.key")}, "restore --data "+filepath.Join(dir, "third")+" "+file)
+	code, _, errs = signetd(t, []string{"SIGNET_KEY_FILE=" + filepath.Join(other, "signet.key")}, "restore --data "+filepath.Join(dir, "third")+" "+file)
 	if code != 1 || !strings.Contains(errs, "the key does not open the secrets of the store in "+file) || !strings.Contains(errs, "SIGNET_KEY_FILE") {
 		t.Errorf("restored with another key: %d %q", code, errs)
 	}
