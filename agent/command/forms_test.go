@@ -162,7 +162,7 @@ func TestAnswerCommands(t *testing.T) {
 	} {
 		m.fails(int(want.code), want.text, want.hint, enrollArgs(b, folder(t), "--ca", b.ca(t), "--answer-command", named)...)
 	}
-	for path, want := range map[string]error{foreign: errAnswerMode, script(t, "exit 1"): errAnswerFailed, script(t, "sleep 60"): errAnswerSlow} {
+	for path, want := range map[string]error{foreign: errAnswerMode, script(t, "exit 1"): errAnswerFailed, script(t, "exec sleep 60"): errAnswerSlow} {
 		within := answerTime
 		if want == errAnswerSlow {
 			within = 20 * time.Millisecond
