@@ -215,14 +215,23 @@ func (s *Server) prove(ctx context.Context, c *conn, p *packet.Connect) (a Answe
 	return a, since, nil
 }
 
-// admit asks the gate, checks client id and will against its answer, enters the connection and
-// answers it.
+// admit asks who the client is, enters the connection and answers it. One that has authenticated
+// and has no connection all the same is told what came of it: its tokens, perhaps.
 func (s *Server) admit(ctx context.Context, c *conn, p *packet.Connect) error {
 	proven, since, err := s.prove(ctx, c, p)
 	if err != nil {
 		return err
 	}
 	defer s.clients.finish()
+	if err = s.enter(ctx, c, p, &proven, since); err != nil && len(proven.Data) > 0 {
+		err = &refusal{code: connackCode(err), err: err, data: proven.Data}
+	}
+	return err
+}
+
+// enter checks client id and will of a client that has proven itself, enters the connection and
+// answers it. since is when the decision began.
+func (s *Server) enter(ctx context.Context, c *conn, p *packet.Connect, proven *Answer, since uint64) error {
 	st := proven.Standing
 	key, assigned, err := c.identify(p, st)
 	if err != nil {

@@ -182,7 +182,7 @@ func TestEnhancedAuthentication(t *testing.T) {
 	p := hello("p:n", "is p:n")
 	p.Will = &packet.Will{Topic: "devices/p/m/x"}
 	c := f.dial()
-	c.saying(packet.AppendConnect(nil, &p), "CONNACK not authorized")
+	c.saying(packet.AppendConnect(nil, &p), "CONNACK not authorized script welcome p:n")
 	c.closed()
 }
 
@@ -215,7 +215,7 @@ func TestEnhancedRefused(t *testing.T) {
 		"PUBLISH behind the last":  {"a", append(goesOn("is p:n"), frame(0x30, str("devices/p/n/x"), []byte{0}, []byte("x"))...), "CONNACK protocol error"},
 		"AUTH of 8 KiB":            {"a", goesOn(strings.Repeat("x", maxConnect)), "CONNACK packet too large"},
 		"CONNECT of 1 KiB":         {strings.Repeat("x", maxConnectAlone), nil, "closed"},
-		"another device's id":      {"is p:m", nil, "CONNACK client identifier not valid"},
+		"another device's id":      {"is p:m", nil, "CONNACK client identifier not valid script welcome p:m"},
 		"AUTH of a length too far": {"a", []byte{0xf0, 0xff, 0xff, 0xff, 0xff, 1}, "CONNACK malformed packet"},
 	} {
 		r := f.begin("p:n", x.data)
@@ -380,7 +380,7 @@ func TestAuthDuringChanges(t *testing.T) {
 		<-s.held
 		change()
 		s.hold <- struct{}{}
-		if got := r.said(); got != "CONNACK not authorized" {
+		if got := r.said(); got != "CONNACK not authorized script welcome p:n" {
 			t.Errorf("%s while it connected: %s", what, got)
 		}
 		r = f.authenticated("p:n", "is p:n")
