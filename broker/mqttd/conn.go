@@ -57,11 +57,13 @@ type conn struct {
 	aliases []topic.Name
 	begun   bool          // guarded by turn: the rest of what in begins with must come in time
 	paced   bool          // guarded by turn: the packet at hand was counted, and has had its pause
-	packets int           // guarded by turn: those that came while it was no device's
+	packets int32         // guarded by turn: those that came while it was no device's
 	heldUp  time.Duration // guarded by turn: for how long the next packet is to wait
 
 	heldSince time.Time // guarded by turn: since when the message at hand is held back; zero: none is
 
+	owes  atomic.Uint32     // the identifier of a request whose PUBACK waits for its reply; 0: none. Set to 0 with state.mu
+	jobs  int32             // guarded by the registry's mutex: requests queued or in work
 	known map[string]uint16 // guarded by state.mu: topic aliases that it was told
 
 	mu        sync.Mutex // guards the rest
@@ -70,7 +72,6 @@ type conn struct {
 	departed  sync.Once
 
 	// Guarded by the registry's mutex.
-	jobs     int    // requests queued or in work
 	epoch    uint64 // when jobs last rose from zero
 	gone     bool
 	released chan struct{} // closed when gone and without jobs; nil: nobody waits for that

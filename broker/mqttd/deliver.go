@@ -101,7 +101,13 @@ func (c *conn) push(to func(*state) *listening, name string, payload []byte) err
 	if n := len(header) + len(payload); !c.takes.Takes(n) {
 		return fmt.Errorf("mqttd: %d bytes for a client that takes packets of %d", n, c.takes.MaximumPacketSize)
 	}
-	return c.stream.Write(header, payload)
+	return c.pay(st, func(ack []byte) error {
+		err := c.stream.Write(ack, header, payload)
+		if errors.Is(err, stream.ErrBacklog) {
+			c.send(ack)
+		}
+		return err
+	})
 }
 
 // event pushes to the client's event topic.

@@ -14,6 +14,7 @@ import (
 
 // handle does what one packet of a connected client asks. An error ends the connection.
 func (c *conn) handle(h packet.Header, body []byte) error {
+	c.payUp()
 	switch h.Type {
 	case packet.PUBLISH:
 		var p packet.Publish
@@ -98,7 +99,12 @@ func (c *conn) published(p *packet.Publish) error {
 	if code == packet.Success {
 		switch {
 		case name == c.request && !p.Retain:
-			c.srv.request(c, append([]byte(nil), p.Payload...))
+			request := func() { c.srv.request(c, append([]byte(nil), p.Payload...)) }
+			if p.QoS == message.AtLeastOnce {
+				c.owe(p.ID, request)
+				return nil
+			}
+			request()
 		case !mayPublish(c.standing(), name, p.Retain):
 			code = packet.NotAuthorized
 		default:

@@ -308,6 +308,7 @@ type Server struct {
 	perDevice *budget.Budget[ident.Device] // of a device's requests; nil: no limit
 	told      *tally.Log                   // of all that clients can bring about
 	away      farewells
+	acks      acks
 	slow      *rate.Limiter  // of strangers' packets beyond those that are free
 	wg        sync.WaitGroup // connections, workers, the deadline keeper, hang-ups, farewells
 

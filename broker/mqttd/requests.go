@@ -269,6 +269,7 @@ func (s *Server) answer(r request) {
 		s.step(r)
 		return
 	}
+	defer r.conn.payUp()
 	if reply := s.cfg.Respond(s.ctx, s.asked(r)); reply != nil {
 		s.reply(r.conn, reply)
 	}

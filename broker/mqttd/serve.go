@@ -218,6 +218,7 @@ func (s *Server) Close(ctx context.Context) error {
 
 	err := s.drain(ctx)
 	s.cancel()
+	s.acks.stop()
 	s.wg.Wait()
 	s.loop.Close()
 	return err
