@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -19,11 +21,14 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/control/controltest"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
+	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/test/harness"
@@ -471,6 +476,53 @@ func TestEnhancedIsTold(t *testing.T) {
 			if r := receive(t, "an ended connection", ended); r != mqttd.ReasonDenied {
 				t.Errorf("ended as %q", r)
 			}
+		}
+	}
+}
+
+// TestSignetMethodAsksAgain: a wrong code costs a try, not the connection, at CONNECT and later.
+func TestSignetMethodAsksAgain(t *testing.T) {
+	f := start(t, nil)
+	by := broker.By{Actor: broker.ActorLocal}
+	f.enrolled("lamp", false)
+	id, key := f.Name(t, "lamp"), f.known.keys["demo:lamp"][0]
+	if _, err := controltest.PutFlow(t.Context(), f.Control, by, broker.Flow{Pool: f.Pool, Name: "codes", Steps: []string{challenge.Key, challenge.TOTP}}, true); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := controltest.PutClient(t.Context(), f.Control, by, broker.Client{Pool: f.Pool, ID: "codes", Flow: "codes", AccessLife: time.Hour}, true); err != nil {
+		t.Fatal(err)
+	}
+	_, uri, err := f.Control.MakeAuthenticator(t.Context(), by, id, challenge.TOTP, nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := proof.Generator{Secret: secret, Algorithm: "SHA1", Digits: 6}
+	asked, step := 0, 0
+	a, err := agent.New(t.Context(), agent.Config{Device: id, Prover: key, State: &agent.Memory{}, Client: "codes", Pin: f.Pin(t), Solver: func(context.Context, string, map[string]string) ([]byte, error) {
+		if asked++; asked%2 == 1 {
+			return []byte("000000x"), nil
+		}
+		step++ // each code is good once
+		return []byte(g.Code(uint64(int(time.Now().Add(f.Offset).Unix()/proof.TOTPPeriod) + step - 1))), nil
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := f.byAuth(f.secure, false, false)
+	for i := range 2 {
+		if _, err := a.Authenticate(t.Context(), link, agent.Ask{}); err != nil || asked != 2*(i+1) || !link.connected || link.under {
+			t.Fatalf("round %d: %v, asked %d times", i, err, asked)
+		}
+		if code := link.subscribe("devices/demo/lamp/#"); code != 0 {
+			t.Errorf("round %d, its own topics: %#x", i, code)
 		}
 	}
 }
