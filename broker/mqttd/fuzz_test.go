@@ -9,8 +9,10 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/broker/mqttd/retained"
 	"github.com/signetd/signet/protocol/ident"
@@ -116,6 +118,109 @@ func FuzzConn(f *testing.F) {
 		}
 		s.retained.Delete(func(*retained.Kept) bool { return true })
 	})
+}
+
+// pairs are CONNECTs of two clients that have to do with each other: of two devices, of one with two client
+// ids, and of one that comes twice, with what clients may ask for.
+func pairs() [][2]packet.Connect {
+	few := takes(1, 60, 2)
+	old := func(p *packet.Connect) { p.Version, p.CleanStart = packet.V311, false }
+	goesOn := func(p *packet.Connect) { p.CleanStart = false }
+	return [][2]packet.Connect{
+		{connectOf("p:a", nil), connectOf("p:b", nil)},
+		{connectOf("p:a", stays(100)), connectOf("p:b", both(few, leaves("t/b/w", 0)))},
+		{connectOf("p:a", both(stays(100), few)), connectOf("p:a", both(named("p:a/2"), stays(10)))},
+		{connectOf("p:a", both(stays(100), leaves("t/a/w", 5))), connectOf("p:a", both(stays(100), goesOn))},
+		{connectOf("p:a", old), connectOf("p:b", old)},
+		{connectOf("p:a", old), connectOf("p:a", both(goesOn, few))},
+		{connectOf(anonA, stranger), connectOf("p:a", few)},
+	}
+}
+
+// FuzzTwoConns feeds bytes to two connections in turns, as many at once as turns says. Nothing may panic or
+// wait for ever, each client gets packets of MQTT, of the topics that it may read and no longer than it
+// takes, and when the devices have ended nothing is left behind.
+func FuzzTwoConns(f *testing.F) {
+	talk := func(own string) []byte {
+		sub := &packet.Subscribe{ID: 1, SubscriptionID: 3, Filters: []packet.Filter{{Text: "t/#", Options: packet.Options{QoS: 2}}, {Text: "t/" + own + "/#", Options: packet.Options{QoS: 2}}, {Text: "$share/g/t/both/#", Options: packet.Options{QoS: 1}}}}
+		all := packet.AppendSubscribe(nil, packet.V5, sub)
+		for qos := range byte(3) {
+			for _, name := range []string{"t/both/x", "t/" + own + "/x", "t/c/x"} {
+				all = packet.AppendPublish(all, packet.V5, &packet.Publish{Topic: []byte(name), Payload: []byte("p"), QoS: qos, ID: uint16(qos), Retain: qos == 1, Alias: uint16(qos)})
+			}
+		}
+		for _, t := range []packet.Type{packet.PUBREC, packet.PUBCOMP, packet.PUBACK, packet.PUBREL} {
+			all = packet.AppendAck(all, packet.V5, t, 1, 0, "")
+			all = packet.AppendAck(all, packet.V5, t, 2, 0, "")
+		}
+		all = packet.AppendUnsubscribe(all, packet.V5, &packet.Unsubscribe{ID: 2, Filters: []string{"t/" + own + "/#"}})
+		return append(all, packet.AppendDisconnect(nil, packet.V5, packet.Disconnect{Code: packet.DisconnectWithWill})...)
+	}
+	for i := range pairs() {
+		f.Add(byte(i), talk("a"), talk("b"), []byte{0x3f, 0x7f, 0xff, 0xbf, 0x81, 0xc1, 0x7f, 0x3f})
+		f.Add(byte(i), talk("b"), talk("a"), []byte{0xbf, 0xbf, 0xbf, 0xff, 0xff, 0xff})
+	}
+	for _, b := range hostile() {
+		f.Add(byte(1), talk("a"), b, []byte{0x3f, 0xff, 0x3f})
+	}
+	f.Fuzz(func(t *testing.T, pair byte, one, two, turns []byte) {
+		if len(one)+len(two) > 4096 || len(turns) > 256 {
+			return
+		}
+		inBubble(t, func(c *Config) {
+			c.Limits = intake.Limits{Rate: 1e9, Burst: 1e9}
+			c.SessionMessages = 5
+		}, func(b *bubble) {
+			b.grant("p:a", "t/a/# t/both/#", "t/a/# t/both/#")
+			b.grant("p:b", "t/b/# t/both/#", "t/b/# t/both/#")
+			of := pairs()[int(pair)%len(pairs())]
+			var clients [2]*client
+			for i, p := range of {
+				clients[i] = b.open(p.Version, packet.AppendConnect(nil, &p))
+				synctest.Wait()
+			}
+			left := [2][]byte{one, two}
+			for _, turn := range append(turns, 0x3f, 0x7f) {
+				i := int(turn >> 6 & 1)
+				n := min(int(turn&0x3f)+1, len(left[i]))
+				if turn == 0x3f || turn == 0x7f {
+					n = len(left[i])
+				}
+				clients[i].send(left[i][:n])
+				if left[i] = left[i][n:]; turn&0x80 != 0 {
+					synctest.Wait()
+				}
+			}
+			synctest.Wait()
+			for i, c := range clients {
+				c.heard(t, of[i])
+				c.cut()
+			}
+			time.Sleep(time.Minute) // wills, and sessions that end
+			b.leavesNothing()
+			b.Server.retained.Delete(func(*retained.Kept) bool { return true })
+		})
+	})
+}
+
+// heard checks what came to a fuzzed client.
+func (c *client) heard(t *testing.T, p packet.Connect) {
+	t.Helper()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if most := int(p.MaximumPacketSize); most > 0 && c.largest > most || c.highest > p.TopicAliasMaximum {
+		t.Errorf("%d bytes, alias %d for a client that takes %d and %d", c.largest, c.highest, most, p.TopicAliasMaximum)
+	}
+	own := "t/" + strings.TrimPrefix(p.UserName, "p:") + "/"
+	for _, said := range c.got {
+		name, _, isMessage := strings.Cut(strings.TrimLeft(said, "("), "=")
+		switch {
+		case isMessage && strings.HasPrefix(name, "t/") && !strings.HasPrefix(name, own) && !strings.HasPrefix(name, "t/both"):
+			t.Errorf("%s was sent %q", p.ClientID, said)
+		case strings.Contains(said, "packet: "), strings.HasPrefix(said, "bad header"):
+			t.Errorf("%s: %s", p.ClientID, said)
+		}
+	}
 }
 
 // A duplex is the server's end of two pipes, one each way, so that a client can
