@@ -2,17 +2,23 @@ package test
 
 import (
 	"bufio"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/signetd/signet/broker/mqttd/packet"
 )
 
 // programs builds the real programs, once, into a folder.
@@ -30,6 +36,9 @@ func programs(t *testing.T) string {
 
 // TestScripts drives the real programs with scripts that a user could type.
 func TestScripts(t *testing.T) {
+	if _, err := exec.LookPath("mosquitto_sub"); err != nil && os.Getenv("CI") == "true" {
+		t.Fatal("mosquitto_sub is not installed (Debian package mosquitto-clients)") // a script would be skipped
+	}
 	bin := programs(t)
 	testscript.Run(t, testscript.Params{
 		Dir: "script",
@@ -39,7 +48,7 @@ func TestScripts(t *testing.T) {
 			env.Values[brokerKey{}] = &running{}
 			return nil
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"broker": brokerCommand, "eventually": eventually},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"broker": brokerCommand, "eventually": eventually, "session": sessionCommand},
 	})
 }
 
@@ -132,6 +141,45 @@ func readEnv(ts *testscript.TestScript, path string) bool {
 		}
 	}
 	return found
+}
+
+// sessionCommand connects to a session that is to live for some seconds, with the password in the file of
+// that name, prints whether there was one, and goes again: "session CLIENT-ID SECONDS".
+func sessionCommand(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: session CLIENT-ID SECONDS")
+	}
+	seconds, err := strconv.ParseUint(args[1], 10, 32)
+	ts.Check(err)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM([]byte(ts.ReadFile(ts.Getenv("SIGNET_CA"))))
+	nc, err := tls.Dial("tcp", ts.Getenv("MQTT_ADDR"), &tls.Config{RootCAs: roots, ServerName: "localhost"})
+	ts.Check(err)
+	defer nc.Close()
+	ts.Check(nc.SetDeadline(time.Now().Add(20 * time.Second)))
+	_, err = nc.Write(packet.AppendConnect(nil, &packet.Connect{
+		Version: packet.V5, ClientID: args[0], HasUserName: true, UserName: "demo:lamp-1", HasPassword: true, Password: []byte(strings.TrimSpace(ts.ReadFile("password"))),
+		HasSessionExpiry: true, SessionExpiry: uint32(seconds), ReceiveMaximum: 1, RequestProblemInformation: true,
+	}))
+	ts.Check(err)
+	var head [2]byte // a CONNACK's length takes one byte
+	_, err = io.ReadFull(nc, head[:])
+	ts.Check(err)
+	body := make([]byte, head[1])
+	_, err = io.ReadFull(nc, body)
+	ts.Check(err)
+	ack, err := packet.ParseConnack(packet.V5, body)
+	ts.Check(err)
+	if packet.Type(head[0]>>4) != packet.CONNACK || ack.Code != packet.Success {
+		ts.Fatalf("packet %#x %v", head[0], ack.Code)
+	}
+	present := 0
+	if ack.SessionPresent {
+		present = 1
+	}
+	_, _ = fmt.Fprintln(ts.Stdout(), "present", present)
+	_, err = nc.Write(packet.AppendDisconnect(nil, packet.V5, packet.Disconnect{Code: packet.NormalDisconnection}))
+	ts.Check(err)
 }
 
 func freeAddr(ts *testscript.TestScript) string {
