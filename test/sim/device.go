@@ -172,6 +172,7 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 		}
 		d.w.net.shown(c, d.id, password)
 		connect = packet.Connect{ClientID: cred.Username, HasUserName: true, UserName: cred.Username, HasPassword: true, Password: password}
+		d.w.lasting(&connect, d.id)
 	}
 	err = c.open(ctx, r, connect)
 	if errors.Is(err, errRefused) {
@@ -179,6 +180,11 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	}
 	if err != nil {
 		return nil, err
+	}
+	if l := c.way(); l != nil && l.will != nil {
+		for range 1 + d.actor.dice.roll(2) {
+			l.post()
+		}
 	}
 	return c, nil
 }
@@ -201,6 +207,16 @@ func (d *device) cut() {
 	d.mu.Unlock()
 	if link != nil {
 		link.end()
+	}
+}
+
+// lose has the device lose its connection, of which the replica does not hear.
+func (d *device) lose() {
+	d.mu.Lock()
+	link := d.link
+	d.mu.Unlock()
+	if link != nil {
+		link.lose()
 	}
 }
 

@@ -35,5 +35,8 @@
 //   - whoever owns an MQTT broker in the middle, where the TLS of some connections
 //     ends, connects as nobody and convinces no backend by what he heard, and devices
 //     say that he is there;
+//   - what a broker has acknowledged to a device's MQTT session reaches it when it is back, once,
+//     or more often but marked so, or the broker says that the session is a new one; one that
+//     was planned to restart goes on with it;
 //   - every honest device is in again soon after the last fault.
 package sim

@@ -48,6 +48,8 @@ func (r *replica) newDoor(ctx context.Context, c *core.Core) (*door, error) {
 		return nil, err
 	}
 	d.front.Attach(d)
+	d.recall(ctx, r.kept)
+	r.kept = nil
 	c.Tail.Tell(func(ctx context.Context, rec *broker.Record) {
 		if d.hands.turn(); ctx.Err() == nil {
 			d.front.Recorded(ctx, rec)
@@ -78,6 +80,41 @@ func (d *door) crash() {
 	at, cancel := context.WithCancel(context.Background())
 	cancel()
 	d.r.w.busy.Go(func() { _ = d.server.Close(at) })
+}
+
+// leave ends the server as a planned restart does, and gives what outlives it.
+func (d *door) leave() (kept [][]byte) {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = d.Close()
+	_ = d.server.Close(ctx) // late or not
+	err := d.server.Save(func(record []byte) error {
+		kept = append(kept, slices.Clone(record))
+		return nil
+	})
+	if err != nil {
+		d.r.w.facts.violate("replica %d does not save its sessions: %v", d.r.number, err)
+	}
+	return kept
+}
+
+// recall takes back what leave gave.
+func (d *door) recall(ctx context.Context, kept [][]byte) {
+	if kept == nil {
+		return
+	}
+	n, _, err := d.server.Restore(ctx, func() ([]byte, error) {
+		if len(kept) == 0 {
+			return nil, io.EOF
+		}
+		record := kept[0]
+		kept = kept[1:]
+		return record, nil
+	}, d.front.Recall)
+	if err != nil {
+		d.r.w.facts.violate("replica %d does not take back its sessions: %v", d.r.number, err)
+	}
+	d.r.w.facts.add("MQTT session outlives a restart", n)
 }
 
 // Accept gives the next connection.
@@ -118,6 +155,16 @@ func (d *door) enter(l *lane) error {
 type entrance struct {
 	net.Conn
 	lane *lane
+}
+
+// Close is the replica's end of the lane, after which nothing is left of one that its device has
+// lost.
+func (e entrance) Close() error {
+	err := e.Conn.Close()
+	if e.lane.abandoned.Load() {
+		e.lane.cut()
+	}
+	return err
 }
 
 // RemoteAddr is the lane's, too: see laneOf.

@@ -41,10 +41,15 @@ type lane struct {
 	welcome   chan packet.Code
 	over      chan struct{} // closed at its end
 	ended     atomic.Bool
+	abandoned atomic.Bool  // the device has lost it, and the replica does not know
+	will      *packet.Will // of a session that outlives it; nil: its session does not
+	session   *session     // from its welcome on
+	sent      uint16       // how many messages
 
 	mu       sync.Mutex // guards the fields below
 	stand    access.Standing
 	carriers map[string][]*actor // who brought a request, by its bytes
+	posted   map[uint16]uint32   // numbers of messages that are not acknowledged
 }
 
 // Network and String make a lane the address that it comes from.
@@ -59,16 +64,21 @@ func (c *conn) dial(ctx context.Context, to *door, far [sha256.Size]byte, connec
 	}
 	l := &lane{
 		c: c, at: to, id: id, far: far, theft: connect.HasPassword && c.key.IsZero(), ears: c.w.newActor(c.dice.more()),
-		turn: make(chan struct{}, 1), welcome: make(chan packet.Code, 1), over: make(chan struct{}), carriers: map[string][]*actor{},
+		turn: make(chan struct{}, 1), welcome: make(chan packet.Code, 1), over: make(chan struct{}), carriers: map[string][]*actor{}, will: connect.Will, posted: map[uint16]uint32{},
 	}
 	l.turn <- struct{}{}
 	if err := to.enter(l); err != nil {
 		return nil, err
 	}
 	go l.hear()
-	connect.Version, connect.CleanStart = packet.V311, true
+	filters := []packet.Filter{{Text: id.Reply().String()}, {Text: id.Event().String()}}
+	if connect.Version = packet.V311; l.will == nil {
+		connect.CleanStart = true
+	} else {
+		filters = append(filters, packet.Filter{Text: l.will.Topic, Options: packet.Options{QoS: 1}})
+	}
 	hello := packet.AppendConnect(nil, &connect)
-	hello = packet.AppendSubscribe(hello, packet.V311, &packet.Subscribe{ID: 1, Filters: []packet.Filter{{Text: id.Reply().String()}, {Text: id.Event().String()}}})
+	hello = packet.AppendSubscribe(hello, packet.V311, &packet.Subscribe{ID: 1, Filters: filters})
 	if l.write(hello) != nil {
 		return nil, errClosed
 	}
@@ -120,7 +130,11 @@ func (l *lane) carrier(raw []byte) *actor {
 
 // hear reads what the replica sends until the lane ends.
 func (l *lane) hear() {
-	defer l.cut()
+	defer func() {
+		if !l.abandoned.Load() {
+			l.cut()
+		}
+	}()
 	for r := bufio.NewReaderSize(l.near, 1<<10); ; {
 		h, body, err := next(r)
 		if err != nil && l.theft && !l.isOver() {
@@ -136,12 +150,26 @@ func (l *lane) hear() {
 				l.c.w.facts.violate("a CONNACK that is none: %v", err)
 				return
 			}
+			if l.will != nil && a.Code == packet.Success {
+				l.resumed(a.SessionPresent)
+			}
 			l.welcome <- a.Code
+		case packet.PUBACK:
+			a, err := packet.ParseAck(packet.V311, h.Type, body)
+			if err != nil {
+				l.c.w.facts.violate("a PUBACK that is none: %v", err)
+				return
+			}
+			l.taken(a.ID)
 		case packet.PUBLISH:
 			var p packet.Publish
 			if err := p.ParseFromServer(packet.V311, h.Flags, body); err != nil {
 				l.c.w.facts.violate("a PUBLISH that is none: %v", err)
 				return
+			}
+			if l.will != nil && string(p.Topic) == l.will.Topic {
+				l.delivered(&p)
+				continue
 			}
 			l.ears.turn()
 			switch string(p.Topic) {
@@ -197,6 +225,13 @@ func (l *lane) cut() {
 	l.c.end()
 }
 
+// abandon has the device lose the lane, so that the replica neither hears nor is heard, and does
+// not know.
+func (l *lane) abandon() {
+	l.abandoned.Store(true)
+	_ = l.near.SetReadDeadline(time.Now()) // of a pipe nothing fails
+}
+
 func (l *lane) isOver() bool { return l.ended.Load() }
 
 // judged notes what the replica made of a credential.
@@ -231,7 +266,7 @@ func (l *lane) upgraded(st access.Standing) {
 
 // standing is what the lane stands on, zero if it has ended or is nobody's.
 func (l *lane) standing() access.Standing {
-	if l.isOver() {
+	if l.isOver() || l.abandoned.Load() {
 		return access.Standing{}
 	}
 	l.mu.Lock()

@@ -108,6 +108,22 @@ func (c *conn) end() {
 	}
 }
 
+// lose ends the connection for its owner alone.
+func (c *conn) lose() {
+	c.mu.Lock()
+	lanes := c.lanes
+	was := c.ended
+	c.ended = true
+	c.mu.Unlock()
+	if was {
+		return
+	}
+	close(c.done)
+	for _, l := range lanes {
+		l.abandon()
+	}
+}
+
 // End names it; all replicas have one key, and the network another.
 func (c *conn) End() agent.End {
 	server := "replicas"

@@ -38,6 +38,9 @@ type replica struct {
 	gate   *gate     // of its last start
 	door   *door     // nil: it is down
 	kill   context.CancelFunc
+	kept   [][]byte // of its MQTT server, over a planned restart
+
+	sessions map[string]*session // by client id; the facts' mu guards them
 }
 
 func (r *replica) start() error {
@@ -108,6 +111,20 @@ func (r *replica) running() *door {
 	return r.door
 }
 
+// leave ends the replica in good order, as for a planned restart: its MQTT sessions outlive it.
+func (r *replica) leave() {
+	d := r.running()
+	if d == nil {
+		return
+	}
+	kept, sessions := d.leave(), r.sessions
+	if r.running() != d {
+		return // it crashed meanwhile
+	}
+	r.crash()
+	r.kept, r.sessions = kept, sessions
+}
+
 func (r *replica) crash() {
 	r.mu.Lock()
 	d := r.door
@@ -120,6 +137,9 @@ func (r *replica) crash() {
 		return
 	}
 	d.crash()
+	r.w.facts.mu.Lock()
+	r.kept, r.sessions = nil, map[string]*session{}
+	r.w.facts.mu.Unlock()
 	if r.gate.Store != r.w.store {
 		_ = r.gate.Close() // of a further handle nothing fails
 	}

@@ -83,6 +83,9 @@ var mustHappen = []string{
 	// replicas
 	"replica crashes", "crash before a commit", "crash between a commit and its acknowledgement", "reply lost in a crash",
 	"message on a connection that has ended", "clock of a replica set", "replicas further apart than a challenge lives",
+	// sessions of MQTT
+	"connection taken over", "replica restarted", "MQTT session goes on", "MQTT session outlives a restart", "message to a device's own session taken",
+	"message of a device's own session heard", "message heard again",
 	// operators
 	"disabling", "disabling during a commit", "revocation", "connection ended after a change", "connection goes on after a change",
 	"credential of a disabled device refused", "credential of an ended session refused", "family ended by revocation",

@@ -63,6 +63,7 @@ type World struct {
 	net      *network
 	facts    *facts
 	thieves  int
+	stamps   uint32 // messages that devices have sent themselves
 	sealer   control.Sealer
 	anchors  [][]byte  // thumbprints, the pool's first one first
 	built    time.Time // before which no device believes that it is
@@ -163,7 +164,7 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	}
 	w.net = &network{w: w, mine: mine, calls: map[protocol.CallID]*overheard{}, tried: map[[32]byte]bool{}, loot: map[string]*protocol.GrantBody{}, broker: mqttBroker{known: map[string]bool{}, tried: map[string]bool{}}}
 	for i := range replicas {
-		r := &replica{w: w, number: i, dice: w.newDice("clock of replica %d", i)}
+		r := &replica{w: w, number: i, dice: w.newDice("clock of replica %d", i), sessions: map[string]*session{}}
 		if err := r.start(); err != nil {
 			return err
 		}
@@ -292,7 +293,11 @@ func (w *World) misfortune() {
 			d.restart()
 		case 7:
 			w.facts.happens("connection lost", "%s loses its connection", d.id)
-			d.cut()
+			if dice.roll(2) == 0 {
+				d.lose()
+			} else {
+				d.cut()
+			}
 		case 8, 9:
 			d.hint() // not signed: anyone can make a device renew
 		case 11, 12:
@@ -338,14 +343,21 @@ func (w *World) fail(r *replica, within time.Duration) {
 		if within > 0 {
 			who.rest(who.dice.upTo(within))
 		}
-		w.facts.happens("replica crashes", "replica %d crashes", r.number)
-		r.crash()
+		if within == 0 && who.dice.roll(2) == 0 {
+			w.facts.happens("replica restarted", "replica %d is restarted", r.number)
+			r.leave()
+			who.turn()
+		} else {
+			w.facts.happens("replica crashes", "replica %d crashes", r.number)
+			r.crash()
+		}
 		if who.sleep(w.ctx, who.dice.upTo(30*time.Second)) {
 			w.restart(r)
 		}
 	})
 }
 
+// restart starts a replica, which crashes before if it runs.
 func (w *World) restart(r *replica) {
 	r.crash()
 	if err := r.start(); err != nil && w.ctx.Err() == nil {
