@@ -35,8 +35,15 @@ func floodTime(t testing.TB) (d time.Duration, long bool) {
 func TestOverload(t *testing.T) {
 	lasts, long := floodTime(t)
 	floods := map[string]map[string]int{"all": nil}
-	if long { // as many as the limits let in, each with as much as it may hold
+	if long {
+		// As many as the limits let in, each with as much as it may hold.
 		floods["held"] = map[string]int{"connect-held": 13, "header-held": 5, "body-held": 3, "half-handshake": 5}
+		// Each form alone, ten times.
+		floods["connections"] = map[string]int{"handshake-mqtt": 10, "handshake-https": 10, "websocket": 10}
+		floods["fat properties"] = map[string]int{"connect-held": 10, "connect-long": 10}
+		floods["half packets"] = map[string]int{"half-handshake": 10, "connect-held": 10}
+		floods["starts"] = map[string]int{"start": 10, "refresh": 10}
+		floods["slow readers"] = map[string]int{"deaf": 10}
 	}
 	for name, kinds := range floods {
 		t.Run(name, func(t *testing.T) {
@@ -54,7 +61,8 @@ func TestOverload(t *testing.T) {
 			if len(took) < honest {
 				t.Errorf("%d honest logins of %d devices", len(took), honest)
 			}
-			if did.Done+did.Heard < 10*int64(len(took)) {
+			held := during[`signet_connections{listener="mqtt"}`] + during[`signet_connections{listener="https"}`]
+			if did.Done+did.Asked < 10*int64(len(took)) && held < 10*honest {
 				t.Errorf("no flood: %+v beside %d honest logins", did, len(took))
 			}
 			if got := s.most(); got > maxMemory {

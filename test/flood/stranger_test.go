@@ -44,8 +44,9 @@ func kinds() []kind {
 		{"connect-long", 16, func(c *crowd) error { return c.hold(c.MQTT, heldConnect(2, 16)) }},
 		{"header-held", 400, func(c *crowd) error { return c.hold(c.HTTPS, heldHeader()) }},
 		{"body-held", 200, func(c *crowd) error { return c.hold(c.HTTPS, heldBody()) }},
-		{"start", 100, func(c *crowd) error { return c.ask(opening) }},
-		{"refresh", 50, func(c *crowd) error { return c.ask(renewal) }},
+		{"start", 100, func(c *crowd) error { return c.ask(opening, c.hear) }},
+		{"refresh", 50, func(c *crowd) error { return c.ask(renewal, c.hear) }},
+		{"deaf", 50, func(c *crowd) error { return c.ask(opening, c.ignore) }},
 	}
 }
 
@@ -54,11 +55,11 @@ type crowd struct {
 	MQTT, HTTPS string
 	Kinds       map[string]int // how many times as many of a kind as is usual; nil: once as many of all
 
-	done, heard, busy atomic.Int64 // attempts that came to their end; answers; of them "busy"
+	done, asked, heard, busy atomic.Int64 // attempts that came to their end; requests; answers; of them "busy"
 }
 
 // A toll is what strangers did.
-type toll struct{ Done, Heard, Busy int64 }
+type toll struct{ Done, Asked, Heard, Busy int64 }
 
 const crowdEnv = "SIGNET_CROWD"
 
@@ -90,7 +91,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin) // until it is closed
-	_ = json.NewEncoder(os.Stdout).Encode(toll{c.done.Load(), c.heard.Load(), c.busy.Load()})
+	_ = json.NewEncoder(os.Stdout).Encode(toll{c.done.Load(), c.asked.Load(), c.heard.Load(), c.busy.Load()})
 }
 
 // flood lets strangers in; stop ends all of them and says what they did.
@@ -229,7 +230,7 @@ func heldBody() []byte {
 }
 
 // ask connects as nobody and asks without pause for as long as it is let, whatever comes back.
-func (c *crowd) ask(what func() protocol.Message) error {
+func (c *crowd) ask(what func() protocol.Message, hear func(*tls.Conn)) error {
 	nc, err := dial(c.MQTT)
 	if err != nil {
 		return err
@@ -240,7 +241,7 @@ func (c *crowd) ask(what func() protocol.Message) error {
 	if _, err := nc.Write(hello); err != nil {
 		return err
 	}
-	go c.hear(nc)
+	go hear(nc)
 	for w := bufio.NewWriter(nc); ; {
 		raw, err := protocol.Encode(what())
 		if err != nil {
@@ -249,11 +250,19 @@ func (c *crowd) ask(what func() protocol.Message) error {
 		if _, err := w.Write(packet(0x30, text(id.Request().String()), raw)); err != nil {
 			return err
 		}
+		c.asked.Add(1)
+	}
+}
+
+// ignore reads nothing, and has hardly any room for what comes.
+func (c *crowd) ignore(nc *tls.Conn) {
+	if tcp, ok := nc.NetConn().(*net.TCPConn); ok {
+		_ = tcp.SetReadBuffer(1) // as little as the system grants
 	}
 }
 
 // hear reads answers until the connection ends.
-func (c *crowd) hear(nc net.Conn) {
+func (c *crowd) hear(nc *tls.Conn) {
 	for r := bufio.NewReader(nc); ; {
 		kind, err := r.ReadByte()
 		if err != nil {
