@@ -190,7 +190,8 @@ func TestDocsPageIsSelfContained(t *testing.T) {
 			t.Errorf("the page has %q", bad)
 		}
 	}
-	for _, want := range []string{"/api/v1/pools/{pool}/devices/{name}/disable", `id="unauthorized"`, "<code>steps</code>", "<code>after</code>", "201 "} {
+	for _, want := range []string{"/api/v1/pools/{pool}/devices/{name}/disable", `id="unauthorized"`, "<code>steps</code>", "<code>after</code>", "201 ",
+		`name="viewport" content="width=device-width`, "overflow-wrap: anywhere", "table-layout: fixed"} { // the last three: no scrolling sideways on a phone
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q", want)
 		}
