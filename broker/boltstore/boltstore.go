@@ -266,7 +266,8 @@ func (f *file) measure() (missing bool, err error) {
 		if missing = tx.Bucket([]byte(bucketMeta)) == nil; missing {
 			return nil
 		}
-		f.growth.reached(tx.Bucket([]byte(bucketJournal)).Sequence())
+		last := tx.Bucket([]byte(bucketJournal)).Sequence()
+		f.growth.reached(last, sumOf(tx, last))
 		if err := f.stats.tail.fill(tx); err != nil {
 			return err
 		}

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	bolt "go.etcd.io/bbolt"
+
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/storetest"
 )
@@ -43,12 +45,34 @@ func openStore(t testing.TB, path string, opts Options) *Store {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		checkNewest(t, s)
 		checkPassed(t, s)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return s
+}
+
+// checkNewest holds what a store remembers of the newest record to the file.
+func checkNewest(t testing.TB, s *Store) {
+	t.Helper()
+	var said [4]uint64
+	for range 10 { // it may be at work on its own account
+		last, sum, ok := s.newestHere(context.Background())
+		if !ok {
+			return
+		}
+		err := s.view(context.Background(), "check", func(tx *bolt.Tx) error {
+			n := tx.Bucket([]byte(bucketJournal)).Sequence()
+			said = [4]uint64{last, sum, n, sumOf(tx, n)}
+			return nil
+		})
+		if err != nil || said[0] == said[2] && said[1] == said[3] {
+			return
+		}
+	}
+	t.Errorf("record %d, which comes to %x, is remembered as the newest; in the file it is %d, %x", said[0], said[1], said[2], said[3])
 }
 
 // checkPassed holds what a store remembers of sessions that are over to the file, if the

@@ -139,6 +139,9 @@ func (r *rowReader) appendTo(all []broker.Record, after uint64, limit int) ([]br
 
 // Newest gives the number of the last record and what it comes to: see broker.Journal.
 func (s *Store) Newest(ctx context.Context) (last, sum uint64, err error) {
+	if last, sum, ok := s.newestHere(ctx); ok {
+		return last, sum, nil
+	}
 	err = s.view(ctx, "read the journal's newest record", func(tx *bolt.Tx) error {
 		last = tx.Bucket([]byte(bucketJournal)).Sequence()
 		sum = sumOf(tx, last)
@@ -166,7 +169,7 @@ const summed = 64
 
 // Last gives the Seq of the newest record, 0 if there has been none.
 func (s *Store) Last(ctx context.Context) (last uint64, err error) {
-	if last, ok := s.lastHere(ctx); ok {
+	if last, _, ok := s.newestHere(ctx); ok {
 		return last, nil
 	}
 	err = s.view(ctx, "read the journal's end", func(tx *bolt.Tx) error {
@@ -176,15 +179,15 @@ func (s *Store) Last(ctx context.Context) (last uint64, err error) {
 	return last, err
 }
 
-// lastHere is Last without a transaction, for the handle that opened the file: each exchange
+// newestHere is Newest without a transaction, for the handle that opened the file: each exchange
 // begins with it. It is false where a transaction has to tell.
-func (s *Store) lastHere(ctx context.Context) (uint64, bool) {
+func (s *Store) newestHere(ctx context.Context) (last, sum uint64, ok bool) {
 	if s.second || ctx.Err() != nil || s.isOver() {
-		return 0, false
+		return 0, 0, false
 	}
 	s.growth.mu.Lock()
 	defer s.growth.mu.Unlock()
-	return s.growth.last, true
+	return s.growth.last, s.growth.sum, true
 }
 
 // recordAt gives the record of that Seq, and false when it has gone.
@@ -357,16 +360,21 @@ func (s *Store) Append(ctx context.Context, by broker.By, events []broker.Event)
 type growth struct {
 	mu   sync.Mutex // guards the fields below
 	last uint64
+	sum  uint64        // of that record: sumOf
 	next chan struct{} // closed at the next record; nil: nobody waits
 }
 
-func (g *growth) reached(last uint64) {
+// reached notes the newest record and its sum, which changes when its row is written anew.
+func (g *growth) reached(last, sum uint64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if last == g.last {
+		g.sum = sum
+	}
 	if last <= g.last {
 		return
 	}
-	g.last = last
+	g.last, g.sum = last, sum
 	if g.next != nil {
 		close(g.next)
 		g.next = nil

@@ -251,6 +251,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		failPassed(batch, err)
 		return -1, nil
 	}
+	sum := sumOf(tx, c.seq) // of the newest record, which may be in a row that was written anew
 	if changes == 0 {
 		broken = rollback(tx)
 	} else if err := s.commitTx(tx); errors.Is(err, broker.ErrFull) {
@@ -263,7 +264,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		return -1, broken
 	}
 	s.count(c, changes)
-	s.growth.reached(c.seq) // before anybody is told: whoever was has seen his record
+	s.growth.reached(c.seq, sum) // before anybody is told: whoever was has seen his record
 	for _, r := range batch {
 		if r.err == nil {
 			r.from.forget(c.records[r.first:r.end])
