@@ -637,3 +637,27 @@ func TestNoDeadlineOfTheGone(t *testing.T) {
 		t.Errorf("%d deadlines are left", n)
 	}
 }
+
+// TestDevicesAuthenticateFirst: strangers whose steps take long do not keep a device waiting that authenticates again.
+func TestDevicesAuthenticateFirst(t *testing.T) {
+	f, s := withMethod(t, func(c *Config) { c.Workers = 4 })
+	s.held = make(chan string, 8)
+	own := f.authenticated("p:n", "is p:n")
+	var waiting []*raw
+	for i := range 6 {
+		waiting = append(waiting, f.begin(fmt.Sprintf("p:m/%d", i), "wait p:m"))
+	}
+	for range f.strangersAtOnce() {
+		<-s.held
+	}
+	own.saying(anew("is p:n"), "AUTH success script welcome p:n")
+	if n := len(s.held); n > 0 {
+		t.Errorf("%d more strangers are being answered than may be at once", n)
+	}
+	close(s.hold)
+	for _, r := range waiting {
+		if got := r.said(); got != "CONNACK success script welcome p:m" {
+			t.Error(got)
+		}
+	}
+}
