@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -85,4 +86,36 @@ func (q *ConnectionQuery) Validate() error {
 		return nil
 	}
 	return fmt.Errorf("%w: connections cannot be sorted by %.40q", ErrInvalid, q.Order)
+}
+
+// A TracedPacket is what operators see of an MQTT packet of a device that they trace: never a password nor
+// authentication data.
+type TracedPacket struct {
+	At         time.Time
+	Sent       bool   // by the broker
+	Connection uint64 // its Number
+	ClientID   string
+	Type       string   // its name in the standard; "closed" for the end of the connection
+	ID         int      // packet identifier; 0: it has none
+	QoS        int      // of a PUBLISH, like the next two
+	Dup        bool     // of a PUBLISH
+	Retain     bool     // of a PUBLISH
+	Topic      string   // of a PUBLISH, though an alias stands for it, or of a CONNECT's will
+	Filters    []string // of a SUBSCRIBE or UNSUBSCRIBE
+	Codes      []string // that it says, with their names
+	Properties []string // their names in the standard
+	Size       int      // bytes of the whole packet
+	Length     int      // bytes of a PUBLISH's payload
+	Payload    []byte   // of it, up to 4 KiB, if it may be shown
+	Wrong      string   // why it is no packet, or none that may be sent; empty: it is one
+	Lost       uint64   // packets since the one before that were not told of, because there were too many
+}
+
+// A PacketTrace tells of a device's packets, until it is closed.
+type PacketTrace interface {
+	// Next waits for the next packet; false when ctx or the server has ended.
+	Next(ctx context.Context) (TracedPacket, bool)
+	// Lost gives how many were not told of since the last that was, because there were too many.
+	Lost() uint64
+	Close()
 }

@@ -117,6 +117,7 @@ func register(mux *http.ServeMux, s *service) *huma.OpenAPI {
 	s.operatorRoutes(api)
 	s.auditRoutes(api)
 	s.connectionRoutes(api)
+	s.traceRoutes(api)
 	finish(api.OpenAPI())
 	return api.OpenAPI()
 }

@@ -83,16 +83,9 @@ func (c *Client) exchange(ctx context.Context, method, path, match string, in, o
 		}
 		body = bytes.NewReader(raw)
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+"/api/v1"+path, body)
+	req, err := c.request(ctx, method, path, body)
 	if err != nil {
-		return "", fmt.Errorf("make request: %w", err)
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	req.Header.Set("Accept", "application/json")
-	if c.reason != "" {
-		req.Header.Set(reasonHeader, c.reason)
+		return "", err
 	}
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
@@ -113,6 +106,50 @@ func (c *Client) exchange(ctx context.Context, method, path, match string, in, o
 		return "", errors.New("answer is above 16 MiB")
 	}
 	return res.Header.Get("ETag"), decode(res, raw, out)
+}
+
+// request makes a request of the API.
+func (c *Client) request(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, method, c.base+"/api/v1"+path, body)
+	if err != nil {
+		return nil, fmt.Errorf("make request: %w", err)
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	req.Header.Set("Accept", "application/json")
+	if c.reason != "" {
+		req.Header.Set(reasonHeader, c.reason)
+	}
+	return req, nil
+}
+
+// follow asks for an answer that comes bit by bit, for as long as ctx lasts. An error answer is a *problem.Problem.
+func (c *Client) follow(ctx context.Context, method, path string) (body io.ReadCloser, err error) {
+	req, err := c.request(ctx, method, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Accept", ndjson+", application/json")
+	patient := *c.http
+	patient.Timeout = 0
+	res, err := patient.Do(req)
+	if err != nil {
+		return nil, fmt.Errorf("%s is not reached: %w", c.base, reach.Explain(err))
+	}
+	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
+	if res.StatusCode == http.StatusOK && media == ndjson {
+		return res.Body, nil
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("read answer: %w", err)
+	}
+	if err := decode(res, raw, &struct{}{}); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%s answered at once: is it a Signet broker?", res.Request.URL.Host)
 }
 
 func decode(res *http.Response, raw []byte, out any) error {

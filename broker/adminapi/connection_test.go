@@ -1,6 +1,8 @@
 package adminapi_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 )
 
@@ -20,6 +23,44 @@ type fakeMQTT struct {
 	conns  []broker.Connection
 	asked  broker.ConnectionQuery
 	kicked []uint64
+
+	traced   []string
+	packets  []broker.TracedPacket
+	traceErr error
+	closed   int
+}
+
+// Trace gives the packets that a test says, then waits.
+func (f *fakeMQTT) Trace(d ident.Device, payloads bool) (broker.PacketTrace, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.traceErr != nil {
+		return nil, f.traceErr
+	}
+	f.traced = append(f.traced, fmt.Sprint(d, payloads))
+	return &fakeTrace{f, f.packets}, nil
+}
+
+type fakeTrace struct {
+	of   *fakeMQTT
+	left []broker.TracedPacket
+}
+
+func (t *fakeTrace) Next(ctx context.Context) (p broker.TracedPacket, ok bool) {
+	if len(t.left) == 0 {
+		<-ctx.Done()
+		return p, false
+	}
+	p, t.left = t.left[0], t.left[1:]
+	return p, true
+}
+
+func (t *fakeTrace) Lost() uint64 { return 7 }
+
+func (t *fakeTrace) Close() {
+	t.of.mu.Lock()
+	defer t.of.mu.Unlock()
+	t.of.closed++
 }
 
 func (f *fakeMQTT) List(q broker.ConnectionQuery) (some []broker.Connection, next string, err error) {
@@ -160,4 +201,79 @@ func TestConnectionsAreAskedFor(t *testing.T) {
 	if _, err := c.Connection(t.Context(), "run1-1"); err == nil {
 		t.Error("one that there is not: shown")
 	}
+}
+
+// TestTrace: who may trace what for how long, and that the journal has it before a packet is shown. The lines
+// are what the server tells, and the last says that it is over.
+func TestTrace(t *testing.T) {
+	a := serve(t)
+	for _, name := range []string{"mine", "other"} {
+		if _, err := a.client(t).CreatePool(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.client(t).In(name).CreateDevice(t.Context(), adminapi.NewDevice{Name: "lamp"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.mqtt.packets = []broker.TracedPacket{
+		{Connection: 3, ClientID: "x", Type: "PUBLISH", QoS: 1, ID: 9, Topic: "t/x", Size: 12, Length: 2, Payload: []byte("hi"), Lost: 5},
+		{Connection: 3, Sent: true, Type: "PUBACK", ID: 9, Codes: []string{"0x00 success"}},
+	}
+	bob := a.operator(t, "bob", broker.OperatorWrite, poolOf(t, "mine"))
+	c, err := adminapi.NewClient(a.server.URL, strings.TrimPrefix(bob, "Bearer "), a.server.Client().Transport)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines []adminapi.TracedPacket
+	keep := func(l adminapi.TracedPacket) error { lines = append(lines, l); return nil }
+	if err := c.In("mine").Trace(t.Context(), "lamp", adminapi.TraceQuery{For: adminapi.Duration(time.Second)}, keep); err != nil {
+		t.Fatal(err)
+	}
+	if len(lines) != 3 || lines[0].Connection != "run1-3" || *lines[0].QoS != 1 || string(lines[0].Payload) != "hi" || lines[0].Lost != 5 || lines[0].From != "device" ||
+		lines[1].From != "broker" || lines[1].QoS != nil || lines[2].Type != "end" || lines[2].Lost != 7 {
+		t.Errorf("%+v", lines)
+	}
+	denied := func(what string, err error, want string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", what, err, want)
+		}
+	}
+	second := adminapi.Duration(time.Second)
+	denied("payloads", c.In("mine").Trace(t.Context(), "lamp", adminapi.TraceQuery{For: second, Payload: true}, keep), "this needs scope admin")
+	denied("another pool", c.In("other").Trace(t.Context(), "lamp", adminapi.TraceQuery{For: second}, keep), "another pool")
+	denied("no such device", c.In("mine").Trace(t.Context(), "none", adminapi.TraceQuery{For: second}, keep), "not found")
+	denied("too long", c.In("mine").Trace(t.Context(), "lamp", adminapi.TraceQuery{For: adminapi.Duration(time.Hour)}, keep), "1s to 10m")
+	if len(a.mqtt.traced) != 1 || strings.Contains(a.log.String(), "WARN") {
+		t.Errorf("traced %v: %s", a.mqtt.traced, a.log)
+	}
+	enough := errors.New("enough")
+	if err := a.client(t).Because("ticket 7").In("mine").Trace(t.Context(), "lamp", adminapi.TraceQuery{Payload: true}, func(adminapi.TracedPacket) error { return enough }); !errors.Is(err, enough) {
+		t.Errorf("who has seen enough: %v", err)
+	}
+	if !strings.Contains(a.log.String(), "level=WARN msg=\"an operator traces a device's packets with their payloads\"") {
+		t.Error(a.log)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) { // he is gone, which the broker notices
+		a.mqtt.mu.Lock()
+		closed := a.mqtt.closed
+		a.mqtt.mu.Unlock()
+		if closed == 2 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%d traces are closed, want both", closed)
+		}
+	}
+	trail, err := a.client(t).LatestAudit(t.Context(), adminapi.AuditQuery{Device: "mine:lamp", Kind: "connection"}, 0, 10)
+	if err != nil || len(trail.Items) != 2 {
+		t.Fatal(trail, err)
+	}
+	if one, two := trail.Items[0], trail.Items[1]; one.Actor != "operator:bob" || one.Action != "trace" || two.Actor != "operator:ada" || two.Action != "trace-payloads" || two.Reason != "ticket 7" {
+		t.Errorf("the journal has %+v", trail.Items)
+	}
+	a.mqtt.mu.Lock()
+	a.mqtt.traceErr = fmt.Errorf("%w: 4 traces run already", broker.ErrConflict)
+	a.mqtt.mu.Unlock()
+	denied("one too many", c.In("mine").Trace(t.Context(), "lamp", adminapi.TraceQuery{For: second}, keep), "4 traces run already")
 }

@@ -47,6 +47,7 @@ disable-device                  write
 enable-device                   write
 revoke-device                   write
 get-device-history              read
+trace-device                    write
 create-totp                     write
 delete-totp                     write
 list-sessions                   read

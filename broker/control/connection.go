@@ -18,6 +18,9 @@ type ConnectionServer interface {
 	Find(numbers ...uint64) []broker.Connection
 	// Kick ends connections, which may come back at once, and gives those that it ended.
 	Kick(numbers ...uint64) (ended []uint64)
+	// Trace begins to tell of a device's packets, with payloads but for those of the protocol's own
+	// topics if they are to be shown. ErrConflict: as many traces run as may.
+	Trace(d ident.Device, payloads bool) (broker.PacketTrace, error)
 }
 
 // Events is the part of a store that keeps what operators did with connections.
@@ -126,4 +129,22 @@ func (c *Connections) event(x *broker.Connection, what broker.What) broker.Event
 		e.Pool, e.Subject = x.Device.Pool, x.Device.Name.String()
 	}
 	return e
+}
+
+// Trace begins to tell of a device's packets, which the journal says first, with who traces whom and whether he
+// sees payloads. Close must follow.
+func (c *Connections) Trace(ctx context.Context, by broker.By, d ident.Device, payloads bool) (broker.PacketTrace, error) {
+	t, err := c.server.Trace(d, payloads)
+	if err != nil {
+		return nil, about(err, "trace device %s", d)
+	}
+	e := c.event(&broker.Connection{Device: d}, broker.WhatTrace)
+	if e.Count = 1; payloads {
+		e.What = broker.WhatTracePayloads
+	}
+	if err := c.events.Append(ctx, by, []broker.Event{e}); err != nil {
+		t.Close()
+		return nil, about(err, "trace device %s", d)
+	}
+	return t, nil
 }

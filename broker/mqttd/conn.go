@@ -56,6 +56,7 @@ type conn struct {
 	in      []byte     // guarded by turn: the beginning of a packet whose rest has not come; before it is served, what came behind the CONNECT
 	aliases []topic.Name
 	begun   bool          // guarded by turn: the rest of what in begins with must come in time
+	shown   bool          // guarded by turn: the packet at hand was told to traces
 	paced   bool          // guarded by turn: the packet at hand was counted, and has had its pause
 	packets int32         // guarded by turn: those that came while it was no device's
 	heldUp  time.Duration // guarded by turn: for how long the next packet is to wait
@@ -183,9 +184,13 @@ func (c *conn) Feed(p []byte) (pause time.Duration, err error) {
 			c.begun = false
 			_ = c.stream.SetReadDeadline(time.Time{})
 		}
+		if c.isTraced() && !c.shown {
+			c.received(h, n, body)
+		}
+		c.shown = false
 		switch err := c.handle(h, body); {
 		case errors.Is(err, errHeldBack):
-			c.paced = true // it was counted
+			c.paced, c.shown = true, true // it was counted, and told of
 			c.keep(whole)
 			return holdBackEvery, nil
 		case err != nil:
@@ -262,6 +267,9 @@ func (c *conn) Closed(err error) {
 	}
 	c.bury()
 	c.depart()
+	if c.isTraced() {
+		c.hungUp(err)
+	}
 	c.srv.told.Note(context.Background(), slog.LevelDebug, "ended", "mqtt connection ended", "client", c.clientID, "remote", c.remote(), "error", err)
 	c.srv.forget(c)
 }
@@ -299,6 +307,9 @@ func (c *conn) end(r Reason) {
 	var final []byte
 	if c.takes.Version == packet.V5 {
 		final = c.farewell(r)
+	}
+	if c.isTraced() {
+		c.sent("", final, nil)
 	}
 	c.stream.HangUp(final, hangUpGrace)
 	c.srv.background(c.depart)
@@ -364,6 +375,9 @@ func (c *conn) Drained() {
 // send writes a packet that answers one of the client's.
 func (c *conn) send(p []byte) {
 	if len(p) > 0 { // else it is more than the client takes
+		if c.isTraced() {
+			c.sent("", p, nil)
+		}
 		_ = c.stream.Write(p) // what is wrong with it, Closed is told
 	}
 }

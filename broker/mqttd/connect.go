@@ -42,6 +42,7 @@ func (s *Server) begin(c *conn) bool {
 		c.stream.Cut()
 		return false
 	}
+	defer s.traces.forget(c)
 	p, err := c.readConnect()
 	if err != nil {
 		cause := causeOf(err)
@@ -66,7 +67,14 @@ func (s *Server) begin(c *conn) bool {
 	if err := s.admit(ctx, c, p); err != nil {
 		s.refused(c, fmt.Errorf("client id %.256q: %w", p.ClientID, err))
 		if !c.isEnding() { // else whoever ended it has cut it
-			c.stream.HangUp(refusedConnack(p, err), hangUpGrace)
+			answer := refusedConnack(p, err)
+			if c.isTraced() {
+				if c.takes.Version == 0 {
+					c.takes = p.Receiver() // refused before it learnt that
+				}
+				c.admittedOrNot(deviceOf(p), answer)
+			}
+			c.stream.HangUp(answer, hangUpGrace)
 		}
 		return false
 	}
@@ -97,6 +105,9 @@ func (c *conn) readConnect() (*packet.Connect, error) {
 			p, err := packet.ParseConnect(buf[n : n+h.Length])
 			if err != nil {
 				return p, err
+			}
+			if c.isTraced() {
+				c.opened(h, n, buf[n:n+h.Length])
 			}
 			if rest := buf[n+h.Length:]; len(rest) > 0 {
 				c.in = append([]byte(nil), rest...)
@@ -245,7 +256,7 @@ func (s *Server) enter(ctx context.Context, c *conn, p *packet.Connect, proven *
 		return refuse(packet.NotAuthorized, "last will to %.256q", willTopic(p))
 	}
 	c.learn(p)
-	c.number, c.began, c.method = s.serial.next(), time.Now(), p.HasAuthMethod
+	c.number, c.since, c.method = s.serial.next(), time.Now().UnixMilli(), p.HasAuthMethod
 	if st.Device.IsZero() && st.Expires.IsZero() {
 		st.Expires = time.Now().Add(s.cfg.AnonymousFor)
 	}

@@ -85,11 +85,13 @@ func (s *serial) next() uint64 { return s.last.Add(1) }
 
 // presence is what is kept of a connection for who wants to see it.
 type presence struct {
-	number uint64 // of the connection, set before the registry knows it
-	began  time.Time
+	number uint64      // of the connection, set before the registry knows it
+	since  int64       // when its CONNECT had come, Unix milliseconds
 	method bool        // it was admitted by enhanced authentication; as number
 	login  atomic.Bool // a login made it a device's
 }
+
+func (p *presence) began() time.Time { return time.UnixMilli(p.since) }
 
 // A sight is one that Connections looks at: the connection, or the session that has none.
 type sight struct {
@@ -219,7 +221,7 @@ func (v *sight) wanted(q *Query, now time.Time) bool {
 		!d.IsZero() && q.Reach != nil && !q.Reach(d.Pool),
 		!q.Pool.IsZero() && d.Pool != q.Pool,
 		!q.Device.IsZero() && d != q.Device,
-		q.Older > 0 && (v.c == nil || now.Sub(v.c.began) < q.Older),
+		q.Older > 0 && (v.c == nil || now.Sub(v.c.began()) < q.Older),
 		q.Source.IsValid() && (v.c == nil || !q.Source.Contains(addressOf(v.c))):
 		return false
 	}
@@ -262,14 +264,14 @@ func (v *sight) sorted(order string) string {
 	if v.c == nil {
 		return ""
 	}
-	return fmt.Sprintf("%020d", v.c.began.UnixMilli())
+	return fmt.Sprintf("%020d", v.c.since)
 }
 
 func (c *conn) heard() time.Time {
-	if at := c.stream.Heard(); at.After(c.began) {
+	if at := c.stream.Heard(); at.After(c.began()) {
 		return at
 	}
-	return c.began
+	return c.began()
 }
 
 // connection tells what it is now, but its filters.
@@ -313,7 +315,7 @@ func (c *conn) present(standing *Standing, out *Connection) {
 	default:
 		out.Admitted = AdmittedToken
 	}
-	out.Remote, out.Began, out.Heard = c.remote(), c.began, c.heard()
+	out.Remote, out.Began, out.Heard = c.remote(), c.began(), c.heard()
 	out.KeepAlive = c.keepAlive * 2 / 3 // see learn
 	out.MQTT = "3.1.1"
 	if c.takes.Version == packet.V5 {

@@ -53,6 +53,9 @@ func (c *conn) deliver(out *session.Out, now time.Time) {
 	buf := c.srv.headers.Get().(*[]byte)
 	defer c.srv.headers.Put(buf)
 	*buf = packet.AppendPublishHeader((*buf)[:0], c.takes.Version, name, &p, len(p.Payload))
+	if c.isTraced() {
+		c.sent(out.Message.Topic.String(), *buf, p.Payload)
+	}
 	if err := c.stream.Write(*buf, p.Payload); errors.Is(err, stream.ErrBacklog) {
 		c.end(ReasonBusy) // it would not be sent again on this connection; else Closed is told
 	}
@@ -103,8 +106,12 @@ func (c *conn) push(to func(*state) *listening, name string, payload []byte) err
 	}
 	return c.pay(st, func(ack []byte) error {
 		err := c.stream.Write(ack, header, payload)
-		if errors.Is(err, stream.ErrBacklog) {
+		switch {
+		case errors.Is(err, stream.ErrBacklog):
 			c.send(ack)
+		case err == nil && c.isTraced():
+			c.sent("", ack, nil)
+			c.sent(name, header, payload)
 		}
 		return err
 	})

@@ -34,6 +34,9 @@ func (s *Server) attach(c *conn, st *state, connack []byte, w *will, expiry uint
 	c.connected = true
 	c.mu.Unlock()
 	s.absences.set(st, time.Time{})
+	if c.isTraced() {
+		c.admittedOrNot(st.standing.Load().Device, connack)
+	}
 	_ = c.stream.Write(connack)
 	st.conn, st.will, st.expiry, st.ends = c, w, expiry, time.Time{}
 	st.flow.Connect(receiveMaximum)

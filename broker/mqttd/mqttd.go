@@ -295,6 +295,7 @@ type Server struct {
 	retained  *retained.Store
 	reading   readings
 	serial    serial
+	traces    traces
 	refusing  sync.Mutex // before a session's: with Config.RefusePublisher one message at a time is looked for room for, and delivered
 	matches   sync.Pool  // of *matches
 	headers   sync.Pool  // of *[]byte

@@ -212,6 +212,7 @@ func (s *Server) Close(ctx context.Context) error {
 	}
 	open := slices.Collect(maps.Keys(s.open))
 	s.mu.Unlock()
+	defer s.traces.end(nil)
 	for _, c := range open {
 		c.drop(ReasonShutdown)
 	}

@@ -40,7 +40,15 @@ func FuzzPacket(f *testing.F) {
 		PeekConnect(b[n:])
 		b = b[:n+h.Length]
 		before := bytes.Clone(b)
+		d, wrong := Describe(v, fromServer, h, b[n:])
+		codeOf(t, wrong) // which fails of any other error
+		if len(d.Payload) > len(b) {
+			t.Errorf("a payload of %d bytes in %d", len(d.Payload), len(b))
+		}
 		p, err := read(v, from, b)
+		if err == nil && wrong != nil {
+			t.Errorf("read, but not described: %v", wrong)
+		}
 		if code := codeOf(t, err); code != 0 {
 			if !code.Failed() {
 				t.Errorf("refused with %v", code)

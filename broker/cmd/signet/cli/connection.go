@@ -74,7 +74,7 @@ func (w *wantedConnections) in(cmd *cobra.Command, a *app) (c *adminapi.Client, 
 }
 
 func (a *app) connections() *cobra.Command {
-	g := group("connection", "MQTT connections of devices, as one broker has them now", a.listConnections(), a.showConnection(), a.kickConnections())
+	g := group("connection", "MQTT connections of devices, as one broker has them now", a.listConnections(), a.showConnection(), a.kickConnections(), a.traceDevice())
 	g.PersistentFlags().StringVar(&a.pool, "pool", "", "`pool` whose devices' connections are meant; all if nothing says which ($"+environ.Pool+")")
 	complete(g, "pool", a.completing(a.poolNames))
 	g.Long = "MQTT connections of devices, as they are now at the broker that is asked; each replica knows its own.\n" +

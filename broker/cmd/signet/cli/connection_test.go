@@ -1,12 +1,15 @@
 package cli_test
 
 import (
+	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/protocol/ident"
 )
 
@@ -37,6 +40,29 @@ func (f fakeMQTT) List(q broker.ConnectionQuery) (some []broker.Connection, next
 func (f fakeMQTT) Find(numbers ...uint64) []broker.Connection {
 	return slices.DeleteFunc(f.all(), func(c broker.Connection) bool { return !slices.Contains(numbers, c.Number) })
 }
+
+// Trace gives a few packets, and that the server is closed.
+func (fakeMQTT) Trace(ident.Device, bool) (broker.PacketTrace, error) {
+	at := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
+	return &fakeTrace{[]broker.TracedPacket{
+		{At: at, Connection: 1, Type: "PUBLISH", ID: 9, QoS: 1, Retain: true, Topic: "t/\x1bx", Size: 20, Length: 5, Payload: []byte("a\nb\x1bc")},
+		{At: at, Connection: 1, Sent: true, Type: "PUBACK", ID: 9, Codes: []string{"0x00 success"}, Size: 4, Lost: 12},
+		{At: at, Connection: 1, Type: "SUBSCRIBE", ID: 3, Filters: []string{"=1", "b"}, Size: 9, Properties: []string{"User Property"}},
+	}}, nil
+}
+
+type fakeTrace struct{ left []broker.TracedPacket }
+
+func (t *fakeTrace) Next(context.Context) (p broker.TracedPacket, ok bool) {
+	if len(t.left) == 0 {
+		return p, false
+	}
+	p, t.left = t.left[0], t.left[1:]
+	return p, true
+}
+
+func (*fakeTrace) Lost() uint64 { return 0 }
+func (*fakeTrace) Close()       {}
 
 func (fakeMQTT) Kick(numbers ...uint64) []uint64 { return numbers }
 
@@ -75,5 +101,38 @@ func TestConnections(t *testing.T) {
 	}
 	if got := s.ok(t, "__complete connection kick "+emptyWord); !strings.Contains(got, "run1-1\n") {
 		t.Error(got)
+	}
+}
+
+// TestTrace: a line a packet, in each format; what others chose moves no terminal and is no formula.
+func TestTrace(t *testing.T) {
+	s := login(t)
+	s.ok(t, "pool create demo")
+	s.ok(t, "device create lamp-1")
+	r := s.run(t, "", "connection", "trace", "lamp-1", "--payload")
+	want := []string{
+		`12:00:00.000 run1-1 -> PUBLISH #9 q1 retain t/`, `x 20 B payload 5 B "a\nb\x1bc"`, "12:00:00.000 run1-1 <- PUBACK #9 0x00 success 4 B",
+		"12:00:00.000 run1-1 -> SUBSCRIBE #3 =1 b [User Property] 9 B",
+	}
+	for _, w := range want {
+		if !strings.Contains(r.out, w) {
+			t.Errorf("%q lacks %q", r.out, w)
+		}
+	}
+	if r.code != 0 || strings.Contains(r.out, "\x1b") || strings.Count(r.out, "\n") != 3 || !strings.Contains(r.err, "12 packets left out before this") || !strings.Contains(r.err, "the time is over: 3 packets") {
+		t.Errorf("%+v", r)
+	}
+	lines := strings.Split(strings.TrimSpace(s.ok(t, "connection trace lamp-1 -o json")), "\n")
+	var last adminapi.TracedPacket
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || len(lines) != 4 || last.Type != "end" {
+		t.Errorf("%q, %v", lines, err)
+	}
+	if got := s.ok(t, "connection trace lamp-1 -o csv"); strings.Count(got, "12:00:00.000,run1-1,") != 3 || !strings.Contains(got, "'=1,b") && !strings.Contains(got, `"'=1,b"`) {
+		t.Error(got)
+	}
+	for _, line := range []string{"trace", "trace lamp-1 --for 1h", "trace lamp-1 --for x", "trace none"} {
+		if r := s.run(t, "", strings.Fields("connection "+line)...); r.code == 0 || r.err == "" {
+			t.Errorf("%s: %+v", line, r)
+		}
 	}
 }
