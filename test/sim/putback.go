@@ -9,6 +9,7 @@ import (
 
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/boltstore"
+	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
@@ -278,19 +279,17 @@ func (w *World) setYears(d time.Duration) {
 	w.years = d
 }
 
-// leafLife is how long the certificate that a replica shows is valid.
-const leafLife = 90 * 24 * time.Hour
-
 // leaf gives when the replica's certificate begins and ends. It makes a new one when its
-// clock says that it is time, as certs.ServerCertificate does.
+// clock says that it is time.
 func (r *replica) leaf() (from, to time.Time) {
 	now := r.clock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now.Before(r.made) || !now.Before(r.made.Add(leafLife*2/3)) {
-		r.made = now.Add(-time.Minute)
+	if c := &r.shown; now.Before(c.NotBefore) || !now.Before(certs.Due(c)) {
+		c.NotBefore = now.Add(-time.Minute)
+		c.NotAfter = c.NotBefore.Add(certs.DefaultServerLife)
 	}
-	return r.made, r.made.Add(leafLife)
+	return r.shown.NotBefore, r.shown.NotAfter
 }
 
 var errLeaf = errors.New("sim: the certificate has ended")
