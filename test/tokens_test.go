@@ -110,6 +110,15 @@ func tokenSays(t *testing.T, s *harness.Signet, v *verify.Verifier, k *talk, p a
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !id.NotBefore.IsZero() {
+		t.Errorf("%s: the ID token is not good before %v", d.ID, id.NotBefore)
+	}
+	if g.IDJWT != nil {
+		j, err := verifier(t, s, clientOf(k), token.ES256, token.EdDSA, token.RS256).VerifyID(t.Context(), g.IDJWT)
+		if err != nil || !j.NotBefore.IsZero() {
+			t.Errorf("%s: the ID token for others is not good before %v, %v", d.ID, j, err)
+		}
+	}
 	if string(id.Nonce) != string(k.request.Nonce) || id.Subject != d.Subject {
 		t.Errorf("%s: ID token %+v", d.ID, id)
 	}
