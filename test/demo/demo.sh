@@ -98,6 +98,8 @@ run "printf '#!/bin/sh\nprintf 0000\n' > answer"
 refused 'signet-agent enroll --broker $SIGNET_BROKER --ca $SIGNET_CA --pool home --name lock-2 --token @admit --client doors --answer-command ./answer' 3
 
 say '7  The operator acts, the device knows'
+step='connections'
+run 'signet connection list --pool home'
 step='disable'
 run 'signet device disable lamp-1 --pool home'
 begin=$(date +%s%N)
