@@ -24,12 +24,13 @@ type client struct {
 const patience = time.Minute
 
 // sources are how many of the loopback's addresses clients come from, in turn: the ports of one
-// do not last for crowds that come again and again.
+// do not last for crowds that come again and again. The servers' is not among them: while one is
+// down a client could else be given its port.
 const sources = 8
 
 // dial gives a connection of the i-th client, over TLS with conf.
 func dial(address string, conf *tls.Config, i int) (net.Conn, error) {
-	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(1+i%sources))}}
+	from := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i%sources))}}
 	nc, err := from.Dial("tcp", address)
 	if err != nil || conf == nil {
 		return nc, err

@@ -81,12 +81,17 @@ func BenchmarkDevice(b *testing.B) {
 		if b.N > 1 {
 			b.Skip("run with -benchtime 1x")
 		}
-		var refused, none atomic.Int64
-		spent := inTurns(rounds, storm(b, n, again, come, &refused), storm(b, n, bareAgain, bare, &none))
+		ours := &storm{n: n, restart: again, open: come, used: func() time.Duration { return s.cpu(b) }}
+		theirs := &storm{n: n, restart: bareAgain, open: bare, used: func() time.Duration { return minimal.cpu(b) }}
+		spent := inTurns(rounds, ours.window(b), theirs.window(b))
 		b.ReportMetric(micros(spent[0])/1e6, "s")
 		b.ReportMetric(micros(spent[1])/1e6, "bare-s")
 		b.ReportMetric(ratio(spent[0], spent[1]), "x-bare")
-		b.ReportMetric(float64(refused.Load()), "refused")
+		b.ReportMetric(micros(ours.server)/float64(n), "cpu-us/device")
+		b.ReportMetric(micros(ours.clients)/float64(n), "clients-cpu-us/device")
+		b.ReportMetric(micros(theirs.server)/float64(n), "bare-cpu-us/device")
+		b.ReportMetric(micros(theirs.clients)/float64(n), "bare-clients-cpu-us/device")
+		b.ReportMetric(float64(ours.refused.Load()), "refused")
 		b.ReportMetric(0, "ns/op")
 	})
 }
@@ -97,29 +102,41 @@ func (c *child) since(b *testing.B, began time.Duration, n int) float64 {
 	return float64((c.cpu(b) - began).Microseconds()) / float64(n)
 }
 
-// storm gives the window in which a server that is full is killed and starts again, and all come back.
-func storm(b *testing.B, n int, restart func(), open func(i int) (net.Conn, error), refused *atomic.Int64) window {
+// A storm is a server with n connections that is killed and starts again, and all come back.
+type storm struct {
+	n               int
+	restart         func()
+	open            func(i int) (net.Conn, error)
+	used            func() time.Duration // by the server, since it started
+	server, clients []time.Duration      // CPU of each storm
+	refused         atomic.Int64         // tries for which somebody listened in vain
+}
+
+// window gives how long it takes until all are there again.
+func (s *storm) window(b *testing.B) window {
 	return func() time.Duration {
-		before := gather(b, 0, n, open)
-		began := time.Now()
-		restart()
-		after := gather(b, 0, n, func(i int) (net.Conn, error) { return insist(b, i, open, refused) })
+		insist := func(i int) (net.Conn, error) { return s.insist(b, i) }
+		before := gather(b, 0, s.n, insist)
+		began, own := time.Now(), cpu(b)
+		s.restart()
+		after := gather(b, 0, s.n, insist)
 		took := time.Since(began)
+		s.server, s.clients = append(s.server, s.used()), append(s.clients, cpu(b)-own)
 		scatter(before)
 		scatter(after)
 		return took
 	}
 }
 
-// insist tries until it is served, and counts the tries for which somebody listened in vain.
-func insist(b *testing.B, i int, open func(i int) (net.Conn, error), refused *atomic.Int64) (net.Conn, error) {
+// insist tries until it is served.
+func (s *storm) insist(b *testing.B, i int) (net.Conn, error) {
 	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) {
-		nc, err := open(i)
+		nc, err := s.open(i)
 		if err == nil || time.Since(began) > patience || b.Context().Err() != nil {
 			return nc, err
 		}
 		if !errors.Is(err, syscall.ECONNREFUSED) {
-			refused.Add(1)
+			s.refused.Add(1)
 		}
 	}
 }

@@ -93,7 +93,8 @@ func spawn(t testing.TB, env []string, path string, args ...string) *child {
 		cancel()
 		_ = c.Wait() // it was told to end
 		if t.Failed() {
-			t.Logf("%s said:\n%.4000s", filepath.Base(path), c.out.String())
+			said := c.out.String()
+			t.Logf("%s said at last:\n%s", filepath.Base(path), said[max(0, len(said)-4000):])
 		}
 	})
 	return c
