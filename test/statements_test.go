@@ -19,7 +19,7 @@ var statementNumber = regexp.MustCompile(`(3\.1\.1 )?\bMQTT-(\d+)\.(\d+)\.(\d+)-
 
 // TestNormativeStatements holds the table of docs/mqtt.md to the tests below broker/mqttd
 // that name its statements: a row has the packages of all of them and no others.
-// With -update the packages are written anew, and "server" and "differs" left as they are.
+// With -update the packages are written anew, and "differs" left as it is.
 func TestNormativeStatements(t *testing.T) {
 	const doc = "../docs/mqtt.md"
 	named := namedStatements(t)
@@ -46,11 +46,8 @@ func TestNormativeStatements(t *testing.T) {
 		by := named[m[0]]
 		delete(named, m[0])
 		slices.Sort(by)
-		switch {
-		case strings.HasPrefix(cells[2], "differs: "):
+		if strings.HasPrefix(cells[2], "differs: ") {
 			continue
-		case slices.Contains(strings.Split(cells[2], ", "), "server"):
-			by = append(by, "server")
 		}
 		if want := strings.Join(by, ", "); cells[2] != want || want == "" {
 			t.Errorf("%s is said to be proven by %q; the tests that name it are of %q (-update writes that)", m[0], cells[2], want)

@@ -91,7 +91,7 @@ func TestRetainOptions(t *testing.T) {
 }
 
 // Who retains must be allowed to, in a will too (MQTT-3.2.2-13, with the code that the standard has for it); who
-// was told that he may not and does ends his connection so (section 3.2.2.3.5), and who was told that he may, and
+// was told that he may not and does ends his connection so (MQTT-3.2.2-14), and who was told that he may, and
 // may not any more, hears that of the message. Who reads must be allowed to at the moment of reading.
 func TestRetainedByGrant(t *testing.T) {
 	inBubble(t, nil, func(b *bubble) {
