@@ -33,7 +33,7 @@ func Create(path string, write func(*os.File) error) error {
 // place has a file written beside path and put there.
 func place(path string, write func(*os.File) error, put func(temp, path string) error) (err error) {
 	dir := filepath.Dir(path)
-	f, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.new") // mode 0600
+	f, err := os.CreateTemp(dir, filepath.Base(path)+".*.new") // mode 0600; in sight, if a kill leaves it
 	if err != nil {
 		return err
 	}
