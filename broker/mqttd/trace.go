@@ -127,15 +127,20 @@ func (ts *traces) end(t *Trace) {
 	ts.running.Store(&left)
 }
 
-// of gives the traces of a device.
+// of gives the traces of a device that may tell of a packet now, and counts it in the others: what is not told of
+// is not even looked at.
 func (ts *traces) of(d ident.Device) (all []*Trace) {
 	running := ts.running.Load()
 	if running == nil || d.IsZero() {
 		return nil
 	}
 	for _, t := range *running {
-		if t.device == d {
+		switch {
+		case t.device != d:
+		case t.left.Allow():
 			all = append(all, t)
+		default:
+			t.lost.Add(1)
 		}
 	}
 	return all
@@ -149,10 +154,6 @@ func (ts *traces) tell(all []*Trace, p Packet, payload []byte) {
 	for _, t := range all {
 		if running == nil || !slices.Contains(*running, t) {
 			continue // closed meanwhile
-		}
-		if !t.left.Allow() {
-			t.lost.Add(1)
-			continue
 		}
 		p := p
 		if t.payloads && isShown(p.Topic) {
