@@ -26,7 +26,7 @@ mqtt() {
 	measure BenchmarkPermission 1s $rounds ./broker/mqttd
 	measure BenchmarkAuthenticationMQTT 1x $rounds
 	measure BenchmarkIdleSubscriber 1x 1
-	[ -z "${FULL:-}" ] || measure BenchmarkIdleSlope 1x 1
+	[ -z "${FULL:-}${only:-}" ] || measure BenchmarkIdleSlope 1x 1
 	measure BenchmarkDevice 1x 1
 }
 all() {
