@@ -113,12 +113,15 @@ func (r *replica) running() *door {
 }
 
 // leave ends the replica in good order, as for a planned restart: its MQTT sessions outlive it.
-func (r *replica) leave() {
+func (r *replica) leave(who *actor) {
 	d := r.running()
 	if d == nil {
 		return
 	}
+	const look = 50 * time.Millisecond // longer than the server takes to look whether it is done, which it may be at once
+	began := time.Now()
 	kept, sessions := d.leave(), r.sessions
+	who.rest(look - time.Since(began)%look)
 	if r.running() != d {
 		return // it crashed meanwhile
 	}

@@ -345,8 +345,7 @@ func (w *World) fail(r *replica, within time.Duration) {
 		}
 		if within == 0 && who.dice.roll(2) == 0 {
 			w.facts.happens("replica restarted", "replica %d is restarted", r.number)
-			r.leave()
-			who.turn()
+			r.leave(who)
 		} else {
 			w.facts.happens("replica crashes", "replica %d crashes", r.number)
 			r.crash()
