@@ -148,7 +148,7 @@ func TestConnectionIsDescribed(t *testing.T) {
 		}
 		a.cut()
 		gone := b.Find(some[0].Number)
-		if len(gone) != 1 || !gone[0].Away || gone[0].Remote != "" || gone[0].Ends.Sub(time.Now()) != 1000*time.Second || gone[0].Queued+gone[0].Inflight != 5 {
+		if len(gone) != 1 || !gone[0].Away || gone[0].Remote != "" || time.Until(gone[0].Ends) != 1000*time.Second || gone[0].Queued+gone[0].Inflight != 5 {
 			t.Errorf("its session, without it: %+v", gone)
 		}
 		b.resume("p:a", true, nil)

@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -107,31 +106,6 @@ func (b *signetd) voucher(t testing.TB, n int) agent.Admission {
 type online struct {
 	*agent.Agent
 	link *mqttlink.Link
-}
-
-// enroll brings n devices of a prefix online, a few at a time.
-func (b *signetd) enroll(t testing.TB, prefix string, n int) []online {
-	t.Helper()
-	v := b.voucher(t, n)
-	devices := make([]online, n)
-	t.Cleanup(func() {
-		for _, d := range devices {
-			if d.link != nil {
-				_ = d.link.Close() // the broker goes, too
-			}
-		}
-	})
-	spread(n, 8, func(i int) {
-		d, err := b.device(t, fmt.Sprintf("%s-%d", prefix, i), v)
-		if err != nil {
-			t.Errorf("%s-%d: %v", prefix, i, err)
-		}
-		devices[i] = d
-	})
-	if t.Failed() {
-		t.FailNow()
-	}
-	return devices
 }
 
 func (b *signetd) device(t testing.TB, called string, v agent.Admission) (online, error) {
