@@ -44,7 +44,7 @@ func TestArguments(t *testing.T) {
 	}{
 		{"", 2, "enroll"},
 		{"frobnicate", 2, "no command"},
-		{"enrol --name x", 2, "did you mean signet-agent enroll?"},
+		{"enrolll --name x", 2, "did you mean signet-agent enroll?"},
 		{"Status", 2, "did you mean signet-agent status?"},
 		{"credential", 2, "did you mean signet-agent credentials mqtt?"},
 		{"enroll", 2, "needs --broker"},

@@ -255,7 +255,7 @@ func TestMistakesSayTheNextStep(t *testing.T) {
 		{s, "status --ca /nowhere --server " + s.url + " --token t", 4, "--ca"},
 		{s, "status --profile x", 4, "no profile"},
 		{s, "polo list", 2, "unknown command"},
-		{s, "enrol create --pool home", 2, "did you mean signet enrollment?"},
+		{s, "enroll create --pool home", 2, "did you mean signet enrollment?"},
 		{s, "device lits --watch", 2, "did you mean signet device list?"},
 		{s, "pool lits", 2, "unknown command"},
 		{s, "pool", 2, "create"},
