@@ -62,7 +62,7 @@ demo: ## the five-minute tour, by itself
 	@bash test/demo/demo.sh
 
 # Not those that watch programs of their own, which are built without the detector.
-RACELESS := /test/(bench|flood|interop|kill|power)$$
+RACELESS := /test/(bench|flood|interop|kill|planted|power)$$
 .PHONY: race
 race: ## the tests under the race detector
 	@sh test/setup.sh race
@@ -70,7 +70,7 @@ race: ## the tests under the race detector
 
 .PHONY: planted
 planted: ## every planted bug, or BUGS=..., must turn its tests red
-	@$(GO) run ./test/planted $(BUGS)
+	@$(GO) run ./test/planted $(PLANTED) $(BUGS)
 
 .PHONY: bench
 bench: ## the figures, as ratios to floors measured in the same run

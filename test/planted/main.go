@@ -15,12 +15,15 @@
 //
 // and remove the patch's old hunks. To add a bug, add a row to plants, too.
 //
-// Usage, from the repository's root: go run ./test/planted [NAME...]
+// Usage, from the repository's root: go run ./test/planted [-tested] [NAME...]
+//
+// Each test is run without its bug first; not with -tested, where all tests have just passed.
 package main
 
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -98,14 +101,16 @@ var plants = []plant{
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, os.Args[1:]); err != nil {
+	tested := flag.Bool("tested", false, "all tests have just passed without a bug: do not run them so again")
+	flag.Parse()
+	if err := run(ctx, os.Stdout, *tested, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "planted:", err)
 		os.Exit(1)
 	}
 }
 
 // run plants the bugs that are named, or all, and tells how each fared.
-func run(ctx context.Context, out io.Writer, names []string) error {
+func run(ctx context.Context, out io.Writer, tested bool, names []string) error {
 	for _, name := range names {
 		if !slices.ContainsFunc(plants, func(p plant) bool { return p.bug == name }) {
 			return fmt.Errorf("there is no bug %q", name)
@@ -116,7 +121,7 @@ func run(ctx context.Context, out io.Writer, names []string) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	g := garden{out: out, dir: dir, overlays: map[string]string{}, sound: map[plant]bool{}}
+	g := garden{out: out, dir: dir, tested: tested, overlays: map[string]string{}, sound: map[plant]bool{}}
 	for _, p := range plants {
 		if len(names) > 0 && !slices.Contains(names, p.bug) {
 			continue
@@ -136,6 +141,7 @@ type garden struct {
 	out      io.Writer
 	dir      string
 	overlays map[string]string // bug to file; an empty one does not fit
+	tested   bool              // all tests pass without a bug
 	sound    map[plant]bool    // package and test alone: passes without a bug
 	missed   int
 }
@@ -159,7 +165,7 @@ func (g *garden) try(ctx context.Context, p plant) error {
 		return nil
 	}
 	test := plant{pkg: p.pkg, test: p.test}
-	if !g.sound[test] {
+	if !g.tested && !g.sound[test] {
 		said, passed, err := goTest(ctx, p, "-v")
 		switch {
 		case err != nil:
