@@ -25,6 +25,9 @@ func TestClone(t *testing.T) {
 					t.Errorf("found %d times, the first time with login %d of 3", o.Counts["clone found"], n)
 				}
 			})
+			if t.Failed() {
+				return // six hours of logins for each of the others would say the same
+			}
 		}
 	}
 }
