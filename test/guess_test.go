@@ -219,7 +219,7 @@ func TestADisabledDeviceIsNoOracle(t *testing.T) {
 			register(t, s, s.Name(t, "lamp-1"), key)
 			right := "4711"
 			if what == "steps with a code" {
-				right = codes(t, s, s.Name(t, "lamp-1"), nil, false)(0)
+				right = s.Codes(t, s.Name(t, "lamp-1"), nil, false)(0)
 			}
 			one, two, three := pinned(t, s, "lamp-1", key), pinned(t, s, "lamp-1", key), quizzed(t, s, "lamp-1")
 			three.start()

@@ -2,9 +2,7 @@ package test
 
 import (
 	"context"
-	"encoding/base32"
 	"errors"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -12,34 +10,11 @@ import (
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/control"
-	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
-	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 	"github.com/signetd/signet/test/harness"
 )
-
-// codes makes a generator for a device and gives its codes, by steps from now.
-func codes(t *testing.T, s *harness.Signet, id ident.Device, params map[string]string, replace bool) func(step int) string {
-	t.Helper()
-	_, uri, err := s.Control.MakeAuthenticator(t.Context(), broker.By{Actor: broker.ActorLocal}, id, challenge.TOTP, params, replace)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &proof.Generator{Secret: secret, Algorithm: u.Query().Get("algorithm"), Digits: 6}
-	return func(step int) string {
-		return g.Code(uint64(int(time.Now().Add(s.Offset).Unix()/proof.TOTPPeriod) + step))
-	}
-}
 
 // second makes client "quiz", whose flow asks for a code after the key.
 func second(t *testing.T, s *harness.Signet) {
@@ -54,7 +29,7 @@ func TestOneTimeCodes(t *testing.T) {
 	second(t, s)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	code := codes(t, s, id, map[string]string{"algorithm": "SHA256"}, false)
+	code := s.Codes(t, id, map[string]string{"algorithm": "SHA256"}, false)
 	replicas := cluster(t, s, 2)
 
 	k := pinned(t, s, "lamp-1", key)
@@ -83,7 +58,7 @@ func TestOneTimeCodesAreGuessedAtByDevice(t *testing.T) {
 	second(t, s)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	code := codes(t, s, id, nil, false)
+	code := s.Codes(t, id, nil, false)
 	looked := 0
 	for range 20 {
 		m := pinned(t, s, "lamp-1", key).answerWith("123 45")
@@ -107,7 +82,7 @@ func TestAGuessIsLookedAtOnce(t *testing.T) {
 	second(t, s)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	code := codes(t, s, id, nil, false)
+	code := s.Codes(t, id, nil, false)
 	k := pinned(t, s, "lamp-1", key)
 	early := k.secret(code(4)) // good in two minutes
 	wantCode(t, ask(t, s.Exchange, early), protocol.CodeWrongAnswer, "a code of the future")
@@ -134,11 +109,11 @@ func TestWithoutAGenerator(t *testing.T) {
 	register(t, s, id, key)
 	wantCode(t, pinned(t, s, "lamp-1", key).answerWith("123456"), protocol.CodeDenied, "a code without a generator")
 	by := broker.By{Actor: broker.ActorLocal}
-	code := codes(t, s, id, nil, false)
+	code := s.Codes(t, id, nil, false)
 	if _, _, err := s.Control.MakeAuthenticator(t.Context(), by, id, challenge.TOTP, nil, false); !errors.Is(err, broker.ErrConflict) {
 		t.Errorf("a second generator: %v", err)
 	}
-	newer := codes(t, s, id, nil, true)
+	newer := s.Codes(t, id, nil, true)
 	wantCode(t, pinned(t, s, "lamp-1", key).answerWith(code(0)), protocol.CodeWrongAnswer, "a code of the generator before")
 	k := pinned(t, s, "lamp-1", key)
 	k.opened(k.answer(k.secret(newer(0))))
@@ -161,7 +136,7 @@ func TestANewKeyIsNoWayRoundTheCode(t *testing.T) {
 	if _, err := s.Control.CreateDevice(t.Context(), by, control.NewDevice{ID: id}); err != nil {
 		t.Fatal(err)
 	}
-	code := codes(t, s, id, nil, false)
+	code := s.Codes(t, id, nil, false)
 	enroll := func(key harness.Key, replace bool, code string) protocol.Message {
 		_, text, err := s.Control.CreateEnrollToken(t.Context(), by, control.NewEnrollToken{Pool: s.Pool, Uses: 1, Life: time.Hour, Replace: replace, NamePattern: "*-*"})
 		if err != nil {
@@ -217,7 +192,7 @@ func TestAgentAnswersOneTimeCodes(t *testing.T) {
 	second(t, s)
 	id := s.Name(t, "lamp-1")
 	register(t, s, id, key)
-	code := codes(t, s, id, nil, false)
+	code := s.Codes(t, id, nil, false)
 	asked := 0
 	a := newAgent(t, s, "lamp-1", key, func(c *agent.Config) {
 		c.Client, c.Pin = "quiz", s.Pin(t)
@@ -265,7 +240,7 @@ func TestAnswerKeyIsVouchedFor(t *testing.T) {
 
 	id := s.Name(t, "lamp-2")
 	register(t, s, id, key)
-	codes(t, s, id, nil, false)
+	s.Codes(t, id, nil, false)
 	k = pinned(t, s, "lamp-2", key)
 	believed(k)
 	for name, has := range map[string][]byte{"an older statement": make([]byte, protocol.StatementIDLen), "the current one": r.StatementID} {

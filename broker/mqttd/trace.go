@@ -178,14 +178,18 @@ func isShown(name string) bool {
 // isTraced reports whether anybody traces anything.
 func (c *conn) isTraced() bool { return c.srv.traces.running.Load() != nil }
 
-// received tells of a packet of the client's, if its device is traced. name is the topic that an alias stands for.
-// c.turn is held.
-func (c *conn) received(h packet.Header, head int, body []byte) {
+// tracing gives the traces that may tell of a packet of the connection now, as traces.of does.
+func (c *conn) tracing() []*Trace {
 	st := c.standing()
 	if st == nil {
-		return
+		return nil
 	}
-	all := c.srv.traces.of(st.Device)
+	return c.srv.traces.of(st.Device)
+}
+
+// received tells of a packet of the client's, if its device is traced. c.turn is held.
+func (c *conn) received(h packet.Header, head int, body []byte) {
+	all := c.tracing()
 	if len(all) == 0 {
 		return
 	}
@@ -199,11 +203,7 @@ func (c *conn) received(h packet.Header, head int, body []byte) {
 // sent tells of a packet to the client, if its device is traced: its bytes in two parts, the payload last
 // if it has one. name is a PUBLISH's topic.
 func (c *conn) sent(name string, p []byte, payload []byte) {
-	st := c.standing()
-	if st == nil {
-		return
-	}
-	all := c.srv.traces.of(st.Device)
+	all := c.tracing()
 	if len(all) == 0 {
 		return
 	}
@@ -302,11 +302,7 @@ func deviceOf(p *packet.Connect) ident.Device {
 
 // hungUp tells of a connection's end.
 func (c *conn) hungUp(err error) {
-	st := c.standing()
-	if st == nil {
-		return
-	}
-	all := c.srv.traces.of(st.Device)
+	all := c.tracing()
 	if len(all) == 0 {
 		return
 	}

@@ -5,13 +5,11 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +24,6 @@ import (
 	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/mqttfront"
-	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
 	"github.com/signetd/signet/protocol/channel"
@@ -492,26 +489,14 @@ func TestSignetMethodAsksAgain(t *testing.T) {
 	if _, err := controltest.PutClient(t.Context(), f.Control, by, broker.Client{Pool: f.Pool, ID: "codes", Flow: "codes", AccessLife: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
-	_, uri, err := f.Control.MakeAuthenticator(t.Context(), by, id, challenge.TOTP, nil, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, err := url.Parse(uri)
-	if err != nil {
-		t.Fatal(err)
-	}
-	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := proof.Generator{Secret: secret, Algorithm: "SHA1", Digits: 6}
+	code := f.Codes(t, id, nil, false)
 	asked, step := 0, 0
 	a, err := agent.New(t.Context(), agent.Config{Device: id, Prover: key, State: &agent.Memory{}, Client: "codes", Pin: f.Pin(t), Solver: func(context.Context, string, map[string]string) ([]byte, error) {
 		if asked++; asked%2 == 1 {
 			return []byte("000000x"), nil
 		}
 		step++ // each code is good once
-		return []byte(g.Code(uint64(int(time.Now().Add(f.Offset).Unix()/proof.TOTPPeriod) + step - 1))), nil
+		return []byte(code(step - 1)), nil
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -12,11 +12,13 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -30,6 +32,7 @@ import (
 	"github.com/signetd/signet/broker/core"
 	"github.com/signetd/signet/broker/exchange"
 	"github.com/signetd/signet/broker/keyring"
+	"github.com/signetd/signet/broker/proof"
 	"github.com/signetd/signet/broker/tail"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/challenge"
@@ -228,6 +231,27 @@ func (s *Signet) Token(t testing.TB, uses int) *protocol.EnrollToken {
 		t.Fatal(err)
 	}
 	return &tok
+}
+
+// Codes makes a generator of one-time codes for a device and gives its codes, by steps from now.
+func (s *Signet) Codes(t testing.TB, id ident.Device, params map[string]string, replace bool) func(step int) string {
+	t.Helper()
+	_, uri, err := s.Control.MakeAuthenticator(t.Context(), broker.By{Actor: broker.ActorLocal}, id, challenge.TOTP, params, replace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(uri)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(u.Query().Get("secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &proof.Generator{Secret: secret, Algorithm: u.Query().Get("algorithm"), Digits: 6}
+	return func(step int) string {
+		return g.Code(uint64(int(s.now().Unix()/proof.TOTPPeriod) + step))
+	}
 }
 
 // Pin is the thumbprint of the pool's anchor, as a device may have it beforehand.

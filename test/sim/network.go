@@ -93,23 +93,13 @@ func (c *conn) now() access.Standing {
 	return l.standing()
 }
 
-func (c *conn) end() {
-	c.mu.Lock()
-	lanes := c.lanes
-	was := c.ended
-	c.ended = true
-	c.mu.Unlock()
-	if was {
-		return
-	}
-	close(c.done)
-	for _, l := range lanes {
-		l.cut()
-	}
-}
+func (c *conn) end() { c.finish((*lane).cut) }
 
 // lose ends the connection for its owner alone.
-func (c *conn) lose() {
+func (c *conn) lose() { c.finish((*lane).abandon) }
+
+// finish ends the connection, and each of its lanes in that way; again does nothing.
+func (c *conn) finish(leave func(*lane)) {
 	c.mu.Lock()
 	lanes := c.lanes
 	was := c.ended
@@ -120,7 +110,7 @@ func (c *conn) lose() {
 	}
 	close(c.done)
 	for _, l := range lanes {
-		l.abandon()
+		leave(l)
 	}
 }
 

@@ -52,20 +52,26 @@ func (s *shell) file(t *testing.T, name string, data []byte) string {
 	return path
 }
 
+// bothForms makes an access token as JWT and as CWT.
+func bothForms(t *testing.T, claims *token.Claims, signer *token.Signer) (jwt string, cwt []byte) {
+	t.Helper()
+	jwt, err := token.SignJWT(token.Access, claims, signer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cwt, err = token.SignCWT(token.Access, claims, signer); err != nil {
+		t.Fatal(err)
+	}
+	return jwt, cwt
+}
+
 // TestVerifySaysWhatItWasGiven: a token of another form than was asked for is named, and so is
 // an empty input, in one line.
 func TestVerifySaysWhatItWasGiven(t *testing.T) {
 	s, signer := offline(t), newSigner(t)
 	claims := sampleClaims(s)
 	claims.Confirmation = token.Confirm(signer.Key())
-	jwt, err := token.SignJWT(token.Access, claims, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cwt, err := token.SignCWT(token.Access, claims, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	jwt, cwt := bothForms(t, claims, signer)
 	key := s.file(t, "jwk", signer.Key().MarshalJWK())
 	for _, c := range []struct{ format, in, says string }{
 		{"jws", string(cwt), "there is: CWT, want --format cwt"},
@@ -87,14 +93,7 @@ func TestVerify(t *testing.T) {
 	s, signer, other := offline(t), newSigner(t), newSigner(t)
 	claims := sampleClaims(s)
 	claims.Confirmation = token.Confirm(other.Key())
-	jwt, err := token.SignJWT(token.Access, claims, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cwt, err := token.SignCWT(token.Access, claims, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	jwt, cwt := bothForms(t, claims, signer)
 	secret, err := token.NewSecret([]byte(strings.Repeat("s", 32)))
 	if err != nil {
 		t.Fatal(err)
@@ -245,14 +244,7 @@ func TestInspect(t *testing.T) {
 	claims := sampleClaims(s)
 	claims.Groups, claims.Attributes = []string{"lab"}, map[string]string{"site": "berlin"}
 	claims.Confirmation = token.Confirm(signer.Key())
-	jwt, err := token.SignJWT(token.Access, claims, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cwt, err := token.SignCWT(token.Access, claims, signer)
-	if err != nil {
-		t.Fatal(err)
-	}
+	jwt, cwt := bothForms(t, claims, signer)
 	for name, in := range map[string]string{"JWT": jwt, "CWT": string(cwt), "CWT in hex": hex.EncodeToString(cwt) + "\n"} {
 		r := s.run(t, in, "token", "inspect", "-")
 		for _, want := range []string{name[:3] + "  ES256  kid ", "valid 1h0m0s", "iss https://signet.example/pools/demo", "sub " + claims.Subject.String(), "aud demo", "cnf"} {
