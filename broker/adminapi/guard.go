@@ -56,7 +56,7 @@ type guard struct {
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	r, c := identify(w, r)
-	out := &recorder{ResponseWriter: w}
+	out := &problem.StatusWriter{ResponseWriter: w}
 	out.Header().Set("X-Content-Type-Options", "nosniff")
 	out.Header().Set("Cache-Control", "no-store")
 	defer g.finish(out, r, c)
@@ -140,16 +140,16 @@ func readReason(r *http.Request, c *call) *problem.Problem {
 }
 
 // finish logs the request, and answers one whose handler panicked.
-func (g *guard) finish(w *recorder, r *http.Request, c *call) {
+func (g *guard) finish(w *problem.StatusWriter, r *http.Request, c *call) {
 	if v := recover(); v != nil {
 		g.told.Note(r.Context(), slog.LevelError, "panic", "operators' API: handler panicked", "request", c.id, "path", r.URL.Path, "panic", v)
-		if w.status == 0 {
+		if w.Status == 0 {
 			problem.Internal().Write(w)
 		}
 	}
-	attrs := []any{"request", c.id, "actor", string(c.actor), "method", r.Method, "path", r.URL.Path, "status", w.status, "from", r.RemoteAddr}
+	attrs := []any{"request", c.id, "actor", string(c.actor), "method", r.Method, "path", r.URL.Path, "status", w.Status, "from", r.RemoteAddr}
 	if c.actor == "" { // a stranger
-		g.told.Note(r.Context(), slog.LevelInfo, strconv.Itoa(w.status), "operators' API", attrs...)
+		g.told.Note(r.Context(), slog.LevelInfo, strconv.Itoa(w.Status), "operators' API", attrs...)
 		return
 	}
 	if c.refused != "" && g.cfg.Forbidden != nil {
@@ -157,26 +157,3 @@ func (g *guard) finish(w *recorder, r *http.Request, c *call) {
 	}
 	g.cfg.Log.InfoContext(r.Context(), "operators' API", attrs...)
 }
-
-// A recorder remembers the status.
-type recorder struct {
-	http.ResponseWriter
-	status int
-}
-
-func (r *recorder) WriteHeader(status int) {
-	if r.status == 0 {
-		r.status = status
-	}
-	r.ResponseWriter.WriteHeader(status)
-}
-
-func (r *recorder) Write(b []byte) (int, error) {
-	if r.status == 0 {
-		r.status = http.StatusOK
-	}
-	return r.ResponseWriter.Write(b)
-}
-
-// Unwrap lets http.ResponseController through.
-func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }

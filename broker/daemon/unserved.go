@@ -7,6 +7,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/signetd/signet/broker/problem"
 	"github.com/signetd/signet/broker/tally"
 )
 
@@ -46,9 +47,9 @@ func newUnserved(reg prometheus.Registerer, log *slog.Logger) (unserved, error) 
 // watch tells of what next refuses because of a bound, which it says by the status.
 func (u unserved) watch(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		out := &statusOf{ResponseWriter: w}
+		out := &problem.StatusWriter{ResponseWriter: w}
 		next.ServeHTTP(out, r)
-		switch out.status {
+		switch out.Status {
 		case http.StatusRequestEntityTooLarge:
 			u(requestLong, r)
 		case http.StatusTooManyRequests:
@@ -56,18 +57,3 @@ func (u unserved) watch(next http.Handler) http.Handler {
 		}
 	})
 }
-
-// A statusOf remembers the status of an answer.
-type statusOf struct {
-	http.ResponseWriter
-	status int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (s *statusOf) WriteHeader(status int) {
-	s.status = status
-	s.ResponseWriter.WriteHeader(status)
-}
-
-// Unwrap lets http.ResponseController through.
-func (s *statusOf) Unwrap() http.ResponseWriter { return s.ResponseWriter }
