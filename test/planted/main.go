@@ -94,6 +94,7 @@ var plants = []plant{
 	{"ahead", "./test", `^TestStoreBehindItsDevices$`, `got \*protocol.Refusal refused: denied, want a grant`},
 	{"forget", "./broker/boltstore", `^TestNothingIsForgottenByAWrongClock$`, `ahead: 0 rows in sessions`},
 	{"forget", "./test/sim", `^TestSimulation$`, `of \d+ records \d+ are left after a while with a wrong clock`},
+	{"ended", "./test/sim", `^TestSimulation$`, `is in and does not renew its session`},
 	{"ended", "./test", `^TestClockAheadLeavesNoSession$`, `got \*protocol.Refusal .*, want a grant`},
 }
 

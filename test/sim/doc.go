@@ -38,5 +38,6 @@
 //   - what a broker has acknowledged to a device's MQTT session reaches it when it is back, once,
 //     or more often but marked so, or the broker says that the session is a new one; one that
 //     was planned to restart goes on with it;
-//   - every honest device is in again soon after the last fault.
+//   - every honest device is in again soon after the last fault, renews its session then, and comes
+//     back by its token.
 package sim

@@ -36,7 +36,9 @@ type facts struct {
 	elsewhere  map[[32]byte]bool            // of these, those of messages that came on another connection than they name
 	madeFor    map[[32]byte]protocol.CallID // made, the other way around
 	counts     map[string]int
-	copied     map[ident.Device]bool // others have the key, or the store was put back without a word
+	copied     map[ident.Device]bool      // others have the key, or the store was put back without a word
+	renewed    map[ident.Device]time.Time // when a session of the device was, last
+	back       map[ident.Device]time.Time // when a credential of the device was taken last
 }
 
 // A family is a session with all refresh tokens it ever had, by their handles.
@@ -52,6 +54,7 @@ func newFacts() *facts {
 	return &facts{
 		began: time.Now(), digest: sha256.New(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{}, lost: map[ident.UUID]*family{},
 		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, madeFor: map[[32]byte]protocol.CallID{}, elsewhere: map[[32]byte]bool{}, counts: map[string]int{}, copied: map[ident.Device]bool{},
+		renewed: map[ident.Device]time.Time{}, back: map[ident.Device]time.Time{},
 	}
 }
 
@@ -187,6 +190,7 @@ func (f *facts) refreshed(r *request, s *broker.Session) {
 	if live := len(fam.issued) - len(fam.successor); live > 1 {
 		f.violateLocked("a family of %s has %d live refresh tokens", s.Device, live)
 	}
+	f.renewed[s.Device] = time.Now()
 	f.counts["refresh"]++
 	f.sayLocked("refresh of %s committed", s.Device)
 }
@@ -226,6 +230,7 @@ func (f *facts) changed(d *broker.Device) {
 func (f *facts) admitted(id ident.Device, session ident.UUID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.back[id] = time.Now()
 	f.counts["credential taken"]++
 	f.stands(id, session, "a credential of %s was taken after the end of its family (%s)")
 }

@@ -26,12 +26,9 @@ import (
 
 // The size of a world and the length of its life, in virtual time.
 const (
-	devices  = 5
-	replicas = 2
-	chaos    = 5 * time.Minute
-	// recovery is how long a device may take to be in again: its token's life, if a
-	// jump of its clock lets it believe in the token for ever, and a few backoffs.
-	recovery   = accessLife + 4*time.Minute
+	devices    = 5
+	replicas   = 2
+	chaos      = 5 * time.Minute
 	accessLife = broker.MinAccessLife
 )
 
@@ -361,36 +358,6 @@ func (w *World) restart(r *replica) {
 	r.crash()
 	if err := r.start(); err != nil && w.ctx.Err() == nil {
 		w.facts.violate("replica %d does not start: %v", r.number, err)
-	}
-}
-
-// heal ends all faults and waits for every device.
-func (w *World) heal() {
-	w.net.settle()
-	w.fate.rest(3 * time.Minute) // what is under way arrives, thieves give up
-	if left := time.Until(w.rightAt); left > 0 {
-		w.fate.rest(left + time.Minute)
-	}
-	for _, r := range w.replicas {
-		w.restart(r)
-	}
-	for _, d := range w.devices {
-		if _, err := w.dir.EnableDevice(w.as(w.fate), broker.By{Actor: broker.ActorLocal}, d.id); err != nil && !errors.Is(err, broker.ErrNotFound) {
-			w.facts.violate("enable %s: %v", d.id, err)
-		}
-	}
-	w.facts.say("the last fault is over")
-	healed := time.Now()
-	missing := func(d *device) bool { return !d.lastIn().After(healed) || d.standing().Device.IsZero() }
-	for slices.ContainsFunc(w.devices, missing) && time.Since(healed) < recovery {
-		w.fate.rest(time.Second)
-	}
-	for _, d := range w.devices {
-		if missing(d) {
-			w.facts.violate("%s is not in %v after the last fault: %v", d.id, recovery, d.agent.Status().Err)
-			continue
-		}
-		w.facts.happens("device in again", "%s is in %v after the last fault", d.id, d.lastIn().Sub(healed))
 	}
 }
 
