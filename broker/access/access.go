@@ -202,7 +202,8 @@ func (r *Rule) session(ctx context.Context, id ident.Device, claims *token.Claim
 	return alike[0], nil
 }
 
-// A Judge gives a standing as it is after a change, or false if it no longer holds. It
+// A Judge gives a standing as it is after a change, or false if it no longer holds, and then what the device may
+// without any login (Recall), if it is still the same. It
 // does not read the store, so it may be called with locks held.
 type Judge func(Standing) (Standing, bool)
 
@@ -235,6 +236,9 @@ func (r *Rule) Review(ctx context.Context, id ident.Device, session ident.UUID) 
 			of = nil
 		}
 		now, err := st.renewed(&d, of)
+		if err != nil && st.Subject == d.Subject {
+			now = recalled(&d)
+		}
 		return now, err == nil
 	}, true, nil
 }
@@ -257,7 +261,11 @@ func (r *Rule) Recall(ctx context.Context, id ident.Device) (Standing, error) {
 	if d.Status != broker.StatusActive {
 		return Standing{}, fmt.Errorf("device is %s: %w", d.Status, broker.ErrInactive)
 	}
-	return Standing{Device: id, Permissions: Permissions(id), Subject: d.Subject}, nil
+	return recalled(&d), nil
+}
+
+func recalled(d *broker.Device) Standing {
+	return Standing{Device: d.ID, Permissions: Permissions(d.ID), Subject: d.Subject}
 }
 
 // ReviewPool gives the Judge of all standings in a pool after the write that a record of the

@@ -86,20 +86,27 @@ func startInBubble(t *testing.T, change func(*Config)) *bubble {
 // as long as ending connections does.
 func (b *bubble) restart() {
 	b.t.Helper()
+	b.restartAfter(0, func(_ context.Context, d ident.Device) (Standing, error) {
+		b.gate.mu.Lock()
+		defer b.gate.mu.Unlock()
+		return Standing{Device: d, Permissions: b.gate.grants[d]}, nil
+	})
+}
+
+// restartAfter is restart with a time in between, and another recall.
+func (b *bubble) restartAfter(down time.Duration, recall func(context.Context, ident.Device) (Standing, error)) {
+	b.t.Helper()
 	if err := b.Close(context.Background()); err != nil {
 		b.t.Fatal(err)
 	}
 	all := records(b.t, b.Server)
+	time.Sleep(down)
 	s, err := New(b.made)
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	b.Server, b.at = s, &memory{conns: make(chan net.Conn), over: make(chan struct{})}
-	if _, _, err := s.Restore(b.t.Context(), reading(all), func(_ context.Context, d ident.Device) (Standing, error) {
-		b.gate.mu.Lock()
-		defer b.gate.mu.Unlock()
-		return Standing{Device: d, Permissions: b.gate.grants[d]}, nil
-	}); err != nil {
+	if _, _, err := s.Restore(b.t.Context(), reading(all), recall); err != nil {
 		b.t.Fatal(err)
 	}
 	served := make(chan error, 1)

@@ -36,6 +36,7 @@ const (
 	keyEnds   = 3 // Unix milliseconds; 0: never
 	keySubs   = 4
 	keyWill   = 5
+	keyOf     = 6 // the device's Standing.Subject: another one may have its name since
 
 	keyFilter     = 1
 	keyOptions    = 2 // as in SUBSCRIBE (section 3.8.3.1)
@@ -77,7 +78,8 @@ func (s *Server) Save(write func(record []byte) error) error {
 func (st *state) save(number func(*message.Message) (uint64, error), put func(byte) func([]byte) error) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	device := st.standing.Load().Device
+	standing := st.standing.Load()
+	device := standing.Device
 	if st.over || st.conn != nil || st.expiry == 0 || device.IsZero() || st.key.device.IsZero() && !namedBy(st.key.id, device) {
 		return nil
 	}
@@ -103,6 +105,7 @@ func (st *state) save(number func(*message.Message) (uint64, error), put func(by
 		inner.SomeUint(keyDelay, uint64(st.will.delay/time.Second))
 		w.End(inner)
 	}
+	w.Bytes(keyOf, standing.Subject[:])
 	if err := put(recordSession)(w.Done()); err != nil {
 		return err
 	}
@@ -135,10 +138,21 @@ func optionsOf(b byte, identifier uint32) (subscription.Options, error) {
 }
 
 // Restore takes back what Save gave, before Serve. What a device may do is asked of recall now:
-// with an error its session is left out, and counted in dropped. read gives the records, and
+// with an error its session is left out, and counted in dropped, and what it retained is forgotten. So is a session
+// whose end has come since, and its will sent. A will's delay begins again: nobody could come back meanwhile. read gives the records, and
 // io.EOF after the last. After an error what was restored until then stays.
 func (s *Server) Restore(ctx context.Context, read func() ([]byte, error), recall func(context.Context, ident.Device) (Standing, error)) (sessions, dropped int, err error) {
-	r := restoring{s: s, read: read, now: time.Now()}
+	r := restoring{s: s, read: read, now: time.Now(), recalled: map[ident.Device]asked{}}
+	r.recall = func(d ident.Device) (Standing, bool) {
+		was, ok := r.recalled[d]
+		if !ok {
+			standing, err := recall(ctx, d)
+			was = asked{standing, err == nil && standing.Device == d}
+			r.recalled[d] = was
+		}
+		return was.standing, was.ok
+	}
+	defer r.begin()
 	for {
 		kind, record, err := r.next()
 		if err != nil {
@@ -148,12 +162,12 @@ func (s *Server) Restore(ctx context.Context, read func() ([]byte, error), recal
 		case recordEnd:
 			return sessions, dropped, nil
 		case recordRetained:
-			err = s.retained.Restore(r.now, record)
+			err = s.retained.Restore(r.now, record, func(owner ident.Device) bool { _, ok := r.recall(owner); return ok || owner.IsZero() })
 		case recordMessage:
 			err = r.message(record)
 		case recordSession:
 			var restored bool
-			if restored, err = r.session(ctx, record, recall); restored {
+			if restored, err = r.session(record); restored {
 				sessions++
 			} else {
 				dropped++
@@ -174,6 +188,34 @@ type restoring struct {
 	read     func() ([]byte, error)
 	now      time.Time
 	messages []*message.Message
+	recall   func(ident.Device) (standing Standing, active bool)
+	recalled map[ident.Device]asked
+	waiting  []waiting
+	ended    []*state // only their wills are left
+}
+
+// asked is what recall answered for a device.
+type asked struct {
+	standing Standing
+	ok       bool
+}
+
+// waiting is a session whose time, or whose will's, comes at due.
+type waiting struct {
+	st  *state
+	due time.Time
+}
+
+// begin has time go on for what was restored, once all who may get a will are there.
+func (r *restoring) begin() {
+	for _, w := range r.waiting {
+		r.s.absences.set(w.st, w.due)
+	}
+	for _, st := range r.ended {
+		if r.s.clients.removeAway(st) {
+			r.s.endSession(st)
+		}
+	}
 }
 
 func (r *restoring) next() (kind byte, record []byte, err error) {
@@ -230,11 +272,12 @@ type savedSubscription struct {
 }
 
 type savedSession struct {
-	device ident.Device
-	id     string
-	ends   time.Time
-	subs   []savedSubscription
-	will   *will
+	device  ident.Device
+	subject ident.UUID
+	id      string
+	ends    time.Time
+	subs    []savedSubscription
+	will    *will
 }
 
 func parseSession(record []byte) (k savedSession, err error) {
@@ -256,6 +299,10 @@ func parseSession(record []byte) (k savedSession, err error) {
 			}
 		case keyWill:
 			k.will = parseWill(&items)
+		case keyOf:
+			if b := items.Bytes(); copy(k.subject[:], b) != len(k.subject) || len(b) != len(k.subject) {
+				items.Fail(fmt.Errorf("a subject of %d bytes", len(b)))
+			}
 		default:
 			items.Fail(fmt.Errorf("key %d", key))
 		}
@@ -319,7 +366,7 @@ func parseWill(items *detcbor.Items) *will {
 }
 
 // session restores one, unless its device may not have it any more or its time is over.
-func (r *restoring) session(ctx context.Context, record []byte, recall func(context.Context, ident.Device) (Standing, error)) (bool, error) {
+func (r *restoring) session(record []byte) (bool, error) {
 	k, err := parseSession(record)
 	if err != nil {
 		return false, err
@@ -337,10 +384,16 @@ func (r *restoring) session(ctx context.Context, record []byte, recall func(cont
 	if err != nil && !errors.Is(err, session.ErrFull) {
 		return false, err
 	}
-	standing, refused := recall(ctx, k.device)
-	if err != nil || refused != nil || standing.Device != k.device || !k.ends.IsZero() && !r.now.Before(k.ends) {
+	standing, active := r.recall(k.device)
+	over := !k.ends.IsZero() && !r.now.Before(k.ends)
+	if err != nil || !active || standing.Subject != k.subject || over {
 		if flow != nil {
 			flow.Close()
+		}
+		if active && standing.Subject == k.subject && over && k.will != nil {
+			st.will = k.will
+			s.clients.rejoin(st, standing)
+			r.ended = append(r.ended, st)
 		}
 		return false, nil
 	}
@@ -361,7 +414,7 @@ func (r *restoring) session(ctx context.Context, record []byte, recall func(cont
 			due = at
 		}
 	}
-	s.absences.set(st, due)
+	r.waiting = append(r.waiting, waiting{st, due})
 	return true, nil
 }
 

@@ -68,8 +68,8 @@ type mMessage struct {
 
 type mKept struct {
 	*mMessage
-	owner string
-	place int
+	owner, device string
+	place         int
 }
 
 type mSub struct {
@@ -223,7 +223,7 @@ func (m *model) publish(from *mSession, msg *mMessage) packet.Code {
 		m.kept = slices.DeleteFunc(m.kept, func(k mKept) bool { return k.topic == msg.topic })
 		if msg.payload != "" {
 			m.places++
-			m.kept = append(m.kept, mKept{msg, from.id, m.places})
+			m.kept = append(m.kept, mKept{msg, from.id, from.device, m.places})
 		}
 	}
 	reached := 0
@@ -918,12 +918,14 @@ func (x *run) other(who mClient, did func(string, ...any)) {
 		x.End(device(x.t, who.device), ReasonAdministrative)
 		for _, s := range x.ofDevice(who.device) {
 			if s.conn == nil {
+				s.will = nil // it may not be any more
 				x.over(s)
 				continue
 			}
 			s.expiry = 0
 			x.end(s, packet.AdministrativeAction)
 		}
+		x.kept = slices.DeleteFunc(x.kept, func(k mKept) bool { return k.device == who.device })
 	case 1:
 		x.grantAnew(who.device)
 		g := x.grants[who.device]

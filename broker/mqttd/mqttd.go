@@ -101,8 +101,9 @@ type Standing struct {
 }
 
 // A Judge says what a device's session comes to after something about the device
-// changed; false ends it. The device stays the same. It is called with locks held:
-// it must be quick, and must not call the Server.
+// changed; false ends it. The device stays the same. What it gives with false is what may wait in a session
+// without a connection, and what a will of it may be: nothing, if that names no device. It is called with locks
+// held: it must be quick, and must not call the Server.
 type Judge func(Standing) (Standing, bool)
 
 // A Gate decides on connections. Admit must not keep c.Password. Any error
@@ -480,13 +481,15 @@ func (s *Server) ReviewPool(p ident.Pool, judge Judge, r Reason, farewell []byte
 	return s.settle(kept, over, r, farewell)
 }
 
-// End ends all connections and sessions of a device. When it returns, nothing more that they
-// send is accepted, nothing more is delivered to them, and a connection or
+// End ends all connections and sessions of a device that may nothing any more. When it returns,
+// nothing more that they send is accepted, nothing more is delivered to them, and a connection or
 // upgrade whose admission began before is refused. What was pushed before still
-// goes out, then the reason, then each connection's last will.
+// goes out, then the reason, then each connection's last will, which was permitted until then. A will that waits is
+// not sent, and what the device retains is forgotten, that of a will too.
 func (s *Server) End(d ident.Device, r Reason) {
 	conns, away := s.clients.end(d)
 	s.finish(conns, away, r, nil)
+	s.retained.DeleteOf(d)
 }
 
 // EndPool is End for all devices of a pool, which are sent farewell on their event
@@ -515,10 +518,11 @@ func (s *Server) finish(conns []*conn, away []*state, r Reason, farewell []byte)
 		}
 	}
 	for _, st := range away {
+		st.bar()
 		s.endSession(st)
 	}
 }
 
 // Knows reports whether an End or a Review of the device could make a difference: it
-// has a connection, or somebody's admission or upgrade is under way.
-func (s *Server) Knows(d ident.Device) bool { return s.clients.knows(d) }
+// has a connection or a session or retains something, or somebody's admission or upgrade is under way.
+func (s *Server) Knows(d ident.Device) bool { return s.clients.knows(d) || s.retained.Has(d) }

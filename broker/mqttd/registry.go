@@ -197,21 +197,18 @@ func (r *registry) review(d ident.Device, judge Judge) (kept, over []*conn) {
 }
 
 // judgeLocked has the connections of d judged, and its sessions without one: what those may
-// read is what may wait for them. A judge that gives up one of these takes nothing from it:
-// who comes for it must be admitted first.
+// read is what may wait for them. A judge that gives up one of these ends it not: who comes for it
+// must be admitted first.
 func (r *registry) judgeLocked(d ident.Device, judge Judge) (kept, over []*conn) {
 	for _, st := range r.ofDeviceLocked(d) {
 		now, ok := judge(*st.standing.Load())
-		ok = ok && now.Device == d
-		c := st.connLocked()
-		switch {
-		case c == nil:
-			if ok {
-				st.standing.Store(&now)
-			}
-		case c.isEnding():
+		if now.Device != d {
+			now, ok = Standing{Device: d}, false
+		}
+		st.standing.Store(&now)
+		switch c := st.connLocked(); {
+		case c == nil, c.isEnding():
 		case ok:
-			st.standing.Store(&now)
 			kept = append(kept, c)
 		default:
 			over = append(over, c)

@@ -92,6 +92,9 @@ func (s *Server) newState(k stateKey, within *message.Room) *state {
 	return st
 }
 
+// bar takes from the session's device whatever it may do.
+func (st *state) bar() { st.standing.Store(&Standing{Device: st.standing.Load().Device}) }
+
 // mayRead reports whether a message of this topic may be delivered now.
 func (st *state) mayRead(n topic.Name) bool { return mayRead(st.standing.Load(), n.Filter()) }
 

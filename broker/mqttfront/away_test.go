@@ -13,8 +13,8 @@ import (
 	"github.com/signetd/signet/protocol"
 )
 
-// keeper connects to a session that outlives its connection, subscribes to all of the device's, leaves a
-// will that is due much later, and is lost. It gives whether there was a session.
+// keeper connects to a session that outlives its connection, retains something, subscribes to all of the device's,
+// leaves a will that is due much later, and is lost. It gives whether there was a session.
 func (f *fixture) keeper(password []byte) (present bool) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), patience)
@@ -34,6 +34,9 @@ func (f *fixture) keeper(password []byte) (present bool) {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	if _, err := m.Publish(ctx, &paho.Publish{Topic: "devices/demo/lamp/state", Retain: true, Payload: []byte("on")}); err != nil {
+		f.t.Fatal(err)
+	}
 	if _, err := m.Subscribe(ctx, &paho.Subscribe{Subscriptions: []paho.SubscribeOptions{{Topic: "devices/demo/lamp/#", QoS: 1}}}); err != nil {
 		f.t.Fatal(err)
 	}
@@ -43,8 +46,8 @@ func (f *fixture) keeper(password []byte) (present bool) {
 	return ack.SessionPresent
 }
 
-// What waits for a device that is away is gone, with its session and will, once it may nothing any more: when it
-// may again, it begins anew.
+// What waits for a device that is away is gone, with its session and will, and what it retained, once it may nothing
+// any more: when it may again, or another has its name, that begins anew.
 func TestDisabledWhileAway(t *testing.T) {
 	f := start(t, nil)
 	a, _ := f.enrolled("lamp", false)
@@ -62,6 +65,18 @@ func TestDisabledWhileAway(t *testing.T) {
 			},
 			func() error { f.setStatus(broker.StatusActive); return nil },
 		},
+		"deleted, and another made of its name before that is heard of": {
+			func() error {
+				id := f.Name(t, "lamp")
+				f.front.Recorded(t.Context(), &broker.Record{Kind: broker.RecordDevice, Pool: id.Pool, Subject: id.Name.String(), What: broker.WhatDelete})
+				return nil
+			},
+			func() error { return nil },
+		},
+		"deleted": {
+			func() error { return f.Control.DeleteDevice(t.Context(), by, f.Name(t, "lamp")) },
+			func() error { a, _ = f.enrolled("lamp", false); return nil },
+		},
 	} {
 		if f.keeper(f.password(a, f, protocol.FormatJWT)) {
 			t.Errorf("%s: there is a session before there was one", name)
@@ -75,7 +90,7 @@ func TestDisabledWhileAway(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if now := f.server.Figures(); now.Queued != 3 || now.Sessions != 2 {
+		if now := f.server.Figures(); now.Queued != 3 || now.Sessions != 2 || now.Retained != 1 {
 			t.Errorf("%s: before: %+v", name, now)
 		}
 		if err := change.off(); err != nil {

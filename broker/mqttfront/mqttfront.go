@@ -153,6 +153,11 @@ func (f *Front) Recorded(ctx context.Context, r *broker.Record) {
 				f.server.Review(id, judged(access.EndOf(session)), mqttd.ReasonAdministrative, f.renew)
 			})
 		}
+	case r.Kind == broker.RecordDevice && r.What == broker.WhatDelete:
+		// Not by what is stored now: another device may have the name already.
+		if id := r.Device(); f.server.Knows(id) {
+			f.end(id)
+		}
 	case r.Kind == broker.RecordDevice && r.What != broker.WhatCreate, r.Kind == broker.RecordSession && r.What == broker.WhatRevoke:
 		if id := r.Device(); f.server.Knows(id) {
 			f.review(ctx, id, r.Session)
@@ -179,15 +184,22 @@ func judged(by access.Judge) mqttd.Judge {
 func (f *Front) review(ctx context.Context, id ident.Device, session ident.UUID) {
 	ctx = context.WithoutCancel(ctx) // the change is made, even if whoever asked for it is gone
 	judge, active, err := f.access.Review(ctx, id, session)
-	if err != nil {
+	switch {
+	case err != nil:
 		f.log.ErrorContext(ctx, "changed device not readable, ending its connections", "device", id.String(), "err", err)
+		nobody := func(mqttd.Standing) (mqttd.Standing, bool) { return mqttd.Standing{}, false }
+		f.server.Review(id, nobody, mqttd.ReasonAdministrative, f.disabled)
+	case active:
+		f.server.Review(id, judged(judge), mqttd.ReasonAdministrative, f.renew)
+	default:
+		f.end(id)
 	}
-	if err != nil || !active {
-		f.server.PushDevice(id, f.disabled)
-		f.server.End(id, mqttd.ReasonAdministrative)
-		return
-	}
-	f.server.Review(id, judged(judge), mqttd.ReasonAdministrative, f.renew)
+}
+
+// end ends all that a device has, which is disabled or gone.
+func (f *Front) end(id ident.Device) {
+	f.server.PushDevice(id, f.disabled)
+	f.server.End(id, mqttd.ReasonAdministrative)
 }
 
 func (f *Front) event(name string) []byte {

@@ -95,6 +95,8 @@ var plants = []plant{
 	{"forget", "./broker/boltstore", `^TestNothingIsForgottenByAWrongClock$`, `ahead: 0 rows in sessions`},
 	{"forget", "./test/sim", `^TestSimulation$`, `of \d+ records \d+ are left after a while with a wrong clock`},
 	{"ended", "./test/sim", `^TestSimulation$`, `is in and does not renew its session`},
+	{"remain", "./broker/mqttd", `^TestEndedDeviceRetainsNothing$`, `got  \["t/x=1 q0 retained" "t/y=2 q0 retained for=1000" "t/z=3 q0 retained" "t/w=gone q0 retained"\]`},
+	{"lastwill", "./broker/mqttd", `^TestWillWhenStandingEnds$`, `FAIL: TestWillWhenStandingEnds/disabled_while_away`},
 	{"ended", "./test", `^TestClockAheadLeavesNoSession$`, `got \*protocol.Refusal .*, want a grant`},
 }
 

@@ -47,13 +47,17 @@ func (k *Kept) append(b []byte) []byte {
 	return detcbor.AppendText(detcbor.AppendText(b, owner), k.Client)
 }
 
-// Restore keeps the message of a record again; one that has expired since is passed over.
+// Restore keeps the message of a record again; one that has expired since, or whose owner may not
+// have it, is passed over.
 // Its errors wrap message.ErrMalformed or, when bounds are lower now, are FullErrors. It
 // keeps no byte of record.
-func (s *Store) Restore(now time.Time, record []byte) error {
+func (s *Store) Restore(now time.Time, record []byte, may func(owner ident.Device) bool) error {
 	k, err := parse(record)
 	if err != nil {
 		return fmt.Errorf("%w: retained: %w", message.ErrMalformed, err)
+	}
+	if !may(k.Owner) {
+		return nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

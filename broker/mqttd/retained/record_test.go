@@ -8,6 +8,7 @@ import (
 
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/protocol/detcbor"
+	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/ident/identtest"
 	"github.com/signetd/signet/protocol/topic/topictest"
 )
@@ -17,6 +18,9 @@ func record(m []byte, owner, client string) []byte {
 	b := detcbor.AppendBytes(detcbor.AppendHead(nil, detcbor.Array, 3), m)
 	return detcbor.AppendText(detcbor.AppendText(b, owner), client)
 }
+
+// anybody may have what he retained.
+func anybody(ident.Device) bool { return true }
 
 // TestRestore: what was saved is kept again, as it was and whose it was, unless it has
 // expired or bounds are lower now.
@@ -37,14 +41,17 @@ func TestRestore(t *testing.T) {
 	}
 
 	later := New(Limits{1, 1 << 20, 1, 1 << 20}, wide())
-	if err := later.Restore(now.Add(time.Hour), records[0]); err != nil {
+	if err := later.Restore(now.Add(time.Hour), records[0], anybody); err != nil {
 		t.Errorf("expired: %v", err)
 	}
-	if err := later.Restore(now, records[1]); err != nil {
+	if err := later.Restore(now, records[1], anybody); err != nil {
 		t.Error(err)
 	}
-	if err := later.Restore(now, records[0]); !errors.Is(err, ErrFull) || errors.Is(err, message.ErrMalformed) {
+	if err := later.Restore(now, records[0], anybody); !errors.Is(err, ErrFull) || errors.Is(err, message.ErrMalformed) {
 		t.Errorf("beyond its bounds: %v", err)
+	}
+	if err := later.Restore(now, records[0], func(owner ident.Device) bool { return owner != d }); err != nil {
+		t.Errorf("its owner may not have it: %v", err)
 	}
 	if got := all(later, now, topictest.Filter(t, "#")); got != "a/c=y" {
 		t.Error(got)
@@ -75,15 +82,15 @@ func TestRestoreRefuses(t *testing.T) {
 		"no device":         record(m, "n", "c"),
 		"a client id":       record(m, "p:n", string(make([]byte, 1<<16))),
 	} {
-		if err := s.Restore(now, b); !errors.Is(err, message.ErrMalformed) {
+		if err := s.Restore(now, b, anybody); !errors.Is(err, message.ErrMalformed) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	empty(t, s)
-	if err := s.Restore(now, good); err != nil {
+	if err := s.Restore(now, good, anybody); err != nil {
 		t.Error(err)
 	}
-	if err := s.Restore(now, good); !errors.Is(err, message.ErrMalformed) {
+	if err := s.Restore(now, good, anybody); !errors.Is(err, message.ErrMalformed) {
 		t.Errorf("a second time: %v", err)
 	}
 }
@@ -96,7 +103,7 @@ func FuzzRestore(f *testing.F) {
 	f.Add(record(m.Append(nil), "", ""))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s := New(plenty, wide())
-		if err := s.Restore(now, b); err != nil {
+		if err := s.Restore(now, b, anybody); err != nil {
 			if !errors.Is(err, message.ErrMalformed) {
 				t.Error(err)
 			}

@@ -54,14 +54,17 @@ type Kept struct {
 
 	order uint64 // of storing
 	cost  int
-	index int // in the heap of those that expire; -1 if it does not; under the Store's lock
+
+	// Under the Store's lock.
+	index      int   // in the heap of those that expire; -1 if it does not
+	prev, next *Kept // of the same owner
 }
 
 // Place is where k stands in the order of storing, from 1.
 func (k *Kept) Place() uint64 { return k.order }
 
 // overhead is what a Kept and what counts its device take, beside the Message, rounded up.
-const overhead = 160
+const overhead = 176
 
 // size is what k takes, in bytes.
 func (k *Kept) size() int {
@@ -83,7 +86,10 @@ type Store struct {
 }
 
 // A share is what is kept of one.
-type share struct{ messages, bytes int }
+type share struct {
+	messages, bytes int
+	first           *Kept // of a device
+}
 
 // New makes a Store that takes what it keeps from room.
 func New(limits Limits, room *message.Room) *Store {
@@ -136,9 +142,9 @@ func (s *Store) take(k, old *Kept) error {
 	device, pool := s.devices[k.Owner], s.pools[k.Owner.Pool]
 	after := func(sh share, same bool) share {
 		if old != nil && same {
-			return share{sh.messages, sh.bytes - old.cost + k.cost}
+			return share{messages: sh.messages, bytes: sh.bytes - old.cost + k.cost}
 		}
-		return share{sh.messages + 1, sh.bytes + k.cost}
+		return share{messages: sh.messages + 1, bytes: sh.bytes + k.cost}
 	}
 	newDevice := after(device, old != nil && old.Owner == k.Owner)
 	if newDevice.exceeds(device, s.limits.DeviceMessages, s.limits.DeviceBytes) {
@@ -165,16 +171,35 @@ func (sh share) exceeds(before share, messages, bytes int) bool {
 
 // count counts a message in, +1, or out, -1, but for the room of all.
 func (s *Store) count(k *Kept, sign int) {
-	add(s.devices, k.Owner, sign, k.cost)
-	add(s.pools, k.Owner.Pool, sign, k.cost)
+	add(s.devices, k.Owner, sign, k.cost, k)
+	add(s.pools, k.Owner.Pool, sign, k.cost, nil)
 	s.all.messages += sign
 	s.all.bytes += sign * k.cost
 }
 
-func add[K comparable](of map[K]share, key K, sign, cost int) {
+// add counts, and links k, if it is not nil, with the others of its share, or unlinks it.
+func add[K comparable](of map[K]share, key K, sign, cost int, k *Kept) {
 	sh := of[key]
 	sh.messages += sign
 	sh.bytes += sign * cost
+	switch {
+	case k == nil:
+	case sign > 0:
+		if k.next = sh.first; k.next != nil {
+			k.next.prev = k
+		}
+		sh.first = k
+	default:
+		if k.next != nil {
+			k.next.prev = k.prev
+		}
+		if k.prev != nil {
+			k.prev.next = k.next
+		} else {
+			sh.first = k.next
+		}
+		k.prev, k.next = nil, nil
+	}
 	if sh.messages == 0 {
 		delete(of, key)
 	} else {
@@ -212,7 +237,26 @@ func (s *Store) expire(now time.Time) (n int) {
 	return n
 }
 
-// Delete removes all messages for which gone says so, such as those of a device or a pool
+// DeleteOf removes all messages of one owner, and returns how many.
+func (s *Store) DeleteOf(owner ident.Device) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := s.devices[owner].first; k != nil; k = s.devices[owner].first {
+		s.names.remove(s.names.seek(k.Topic.String()))
+		s.forget(k)
+		n++
+	}
+	return n
+}
+
+// Has reports whether anything is kept of an owner.
+func (s *Store) Has(owner ident.Device) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.devices[owner].messages > 0
+}
+
+// Delete removes all messages for which gone says so, such as those of a pool
 // that is no more, and returns how many. It goes through all of them.
 func (s *Store) Delete(gone func(*Kept) bool) (n int) {
 	s.mu.Lock()

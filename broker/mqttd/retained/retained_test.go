@@ -288,8 +288,11 @@ func TestAgainstOracle(t *testing.T) {
 			}
 			if r.IntN(300) == 0 {
 				gone := owners[r.IntN(len(owners))]
-				s.Delete(func(k *Kept) bool { return k.Owner == gone })
+				before := len(list)
 				list = slices.DeleteFunc(list, func(k kept) bool { return k.owner == gone })
+				if had, n := s.Has(gone), s.DeleteOf(gone); n != before-len(list) || had != (n > 0) || s.Has(gone) {
+					t.Fatalf("seed %d: %d of %v removed of %d, had any: %t", seed, n, gone, before-len(list), had)
+				}
 			}
 			f := topictest.Filter(t, topictest.AnyFilter(r))
 			var want []string
@@ -335,7 +338,7 @@ func restored(t *testing.T, s *Store) *Store {
 	t.Helper()
 	again := New(plenty, wide())
 	for _, r := range saved(t, s) {
-		if err := again.Restore(now, r); err != nil {
+		if err := again.Restore(now, r, anybody); err != nil {
 			t.Fatal(err)
 		}
 	}
