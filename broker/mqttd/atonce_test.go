@@ -231,11 +231,9 @@ func sessionsAtOnce(t *testing.T, refuse bool) {
 	if n := f.subscriptions.Len(); n != 0 {
 		t.Errorf("%d subscriptions are left", n)
 	}
-	f.absences.mu.Lock()
-	if n := len(f.absences.heap); n != 0 {
+	if n := f.absences.Len(); n != 0 {
 		t.Errorf("%d deadlines of sessions are left", n)
 	}
-	f.absences.mu.Unlock()
 }
 
 // publishAll publishes so many messages, each again until it is taken, and gives them. It

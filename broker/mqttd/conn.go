@@ -13,6 +13,7 @@ import (
 
 	"github.com/signetd/signet/broker/balancer"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd/deadline"
 	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/broker/mqttd/stream"
 	"github.com/signetd/signet/protocol/channel"
@@ -33,12 +34,9 @@ type conn struct {
 	stream *stream.Stream
 	entry  *intake.Entry // set before it is served, never changed after
 
-	naming sync.Once // for name
-	name   []byte    // of the TLS connection, see channel
-
 	// Of its CONNECT, set before the registry knows the connection, never changed after.
+	channel    []byte     // the name of its TLS connection (package channel); nil without one
 	request    topic.Name // of its requests; zero: it has none
-	reply      string     // the topic of its answers
 	clientID   string
 	keepAlive  time.Duration // one and a half times what it promised; 0: it promised nothing
 	takes      packet.Receiver
@@ -61,34 +59,33 @@ type conn struct {
 	packets int32         // guarded by turn: those that came while it was no device's
 	heldUp  time.Duration // guarded by turn: for how long the next packet is to wait
 
-	heldSince time.Time // guarded by turn: since when the message at hand is held back; zero: none is
+	heldSince *time.Time // guarded by turn: since when the message at hand is held back; nil: none is
 
 	owes  atomic.Uint32     // the identifier of a request whose PUBACK waits for its reply; 0: none. Set to 0 with state.mu
 	jobs  int32             // guarded by the registry's mutex: requests queued or in work
 	known map[string]uint16 // guarded by state.mu: topic aliases that it was told
 
+	departed sync.Once
+	place    deadline.Place // of the end of what it may do
+
+	// Guarded by the registry's mutex.
+	epoch    uint64        // when jobs last rose from zero
+	released chan struct{} // closed when gone and without jobs; nil: nobody waits for that
+	gone     bool
+
 	mu        sync.Mutex // guards the rest
 	connected bool       // its CONNACK is out
 	ending    bool
-	departed  sync.Once
-
-	// Guarded by the registry's mutex.
-	epoch    uint64 // when jobs last rose from zero
-	gone     bool
-	released chan struct{} // closed when gone and without jobs; nil: nobody waits for that
 
 	over chan struct{} // of a WebSocket: closed when nothing is left of it
 }
 
-// channel names the client's TLS connection, nil without one. Not before the
-// handshake: the name is derived once.
-func (c *conn) channel() []byte {
-	c.naming.Do(func() {
-		if state := c.tls(); state != nil {
-			c.name = channel.Name(state)
-		}
-	})
-	return c.name
+// channelOf names a client's TLS connection; nil without one.
+func channelOf(secure *tls.ConnectionState) []byte {
+	if secure == nil {
+		return nil
+	}
+	return channel.Name(secure)
 }
 
 // tls is the client's TLS connection, nil without one. Not before the handshake.
@@ -117,14 +114,14 @@ func (c *conn) standing() *Standing {
 	return nil
 }
 
-// eventTopic is where the client is told things; "" if it has no topics of the protocol. Most never
-// are, so it is not kept.
-func (c *conn) eventTopic() string {
-	id, err := topic.ParseClientID(c.clientID)
-	if err != nil {
-		return ""
+// id is its client id as one of the protocol's grammar, which has topics; zero: it is none. Neither this
+// nor its topics but that of requests are kept: they are asked for seldom, or make little of an answer's cost.
+func (c *conn) id() topic.ClientID {
+	if c.request.IsZero() {
+		return topic.ClientID{}
 	}
-	return id.Event().String()
+	id, _ := topic.ParseClientID(c.clientID) // it has been one
+	return id
 }
 
 // isStranger reports whether the connection is no device's.
@@ -344,7 +341,7 @@ func (c *conn) drop(r Reason) {
 // the next connection does. So it is not called with the turn.
 func (c *conn) depart() {
 	c.departed.Do(func() {
-		c.srv.deadlines.set(c, time.Time{})
+		c.srv.deadlines.Set(c, time.Time{})
 		st := c.owned.Load()
 		if st == nil {
 			return

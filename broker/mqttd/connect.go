@@ -112,6 +112,7 @@ func (c *conn) readConnect() (*packet.Connect, error) {
 			if rest := buf[n+h.Length:]; len(rest) > 0 {
 				c.in = append([]byte(nil), rest...)
 			}
+			c.channel = channelOf(c.tls())
 			return p, nil
 		case h.Length > maxConnectAlone && !held:
 			password, known := packet.PeekConnect(buf[n:])
@@ -269,7 +270,7 @@ func (s *Server) enter(ctx context.Context, c *conn, p *packet.Connect, proven *
 	if !now.Expires.IsZero() && !time.Now().Before(now.Expires) {
 		return refuse(packet.NotAuthorized, "expired at %v", now.Expires)
 	}
-	s.deadlines.set(c, now.Expires)
+	s.deadlines.Set(c, now.Expires)
 	if !now.Device.IsZero() {
 		makeRoom, err := c.admitted(now.Device)
 		if err != nil {
@@ -401,7 +402,7 @@ func (c *conn) identify(p *packet.Connect, st Standing) (key stateKey, assigned 
 	case err == nil && id.Device() != st.Device:
 		return key, "", fmt.Errorf("%w: client id %q is not %q's", topic.ErrInvalid, name, st.Device)
 	case err == nil:
-		c.request, c.reply = id.Request(), id.Reply().String()
+		c.request = id.Request()
 		key = stateKey{id: name}
 	case st.Device.IsZero():
 		return key, "", err

@@ -61,7 +61,7 @@ func (s *Server) step(r request) {
 // connectOf is what a Gate or a Method is told of who connects.
 func (c *conn) connectOf(p *packet.Connect) Connect {
 	return Connect{
-		ClientID: p.ClientID, UserName: p.UserName, Password: p.Password, Will: willTopic(p), Remote: c.nc.RemoteAddr(), Channel: c.channel(), Vouched: c.vouched(), TLS: c.tls(),
+		ClientID: p.ClientID, UserName: p.UserName, Password: p.Password, Will: willTopic(p), Remote: c.nc.RemoteAddr(), Channel: c.channel, Vouched: c.vouched(), TLS: c.tls(),
 	}
 }
 

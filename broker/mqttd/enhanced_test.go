@@ -631,9 +631,7 @@ func TestNoDeadlineOfTheGone(t *testing.T) {
 	r.ended(ReasonAdministrative)
 	eventually(t, "it is gone", func() bool { return f.Count() == 0 })
 	f.schedule(c)
-	f.deadlines.mu.Lock()
-	defer f.deadlines.mu.Unlock()
-	if n := len(f.deadlines.byKey); n != 0 {
+	if n := f.deadlines.Len(); n != 0 {
 		t.Errorf("%d deadlines are left", n)
 	}
 }

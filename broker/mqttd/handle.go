@@ -114,7 +114,7 @@ func (c *conn) published(p *packet.Publish) error {
 			}
 		}
 	}
-	c.heldSince = time.Time{}
+	c.heldSince = nil
 	return c.answer(p, code)
 }
 

@@ -209,7 +209,7 @@ type waiting struct {
 // begin has time go on for what was restored, once all who may get a will are there.
 func (r *restoring) begin() {
 	for _, w := range r.waiting {
-		r.s.absences.set(w.st, w.due)
+		r.s.absences.Set(w.st, w.due)
 	}
 	for _, st := range r.ended {
 		if r.s.clients.removeAway(st) {

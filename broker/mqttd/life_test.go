@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/signetd/signet/broker/mqttd/packet"
@@ -414,33 +413,4 @@ func TestConfig(t *testing.T) {
 			t.Errorf("%s: accepted", name)
 		}
 	}
-}
-
-func TestDeadlines(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		fired := map[string]time.Duration{}
-		d := newDeadlines(func(k string) { fired[k] = time.Since(began) })
-		ctx, cancel := context.WithCancel(t.Context())
-		go d.run(ctx)
-		for k, in := range map[string]time.Duration{"c": 3 * time.Hour, "a": time.Second, "b": 2 * time.Second, "moved": time.Second, "gone": time.Second, "past": -1} {
-			d.set(k, began.Add(in))
-		}
-		d.set("moved", began.Add(5*time.Second))
-		d.set("gone", time.Time{})
-		d.set("nobody", time.Time{})
-		time.Sleep(4 * time.Hour)
-		synctest.Wait()
-		cancel()
-		synctest.Wait()
-		want := map[string]time.Duration{"past": 0, "a": time.Second, "b": 2 * time.Second, "moved": 5 * time.Second, "c": 3 * time.Hour}
-		for k, at := range want {
-			if got, ok := fired[k]; !ok || got != at {
-				t.Errorf("%s fired at %v (%v), want %v", k, got, ok, at)
-			}
-		}
-		if len(fired) != len(want) || len(d.heap) != 0 || len(d.byKey) != 0 {
-			t.Errorf("fired %v, left %d and %d", fired, len(d.heap), len(d.byKey))
-		}
-	})
 }

@@ -33,7 +33,7 @@ func (s *Server) attach(c *conn, st *state, connack []byte, w *will, expiry uint
 	}
 	c.connected = true
 	c.mu.Unlock()
-	s.absences.set(st, time.Time{})
+	s.absences.Set(st, time.Time{})
 	if c.isTraced() {
 		c.admittedOrNot(st.standing.Load().Device, connack)
 	}
@@ -77,7 +77,7 @@ func (s *Server) detach(c *conn) {
 			next = at
 		}
 	}
-	s.absences.set(st, next)
+	s.absences.Set(st, next)
 	st.mu.Unlock()
 	s.sendWill(st, due)
 }
@@ -137,7 +137,7 @@ func (st *state) absent() {
 		}
 		return
 	}
-	s.absences.set(st, ends)
+	s.absences.Set(st, ends)
 	st.mu.Unlock()
 	s.sendWill(st, due)
 }
@@ -147,7 +147,7 @@ func (s *Server) absentAgain(st *state) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.conn == nil && !st.ended {
-		s.absences.set(st, time.Now().Add(time.Second))
+		s.absences.Set(st, time.Now().Add(time.Second))
 	}
 }
 
@@ -160,7 +160,7 @@ func (s *Server) endSession(st *state) {
 		return
 	}
 	st.ended, st.over = true, true
-	s.absences.set(st, time.Time{})
+	s.absences.Set(st, time.Time{})
 	due := st.will
 	st.will = nil
 	s.subscriptions.RemoveAll(&st.index)

@@ -26,6 +26,7 @@ import (
 
 	"github.com/signetd/signet/broker/budget"
 	"github.com/signetd/signet/broker/intake"
+	"github.com/signetd/signet/broker/mqttd/deadline"
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/broker/mqttd/retained"
 	"github.com/signetd/signet/broker/mqttd/stream"
@@ -290,9 +291,9 @@ type Server struct {
 	loop      *stream.Loop
 	clients   registry
 	requests  requests
-	deadlines *deadlines[*conn]  // of what connections may do
-	absences  *deadlines[*state] // of sessions without a connection, and their wills
-	room      *message.Room      // of all sessions
+	deadlines *deadline.Queue[*conn]  // of what connections may do
+	absences  *deadline.Queue[*state] // of sessions without a connection, and their wills
+	room      *message.Room           // of all sessions
 	retained  *retained.Store
 	reading   readings
 	serial    serial
@@ -346,8 +347,8 @@ func New(cfg Config) (*Server, error) {
 		perDevice: perDevice,
 		told:      tally.New(cfg.Log),
 		clients:   newRegistry(),
-		deadlines: newDeadlines((*conn).expire),
-		absences:  newDeadlines((*state).absent),
+		deadlines: deadline.New((*conn).expire, func(c *conn) *deadline.Place { return &c.place }),
+		absences:  deadline.New((*state).absent, func(st *state) *deadline.Place { return &st.place }),
 		room:      message.NewRoom(cfg.QueuedMessages, cfg.QueuedBytes, nil),
 		loop:      stream.NewLoop(stream.Config{MaxBacklog: backlogMark + 2*cfg.MaxPacket + maxBacklog, Mark: backlogMark, WriteTimeout: cfg.WriteTimeout, TrimAfter: handshakeStorm}),
 		matches:   sync.Pool{New: func() any { return new(matches) }},
@@ -364,8 +365,8 @@ func New(cfg Config) (*Server, error) {
 		listeners: map[net.Listener]struct{}{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
-	s.wg.Go(func() { s.deadlines.run(s.ctx) })
-	s.wg.Go(func() { s.absences.run(s.ctx) })
+	s.wg.Go(func() { s.deadlines.Run(s.ctx) })
+	s.wg.Go(func() { s.absences.Run(s.ctx) })
 	s.wg.Go(s.sweep)
 	return s, nil
 }
@@ -446,9 +447,9 @@ func (s *Server) Upgrade(clientID string, sess Standing) error {
 // schedule has a connection end when its standing does. One that departs meanwhile, and
 // ends before it departs, leaves nothing behind.
 func (s *Server) schedule(c *conn) {
-	s.deadlines.set(c, c.standing().Expires)
+	s.deadlines.Set(c, c.standing().Expires)
 	if c.isEnding() {
-		s.deadlines.set(c, time.Time{})
+		s.deadlines.Set(c, time.Time{})
 	}
 }
 

@@ -257,7 +257,7 @@ func (q *requests) done(r request) {
 
 func (s *Server) asked(r request) Request {
 	return Request{
-		ClientID: r.conn.clientID, Remote: r.conn.nc.RemoteAddr(), Device: r.device, Channel: r.conn.channel(), Vouched: r.conn.vouched(), Payload: r.payload,
+		ClientID: r.conn.clientID, Remote: r.conn.nc.RemoteAddr(), Device: r.device, Channel: r.conn.channel, Vouched: r.conn.vouched(), Payload: r.payload,
 	}
 }
 
@@ -276,7 +276,7 @@ func (s *Server) answer(r request) {
 }
 
 func (s *Server) reply(c *conn, reply []byte) {
-	if err := c.push(replies, c.reply, reply); err != nil {
+	if err := c.push(replies, c.id().Reply().String(), reply); err != nil {
 		s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", "client", c.clientID, "error", err)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/signetd/signet/broker/mqttd/deadline"
 	"github.com/signetd/signet/broker/mqttd/message"
 	"github.com/signetd/signet/broker/mqttd/session"
 	"github.com/signetd/signet/broker/mqttd/subscription"
@@ -37,13 +38,14 @@ type state struct {
 	// Guarded by the registry's mutex.
 	owner  *conn  // the connection that has claimed it; nil: its client is away
 	next   *state // another of the same device
-	bound  bool   // it is in the list of its device's
 	number uint64 // of its last connection; one of its own before the first
+	bound  bool   // it is in the list of its device's
 	dead   bool   // it is in none, but for its key, which it keeps while a request is in work
+
+	place deadline.Place // of its absence
 
 	mu      sync.Mutex // guards the rest
 	flow    *session.Session
-	told    *[session.Causes]uint64         // what was told of deliveries that it dropped; nil: there were none
 	index   subscription.Subscriber[*state] // its subscriptions
 	replies listening                       // to its own reply topic, which is in no index
 	events  listening                       // to its own event topic
@@ -256,19 +258,11 @@ var dropsOf = [session.Causes]Drop{
 
 // tell tells of deliveries that the session has dropped since it last did. st.mu is held.
 func (st *state) tell() {
-	drops := st.flow.Dropped()
-	if drops == [session.Causes]uint64{} {
-		return
-	}
-	if st.told == nil {
-		st.told = new([session.Causes]uint64)
-	}
-	for cause, n := range drops {
-		if more := n - st.told[cause]; more > 0 {
-			st.srv.cfg.OnDrop(dropsOf[cause], int(more))
+	for cause, n := range st.flow.Dropped() {
+		if n > 0 {
+			st.srv.cfg.OnDrop(dropsOf[cause], n)
 		}
 	}
-	*st.told = drops
 }
 
 // note counts an acknowledgement that fits nothing. st.mu is held.

@@ -82,11 +82,13 @@ func (c *conn) refusal(code packet.Code) packet.Code {
 
 // own gives which of the client's own two topics a filter is, nil for neither.
 func (c *conn) own(filter string) func(*state) *listening {
-	switch {
-	case c.request.IsZero():
-	case filter == c.reply:
+	if c.request.IsZero() {
+		return nil
+	}
+	switch id := c.id(); filter {
+	case id.Reply().String():
 		return replies
-	case filter == c.eventTopic():
+	case id.Event().String():
 		return events
 	}
 	return nil

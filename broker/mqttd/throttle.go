@@ -64,13 +64,13 @@ var errHeldBack = errors.New("mqttd: a message is held back")
 
 // mayHoldBack reports whether a message may wait, still, for its subscribers to have room.
 func (c *conn) mayHoldBack(p *packet.Publish) bool {
-	return c.takes.Version < packet.V5 && p.QoS > message.AtMostOnce && (c.heldSince.IsZero() || time.Since(c.heldSince) < holdBackFor)
+	return c.takes.Version < packet.V5 && p.QoS > message.AtMostOnce && (c.heldSince == nil || time.Since(*c.heldSince) < holdBackFor)
 }
 
 // holdBack has a message wait as if it had not come. c.turn is held.
 func (c *conn) holdBack(p *packet.Publish) error {
-	if c.heldSince.IsZero() {
-		c.heldSince = time.Now()
+	if c.heldSince == nil {
+		c.heldSince = new(time.Now())
 		c.srv.cfg.OnBound(BoundHeld)
 		c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "held back", "mqtt publisher held back: a subscriber has no room for its message", "client", c.clientID, "remote", c.remote())
 	}

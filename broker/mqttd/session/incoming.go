@@ -51,7 +51,7 @@ func (s *Session) Receive(id uint16, qos message.QoS) (Receipt, error) {
 			used++
 		}
 	}
-	if used >= s.limits.Incoming+s.spare || i < 0 && len(s.incoming) >= 2*s.limits.Incoming {
+	if used >= int(s.promised)+s.spare || i < 0 && len(s.incoming) >= 2*int(s.promised) {
 		return 0, ErrReceiveMaximum
 	}
 	if i >= 0 {
@@ -92,7 +92,7 @@ func (s *Session) Release(id uint16) (known bool) {
 	i := s.arrived(id)
 	known = i >= 0 && s.incoming[i].accepted
 	if !known || !s.incoming[i].current {
-		s.spare = min(s.spare+1, s.limits.Incoming)
+		s.spare = min(s.spare+1, int(s.promised))
 	}
 	if known {
 		s.incoming = without(s.incoming, i)

@@ -50,7 +50,7 @@ type model struct {
 	deliveries  []*modelDelivery
 	incoming    []*modelArrival
 	spare       int // PUBCOMPs on this connection for what did not come on it
-	dropped     [session.Causes]uint64
+	dropped     [session.Causes]int
 }
 
 func (m *model) in(states ...state) (in []*modelDelivery) {
@@ -383,6 +383,7 @@ func (p *pair) same(call string, got, want any) {
 	if got, want := s.Dropped(), p.model.dropped; got != want {
 		p.fail("%s: dropped %v, the model says %v", call, got, want)
 	}
+	p.model.dropped = [session.Causes]int{}
 }
 
 // judge drops by the message alone, so that both ask alike. What it forbids changes with time.
@@ -526,7 +527,7 @@ func (p *pair) restart() {
 	}
 	p.session = restored
 	p.model.disconnect()
-	p.model.dropped = [session.Causes]uint64{}
+	p.model.dropped = [session.Causes]int{} // the session that was is not asked any more
 	for _, a := range slices.Clone(p.model.incoming) {
 		if !a.accepted {
 			p.model.over(a)

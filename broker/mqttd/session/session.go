@@ -109,8 +109,7 @@ type Session struct {
 	acked  queue
 	sent   int
 	resent int
-	plain  queue  // deliveries of QoS 0
-	added  uint32 // how many came into either, modulo 2^32
+	plain  queue // deliveries of QoS 0
 
 	// released holds the ids whose message the client has and which it has not forgotten yet, in the
 	// order of PUBREC; for the first told of them PUBREL was sent on this connection.
@@ -120,10 +119,12 @@ type Session struct {
 	incoming []arrival
 	spare    int // how many more than promised the client may send on this connection
 
-	soonest   int64 // no message that waits expires before this Unix time in milliseconds
-	dropped   [Causes]uint64
-	limits    Limits
-	window    int // what may be in flight on this connection
+	soonest   int64        // no message that waits expires before this Unix time in milliseconds
+	dropped   *[Causes]int // since Dropped was called last; nil: none were
+	added     uint32       // how many came into either queue, modulo 2^32
+	inflight  uint16       // Limits.Inflight
+	promised  uint16       // Limits.Incoming
+	window    uint16       // what may be in flight on this connection
 	lastID    uint16
 	connected bool
 	closed    bool
@@ -131,9 +132,8 @@ type Session struct {
 
 // New makes an empty session without a connection, whose messages lie in room.
 func New(l Limits, room *message.Room) *Session {
-	l.Inflight = min(max(l.Inflight, 1), math.MaxUint16)
-	l.Incoming = min(max(l.Incoming, 1), math.MaxUint16)
-	return &Session{room: room, limits: l, soonest: math.MaxInt64}
+	packets := func(n int) uint16 { return uint16(min(max(n, 1), math.MaxUint16)) }
+	return &Session{room: room, inflight: packets(l.Inflight), promised: packets(l.Incoming), soonest: math.MaxInt64}
 }
 
 // Connect begins a network connection whose client takes so many PUBLISHes of QoS 1 and 2
@@ -145,7 +145,7 @@ func (s *Session) Connect(receiveMaximum uint16) {
 	if receiveMaximum == 0 {
 		receiveMaximum = math.MaxUint16
 	}
-	s.window = min(int(receiveMaximum), s.limits.Inflight)
+	s.window = min(receiveMaximum, s.inflight)
 	s.connected = !s.closed
 }
 
@@ -303,7 +303,7 @@ func (s *Session) Next(now time.Time, judge Judge) (Out, bool) {
 // open reports whether the client's window lets another PUBLISH of QoS 1 or 2 through. Of what an
 // earlier connection left, PUBLISHes count from when they are sent again (the quota begins anew,
 // section 4.9), PUBRELs always.
-func (s *Session) open() bool { return s.resent+len(s.released) < s.window }
+func (s *Session) open() bool { return s.resent+len(s.released) < int(s.window) }
 
 // fresh is what there is against a delivery that was never sent.
 func (s *Session) fresh(now time.Time, judge Judge, at *slot) Cause {
@@ -370,7 +370,7 @@ func (s *Session) Expire(now time.Time) bool {
 	}
 	s.acked.filter(s.sent, keep)
 	s.plain.filter(0, keep)
-	s.dropped[Expired] += uint64(gone)
+	s.count(Expired, gone)
 	s.bytes -= bytes
 	s.room.Give(gone, bytes)
 	return gone > 0
@@ -378,8 +378,19 @@ func (s *Session) Expire(now time.Time) bool {
 
 // drop forgets what lies at i of q, and counts why.
 func (s *Session) drop(q *queue, i int, cause Cause) {
-	s.dropped[cause]++
+	s.count(cause, 1)
 	s.forget(q, i)
+}
+
+// count counts deliveries that are dropped.
+func (s *Session) count(cause Cause, n int) {
+	if n == 0 {
+		return
+	}
+	if s.dropped == nil {
+		s.dropped = new([Causes]int)
+	}
+	s.dropped[cause] += n
 }
 
 // forget takes what lies at i out of q, and gives its room back.
@@ -407,8 +418,13 @@ func (s *Session) Oldest() (time.Time, bool) {
 	return time.Unix(int64(s.acked.at(0).added), 0), true
 }
 
-// Dropped counts the deliveries that were dropped since New, by Cause.
-func (s *Session) Dropped() [Causes]uint64 { return s.dropped }
+// Dropped counts the deliveries that were dropped since it was called last, by Cause.
+func (s *Session) Dropped() (n [Causes]int) {
+	if s.dropped != nil {
+		n, s.dropped = *s.dropped, nil
+	}
+	return n
+}
 
 // A Left is a delivery that a session did not bring to its end.
 type Left struct {
@@ -427,7 +443,7 @@ func (l Left) HandOver() bool {
 func (s *Session) Close() iter.Seq[Left] {
 	s.room.Give(s.Len(), s.bytes)
 	acked, plain, sent := s.acked, s.plain, s.sent
-	*s = Session{room: s.room, limits: s.limits, dropped: s.dropped, soonest: math.MaxInt64, closed: true}
+	*s = Session{room: s.room, inflight: s.inflight, promised: s.promised, dropped: s.dropped, soonest: math.MaxInt64, closed: true}
 	return func(yield func(Left) bool) {
 		for i, at := range acked.all() {
 			if !yield(Left{at.delivery(), i < sent}) {

@@ -30,7 +30,7 @@ func (q *queue) forgotten() bool {
 
 // TestSmallWhenIdle: a session that has had its storm and is idle again is as small as a new one, nearly.
 func TestSmallWhenIdle(t *testing.T) {
-	if n := unsafe.Sizeof(Session{}); n > 304 {
+	if n := unsafe.Sizeof(Session{}); n > 192 {
 		t.Errorf("a session is %d bytes", n)
 	}
 	if n := unsafe.Sizeof(slot{}); n > 56 {

@@ -5,12 +5,20 @@ import (
 	"crypto/tls"
 	"io"
 	"net"
+	"reflect"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 )
+
+// TestSmall: a stream is no larger than what it is allocated in, of which the next is 320 bytes.
+func TestSmall(t *testing.T) {
+	if n := reflect.TypeFor[Stream]().Size(); n > 288 {
+		t.Errorf("a stream is %d bytes", n)
+	}
+}
 
 // TestAllocations: in a steady state nothing is allocated, neither to write nor to be fed.
 func TestAllocations(t *testing.T) {

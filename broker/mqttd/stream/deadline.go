@@ -2,11 +2,10 @@ package stream
 
 import "time"
 
-// limits are the moments that a stream is bound by, as Loop.now; zero: none. The timer is
-// set for no later than the first of them, and looks again when it fires: what moves with
+// limits are the moments that a stream is bound by, as Loop.now; zero: none. It has a deadline
+// no later than the first of them, and looks again when that fires: what moves with
 // each packet moves nothing but a number.
 type limits struct {
-	timer  *time.Timer
 	armed  time.Duration // when it fires
 	due    time.Duration // read deadline while being served
 	idle   time.Duration // not a moment: how long nothing may come
@@ -43,7 +42,7 @@ func (s *Stream) SetIdleTimeout(d time.Duration) {
 	s.arm()
 }
 
-// arm sets the timer if something is due before it fires. With mu.
+// arm sets the deadline if something is due before it fires. With mu.
 func (s *Stream) arm() {
 	if s.closed {
 		return
@@ -67,19 +66,11 @@ func (s *Stream) arm() {
 		return
 	}
 	s.armed = next
-	if wait := max(next-s.loop.now(), 0); s.timer == nil {
-		s.timer = time.AfterFunc(wait, s.fire)
-	} else {
-		s.timer.Reset(wait)
-	}
+	s.loop.deadlines.Set(s, s.loop.epoch.Add(next))
 }
 
 // disarm is for the end. With mu.
-func (s *Stream) disarm() {
-	if s.timer != nil {
-		s.timer.Stop()
-	}
-}
+func (s *Stream) disarm() { s.loop.deadlines.Set(s, time.Time{}) }
 
 // fire does what is due.
 func (s *Stream) fire() {

@@ -20,7 +20,7 @@ func (s *Stream) HangUp(final []byte, grace time.Duration) {
 		s.writing.Unlock()
 		return
 	}
-	if s.secure() == nil || s.shook.Load() { // else TLS would wait for the handshake
+	if s.secure() == nil || s.shook { // else TLS would wait for the handshake
 		_ = s.sendBatch() // a broken connection ends by itself
 		_ = s.send(final)
 		s.sayGoodbye()
@@ -57,7 +57,7 @@ func (s *Stream) HangUp(final []byte, grace time.Duration) {
 
 // sayGoodbye ends our half of TLS (RFC 8446, section 6.1). With writing.
 func (s *Stream) sayGoodbye() {
-	if s.tls != nil && s.shook.Load() {
+	if s.tls != nil && s.shook {
 		_ = s.tls.CloseWrite()
 	}
 }

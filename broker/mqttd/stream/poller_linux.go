@@ -64,7 +64,6 @@ func (l *Loop) poll(s *Stream) *poller {
 	l.polling.turn.Unlock()
 	var failed error
 	err := s.raw.Control(func(fd uintptr) {
-		s.number = int32(fd) //nolint:gosec // descriptors are small
 		p.set(s.number, s)
 		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | edge, Fd: s.number}
 		failed = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(fd), &e)

@@ -65,7 +65,8 @@ func TestTurn(t *testing.T) {
 	if _, err := client.Write(noise(40 * readBuffer)); err != nil {
 		t.Fatal(err)
 	}
-	h.s.serving, h.s.direct = true, true // as Serve would, but no poller
+	h.s.serving = true // as Serve would, but no poller
+	h.s.unblock()
 	r := newReader(false)
 	for i := 1; i <= 5; i++ {
 		if fed < i*turnSteps && h.s.turn(r) && (fed > i*turnSteps || fed < (i-1)*turnSteps) {

@@ -60,10 +60,12 @@ func (r *reader) step(s *Stream) outcome {
 	switch {
 	case s.owed:
 		return s.feed(nil)
-	case len(s.first) > 0:
-		p := s.first
-		s.first = nil
+	case s.early != nil && len(s.early.plain) > 0:
+		p := s.early.plain
+		s.early.plain = nil
 		return s.feed(p)
+	case len(s.below()) == 0:
+		s.early = nil // all of it was fed
 	}
 	if s.dry && s.tls == nil {
 		return nothing
@@ -107,7 +109,6 @@ func (r *reader) look(fd uintptr) bool {
 	if r.s.isOver() {
 		r.n, r.err = readNow(fd, r.buf[:])
 	} else {
-		r.s.fd = fd
 		r.n, r.err = r.s.source().Read(r.buf[:])
 	}
 	if r.n == 0 && errors.Is(r.err, errAgain) {
@@ -124,7 +125,7 @@ func (s *Stream) readSome(p []byte) (int, error) {
 	if s.dry {
 		return 0, errAgain
 	}
-	n, err := readNow(s.fd, p)
+	n, err := readNow(uintptr(s.number), p)
 	s.dry = s.poller != nil && err == nil && n < len(p) && !s.finis.Load()
 	return n, err
 }

@@ -11,6 +11,7 @@
 package stream
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -20,6 +21,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/signetd/signet/broker/mqttd/deadline"
 )
 
 // Errors of streams, to be tested for with errors.Is.
@@ -61,7 +64,7 @@ const Hold time.Duration = -1
 // Config says what streams may use.
 type Config struct {
 	// MaxBacklog is how many bytes may wait for a client that does not read: a Write that
-	// would exceed it fails, if anything waits at all. What TLS adds is not counted before
+	// would exceed it fails, if anything waits at all; less than 2 GiB. What TLS adds is not counted before
 	// it is there. From half of it on nothing is read from the client.
 	MaxBacklog int
 	// Mark is the backlog that Drained and Ready speak of, in bytes.
@@ -93,17 +96,31 @@ type Loop struct {
 	open   sync.WaitGroup
 	trim   trim
 	polling
+
+	deadlines *deadline.Queue[*Stream]
+	stop      context.CancelFunc // of what runs deadlines
+	stopped   chan struct{}      // closed when that has ended
 }
 
 // NewLoop makes a Loop. Close must follow.
 func NewLoop(cfg Config) *Loop {
-	return &Loop{
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &Loop{
 		cfg: cfg, epoch: time.Now(),
 		reads:  sync.Pool{New: func() any { return new([readBuffer]byte) }},
 		writes: sync.Pool{New: func() any { return new([batch]byte) }},
 		moves:  sync.Pool{New: func() any { return newTransfer() }},
 		trim:   trim{free: debug.FreeOSMemory},
+
+		deadlines: deadline.New((*Stream).fire, func(s *Stream) *deadline.Place { return &s.place }),
+		stop:      cancel,
+		stopped:   make(chan struct{}),
 	}
+	go func() {
+		defer close(l.stopped)
+		l.deadlines.Run(ctx)
+	}()
+	return l
 }
 
 // Close waits for the end of all streams, their Handlers' Closed included, which whoever has
@@ -111,6 +128,8 @@ func NewLoop(cfg Config) *Loop {
 func (l *Loop) Close() {
 	l.open.Wait()
 	l.trim.stop()
+	l.stop()
+	<-l.stopped
 	l.stopPolling()
 }
 
@@ -125,24 +144,22 @@ type Stream struct {
 	nc   net.Conn        // what bytes leave and come by
 	raw  syscall.RawConn // of nc; nil: it can only block
 	tls  *tls.Conn       // over the socket; nil without TLS of ours
-	rest []byte          // of whoever reads: came before New
 
-	writing  sync.Mutex // taken before mu and TLS's locks; guards the next four
+	writing  sync.Mutex // taken before mu and TLS's locks; guards the next five
 	batch    *[batch]byte
 	gathered int32
-	corks    int32
+	corks    int16
 	sealed   bool // nothing more may be written
+	shook    bool // the handshake is done
 
 	direct bool         // of whoever reads: the socket answers errAgain instead of blocking
 	owed   bool         // of whoever reads: an empty Feed, after a pause
 	dry    bool         // of whoever reads, with a poller: there was less than asked for; more is told of
-	shook  atomic.Bool  // the handshake is done
 	finis  atomic.Bool  // with a poller: the client has closed its half, or worse, and nothing is told any more
 	lost   int32        // of whoever reads: bytes thrown away while hanging
+	queued atomic.Int32 // bytes in the backlog; changed with mu
+	early  *early       // of whoever reads: nil when it is used up
 	answer func()       // of whoever shakes hands: called before the next write, or at the handshake's end
-	first  []byte       // of whoever reads: came before Serve
-	fd     uintptr      // of whoever reads, during RawConn.Read
-	queued atomic.Int64 // bytes in the backlog; changed with mu
 	read   atomic.Int64 // when something came last, as Loop.now
 
 	mu       sync.Mutex // innermost, guards the rest
@@ -151,7 +168,7 @@ type Stream struct {
 	err      error
 	wake     chan struct{} // of the goroutine that reads; nil until it has paused
 	poller   *poller       // nil: a goroutine reads
-	number   int32         // of the socket, at the poller
+	number   int32         // of the socket, once it is served
 	refs     int32         // what must be over before Closed: being open, reading, flushing ...
 	over     bool          // Drained is owed
 	flushing bool          // someone sends the backlog
@@ -165,7 +182,22 @@ type Stream struct {
 	halved   bool // nothing is sent any more
 	ended    bool // nothing is read any more, while hanging
 	closed   bool
+	place    deadline.Place
 	limits
+}
+
+// early is what was read before its turn.
+type early struct {
+	below []byte // before New, of the socket
+	plain []byte // before Serve
+}
+
+// below gives what is left of what was read before New.
+func (s *Stream) below() []byte {
+	if s.early == nil {
+		return nil
+	}
+	return s.early.below
 }
 
 // carrier is a connection around another that has read some of it.
@@ -187,7 +219,10 @@ func (l *Loop) New(nc net.Conn, conf *tls.Config, h Handler) *Stream {
 	l.began()
 	s := &Stream{loop: l, h: h, nc: nc, refs: 1}
 	if c, ok := nc.(carrier); ok {
-		s.nc, s.rest = c.NetConn(), c.Unread()
+		s.nc = c.NetConn()
+		if rest := c.Unread(); len(rest) > 0 {
+			s.early = &early{below: rest}
+		}
 	}
 	s.raw = rawOf(s.nc)
 	if conf != nil {
@@ -207,7 +242,9 @@ func (s *Stream) Handshake() error {
 	if err != nil {
 		return err
 	}
-	s.shook.Store(true)
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.shook = true
 	return nil
 }
 
@@ -267,8 +304,10 @@ func (s *Stream) Serve(rest []byte) {
 	}
 	_ = s.nc.SetReadDeadline(time.Time{})
 	s.serving = true
-	s.direct = s.raw != nil
-	s.first = rest
+	s.unblock()
+	if len(rest) > 0 {
+		s.early = &early{s.below(), rest}
+	}
 	s.read.Store(int64(s.loop.now()))
 	if s.raw != nil && !s.loop.cfg.Goroutines {
 		s.poller = s.loop.poll(s)
@@ -280,6 +319,13 @@ func (s *Stream) Serve(rest []byte) {
 	}
 	s.refs++
 	go s.run()
+}
+
+// unblock has the socket answer errAgain from now on instead of blocking, if it can.
+func (s *Stream) unblock() {
+	if s.direct = s.raw != nil; s.direct {
+		_ = s.raw.Control(func(fd uintptr) { s.number = int32(fd) }) //nolint:gosec // descriptors are small
+	}
 }
 
 // Resume ends a Hold; without one, that of the Feed that runs now.
@@ -332,11 +378,9 @@ func (again) Temporary() bool { return true }
 
 // Read implements net.Conn.
 func (k *socket) Read(p []byte) (int, error) {
-	if len(k.rest) > 0 {
-		n := copy(p, k.rest)
-		if k.rest = k.rest[n:]; len(k.rest) == 0 {
-			k.rest = nil
-		}
+	if below := (*Stream)(k).below(); len(below) > 0 {
+		n := copy(p, below)
+		k.early.below = below[n:]
 		return n, nil
 	}
 	if k.direct {

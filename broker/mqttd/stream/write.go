@@ -185,7 +185,7 @@ func (s *Stream) writeRaw(p []byte) (int, error) {
 
 // queue adds to the backlog. With mu.
 func (s *Stream) queue(p []byte) {
-	s.queued.Add(int64(len(p)))
+	s.queued.Add(int32(len(p)))
 	s.over = s.over || !s.Ready()
 	if last := len(s.backlog) - 1; last >= 0 {
 		b := s.backlog[last]
@@ -261,7 +261,7 @@ func (s *Stream) taken(n int) {
 	if s.queued.Load() == 0 {
 		return // dropped meanwhile
 	}
-	s.queued.Add(-int64(n))
+	s.queued.Add(-int32(n))
 	if s.backlog[0] = s.backlog[0][n:]; len(s.backlog[0]) == 0 {
 		s.backlog[0] = nil
 		s.backlog = s.backlog[1:]
