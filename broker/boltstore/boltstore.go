@@ -122,7 +122,7 @@ type file struct {
 
 	queue   chan *request
 	records []entry // the writer's: keepRecords
-	passed  passed  // the writer's
+	known   known   // the writer's
 	// closing guards closed and, by being held for reading while a request is put
 	// in, that the queue is closed only when nobody sends.
 	closing sync.RWMutex

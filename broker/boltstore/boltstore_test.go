@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -46,7 +47,7 @@ func openStore(t testing.TB, path string, opts Options) *Store {
 	}
 	t.Cleanup(func() {
 		checkNewest(t, s)
-		checkPassed(t, s)
+		checkKnown(t, s)
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
@@ -75,19 +76,21 @@ func checkNewest(t testing.TB, s *Store) {
 	t.Errorf("record %d, which comes to %x, is remembered as the newest; in the file it is %d, %x", said[0], said[1], said[2], said[3])
 }
 
-// checkPassed holds what a store remembers of sessions that are over to the file, if the
+// checkKnown holds what a store's writer remembers of devices' sessions to the file, if the
 // store still takes anything.
-func checkPassed(t testing.TB, s *Store) {
+func checkKnown(t testing.TB, s *Store) {
 	t.Helper()
 	_ = s.tidy(context.Background(), "check", func(c *change) error {
-		for id, login := range c.passed.of {
-			row := c.get(bucketSessions, id[:])
-			if row == nil && login == 0 {
-				continue
+		room := 0
+		for subject, rows := range c.known.of {
+			stored, err := c.findSessions(subject)
+			if err != nil || !slices.Equal(rows, stored) {
+				t.Errorf("of the device with subject %s these sessions are remembered: %v; in the file they are %v, %v", subject, rows, stored, err)
 			}
-			if seqs, err := seqsOf(row); err != nil || login == 0 || !isRevoked(row) || seqs.login != login {
-				t.Errorf("session %s is remembered as over, of login %d; its row is %x", id, login, row)
-			}
+			room += deviceRoom + len(rows)
+		}
+		if room != c.known.room || room > maxKnown {
+			t.Errorf("sessions that take %d of %d are remembered, and counted as %d", room, maxKnown, c.known.room)
 		}
 		return nil
 	})

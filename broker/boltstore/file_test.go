@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -285,6 +286,63 @@ func TestFailedCommitWritesNothing(t *testing.T) {
 	if all, err := s.Since(t.Context(), last, 10); err != nil || len(all) != 1 || all[0].Seq != last+1 || all[0].Session != l.Session.ID {
 		t.Errorf("records of a failure and a success: %+v, %v", all, err)
 	}
+}
+
+// TestAFailedLoginIsNotKnown: what a login does to its device's sessions in a batch that is not committed, because
+// the disk fails or because another change of the batch does, no later login takes for done.
+func TestAFailedLoginIsNotKnown(t *testing.T) {
+	faults := &planned{}
+	s, d := seeded(t, Options{Faults: faults, SweepEvery: -1})
+	stop := errors.New("stop")
+	login := func(want error) {
+		t.Helper()
+		l := testLogin(d)
+		l.MaxSessions = 1
+		if _, err := s.RecordLogin(t.Context(), by(), l); !errors.Is(err, want) {
+			t.Errorf("login: %v, want %v", err, want)
+		}
+		checkKnown(t, s)
+	}
+	live := func(want int) {
+		t.Helper()
+		all, err := s.ListSessions(t.Context(), d.ID)
+		if n := len(slices.DeleteFunc(all, func(x broker.Session) bool { return x.Revoked })); n != want || err != nil {
+			t.Errorf("%d live sessions, want %d: %v", n, want, err)
+		}
+	}
+	login(nil)
+	faults.set(stop, nil)
+	login(stop)
+	faults.set(nil, nil)
+	login(nil)
+	live(1)
+	// A batch of a login and a change that writes and fails: the login is run again without it.
+	hold := make(chan struct{})
+	faults.set(nil, hold)
+	var wg sync.WaitGroup
+	wg.Go(func() { login(nil) })
+	for faults.holding() {
+		time.Sleep(time.Millisecond)
+	}
+	wg.Go(func() { login(nil) })
+	for len(s.queue) < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	wg.Go(func() {
+		err := s.update(t.Context(), by(), "fail", func(c *change) error {
+			return errors.Join(c.put(c.tx.Bucket([]byte(bucketSecrets)), []byte("bad"), nil), stop)
+		})
+		if !errors.Is(err, stop) {
+			t.Errorf("got %v", err)
+		}
+	})
+	for len(s.queue) < 2 {
+		time.Sleep(time.Millisecond)
+	}
+	close(hold)
+	wg.Wait()
+	login(nil)
+	live(1)
 }
 
 // TestBatch holds a commit until many changes wait: they must share the next one,

@@ -3,6 +3,7 @@ package boltstore
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -109,14 +110,16 @@ func (l *login) record(c *change) error {
 	if x.Cloned {
 		c.by.Reason = l.Evidence(&l.found.Lineage)
 	}
-	err = addSession(c, x, l.found.Subject, row)
+	added, err := addSession(c, x, l.found.Subject, row)
 	c.by = by
 	if err != nil {
 		return err
 	}
-	if err := l.makeRoom(c, x, older); err != nil {
+	left, err := l.makeRoom(c, x, older)
+	if err != nil {
 		return err
 	}
+	c.known.learn(l.found.Subject, slices.Insert(left, 0, added))
 	return l.lose(c)
 }
 
@@ -127,14 +130,14 @@ func (l *login) with(subject ident.UUID, rev uint64) *broker.Session {
 	return &x
 }
 
-func addSession(c *change, x *broker.Session, subject ident.UUID, row []byte) error {
+func addSession(c *change, x *broker.Session, subject ident.UUID, row []byte) (sessionRow, error) {
 	b := c.tx.Bucket([]byte(bucketSessions))
 	b.FillPercent = appendFill
 	seq := c.record(entry{subject: subject, Record: broker.Record{Kind: broker.RecordSession, Pool: x.Device.Pool,
 		Subject: x.Device.Name.String(), What: broker.WhatOfLogin(x), Session: x.ID}})
 	c.logins++
 	sessionSeqs{login: seq}.set(row)
-	return c.put(b, x.ID[:], row)
+	return sessionRow{id: x.ID, login: seq}, c.put(b, x.ID[:], row)
 }
 
 // enroll does what broker.Admit decides of the device and the token that are there.

@@ -115,6 +115,9 @@ func changeSession(c *change, old, x *broker.Session) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if x.Revoked != old.Revoked {
+		c.known.forget(x.Subject)
+	}
 	return row, replaceSession(c, x.Device, x.ID, was, bytes.Clone(row), what, inHistory)
 }
 
@@ -160,25 +163,31 @@ func recordInHistory(c *change, e entry) error {
 	return c.put(devices, name, device)
 }
 
-// A sessionRow is one of a device's sessions as it is stored.
+// A sessionRow is what a login has to know of one of its device's sessions that are stored.
 type sessionRow struct {
 	id    ident.UUID
 	login uint64 // the Seq of its login
 	over  bool   // it was revoked
-	kept  []byte // the row, if it had to be read: see rowOf
 }
 
 // rowOf gives the row, nil if it is gone.
-func (c *change) rowOf(r *sessionRow) []byte {
-	if r.kept == nil {
-		r.kept = c.get(bucketSessions, r.id[:])
-	}
-	return r.kept
-}
+func (c *change) rowOf(r *sessionRow) []byte { return c.get(bucketSessions, r.id[:]) }
 
 // sessionRows gives the sessions of the device with that subject, with those of the batch that
 // is being written, the last recorded first: the clock by which they are numbered may have been set back.
 func (c *change) sessionRows(subject ident.UUID) ([]sessionRow, error) {
+	if rows, ok := c.known.of[subject]; ok {
+		return rows, nil
+	}
+	rows, err := c.findSessions(subject)
+	if err == nil {
+		c.known.learn(subject, rows)
+	}
+	return rows, err
+}
+
+// findSessions is sessionRows by what is stored.
+func (c *change) findSessions(subject ident.UUID) ([]sessionRow, error) {
 	ids := append(inRuns(c.tx, subject), c.tail.sessions(subject)...)
 	for i := range c.records {
 		if e := &c.records[i]; e.subject == subject {
@@ -186,68 +195,68 @@ func (c *change) sessionRows(subject ident.UUID) ([]sessionRow, error) {
 		}
 	}
 	rows := make([]sessionRow, 0, len(ids))
-	for i := len(ids) - 1; i >= 0; i-- { // nearly in order
-		r := sessionRow{id: ids[i]}
-		var known bool
-		if r.login, known = c.passed.of[r.id]; known {
-			r.over = true
-		} else if err := c.read(&r); err != nil {
+	for _, id := range ids {
+		row := c.get(bucketSessions, id[:])
+		if row == nil {
+			continue // purged; the index lags
+		}
+		seqs, err := seqsOf(row)
+		if err != nil {
 			return nil, err
 		}
-		if r.login != 0 { // else purged; the index lags
-			rows = append(rows, r)
-		}
+		rows = append(rows, sessionRow{id: id, login: seqs.login, over: isRevoked(row)})
 	}
 	slices.SortFunc(rows, func(a, b sessionRow) int { return cmp.Compare(b.login, a.login) })
 	return slices.CompactFunc(rows, func(a, b sessionRow) bool { return a.id == b.id }), nil
 }
 
-// read reads what is not known of a session.
-func (c *change) read(r *sessionRow) error {
-	row := c.rowOf(r)
-	if row == nil {
-		c.learned = append(c.learned, fate{id: r.id})
-		return nil
-	}
-	seqs, err := seqsOf(row)
-	if err != nil {
-		return err
-	}
-	if r.login, r.over = seqs.login, isRevoked(row); r.over {
-		c.learned = append(c.learned, fate{r.id, r.login})
-	}
-	return nil
+// known is what the writer remembers of devices that have logged in: their sessions, as the batch at work
+// has them. A device has a hundred of them, which the index names here and there, and each of their
+// rows may lie on a page of its own. What a batch wrote that is not committed is forgotten with all the
+// rest. It is bounded by maxKnown; one more and all are forgotten.
+type known struct {
+	of   map[ident.UUID][]sessionRow // as sessionRows gives them, by the device's subject
+	room int                         // that they take, as maxKnown counts it
 }
 
-// passed remembers of sessions that are over what a login has to know of them: a device has a
-// hundred of them, and each of their rows may lie on a page of its own. It is bounded by
-// maxPassed; one more and all are forgotten. What it says never changes, but that a row
-// goes: sessions that have ended stay so.
-type passed struct {
-	of map[ident.UUID]uint64 // the Seq of a session's login; 0: its row is gone
+// maxKnown is chosen to take some 3 MB: a session counts one, its device deviceRoom more.
+const (
+	maxKnown   = 1 << 16
+	deviceRoom = 3
+)
+
+// learn takes in, or puts in their place, the sessions of a device, which are known's from here on.
+func (k *known) learn(subject ident.UUID, rows []sessionRow) {
+	k.forget(subject)
+	room := deviceRoom + len(rows)
+	if k.of == nil || k.room+room > maxKnown {
+		*k = known{of: make(map[ident.UUID][]sessionRow)}
+	}
+	k.of[subject] = rows
+	k.room += room
 }
 
-// maxPassed is chosen to take some 3 MB.
-const maxPassed = 1 << 16
-
-// A fate is what passed is to learn of a session.
-type fate struct {
-	id    ident.UUID
-	login uint64
+// forget drops what is known of a device.
+func (k *known) forget(subject ident.UUID) {
+	if rows, ok := k.of[subject]; ok {
+		delete(k.of, subject)
+		k.room -= deviceRoom + len(rows)
+	}
 }
 
-func (p *passed) learn(all []fate) {
-	if p.of == nil || len(p.of)+len(all) > maxPassed {
-		p.of = make(map[ident.UUID]uint64)
+// expire forgets the device of a session whose row goes.
+func (k *known) expire(row []byte) {
+	x, err := decodeSession(ident.UUID{}, row)
+	if err != nil { // nobody knows whose it is
+		*k = known{}
+		return
 	}
-	for _, f := range all {
-		p.of[f.id] = f.login
-	}
+	k.forget(x.Subject)
 }
 
 // makeRoom ends and drops those of the device's older sessions, the newest first, that x
-// leaves no room for.
-func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) error {
+// leaves no room for, and gives the others.
+func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) (left []sessionRow, err error) {
 	live := 1
 	for i := range rows {
 		r := &rows[i]
@@ -255,30 +264,29 @@ func (l *login) makeRoom(c *change, x *broker.Session, rows []sessionRow) error 
 		if !beyond && (r.over || l.MaxSessions == 0) {
 			continue
 		}
-		over := false
 		if !r.over {
-			client, err := clientOf(c.rowOf(r))
+			row := c.rowOf(r)
+			client, err := clientOf(row)
 			if err != nil {
-				return err
+				return nil, err
 			}
 			if client == x.Client {
 				live++
-				over = l.MaxSessions > 0 && live > l.MaxSessions
+				r.over = l.MaxSessions > 0 && live > l.MaxSessions
 			}
-			if over || beyond {
-				if err := endSession(c, x.Device, r.id, c.rowOf(r)); err != nil {
-					return err
+			if r.over || beyond {
+				if err := endSession(c, x.Device, r.id, row); err != nil {
+					return nil, err
 				}
-				c.learned = append(c.learned, fate{r.id, r.login})
 			}
 		}
 		if beyond {
 			if err := c.drop(r, x); err != nil {
-				return err
+				return nil, err
 			}
 		}
 	}
-	return nil
+	return rows[:min(len(rows), broker.MaxKeptSessions-1)], nil
 }
 
 // drop deletes a session that x, of the same device, leaves no room for. What is left of a
@@ -288,7 +296,6 @@ func (c *change) drop(r *sessionRow, by *broker.Session) error {
 	if err != nil {
 		return err
 	}
-	c.learned = append(c.learned, fate{id: r.id})
 	if by.Created.Sub(x.Created).Abs() <= broker.KeepExchange {
 		if err := c.put(c.tx.Bucket([]byte(bucketSpent)), x.ID[:], untilRow(x.Created.Add(keepCreated))); err != nil {
 			return err

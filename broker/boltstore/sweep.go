@@ -9,7 +9,6 @@ import (
 	bolt "go.etcd.io/bbolt"
 
 	"github.com/signetd/signet/broker"
-	"github.com/signetd/signet/protocol/ident"
 )
 
 // Housekeeping goes round each bucket of rows with an end, a piece at a time, and
@@ -179,11 +178,11 @@ func deleteExpired(c *change, bucket string, keys [][]byte, now int64) error {
 		if until, err := rowUntil(v); err != nil || until >= now {
 			continue
 		}
+		if bucket == bucketSessions {
+			c.known.expire(v)
+		}
 		if err := c.delete(b, k); err != nil {
 			return err
-		}
-		if bucket == bucketSessions && len(k) == len(ident.UUID{}) {
-			c.learned = append(c.learned, fate{id: ident.UUID(k)})
 		}
 	}
 	return nil

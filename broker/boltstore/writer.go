@@ -54,8 +54,7 @@ type change struct {
 	seq     uint64   // of the last of them or, before it, of the journal's last
 	logins  int      // among them
 	dropped [][]byte // pairs of subject and session, of the batch
-	passed  *passed  // as of the batches before
-	learned []fate   // for passed, when the batch is committed
+	known   *known
 }
 
 // get gives a row of a top-level bucket, nil if there is none. It looks with one cursor for
@@ -234,8 +233,14 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		fail(batch, err)
 		return -1, nil
 	}
-	c := &change{tx: tx, tail: &s.stats.tail, passed: &s.passed, records: s.records[:0], seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
-	defer func() { s.keepRecords(c.records) }()
+	c := &change{tx: tx, tail: &s.stats.tail, known: &s.known, records: s.records[:0], seq: tx.Bucket([]byte(bucketJournal)).Sequence()}
+	stands := false // what was written
+	defer func() {
+		s.keepRecords(c.records)
+		if !stands {
+			s.known = known{}
+		}
+	}()
 	changes := 0
 	for i, r := range batch {
 		if c.carryOut(r); r.err == nil {
@@ -263,6 +268,7 @@ func (s *Store) tryCommit(batch []*request) (spoiler int, broken error) {
 		}
 		return -1, broken
 	}
+	stands = true
 	s.count(c, changes)
 	s.growth.reached(c.seq, sum) // before anybody is told: whoever was has seen his record
 	for _, r := range batch {
@@ -288,7 +294,7 @@ var errNoRecord = errors.New("a change that writes records what it wrote")
 // carryOut runs a request's change, and takes back the records of one that failed.
 func (c *change) carryOut(r *request) {
 	c.wrote, c.untold, c.by = false, false, r.by
-	seq, logins, learned := c.seq, c.logins, len(c.learned)
+	seq, logins := c.seq, c.logins
 	r.first = len(c.records)
 	r.err = run(r.do, c)
 	silent := len(c.records) == r.first
@@ -296,7 +302,7 @@ func (c *change) carryOut(r *request) {
 		r.err = errNoRecord
 	}
 	if r.err != nil {
-		c.records, c.seq, c.logins, c.learned = c.records[:r.first], seq, logins, c.learned[:learned]
+		c.records, c.seq, c.logins = c.records[:r.first], seq, logins
 	}
 	r.end = len(c.records)
 }
@@ -349,7 +355,6 @@ func (s *Store) count(c *change, changes int) {
 	}
 	s.stats.tail.add(c.records)
 	s.stats.tail.drop(c.dropped)
-	s.passed.learn(c.learned)
 	s.stats.dropped.Add(int64(len(c.dropped)))
 	s.stats.tail.logins.Add(int64(c.logins))
 	s.stats.tail.records.Add(int64(len(c.records)))
