@@ -103,6 +103,9 @@ func (c *conn) readConnect() (*packet.Connect, error) {
 			return nil, tooLarge(h, maxConnect)
 		case len(buf)-n >= h.Length:
 			p, err := packet.ParseConnect(buf[n : n+h.Length])
+			if err == nil && p.HasAuthMethod && h.Length > maxConnectAlone {
+				err = errLongHello // what a stranger says is kept until he has authenticated
+			}
 			if err != nil {
 				return p, err
 			}
@@ -144,6 +147,8 @@ func (c *conn) readMore(buf []byte) ([]byte, error) {
 	}
 	return buf, err
 }
+
+var errLongHello = &packet.Error{Code: packet.PacketTooLarge, What: fmt.Sprintf("a CONNECT with an authentication method of more than %d bytes", maxConnectAlone)}
 
 var errManyLarge = errors.New("too many long CONNECTs are being read")
 

@@ -28,6 +28,7 @@ type scripted struct {
 
 	mu    sync.Mutex // guards the rest
 	begun []Connect
+	steps int
 }
 
 func (s *scripted) method(c Connect) Exchange {
@@ -38,6 +39,9 @@ func (s *scripted) method(c Connect) Exchange {
 }
 
 func (s *scripted) Next(_ context.Context, data []byte) (Answer, error) {
+	s.mu.Lock()
+	s.steps++
+	s.mu.Unlock()
 	word, arg, _ := strings.Cut(string(data), " ")
 	switch word {
 	case "is":
@@ -230,6 +234,10 @@ func TestEnhancedRefused(t *testing.T) {
 		}
 		r.closed()
 	}
+	// A password, though empty, makes no room for more.
+	fat := hello("p:n", strings.Repeat("x", maxConnectAlone))
+	fat.HasPassword = true
+	f.dial().saying(packet.AppendConnect(nil, &fat), "CONNACK packet too large")
 	// What the client does not know the server for ([MQTT-4.12.0-1]).
 	p := hello("p:n", "is p:n")
 	p.AuthMethod = "unknown"

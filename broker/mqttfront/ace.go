@@ -8,6 +8,7 @@ import (
 
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/mqttd"
+	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ace"
 	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/ident"
@@ -84,6 +85,8 @@ func (x *possession) Next(ctx context.Context, data []byte) (mqttd.Answer, error
 	switch {
 	case err != nil:
 		return mqttd.Answer{}, fmt.Errorf("%w: %w", errRefused, err)
+	case len(o.Token) > protocol.MaxConnect: // it is kept until the answer comes
+		return mqttd.Answer{}, fmt.Errorf("%w: a token of %d bytes, at most %d", errRefused, len(o.Token), protocol.MaxConnect)
 	case o.Proof == nil:
 		return x.ask(o.Token)
 	case !c.Device.IsZero():

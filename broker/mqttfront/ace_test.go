@@ -172,6 +172,14 @@ func TestACEProlongs(t *testing.T) {
 	if m, ok := p.Content.(*packets.Publish); !ok || string(m.Payload) != "1" {
 		t.Errorf("got %v", p)
 	}
+	// What is kept until the answer comes is no longer than a token may be.
+	fat := f.ace(c.key, f.secure, false, false)
+	if got, err := fat.connect("demo:lamp/2", fat.opening(g.Access, fat.prove(fat.exported()))); !fat.accepted(got, err) {
+		t.Fatalf("%x %v", got, err)
+	}
+	if _, err := fat.say(packets.AuthReauthenticate, fat.opening(make([]byte, protocol.MaxConnect+1), nil)); err == nil || fat.ended != 0x87 {
+		t.Errorf("a long token: %v, code %#x", err, fat.ended)
+	}
 	// Another device's token ends it, also with that device's own proof.
 	b, _ := f.enrolled("other", false)
 	c.key = f.known.keys["demo:other"][0]

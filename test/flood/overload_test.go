@@ -43,6 +43,7 @@ func TestOverload(t *testing.T) {
 		floods["fat properties"] = map[string]int{"connect-held": 10, "connect-long": 10}
 		floods["half packets"] = map[string]int{"half-handshake": 10, "connect-held": 10}
 		floods["starts"] = map[string]int{"start": 10, "refresh": 10}
+		floods["authentications"] = map[string]int{"auth-held": 10, "auth-loop": 10, "auth-start": 10}
 		floods["slow readers"] = map[string]int{"deaf": 10}
 	}
 	for name, kinds := range floods {

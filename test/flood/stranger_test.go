@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/protocol"
+	"github.com/signetd/signet/protocol/channel"
 	"github.com/signetd/signet/protocol/detcbor"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/topic"
@@ -46,6 +47,9 @@ func kinds() []kind {
 		{"body-held", 200, func(c *crowd) error { return c.hold(c.HTTPS, heldBody()) }},
 		{"start", 100, func(c *crowd) error { return c.ask(opening, c.hear) }},
 		{"refresh", 50, func(c *crowd) error { return c.ask(renewal, c.hear) }},
+		{"auth-held", 200, func(c *crowd) error { return c.authenticate(none) }},
+		{"auth-loop", 25, func(c *crowd) error { return c.authenticate(nothingSaid) }},
+		{"auth-start", 25, func(c *crowd) error { return c.authenticate(begins) }},
 		{"deaf", 50, func(c *crowd) error { return c.ask(opening, c.ignore) }},
 	}
 }
@@ -252,6 +256,43 @@ func (c *crowd) ask(what func() protocol.Message, hear func(*tls.Conn)) error {
 		}
 		c.asked.Add(1)
 	}
+}
+
+// authenticate begins MQTT 5's enhanced authentication, says what there is to say, again and again, whatever comes
+// back, and waits to be cut off.
+func (c *crowd) authenticate(says func(*tls.ConnectionState) [][]byte) error {
+	nc, err := dial(c.MQTT)
+	if err != nil {
+		return err
+	}
+	method := append([]byte{0x15}, text(protocol.AuthMethod)...)
+	state := nc.ConnectionState()
+	all := packet(0x10, text("MQTT"), []byte{5, 2, 0, 60, byte(len(method))}, method, text(""))
+	for _, data := range says(&state) {
+		properties := append(append([]byte{}, method...), append([]byte{0x16}, text(string(data))...)...)
+		all = append(all, packet(0xf0, []byte{0x18}, binary.AppendUvarint(nil, uint64(len(properties))), properties)...)
+		c.asked.Add(1)
+	}
+	return outwait(nc, all)
+}
+
+// What strangers say when they authenticate.
+func none(*tls.ConnectionState) [][]byte        { return nil }
+func nothingSaid(*tls.ConnectionState) [][]byte { return make([][]byte, 64) }
+
+// begins are openings that are sound, of this very connection.
+func begins(s *tls.ConnectionState) (all [][]byte) {
+	for range 64 {
+		m := &protocol.Start{Request: request()}
+		_, _ = rand.Read(m.ID[:])
+		m.Channel = channel.Name(s)
+		raw, err := protocol.Encode(m)
+		if err != nil {
+			return nil
+		}
+		all = append(all, raw)
+	}
+	return all
 }
 
 // ignore reads nothing, and has hardly any room for what comes.

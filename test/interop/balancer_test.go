@@ -41,26 +41,30 @@ type balancer struct {
 // TestBalancers runs the manual's configurations of nginx and HAProxy in front of a real
 // signetd, each with the settings that the manual gives and without those that trust the
 // balancer. Through each, on MQTT over TLS and over WebSocket, a device enrolls; its connection
-// becomes its own, by the exchange and by the proof at CONNECT, only if TLS ends in signetd or
-// the setting trusts who ends it; and signetd knows the client's own address.
+// becomes its own, by the exchange, in AUTH packets too, and by the proof at CONNECT, only if TLS ends in signetd or
+// the setting trusts who ends it; in RFC 9431's way only if TLS ends in signetd, but for proofs over nonces; and signetd knows the client's own address.
 func TestBalancers(t *testing.T) {
 	setUp(t)
 	programs := build(t, "./broker/cmd/signetd", "./agent/cmd/signet-agent")
 	here := "127.0.0.1/32"
 	passes := []string{"SIGNET_BALANCER_MQTT_PROXY_PROTOCOL=" + here, "SIGNET_BALANCER_HTTPS_PROXY_PROTOCOL=" + here}
 	trusted := []string{"SIGNET_BALANCER_MQTT_ENDS_TLS=" + here, "SIGNET_BALANCER_HTTPS_ENDS_TLS=" + here}
+	challenge := "SIGNET_MQTT_ACE_CHALLENGE=true"
 	for _, c := range []struct {
 		name, file string
 		settings   []string
 		own        bool   // the connection becomes the device's
+		nonces     bool   // a proof over nonces (RFC 9431) counts
 		web        string // how signetd knows a client over WebSocket; as any other if empty
 	}{
-		{"nginx passes TLS through", "nginx.conf, TLS passes through", passes, true, ""},
-		{"HAProxy passes TLS through", "haproxy.cfg, TLS passes through", passes, true, ""},
-		{"nginx ends TLS, trusted", "nginx.conf, TLS ends here", append(passes[:1:1], trusted...), true, "by its address alone"},
-		{"nginx ends TLS", "nginx.conf, TLS ends here", passes[:1], false, "not at all"},
-		{"HAProxy ends TLS, trusted", "haproxy.cfg, TLS ends here", append(passes[:2:2], trusted...), true, ""},
-		{"HAProxy ends TLS", "haproxy.cfg, TLS ends here", passes, false, ""},
+		{"nginx passes TLS through", "nginx.conf, TLS passes through", passes, true, false, ""},
+		{"HAProxy passes TLS through", "haproxy.cfg, TLS passes through", append(passes[:2:2], challenge), true, true, ""},
+		{"nginx ends TLS, trusted", "nginx.conf, TLS ends here", append(passes[:1:1], trusted...), true, false, "by its address alone"},
+		{"nginx ends TLS", "nginx.conf, TLS ends here", passes[:1], false, false, "not at all"},
+		{"HAProxy ends TLS, trusted", "haproxy.cfg, TLS ends here", append(passes[:2:2], append(trusted, challenge)...), true, true, ""},
+		// Whoever ends TLS may pass on a proof that is bound to nothing: the one setting says so, and needs no other.
+		{"HAProxy ends TLS, nonces count", "haproxy.cfg, TLS ends here", append(passes[:2:2], challenge), false, true, ""},
+		{"HAProxy ends TLS", "haproxy.cfg, TLS ends here", passes, false, false, ""},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
 			s := serveWith(t, programs, append([]string{"SIGNET_LOG_LEVEL=debug", "SIGNET_LOG_FORMAT=json"}, c.settings...)...)
@@ -72,6 +76,13 @@ func TestBalancers(t *testing.T) {
 				}
 				if got := d.comesBack(t); got != c.own {
 					t.Errorf("%s: by its proof the device came in: %v", broker, got)
+				}
+				if exported, nonces := d.byACE(t, s, broker, b.ca); exported != strings.Contains(c.name, "passes") || nonces != c.nonces {
+					t.Errorf("%s: by ace the device came in: %v with what its TLS connection exports, %v with nonces", broker, exported, nonces)
+				}
+				// The login ends the session of the token before.
+				if got := d.bySignet(t, s, broker, b.ca); got != c.own {
+					t.Errorf("%s: by AUTH packets of SIGNET the device came in: %v", broker, got)
 				}
 				sent, seen := s.strangerFrom(t, broker, b.ca)
 				known := seen == sent
@@ -94,6 +105,9 @@ func TestBalancers(t *testing.T) {
 // The devices behind a balancer.
 type device struct {
 	*agent.Agent
+	id        string
+	key       key
+	token     []byte // an access token, of its enrollment
 	admission agent.Admission
 	dial      func(*agent.Credential) (*mqttlink.Link, error)
 	own       string // a topic of its own
@@ -128,7 +142,7 @@ func (s *served) device(t *testing.T, name, broker, ca string) *device {
 		t.Fatal(err)
 	}
 	trust := mqttlink.Trust{Roots: certificates(t, ca)}
-	return &device{a, agent.Admission{Token: &enrollment}, func(c *agent.Credential) (*mqttlink.Link, error) {
+	return &device{a, id.String(), key{signer}, nil, agent.Admission{Token: &enrollment}, func(c *agent.Credential) (*mqttlink.Link, error) {
 		return mqttlink.Dial(t.Context(), mqttlink.Options{Broker: broker, Trust: trust, Credential: c})
 	}, "devices/demo/" + name + "/#"}
 }
@@ -141,9 +155,11 @@ func (d *device) enrolls(t *testing.T) bool {
 		t.Fatal(err)
 	}
 	defer l.Close() //nolint:errcheck // done with it
-	if _, err := d.Enroll(t.Context(), l, d.admission); err != nil {
+	g, err := d.Enroll(t.Context(), l, d.admission)
+	if err != nil {
 		t.Fatal(err)
 	}
+	d.token = g.Access
 	return l.Subscribe(t.Context(), d.own, 1, func(string, []byte) {}) == nil
 }
 
@@ -167,31 +183,8 @@ func (d *device) comesBack(t *testing.T) bool {
 // that signetd logs.
 func (s *served) strangerFrom(t *testing.T, broker, ca string) (sent, seen string) {
 	t.Helper()
-	roots := x509.NewCertPool()
-	for _, c := range certificates(t, ca) {
-		roots.AddCert(c)
-	}
-	scheme, rest, _ := strings.Cut(broker, "://")
-	host, path, _ := strings.Cut(rest, "/")
-	conf := &tls.Config{RootCAs: roots, ServerName: "localhost"}
-	nc, err := tls.Dial("tcp", host, conf)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer nc.Close() //nolint:errcheck // done with it
+	nc, conn := s.dial(t, broker, ca)
 	sent = nc.LocalAddr().String()
-	conn := net.Conn(nc)
-	if scheme == "wss" {
-		client := &http.Client{Transport: &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nc, nil }}}
-		// As a dashboard's page does it, of any origin.
-		ws, _, err := websocket.Dial(t.Context(), "https://"+host+"/"+path, &websocket.DialOptions{
-			HTTPClient: client, Subprotocols: []string{"mqtt"}, HTTPHeader: http.Header{"Origin": {"https://dashboard.example"}, "X-Forwarded-For": {"192.0.2.66"}},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		conn = websocket.NetConn(t.Context(), ws, websocket.MessageBinary)
-	}
 	id := "anon-" + strings.Repeat("0f", 16)
 	topic := "signet/v1/" + id + "/rq"
 	if _, err := io.WriteString(conn, "\x10\x31\x00\x04MQTT\x04\x02\x00\x3c\x00\x25"+id); err != nil {
@@ -202,7 +195,7 @@ func (s *served) strangerFrom(t *testing.T, broker, ca string) (sent, seen strin
 	}
 	from := s.log.len()
 	bad, told := fmt.Sprintf("\x30%c\x00%c%s!", 2+len(topic)+1, len(topic), topic), regexp.MustCompile(`undecodable message.*"remote":"([^"]*)"`)
-	if scheme == "wss" {
+	if strings.HasPrefix(broker, "wss") {
 		bad, told = "\x00\x00", regexp.MustCompile(`mqtt packet refused.*"remote":"([^"]*)"`)
 	}
 	if _, err := io.WriteString(conn, bad); err != nil {
@@ -215,6 +208,36 @@ func (s *served) strangerFrom(t *testing.T, broker, ca string) (sent, seen strin
 		time.Sleep(5 * time.Millisecond)
 	}
 	return sent, ""
+}
+
+// dial connects to a broker as any client does, and gives the TLS connection too.
+func (s *served) dial(t *testing.T, broker, ca string) (secure *tls.Conn, conn net.Conn) {
+	t.Helper()
+	roots := x509.NewCertPool()
+	for _, c := range certificates(t, ca) {
+		roots.AddCert(c)
+	}
+	scheme, rest, _ := strings.Cut(broker, "://")
+	host, path, _ := strings.Cut(rest, "/")
+	conf := &tls.Config{RootCAs: roots, ServerName: "localhost"}
+	nc, err := tls.Dial("tcp", host, conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = nc.Close() })
+	conn = nc
+	if scheme == "wss" {
+		client := &http.Client{Transport: &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nc, nil }}}
+		// As a dashboard's page does it, of any origin.
+		ws, _, err := websocket.Dial(t.Context(), "https://"+host+"/"+path, &websocket.DialOptions{
+			HTTPClient: client, Subprotocols: []string{"mqtt"}, HTTPHeader: http.Header{"Origin": {"https://dashboard.example"}, "X-Forwarded-For": {"192.0.2.66"}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn = websocket.NetConn(t.Context(), ws, websocket.MessageBinary)
+	}
+	return nc, conn
 }
 
 // agentThrough has the real agent enroll and check its way.
