@@ -97,7 +97,7 @@ func TestPerPool(t *testing.T) {
 		t.Errorf("dropped %v, want the third of a", c.dropped)
 	}
 	e, err := c.come("p:f")
-	if !errors.Is(err, ErrFullPool) || e.stranger == nil {
+	if !errors.Is(err, ErrFullPool) || !e.device.IsZero() || e.place == nil {
 		t.Errorf("a fifth device: %v", err)
 	}
 	c.must("q:f")
@@ -132,14 +132,15 @@ func TestCountsAddUp(t *testing.T) {
 		open = append(open, e)
 	}
 	devices, spares := 0, 0
-	for d, own := range c.devices {
-		devices += len(own)
-		if len(own) == 0 || len(own) > 4 {
-			t.Errorf("%v has %d", d, len(own))
+	for d, e := range c.devices {
+		own, oldest := c.ofDevice(d)
+		devices += own
+		if own == 0 || own > 4 {
+			t.Errorf("%v has %d", d, own)
 		}
-		for i, e := range own {
-			if (e.spare == nil) != (i == 0) {
-				t.Errorf("%v: connection %d: spare is %v", d, i, e.spare)
+		for ; e != nil; e = e.older {
+			if e.device != d || (e.place == nil) != (e == oldest) {
+				t.Errorf("%v: a connection of %v is at %v", d, e.device, e.place)
 			}
 		}
 	}

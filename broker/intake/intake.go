@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -108,7 +107,7 @@ type Intake struct {
 	open      int
 	strangers list.List // of *Entry, the oldest first
 	sources   map[netip.Prefix]*source
-	devices   map[ident.Device][]*Entry // each one's, the oldest first
+	devices   map[ident.Device]*Entry // each one's newest, linked by older
 	pools     map[ident.Pool]*pool
 }
 
@@ -124,7 +123,7 @@ func New(l Limits) (*Intake, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Intake{limits: l, now: time.Now, devices: map[ident.Device][]*Entry{}, pools: map[ident.Pool]*pool{}}, nil
+	return &Intake{limits: l, now: time.Now, devices: map[ident.Device]*Entry{}, pools: map[ident.Pool]*pool{}}, nil
 }
 
 // Open gives how many connections there are now, and the limits on them, of which those
@@ -144,13 +143,13 @@ func (in *Intake) Strangers() int {
 
 // An Entry is one connection that an Intake has counted in.
 type Entry struct {
-	in       *Intake
-	drop     func(why error)
-	source   netip.Prefix
-	counted  bool
-	stranger *list.Element // nil once it is a device's
-	device   ident.Device  // zero until then
-	spare    *list.Element // nil if it is the device's oldest
+	in      *Intake
+	drop    func(why error)
+	source  *source // nil: it has none
+	counted bool
+	device  ident.Device  // zero: it is a stranger's
+	place   *list.Element // among strangers or, if it is a device's, among the spares of its pool; nil: it is the device's oldest, or not counted
+	older   *Entry        // of the same device
 }
 
 // A source is where connections come from.
@@ -188,8 +187,8 @@ func SourceOf(a netip.Addr) netip.Prefix {
 // one later, and is told why: ErrRoom, ErrRoomDevice or ErrRoomPool. It is called at most
 // once, from any goroutine, possibly before Enter has returned.
 func (in *Intake) Enter(remote string, drop func(why error)) (*Entry, error) {
-	e := &Entry{in: in, drop: drop, source: Source(remote)}
-	out, err := in.count(e)
+	e := &Entry{in: in, drop: drop}
+	out, err := in.count(e, Source(remote))
 	if err != nil {
 		return nil, err
 	}
@@ -200,12 +199,12 @@ func (in *Intake) Enter(remote string, drop func(why error)) (*Entry, error) {
 }
 
 // count counts e in; out is the connection that must make room, already counted out.
-func (in *Intake) count(e *Entry) (out *Entry, err error) {
+func (in *Intake) count(e *Entry, from netip.Prefix) (out *Entry, err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	var src *source
-	if e.source.IsValid() {
-		src = in.sourceAt(e.source, in.now())
+	if from.IsValid() {
+		src = in.sourceAt(from, in.now())
 		switch {
 		case in.limits.Rate > 0 && src.tokens < 1:
 			return nil, ErrTooFast
@@ -226,8 +225,8 @@ func (in *Intake) count(e *Entry) (out *Entry, err error) {
 		src.open++
 	}
 	in.open++
-	e.counted = true
-	e.stranger = in.strangers.PushBack(e)
+	e.counted, e.source = true, src
+	e.place = in.strangers.PushBack(e)
 	return out, nil
 }
 
@@ -257,11 +256,14 @@ func (e *Entry) Admitted(d ident.Device) (makeRoom func(), err error) {
 // crowded gives the connection that must make room for another one of d, nil if there is
 // room.
 func (in *Intake) crowded(d ident.Device) (out *Entry, why, err error) {
-	own, p := in.devices[d], in.pools[d.Pool]
+	p := in.pools[d.Pool]
 	fullPool := p != nil && in.limits.PerPool > 0 && p.open >= in.limits.PerPool
-	switch {
-	case len(own) > 0 && (fullPool || in.limits.PerDevice > 0 && len(own) >= in.limits.PerDevice):
-		return own[0], ErrRoomDevice, nil
+	if !fullPool && in.limits.PerDevice <= 0 {
+		return nil, nil, nil
+	}
+	switch own, oldest := in.ofDevice(d); {
+	case oldest != nil && (fullPool || own >= in.limits.PerDevice):
+		return oldest, ErrRoomDevice, nil
 	case !fullPool:
 		return nil, nil, nil
 	}
@@ -269,7 +271,17 @@ func (in *Intake) crowded(d ident.Device) (out *Entry, why, err error) {
 	if spare == nil {
 		return nil, nil, ErrFullPool
 	}
-	return in.devices[spare.Value.(*Entry).device][0], ErrRoomPool, nil
+	_, out = in.ofDevice(spare.Value.(*Entry).device)
+	return out, ErrRoomPool, nil
+}
+
+// ofDevice counts the connections of d and gives the oldest, nil if there is none.
+func (in *Intake) ofDevice(d ident.Device) (n int, oldest *Entry) {
+	for e := in.devices[d]; e != nil; e = e.older {
+		oldest = e
+		n++
+	}
+	return n, oldest
 }
 
 func (e *Entry) admit(d ident.Device) {
@@ -281,11 +293,10 @@ func (e *Entry) admit(d ident.Device) {
 		e.in.pools[d.Pool] = p
 	}
 	p.open++
-	own := e.in.devices[d]
-	if len(own) > 0 {
-		e.spare = p.spares.PushBack(e)
+	if e.older = e.in.devices[d]; e.older != nil {
+		e.place = p.spares.PushBack(e)
 	}
-	e.in.devices[d] = append(own, e)
+	e.in.devices[d] = e
 }
 
 // leaveDevice is the contrary of admit.
@@ -300,21 +311,29 @@ func (e *Entry) leaveDevice() {
 	if p.open--; p.open == 0 {
 		delete(e.in.pools, d.Pool)
 	}
-	i := slices.Index(e.in.devices[d], e)
-	own := slices.Delete(e.in.devices[d], i, i+1)
-	if len(own) == 0 {
-		delete(e.in.devices, d)
-		return
+	var newer *Entry
+	for at := e.in.devices[d]; at != e; at = at.older {
+		newer = at
 	}
-	e.in.devices[d] = own
-	p.keep(own[0])
+	switch {
+	case newer != nil && e.older == nil:
+		p.keep(newer) // it is the oldest now
+		newer.older = nil
+	case newer != nil:
+		newer.older = e.older
+	case e.older != nil:
+		e.in.devices[d] = e.older
+	default:
+		delete(e.in.devices, d)
+	}
+	e.older = nil
 }
 
 // keep takes an entry off the spares.
 func (p *pool) keep(e *Entry) {
-	if e.spare != nil {
-		p.spares.Remove(e.spare)
-		e.spare = nil
+	if e.place != nil {
+		p.spares.Remove(e.place)
+		e.place = nil
 	}
 }
 
@@ -326,9 +345,9 @@ func (e *Entry) Leave() {
 }
 
 func (e *Entry) noStranger() {
-	if e.stranger != nil {
-		e.in.strangers.Remove(e.stranger)
-		e.stranger = nil
+	if e.device.IsZero() && e.place != nil {
+		e.in.strangers.Remove(e.place)
+		e.place = nil
 	}
 }
 
@@ -340,8 +359,8 @@ func (e *Entry) leave() {
 	}
 	e.counted = false
 	e.in.open--
-	if src := e.in.sources[e.source]; src != nil {
-		src.open--
+	if e.source != nil {
+		e.source.open--
 	}
 }
 
