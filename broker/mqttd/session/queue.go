@@ -42,15 +42,29 @@ const idle = 2
 // A queue is slots in order, in an array that shrinks with them. What lies near its front is
 // taken out at little cost.
 type queue struct {
+	*array // nil: it is empty, as most are
+}
+
+type array struct {
 	slots []slot
 	head  int // slots before it are empty
 }
 
-func (q *queue) len() int       { return len(q.slots) - q.head }
-func (q *queue) all() []slot    { return q.slots[q.head:] }
 func (q *queue) at(i int) *slot { return &q.slots[q.head+i] }
 
+func (q *queue) all() []slot {
+	if q.array == nil {
+		return nil
+	}
+	return q.slots[q.head:]
+}
+
+func (q *queue) len() int { return len(q.all()) }
+
 func (q *queue) push(at slot) {
+	if q.array == nil {
+		q.array = new(array)
+	}
 	if n := q.len(); len(q.slots) == cap(q.slots) {
 		if q.head > n {
 			copy(q.slots, q.all())
@@ -73,6 +87,9 @@ func (q *queue) remove(i int) {
 
 // filter takes out those from i on that are not kept, in one pass.
 func (q *queue) filter(i int, keep func(*slot) bool) {
+	if q.len() == 0 {
+		return
+	}
 	kept := q.slots[:q.head+i]
 	for _, at := range q.all()[i:] {
 		if keep(&at) {
