@@ -26,13 +26,18 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"iter"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // folder holds the patches, as seen from the repository's root.
@@ -123,14 +128,16 @@ func run(ctx context.Context, out io.Writer, tested bool, names []string) error 
 		return err
 	}
 	defer os.RemoveAll(dir)
-	g := garden{out: out, dir: dir, tested: tested, overlays: map[string]string{}, sound: map[plant]bool{}}
-	for _, p := range plants {
-		if len(names) > 0 && !slices.Contains(names, p.bug) {
-			continue
+	g := garden{out: out, dir: dir, tested: tested, sound: map[plant]bool{}}
+	beds, ctx := errgroup.WithContext(ctx)
+	beds.SetLimit(runtime.NumCPU()) // a test is linked, and often runs, on one
+	for bug, rows := range byBug(plants) {
+		if len(names) == 0 || slices.Contains(names, bug) {
+			beds.Go(func() error { return g.tryAll(ctx, bug, rows) })
 		}
-		if err := g.try(ctx, p); err != nil {
-			return err
-		}
+	}
+	if err := beds.Wait(); err != nil {
+		return err
 	}
 	if g.missed > 0 {
 		return fmt.Errorf("%d missed", g.missed)
@@ -140,34 +147,70 @@ func run(ctx context.Context, out io.Writer, tested bool, names []string) error 
 
 // A garden is where bugs are planted: a temporary folder and what is known so far.
 type garden struct {
-	out      io.Writer
-	dir      string
-	overlays map[string]string // bug to file; an empty one does not fit
-	tested   bool              // all tests pass without a bug
-	sound    map[plant]bool    // package and test alone: passes without a bug
-	missed   int
+	dir    string
+	tested bool // all tests pass without a bug
+
+	mu     sync.Mutex // guards the rest
+	out    io.Writer
+	sound  map[plant]bool // package and test alone: passes without a bug
+	missed int
 }
 
-func (g *garden) miss(format string, args ...any) {
+// say tells how a bug fared, which was found or not.
+func (g *garden) say(found bool, format string, args ...any) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	fmt.Fprintf(g.out, format+"\n", args...)
-	g.missed++
+	if !found {
+		g.missed++
+	}
 }
 
-// try plants one bug before one test. Its error is an end to all, such as an
-// interrupt; a bug that is not found is counted.
-func (g *garden) try(ctx context.Context, p plant) error {
-	if _, known := g.overlays[p.bug]; !known {
-		file, err := overlay(".", p.bug, filepath.Join(g.dir, p.bug))
-		if err != nil {
-			g.miss("BROKEN  %s, see the comment in %s/main.go: %v", p.bug, folder, err)
+func (g *garden) miss(format string, args ...any) { g.say(false, format, args...) }
+
+func (g *garden) isSound(test plant) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.tested || g.sound[test]
+}
+
+// byBug gives each bug, in order, with its tests.
+func byBug(plants []plant) iter.Seq2[string, []plant] {
+	return func(yield func(string, []plant) bool) {
+		done := map[string]bool{}
+		for _, p := range plants {
+			if done[p.bug] {
+				continue
+			}
+			done[p.bug] = true
+			rows := slices.DeleteFunc(slices.Clone(plants), func(q plant) bool { return q.bug != p.bug })
+			if !yield(p.bug, rows) {
+				return
+			}
 		}
-		g.overlays[p.bug] = file
 	}
-	if g.overlays[p.bug] == "" {
+}
+
+// tryAll plants one bug before all tests that are to find it, one after another.
+func (g *garden) tryAll(ctx context.Context, bug string, rows []plant) error {
+	file, err := overlay(".", bug, filepath.Join(g.dir, bug))
+	if err != nil {
+		g.miss("BROKEN  %s, see the comment in %s/main.go: %v", bug, folder, err)
 		return nil
 	}
+	for _, p := range rows {
+		if err := g.try(ctx, p, file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// try plants one bug, by the overlay that says so, before one test. Its error is an end to all, such as an
+// interrupt; a bug that is not found is counted.
+func (g *garden) try(ctx context.Context, p plant, overlay string) error {
 	test := plant{pkg: p.pkg, test: p.test}
-	if !g.tested && !g.sound[test] {
+	if !g.isSound(test) {
 		said, passed, err := goTest(ctx, p, "-v")
 		switch {
 		case err != nil:
@@ -179,9 +222,11 @@ func (g *garden) try(ctx context.Context, p plant) error {
 			g.miss("BROKEN  %s in %s does not run", p.test, p.pkg)
 			return nil
 		}
+		g.mu.Lock()
 		g.sound[test] = true
+		g.mu.Unlock()
 	}
-	said, passed, err := goTest(ctx, p, "-overlay", g.overlays[p.bug])
+	said, passed, err := goTest(ctx, p, "-overlay", overlay)
 	if err != nil {
 		return err
 	}
@@ -192,7 +237,7 @@ func (g *garden) try(ctx context.Context, p plant) error {
 	case why == nil:
 		g.miss("%sBROKEN  %s in %s fails with %s, but not because of it", last(said, 20), p.test, p.pkg, p.bug)
 	default:
-		fmt.Fprintf(g.out, "caught  %s by %s in %s: %.120s\n", p.bug, p.test, p.pkg, strings.TrimSpace(string(why)))
+		g.say(true, "caught  %s by %s in %s: %.120s", p.bug, p.test, p.pkg, strings.TrimSpace(string(why)))
 	}
 	return nil
 }

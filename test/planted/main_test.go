@@ -10,7 +10,7 @@ import (
 func TestVerdicts(t *testing.T) {
 	t.Chdir("../..")
 	var out strings.Builder
-	g := garden{out: &out, dir: t.TempDir(), overlays: map[string]string{}, sound: map[plant]bool{}}
+	g := garden{out: &out, dir: t.TempDir(), sound: map[plant]bool{}}
 	for _, c := range []struct {
 		plant plant
 		want  string
@@ -24,7 +24,7 @@ func TestVerdicts(t *testing.T) {
 	} {
 		out.Reset()
 		before := g.missed
-		if err := g.try(t.Context(), c.plant); err != nil {
+		if err := g.tryAll(t.Context(), c.plant.bug, []plant{c.plant}); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(out.String(), c.want) || (g.missed == before) != strings.HasPrefix(c.want, "caught") {
