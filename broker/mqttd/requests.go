@@ -44,12 +44,13 @@ type requests struct {
 	mu        sync.Mutex // guards the rest: a worker leaves only when it sees nothing to do
 	devices   []request
 	strangers lanes
-	workers   int // that have work
+	workers   int // that have work, or are called to it
 	strange   int // of them, those that answer strangers
 	// idle are workers that wait for work, at most spareWorkers, each until its channel is
 	// closed. They have the stack that an answer needs: another one begins with a small one, and
 	// growing it is a thirtieth of what a login costs.
-	idle []chan struct{}
+	idle   []chan struct{}
+	called bool // a worker is called and has not come yet
 }
 
 // spareWorkers is how many workers stay without work: as many as wait for one commit of a busy
@@ -173,9 +174,19 @@ func (s *Server) queue(r request) (lost *request) {
 	default:
 		q.devices = append(q.devices, r)
 	}
-	if q.workers >= s.cfg.Workers {
-		return lost
+	s.call()
+	return lost
+}
+
+// call has one worker more come, if there may be one. One at a time: each calls the next when it finds more
+// work than its own. What is answered at once is so answered by few, as to wake a worker costs as much
+// as that. The requests' mutex is held.
+func (s *Server) call() {
+	q := &s.requests
+	if q.called || q.workers >= s.cfg.Workers {
+		return
 	}
+	q.called = true
 	q.workers++
 	if last := len(q.idle) - 1; last >= 0 {
 		close(q.idle[last])
@@ -183,7 +194,6 @@ func (s *Server) queue(r request) (lost *request) {
 	} else {
 		s.wg.Go(s.work)
 	}
-	return lost
 }
 
 // overloaded answers a request that is not looked at.
@@ -199,12 +209,13 @@ func (s *Server) overloaded(r request, why Overload, retry time.Duration) {
 }
 
 func (s *Server) work() {
-	for {
-		r, wait, ok := s.requests.next(s.strangersAtOnce())
+	for called := true; ; {
+		r, wait, ok := s.nextRequest(called)
 		switch {
 		case wait != nil:
 			select {
 			case <-wait:
+				called = true
 				continue
 			case <-s.ctx.Done():
 				return
@@ -212,6 +223,7 @@ func (s *Server) work() {
 		case !ok:
 			return
 		}
+		called = false
 		s.answer(r)
 		s.requests.done(r)
 	}
@@ -220,21 +232,28 @@ func (s *Server) work() {
 // strangersAtOnce is how many workers may answer strangers at once.
 func (s *Server) strangersAtOnce() int { return max(1, int(strangersPart*float64(s.cfg.Workers))) }
 
-// next gives what a worker does next, or what it waits for; neither ends it.
-func (q *requests) next(strangersAtOnce int) (r request, wait <-chan struct{}, ok bool) {
+// nextRequest gives what a worker does next, or what it waits for; neither ends it.
+func (s *Server) nextRequest(called bool) (r request, wait <-chan struct{}, ok bool) {
+	q := &s.requests
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if called {
+		q.called = false
+	}
 	switch {
 	case len(q.devices) > 0:
 		r, ok = q.devices[0], true
 		q.devices[0] = request{}
 		q.devices = q.devices[1:]
-	case q.strange < strangersAtOnce:
+	case q.strange < s.strangersAtOnce():
 		if r, ok = q.strangers.next(); ok {
 			q.strange++
 		}
 	}
 	if ok {
+		if len(q.devices) > 0 || q.strangers.waiting > 0 && q.strange < s.strangersAtOnce() {
+			s.call()
+		}
 		return r, nil, true
 	}
 	q.workers--
