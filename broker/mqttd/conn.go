@@ -69,13 +69,12 @@ type conn struct {
 	place    deadline.Place // of the end of what it may do
 
 	// Guarded by the registry's mutex.
-	epoch    uint64        // when jobs last rose from zero
-	released chan struct{} // closed when gone and without jobs; nil: nobody waits for that
-	gone     bool
-
-	mu        sync.Mutex // guards the rest
-	connected bool       // its CONNACK is out
-	ending    bool
+	epoch     uint64        // when jobs last rose from zero
+	released  chan struct{} // closed when gone and without jobs; nil: nobody waits for that
+	gone      bool
+	connected bool        // guarded by mu: its CONNACK is out
+	ending    atomic.Bool // changed with mu
+	mu        sync.Mutex
 
 	over chan struct{} // of a WebSocket: closed when nothing is left of it
 }
@@ -271,17 +270,13 @@ func (c *conn) Closed(err error) {
 	c.srv.forget(c)
 }
 
-func (c *conn) isEnding() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ending
-}
+func (c *conn) isEnding() bool { return c.ending.Load() }
 
 // bury makes a later end do nothing.
 func (c *conn) bury() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.ending = true
+	c.ending.Store(true)
 }
 
 // end stops the connection: once it has returned, nothing is delivered any more, and no
@@ -289,11 +284,11 @@ func (c *conn) bury() {
 // reason; the last will and the hang-up follow in the background.
 func (c *conn) end(r Reason) {
 	c.mu.Lock()
-	if c.ending {
+	if c.isEnding() {
 		c.mu.Unlock()
 		return
 	}
-	c.ending = true
+	c.ending.Store(true)
 	connected := c.connected
 	c.mu.Unlock()
 	c.srv.cfg.OnEnd(r)

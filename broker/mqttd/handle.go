@@ -244,7 +244,9 @@ func (c *conn) acknowledged(t packet.Type, a packet.Ack) error {
 	if errors.Is(err, session.ErrUnexpected) {
 		return &packet.Error{Code: packet.ProtocolError, What: fmt.Sprintf("%s for the packet identifier %d, which waits for another packet", t, a.ID)}
 	}
-	st.pump(time.Now())
+	if st.flow.Waiting() || len(st.owed) > 0 {
+		st.pump(time.Now())
+	}
 	return nil
 }
 

@@ -23,7 +23,7 @@ func (s *Server) attach(c *conn, st *state, connack []byte, w *will, expiry uint
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	c.mu.Lock()
-	if c.ending {
+	if c.isEnding() {
 		c.mu.Unlock()
 		return errEnding
 	}

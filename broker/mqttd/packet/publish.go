@@ -158,15 +158,6 @@ func (m *messageProperties) checkPayload(t Type, payload []byte) error {
 // bytes: many receivers may share those. topic takes the place of p.Topic, and p.Payload is
 // not looked at. In MQTT 3.1.1 the properties are left out.
 func AppendPublishHeader(dst []byte, v Version, topic string, p *Publish, payload int) []byte {
-	return appendPublish(dst, v, topic, p, payload)
-}
-
-// AppendPublish appends a PUBLISH.
-func AppendPublish(dst []byte, v Version, p *Publish) []byte {
-	return append(appendPublish(dst, v, p.Topic, p, len(p.Payload)), p.Payload...)
-}
-
-func appendPublish[T string | []byte](dst []byte, v Version, topic T, p *Publish, payload int) []byte {
 	flags := p.QoS << 1
 	if p.Retain {
 		flags |= flagRetain
@@ -201,6 +192,11 @@ func appendPublish[T string | []byte](dst []byte, v Version, topic T, p *Publish
 		dst = appendNumber(dst, subscriptionIdentifier, id)
 	}
 	return append(dst, p.Forward...)
+}
+
+// AppendPublish appends a PUBLISH.
+func AppendPublish(dst []byte, v Version, p *Publish) []byte {
+	return append(AppendPublishHeader(dst, v, string(p.Topic), p, len(p.Payload)), p.Payload...)
 }
 
 // propertiesLen is how many bytes the properties take.

@@ -79,7 +79,9 @@ func (r *reader) step(s *Stream) outcome {
 		}
 		r.n, r.err = from.Read(p)
 	} else {
-		if err := s.raw.Read(r.ready); err != nil {
+		if s.poller != nil {
+			r.look(0)
+		} else if err := s.raw.Read(r.ready); err != nil {
 			r.err = err
 		}
 		defer r.putBack()
@@ -103,11 +105,11 @@ func (r *reader) step(s *Stream) outcome {
 }
 
 // look reads into a buffer of the pool, if there is something to read; who waits has none.
-// Reading takes place here, as RawConn.Read forgets what came before it was called.
-func (r *reader) look(fd uintptr) bool {
+// Without a poller reading takes place in RawConn.Read, which forgets what came before it was called.
+func (r *reader) look(uintptr) bool {
 	r.buf = r.s.loop.reads.Get().(*[readBuffer]byte)
 	if r.s.isOver() {
-		r.n, r.err = readNow(fd, r.buf[:])
+		r.n, r.err = r.s.readRaw(r.buf[:])
 	} else {
 		r.n, r.err = r.s.source().Read(r.buf[:])
 	}
@@ -125,9 +127,23 @@ func (s *Stream) readSome(p []byte) (int, error) {
 	if s.dry {
 		return 0, errAgain
 	}
-	n, err := readNow(uintptr(s.number), p)
+	n, err := s.readRaw(p)
 	s.dry = s.poller != nil && err == nil && n < len(p) && !s.finis.Load()
 	return n, err
+}
+
+// readRaw reads what the socket has. With a poller it has mu, and not after close: so the descriptor is
+// still the socket's.
+func (s *Stream) readRaw(p []byte) (int, error) {
+	if s.poller == nil {
+		return readNow(uintptr(s.number), p)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return 0, ErrClosed
+	}
+	return readNow(uintptr(s.number), p)
 }
 
 func (r *reader) putBack() {
