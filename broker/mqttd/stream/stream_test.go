@@ -863,9 +863,10 @@ func TestOverdue(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		began = time.Now()
+		_, _ = client.Write([]byte("x"))
+		synctest.Wait() // else nothing has come for an hour
 		_ = h.s.SetReadDeadline(time.Now().Add(5 * time.Second))
 		h.s.SetIdleTimeout(3 * time.Second)
-		_, _ = client.Write([]byte("x"))
 		time.Sleep(2 * time.Second)
 		_, _ = client.Write([]byte("x"))
 		time.Sleep(2 * time.Second)
