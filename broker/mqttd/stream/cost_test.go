@@ -88,11 +88,12 @@ func TestTrim(t *testing.T) {
 		}{
 			{"few", 99, 1000, 0, 0},
 			{"one more", 1, 1000, 0, 1},
-			{"a storm", 1000, 100, 1, 1}, // later comes the next
+			{"a storm", 4000, 100, 1, 1}, // later comes the next
 			{"a trickle", 10, 1, 2, 2},
-			{"few for 1,110", 200, 1000, 2, 2},
-			{"a quarter of them", 200, 1000, 2, 3},
-			{"many at the end", 5000, 1000, 3, 3},
+			{"few for 4,110", 200, 1000, 2, 2},
+			{"a sixteenth of them", 100, 1000, 2, 3},
+			{"a slow storm", 2000, 20, 3, 4},
+			{"many at the end", 5000, 1000, 4, 4},
 		} {
 			come(c.n, c.perSecond)
 			synctest.Wait()
@@ -110,7 +111,7 @@ func TestTrim(t *testing.T) {
 		l.Close()
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if freed.Load() != 3 {
+		if freed.Load() != 4 {
 			t.Error("freed when over")
 		}
 	})

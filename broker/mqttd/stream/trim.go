@@ -18,6 +18,7 @@ type trim struct {
 	open   int        // streams
 	came   int        // since memory was given back
 	before int        // of them, when it was looked last
+	few    int        // may come in a lull
 	timer  *time.Timer
 	armed  bool
 }
@@ -30,10 +31,11 @@ func (l *Loop) began() {
 	defer t.mu.Unlock()
 	t.open++
 	t.came++
-	if l.cfg.TrimAfter == 0 || t.armed || t.came < max(l.cfg.TrimAfter, t.open/4) {
+	storm := max(l.cfg.TrimAfter, t.open/16)
+	if l.cfg.TrimAfter == 0 || t.armed || t.came < storm {
 		return
 	}
-	t.armed, t.before = true, t.came
+	t.armed, t.before, t.few = true, t.came, storm/20
 	if t.timer == nil {
 		t.timer = time.AfterFunc(lull, l.trim.look)
 	} else {
@@ -48,10 +50,11 @@ func (l *Loop) finished() {
 	l.trim.open--
 }
 
-// look gives memory back if the storm is over: a twentieth of what came before may still come.
+// look gives memory back if the storm is over. What still may come is a part of what makes a storm,
+// not of what came: else a long one that slows down would be taken for over, and the rest of it be no storm.
 func (t *trim) look() {
 	t.mu.Lock()
-	if t.came-t.before > t.before/20 {
+	if t.came-t.before > t.few {
 		t.before = t.came
 		t.timer.Reset(lull)
 		t.mu.Unlock()
