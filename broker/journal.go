@@ -29,8 +29,8 @@ type Record struct {
 	// Session is set in records of kind session; their Subject is its device's name.
 	Session ident.UUID
 	// Prev is the Seq of the record before this one in its device's own history; 0 when
-	// it is the first, and in records of anything but devices and of sessions that
-	// somebody else than the device ended.
+	// it is the first, and in records of anything but devices, of sessions that
+	// somebody else than the device ended, and of connections.
 	Prev uint64
 	// Count is how many events an appended record sums up; 0 for what is no event.
 	Count uint32
@@ -245,9 +245,10 @@ type Journal interface {
 	// History gives up to limit (1 to MaxList) records of one device, newest first, with a
 	// Seq below before (0: from the newest): each change of it, its deletion and what
 	// came before if the name was used again, each of its sessions that somebody ended,
-	// and of its last sessions the logins and, while the journal has them, the ends by the
-	// device itself. ErrNotFound: no device had that name. A page costs as many reads as
-	// there are newer records of changes and ends by others: no device can make those more.
+	// what operators did with its connections while it was there, and of its last sessions
+	// the logins and, while the journal has them, the ends by the device itself.
+	// ErrNotFound: no device had that name. A page costs as many reads as there are newer
+	// records of changes and of what others did: no device can make those more.
 	History(ctx context.Context, id ident.Device, before uint64, limit int) ([]Record, error)
 	// Append records events that are no writes of the store, as CheckEvents wants them, as records
 	// of their kind: all of them or, with an error, none.

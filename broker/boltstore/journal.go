@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"slices"
@@ -350,10 +351,28 @@ func (s *Store) Append(ctx context.Context, by broker.By, events []broker.Event)
 	strangers := slices.ContainsFunc(events, func(e broker.Event) bool { return e.Kind != broker.RecordConnection })
 	return during(what, s.submit(ctx, &request{by: by, sums: strangers, do: func(c *change) error {
 		for _, e := range events {
-			c.record(entry{Record: broker.Record{Kind: cmp.Or(e.Kind, broker.RecordRefusal), Pool: e.Pool, Subject: e.Subject, What: e.What, Count: e.Count}})
+			x := entry{Record: broker.Record{Kind: cmp.Or(e.Kind, broker.RecordRefusal), Pool: e.Pool, Subject: e.Subject, What: e.What, Count: e.Count}}
+			if err := recordEvent(c, x); err != nil {
+				return err
+			}
 		}
 		return nil
 	}}))
+}
+
+// recordEvent records e: what was done with a device's connections in that device's history, if
+// the device is still there.
+func recordEvent(c *change, e entry) error {
+	if d := e.Device(); e.Kind == broker.RecordConnection && !d.IsZero() {
+		switch _, _, _, err := knownDevice(c.tx, d); {
+		case err == nil:
+			return recordInHistory(c, e)
+		case !errors.Is(err, broker.ErrNotFound):
+			return err
+		}
+	}
+	c.record(e)
+	return nil
 }
 
 // A growth tells those that wait of new records.

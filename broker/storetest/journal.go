@@ -30,6 +30,7 @@ func journalTests() []test {
 		{"a device's records say what was done", deviceRecords},
 		{"a device's history is its own, newest first, over its deletion", history},
 		{"a device's history tells its logins and its ended sessions", sessionHistory},
+		{"a device's history tells what operators did with its connections", connectionHistory},
 		{"a session's records say what was done, and nothing of nothing", sessionRecords},
 		{"the end of a session by its own device is traffic, and in the history", ownEnd},
 		{"events are recorded all or none", events},
@@ -578,6 +579,42 @@ func sessionHistory(e *env) {
 	e.same([]string{"device a:lamp disable +", "session a:lamp revoke +", "session a:lamp login", "session a:lamp login", "device a:lamp create"}, shorts(all))
 	e.same([]ident.UUID{two.Session.ID, one.Session.ID}, []ident.UUID{all[2].Session, all[3].Session})
 	e.same("because of stolen", all[1].By.Reason)
+}
+
+func connectionHistory(e *env) {
+	p := e.addPool("a")
+	d, other := e.addDevice("a", "lamp"), e.addDevice("a", "other")
+	kick := func(h *handle, what broker.What, names ...string) {
+		var all []broker.Event
+		for _, name := range names {
+			all = append(all, broker.Event{Kind: broker.RecordConnection, Pool: p, Subject: name, What: what, Count: 2})
+		}
+		e.ok(h.journal.Append(e.ctx, by(), all))
+	}
+	kick(&e.handle, broker.WhatKick, "lamp", "gone", "other")
+	e.setStatus(d.ID, broker.StatusDisabled)
+	kick(&e.other, broker.WhatTrace, "lamp")
+	kick(&e.handle, broker.WhatKick, "lamp", "lamp")
+	e.ok(e.journal.Append(e.ctx, by(), []broker.Event{{Pool: p, Subject: "lamp", What: "denied", Count: 1}})) // a refusal, which strangers can bring about
+	kick(&e.handle, broker.WhatKick, "")                                                                      // a stranger's
+	all := e.historyOf(d.ID)
+	e.same([]string{"connection a:lamp kick", "connection a:lamp kick", "connection a:lamp trace", "device a:lamp disable +", "connection a:lamp kick", "device a:lamp create"}, shorts(all))
+	if all[0].By != by() || all[0].Count != 2 || all[0].Prev != all[1].Seq {
+		e.t.Fatalf("the record of a kick in the history: %+v", all[0])
+	}
+	e.same([]string{"connection a:other kick", "device a:other create"}, shorts(e.historyOf(other.ID)))
+	for _, h := range []*handle{&e.handle, &e.other} {
+		got, err := h.devices.Device(e.ctx, other.ID)
+		e.ok(err)
+		e.same(other, got)
+	}
+	e.ok(e.devices.DeleteDevice(e.ctx, by(), d.ID))
+	kick(&e.other, broker.WhatKick, "lamp")
+	e.addDevice("a", "lamp")
+	all = e.historyOf(d.ID)
+	e.same([]string{"device a:lamp create", "device a:lamp delete +"}, shorts(all[:2]))
+	e.ok(e.pools.DeletePool(e.ctx, by(), p))
+	kick(&e.handle, broker.WhatKick, "lamp")
 }
 
 func sessionRecords(e *env) {
