@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -40,11 +39,14 @@ func observeHooks(r prometheus.Registerer, log *slog.Logger) (hook.Observer, err
 		Called: func(trigger string, outcome hook.Outcome, took time.Duration) {
 			times.WithLabelValues(trigger, string(outcome)).Observe(took.Seconds())
 		},
-		Refused: func(cause hook.Cause, h *broker.Hook, source netip.Prefix) {
+		Refused: func(cause hook.Cause, h *broker.Hook, whom hook.Whom) {
 			refused.WithLabelValues(string(cause)).Inc()
 			attrs := []any{"cause", string(cause), "pool", h.Pool.String(), "hook", h.Name}
-			if source.IsValid() {
-				attrs = append(attrs, "source", source.String())
+			if whom.Source.IsValid() {
+				attrs = append(attrs, "source", whom.Source.String())
+			}
+			if whom.Device != "" {
+				attrs = append(attrs, "device", whom.Device)
 			}
 			told.Note(context.Background(), slog.LevelWarn, string(cause), "hook not called, the device hears busy", attrs...)
 		},

@@ -63,9 +63,15 @@ type Caller struct {
 // An Observer is told of calls. What is nil is not told.
 type Observer struct {
 	Called Called
-	// Refused is told of a hook that was not called, and for whom: the source of one who has
-	// proved nothing, otherwise the zero Prefix. It must be quick.
-	Refused func(why Cause, h *broker.Hook, source netip.Prefix)
+	// Refused is told of a hook that was not called, and for whom. It must be quick.
+	Refused func(why Cause, h *broker.Hook, whom Whom)
+}
+
+// Whom a call would have been for: one who has proved nothing is known by its source, any other
+// by its name. The other of the two is zero.
+type Whom struct {
+	Device string
+	Source netip.Prefix
 }
 
 // A Called is told of each call of a hook: of what kind, how it ended, how long it took. It
@@ -114,7 +120,7 @@ func New(cfg Config) *Caller {
 		told.Called = func(string, Outcome, time.Duration) {}
 	}
 	if told.Refused == nil {
-		told.Refused = func(Cause, *broker.Hook, netip.Prefix) {}
+		told.Refused = func(Cause, *broker.Hook, Whom) {}
 	}
 	c := &Caller{store: cfg.Store, secrets: cfg.Secrets, targets: target.New(cfg.Allow), gate: newGate(cfg.Limits, cfg.Now), now: cfg.Now, told: told}
 	c.dialer = &net.Dialer{Timeout: broker.MaxHookTimeout, Control: c.control}
@@ -250,10 +256,11 @@ func (c *Caller) post(ctx context.Context, h broker.Hook, trigger string, call a
 	if err != nil {
 		c.told.Called(trigger, OutcomeHeld, 0)
 		if held, ok := errors.AsType[*heldError](err); ok {
+			whom := Whom{Source: by.source}
 			if !by.subject.IsZero() {
-				by.source = netip.Prefix{}
+				whom = Whom{Device: call.Name}
 			}
-			c.told.Refused(held.cause, &h, by.source)
+			c.told.Refused(held.cause, &h, whom)
 		}
 		return nil, err
 	}

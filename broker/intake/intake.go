@@ -63,7 +63,7 @@ var (
 // ErrFullPool is the error of Admitted.
 var ErrFullPool = errors.New("too many connections of this pool's devices")
 
-// Why a connection was dropped.
+// Why a connection was dropped; with the device's or the pool's name behind it.
 var (
 	ErrRoom       = errors.New("it made room for a newer connection")
 	ErrRoomDevice = errors.New("it made room for a newer connection of the same device")
@@ -263,16 +263,17 @@ func (in *Intake) crowded(d ident.Device) (out *Entry, why, err error) {
 	}
 	switch own, oldest := in.ofDevice(d); {
 	case oldest != nil && (fullPool || own >= in.limits.PerDevice):
-		return oldest, ErrRoomDevice, nil
+		return oldest, fmt.Errorf("%w: %s", ErrRoomDevice, d), nil
 	case !fullPool:
 		return nil, nil, nil
 	}
 	spare := p.spares.Front()
 	if spare == nil {
-		return nil, nil, ErrFullPool
+		return nil, nil, fmt.Errorf("%w: pool %s", ErrFullPool, d.Pool)
 	}
-	_, out = in.ofDevice(spare.Value.(*Entry).device)
-	return out, ErrRoomPool, nil
+	crowd := spare.Value.(*Entry).device
+	_, out = in.ofDevice(crowd)
+	return out, fmt.Errorf("%w: %s has several, and pool %s has no room", ErrRoomPool, crowd, d.Pool), nil
 }
 
 // ofDevice counts the connections of d and gives the oldest, nil if there is none.

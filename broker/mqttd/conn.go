@@ -105,6 +105,16 @@ func (c *conn) vouched() bool {
 
 func (c *conn) remote() string { return c.nc.RemoteAddr().String() }
 
+// who names the client in a log line, with more behind it. A client that has proved itself may
+// choose any client id, so its device is named, too.
+func (c *conn) who(more ...any) []any {
+	attrs := []any{"client", c.clientID, "remote", c.remote()}
+	if st := c.standing(); st != nil && !st.Device.IsZero() {
+		attrs = append(attrs, "device", st.Device.String())
+	}
+	return append(attrs, more...)
+}
+
 // standing is what the connection may do now; nil until it is admitted.
 func (c *conn) standing() *Standing {
 	if st := c.owned.Load(); st != nil {
@@ -246,7 +256,7 @@ func (c *conn) violated(err error) error {
 	if v, ok := errors.AsType[*packet.Error](err); ok {
 		code = v.Code
 	}
-	c.srv.told.Note(context.Background(), slog.LevelInfo, "packet", "mqtt packet refused", "client", c.clientID, "remote", c.remote(), "error", err)
+	c.srv.told.Note(context.Background(), slog.LevelInfo, "packet", "mqtt packet refused", c.who("error", err)...)
 	c.end(Reason(code))
 	return nil
 }
@@ -259,14 +269,14 @@ func (c *conn) Closed(err error) {
 	defer recovered(c.srv.told, "closing a connection")
 	if errors.Is(err, stream.ErrStalled) || errors.Is(err, stream.ErrBacklog) {
 		c.srv.cfg.OnBound(BoundStalled)
-		c.srv.told.Note(context.Background(), slog.LevelInfo, "stalled", "mqtt client does not read", "client", c.clientID, "remote", c.remote(), "error", err)
+		c.srv.told.Note(context.Background(), slog.LevelInfo, "stalled", "mqtt client does not read", c.who("error", err)...)
 	}
 	c.bury()
 	c.depart()
 	if c.isTraced() {
 		c.hungUp(err)
 	}
-	c.srv.told.Note(context.Background(), slog.LevelDebug, "ended", "mqtt connection ended", "client", c.clientID, "remote", c.remote(), "error", err)
+	c.srv.told.Note(context.Background(), slog.LevelDebug, "ended", "mqtt connection ended", c.who("error", err)...)
 	c.srv.forget(c)
 }
 

@@ -283,8 +283,8 @@ func (c *conn) reauthenticated(a Answer, err error) {
 		return // it went, or was ended, meanwhile
 	}
 	if err != nil {
-		c.srv.told.Note(context.Background(), slog.LevelInfo, "reauthentication", "mqtt client failed to authenticate again", "client", c.clientID,
-			"device", c.again.connect.Device.String(), "method", c.again.method, "remote", c.remote(), "error", err)
+		c.srv.told.Note(context.Background(), slog.LevelInfo, "reauthentication", "mqtt client failed to authenticate again",
+			c.who("method", c.again.method, "error", err)...)
 		reason := ReasonDenied
 		if errors.Is(err, ErrBusy) {
 			reason = ReasonBusy

@@ -448,6 +448,31 @@ func TestTooManyConnections(t *testing.T) {
 	first.ping()
 }
 
+// TestLogNamesTheDevice: a device's client may have any id, so a line about it names the device.
+func TestLogNamesTheDevice(t *testing.T) {
+	f := start(t, nil)
+	of := func(c connectPacket) func() string {
+		r := f.mustConnect(c)
+		r.send([]byte{0x00, 0})
+		r.closed()
+		return func() string {
+			for line := range strings.Lines(f.logs.String()) {
+				if strings.Contains(line, "mqtt connection ended") && strings.Contains(line, "client="+c.id+" ") {
+					return line
+				}
+			}
+			return ""
+		}
+	}
+	dashboard := as("p:n", 4)
+	dashboard.id = "dashboard"
+	line := of(dashboard)
+	eventually(t, "the end is logged, with the device", func() bool { return strings.Contains(line(), " device=p:n") })
+	if logs := f.logs.String(); !strings.Contains(logs, `msg="mqtt packet refused" client=dashboard remote=127.0.0.1:`) || !strings.Contains(logs, " device=p:n error=") {
+		t.Error(logs)
+	}
+}
+
 // A client that doesn't read must not hold up those that write to it.
 func TestStalledSubscriber(t *testing.T) {
 	f := start(t, func(c *Config, _ *fixture) { c.WriteTimeout = 100 * time.Millisecond })

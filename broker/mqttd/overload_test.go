@@ -116,6 +116,9 @@ func TestOneDeviceAsksItsShare(t *testing.T) {
 	if _, got := other.message(); got != "re:y" {
 		t.Errorf("another device: %q", got)
 	}
+	if !strings.Contains(f.logs.String(), "not looked at\" client=p:n remote=127.0.0.1:") || !strings.Contains(f.logs.String(), " device=p:n cause=device") {
+		t.Errorf("the log does not say who asks too much: %s", f.logs.String())
+	}
 	if told := counts[OverloadDevice].Load(); told < 2 || told > 10 { // a second each, and the test took no fifty
 		t.Errorf("%d of 50 were read and answered at once", told)
 	}

@@ -199,7 +199,7 @@ func (s *Server) call() {
 // overloaded answers a request that is not looked at.
 func (s *Server) overloaded(r request, why Overload, retry time.Duration) {
 	s.told.Note(s.ctx, slog.LevelWarn, "overload "+string(why), "mqtt request not looked at",
-		"cause", string(why), "client", r.conn.clientID, "remote", r.conn.remote(), "bytes", len(r.payload))
+		r.conn.who("cause", string(why), "bytes", len(r.payload))...)
 	switch reply := s.cfg.Busy(s.asked(r), why, retry); {
 	case r.step != nil:
 		r.step.done(Answer{Data: reply}, errStepBusy)
@@ -296,7 +296,7 @@ func (s *Server) answer(r request) {
 
 func (s *Server) reply(c *conn, reply []byte) {
 	if err := c.push(replies, c.id().Reply().String(), reply); err != nil {
-		s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", "client", c.clientID, "error", err)
+		s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", c.who("error", err)...)
 	}
 }
 

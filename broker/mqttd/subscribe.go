@@ -59,7 +59,7 @@ func (c *conn) subscribeTo(f packet.Filter, identifier uint32) (code packet.Code
 		c.srv.subscriptions.Remove(&st.index, sub)
 		c.srv.cfg.OnBound(BoundSubscriptions)
 		c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "subscriptions", "mqtt subscription refused: there are too many in all",
-			"client", c.clientID, "device", st.standing.Load().Device.String(), "subscriptions", c.srv.cfg.Subscriptions)
+			c.who("subscriptions", c.srv.cfg.Subscriptions)...)
 		return c.refusal(packet.QuotaExceeded), nil, nil
 	}
 	if !existed && c.srv.subscriptions.Count(&st.index) > maxSubscriptions {

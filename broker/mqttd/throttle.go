@@ -38,8 +38,7 @@ func (c *conn) throttle() (time.Duration, error) {
 	}
 	wait := c.srv.slow.Reserve().Delay()
 	c.srv.cfg.OnThrottle()
-	c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "throttle", "mqtt packets of a client that is no device are read slowly",
-		"client", c.clientID, "remote", c.remote())
+	c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "throttle", "mqtt packets of a client that is no device are read slowly", c.who()...)
 	return wait, nil
 }
 
@@ -72,7 +71,7 @@ func (c *conn) holdBack(p *packet.Publish) error {
 	if c.heldSince == nil {
 		c.heldSince = new(time.Now())
 		c.srv.cfg.OnBound(BoundHeld)
-		c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "held back", "mqtt publisher held back: a subscriber has no room for its message", "client", c.clientID, "remote", c.remote())
+		c.srv.told.Note(c.srv.ctx, slog.LevelWarn, "held back", "mqtt publisher held back: a subscriber has no room for its message", c.who()...)
 	}
 	st := c.owned.Load()
 	st.mu.Lock()
