@@ -65,8 +65,17 @@ func (r *refusals) of(listener string) intake.Refused {
 		}
 		r.counter.WithLabelValues(listener, string(cause)).Inc()
 		r.log.Note(context.Background(), level(cause), listener+" "+string(cause), "connection refused",
-			"listener", listener, "cause", string(cause), "remote", remote, "err", fmt.Sprintf("%.256s", err))
+			"listener", listener, "cause", string(cause), "remote", remote, "err", atMost(err, 512))
 	}
+}
+
+// atMost is what err says, of at most n characters, for it may have what a stranger chose in it.
+func atMost(err error, n int) string {
+	said := []rune(err.Error())
+	if len(said) <= n {
+		return string(said)
+	}
+	return string(said[:n]) + " ..."
 }
 
 // level is that of what an operator has to do something about, or not.

@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
 	"net"
@@ -112,6 +113,22 @@ func TestRefusedConnectionsAreSeen(t *testing.T) {
 			} else if res == nil || res.StatusCode != http.StatusForbidden {
 				t.Error(err)
 			}
+		}},
+		{"mqtt", "connect", "no valid token", func() { // why is said, however long the client id is
+			id, user := strings.Repeat("\u0378", 120), "demo:lamp-1"
+			text := func(s string) string { return string(binary.BigEndian.AppendUint16(nil, uint16(len(s)))) + s }
+			rest := text("MQTT") + "\x04\xc2\x00\x3c" + text(id) + text(user) + text("none")
+			trusting := s.client().Transport.(*http.Transport).TLSClientConfig
+			trusting.ServerName = "localhost"
+			nc, err := tls.Dial("tcp", d.Addrs.MQTT.String(), trusting)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer nc.Close()
+			if _, err := nc.Write(append(binary.AppendUvarint([]byte{0x10}, uint64(len(rest))), rest...)); err != nil {
+				t.Fatal(err)
+			}
+			closes(t, nc)
 		}},
 		{"mqtt", "rate", "come too fast", func() {
 			for range 50 {

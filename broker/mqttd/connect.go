@@ -65,7 +65,7 @@ func (s *Server) begin(c *conn) bool {
 	ctx, cancel := context.WithTimeout(s.ctx, timeout)
 	defer cancel()
 	if err := s.admit(ctx, c, p); err != nil {
-		s.refused(c, fmt.Errorf("client id %.256q: %w", p.ClientID, err))
+		s.refused(c, fmt.Errorf("%w (client id %.80q)", err, p.ClientID))
 		if !c.isEnding() { // else whoever ended it has cut it
 			answer := refusedConnack(p, err)
 			if c.isTraced() {
@@ -255,11 +255,11 @@ func (s *Server) enter(ctx context.Context, c *conn, p *packet.Connect, proven *
 		return err
 	}
 	if p.Will != nil && p.Will.Retain && !mayRetain(&st) {
-		return refuse(packet.RetainNotSupported, "last will to %.256q, to be retained", willTopic(p))
+		return refuse(packet.RetainNotSupported, "last will to %.80q, to be retained", willTopic(p))
 	}
 	w, err := willOf(p)
 	if err != nil || w != nil && !mayPublish(&st, w.message.Topic, w.message.Retain) {
-		return refuse(packet.NotAuthorized, "last will to %.256q", willTopic(p))
+		return refuse(packet.NotAuthorized, "last will to %.80q", willTopic(p))
 	}
 	c.learn(p)
 	c.number, c.since, c.method = s.serial.next(), time.Now().UnixMilli(), p.HasAuthMethod

@@ -38,7 +38,7 @@ func named(c *mqttd.Connect) (id ident.Device, err error) {
 	name, _, _ := strings.Cut(c.UserName, "/")
 	id, err = ident.ParseDevice(name)
 	if err == nil && c.UserName != name && c.UserName != c.ClientID {
-		err = fmt.Errorf("%.256q is neither a device nor the client id", c.UserName)
+		err = fmt.Errorf("%.80q is neither a device nor the client id", c.UserName)
 	}
 	if err != nil {
 		err = fmt.Errorf("%w: user name: %w", errRefused, err)
