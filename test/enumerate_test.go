@@ -1,7 +1,11 @@
 package test
 
 import (
+	"bytes"
 	"encoding/hex"
+	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -92,6 +96,31 @@ func TestNobodyCanListNames(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantCode(t, m, protocol.CodeDenied, what)
+	}
+}
+
+// TestLogTellsStrangersApart: the operator, whom a refused device's owner asks, reads what the
+// device does not hear.
+func TestLogTellsStrangersApart(t *testing.T) {
+	for i, want := range map[int]string{0: "no device of that name", 1: `err="proof does not fit`, 6: "nothing of the kind"} {
+		var said bytes.Buffer
+		s, err := harness.Open(t.Context(), t.TempDir(), slog.New(slog.NewTextHandler(&said, nil)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, key := strangers(t, s)[i], harness.NewP256(t)
+		k := fixed(t, s, d)
+		k.start()
+		for _, raw := range [][]byte{k.proof(key), fixed(t, s, d).refresh(key, ident.UUID{1}, []byte("x"))} {
+			s.Exchange.Respond(t.Context(), exchange.Caller{}, raw)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		lines := slices.DeleteFunc(strings.Split(said.String(), "\n"), func(line string) bool { return !strings.Contains(line, "msg=refused") })
+		if len(lines) != 2 || !strings.Contains(lines[0], want) || !strings.Contains(lines[1], want) {
+			t.Errorf("%s: the log says %q", d, lines)
+		}
 	}
 }
 

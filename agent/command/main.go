@@ -186,7 +186,7 @@ func (p *program) advice(err error) (exit.Code, string) {
 		{errNoPassword, exit.Refused, "an operator sees it in signet pool show: a pool with an MQTT password life of 0s gives none"},
 		{protocol.CodeDenied, exit.Refused, "check pool, name and token, and client if one was named; the broker's log says why. Only if the broker was restored from a backup older than this device: signet-agent enroll, with a new token"},
 		{protocol.CodePending, exit.Pending, "an operator has yet to approve it: " + p.operators("approve") + "; signet-agent run comes back by itself then, and so does enroll --wait"},
-		{protocol.CodeBusy, exit.Unavailable, "the broker has much to do: try again in a while"},
+		{protocol.CodeBusy, exit.Unavailable, "try again in as long as it says: the broker has much to do, or this device or its network has asked too often; the broker's log says which"},
 		{errNoChallenge, exit.NotFound, "signet-agent status tells where the device stands"},
 		{exit.Unavailable, exit.Unavailable, "signet-agent status tells where the device stands, signet-agent check where the way ends"},
 		{localapi.ErrAgent, exit.Done, "signet-agent status tells where the device stands"},

@@ -54,7 +54,11 @@ func registeredDevice(ctx context.Context, t *Turn, key *token.Key) (*broker.Dev
 	if d != nil && d.Has(key.Thumbprint()) {
 		return d, checkActive(d)
 	}
-	return nil, fmt.Errorf("key is not registered and no enrollment token was given: %w", ErrProof)
+	err = ErrProof
+	if d == nil {
+		err = ErrNoDevice
+	}
+	return nil, fmt.Errorf("key is not registered and no enrollment token was given: %w", err)
 }
 
 // checkToken checks the proof of the enrollment token. Whether the token may still be

@@ -80,6 +80,12 @@ const (
 // by an unknown token.
 var ErrProof = fmt.Errorf("proof does not fit: %w", protocol.CodeDenied)
 
+// What the log tells apart, for an operator who is asked why; the device hears the same of all, after as long.
+var (
+	ErrNoDevice = fmt.Errorf("the pool has no device of that name: %w", ErrProof)
+	ErrNoSecret = fmt.Errorf("the device has nothing of the kind that is to be proved: %w", ErrProof)
+)
+
 // methods finds the method of a challenge.
 type methods struct {
 	named       map[string]Method

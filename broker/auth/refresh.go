@@ -61,8 +61,12 @@ func (f *Flows) proverOf(d *broker.Device, claimed ident.Device, input, proof []
 			return prover, nil
 		}
 	}
-	if !tried { // an unknown device, or one without a key: let the refusal take as long
-		return f.methods.possessions[0].Prover(nil, claimed, input, proof)
+	if tried {
+		return nil, ErrProof
 	}
-	return nil, ErrProof
+	_, err := f.methods.possessions[0].Prover(nil, claimed, input, proof) // let the refusal take as long
+	if d != nil {
+		err = ErrNoSecret
+	}
+	return nil, err
 }

@@ -74,10 +74,14 @@ func (p *possession[K]) Prover(d *broker.Device, claimed ident.Device, input, pr
 			}
 		}
 	}
-	if !checked {
-		_ = p.decoy(claimed).Verify(input, proof) // refused whatever comes of it
+	if checked {
+		return nil, auth.ErrProof
 	}
-	return nil, auth.ErrProof
+	_ = p.decoy(claimed).Verify(input, proof) // refused whatever comes of it
+	if d != nil {
+		return nil, auth.ErrNoSecret
+	}
+	return nil, auth.ErrNoDevice
 }
 
 // Confirmation is by the key's thumbprint, or by an HMAC that reveals nothing of a secret.
