@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -427,6 +428,44 @@ func TestBatch(t *testing.T) {
 	if err != nil {
 		t.Error(err)
 	}
+}
+
+// TestSeveralAreWaitedFor: where several write at a time a batch is kept open for more; who writes alone does not wait.
+func TestSeveralAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := &planned{}
+		s, d := seeded(t, Options{Faults: faults, SweepEvery: -1})
+		var wg sync.WaitGroup
+		login := func(n int) {
+			for range n {
+				wg.Go(func() {
+					if _, err := s.RecordLogin(t.Context(), by(), testLogin(d)); err != nil {
+						t.Error(err)
+					}
+				})
+			}
+			synctest.Wait()
+		}
+		for _, tt := range []struct {
+			n       int // write at a time, and one more a little later
+			waited  time.Duration
+			batches []int
+		}{{1, 0, []int{1, 1}}, {2, gatherFor, []int{3}}, {manyWrite, 0, []int{manyWrite, 1}}} {
+			hold := make(chan struct{})
+			faults.set(nil, hold)
+			login(1)
+			login(tt.n)
+			faults.seen = nil
+			began := time.Now()
+			close(hold)
+			synctest.Wait()
+			login(1)
+			wg.Wait()
+			if took := time.Since(began); took != tt.waited || !slices.Equal(faults.seen, tt.batches) {
+				t.Errorf("%d at a time: batches of %d in %v, want %d in %v", tt.n, faults.seen, took, tt.batches, tt.waited)
+			}
+		}
+	})
 }
 
 func (p *planned) holding() bool {
