@@ -69,10 +69,16 @@ func (s *Stream) Cut() { s.close(nil) }
 // or if there are no halves.
 func (s *Stream) half() {
 	err := errors.ErrUnsupported
-	if c, ok := s.nc.(interface{ CloseWrite() error }); ok {
-		err = c.CloseWrite()
-	}
+	c, ok := s.nc.(interface{ CloseWrite() error })
 	s.mu.Lock()
+	switch {
+	case s.poller != nil && !s.closed:
+		err = s.poller.half(s)
+	case s.poller == nil && ok:
+		s.mu.Unlock() // it may block
+		err = c.CloseWrite()
+		s.mu.Lock()
+	}
 	s.halved = true
 	over := s.ended || err != nil
 	s.mu.Unlock()
@@ -127,9 +133,10 @@ func (s *Stream) close(err error) {
 		return
 	}
 	if s.poller != nil {
-		s.poller.forget(s)
+		s.poller.close(s)
+	} else {
+		_ = s.nc.Close()
 	}
-	_ = s.nc.Close()
 	if s.drop() {
 		go s.finish()
 	}

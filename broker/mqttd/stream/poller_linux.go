@@ -1,12 +1,15 @@
 package stream
 
 import (
+	"cmp"
 	"os"
 	"runtime"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Limits of a poller. The figures are chosen.
@@ -51,30 +54,45 @@ type poller struct {
 	armed   bool // watch will look
 }
 
-// poll has a poller read the stream. It gives nil if there is none: then a goroutine must.
+// poll has a poller read the stream, and send its backlog. It gives nil if there is none: then goroutines must.
 // With the stream's mu.
+//
+// The socket is the poller's from then on, under another descriptor: by its own Go would be told of all
+// that comes, too, which costs as much as it does here. What is left of nc are its addresses.
 func (l *Loop) poll(s *Stream) *poller {
 	l.once.Do(l.startPolling)
-	if len(l.pollers) == 0 {
+	if len(l.pollers) == 0 || s.flushing { // by nc
 		return nil
 	}
 	l.polling.turn.Lock()
 	l.next = (l.next + 1) % len(l.pollers)
 	p := l.pollers[l.next]
 	l.polling.turn.Unlock()
-	var failed error
-	err := s.raw.Control(func(fd uintptr) {
-		p.set(s.number, s)
-		e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLRDHUP | edge, Fd: s.number}
-		failed = syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(fd), &e)
-		if failed != nil {
-			p.set(s.number, nil)
-		}
-	})
-	if err != nil || failed != nil {
+	own, err := copyOf(s.raw)
+	if err != nil {
 		return nil
 	}
+	s.number = own
+	p.set(own, s)
+	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | edge, Fd: own}
+	if syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(own), &e) != nil {
+		p.set(own, nil)
+		_ = syscall.Close(int(own))
+		s.unblock()
+		return nil
+	}
+	_ = s.nc.Close()
 	return p
+}
+
+// copyOf gives another descriptor of a socket.
+func copyOf(raw syscall.RawConn) (own int32, err error) {
+	failed := raw.Control(func(fd uintptr) {
+		var n int
+		n, err = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+		own = int32(n) //nolint:gosec // descriptors are small
+	})
+	return own, cmp.Or(failed, os.NewSyscallError("fcntl", err))
 }
 
 func (p *poller) set(fd int32, s *Stream) {
@@ -86,8 +104,16 @@ func (p *poller) set(fd int32, s *Stream) {
 	p.streams[fd] = s
 }
 
-// forget comes before the descriptor is closed, which ends its registration, too.
-func (p *poller) forget(s *Stream) { p.set(s.number, nil) }
+// close gives the socket back, and with it its place at epoll. The stream is closed.
+func (p *poller) close(s *Stream) {
+	p.set(s.number, nil)
+	_ = syscall.Close(int(s.number))
+}
+
+// half closes our half of the connection. With the stream's mu, and not after close.
+func (p *poller) half(s *Stream) error {
+	return os.NewSyscallError("shutdown", syscall.Shutdown(int(s.number), syscall.SHUT_WR))
+}
 
 // startPolling begins the pollers, if the system gives them.
 func (l *Loop) startPolling() {
@@ -176,7 +202,7 @@ func (p *poller) ready(events []syscall.EpollEvent) int {
 	defer p.mu.Unlock()
 	for _, e := range events {
 		if s := p.streams[e.Fd]; s != nil {
-			if e.Events&^syscall.EPOLLIN != 0 {
+			if e.Events&^(syscall.EPOLLIN|syscall.EPOLLOUT) != 0 {
 				s.finis.Store(true)
 			}
 			p.due = append(p.due, s)
@@ -246,20 +272,27 @@ func (p *poller) look() {
 	p.watch.Reset(patience)
 }
 
-// turn reads the stream for a while, unless someone does, and reports whether it is to be
+// turn sends what waits and reads the stream for a while, unless someone does. It reports whether it is to be
 // called again.
 func (s *Stream) turn(r *reader) (again bool) {
 	s.mu.Lock()
-	if s.busy || s.closed || s.paused || s.ended {
+	if s.busy || s.closed {
 		s.again = s.busy
 		s.mu.Unlock()
 		return false
 	}
 	s.busy, s.again = true, false
 	s.refs++
+	flush, read := s.flushing, !s.paused && !s.ended
 	s.mu.Unlock()
-	s.dry = false
-	o := more
+	if flush {
+		s.flush()
+	}
+	o := nothing
+	if read {
+		s.dry = false
+		o = more
+	}
 	for i := 0; i < turnSteps && o == more; i++ {
 		o = r.step(s)
 	}

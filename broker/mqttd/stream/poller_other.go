@@ -11,6 +11,8 @@ func (*Loop) poll(*Stream) *poller { return nil }
 
 func (*Loop) stopPolling() {}
 
-func (*poller) forget(*Stream) {}
+func (*poller) close(*Stream) {}
+
+func (*poller) half(*Stream) error { return nil }
 
 func (*Stream) turns() {}

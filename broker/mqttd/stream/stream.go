@@ -314,8 +314,7 @@ func (s *Stream) Serve(rest []byte) {
 	}
 	s.arm()
 	if s.poller != nil {
-		go s.turns() // first, and TLS may hold what its socket does not tell of
-		return
+		return // epoll tells of a new socket at once, as it can be written to
 	}
 	s.refs++
 	go s.run()

@@ -206,8 +206,13 @@ func (s *Stream) startFlush() {
 	}
 	s.flushing = true
 	s.progress(true)
-	s.refs++
-	go s.flush()
+	if s.poller == nil {
+		s.refs++
+		go func() {
+			defer s.release()
+			s.flush()
+		}()
+	}
 }
 
 // breakOff gives up sending. What the client sent is still read, its last word perhaps, and
@@ -224,20 +229,21 @@ func (s *Stream) dropBacklog() {
 	s.backlog, s.over = nil, false
 }
 
-// flush sends the backlog until it is empty. It is a goroutine of its own.
+// flush sends the backlog: a goroutine of its own until it is empty; a poller, in its turn, what the
+// socket takes, and has another turn when that takes more.
 func (s *Stream) flush() {
-	defer s.release()
 	s.mu.Lock()
 	for s.queued.Load() > 0 && !s.closed {
-		p := s.backlog[0]
-		s.mu.Unlock()
-		n, err := s.writeSome(p)
-		s.mu.Lock()
+		n, err := s.writeSome(s.backlog[0])
 		if err != nil {
 			if !s.closed {
 				s.breakOff(err)
 			}
 			break
+		}
+		if n == 0 {
+			s.mu.Unlock()
+			return
 		}
 		s.taken(n)
 		if s.over && s.Ready() && !s.closed {
@@ -273,8 +279,14 @@ func (s *Stream) taken(n int) {
 	s.goOn()
 }
 
-// writeSome writes some of p, blocking until something has been taken.
+// writeSome writes some of p: without a poller it blocks until something has been taken, and lets go of mu
+// meanwhile. With mu.
 func (s *Stream) writeSome(p []byte) (n int, err error) {
+	if s.poller != nil {
+		return writeNow(uintptr(s.number), p)
+	}
+	s.mu.Unlock()
+	defer s.mu.Lock()
 	if s.raw == nil {
 		return s.nc.Write(p[:min(len(p), batch)])
 	}
