@@ -38,6 +38,7 @@ all() {
 	measure BenchmarkDevices 9x 1 ./broker/boltstore
 	measure BenchmarkGrowth 1x 1 ./broker/boltstore
 	measure BenchmarkIdleStream 1x 1
+	measure BenchmarkIdleHTTPS 1x 1
 	measure BenchmarkAgent 1x 1
 	mqtt
 }
