@@ -162,10 +162,17 @@ func scatter(conns []net.Conn) {
 	}
 }
 
-// crowd opens connections and reports what each takes of the server.
+// handful is so many that a server has run what serving a connection takes, and so few that they
+// leave next to nothing behind.
+const handful = 8
+
+// crowd opens connections and reports what each takes of the server, beyond what it takes as soon as
+// it has served any: code that is in memory once it was run, above all, which would count for more in a
+// small crowd than in a large one.
 func crowd(b *testing.B, server *child, open func(i int) (net.Conn, error)) {
 	b.Helper()
 	n := crowdSize(b)
+	scatter(gather(b, n, n+handful, open))
 	base, began := server.status(b, "VmRSS"), server.cpu(b)
 	defer scatter(gather(b, 0, n, open))
 	b.ReportMetric(server.since(b, began, n), "cpu-us/conn")
