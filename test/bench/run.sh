@@ -76,7 +76,6 @@ function goal(name, unit) {
 function reached(name, unit) {
 	if (unit == "x-floor" && name ~ /^AuthenticationMQTT/) return 2.0
 	if (unit == "x-mosquitto" && name ~ /^FanOut.QoS=1.plain/) return 1.2
-	if (unit == "KiB/conn" && name ~ /^IdleSubscriber.plain/) return 4.2
 	return 0
 }
 /^Benchmark/ {
