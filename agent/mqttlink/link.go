@@ -29,7 +29,6 @@ const (
 	defaultKeepAlive = 60 * time.Second
 	defaultMaxPacket = 64 << 10
 	quiesce          = 250 // ms that a goodbye may take
-	heldReplies      = 4   // to one call, that nobody has taken yet
 )
 
 // Errors of this package, wrapped. A refused credential is agent.ErrCredential.
@@ -68,17 +67,15 @@ type Options struct {
 type Link struct {
 	client   mqtt.Client
 	clientID topic.ClientID
-	resend   time.Duration
+	calls    Calls
 	events   chan *protocol.Event
 	done     chan struct{}
 	trusted  *trusted
 	end      agent.End // zero without TLS
 
-	mu      sync.Mutex // protects the fields below
-	waiting map[protocol.CallID]chan []byte
-	idle    protocol.CallID // in waiting though nobody listens now: more may come
-	ended   bool
-	why     error
+	mu    sync.Mutex // protects the fields below
+	ended bool
+	why   error
 }
 
 var (
@@ -98,9 +95,10 @@ func Dial(ctx context.Context, o Options) (*Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, or(o.Connect, defaultConnect))
 	defer cancel()
 	l := &Link{
-		resend: or(o.Resend, defaultResend), events: make(chan *protocol.Event, 8), done: make(chan struct{}),
-		trusted: &trusted{trust: o.Trust, strict: o.Credential != nil}, waiting: map[protocol.CallID]chan []byte{},
+		events: make(chan *protocol.Event, 8), done: make(chan struct{}),
+		trusted: &trusted{trust: o.Trust, strict: o.Credential != nil},
 	}
+	l.calls.Send, l.calls.Resend, l.calls.Done, l.calls.Err = l.send, or(o.Resend, defaultResend), l.done, l.Err
 	if l.clientID, err = clientID(o); err != nil {
 		return nil, err
 	}
@@ -214,17 +212,8 @@ func (l *Link) subscribeTo(ctx context.Context, filter string, qos byte, h mqtt.
 
 // reply hands a message to whoever waits for its call.
 func (l *Link) reply(_ mqtt.Client, m mqtt.Message) {
-	id, err := protocol.CallOf(m.Payload())
-	if err != nil || m.Retained() {
-		return
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if ch := l.waiting[id]; ch != nil {
-		select {
-		case ch <- m.Payload():
-		default: // so many are enough
-		}
+	if !m.Retained() {
+		l.calls.Arrive(m.Payload())
 	}
 }
 
@@ -247,66 +236,16 @@ func (l *Link) push(_ mqtt.Client, m mqtt.Message) {
 // RoundTrip publishes request, again every Resend until the reply with its call
 // id comes. Errors wrap ErrClosed or the context's.
 func (l *Link) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
-	return l.ask(ctx, request, true)
+	return l.calls.RoundTrip(ctx, request)
 }
 
 // Listen is RoundTrip for a request that was published: it does so again after Resend.
 func (l *Link) Listen(ctx context.Context, request []byte) ([]byte, error) {
-	return l.ask(ctx, request, false)
+	return l.calls.Listen(ctx, request)
 }
 
-func (l *Link) ask(ctx context.Context, request []byte, now bool) ([]byte, error) {
-	id, err := protocol.CallOf(request)
-	if err != nil {
-		return nil, fmt.Errorf("send request: it is no message: %w", err)
-	}
-	replies := l.listen(id)
-	defer l.stopListening(id)
-	again := time.NewTicker(l.resend)
-	defer again.Stop()
-	for ; ; now = true {
-		if now {
-			if err := l.Publish(ctx, l.clientID.Request().String(), 0, request); err != nil {
-				return nil, err
-			}
-		}
-		select {
-		case b := <-replies:
-			return b, nil
-		case <-again.C:
-		case <-l.done:
-			return nil, l.Err()
-		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the broker's reply: %w", ctx.Err())
-		}
-	}
-}
-
-// listen gives the replies to a call, with those that came since its last reply
-// was taken: a doubled one and the one that is waited for come close together.
-func (l *Link) listen(id protocol.CallID) <-chan []byte {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.idle == id {
-		l.idle = protocol.CallID{}
-	}
-	ch := l.waiting[id]
-	if ch == nil {
-		ch = make(chan []byte, heldReplies)
-		l.waiting[id] = ch
-	}
-	return ch
-}
-
-// stopListening ends the listening to a call. Replies to it are still held, for it may be
-// listened to again, until the listening to another call ends.
-func (l *Link) stopListening(id protocol.CallID) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.idle != id {
-		delete(l.waiting, l.idle)
-	}
-	l.idle = id
+func (l *Link) send(ctx context.Context, request []byte) error {
+	return l.Publish(ctx, l.clientID.Request().String(), 0, request)
 }
 
 // Publish sends an application's message and, with qos 1, waits for the broker to have it.

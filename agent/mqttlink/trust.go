@@ -145,16 +145,29 @@ func (t *trusted) config(host string) *tls.Config {
 		MinVersion: tls.VersionTLS12, ServerName: host, Time: t.floor, InsecureSkipVerify: true,
 		VerifyConnection: func(s tls.ConnectionState) error {
 			t.host, t.chain = host, s.PeerCertificates
-			err := t.verify(t.floor())
-			if err == nil || !ended(err) {
-				return err
-			}
-			if known := t.verify(t.trust.Built); known != nil || !t.strict {
-				return known
-			}
-			return fmt.Errorf("%w: %w", agent.ErrStale, err)
+			return t.judge()
 		},
 	}
+}
+
+// Judge judges the certificates that a broker of that name showed, its own first, as Dial does: for a
+// connection that logs in, if strict, or for a stranger's, who asks doubt whether they are believed
+// now (Link.Doubt). Errors wrap ErrCertificate or agent.ErrStale.
+func (t Trust) Judge(host string, chain []*x509.Certificate, strict bool) (doubt func() error, err error) {
+	shown := &trusted{trust: t, strict: strict, host: host, chain: chain}
+	return shown.doubt, shown.judge()
+}
+
+// judge decides on what the broker showed.
+func (t *trusted) judge() error {
+	err := t.verify(t.floor())
+	if err == nil || !ended(err) {
+		return err
+	}
+	if known := t.verify(t.trust.Built); known != nil || !t.strict {
+		return known
+	}
+	return fmt.Errorf("%w: %w", agent.ErrStale, err)
 }
 
 // ended reports whether a certificate was refused because it had expired.
