@@ -22,37 +22,51 @@ func (w *World) rotateAnchor() {
 	times := 1 + w.fate.dice.roll(3)
 	w.operate(func(ctx context.Context) {
 		for range times {
-			if w.backedUp || len(w.anchors) > rotations {
+			if w.backedUp {
 				return
 			}
-			old, err := w.dir.Pool(ctx, w.pool)
-			if err != nil {
-				w.facts.violate("read the pool: %v", err)
+			stolen, ok := w.replaceAnchor(ctx)
+			if !ok {
 				return
 			}
-			stolen, err := keyring.OpenSigner(w.sealer, broker.AnchorPurpose(w.pool), old.AnchorSealed)
-			if err != nil {
-				w.facts.violate("open the anchor: %v", err)
-				return
-			}
-			p, err := w.dir.RotateAnchor(ctx, broker.By{Actor: broker.ActorLocal}, w.pool, nil)
-			if err != nil {
-				if ctx.Err() == nil {
-					w.facts.violate("rotate the anchor: %v", err)
-				}
-				return
-			}
-			anchor, err := control.Anchor(p)
-			if err != nil {
-				w.facts.violate("the new anchor: %v", err)
-				return
-			}
-			thumb := anchor.Thumbprint()
-			w.anchors = append(w.anchors, thumb[:])
-			w.facts.happens("anchor rotated", "the pool has its anchor number %d", len(w.anchors))
 			w.net.steal(stolen)
 		}
 	})
+}
+
+// replaceAnchor gives the pool another anchor, and the one that it had, unless that was the last
+// that devices may sleep through.
+func (w *World) replaceAnchor(ctx context.Context) (old *token.Signer, ok bool) {
+	if w.rotating || len(w.anchors) > rotations {
+		return nil, false
+	}
+	w.rotating = true
+	defer func() { w.rotating = false }()
+	was, err := w.dir.Pool(ctx, w.pool)
+	if err != nil {
+		w.facts.violate("read the pool: %v", err)
+		return nil, false
+	}
+	if old, err = keyring.OpenSigner(w.sealer, broker.AnchorPurpose(w.pool), was.AnchorSealed); err != nil {
+		w.facts.violate("open the anchor: %v", err)
+		return nil, false
+	}
+	p, err := w.dir.RotateAnchor(ctx, broker.By{Actor: broker.ActorLocal}, w.pool, nil)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.facts.violate("rotate the anchor: %v", err)
+		}
+		return nil, false
+	}
+	anchor, err := control.Anchor(p)
+	if err != nil {
+		w.facts.violate("the new anchor: %v", err)
+		return nil, false
+	}
+	thumb := anchor.Thumbprint()
+	w.anchor, w.anchors = len(w.anchors), append(w.anchors, thumb[:])
+	w.befalls(w.devices, "anchor rotated", "the pool has its anchor number %d", len(w.anchors))
+	return old, true
 }
 
 // anchorNumber is the place of a pinned anchor among the pool's, -1 if it is none of them.
@@ -65,12 +79,15 @@ func (w *World) anchorNumber(pin []byte) int {
 	return -1
 }
 
-// follows notes which anchor a device believes from now on. It never goes back.
+// follows notes which anchor a device believes from now on. It never goes back, but at its owner's
+// word.
 func (w *World) follows(d *device, from, to []byte) {
 	was, now := w.anchorNumber(from), w.anchorNumber(to)
 	switch {
 	case now < 0:
 		w.facts.violate("%s believes an anchor that the pool never had", d.id)
+	case now < was && bytes.HasPrefix(d.told, to):
+		w.facts.count("device goes back to an anchor at its owner's word")
 	case now < was:
 		w.facts.violate("%s went back from anchor %d to %d", d.id, was, now)
 	case was >= 0 && now > was+1:

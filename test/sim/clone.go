@@ -60,7 +60,7 @@ func (w *World) putFolderBackLater() {
 		if !possible || w.ctx.Err() != nil {
 			return
 		}
-		w.facts.happens("older folder of a device put back", "%s has an older folder", d.id)
+		w.befalls([]*device{d}, "older folder of a device put back", "%s has an older folder", d.id)
 		d.restart()
 	})
 }

@@ -26,16 +26,19 @@ type device struct {
 	copy  string          // what tells a copy of the device from it; "": it is the device
 	ctx   context.Context // that a copy lives in; nil: the world's
 
-	mu     sync.Mutex // guards the fields below
-	flash  agent.Record
-	offset time.Duration // what its clock is wrong by
-	boots  int
-	anew   bool // it must enroll once more
-	reboot context.CancelFunc
-	agent  *agent.Agent
-	link   *conn
-	links  int
-	in     time.Time // when it was granted something last, by the true clock
+	mu       sync.Mutex // guards the fields below
+	flash    agent.Record
+	offset   time.Duration // what its clock is wrong by
+	boots    int
+	anew     bool          // it must enroll once more
+	told     []byte        // the anchor that its owner has named for that; nil: he names none
+	stranger bool          // the broker does not know it, so that it takes a token
+	nap      time.Duration // how long it is off when it is next
+	reboot   context.CancelFunc
+	agent    *agent.Agent
+	link     *conn
+	links    int
+	in       time.Time // when it was granted something last, by the true clock
 }
 
 // Load gives what was saved.
@@ -66,7 +69,7 @@ func (d *device) Save(ctx context.Context, r agent.Record) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.w.follows(d, d.flash.Pin, r.Pin)
-	d.flash, d.in = r, time.Now()
+	d.flash, d.in, d.told = r, time.Now(), nil
 	return nil
 }
 
@@ -104,7 +107,27 @@ func (d *device) live() {
 		d.enroll(ctx, a)
 		_ = a.Run(ctx, d.dial) // nil at its end
 		cancel()
-		d.actor.sleep(d.w.ctx, d.actor.dice.upTo(5*time.Second))
+		d.sleep()
+	}
+}
+
+// sleep is how long the device is off: a moment, or as long as it was told.
+func (d *device) sleep() {
+	d.mu.Lock()
+	off := max(d.nap, d.actor.dice.upTo(5*time.Second))
+	long := d.nap > 0
+	d.nap = 0
+	d.mu.Unlock()
+	before := d.w.facts.tally()
+	d.actor.sleep(d.w.ctx, off)
+	if !long || d.w.ctx.Err() != nil {
+		return
+	}
+	after := d.w.facts.tally()
+	for _, what := range backAndForth {
+		if after[what] > before[what] {
+			d.w.facts.count(what + asleep)
+		}
 	}
 }
 
@@ -117,13 +140,7 @@ func (d *device) enroll(ctx context.Context, a *agent.Agent) {
 	}
 	for pause := 5 * time.Second; must() && ctx.Err() == nil; pause = min(2*pause, time.Minute) {
 		call, cancel := context.WithTimeout(ctx, 30*time.Second)
-		c := d.connect()
-		err := c.open(call, d.w.someReplica(d.actor), c.anonymous())
-		if err == nil {
-			_, err = a.Enroll(call, c, agent.Admission{Token: d.token})
-		}
-		d.actor.turn()
-		c.end()
+		err := d.enrollOnce(call, a)
 		cancel()
 		if err != nil {
 			d.w.facts.say("%s is not enrolled: %v", d.id, err)
@@ -134,6 +151,32 @@ func (d *device) enroll(ctx context.Context, a *agent.Agent) {
 		d.anew = false
 		d.mu.Unlock()
 	}
+}
+
+// enrollOnce is one of its tries.
+func (d *device) enrollOnce(ctx context.Context, a *agent.Agent) error {
+	r := d.w.someReplica(d.actor)
+	c, err := d.reach(r, false)
+	if err != nil {
+		return err
+	}
+	if err = c.open(ctx, r, c.anonymous()); err == nil {
+		_, err = a.Enroll(ctx, c, d.admission())
+	}
+	d.actor.turn()
+	c.end()
+	return err
+}
+
+// admission is what its owner gives the device to enroll by.
+func (d *device) admission() agent.Admission {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := agent.Admission{Token: d.token, Pin: d.told}
+	if d.told != nil && !d.stranger {
+		v.Token = nil
+	}
+	return v
 }
 
 func (d *device) connect() *conn {
@@ -152,17 +195,15 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	if r.running() == nil {
 		return nil, errDown
 	}
-	doubt, err := d.doubtOf(r)
-	if err != nil {
+	c, err := d.reach(r, cred != nil)
+	switch {
+	case errors.Is(err, agent.ErrStale):
+		d.w.facts.happens("no token shown in doubt", "%s doubts a certificate and shows no token", d.id)
+		return nil, err
+	case err != nil:
 		d.w.facts.count("certificate refused")
 		return nil, err
 	}
-	if err := doubt(); err != nil && cred != nil {
-		d.w.facts.happens("no token shown in doubt", "%s doubts a certificate and shows no token", d.id)
-		return nil, fmt.Errorf("%w: %w", agent.ErrStale, err)
-	}
-	c := d.connect()
-	c.doubt = doubt
 	connect := c.anonymous()
 	if cred != nil {
 		password, err := cred.Password(c.End(), cred.Username)

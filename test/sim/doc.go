@@ -16,7 +16,11 @@
 //
 // The replicas' clocks are up to five minutes apart and change; they crash before a
 // commit, between it and its acknowledgement, and at any other time. Devices reboot,
-// also while they save a grant, and their clocks jump by decades.
+// also while they save a grant, sleep, and their clocks jump by centuries. Keys and anchors are
+// rotated. Now and then the broker's clock is ten years wrong for an hour, or its store an older
+// one: restored, its file alone put back, or the whole folder without a word, from before a
+// rotation of the anchor, too. How often that meets a device that is in, and one that sleeps, is
+// counted, and none may be left out.
 //
 // The rules that must always hold are in facts.go. They are checked at each store
 // commit, each grant a replica makes and each grant a device accepts:

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"maps"
 	"math/bits"
 	"slices"
 	"sync"
@@ -36,6 +37,7 @@ type facts struct {
 	elsewhere  map[[32]byte]bool            // of these, those of messages that came on another connection than they name
 	madeFor    map[[32]byte]protocol.CallID // made, the other way around
 	counts     map[string]int
+	under      string                     // a fault that lasts
 	copied     map[ident.Device]bool      // others have the key, or the store was put back without a word
 	renewed    map[ident.Device]time.Time // when a session of the device was, last
 	back       map[ident.Device]time.Time // when a credential of the device was taken last
@@ -87,6 +89,21 @@ func (f *facts) count(what string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts[what]++
+}
+
+// counted is count, and tells the fault that it happens under, too. The caller holds mu.
+func (f *facts) counted(what string) {
+	f.counts[what]++
+	if f.under != "" {
+		f.counts[what+while+f.under]++
+	}
+}
+
+// tally is all that was counted so far.
+func (f *facts) tally() map[string]int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.counts)
 }
 
 // add counts n at once.
@@ -151,7 +168,7 @@ func (f *facts) loggedIn(r *request, s *broker.Session) {
 	delete(f.lost, s.ID)
 	fam.ended, fam.issued[string(s.Handle)] = "", true
 	f.families[s.ID] = fam
-	f.counts["login"]++
+	f.counted("login")
 	f.sayLocked("login of %s committed", s.Device)
 }
 
@@ -191,7 +208,7 @@ func (f *facts) refreshed(r *request, s *broker.Session) {
 		f.violateLocked("a family of %s has %d live refresh tokens", s.Device, live)
 	}
 	f.renewed[s.Device] = time.Now()
-	f.counts["refresh"]++
+	f.counted("refresh")
 	f.sayLocked("refresh of %s committed", s.Device)
 }
 
@@ -217,7 +234,7 @@ func (f *facts) changed(d *broker.Device) {
 	if d.Status != broker.StatusActive {
 		why = "disabling"
 	}
-	f.counts[why]++
+	f.counted(why)
 	for _, fam := range f.families {
 		if fam.device == d.ID && fam.ended == "" {
 			f.counts["family ended by "+why]++
@@ -231,7 +248,7 @@ func (f *facts) admitted(id ident.Device, session ident.UUID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.back[id] = time.Now()
-	f.counts["credential taken"]++
+	f.counted("credential taken")
 	f.stands(id, session, "a credential of %s was taken after the end of its family (%s)")
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/agent"
+	"github.com/signetd/signet/agent/mqttlink"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/detcbor"
@@ -17,7 +18,7 @@ import (
 	"github.com/signetd/signet/protocol/token"
 )
 
-// resend is how often a link repeats a request that has no reply.
+// resend is how often a device repeats a request that has no reply.
 // It divides no timeout, so that the two never fall together.
 const resend = 1937501113 * time.Nanosecond
 
@@ -36,12 +37,13 @@ type conn struct {
 	dice    *dice
 	doubt   func() error // of the certificate; nil: there is none
 
-	mu      sync.Mutex // guards the fields below
-	lanes   []*lane
-	waiting map[protocol.CallID]chan []byte
-	call    protocol.CallID // of the last request
-	last    []byte          // the last reply handed to the device
-	ended   bool
+	calls mqttlink.Calls
+
+	mu    sync.Mutex // guards the fields below
+	lanes []*lane
+	call  protocol.CallID // of the last request
+	last  []byte          // the last reply handed to the device
+	ended bool
 
 	events chan *protocol.Event
 	done   chan struct{}
@@ -57,10 +59,17 @@ func (w *World) connect(who *actor, owner string, number int) *conn {
 
 // direct is connect without anybody in between.
 func (w *World) direct(who *actor, owner string, number int) *conn {
-	return &conn{
-		w: w, owner: owner, name: sha256.Sum256(fmt.Appendf(nil, "connection %d of %s", number, owner)), actor: who, dice: w.newDice("connection %d of %s", number, owner), waiting: map[protocol.CallID]chan []byte{},
+	c := &conn{
+		w: w, owner: owner, name: sha256.Sum256(fmt.Appendf(nil, "connection %d of %s", number, owner)), actor: who, dice: w.newDice("connection %d of %s", number, owner),
 		events: make(chan *protocol.Event), done: make(chan struct{}),
 	}
+	c.calls.Resend, c.calls.Done, c.calls.Err = resend, c.done, func() error { return errClosed }
+	c.calls.Send = func(_ context.Context, request []byte) error {
+		who.turn()
+		w.net.send(c, request)
+		return nil
+	}
+	return c
 }
 
 // keeps makes l one of the connection's, unless that has ended.
@@ -145,68 +154,32 @@ func (c *conn) Close() error {
 
 // RoundTrip sends request until something with its call id comes back.
 func (c *conn) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
-	return c.ask(ctx, request, true)
+	return c.ask(ctx, request, c.calls.RoundTrip)
 }
 
-// Listen is RoundTrip for a request that was sent: it does so again after resend.
+// Listen is RoundTrip for a request that was sent.
 func (c *conn) Listen(ctx context.Context, request []byte) ([]byte, error) {
 	c.w.facts.count("late message passed over by an agent")
-	return c.ask(ctx, request, false)
+	return c.ask(ctx, request, c.calls.Listen)
 }
 
-func (c *conn) ask(ctx context.Context, request []byte, now bool) ([]byte, error) {
+// ask notes what is asked and what came of it.
+func (c *conn) ask(ctx context.Context, request []byte, by func(context.Context, []byte) ([]byte, error)) ([]byte, error) {
 	id, err := protocol.CallOf(request)
 	if err != nil {
 		return nil, err
 	}
-	c.actor.turn()
-	replies := make(chan []byte, 1)
 	c.mu.Lock()
-	c.waiting[id] = replies
 	c.call = id
 	c.mu.Unlock()
-	again := time.NewTicker(resend)
-	defer again.Stop()
-	for ; ; now = true {
-		if now {
-			c.w.net.send(c, request)
-		}
-		select {
-		case b := <-replies:
-			c.take(id, b)
-			return b, nil
-		case <-again.C:
-			c.actor.turn()
-		case <-c.done:
-			return nil, errClosed
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// take ends the wait for a call's reply.
-func (c *conn) take(id protocol.CallID, reply []byte) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.waiting, id)
-	c.last = reply
-}
-
-// arrive hands a message to whoever waits for its call.
-func (c *conn) arrive(b []byte) {
-	id, err := protocol.CallOf(b)
+	reply, err := by(ctx, request)
 	if err != nil {
-		return
+		return nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ch := c.waiting[id]; ch != nil && !c.ended {
-		select {
-		case ch <- b:
-		default:
-		}
-	}
+	c.last = reply
+	return reply, nil
 }
 
 var (
@@ -338,7 +311,7 @@ func (n *network) deliver(p parcel, delay time.Duration) {
 			return
 		}
 		if p.reply {
-			p.c.arrive(p.raw)
+			p.c.calls.Arrive(p.raw)
 		} else {
 			if l := p.c.way(); l == nil || !l.ask(p.raw, who) {
 				n.w.facts.count("message on a connection that has ended")

@@ -2,29 +2,39 @@ package sim
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/broker"
+	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/boltstore"
-	"github.com/signetd/signet/certs"
+	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/protocol/ident"
 	"github.com/signetd/signet/protocol/token"
 )
 
-// A backup is a copy of the store, and what was known when it was taken.
-type backup struct {
-	path   string
-	seq    uint64 // the journal's last
-	anchor string
-	known  known
+// A snapshot is a copy of the store, and what was known when it was taken.
+type snapshot struct {
+	path    string
+	seq     uint64 // the journal's last
+	anchors int    // that the pool has had
+	known   known
 }
 
-// putBackLater takes a backup, lets keys be rotated, or not, and puts the backup back: with a
-// new epoch, as signetd restore does, or without a word, until an operator notices.
-func (w *World) putBackLater(silent bool) {
+// A returning is how an older copy of the store comes back.
+type returning int
+
+const (
+	restored returning = iota // with a new epoch, as signetd restore does
+	folder                    // with the whole folder, without a word, until an operator notices
+	alone                     // the store's file alone, which the folder's mark knows to be older
+)
+
+// putBackLater takes a backup, lets keys be rotated, or not, perhaps the pool's anchor, too, and puts
+// the backup back.
+func (w *World) putBackLater(how returning) {
 	who := w.newActor(w.fate.dice.more())
 	w.goes(who, func() {
 		within := 2 * time.Minute
@@ -32,6 +42,9 @@ func (w *World) putBackLater(silent bool) {
 			within = 10 * time.Second // when not all have enrolled
 		}
 		who.rest(who.dice.upTo(within))
+		for w.rotating {
+			who.rest(time.Second)
+		}
 		b, err := w.backUp()
 		if err != nil {
 			w.facts.violate("backup: %v", err)
@@ -41,8 +54,11 @@ func (w *World) putBackLater(silent bool) {
 		if who.dice.roll(3) > 0 {
 			w.rotate(who)
 		}
+		if who.dice.roll(3) == 0 {
+			w.replaceAnchor(w.as(who)) // nobody has the old one, which comes back
+		}
 		who.rest(who.dice.upTo(time.Minute))
-		if w.putBack(b, silent) && silent {
+		if w.putBack(b, how) && how == folder {
 			who.rest(who.dice.upTo(30 * time.Second))
 			w.facts.happens("older copy accepted", "an operator accepts the older copy")
 			w.stopAll()
@@ -69,15 +85,11 @@ func (w *World) rotate(who *actor) {
 			w.facts.violate("retire key: %v", err)
 		}
 	}
-	w.facts.happens("keys rotated", "the pool signs with another key")
+	w.befalls(w.devices, "keys rotated", "the pool signs with another key")
 }
 
-func (w *World) backUp() (*backup, error) {
-	pool, err := w.store.Pool(w.ctx, w.pool)
-	if err != nil {
-		return nil, err
-	}
-	b := &backup{path: filepath.Join(w.folder, "backup"), anchor: string(pool.Anchor), known: w.facts.remember()}
+func (w *World) backUp() (_ *snapshot, err error) {
+	b := &snapshot{path: filepath.Join(w.folder, "backup"), anchors: len(w.anchors), known: w.facts.remember()}
 	if b.seq, err = w.store.Last(w.ctx); err != nil {
 		return nil, err
 	}
@@ -91,38 +103,43 @@ func (w *World) backUp() (*backup, error) {
 	return b, errors.Join(err, f.Close())
 }
 
-// putBack makes the backup the store, between two turns of all others, and reports
-// whether it did. One from before the pool had another anchor would lock out all devices
-// that have followed to that.
-func (w *World) putBack(b *backup, silent bool) bool {
-	pool, err := w.store.Pool(w.ctx, w.pool)
-	if err != nil {
-		w.facts.violate("put back: %v", err)
-		return false
-	}
-	if string(pool.Anchor) != b.anchor { // a rotation was under way
-		w.facts.count("backup older than the pool's anchor")
-		return false
-	}
+// putBack makes a backup the store, between two turns of all others, and reports whether it did.
+func (w *World) putBack(b *snapshot, how returning) bool {
+	what := map[returning]string{restored: "backup restored", folder: "older copy put back", alone: "older store file put back"}[how]
+	w.befalls(w.devices, what, "an older copy of the store comes back")
 	w.stopAll()
+	mark := config.Config{Data: w.folder}
+	if err := backup.WriteMark(w.ctx, &mark, w.store); err != nil {
+		w.facts.violate("mark: %v", err)
+	}
 	if err := w.replaceStore(b); err != nil {
 		w.facts.violate("put back: %v", err)
 		return false
 	}
+	last := w.seen
 	w.seen = b.seq
-	w.facts.forget(b.known, silent)
-	if silent {
-		w.facts.happens("older copy put back", "an older copy of the store is put back")
-	} else {
-		w.facts.happens("backup restored", "the backup is restored")
+	w.facts.forget(b.known, how == folder)
+	if how != folder {
+		if how == alone {
+			_, older := errors.AsType[*backup.OlderError](backup.CheckMark(w.ctx, &mark, w.store))
+			if older {
+				w.facts.count("older store file refused")
+			} else if last > b.seq {
+				w.facts.violate("a store that is older by %d records is not refused", last-b.seq)
+			}
+		}
 		w.beginEpoch()
 	}
+	if b.anchors < len(w.anchors) {
+		w.facts.happens("older anchor restored", "the pool has its anchor number %d again", b.anchors)
+	}
+	w.anchor = b.anchors - 1
 	w.enrollAnew()
 	w.startAll()
 	return true
 }
 
-func (w *World) replaceStore(b *backup) error {
+func (w *World) replaceStore(b *snapshot) error {
 	if err := w.closeStore(w.ctx); err != nil {
 		return err
 	}
@@ -168,6 +185,26 @@ func (w *World) enrollAnew() {
 	}
 }
 
+// lookAfter is what the owners of devices do that have followed to an anchor which the pool has no
+// more, once these say that they do not believe who answers: signet-agent enroll --anchor.
+func (w *World) lookAfter() {
+	for _, d := range w.devices {
+		d.mu.Lock()
+		strays := w.anchorNumber(d.flash.Pin) > w.anchor && d.told == nil
+		a := d.agent
+		d.mu.Unlock()
+		if !strays || a.Status().Phase != agent.PhaseDistrust {
+			continue
+		}
+		_, err := w.store.Device(w.ctx, d.id)
+		d.mu.Lock()
+		d.anew, d.told, d.stranger = true, w.anchors[w.anchor], err != nil
+		d.mu.Unlock()
+		w.facts.happens("device told to believe an older anchor", "the owner of %s names the anchor", d.id)
+		d.restart()
+	}
+}
+
 // stopAll ends the broker's process, or processes, and all connections with it.
 func (w *World) stopAll() {
 	for _, r := range w.replicas {
@@ -198,6 +235,20 @@ func (w *World) startAll() {
 	}
 }
 
+// backAndForth is what happens to the broker's keys, store and clock that devices are to get over: those
+// that are in, and those that sleep meanwhile.
+var backAndForth = []string{
+	"anchor rotated", "keys rotated", "backup restored", "older copy put back", "older store file put back",
+	"clock of the broker years ahead", "clock of the broker years behind",
+}
+
+// What is counted of a fault beside it.
+const (
+	met    = ", of a device that is in"
+	asleep = ", while a device sleeps"
+	while  = ", while: " // the fault lasts
+)
+
 // wrongClocks sets the broker's clock ten years wrong for a while: that of the machine
 // which the store and all replicas are on. Nothing is forgotten by it.
 func (w *World) wrongClocks(life time.Duration) {
@@ -211,12 +262,12 @@ func (w *World) wrongClocks(life time.Duration) {
 			years, what = -years, "clock of the broker years behind"
 		}
 		kept := w.keeps()
-		w.facts.happens(what, "the broker's clock is %v off", years)
-		w.setYears(years)
+		w.befalls(w.devices, what, "the broker's clock is %v off", years)
+		w.setYears(years, what)
 		who.rest(time.Until(w.rightAt))
 		kept()
 		w.facts.say("the broker's clock is right again")
-		w.setYears(0)
+		w.setYears(0, "")
 		if who.dice.roll(2) == 0 { // devices come back before they have heard the time anew
 			w.stopAll()
 			w.startAll()
@@ -273,44 +324,14 @@ func (w *World) now() time.Time {
 	return time.Now().Add(w.years)
 }
 
-func (w *World) setYears(d time.Duration) {
+// setYears sets the broker's clock wrong; what happens meanwhile is counted as under that fault.
+func (w *World) setYears(d time.Duration, fault string) {
+	w.facts.mu.Lock()
+	w.facts.under = fault
+	w.facts.mu.Unlock()
 	w.clock.Lock()
 	defer w.clock.Unlock()
 	w.years = d
-}
-
-// leaf gives when the replica's certificate begins and ends. It makes a new one when its
-// clock says that it is time.
-func (r *replica) leaf() (from, to time.Time) {
-	now := r.clock()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if c := &r.shown; now.Before(c.NotBefore) || !now.Before(certs.Due(c)) {
-		c.NotBefore = now.Add(-time.Minute)
-		c.NotAfter = c.NotBefore.Add(certs.DefaultServerLife)
-	}
-	return r.shown.NotBefore, r.shown.NotAfter
-}
-
-var errLeaf = errors.New("sim: the certificate has ended")
-
-// doubtOf gives what a device thinks of a replica's certificate, as agent/mqttlink judges
-// one: an error for good, or a doubt to be asked for later.
-func (d *device) doubtOf(r *replica) (doubt func() error, err error) {
-	from, to := r.leaf()
-	d.mu.Lock()
-	a := d.agent
-	d.mu.Unlock()
-	judge := func(at time.Time) error {
-		if at.Before(from) {
-			at = from
-		}
-		if at.After(to) {
-			return fmt.Errorf("%w on %v", errLeaf, to)
-		}
-		return nil
-	}
-	return func() error { return judge(a.Floor()) }, judge(d.w.built)
 }
 
 // known is what is known of the store's rows.

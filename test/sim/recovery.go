@@ -44,28 +44,29 @@ func (w *World) heal() {
 		w.facts.happens("device in again", "%s is in %v after the last fault", d.id, d.lastIn().Sub(healed))
 		in = append(in, d)
 	}
-	w.goOn(in)
+	w.goOn(in, healed)
 }
 
-// goOn wants devices that are in to renew their sessions, and then, when they lose their
-// connections, to come back by their tokens.
-func (w *World) goOn(in []*device) {
-	began := time.Now()
-	cut := map[ident.Device]time.Time{}
+// goOn wants devices that are in to have renewed a session since then or to do so, and when they lose
+// their connections after that, to come back by their tokens. Those are fresh, because the replicas'
+// clocks may still be minutes apart.
+func (w *World) goOn(in []*device, since time.Time) {
+	cut, back := map[ident.Device]time.Time{}, map[ident.Device]bool{}
 	w.await(func(d *device) bool {
-		renewed, back := w.facts.used(d.id)
-		if cut[d.id].IsZero() && renewed.After(began) {
+		renewed, taken := w.facts.used(d.id)
+		at, ok := cut[d.id]
+		back[d.id] = back[d.id] || ok && taken.After(at)
+		if has := d.lastIn(); !back[d.id] && renewed.After(since) && has.After(renewed) && has.After(at) {
 			cut[d.id] = time.Now()
 			d.cut()
 		}
-		return slices.Contains(in, d) && (cut[d.id].IsZero() || !back.After(cut[d.id]))
+		return slices.Contains(in, d) && !back[d.id]
 	})
 	for _, d := range in {
-		_, back := w.facts.used(d.id)
-		switch at := cut[d.id]; {
-		case at.IsZero():
+		switch {
+		case cut[d.id].IsZero():
 			w.facts.violate("%s is in and does not renew its session in %v: %v", d.id, recovery, d.agent.Status().Err)
-		case !back.After(at):
+		case !back[d.id]:
 			w.facts.violate("%s is in and does not come back by its token: %v", d.id, d.agent.Status().Err)
 		default:
 			w.facts.count("device goes on")
@@ -76,6 +77,7 @@ func (w *World) goOn(in []*device) {
 // await waits while any of the devices is so, as long as a device may take for it.
 func (w *World) await(so func(*device) bool) {
 	for began := time.Now(); time.Since(began) < recovery; w.fate.rest(time.Second) {
+		w.lookAfter()
 		waiting := false
 		for _, d := range w.devices {
 			waiting = so(d) || waiting

@@ -35,9 +35,9 @@ type replica struct {
 	mu     sync.Mutex // guards the fields below
 	off    time.Duration
 	starts int
-	shown  x509.Certificate // its certificate, of which only the times are there
-	gate   *gate            // of its last start
-	door   *door            // nil: it is down
+	shown  *x509.Certificate // of its TLS
+	gate   *gate             // of its last start
+	door   *door             // nil: it is down
 	kill   context.CancelFunc
 	kept   [][]byte // of its MQTT server, over a planned restart
 

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -58,12 +59,26 @@ func TestSimulation(t *testing.T) {
 			t.Errorf("%d times, want %d: %s", got, want, what)
 		}
 	}
-	for _, what := range mustHappen {
+	for _, what := range slices.Concat(mustHappen, mustMeet()) {
 		t.Logf("%8d  %s", total[what], what)
 		if total[what] == 0 && n >= seeds { // fewer may be too few
 			t.Errorf("it never happened in %d seeds: %s", n, what)
 		}
 	}
+}
+
+// mustMeet is that what goes back and forth meets devices that are in, and such as sleep meanwhile, and
+// that they live on while the broker's clock is wrong.
+func mustMeet() (all []string) {
+	for _, what := range backAndForth {
+		all = append(all, what+met, what+asleep)
+	}
+	for _, clock := range []string{"clock of the broker years ahead", "clock of the broker years behind"} {
+		for _, what := range []string{"login", "refresh", "credential taken", "disabling", "revocation"} {
+			all = append(all, what+while+clock)
+		}
+	}
+	return all
 }
 
 // mustHappen is what the rules are to hold against. Whatever of it does not happen
@@ -81,7 +96,7 @@ var mustHappen = []string{
 	"signing key stolen", "the network connects by a stolen signing key", "the network tries what a retired signing key signs", "MQTT passwords switched off", "connection of the network's ended",
 	"connection ended with its signing key", "thief with the pool's signing key",
 	// devices
-	"clock of a device jumps", "reboot", "connection lost", "connection expires", "power fails before a grant is saved",
+	"clock of a device jumps" + met, "reboot", "device sleeps" + met, "connection lost", "connection expires", "power fails before a grant is saved",
 	// replicas
 	"replica crashes", "crash before a commit", "crash between a commit and its acknowledgement", "reply lost in a crash",
 	"message on a connection that has ended", "clock of a replica set", "replicas further apart than a challenge lives",
@@ -94,7 +109,8 @@ var mustHappen = []string{
 	"anchor rotated", "device follows to another anchor", "device follows over several anchors", "token of a replaced anchor used",
 	"grant forged with a replaced anchor",
 	// stores and clocks that go back
-	"backup restored", "older copy put back", "older copy accepted", "keys rotated", "device enrolls anew", "device shows a newer key statement", "device has more than the store knows of",
+	"backup restored", "older copy put back", "older copy accepted", "older store file put back", "older store file refused",
+	"older anchor restored", "device told to believe an older anchor", "device goes back to an anchor at its owner's word", "keys rotated", "device enrolls anew", "device shows a newer key statement", "device has more than the store knows of",
 	"clock of the broker years ahead", "clock of the broker years behind", "store judged after a wrong clock", "no token shown in doubt", "certificate refused",
 	// what the rules are about: no exchange twice
 	"login", "grant made", "commit of a used exchange refused", "refused: already used",
@@ -106,7 +122,7 @@ var mustHappen = []string{
 	// only what was made for this exchange
 	"grant accepted", "grant refused by an agent", "reply refused by an agent", "late message passed over by an agent",
 	// two copies of a key
-	"older folder of a device put back", "login overtaken", "clone found",
+	"older folder of a device put back" + met, "login overtaken", "clone found",
 	// in again
 	"device in again", "device goes on", "credential taken", "credential refused", "refused: session expired",
 }

@@ -34,37 +34,40 @@ const (
 
 // A World is one run.
 type World struct {
-	seed     uint64
-	size     int // devices
-	ctx      context.Context
-	stop     context.CancelFunc
-	busy     sync.WaitGroup
-	folder   string
-	store    *boltstore.Store // the handle that opened the file: the operators'
-	gate     *gate
-	opener   int        // the replica that has that handle, too, as a signetd has; the others have their own
-	backedUp bool       // there is a backup that is, or was, put back: the pool keeps its anchor
-	seen     uint64     // the last record that the watcher has read
-	parts    core.Parts // of every broker; a replica has its own clock, randomness and, mostly, handle on the store
-	pool     ident.Pool
-	issuer   string // of the pool's tokens
-	dir      *control.Plane
-	stage    *stage
-	actors   int    // so far
-	fate     *actor // misfortune, and the world's own voice
-	watcher  *actor // follows the journal
-	replicas []*replica
-	devices  []*device
-	copies   []*device // whoever has a device's key and state runs them
-	wrongKey agent.Prover
-	net      *network
-	facts    *facts
-	thieves  int
-	stamps   uint32 // messages that devices have sent themselves
-	sealer   control.Sealer
-	anchors  [][]byte  // thumbprints, the pool's first one first
-	built    time.Time // before which no device believes that it is
-	rightAt  time.Time // when the broker's clocks are right again; zero: they were never years off
+	seed      uint64
+	size      int // devices
+	ctx       context.Context
+	stop      context.CancelFunc
+	busy      sync.WaitGroup
+	folder    string
+	store     *boltstore.Store // the handle that opened the file: the operators'
+	gate      *gate
+	opener    int  // the replica that has that handle, too, as a signetd has; the others have their own
+	backedUp  bool // there is a backup that is, or was, put back: it has the keys from before
+	authority *authority
+	rotating  bool       // the pool is being given another anchor
+	seen      uint64     // the last record that the watcher has read
+	parts     core.Parts // of every broker; a replica has its own clock, randomness and, mostly, handle on the store
+	pool      ident.Pool
+	issuer    string // of the pool's tokens
+	dir       *control.Plane
+	stage     *stage
+	actors    int    // so far
+	fate      *actor // misfortune, and the world's own voice
+	watcher   *actor // follows the journal
+	replicas  []*replica
+	devices   []*device
+	copies    []*device // whoever has a device's key and state runs them
+	wrongKey  agent.Prover
+	net       *network
+	facts     *facts
+	thieves   int
+	stamps    uint32 // messages that devices have sent themselves
+	sealer    control.Sealer
+	anchors   [][]byte  // thumbprints, the pool's first one first
+	anchor    int       // which of them it has
+	built     time.Time // before which no device believes that it is
+	rightAt   time.Time // when the broker's clocks are right again; zero: they were never years off
 
 	stolen    []*stolenKey // signing keys that the network has
 	intruders []*conn      // the network's connections by them
@@ -127,6 +130,9 @@ func (w *World) build(t *testing.T, folder string) (err error) {
 	}
 	w.folder, w.built, w.gate = folder, time.Now().AddDate(-1, 0, 0), &gate{w: w}
 	w.opener = w.newDice("who opens the store").roll(replicas + 1)
+	if w.authority, err = newAuthority(givenLife(w.newDice("whose certificates").roll(8))); err != nil {
+		return err
+	}
 	if err := w.openStore(filepath.Join(folder, "db")); err != nil {
 		return err
 	}
@@ -249,22 +255,25 @@ func (w *World) watch() {
 // misfortune happens for a while.
 func (w *World) misfortune() {
 	dice := w.fate.dice
-	switch dice.roll(6) {
+	switch dice.roll(7) {
 	case 0:
-		w.putBackLater(false)
+		w.putBackLater(restored)
 	case 1:
-		w.putBackLater(true)
+		w.putBackLater(folder)
 	case 2:
-		w.wrongClocks(time.Hour)
+		w.putBackLater(alone)
 	case 3:
 		w.wrongClocks(time.Hour)
-		w.putBackLater(false)
-	case 4: // so short that what was sealed before may come again
+		if dice.roll(2) == 0 {
+			w.putBackLater(restored)
+		}
+	case 4, 5: // so short that what was sealed before may come again
 		w.wrongClocks(time.Minute + dice.upTo(time.Minute))
 	}
 	w.putFolderBackLater()
 	for end := time.Now().Add(chaos); time.Now().Before(end); {
 		w.fate.rest(dice.upTo(6 * time.Second))
+		w.lookAfter()
 		d := w.devices[dice.roll(len(w.devices))]
 		if dice.roll(16) == 0 {
 			w.intrude(w.someReplica(w.fate))
@@ -282,11 +291,20 @@ func (w *World) misfortune() {
 		case 4:
 			w.fail(w.replicas[dice.roll(len(w.replicas))], 0)
 		case 5:
-			years := time.Duration(dice.roll(80)-40) * 365 * 24 * time.Hour
-			w.facts.happens("clock of a device jumps", "the clock of %s is %v off", d.id, years)
+			years := time.Duration(dice.roll(580)-290) * 365 * 24 * time.Hour // no Duration is longer
+			if dice.roll(2) == 0 {
+				years /= 8
+			}
+			w.befalls([]*device{d}, "clock of a device jumps", "the clock of %s is %v off", d.id, years)
 			d.jump(years)
 		case 6:
 			w.facts.happens("reboot", "%s reboots", d.id)
+			if dice.roll(3) == 0 {
+				w.befalls([]*device{d}, "device sleeps", "%s sleeps", d.id)
+				d.mu.Lock()
+				d.nap = dice.upTo(3 * time.Minute)
+				d.mu.Unlock()
+			}
 			d.restart()
 		case 7:
 			w.facts.happens("connection lost", "%s loses its connection", d.id)
@@ -312,6 +330,19 @@ func (w *World) misfortune() {
 			}
 		}
 	}
+}
+
+// befalls is what happens to devices, to all of them if it is the broker's. Those that are in are
+// counted as well: what meets none of them shows nothing.
+func (w *World) befalls(whom []*device, what, format string, args ...any) {
+	in := 0
+	for _, d := range whom {
+		if !d.standing().Device.IsZero() {
+			in++
+		}
+	}
+	w.facts.add(what+met, in)
+	w.facts.happens(what, format, args...)
 }
 
 // disabled gives a device that is disabled, or d if none is.
