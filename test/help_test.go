@@ -75,6 +75,33 @@ func TestDefaultsAreWords(t *testing.T) {
 	}
 }
 
+// TestGroupsNeedACommand: a command that consists of commands, completion included, did nothing where
+// a line names none of them, and says so.
+func TestGroupsNeedACommand(t *testing.T) {
+	groups := 0
+	for program, run := range map[*cobra.Command]func([]string, *bytes.Buffer) int{
+		cli.Command(): func(args []string, out *bytes.Buffer) int {
+			return cli.Run(t.Context(), cli.Surroundings{In: strings.NewReader(""), Out: out, Err: out, Getenv: func(string) string { return "" }}, args)
+		},
+		signetd.Command():   func(args []string, out *bytes.Buffer) int { return signetd.Main(t.Context(), nil, args, out, out) },
+		simulator.Command(): func(args []string, out *bytes.Buffer) int { return simulator.Main(t.Context(), args, out, out) },
+	} {
+		each(program, func(c *cobra.Command) {
+			if !c.HasSubCommands() || c == program {
+				return
+			}
+			groups++
+			var out bytes.Buffer
+			if code := run(strings.Fields(c.CommandPath())[1:], &out); code != 2 || !strings.Contains(out.String(), c.CommandPath()+" needs one of: ") {
+				t.Errorf("%s: exit code %d, %s", c.CommandPath(), code, out.String())
+			}
+		})
+	}
+	if groups < 18 {
+		t.Errorf("%d groups of commands", groups)
+	}
+}
+
 // TestPoolIsOneSetting: every command with --pool says that the variable counts or, where the
 // flag is no place to work in but what is asked for, that it does not.
 func TestPoolIsOneSetting(t *testing.T) {

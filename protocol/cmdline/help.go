@@ -9,7 +9,9 @@ import (
 
 // Help gives a program the command help, which refuses what is no command: the library's own
 // shows the whole program's help then, as if nothing were wrong. refuse makes the error of a
-// line that makes no sense.
+// line that makes no sense. That is also one that names a command which consists of commands, and
+// none of those: the library's own completion says that all was done then. What Help makes writes to
+// where root does when it is called.
 func Help(root *cobra.Command, refuse func(text string) error) {
 	root.SetHelpCommand(&cobra.Command{
 		Use: "help [COMMAND]", Short: "Help about any command", Example: "  " + root.Name() + " help " + root.Commands()[0].Name(),
@@ -35,6 +37,29 @@ func Help(root *cobra.Command, refuse func(text string) error) {
 			return at.Help()
 		},
 	})
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		needsCommand(c, refuse)
+	}
+}
+
+// needsCommand has c refuse a line that ends with it, if it consists of commands.
+func needsCommand(c *cobra.Command, refuse func(text string) error) {
+	if !c.HasSubCommands() {
+		return
+	}
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		var names []string
+		for _, sub := range cmd.Commands() {
+			if sub.IsAvailableCommand() {
+				names = append(names, sub.Name())
+			}
+		}
+		return refuse(fmt.Sprintf("%s needs one of: %s", cmd.CommandPath(), strings.Join(names, ", ")))
+	}
+	for _, sub := range c.Commands() {
+		needsCommand(sub, refuse)
+	}
 }
 
 // Arguments writes a number of arguments.

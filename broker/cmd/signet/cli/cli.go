@@ -50,9 +50,6 @@ func Run(ctx context.Context, s Surroundings, args []string) int {
 	a := &app{Surroundings: s, out: out, screen: screen, line: args}
 	root := a.root()
 	root.SetArgs(args)
-	root.SetIn(s.In)
-	root.SetOut(s.Out)
-	root.SetErr(s.Err)
 	cmd, err := root.ExecuteContextC(ctx)
 	if lost := out.Err(); lost != nil {
 		a.started, err = true, lost
@@ -108,6 +105,9 @@ func (a *app) root() *cobra.Command {
 			"  signet device list --pool demo -o json",
 		PersistentPreRunE: func(*cobra.Command, []string) error { return checkFormat(a.format) },
 	}
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
 	root.SetVersionTemplate(build.Line("signet") + "\n")
 	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()

@@ -43,15 +43,9 @@ func arguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// group makes a command that has commands only.
+// group makes a command that has commands only; cmdline.Help has it refuse a line without one.
 func group(use, short string, commands ...*cobra.Command) *cobra.Command {
-	g := &cobra.Command{Use: use, Short: short, Args: knownCommand, RunE: func(cmd *cobra.Command, _ []string) error {
-		var names []string
-		for _, c := range cmd.Commands() {
-			names = append(names, c.Name())
-		}
-		return usagef("%s needs one of: %s", cmd.CommandPath(), strings.Join(names, ", "))
-	}}
+	g := &cobra.Command{Use: use, Short: short, Args: knownCommand}
 	g.AddCommand(commands...)
 	return g
 }

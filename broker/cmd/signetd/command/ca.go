@@ -21,8 +21,7 @@ import (
 )
 
 func (o *options) caCommand() *cobra.Command {
-	c := &cobra.Command{Use: "ca", Short: "The certificate authority of the data folder", Args: knownCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c := &cobra.Command{Use: "ca", Short: "The certificate authority of the data folder", Args: knownCommand}
 	var format string
 	show := o.leaf("show", "Show its certificates and how long they last", "signetd ca show --data /var/lib/signet\nsignetd ca show -o json",
 		func(context.Context, []string) error { return o.showCA(format) })

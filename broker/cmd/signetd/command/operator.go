@@ -3,7 +3,6 @@ package command
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -25,9 +24,6 @@ func (o *options) operatorCommand() *cobra.Command {
 		Use: "operator", Short: "Operators' access, on this machine and without a token", Args: knownCommand,
 		Long: "Makes, lists and ends operators' access on the broker's own machine, whether signetd runs or not.\n" +
 			"Whoever may read the data folder may do this; everybody else uses signet operator.",
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return errors.New("signetd operator needs one of: create, delete, list")
-		},
 	}
 	group.AddCommand(o.createOperator(), o.listOperators(), o.deleteOperator())
 	return group
