@@ -13,6 +13,7 @@ import (
 
 	"github.com/signetd/signet/agent/localapi"
 	"github.com/signetd/signet/protocol/exit"
+	"github.com/signetd/signet/protocol/textfile"
 )
 
 // Patience with whoever answers challenges over the local socket.
@@ -153,6 +154,9 @@ func (p *program) answer(ctx context.Context, args []string) error {
 		raw, err := io.ReadAll(io.LimitReader(p.in, maxAnswer+1))
 		if err != nil {
 			return fmt.Errorf("read the answer: %w", err)
+		}
+		if raw, err = textfile.Plain(raw); err != nil {
+			return fmt.Errorf("standard input: %w", err)
 		}
 		text = withoutLineEnd(string(raw))
 		if strings.ContainsAny(text, "\r\n") { // which of them is meant? a wrong one may cost a try

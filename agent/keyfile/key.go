@@ -21,6 +21,7 @@ import (
 
 	"github.com/signetd/signet/agent"
 	"github.com/signetd/signet/protocol/challenge"
+	"github.com/signetd/signet/protocol/textfile"
 	"github.com/signetd/signet/protocol/token"
 )
 
@@ -169,6 +170,9 @@ func ReadSharedKey(path string) (SharedKey, error) {
 	raw, err := ReadSecret(path)
 	if err != nil {
 		return SharedKey{}, fmt.Errorf("read the shared key: %w", err)
+	}
+	if raw, err = textfile.Plain(raw); err != nil {
+		return SharedKey{}, fmt.Errorf("%w: %s: %w", ErrSharedKey, path, err)
 	}
 	text := strings.TrimRight(strings.TrimSpace(string(raw)), "=")
 	b, err := hex.DecodeString(text)

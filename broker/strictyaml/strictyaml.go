@@ -15,6 +15,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/signetd/signet/protocol/textfile"
 )
 
 // A Place is where something is in a file, counted from 1.
@@ -61,6 +63,10 @@ type Member struct {
 // Read reads a file. An empty one is an empty mapping. The error is an Errors; if it was
 // YAML all the same, the value is what was understood.
 func Read(raw []byte) (v Value, err error) {
+	raw, err = textfile.Plain(raw)
+	if err != nil {
+		return Value{Place: Place{1, 1}}, Errors{{Place{1, 1}, err.Error()}}
+	}
 	if err := CheckShape(raw); err != nil {
 		return Value{Place: Place{1, 1}}, Errors{err.(*Error)}
 	}

@@ -26,6 +26,7 @@ import (
 	"github.com/signetd/signet/protocol/environ"
 	"github.com/signetd/signet/protocol/exit"
 	"github.com/signetd/signet/protocol/ident"
+	"github.com/signetd/signet/protocol/textfile"
 )
 
 const (
@@ -366,7 +367,14 @@ func readFile(path string, limit int64) ([]byte, error) {
 	if st.Size() > limit {
 		return nil, fmt.Errorf("%s: %d bytes, at most %d", path, st.Size(), limit)
 	}
-	return os.ReadFile(path)
+	raw, err := os.ReadFile(path)
+	if err == nil {
+		raw, err = textfile.Plain(raw)
+	}
+	if errors.Is(err, textfile.ErrUTF16) {
+		err = fmt.Errorf("%s: %w", path, err)
+	}
+	return raw, err
 }
 
 // checkFiles tells early that the devices' connections would not all fit.

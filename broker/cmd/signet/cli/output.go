@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker/listing"
+	"github.com/signetd/signet/protocol/textfile"
 )
 
 func checkFormat(format string) error {
@@ -130,6 +131,9 @@ func (a *app) readInput(name string, limit int64) ([]byte, error) {
 	}
 	if int64(len(raw)) > limit {
 		return nil, usagef("%s has more than %d bytes", name, limit)
+	}
+	if raw, err = textfile.Plain(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return raw, nil
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/signetd/signet/broker/adminapi"
+	"github.com/signetd/signet/protocol/textfile"
 )
 
 // errPin: the broker is not the one whose fingerprint was given.
@@ -26,6 +27,9 @@ func (c connection) client() (*adminapi.Client, error) {
 		raw, err := os.ReadFile(c.CA)
 		if err != nil {
 			return nil, fmt.Errorf("--ca: %w", err)
+		}
+		if raw, err = textfile.Plain(raw); err != nil {
+			return nil, fmt.Errorf("--ca: %s: %w", c.CA, err)
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(raw) {

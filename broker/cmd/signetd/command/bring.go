@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/signetd/signet/certs"
+	"github.com/signetd/signet/protocol/textfile"
 )
 
 // A bringing names the files of a certificate authority that an operator has.
@@ -70,6 +71,9 @@ func readBrought(path string, secret bool) ([]byte, error) {
 	}
 	if len(raw) > maxBrought {
 		return nil, fmt.Errorf("%s: more than %d bytes", path, maxBrought)
+	}
+	if raw, err = textfile.Plain(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return raw, nil
 }
