@@ -10,8 +10,9 @@ const (
 	BoundSessions      Bound = "sessions"      // Config.Sessions: one ends with its connection
 	BoundAway          Bound = "away"          // a device has too many sessions without a connection: one is dropped
 	BoundStalled       Bound = "stalled"       // a client does not read: Config.WriteTimeout, or its stream's bytes
+	BoundFraming       Bound = "framing"       // a client sends what is no packet: stream.ErrFraming
 	BoundHeld          Bound = "held"          // a publisher of MQTT 3.1.1 is held back: see Config.RefusePublisher
 )
 
 // Bounds are all of them.
-var Bounds = [...]Bound{BoundSubscriptions, BoundSessions, BoundAway, BoundStalled, BoundHeld}
+var Bounds = [...]Bound{BoundSubscriptions, BoundSessions, BoundAway, BoundStalled, BoundFraming, BoundHeld}

@@ -267,6 +267,10 @@ func (c *conn) Overdue() { c.end(ReasonKeepAlive) }
 // Closed implements stream.Handler.
 func (c *conn) Closed(err error) {
 	defer recovered(c.srv.told, "closing a connection")
+	if errors.Is(err, stream.ErrFraming) {
+		c.srv.cfg.OnBound(BoundFraming)
+		c.srv.told.Note(context.Background(), slog.LevelInfo, "framing", "mqtt client sends too much over its WebSocket that is no packet", "client", c.clientID, "remote", c.remote())
+	}
 	if errors.Is(err, stream.ErrStalled) || errors.Is(err, stream.ErrBacklog) {
 		c.srv.cfg.OnBound(BoundStalled)
 		c.srv.told.Note(context.Background(), slog.LevelInfo, "stalled", "mqtt client does not read", c.who("error", err)...)

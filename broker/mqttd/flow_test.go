@@ -697,3 +697,25 @@ func TestOrderOverConnections(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// Who takes too little to be told what became of his subscriptions hears that, and does not wait for ever.
+func TestAnswersTooLongForTheClient(t *testing.T) {
+	inBubble(t, nil, func(b *bubble) {
+		var many []packet.Filter
+		var names []string
+		for i := range maxFilters {
+			names = append(names, fmt.Sprintf("t/%d", i))
+			many = append(many, packet.Filter{Text: names[i]})
+		}
+		for _, p := range [][]byte{
+			packet.AppendSubscribe(nil, packet.V5, &packet.Subscribe{ID: 7, Filters: many}),
+			packet.AppendUnsubscribe(nil, packet.V5, &packet.Unsubscribe{ID: 7, Filters: names}),
+		} {
+			c := b.join("p:a", takes(10, 30, 0))
+			c.send(p)
+			synctest.Wait()
+			c.want("disconnect 0x95 wordless", "closed")
+		}
+		b.leavesNothing()
+	})
+}

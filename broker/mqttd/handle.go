@@ -43,8 +43,7 @@ func (c *conn) handle(h packet.Header, body []byte) error {
 		if err != nil {
 			return err
 		}
-		c.unsubscribe(p)
-		return nil
+		return c.unsubscribe(p)
 	case packet.PINGREQ:
 		var b [2]byte
 		c.send(packet.AppendPingresp(b[:0]))

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -275,6 +276,52 @@ func TestHostileWebSocket(t *testing.T) {
 	r.next()
 	f.End(device(t, "p:n"), ReasonAdministrative)
 	r.ended(ReasonAdministrative)
+}
+
+// TestEmptyFrames: pings, pongs and empty messages without end are no packets, and end a connection; a message of many
+// frames, with a ping between each, does not.
+func TestEmptyFrames(t *testing.T) {
+	var told met
+	f := start(t, func(c *Config, _ *fixture) { c.OnBound = told.bound })
+	web := serveWeb(t, f)
+	frame := func(first byte, payload ...byte) []byte { // masked by zeros
+		return append([]byte{first, 0x80 | byte(len(payload)), 0, 0, 0, 0}, payload...)
+	}
+	open := func(p connectPacket) net.Conn {
+		nc, err := tls.Dial("tcp", web.Listener.Addr().String(), &tls.Config{RootCAs: web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs, ServerName: "example.com"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { nc.Close() })
+		_ = nc.SetDeadline(time.Now().Add(patience))
+		_, _ = io.WriteString(nc, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")
+		_, _ = nc.Write(frame(0x82, p.bytes()...))
+		eventually(t, "it is connected", func() bool { return f.Count() == 1 })
+		return nc
+	}
+	for name, one := range map[string][]byte{"pings": frame(0x89), "pongs": frame(0x8a), "empty messages": frame(0x82)} {
+		nc := open(connectPacket{version: 5, id: anonA})
+		go io.Copy(io.Discard, nc)
+		many := bytes.Repeat(one, 100)
+		sent := 0
+		for ; sent < 100_000; sent += 100 {
+			if _, err := nc.Write(many); err != nil {
+				break
+			}
+		}
+		if eventually(t, name+" end it", func() bool { return f.Count() == 0 }); sent < 5000 {
+			t.Errorf("%s: ended after %d", name, sent)
+		}
+	}
+	if n := told.of[BoundFraming]; n != 3 {
+		t.Errorf("%d were told of", n)
+	}
+	nc := open(as("p:n", 5))
+	const pings = 3000
+	go nc.Write(bytes.Repeat(slices.Concat(frame(0x02, 0xc0), frame(0x89), frame(0x00), frame(0x80, 0)), pings))
+	if _, err := io.CopyN(io.Discard, nc, pings*4); err != nil { // each is answered in a frame of four bytes
+		t.Error(err)
+	}
 }
 
 // TestWebOrigins: pages of origins that are listed may connect, and those of others may not, and are told of;

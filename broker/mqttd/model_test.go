@@ -979,12 +979,15 @@ func (x *run) check() bool {
 			same = false
 		}
 		c.said = nil
-		if c.most > 0 && c.largest > c.most {
-			x.t.Errorf("a packet of %d bytes for a client that takes %d", c.largest, c.most)
+		c.mu.Lock()
+		largest, highest := c.largest, c.highest
+		c.mu.Unlock()
+		if c.most > 0 && largest > c.most {
+			x.t.Errorf("a packet of %d bytes for a client that takes %d", largest, c.most)
 			same = false
 		}
-		if c.highest > c.mostAliases {
-			x.t.Errorf("alias %d for a client that takes %d", c.highest, c.mostAliases)
+		if highest > c.mostAliases {
+			x.t.Errorf("alias %d for a client that takes %d", highest, c.mostAliases)
 			same = false
 		}
 	}

@@ -95,10 +95,7 @@ func (s *Server) share(m *message.Message, g *subscription.Group[*state], now ti
 	sub := g.Subscription()
 	got = passedOver
 	offer := func(to *state, o subscription.Options) bool {
-		d := session.Delivery{Message: m, QoS: min(m.QoS, o.QoS), Retain: m.Retain && o.RetainAsPublished, Share: &sub}
-		if o.Identifier > 0 {
-			d.Identifiers = []uint32{o.Identifier}
-		}
+		d := session.Delivery{Message: m, QoS: min(m.QoS, o.QoS), Retain: m.Retain && o.RetainAsPublished, Identifiers: identifiersOf(o), Share: &sub}
 		switch to.deliver(d, now) {
 		case delivered:
 			got, member = delivered, to
@@ -118,6 +115,14 @@ func (s *Server) share(m *message.Message, g *subscription.Group[*state], now ti
 		}
 	}
 	return got, member
+}
+
+// identifiersOf gives the identifier of one subscription, if it has one.
+func identifiersOf(o subscription.Options) []uint32 {
+	if o.Identifier == 0 {
+		return nil
+	}
+	return []uint32{o.Identifier}
 }
 
 // handOver gives what a session that ended leaves of shared subscriptions to other members of
@@ -144,21 +149,32 @@ func (s *Server) handOver(left iter.Seq[session.Left]) {
 // haveRoom reports whether all who are to get a message have room for it, all at once: they may
 // have one in common. s.refusing is held, so that none loses it to another message before.
 func (s *Server) haveRoom(m *message.Message, found *matches, now time.Time) bool {
-	var taken []*state
+	type taking struct {
+		room *message.Room
+		size int
+	}
+	var taken []taking
 	defer func() {
-		for _, st := range taken {
-			st.room.Give(1, m.Size())
+		for _, t := range taken {
+			t.room.Give(1, t.size)
 		}
 	}()
+	reserve := func(st *state, d session.Delivery) bool {
+		size := d.Size()
+		ok := st.reserve(size, now)
+		if ok {
+			taken = append(taken, taking{st.room, size})
+		}
+		return ok
+	}
 	for i := range found.Receivers {
 		r := &found.Receivers[i]
 		if r.QoS == message.AtMostOnce || !r.Owner.wants(m) {
 			continue
 		}
-		if !r.Owner.reserve(m, now) {
+		if !reserve(r.Owner, session.Delivery{Message: m, Identifiers: r.Identifiers}) {
 			return false
 		}
-		taken = append(taken, r.Owner)
 	}
 	for _, g := range found.Groups {
 		wanted, has := false, false
@@ -168,8 +184,8 @@ func (s *Server) haveRoom(m *message.Message, found *matches, now time.Time) boo
 			}
 			if wanted = true; o.QoS == message.AtMostOnce {
 				has = true
-			} else if has = member.Owner.reserve(m, now); has {
-				taken = append(taken, member.Owner)
+			} else {
+				has = reserve(member.Owner, session.Delivery{Message: m, Identifiers: identifiersOf(o)})
 			}
 			if has {
 				break

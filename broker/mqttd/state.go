@@ -130,10 +130,7 @@ func (st *state) payOff(now time.Time) bool {
 		return false
 	}
 	o := &st.owed[0]
-	var ids []uint32
-	if o.options.Identifier > 0 {
-		ids = []uint32{o.options.Identifier}
-	}
+	ids := identifiersOf(o.options)
 	before := st.flow.Len()
 	found, last := st.srv.retained.Next(now, o.filter, o.after, retainedAtOnce)
 	for _, k := range found {
@@ -209,12 +206,12 @@ func (st *state) wants(m *message.Message) bool {
 	return st.mayRead(m.Topic) && !st.isOver()
 }
 
-// reserve takes room for a message; false if there is none.
-func (st *state) reserve(m *message.Message, now time.Time) bool {
+// reserve takes room for a delivery; false if there is none.
+func (st *state) reserve(size int, now time.Time) bool {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	defer st.tell()
-	return st.flow.MakeRoom(now, m.Size()) && st.room.Take(m.Size())
+	return st.flow.MakeRoom(now, size) && st.room.Take(size)
 }
 
 // pump sends what may be sent now. st.mu is held.

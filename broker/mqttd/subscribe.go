@@ -23,12 +23,19 @@ func (c *conn) subscribe(p *packet.Subscribe) error {
 			retained = append(retained, then)
 		}
 	}
-	c.send(c.takes.AppendSuback(nil, p.ID, codes, ""))
+	out := c.takes.AppendSuback(nil, p.ID, codes, "")
+	if len(out) == 0 {
+		return errTooFew
+	}
+	c.send(out)
 	for _, send := range retained {
 		send()
 	}
 	return nil
 }
+
+// errTooFew: an answer is longer than the client takes, and there is no shorter one.
+var errTooFew = &packet.Error{Code: packet.PacketTooLarge, What: "a packet whose answer is longer than the client's Maximum Packet Size"}
 
 // subscribeTo makes one subscription; then, which may be nil, sends what is retained for it.
 func (c *conn) subscribeTo(f packet.Filter, identifier uint32) (code packet.Code, then func(), err error) {
@@ -104,7 +111,7 @@ func (c *conn) sendRetained(f topic.Filter, o subscription.Options) {
 }
 
 // unsubscribe answers an UNSUBSCRIBE (section 3.10).
-func (c *conn) unsubscribe(p *packet.Unsubscribe) {
+func (c *conn) unsubscribe(p *packet.Unsubscribe) error {
 	st := c.owned.Load()
 	codes := make([]packet.Code, len(p.Filters))
 	st.mu.Lock()
@@ -114,7 +121,12 @@ func (c *conn) unsubscribe(p *packet.Unsubscribe) {
 		}
 	}
 	st.mu.Unlock()
-	c.send(c.takes.AppendUnsuback(nil, p.ID, codes, ""))
+	out := c.takes.AppendUnsuback(nil, p.ID, codes, "")
+	if len(out) == 0 {
+		return errTooFew
+	}
+	c.send(out)
+	return nil
 }
 
 // unsubscribe ends one subscription; false if there was none. st.mu is held.

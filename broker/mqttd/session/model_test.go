@@ -115,7 +115,7 @@ func (m *model) fits(size int) bool {
 	held := m.in(waiting, sent)
 	bytes := size
 	for _, d := range held {
-		bytes += d.Message.Size()
+		bytes += d.Size()
 	}
 	return len(held) < m.maxMessages && bytes <= m.maxBytes
 }
@@ -132,15 +132,15 @@ func (m *model) add(now time.Time, d session.Delivery) error {
 	if d.QoS == 0 && !m.connected {
 		return session.ErrAbsent
 	}
-	if !m.fits(d.Message.Size()) {
+	if !m.fits(d.Size()) {
 		m.expire(now)
 	}
 	for _, plain := range m.in(waiting) {
-		if plain.QoS == 0 && d.QoS > 0 && !m.fits(d.Message.Size()) {
+		if plain.QoS == 0 && d.QoS > 0 && !m.fits(d.Size()) {
 			m.drop(plain, session.Crowded)
 		}
 	}
-	if !m.fits(d.Message.Size()) {
+	if !m.fits(d.Size()) {
 		return session.ErrFull
 	}
 	m.deliveries = append(m.deliveries, &modelDelivery{Delivery: d})
@@ -370,7 +370,7 @@ func (p *pair) same(call string, got, want any) {
 	held := p.model.in(waiting, sent)
 	bytes := 0
 	for _, d := range held {
-		bytes += d.Message.Size()
+		bytes += d.Size()
 	}
 	n, taken := p.room.Taken()
 	s := p.session
@@ -498,7 +498,7 @@ func (p *pair) send(choose func(int) int) {
 	got, ok := s.Send(p.now, d)
 	call := fmt.Sprintf("send %d at QoS %d: %t %d", p.messages, d.QoS, ok, got.ID)
 	switch {
-	case ok && d.QoS == message.AtMostOnce && d.Message.Size() > m.maxBytes: // it takes no room
+	case ok && d.QoS == message.AtMostOnce && d.Size() > m.maxBytes: // it takes no room
 	case ok:
 		if err := m.add(p.now, d); err != nil {
 			p.fail("%s: the model says %v", call, err)
@@ -506,7 +506,7 @@ func (p *pair) send(choose func(int) int) {
 		if want, there := m.next(p.now, func(session.Delivery) session.Cause { return session.None }); !there || !alike(got, want) {
 			p.fail("%s: %+v, the model says %+v", call, got, want)
 		}
-	case before == 0 && m.connected && m.window > 0 && d.Message.Size() <= m.maxBytes && m.maxMessages > 0 && !d.Message.Expired(p.now):
+	case before == 0 && m.connected && m.window > 0 && d.Size() <= m.maxBytes && m.maxMessages > 0 && !d.Message.Expired(p.now):
 		p.fail("%s, and there was nothing against it", call)
 	}
 	p.same(call, nil, nil)

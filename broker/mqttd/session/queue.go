@@ -28,6 +28,8 @@ func slotOf(d Delivery, place uint32, added time.Time) slot {
 // before reports whether at was added before other.
 func (at *slot) before(other *slot) bool { return int32(at.place-other.place) < 0 }
 
+func (at *slot) size() int { return size(at.message, at.identifiers) }
+
 func (at *slot) delivery() Delivery {
 	return Delivery{at.message, at.identifiers, at.share, at.qos, at.retain}
 }

@@ -96,7 +96,7 @@ func (s *Session) restore(read func() ([]byte, error), find func(uint64) *messag
 			return fmt.Errorf("%w: id %d is in use twice", ErrMalformed, at.id)
 		case at.id != 0 && uint64(s.sent) != i:
 			return fmt.Errorf("%w: delivery %d was sent before an earlier one", ErrMalformed, i)
-		case !s.room.Take(at.message.Size()):
+		case !s.room.Take(at.size()):
 			return ErrFull
 		}
 		if at.id != 0 {
@@ -105,7 +105,7 @@ func (s *Session) restore(read func() ([]byte, error), find func(uint64) *messag
 		}
 		s.added++
 		at.place = s.added
-		s.bytes += at.message.Size()
+		s.bytes += at.size()
 		if expires := at.message.Expires; !expires.IsZero() {
 			s.soonest = min(s.soonest, expires.UnixMilli())
 		}

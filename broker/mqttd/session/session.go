@@ -85,6 +85,11 @@ type Delivery struct {
 	Retain      bool                // the flag to be sent
 }
 
+// Size is the room that a Delivery takes, in bytes.
+func (d *Delivery) Size() int { return size(d.Message, d.Identifiers) }
+
+func size(m *message.Message, identifiers []uint32) int { return m.Size() + 4*len(identifiers) }
+
 // A Judge says whether a delivery may be sent now, or for which Cause it is dropped. It is
 // asked before each PUBLISH, those that are sent again included; one of QoS 2 that it drops then is
 // ended by a PUBREL, so that its identifier is free on both sides. It may not call the session.
@@ -184,7 +189,7 @@ func (s *Session) Add(now time.Time, d Delivery) error {
 
 // take makes room for d.
 func (s *Session) take(now time.Time, d Delivery) bool {
-	size := d.Message.Size()
+	size := d.Size()
 	ok := s.claim(now, size, d.QoS)
 	if ok {
 		s.bytes += size
@@ -225,7 +230,7 @@ func (s *Session) Send(now time.Time, d Delivery) (out Out, ok bool) {
 	if d.QoS == message.AtMostOnce {
 		return Out{Delivery: d}, s.Len() == 0
 	}
-	size := d.Message.Size()
+	size := d.Size()
 	if !s.open() || !s.room.Take(size) {
 		return Out{}, false
 	}
@@ -361,7 +366,7 @@ func (s *Session) Expire(now time.Time) bool {
 		switch {
 		case m.Expired(now):
 			gone++
-			bytes += m.Size()
+			bytes += at.size()
 			return false
 		case !m.Expires.IsZero():
 			s.soonest = min(s.soonest, m.Expires.UnixMilli())
@@ -395,7 +400,7 @@ func (s *Session) count(cause Cause, n int) {
 
 // forget takes what lies at i out of q, and gives its room back.
 func (s *Session) forget(q *queue, i int) {
-	size := q.at(i).message.Size()
+	size := q.at(i).size()
 	s.bytes -= size
 	s.room.Give(1, size)
 	q.remove(i)

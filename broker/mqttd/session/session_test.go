@@ -549,3 +549,24 @@ func BenchmarkDelivery(b *testing.B) {
 		_ = s.Puback(out.ID)
 	}
 }
+
+// A delivery takes room for the identifiers of all subscriptions that it is for: there may be more of them than the
+// message has bytes.
+func TestIdentifiersTakeRoom(t *testing.T) {
+	m := published(t, "a")
+	room := message.NewRoom(1<<20, 1<<20, nil)
+	s := session.New(session.Limits{Inflight: 2, Incoming: 2}, room)
+	d := session.Delivery{Message: m, QoS: message.AtLeastOnce, Identifiers: make([]uint32, 128)}
+	for range 3 {
+		if err := s.Add(start, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, bytes := room.Taken(); bytes != 3*(m.Size()+4*128) || s.Bytes() != bytes {
+		t.Errorf("%d bytes are taken, %d of them the session's", bytes, s.Bytes())
+	}
+	s.Close()
+	if n, bytes := room.Taken(); n != 0 || bytes != 0 {
+		t.Errorf("left: %d messages of %d bytes", n, bytes)
+	}
+}
