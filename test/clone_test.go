@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -159,7 +160,7 @@ type place struct {
 
 // RoundTrip carries a message from there.
 func (p place) RoundTrip(ctx context.Context, request []byte) ([]byte, error) {
-	return p.Exchange.Respond(ctx, exchange.Caller{Remote: p.remote}, request).Message, nil
+	return p.Exchange.Respond(ctx, exchange.Caller{Remote: netip.MustParseAddrPort(p.remote)}, request).Message, nil
 }
 
 // TestCloneSaysWhereTheCopiesAre: the log, the journal and the sessions have the addresses of both

@@ -99,8 +99,9 @@ func TestReplacingTokenIsBound(t *testing.T) {
 		return log.Write(b)
 	}), nil))
 	from := func(remote string) agent.Link {
+		at, _ := netip.ParseAddrPort(remote) // zero: in this process
 		return linkFunc(func(ctx context.Context, b []byte) ([]byte, error) {
-			return s.Exchange.Respond(ctx, exchange.Caller{Remote: remote}, b).Message, nil
+			return s.Exchange.Respond(ctx, exchange.Caller{Remote: at}, b).Message, nil
 		})
 	}
 	keys := func(name string) []broker.Authenticator {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -157,7 +158,7 @@ func TestRefusalsAreKept(t *testing.T) {
 		c.Run(ctx)
 	}()
 	for range 3 {
-		m, err := protocol.Decode(c.Exchange.Respond(t.Context(), exchange.Caller{Remote: "192.0.2.1:9"}, raw).Message)
+		m, err := protocol.Decode(c.Exchange.Respond(t.Context(), exchange.Caller{Remote: netip.MustParseAddrPort("192.0.2.1:9")}, raw).Message)
 		if refusal, ok := m.(*protocol.Refusal); err != nil || !ok || refusal.Problem.Signet.Code != protocol.CodeDenied {
 			t.Fatalf("%+v, %v", m, err)
 		}

@@ -25,7 +25,7 @@ func TestHandshakesAreSeen(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h.Came("192.0.2.7:1")
+		h.Came(intake.Source("192.0.2.7:1"))
 		begin := func(remote string) func() {
 			end, err := h.Begin(remote)
 			if err != nil {

@@ -62,13 +62,13 @@ func (c *Conversation) answerTo(ctx context.Context, from Caller, m protocol.Mes
 		if err := checkConnection(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
-		next, err := c.auth.Start(ctx, from.Addr(), m)
+		next, err := c.auth.Start(ctx, from.Remote.Addr(), m)
 		return next, nil, err
 	case *protocol.Enroll:
 		if err := checkConnection(from, &m.Request); err != nil {
 			return nil, nil, err
 		}
-		next, err := c.auth.Enroll(ctx, from.Addr(), m)
+		next, err := c.auth.Enroll(ctx, from.Remote.Addr(), m)
 		return next, nil, err
 	case *protocol.Answer:
 		return c.answer(ctx, from, m)
@@ -92,7 +92,7 @@ func checkConnection(from Caller, q *protocol.Request) error {
 }
 
 func (c *Conversation) answer(ctx context.Context, from Caller, m *protocol.Answer) (protocol.Message, *Admission, error) {
-	p, next, err := c.auth.Answer(ctx, from.Addr(), m)
+	p, next, err := c.auth.Answer(ctx, from.Remote.Addr(), m)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -30,9 +30,9 @@ func (f HandlerFunc) Handle(ctx context.Context, from Caller, m protocol.Message
 type Caller struct {
 	// Channel is the TLS connection that the message came on.
 	Channel access.Channel
-	// Remote is the address (host:port) at the other end of the connection; "" for a
-	// caller in this process.
-	Remote string
+	// Remote is the address at the other end of the connection; zero for a caller in this
+	// process.
+	Remote netip.AddrPort
 	// Owner is the device that has proved before that the connection is its own; zero: none
 	// has. It says whose the connection is, and nothing of this message.
 	Owner ident.Device
@@ -41,18 +41,9 @@ type Caller struct {
 	OnlyHere bool
 }
 
-// Addr is the address of Remote; the zero Addr if it has none.
-func (c Caller) Addr() netip.Addr {
-	at, err := netip.ParseAddrPort(c.Remote)
-	if err != nil {
-		return netip.Addr{}
-	}
-	return at.Addr()
-}
-
-// host is Addr in text; "" if there is none.
+// host is the address in text; "" if there is none.
 func (c Caller) host() string {
-	at := c.Addr()
+	at := c.Remote.Addr()
 	if !at.IsValid() {
 		return ""
 	}

@@ -93,10 +93,9 @@ func (h *Handshakes) line(k Kind) *line {
 	return &h.lines[1]
 }
 
-// Came notes that a device was admitted from remote (host:port). Sources are forgotten when
+// Came notes that a device was admitted that comes from a source. Sources are forgotten when
 // half of maxSources have come since.
-func (h *Handshakes) Came(remote string) {
-	src := Source(remote)
+func (h *Handshakes) Came(src netip.Prefix) {
 	if h == nil || !src.IsValid() {
 		return
 	}

@@ -24,7 +24,7 @@ func TestHandshakesInTurn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		tellings := make(chan Turn, 20)
 		h := NewHandshakes(2, func(turn Turn) { tellings <- turn })
-		h.Came("192.0.2.7:1")
+		h.Came(Source("192.0.2.7:1"))
 		begin := func(remote string) func() {
 			end, err := h.Begin(remote)
 			if err != nil {
@@ -118,7 +118,7 @@ func TestHandshakesKnowSoMany(t *testing.T) {
 	h := NewHandshakes(1, nil)
 	address := func(i int) string { return fmt.Sprintf("10.%d.%d.%d:1", i>>16, i>>8&255, i&255) }
 	for i := range 2 * maxSources {
-		h.Came(address(i))
+		h.Came(Source(address(i)))
 		if n := len(h.came) + len(h.before); n > maxSources {
 			t.Fatalf("%d sources known", n)
 		}
@@ -128,7 +128,7 @@ func TestHandshakesKnowSoMany(t *testing.T) {
 			t.Fatalf("number %d is not known", i)
 		}
 	}
-	if h.Came(""); h.knows(Source("")) {
+	if h.Came(Source("")); h.knows(Source("")) {
 		t.Error("whoever has no source is known")
 	}
 }
@@ -136,7 +136,7 @@ func TestHandshakesKnowSoMany(t *testing.T) {
 // TestNoHandshakes: without one everybody goes on.
 func TestNoHandshakes(t *testing.T) {
 	var h *Handshakes
-	h.Came("192.0.2.7:1")
+	h.Came(Source("192.0.2.7:1"))
 	end, err := h.Begin("192.0.2.7:1")
 	if err != nil || h.Turns() != 0 || h.Waiting(KindKnown) != 0 {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"container/list"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -167,6 +168,19 @@ func Source(remote string) netip.Prefix {
 		return netip.Prefix{}
 	}
 	return SourceOf(at.Addr())
+}
+
+// Address gives the address of one end of a connection, an IPv4 one as such; the zero AddrPort if it has none.
+func Address(of net.Addr) netip.AddrPort {
+	if tcp, ok := of.(*net.TCPAddr); ok {
+		at := tcp.AddrPort()
+		return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
+	}
+	at, err := netip.ParseAddrPort(of.String())
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port())
 }
 
 // SourceOf is Source of an address without port; of the zero Addr it is the zero Prefix.

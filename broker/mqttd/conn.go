@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,6 +105,12 @@ func (c *conn) vouched() bool {
 }
 
 func (c *conn) remote() string { return c.nc.RemoteAddr().String() }
+
+// address is remote's without port; the zero Addr if it has none.
+func (c *conn) address() netip.Addr { return intake.Address(c.nc.RemoteAddr()).Addr() }
+
+// source is what the connection is counted by: see intake.Source.
+func (c *conn) source() netip.Prefix { return intake.SourceOf(c.address()) }
 
 // who names the client in a log line, with more behind it. A client that has proved itself may
 // choose any client id, so its device is named, too.

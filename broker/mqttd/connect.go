@@ -87,7 +87,7 @@ func (c *conn) readConnect() (*packet.Connect, error) {
 	var held bool
 	defer func() {
 		if held {
-			c.srv.reading.give(intake.Source(c.remote()))
+			c.srv.reading.give(c.source())
 		}
 	}()
 	buf := make([]byte, 0, 512)
@@ -123,7 +123,7 @@ func (c *conn) readConnect() (*packet.Connect, error) {
 				return nil, &packet.Error{Code: packet.PacketTooLarge, What: fmt.Sprintf("a CONNECT without a password of more than %d bytes", maxConnectAlone)}
 			}
 			if known {
-				if held = c.srv.reading.take(intake.Source(c.remote()), c.srv.cfg.LongConnects); !held {
+				if held = c.srv.reading.take(c.source(), c.srv.cfg.LongConnects); !held {
 					return nil, errManyLarge
 				}
 			}
@@ -427,7 +427,7 @@ const maxClientID = 256
 // admitted notes that the connection is a device's now: see intake.Entry.Admitted.
 func (c *conn) admitted(d ident.Device) (makeRoom func(), err error) {
 	if makeRoom, err = c.entry.Admitted(d); err == nil {
-		c.srv.cfg.Handshakes.Came(c.remote())
+		c.srv.cfg.Handshakes.Came(c.source())
 	}
 	return makeRoom, err
 }

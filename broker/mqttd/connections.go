@@ -222,18 +222,10 @@ func (v *sight) wanted(q *Query, now time.Time) bool {
 		!q.Pool.IsZero() && d.Pool != q.Pool,
 		!q.Device.IsZero() && d != q.Device,
 		q.Older > 0 && (v.c == nil || now.Sub(v.c.began()) < q.Older),
-		q.Source.IsValid() && (v.c == nil || !q.Source.Contains(addressOf(v.c))):
+		q.Source.IsValid() && (v.c == nil || !q.Source.Contains(v.c.address())):
 		return false
 	}
 	return q.Queued <= 0 || v.queued() >= q.Queued
-}
-
-func addressOf(c *conn) netip.Addr {
-	at, err := netip.ParseAddrPort(c.remote())
-	if err != nil {
-		return netip.Addr{}
-	}
-	return at.Addr().Unmap()
 }
 
 func (v *sight) queued() int {
@@ -252,7 +244,7 @@ func (v *sight) sorted(order string) string {
 		if v.c == nil {
 			return ""
 		}
-		return fmt.Sprintf("%x", addressOf(v.c).As16())
+		return fmt.Sprintf("%x", v.c.address().As16())
 	case OrderQueue:
 		return fmt.Sprintf("%010d", max(0, 9_999_999_999-v.queued()))
 	case OrderSilent:

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd/packet"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -161,7 +160,7 @@ func (c *conn) readAuth(buf []byte) (a *packet.Auth, rest []byte, err error) {
 	held := false
 	defer func() {
 		if held {
-			c.srv.reading.give(intake.Source(c.remote()))
+			c.srv.reading.give(c.source())
 		}
 	}()
 	for {
@@ -183,7 +182,7 @@ func (c *conn) readAuth(buf []byte) (a *packet.Auth, rest []byte, err error) {
 			}
 			return a, rest, err
 		case h.Length > maxConnectAlone && !held:
-			if held = c.srv.reading.take(intake.Source(c.remote()), c.srv.cfg.LongConnects); !held {
+			if held = c.srv.reading.take(c.source(), c.srv.cfg.LongConnects); !held {
 				return nil, nil, fmt.Errorf("%w: %w", ErrBusy, errManyLarge)
 			}
 		}

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/signetd/signet/broker/budget"
-	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol/ident"
 )
@@ -134,7 +133,7 @@ func (s *Server) request(c *conn, payload []byte) { s.take(request{conn: c, payl
 // take is request for what is one, or a step of an enhanced authentication.
 func (s *Server) take(r request) {
 	c := r.conn
-	r.lane = intake.Source(c.remote())
+	r.lane = c.source()
 	if now := c.standing(); now != nil {
 		r.device = now.Device
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/protocol"
 	"github.com/signetd/signet/protocol/ace"
@@ -66,7 +67,7 @@ func (x *exchanged) Next(ctx context.Context, data []byte) (mqttd.Answer, error)
 	case len(data) == 0:
 		return mqttd.Answer{}, nil
 	}
-	r := x.front.exchange.Respond(ctx, exchange.Caller{Channel: channelOf(c), Remote: c.Remote.String(), Owner: c.Device, OnlyHere: true}, data)
+	r := x.front.exchange.Respond(ctx, exchange.Caller{Channel: channelOf(c), Remote: intake.Address(c.Remote), Owner: c.Device, OnlyHere: true}, data)
 	a := mqttd.Answer{Data: r.Message}
 	switch {
 	case r.Refused != nil && *r.Refused == protocol.CodeWrongAnswer: // it may answer again

@@ -16,6 +16,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/access"
 	"github.com/signetd/signet/broker/exchange"
+	"github.com/signetd/signet/broker/intake"
 	"github.com/signetd/signet/broker/mqttd"
 	"github.com/signetd/signet/broker/tally"
 	"github.com/signetd/signet/protocol"
@@ -113,7 +114,7 @@ func (f *Front) Recall(ctx context.Context, d ident.Device) (mqttd.Standing, err
 // that the device may use its new rights at once.
 func (f *Front) Respond(ctx context.Context, q mqttd.Request) []byte {
 	r := f.exchange.Respond(ctx, exchange.Caller{
-		Channel: access.Channel{Name: q.Channel, Vouched: q.Vouched}, Remote: q.Remote.String(), Owner: q.Device,
+		Channel: access.Channel{Name: q.Channel, Vouched: q.Vouched}, Remote: intake.Address(q.Remote), Owner: q.Device,
 	}, q.Payload)
 	if a := r.Admitted; a != nil {
 		if a.Here {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -849,7 +850,7 @@ func TestDeviceHearsAmidRefusals(t *testing.T) {
 	for range 64 {
 		flood.Go(func() {
 			for ctx.Err() == nil {
-				m, err := protocol.Decode(f.Exchange.Respond(ctx, exchange.Caller{Remote: "127.0.0.1:9"}, raw).Message)
+				m, err := protocol.Decode(f.Exchange.Respond(ctx, exchange.Caller{Remote: netip.MustParseAddrPort("127.0.0.1:9")}, raw).Message)
 				if r, ok := m.(*protocol.Refusal); err == nil && ok && r.Problem.Signet.Code == protocol.CodeBusy {
 					select {
 					case busy <- struct{}{}:

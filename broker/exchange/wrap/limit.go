@@ -72,7 +72,7 @@ func limited(next exchange.Handler, l Limit, counter prometheus.Counter, log *sl
 		devices: budget.New[ident.Device](l.PerSecond/deviceShare, max(1, l.Burst/deviceShare), budget.MaxSources),
 	}
 	return exchange.HandlerFunc(func(ctx context.Context, from exchange.Caller, m protocol.Message) exchange.Outcome {
-		source := intake.Source(from.Remote)
+		source := intake.SourceOf(from.Remote.Addr())
 		switch {
 		case !from.Owner.IsZero():
 			return within(ctx, x, x.devices, from.Owner, slog.String("device", from.Owner.String()), next, from, m)

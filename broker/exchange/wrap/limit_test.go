@@ -3,6 +3,7 @@ package wrap
 import (
 	"bytes"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -37,10 +38,18 @@ func newBounded(t *testing.T, l Limit) *bounded {
 	return b
 }
 
+// callerAt is a caller at an address; in this process if that is empty.
+func callerAt(from string) (c exchange.Caller) {
+	if from != "" {
+		c.Remote = netip.MustParseAddrPort(from)
+	}
+	return c
+}
+
 // ask reports whether a message from an address was looked at.
 func (b *bounded) ask(from string, out exchange.Outcome) bool {
 	b.t.Helper()
-	return b.askAs(exchange.Caller{Remote: from}, out)
+	return b.askAs(callerAt(from), out)
 }
 
 func (b *bounded) askAs(from exchange.Caller, out exchange.Outcome) bool {
@@ -110,7 +119,9 @@ func TestLimitOfDevices(t *testing.T) {
 	const source, elsewhere = "192.0.2.1:1000", "192.0.2.2:1000"
 	own := func(device, from string) exchange.Caller {
 		d := identtest.Device(t, "demo:"+device)
-		return exchange.Caller{Remote: from, Owner: d}
+		c := callerAt(from)
+		c.Owner = d
+		return c
 	}
 	for b.ask(source, wrong) {
 	}

@@ -60,7 +60,8 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) count(step, outcome string) { m.messages.WithLabelValues(step, slug(outcome)).Inc() }
+// count counts one message; outcome is a word, as slug makes one.
+func (m *metrics) count(step, outcome string) { m.messages.WithLabelValues(step, outcome).Inc() }
 
 // Counted counts messages by step and outcome.
 func Counted(next exchange.Handler, to *metrics) exchange.Handler {
@@ -77,7 +78,7 @@ func Counted(next exchange.Handler, to *metrics) exchange.Handler {
 		}
 		switch {
 		case out.Err != nil:
-			to.count(step(m), out.Code.String())
+			to.count(step(m), slug(out.Code.String()))
 		case out.Admitted != nil:
 			to.count(step(m), "grant")
 		default:

@@ -58,11 +58,11 @@ func unread(m *metrics, log *slog.Logger) exchange.Unread {
 	return func(ctx context.Context, from exchange.Caller, err error) {
 		d, ok := errors.AsType[*protocol.DecodeError](err)
 		if !ok {
-			m.count("unreadable", protocol.CodeInternal.String())
+			m.count("unreadable", slug(protocol.CodeInternal.String()))
 			told.Note(ctx, slog.LevelError, "encode", "encode reply", "err", err)
 			return
 		}
-		m.count("unreadable", d.Code.String())
+		m.count("unreadable", slug(d.Code.String()))
 		if d.ID == (protocol.CallID{}) {
 			told.Note(ctx, slog.LevelDebug, "undecodable", "undecodable message", "remote", from.Remote, "err", err)
 			return

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -97,7 +98,7 @@ func TestLog(t *testing.T) {
 	} {
 		var said bytes.Buffer
 		h := Log(&always{Outcome: c.out}, slog.New(slog.NewTextHandler(&said, &slog.HandlerOptions{Level: slog.LevelDebug})))
-		h.Handle(t.Context(), exchange.Caller{Remote: "192.0.2.1:7"}, &protocol.Start{Head: protocol.Head{Kind: protocol.TypeStart}})
+		h.Handle(t.Context(), exchange.Caller{Remote: netip.MustParseAddrPort("192.0.2.1:7")}, &protocol.Start{Head: protocol.Head{Kind: protocol.TypeStart}})
 		for _, piece := range c.want {
 			if !strings.Contains(said.String(), piece) {
 				t.Errorf("%s: no %q in %q", name, piece, said.String())
@@ -123,7 +124,7 @@ func TestManyStrangersAreOneLine(t *testing.T) {
 		for i := range 200 {
 			core.Outcome = refused(device(t, fmt.Sprintf("demo:lamp-%d", i)), fmt.Errorf("%w: %d", c.err, i), c.code)
 			m := &protocol.Start{Head: protocol.Head{Kind: protocol.TypeStart, ID: protocol.CallID{byte(i)}}}
-			h.Handle(t.Context(), exchange.Caller{Remote: fmt.Sprintf("192.0.2.%d:%d", i, 1000+i)}, m)
+			h.Handle(t.Context(), exchange.Caller{Remote: netip.MustParseAddrPort(fmt.Sprintf("192.0.2.%d:%d", i, 1000+i))}, m)
 		}
 		if n := strings.Count(said.String(), "\n"); n != 1 {
 			t.Errorf("%v: %d lines for 200 strangers: %.500s", c.code, n, said.String())
