@@ -130,14 +130,18 @@ func (c *conn) standing() *Standing {
 	return nil
 }
 
-// id is its client id as one of the protocol's grammar, which has topics; zero: it is none. Neither this
-// nor its topics but that of requests are kept: they are asked for seldom, or make little of an answer's cost.
-func (c *conn) id() topic.ClientID {
-	if c.request.IsZero() {
-		return topic.ClientID{}
+// replyTopic is where the client gets its answers; "" if it has no topics of the protocol. It differs
+// from that of its requests by two letters, so it is not kept.
+func (c *conn) replyTopic() string { return topic.ReplyTo(c.request).String() }
+
+// eventTopic is where the client is told things; "" if it has no topics of the protocol. Most never
+// are, so it is not kept.
+func (c *conn) eventTopic() string {
+	id, err := topic.ParseClientID(c.clientID)
+	if err != nil {
+		return ""
 	}
-	id, _ := topic.ParseClientID(c.clientID) // it has been one
-	return id
+	return id.Event().String()
 }
 
 // isStranger reports whether the connection is no device's.

@@ -162,10 +162,10 @@ func (v *sight) own() (filters []string) {
 	v.st.mu.Lock()
 	defer v.st.mu.Unlock()
 	if v.st.replies.on {
-		filters = append(filters, v.c.id().Reply().String())
+		filters = append(filters, v.c.replyTopic())
 	}
 	if v.st.events.on {
-		filters = append(filters, v.c.id().Event().String())
+		filters = append(filters, v.c.eventTopic())
 	}
 	return filters
 }

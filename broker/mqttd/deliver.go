@@ -119,7 +119,7 @@ func (c *conn) push(to func(*state) *listening, name string, payload []byte) err
 
 // event pushes to the client's event topic.
 func (c *conn) event(payload []byte) error {
-	if err := c.push(events, c.id().Event().String(), payload); err != nil {
+	if err := c.push(events, c.eventTopic(), payload); err != nil {
 		return fmt.Errorf("pushing to %q: %w", c.clientID, err)
 	}
 	return nil

@@ -294,7 +294,7 @@ func (s *Server) answer(r request) {
 }
 
 func (s *Server) reply(c *conn, reply []byte) {
-	if err := c.push(replies, c.id().Reply().String(), reply); err != nil {
+	if err := c.push(replies, c.replyTopic(), reply); err != nil {
 		s.told.Note(s.ctx, slog.LevelDebug, "reply", "mqtt reply dropped", c.who("error", err)...)
 	}
 }

@@ -89,13 +89,11 @@ func (c *conn) refusal(code packet.Code) packet.Code {
 
 // own gives which of the client's own two topics a filter is, nil for neither.
 func (c *conn) own(filter string) func(*state) *listening {
-	if c.request.IsZero() {
-		return nil
-	}
-	switch id := c.id(); filter {
-	case id.Reply().String():
+	switch {
+	case c.request.IsZero():
+	case filter == c.replyTopic():
 		return replies
-	case id.Event().String():
+	case filter == c.eventTopic():
 		return events
 	}
 	return nil

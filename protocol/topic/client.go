@@ -14,6 +14,8 @@ const Root = "signet"
 
 const (
 	prefix       = Root + "/v1/"
+	request      = "/rq"
+	reply        = "/rs"
 	anon         = "anon-"
 	anonDigits   = 32
 	maxSuffixLen = 64 // bytes; the longest client id's topics still fit MaxLen
@@ -69,10 +71,19 @@ func (c ClientID) String() string { return c.s }
 func (c ClientID) Device() ident.Device { return c.device }
 
 // Request is the topic that the client publishes its requests to.
-func (c ClientID) Request() Name { return c.name("/rq") }
+func (c ClientID) Request() Name { return c.name(request) }
 
 // Reply is the topic that its answers come on.
-func (c ClientID) Reply() Name { return c.name("/rs") }
+func (c ClientID) Reply() Name { return c.name(reply) }
+
+// ReplyTo is the Reply of the client whose Request n is; zero if n ends otherwise.
+func ReplyTo(n Name) Name {
+	client, ok := strings.CutSuffix(n.s, request)
+	if !ok {
+		return Name{}
+	}
+	return Name{client + reply}
+}
 
 // Event is the topic that it is told things on without asking.
 func (c ClientID) Event() Name { return c.name("/ev") }

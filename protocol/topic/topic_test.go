@@ -97,6 +97,9 @@ func TestClientID(t *testing.T) {
 		if want := "signet/v1/" + c.in + "/rq"; id.Request().String() != want {
 			t.Errorf("%q: request topic %v, want %s", c.in, id.Request(), want)
 		}
+		if ReplyTo(id.Request()) != id.Reply() || !ReplyTo(id.Event()).IsZero() || !ReplyTo(Name{}).IsZero() {
+			t.Errorf("%q: requests are answered on %v, want %v", c.in, ReplyTo(id.Request()), id.Reply())
+		}
 		for _, n := range []Name{id.Request(), id.Reply(), id.Event()} {
 			if again, err := ParseName(n.String()); err != nil || again != n {
 				t.Errorf("%q is not a topic name: %v", n, err)
