@@ -22,7 +22,7 @@ const (
 	trips     = 6_400 // in a turn
 	payload   = 131   // bytes of a message: those of a protocol's message with six fields
 	listeners = 100   // of a message that fans out
-	fanned    = 100   // such messages in a turn
+	fanned    = 300   // such messages in a turn
 )
 
 // A window is one server's turn: it gives the server's CPU for each of what was done.
