@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,4 +70,16 @@ func TestCausesHaveTheirOwnWords(t *testing.T) {
 	b.Refuse = func(ident.Name) error { return protocol.CodeDenied }
 	m.fails(3, `not given for the audience "nope"`, "signet client show", "token", "--state", dir, "--audience", "nope")
 	m.fails(3, "denied", "check pool, name and token", "token", "--state", dir)
+	// A folder that may not be looked into is not one without a device.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, verb := range []string{"status", "token", "run", "check"} {
+		m.fails(1, "others can read it", "chmod go-rwx", verb, "--state", dir)
+	}
+	loop := filepath.Join(t.TempDir(), "loop")
+	if err := os.Symlink(loop, loop); err != nil {
+		t.Fatal(err)
+	}
+	m.fails(1, "too many levels of symbolic links", "check the path: "+loop, "status", "--state", loop)
 }

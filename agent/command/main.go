@@ -196,7 +196,7 @@ func (p *program) advice(err error) (exit.Code, string) {
 		{errRunning, exit.Conflict, "stop the running signet-agent first"},
 		{syscall.EROFS, exit.Failed, "the device's folder must be on a disk that can be written, and so must a --socket; an enrolled device needs only the latter"},
 		{syscall.ENOSPC, exit.Failed, "make room where the device's folder is, then try again"},
-		{fs.ErrPermission, exit.Failed, "run as the user that enrolled the device"},
+		{fs.ErrPermission, exit.Failed, "this user may not use the path named above; the device's own folder is for the user that enrolled it"},
 		{context.DeadlineExceeded, exit.Unavailable, "is the broker up and reachable? signet-agent check tells"},
 	} {
 		if errors.Is(err, row.is) {

@@ -67,12 +67,13 @@ func (v *device) waits(err error) error {
 	return v.settings.save(v.dir)
 }
 
-// noDevice says that a folder cannot be looked into.
+// noDevice says why a folder cannot be looked into. Only of one that is not there is it known
+// that it has no device.
 func noDevice(path string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%w in %s", errNoDevice, path)
 	}
-	return fmt.Errorf("%w: %w", errNoDevice, err)
+	return fmt.Errorf("look into the device's folder: %w", err)
 }
 
 func (p *program) assemble(ctx context.Context, v *device) error {

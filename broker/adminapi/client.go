@@ -60,10 +60,13 @@ func (c *Client) Because(reason string) *Client {
 	return &out
 }
 
+// localBase stands in requests that take no network.
+const localBase = "http://signetd"
+
 // NewLocalClient makes a Client of the broker that transport reaches on this machine,
 // which knows by itself who asks: it needs no token.
 func NewLocalClient(transport http.RoundTripper) *Client {
-	return &Client{base: "http://signetd", http: &http.Client{Transport: transport, Timeout: clientTimeout}}
+	return &Client{base: localBase, http: &http.Client{Transport: transport, Timeout: clientTimeout}}
 }
 
 // do sends in, if any, and reads the answer into out, if any. An error answer is a *problem.Problem.
@@ -95,7 +98,7 @@ func (c *Client) exchange(ctx context.Context, method, path, match string, in, o
 	}
 	res, err := c.http.Do(req)
 	if err != nil {
-		return "", fmt.Errorf("%s is not reached: %w", c.base, reach.Explain(err))
+		return "", c.notReached(err)
 	}
 	defer res.Body.Close()
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
@@ -106,6 +109,15 @@ func (c *Client) exchange(ctx context.Context, method, path, match string, in, o
 		return "", errors.New("answer is above 16 MiB")
 	}
 	return res.Header.Get("ETag"), decode(res, raw, out)
+}
+
+// notReached says why there is no answer.
+func (c *Client) notReached(err error) error {
+	name := c.base
+	if name == localBase {
+		name = "signetd on this machine"
+	}
+	return fmt.Errorf("%s is not reached: %w", name, reach.Explain(err))
 }
 
 // request makes a request of the API.
@@ -135,7 +147,7 @@ func (c *Client) follow(ctx context.Context, method, path string) (body io.ReadC
 	patient.Timeout = 0
 	res, err := patient.Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("%s is not reached: %w", c.base, reach.Explain(err))
+		return nil, c.notReached(err)
 	}
 	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	if res.StatusCode == http.StatusOK && media == ndjson {

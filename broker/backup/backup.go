@@ -48,7 +48,7 @@ type Left struct {
 // authority. The file appears whole or not at all, and not if the key is another store's:
 // errors wrap atrest.ErrOpen then, for nobody could use what was restored.
 func Write(ctx context.Context, cfg config.Config, path string) (b Left, err error) {
-	if !exists(cfg.StorePath()) {
+	if !durable.Exists(cfg.StorePath()) {
 		return b, fmt.Errorf("backup: %w", cfg.NoStore())
 	}
 	err = durable.Create(path, func(f *os.File) error {
@@ -240,7 +240,7 @@ func tryOut(ctx context.Context, cfg config.Config, dir string, after uint64) er
 // older copy, and begins its new epoch, above after and above what the folder knows of. A
 // damaged mark is none: the folder knows of nothing, and gets a sound one. Nobody may have the store open.
 func Accept(ctx context.Context, cfg config.Config, after uint64) (epoch uint64, err error) {
-	if !exists(cfg.StorePath()) {
+	if !durable.Exists(cfg.StorePath()) {
 		return 0, fmt.Errorf("restore: %w", cfg.NoStore())
 	}
 	know, err := readMark(&cfg)
@@ -256,7 +256,7 @@ func Accept(ctx context.Context, cfg config.Config, after uint64) (epoch uint64,
 
 // begin opens a data folder's store with its secrets and begins a new epoch of it.
 func begin(ctx context.Context, cfg *config.Config, after uint64, why string) (epoch uint64, err error) {
-	if !exists(cfg.KeyPath()) {
+	if !durable.Exists(cfg.KeyPath()) {
 		return 0, fmt.Errorf("%w: it was left out of the backup, because it lay outside of the data folder: say where it is with key_file or SIGNET_KEY_FILE", config.ErrKeyMissing)
 	}
 	key, err := cfg.OpenKey()
@@ -376,9 +376,4 @@ func unpackFile(ctx context.Context, path string, r io.Reader, store bool) error
 	}
 	_, err = io.Copy(out, r)
 	return errors.Join(err, out.Sync(), out.Close())
-}
-
-func exists(path string) bool {
-	_, err := os.Stat(path)
-	return err == nil
 }

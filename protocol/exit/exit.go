@@ -43,7 +43,7 @@ type Row struct {
 func Table() []Row {
 	return []Row{
 		{Done, "done", "what was asked for was done"},
-		{Failed, "failed", "none of those below, such as a full disk, a damaged file or output that could not be written"},
+		{Failed, "failed", "none of those below, such as a full disk, a damaged file, one that this user may not use or output that could not be written"},
 		{Usage, "usage", "the command line, a variable, a setting or what a file says makes no sense; nothing was done"},
 		{Refused, "refused", "the broker says no: to the token, to what its bearer may do, to the device; or the broker is not the one that is believed: its certificate, fingerprint or anchor is another"},
 		{NotFound, "not found", "what was named is not there: a pool, a device, a profile, a store, a file, a running agent"},
@@ -102,6 +102,7 @@ func Of(err error) Code {
 		code Code
 	}{
 		{context.Canceled, Interrupted},
+		{fs.ErrPermission, Failed}, // also of a socket, which is there and does not let this user in
 		{fs.ErrNotExist, NotFound},
 		{fs.ErrExist, Conflict},
 		{syscall.EADDRINUSE, Conflict},

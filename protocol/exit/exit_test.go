@@ -29,6 +29,7 @@ func TestOf(t *testing.T) {
 		{os.ErrExist, Conflict},
 		{&net.OpError{Op: "listen", Err: syscall.EADDRINUSE}, Conflict},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Unavailable},
+		{&net.OpError{Op: "dial", Net: "unix", Err: syscall.EACCES}, Failed}, // it is there
 		{&net.DNSError{}, Unavailable},
 		{fmt.Errorf("ask: %w", context.DeadlineExceeded), Unavailable},
 		{context.Canceled, Interrupted},

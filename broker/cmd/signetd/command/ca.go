@@ -15,6 +15,7 @@ import (
 
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/durable"
 	"github.com/signetd/signet/broker/listing"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/exit"
@@ -136,7 +137,7 @@ func (o *options) caError(cfg config.Config, err error) error {
 		return &nextError{err, o.expired(cfg)}
 	case errors.Is(err, certs.ErrUnfit):
 		return &nextError{err, "put back the file that belongs to the others in " + filepath.Join(cfg.Data, config.CAFolder) + ", from a backup, or bring the right one"}
-	case errors.Is(err, fs.ErrNotExist) && !exists(filepath.Join(cfg.Data, config.CAFolder)):
+	case errors.Is(err, fs.ErrNotExist) && !durable.Exists(filepath.Join(cfg.Data, config.CAFolder)):
 		return &nextError{exit.With(exit.NotFound, fmt.Errorf("no certificate authority in %s", cfg.Data)), "say where it is with --data, or make it: signetd init " + o.where(cfg)}
 	}
 	return err
@@ -185,7 +186,7 @@ func (o *options) warnOfCA(cfg config.Config) {
 // A folder that is not made yet has none.
 func (o *options) checkCA(cfg config.Config) error {
 	folder := filepath.Join(cfg.Data, config.CAFolder)
-	if !exists(folder) {
+	if !durable.Exists(folder) {
 		return nil
 	}
 	ca, err := openCA(cfg, o)

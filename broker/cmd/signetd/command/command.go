@@ -65,6 +65,9 @@ func Main(ctx context.Context, environ, args []string, stdout, stderr io.Writer)
 	if held, ok := errors.AsType[*boltstore.HeldError](err); ok && !errors.As(err, new(*nextError)) {
 		err = &nextError{held, "a signetd is at work there: stop it, or name another folder with --data"}
 	}
+	if errors.Is(err, fs.ErrPermission) && !errors.As(err, new(*nextError)) {
+		err = &nextError{err, "this user may not use it: run it as the user that signetd runs as, or as root"}
+	}
 	fmt.Fprintln(o.stderr, "signetd:", strings.TrimPrefix(output.Words(err), broker.ErrInvalid.Error()+": "))
 	var next *nextError
 	switch {

@@ -146,6 +146,14 @@ func TestOperatorsWhileNobodyServes(t *testing.T) {
 		return out.String()
 	}
 	do("operator list", 4, "there is no store in "+data)
+	if err := os.Symlink(data, data); err != nil {
+		t.Fatal(err)
+	}
+	do("backup "+filepath.Join(t.TempDir(), "b"), 1, "too many levels of symbolic links") // what cannot be looked at may have a store
+	do("operator list", 6, "signetd on this machine is not reached: "+data)
+	if err := os.Remove(data); err != nil {
+		t.Fatal(err)
+	}
 	do("init", 0, "made "+data)
 	if got := do("operator create ada --expires 1h", 0, "the token is shown only now"); !strings.HasPrefix(got, "sgnt_") {
 		t.Errorf("standard output: %q", got)

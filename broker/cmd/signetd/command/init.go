@@ -15,6 +15,7 @@ import (
 	"github.com/signetd/signet/broker"
 	"github.com/signetd/signet/broker/adminapi"
 	"github.com/signetd/signet/broker/config"
+	"github.com/signetd/signet/broker/durable"
 	"github.com/signetd/signet/certs"
 )
 
@@ -73,7 +74,7 @@ func (o *options) init(ctx context.Context, b bringing) error {
 Next:
 `, made, filepath.Join(folder, certs.RootFile), ca.Fingerprint(), first.Token, first.Name, first.Expires.UTC().Format("2006-01-02"))
 	steps := []string{"signetd serve " + o.where(cfg), "signet login --server " + cfg.Issuer + " --ca-fingerprint " + ca.Fingerprint()}
-	if key := filepath.Join(folder, certs.RootKeyFile); exists(key) {
+	if key := filepath.Join(folder, certs.RootKeyFile); durable.Exists(key) {
 		steps = append([]string{"take " + key + " to a safe: nothing here needs it any more"}, steps...)
 	}
 	for i, step := range steps {
@@ -107,16 +108,11 @@ func makeData(cfg config.Config, authority certs.Options) error {
 // present names what an earlier run that was cut off has left.
 func present(cfg config.Config) (names []string) {
 	for _, f := range []struct{ path, name string }{{config.CAFolder, "certificate authority"}, {config.StoreFile, "store"}} {
-		if exists(filepath.Join(cfg.Data, f.path)) {
+		if durable.Exists(filepath.Join(cfg.Data, f.path)) {
 			names = append(names, f.name)
 		}
 	}
 	return names
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }
 
 // sameRoot compares the first certificates of two PEM files.
@@ -138,7 +134,7 @@ func firstOperator(ctx context.Context, cfg config.Config) (adminapi.Operator, e
 	first := func(c *adminapi.Client) (adminapi.Operator, error) {
 		return c.CreateOperator(ctx, adminapi.NewOperator{Name: "admin", Scope: string(broker.OperatorAdmin)})
 	}
-	if exists(filepath.Join(cfg.Data, config.StoreFile)) {
+	if durable.Exists(filepath.Join(cfg.Data, config.StoreFile)) {
 		all, err := onMachine(ctx, &cfg, func(c *adminapi.Client) ([]adminapi.Operator, error) { return c.Operators(ctx) })
 		if err != nil {
 			return adminapi.Operator{}, err

@@ -13,6 +13,7 @@ import (
 	"github.com/signetd/signet/broker/boltstore"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/core"
+	"github.com/signetd/signet/broker/durable"
 	"github.com/signetd/signet/broker/localapi"
 )
 
@@ -60,7 +61,7 @@ func checkStore(ctx context.Context, cfg *config.Config) error {
 	if err := checkMark(ctx, cfg, g); err != nil {
 		return err
 	}
-	if !exists(cfg.StorePath()) {
+	if !durable.Exists(cfg.StorePath()) {
 		return nil // a key is made with it
 	}
 	key, err := cfg.OpenKey()
@@ -91,7 +92,7 @@ func onMachine[T any](ctx context.Context, cfg *config.Config, do func(*adminapi
 	if !errors.Is(err, localapi.ErrNotRunning) {
 		return out, err
 	}
-	if !exists(cfg.StorePath()) {
+	if !durable.Exists(cfg.StorePath()) {
 		return out, cfg.NoStore()
 	}
 	f, err := openFolder(ctx, cfg)

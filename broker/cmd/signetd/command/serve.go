@@ -17,6 +17,7 @@ import (
 	"github.com/signetd/signet/broker/backup"
 	"github.com/signetd/signet/broker/config"
 	"github.com/signetd/signet/broker/daemon"
+	"github.com/signetd/signet/broker/durable"
 	"github.com/signetd/signet/certs"
 	"github.com/signetd/signet/protocol/exit"
 )
@@ -121,7 +122,7 @@ func serverNames(cfg *config.Config) (names certs.ServerNames) {
 func openCA(cfg config.Config, o *options) (*certs.Authority, error) {
 	folder := filepath.Join(cfg.Data, config.CAFolder)
 	ca, err := certs.Open(folder, certs.Config{TrustDomain: trustDomain(cfg)})
-	if errors.Is(err, os.ErrNotExist) && !exists(folder) {
+	if errors.Is(err, os.ErrNotExist) && !durable.Exists(folder) {
 		return nil, &nextError{exit.With(exit.NotFound, fmt.Errorf("no certificate authority in %s", cfg.Data)), "make it: run signetd init " + o.where(cfg)}
 	}
 	if err != nil {
