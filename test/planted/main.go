@@ -52,6 +52,8 @@ var plants = []plant{
 	{"replay", "./test/sim", `^TestSimulation$`, `.* was granted what was never committed`},
 	{"fsync-skipped", "./broker/boltstore", `^TestSynced$`, `was acknowledged with .* not yet on the disk`},
 	{"will", "./broker/mqttd", `^TestWillIsChecked(Again)?$`, `will .*: code 0x0, want`},
+	{"goodbye", "./test/sim", `^TestSimulation$`, `hears a will although its connection ended in good order`},
+	{"early", "./test/sim", `^TestSimulation$`, `hears a will (before its time|although its device was back in time)`},
 	{"leftover", "./broker/mqttd/packet", `^TestStatements$`, `FAIL: TestStatements/MQTT-3.1.4-1_bytes_after_the_end`},
 	{"nul", "./broker/mqttd/packet", `^TestStatements$`, `FAIL: TestStatements/MQTT-1.5.4-2_U\+0000_in_a_content_type`},
 	{"freed", "./broker/mqttd/session", `^TestExactlyOnce$`, `the client holds map\[\d+:|id \d+ is given to another message`},

@@ -55,9 +55,9 @@ func (d *device) Save(ctx context.Context, r agent.Record) error {
 	link := d.link
 	d.mu.Unlock()
 	link.mu.Lock()
-	call, last := link.call, link.last
+	asked, last := link.asked, link.last
 	link.mu.Unlock()
-	d.w.facts.accepted(d.id.String(), call, last)
+	d.w.facts.accepted(d.id.String(), asked, last)
 	if !d.w.net.kind() && d.actor.dice.roll(25) == 0 {
 		d.restart()
 	}
@@ -213,7 +213,7 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 		}
 		d.w.net.shown(c, d.id, password)
 		connect = packet.Connect{ClientID: cred.Username, HasUserName: true, UserName: cred.Username, HasPassword: true, Password: password}
-		d.w.lasting(&connect, d.id)
+		d.w.lasting(&connect, d.id, d.actor.dice)
 	}
 	err = c.open(ctx, r, connect)
 	if errors.Is(err, errRefused) {
@@ -222,7 +222,7 @@ func (d *device) dial(ctx context.Context, cred *agent.Credential) (agent.Connec
 	if err != nil {
 		return nil, err
 	}
-	if l := c.way(); l != nil && l.will != nil {
+	if l := c.way(); l != nil && l.letter != nil {
 		for range 1 + d.actor.dice.roll(2) {
 			l.post()
 		}

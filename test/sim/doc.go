@@ -42,6 +42,9 @@
 //   - what a broker has acknowledged to a device's MQTT session reaches it when it is back, once,
 //     or more often but marked so, or the broker says that the session is a new one; one that
 //     was planned to restart goes on with it;
+//   - a last will that a device hears is one that it has left itself, when its connection has ended,
+//     and not in good order, and when the will has waited as long as it was to, unless the device was back
+//     by then; it is heard in one session;
 //   - every honest device is in again soon after the last fault, renews its session then, and comes
 //     back by its token.
 package sim

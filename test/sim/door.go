@@ -161,6 +161,11 @@ type entrance struct {
 // lost.
 func (e entrance) Close() error {
 	err := e.Conn.Close()
+	e.lane.mu.Lock()
+	if e.lane.closed.IsZero() {
+		e.lane.closed = time.Now()
+	}
+	e.lane.mu.Unlock()
 	if e.lane.abandoned.Load() {
 		e.lane.cut()
 	}
@@ -199,7 +204,8 @@ func (d *door) inTrueTime(st mqttd.Standing) mqttd.Standing {
 // respond has the replica answer a message, in the turn of whoever carried it here.
 func (d *door) respond(_ context.Context, q mqttd.Request) []byte {
 	l := laneOf(q.Remote)
-	req := &request{who: l.carrier(q.Payload), replica: d.r, lane: l, handle: handleIn(q.Payload)}
+	req := &request{who: l.carrier(q.Payload), replica: d.r, lane: l}
+	req.handle, req.proved = refreshIn(q.Payload)
 	q.Channel = l.far[:]
 	return d.front.Respond(context.WithValue(d.ctx, requestKey{}, req), q)
 }

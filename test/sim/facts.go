@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash"
 	"maps"
-	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -34,9 +33,10 @@ type facts struct {
 	lost       map[ident.UUID]*family // those that began in what the store has lost
 	granted    map[ident.UUID]int
 	made       map[protocol.CallID]map[[32]byte]bool
-	elsewhere  map[[32]byte]bool            // of these, those of messages that came on another connection than they name
-	madeFor    map[[32]byte]protocol.CallID // made, the other way around
+	elsewhere  map[[32]byte]bool     // of these, those of messages that came on another connection than they name
+	madeFor    map[[32]byte][32]byte // of these, the hash of what the refresh proved
 	counts     map[string]int
+	letters    map[uint32]*letter         // that devices have sent to themselves, by number
 	under      string                     // a fault that lasts
 	copied     map[ident.Device]bool      // others have the key, or the store was put back without a word
 	renewed    map[ident.Device]time.Time // when a session of the device was, last
@@ -55,8 +55,8 @@ type family struct {
 func newFacts() *facts {
 	return &facts{
 		began: time.Now(), digest: sha256.New(), disabled: map[ident.Device]bool{}, families: map[ident.UUID]*family{}, lost: map[ident.UUID]*family{},
-		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, madeFor: map[[32]byte]protocol.CallID{}, elsewhere: map[[32]byte]bool{}, counts: map[string]int{}, copied: map[ident.Device]bool{},
-		renewed: map[ident.Device]time.Time{}, back: map[ident.Device]time.Time{},
+		granted: map[ident.UUID]int{}, made: map[protocol.CallID]map[[32]byte]bool{}, madeFor: map[[32]byte][32]byte{}, elsewhere: map[[32]byte]bool{}, counts: map[string]int{}, copied: map[ident.Device]bool{},
+		letters: map[uint32]*letter{}, renewed: map[ident.Device]time.Time{}, back: map[ident.Device]time.Time{},
 	}
 }
 
@@ -143,9 +143,10 @@ func (f *facts) violateLocked(format string, args ...any) {
 // A request is one message at one replica, or an operator's command, with what it committed.
 type request struct {
 	who       *actor
-	replica   *replica // nil: an operator's
-	lane      *lane    // that it came on
-	handle    string   // of the refresh token that it presents
+	replica   *replica          // nil: an operator's
+	lane      *lane             // that it came on
+	handle    string            // of the refresh token that it presents
+	proved    [sha256.Size]byte // the hash of what it proves, if it is a refresh
 	exchange  ident.UUID
 	committed bool
 	login     bool
@@ -333,7 +334,7 @@ func (f *facts) grant(r *request, a *exchange.Admission, g *protocol.Grant) {
 		f.made[g.Call()] = map[[32]byte]bool{}
 	}
 	f.made[g.Call()][sha256.Sum256(g.Sealed)] = true
-	f.madeFor[sha256.Sum256(g.Sealed)] = g.Call()
+	f.madeFor[sha256.Sum256(g.Sealed)] = r.proved
 	if !a.Here {
 		f.elsewhere[sha256.Sum256(g.Sealed)] = true
 	}
@@ -369,34 +370,30 @@ func (f *facts) isDisabled(id ident.Device) bool {
 	return f.disabled[id]
 }
 
-// oneBitApart tells call ids that differ in one bit.
-func oneBitApart(a, b protocol.CallID) bool {
-	n := 0
-	for i := range a {
-		n += bits.OnesCount8(a[i] ^ b[i])
-	}
-	return n == 1
-}
-
-// accepted notes that who took the last reply of a call for a grant.
-func (f *facts) accepted(who string, call protocol.CallID, reply []byte) {
+// accepted notes that who took reply for a grant on its request.
+func (f *facts) accepted(who string, request, reply []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.counts["grant accepted"]++
 	f.sayLocked("%s accepted a grant", who)
 	m, err := protocol.Decode(reply)
 	g, ok := m.(*protocol.Grant)
-	if ok {
-		// The network may change a bit of a refresh's call id and change it back in the grant: the id is
-		// not in what a refresh proves and its grant is sealed to, its body is.
-		if other, made := f.madeFor[sha256.Sum256(g.Sealed)]; made && g.Call() == call && oneBitApart(call, other) {
-			f.counts["grant accepted whose call id was changed twice"]++
-			return
-		}
+	call, noCall := protocol.CallOf(request)
+	if err != nil || !ok || noCall != nil || g.Call() != call {
+		f.violateLocked("%s accepted for a grant of its call what is none", who)
+		return
 	}
-	if err != nil || !ok || g.Call() != call || !f.made[call][sha256.Sum256(g.Sealed)] {
-		f.violateLocked("%s accepted a grant that no replica made for its call", who)
+	sum := sha256.Sum256(g.Sealed)
+	if f.made[call][sum] {
+		return
 	}
+	// The network may change a refresh's call id, and change it back in the grant: the id is not in what
+	// a refresh proves and its grant is sealed to, its body is.
+	if _, proved := refreshIn(request); proved != [sha256.Size]byte{} && f.madeFor[sum] == proved {
+		f.counts["grant accepted whose call id was changed twice"]++
+		return
+	}
+	f.violateLocked("%s accepted a grant that no replica made for its call", who)
 }
 
 // outcome is what the run came to.

@@ -26,7 +26,7 @@ var (
 	errRefused = errors.New("sim: the broker refused the connection")
 )
 
-// A lane is one MQTT 3.1.1 connection to a replica, with both of its ends: a device's, or one that
+// A lane is one MQTT connection to a replica, with both of its ends: a device's, or one that
 // the network makes, to pass on what it hears on another or in somebody's name.
 type lane struct {
 	c     *conn
@@ -41,13 +41,15 @@ type lane struct {
 	welcome   chan packet.Code
 	over      chan struct{} // closed at its end
 	ended     atomic.Bool
-	abandoned atomic.Bool  // the device has lost it, and the replica does not know
-	will      *packet.Will // of a session that outlives it; nil: its session does not
-	session   *session     // from its welcome on
-	sent      uint16       // how many messages
+	abandoned atomic.Bool // the device has lost it, and the replica does not know
+	version   packet.Version
+	letter    *letter  // its last will, if its session outlives it; nil: that does not
+	session   *session // from its welcome on
+	sent      uint16   // how many messages
 
 	mu       sync.Mutex // guards the fields below
 	stand    access.Standing
+	closed   time.Time           // when the replica has ended it; zero: it has not
 	carriers map[string][]*actor // who brought a request, by its bytes
 	posted   map[uint16]uint32   // numbers of messages that are not acknowledged
 }
@@ -64,7 +66,15 @@ func (c *conn) dial(ctx context.Context, to *door, far [sha256.Size]byte, connec
 	}
 	l := &lane{
 		c: c, at: to, id: id, far: far, theft: connect.HasPassword && c.key.IsZero(), ears: c.w.newActor(c.dice.more()),
-		turn: make(chan struct{}, 1), welcome: make(chan packet.Code, 1), over: make(chan struct{}), carriers: map[string][]*actor{}, will: connect.Will, posted: map[uint16]uint32{},
+		turn: make(chan struct{}, 1), welcome: make(chan packet.Code, 1), over: make(chan struct{}), carriers: map[string][]*actor{}, version: connect.Version, posted: map[uint16]uint32{},
+	}
+	if l.version == 0 {
+		l.version, connect.Version = packet.V311, packet.V311
+	}
+	if connect.Will != nil {
+		l.leaves(connect.Will)
+	} else {
+		connect.CleanStart = true
 	}
 	l.turn <- struct{}{}
 	if err := to.enter(l); err != nil {
@@ -72,13 +82,11 @@ func (c *conn) dial(ctx context.Context, to *door, far [sha256.Size]byte, connec
 	}
 	go l.hear()
 	filters := []packet.Filter{{Text: id.Reply().String()}, {Text: id.Event().String()}}
-	if connect.Version = packet.V311; l.will == nil {
-		connect.CleanStart = true
-	} else {
-		filters = append(filters, packet.Filter{Text: l.will.Topic, Options: packet.Options{QoS: 1}})
+	if l.letter != nil {
+		filters = append(filters, packet.Filter{Text: mail(l.letter.of), Options: packet.Options{QoS: 1}})
 	}
 	hello := packet.AppendConnect(nil, &connect)
-	hello = packet.AppendSubscribe(hello, packet.V311, &packet.Subscribe{ID: 1, Filters: filters})
+	hello = packet.AppendSubscribe(hello, l.version, &packet.Subscribe{ID: 1, Filters: filters})
 	if l.write(hello) != nil {
 		return nil, errClosed
 	}
@@ -111,7 +119,7 @@ func (l *lane) ask(raw []byte, who *actor) bool {
 	l.mu.Lock()
 	l.carriers[string(raw)] = append(l.carriers[string(raw)], who)
 	l.mu.Unlock()
-	return l.write(packet.AppendPublish(nil, packet.V311, &packet.Publish{Topic: []byte(l.id.Request().String()), Payload: raw})) == nil
+	return l.write(packet.AppendPublish(nil, l.version, &packet.Publish{Topic: []byte(l.id.Request().String()), Payload: raw})) == nil
 }
 
 // carrier gives who carried a request.
@@ -145,17 +153,17 @@ func (l *lane) hear() {
 		}
 		switch h.Type {
 		case packet.CONNACK:
-			a, err := packet.ParseConnack(packet.V311, body)
+			a, err := packet.ParseConnack(l.version, body)
 			if err != nil {
 				l.c.w.facts.violate("a CONNACK that is none: %v", err)
 				return
 			}
-			if l.will != nil && a.Code == packet.Success {
+			if l.letter != nil && a.Code == packet.Success {
 				l.resumed(a.SessionPresent)
 			}
 			l.welcome <- a.Code
 		case packet.PUBACK:
-			a, err := packet.ParseAck(packet.V311, h.Type, body)
+			a, err := packet.ParseAck(l.version, h.Type, body)
 			if err != nil {
 				l.c.w.facts.violate("a PUBACK that is none: %v", err)
 				return
@@ -163,11 +171,11 @@ func (l *lane) hear() {
 			l.taken(a.ID)
 		case packet.PUBLISH:
 			var p packet.Publish
-			if err := p.ParseFromServer(packet.V311, h.Flags, body); err != nil {
+			if err := p.ParseFromServer(l.version, h.Flags, body); err != nil {
 				l.c.w.facts.violate("a PUBLISH that is none: %v", err)
 				return
 			}
-			if l.will != nil && string(p.Topic) == l.will.Topic {
+			if l.letter != nil && string(p.Topic) == mail(l.letter.of) {
 				l.delivered(&p)
 				continue
 			}
@@ -181,7 +189,7 @@ func (l *lane) hear() {
 			default:
 				l.c.w.facts.violate("%s hears %s, for which it did not ask", l.c.owner, p.Topic)
 			}
-		case packet.SUBACK:
+		case packet.SUBACK, packet.DISCONNECT:
 		default:
 			l.c.w.facts.violate("%s hears %s", l.c.owner, h.Type)
 		}
@@ -230,6 +238,13 @@ func (l *lane) cut() {
 func (l *lane) abandon() {
 	l.abandoned.Store(true)
 	_ = l.near.SetReadDeadline(time.Now()) // of a pipe nothing fails
+}
+
+// endedAt is when the replica has ended the lane, zero while it has not.
+func (l *lane) endedAt() time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 func (l *lane) isOver() bool { return l.ended.Load() }

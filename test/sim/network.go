@@ -41,8 +41,8 @@ type conn struct {
 
 	mu    sync.Mutex // guards the fields below
 	lanes []*lane
-	call  protocol.CallID // of the last request
-	last  []byte          // the last reply handed to the device
+	asked []byte // the last request
+	last  []byte // the last reply handed to the device
 	ended bool
 
 	events chan *protocol.Event
@@ -146,8 +146,17 @@ func (c *conn) Events() <-chan *protocol.Event { return c.events }
 // Done is closed at the connection's end.
 func (c *conn) Done() <-chan struct{} { return c.done }
 
-// Close ends it.
+// Close ends it, now and then without a word.
 func (c *conn) Close() error {
+	c.actor.turn()
+	c.mu.Lock()
+	lanes, over := c.lanes, c.ended
+	c.mu.Unlock()
+	if !over && c.actor.dice.roll(2) == 0 {
+		for _, l := range lanes {
+			l.goodbye()
+		}
+	}
 	c.end()
 	return nil
 }
@@ -165,12 +174,8 @@ func (c *conn) Listen(ctx context.Context, request []byte) ([]byte, error) {
 
 // ask notes what is asked and what came of it.
 func (c *conn) ask(ctx context.Context, request []byte, by func(context.Context, []byte) ([]byte, error)) ([]byte, error) {
-	id, err := protocol.CallOf(request)
-	if err != nil {
-		return nil, err
-	}
 	c.mu.Lock()
-	c.call = id
+	c.asked = request
 	c.mu.Unlock()
 	reply, err := by(ctx, request)
 	if err != nil {

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"strings"
@@ -187,21 +188,22 @@ func (r *replica) answered(ctx context.Context, reply *exchange.Reply) {
 	}
 }
 
-// handleIn gives the refresh token's handle that a message presents, "" if none.
-func handleIn(raw []byte) string {
+// refreshIn gives the refresh token's handle that a message presents, and the hash of what it proves;
+// zero of a message that is no refresh.
+func refreshIn(raw []byte) (handle string, proved [sha256.Size]byte) {
 	m, err := protocol.Decode(raw)
 	if err != nil {
-		return ""
+		return "", proved
 	}
 	refresh, ok := m.(*protocol.Refresh)
 	if !ok {
-		return ""
+		return "", proved
 	}
 	body, err := protocol.DecodeRefreshBody(refresh.Body)
 	if err != nil {
-		return ""
+		return "", proved
 	}
-	return string(body.Handle)
+	return string(body.Handle), sha256.Sum256(refresh.Body)
 }
 
 type requestKey struct{}

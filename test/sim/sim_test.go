@@ -103,6 +103,7 @@ var mustHappen = []string{
 	// sessions of MQTT
 	"connection taken over", "replica restarted", "MQTT session goes on", "MQTT session outlives a restart", "message to a device's own session taken",
 	"message of a device's own session heard", "message heard again",
+	"will heard", "will heard that had waited", "goodbye", "device back before its will is sent",
 	// operators
 	"disabling", "disabling during a commit", "revocation", "connection ended after a change", "connection goes on after a change",
 	"credential of a disabled device refused", "credential of an ended session refused", "family ended by revocation",

@@ -59,9 +59,9 @@ func (th *thief) Load(context.Context) (agent.Record, error) { return th.record,
 func (th *thief) Save(_ context.Context, r agent.Record) error {
 	th.actor.turn()
 	th.link.mu.Lock()
-	call, last := th.link.call, th.link.last
+	asked, last := th.link.asked, th.link.last
 	th.link.mu.Unlock()
-	th.w.facts.accepted("the thief of "+th.victim.id.String(), call, last)
+	th.w.facts.accepted("the thief of "+th.victim.id.String(), asked, last)
 	th.w.facts.count("thief with the key got in")
 	if !th.hasKey {
 		th.w.facts.violate("a thief without the key of %s got in", th.victim.id)
