@@ -265,7 +265,7 @@ func (r *Rule) Recall(ctx context.Context, id ident.Device) (Standing, error) {
 }
 
 func recalled(d *broker.Device) Standing {
-	return Standing{Device: d.ID, Permissions: Permissions(d.ID), Subject: d.Subject}
+	return Standing{Device: d.ID, Permissions: Permissions(d.ID), Subject: d.Subject, DeviceRev: d.Rev}
 }
 
 // ReviewPool gives the Judge of all standings in a pool after the write that a record of the
@@ -294,5 +294,10 @@ func (r *Rule) ReviewPool(ctx context.Context, rec *broker.Record) (Judge, bool)
 	default:
 		return nil, false
 	}
-	return func(st Standing) (Standing, bool) { return st, !ends(&st) }, true
+	return func(st Standing) (Standing, bool) {
+		if !ends(&st) {
+			return st, true
+		}
+		return Standing{Device: st.Device, Permissions: st.Permissions, Subject: st.Subject, DeviceRev: st.DeviceRev, Began: st.Began}, false
+	}, true
 }

@@ -421,3 +421,42 @@ func TestHowLong(t *testing.T) {
 		}
 	}
 }
+
+// TestWhatWaits: what a standing comes to that does not hold says what may wait for its device: what it may without any
+// login, unless it is another device, or may nothing.
+func TestWhatWaits(t *testing.T) {
+	for name, c := range changes {
+		s := newStore(t)
+		rule := access.New(s, s, s)
+		before, err := admit(t, rule, s.device.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		recalled, err := rule.Recall(t.Context(), s.device.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.change(s)
+		judge, _, err := rule.Review(t.Context(), s.device.ID, ident.UUID{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		now, ok := judge(before)
+		waits := ok || errors.Is(c.want, access.ErrEnded)
+		if (now.Device == s.device.ID) != waits || (len(now.Permissions.Subscribe) > 0) != waits || !ok && !now.Session.IsZero() {
+			t.Errorf("%s: %+v, %v", name, now, ok)
+		}
+		if again, ok := judge(recalled); ok != (c.want == nil) || (again.Device == s.device.ID) != waits {
+			t.Errorf("%s, of one without a login: %+v, %v", name, again, ok)
+		}
+	}
+	st := access.Standing{Session: first, Key: "k"}
+	if now, ok := access.EndOf(first)(st); ok || now.Session != first {
+		t.Errorf("a session that its device ended: %+v, %v", now, ok)
+	}
+	s := newStore(t)
+	judge, _ := access.New(s, s, s).ReviewPool(t.Context(), &broker.Record{Kind: broker.RecordKey, What: broker.WhatDelete, Subject: "k"})
+	if now, ok := judge(st); ok || !now.Session.IsZero() {
+		t.Errorf("of a key that is gone: %+v, %v", now, ok)
+	}
+}

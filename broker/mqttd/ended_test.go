@@ -21,6 +21,9 @@ func TestWillWhenStandingEnds(t *testing.T) {
 		p := b.grant("p:a", left, left)
 		b.Review(d(b), func(s Standing) (Standing, bool) { return Standing{Device: s.Device, Permissions: p}, false }, ReasonAdministrative, nil)
 	}
+	superseded := func(b *bubble) { // by the device itself
+		b.Review(d(b), func(s Standing) (Standing, bool) { s.Session[0] = 1; return s, false }, ReasonAdministrative, nil)
+	}
 	disabled := func(b *bubble) { b.End(d(b), ReasonAdministrative) }
 	for name, tt := range map[string]struct {
 		away   bool
@@ -32,9 +35,13 @@ func TestWillWhenStandingEnds(t *testing.T) {
 		"kicked":                      {change: func(b *bubble) { b.Kick(ReasonAdministrative, b.clients.ofDevice(d(b))[0].number) }, sent: true},
 		"kicked, with a delay":        {change: func(b *bubble) { b.Kick(ReasonAdministrative, b.clients.ofDevice(d(b))[0].number) }, sent: true, delay: 10, at: 10 * time.Second},
 		"revoked":                     {change: func(b *bubble) { revoked(b, "t/#") }, sent: true},
+		"revoked, with a delay":       {change: func(b *bubble) { revoked(b, "t/#") }, sent: true, delay: 10},
+		"superseded, with a delay":    {change: superseded, sent: true, delay: 10, at: 10 * time.Second},
 		"revoked, may less":           {change: func(b *bubble) { revoked(b, "t/other") }},
 		"revoked, may less, delay":    {change: func(b *bubble) { revoked(b, "t/other") }, delay: 10},
-		"revoked while away":          {away: true, delay: 10, change: func(b *bubble) { revoked(b, "t/#") }, sent: true, at: 10 * time.Second},
+		"revoked while away":          {away: true, delay: 10, change: func(b *bubble) { revoked(b, "t/#") }},
+		"superseded while away":       {away: true, delay: 10, change: superseded, sent: true, at: 10 * time.Second},
+		"superseded":                  {change: superseded, sent: true},
 		"revoked away, may less":      {away: true, delay: 10, change: func(b *bubble) { revoked(b, "t/other") }},
 		"nobody knows what it may":    {change: func(b *bubble) { b.Review(d(b), nobody, ReasonAdministrative, nil) }},
 		"nor while it is away":        {away: true, delay: 10, change: func(b *bubble) { b.Review(d(b), nobody, ReasonAdministrative, nil) }},

@@ -91,7 +91,7 @@ type Standing struct {
 	Device      ident.Device      // zero while anonymous
 	Permissions topic.Permissions // of no effect while anonymous
 	Expires     time.Time         // the connection ends then; zero: anonymous ones after Config.AnonymousFor, others never
-	// What this rests on. The Server makes nothing of it, and keeps it for Review.
+	// What this rests on. The Server keeps it for Review, and makes nothing of it but as Judge and Restore say.
 	Subject   ident.UUID
 	Session   ident.UUID
 	DeviceRev uint64
@@ -103,8 +103,10 @@ type Standing struct {
 
 // A Judge says what a device's session comes to after something about the device
 // changed; false ends it. The device stays the same. What it gives with false is what may wait in a session
-// without a connection, and what a will of it may be: nothing, if that names no device. It is called with locks
-// held: it must be quick, and must not call the Server.
+// without a connection: nothing, if that names no device. If it names no Session, the login by which that was begun is
+// worth nothing any more, and no will waits: the connection's is sent when that ends, and one that waits already is
+// forgotten, because whoever else has the login may have left it. It is called with locks held: it must be quick, and
+// must not call the Server.
 type Judge func(Standing) (Standing, bool)
 
 // A Gate decides on connections. Admit must not keep c.Password. Any error

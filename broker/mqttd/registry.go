@@ -206,7 +206,11 @@ func (r *registry) judgeLocked(d ident.Device, judge Judge) (kept, over []*conn)
 			now, ok = Standing{Device: d}, false
 		}
 		st.standing.Store(&now)
-		switch c := st.connLocked(); {
+		c := st.connLocked()
+		if !ok && now.Session.IsZero() {
+			st.letNoWillWait(c != nil)
+		}
+		switch {
 		case c == nil, c.isEnding():
 		case ok:
 			kept = append(kept, c)

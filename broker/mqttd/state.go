@@ -97,6 +97,19 @@ func (s *Server) newState(k stateKey, within *message.Room) *state {
 // bar takes from the session's device whatever it may do.
 func (st *state) bar() { st.standing.Store(&Standing{Device: st.standing.Load().Device}) }
 
+// letNoWillWait has a will sent when its connection ends, if there is one, or else forgotten.
+func (st *state) letNoWillWait(connected bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.will == nil:
+	case connected:
+		st.will.delay = 0
+	default:
+		st.will = nil
+	}
+}
+
 // mayRead reports whether a message of this topic may be delivered now.
 func (st *state) mayRead(n topic.Name) bool { return mayRead(st.standing.Load(), n.Filter()) }
 
