@@ -26,6 +26,9 @@ type MQTTLogin struct {
 	UserName string `json:"user_name"`
 	Password string `json:"password"`
 	Life     int64  `json:"life"` // seconds in which to connect
+	// Relayed: TLS on the way to Host ends in somebody else, who would see the password and could
+	// connect by it as the device.
+	Relayed bool `json:"relayed,omitempty"`
 }
 
 // errMethod: there is one kind of credentials so far.
@@ -68,6 +71,9 @@ func (p *program) credentials(ctx context.Context, args []string) error {
 	}
 	if suffix != "" {
 		l.ClientID = l.UserName + "/" + suffix
+	}
+	if l.Relayed {
+		fmt.Fprintf(p.err, "signet-agent: warning: TLS at %s ends in somebody who passes messages on to the broker; whoever that is can connect as the device by this password\n", l.Host)
 	}
 	return p.printLogin(l, format)
 }
@@ -133,7 +139,7 @@ func (v *device) login(g *agent.Tokens) (*MQTTLogin, error) {
 	}
 	return &MQTTLogin{
 		Path: path, Host: broker.Hostname(), Port: portOf(broker), UserName: user, ClientID: user + "/" + hex.EncodeToString(random[:]),
-		Password: password, Life: int64(g.Left(v.now()) / time.Second),
+		Password: password, Life: int64(g.Left(v.now()) / time.Second), Relayed: v.agent.Status().Relayed,
 	}, nil
 }
 
@@ -153,7 +159,7 @@ func portOf(broker *url.URL) string {
 func parseLogin(raw []byte) (*MQTTLogin, error) {
 	var l MQTTLogin
 	_, err := strictjson.Read(raw, strictjson.MaxSize, strictjson.Fields{
-		"host": &l.Host, "port": &l.Port, "path": &l.Path, "client_id": &l.ClientID, "user_name": &l.UserName, "password": &l.Password, "life": &l.Life,
+		"host": &l.Host, "port": &l.Port, "path": &l.Path, "client_id": &l.ClientID, "user_name": &l.UserName, "password": &l.Password, "life": &l.Life, "relayed": &l.Relayed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("the agent's reply makes no sense: %w", err)

@@ -355,6 +355,16 @@ func TestCredentialsMQTT(t *testing.T) {
 		if "mqtts://"+l.Host+":"+l.Port != b.url || l.UserName != "demo:lamp-1" || !strings.HasPrefix(l.ClientID, l.UserName+"/") || l.Life < 60 || len(l.Password) < 100 {
 			t.Errorf("running %v: %+v", running, l)
 		}
+		// A password is no proof: who asks for one is told when somebody else would see it.
+		if _, _, errs := other.run("credentials", "mqtt", "--state", dir); l.Relayed || errs != "" {
+			t.Errorf("running %v: whom the password is shown to: %v, %q", running, l.Relayed, errs)
+		}
+		b.Relays.Store(!running) // a running agent has one still
+		_, over, errs := other.run("credentials", "mqtt", "--state", dir, "-o", "json")
+		if relayed := strings.Contains(over, `"relayed": true`); relayed == running || relayed != strings.Contains(errs, "warning: TLS at localhost ends in somebody") {
+			t.Errorf("running %v, over a relay: %s%s", running, over, errs)
+		}
+		b.Relays.Store(false)
 		if out := other.must("credentials", "mqtt", "--state", dir, "-o", "password"); strings.ContainsAny(strings.TrimSpace(out), " \n") || len(out) < 100 {
 			t.Errorf("running %v: %q", running, out)
 		}

@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/signetd/signet/agent"
@@ -29,6 +30,9 @@ const issuer = "https://broker.example/pools/demo"
 // A Broker admits devices with Token and authenticates them. Its exported fields
 // are set before the first Dial.
 type Broker struct {
+	// Relays: grants do not say that the device was heard on its own connection, as if somebody stood in between.
+	Relays atomic.Bool
+
 	Token *protocol.EnrollToken
 	// Refuse, if not nil, may refuse a device for no good reason.
 	Refuse func(ident.Name) error
@@ -308,7 +312,7 @@ func (b *Broker) grant(t *talk) (protocol.Message, error) {
 		return nil, err
 	}
 	body := protocol.GrantBody{
-		Direct: true, Access: access, ID: id, Refresh: random(32), Session: ident.UUID(random(16)), Life: 3600, Subject: d.subject, Issuer: issuer,
+		Direct: !b.Relays.Load(), Access: access, ID: id, Refresh: random(32), Session: ident.UUID(random(16)), Life: 3600, Subject: d.subject, Issuer: issuer,
 		Publish: []string{"devices/#"}, Subscribe: []string{"devices/#"}, PoolKeys: protocol.PoolKeys{Anchor: b.anchor.Key().MarshalCOSE()},
 	}
 	if body.Statement, err = b.statement(); err != nil {
