@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -292,6 +293,9 @@ func (l *Link) Err() error {
 	defer l.mu.Unlock()
 	if l.why == nil {
 		return ErrClosed
+	}
+	if errors.Is(l.why, io.EOF) || errors.Is(l.why, io.ErrUnexpectedEOF) {
+		return ErrClosed // that says it all
 	}
 	return fmt.Errorf("%w: %w", ErrClosed, l.why)
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -32,6 +33,9 @@ func Character(s string, i int) string {
 	r, size := utf8.DecodeRuneInString(s[i:])
 	if r == utf8.RuneError && size < 2 {
 		return fmt.Sprintf("%d is no UTF-8 (%#02x)", utf8.RuneCountInString(s[:i])+1, s[i])
+	}
+	if unicode.IsMark(r) { // it would stand on the quote; where é is e and an accent, nobody sees two
+		return fmt.Sprintf("%d is %+q, a mark on the one before", utf8.RuneCountInString(s[:i])+1, r)
 	}
 	return fmt.Sprintf("%d is %q", utf8.RuneCountInString(s[:i])+1, r)
 }

@@ -165,6 +165,7 @@ func FuzzParse(f *testing.F) {
 func TestMessagesCountCharacters(t *testing.T) {
 	for name, want := range map[string]string{
 		"lämp":                         `character 2 is 'ä'`,
+		"la\u0308mp":                   `character 3 is '\u0308', a mark on the one before`,
 		"日本":                           `character 1 is '日'`,
 		"lamp\u202e":                   `character 5 is '\u202e'`,
 		"a\xff":                        `character 2 is no UTF-8 (0xff)`,
