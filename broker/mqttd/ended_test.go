@@ -35,7 +35,7 @@ func TestWillWhenStandingEnds(t *testing.T) {
 		"kicked":                      {change: func(b *bubble) { b.Kick(ReasonAdministrative, b.clients.ofDevice(d(b))[0].number) }, sent: true},
 		"kicked, with a delay":        {change: func(b *bubble) { b.Kick(ReasonAdministrative, b.clients.ofDevice(d(b))[0].number) }, sent: true, delay: 10, at: 10 * time.Second},
 		"revoked":                     {change: func(b *bubble) { revoked(b, "t/#") }, sent: true},
-		"revoked, with a delay":       {change: func(b *bubble) { revoked(b, "t/#") }, sent: true, delay: 10},
+		"revoked, with a delay":       {change: func(b *bubble) { revoked(b, "t/#") }, delay: 10},
 		"superseded, with a delay":    {change: superseded, sent: true, delay: 10, at: 10 * time.Second},
 		"revoked, may less":           {change: func(b *bubble) { revoked(b, "t/other") }},
 		"revoked, may less, delay":    {change: func(b *bubble) { revoked(b, "t/other") }, delay: 10},

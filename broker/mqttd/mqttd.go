@@ -104,9 +104,8 @@ type Standing struct {
 // A Judge says what a device's session comes to after something about the device
 // changed; false ends it. The device stays the same. What it gives with false is what may wait in a session
 // without a connection: nothing, if that names no device. If it names no Session, the login by which that was begun is
-// worth nothing any more, and no will waits: the connection's is sent when that ends, and one that waits already is
-// forgotten, because whoever else has the login may have left it. It is called with locks held: it must be quick, and
-// must not call the Server.
+// worth nothing any more, and a will that waits, or will, is forgotten, because whoever else has the login may have left
+// it. It is called with locks held: it must be quick, and must not call the Server.
 type Judge func(Standing) (Standing, bool)
 
 // A Gate decides on connections. Admit must not keep c.Password. Any error

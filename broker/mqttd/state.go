@@ -97,15 +97,11 @@ func (s *Server) newState(k stateKey, within *message.Room) *state {
 // bar takes from the session's device whatever it may do.
 func (st *state) bar() { st.standing.Store(&Standing{Device: st.standing.Load().Device}) }
 
-// letNoWillWait has a will sent when its connection ends, if there is one, or else forgotten.
+// letNoWillWait forgets a will that waits, or will when the connection ends.
 func (st *state) letNoWillWait(connected bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	switch {
-	case st.will == nil:
-	case connected:
-		st.will.delay = 0
-	default:
+	if st.will != nil && (!connected || st.will.delay > 0 && st.expiry > 0) {
 		st.will = nil
 	}
 }
