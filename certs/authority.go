@@ -45,7 +45,7 @@ type Config struct {
 	Signer crypto.Signer
 	// Now is the clock. Nil: time.Now.
 	Now func() time.Time
-	// Log hears of server certificates renewed or not. Nil: slog.Default.
+	// Log hears of server certificates renewed or not. Nil: nobody does.
 	Log *slog.Logger
 }
 
@@ -86,7 +86,7 @@ func open(dir string, c Config) (*Authority, error) {
 		c.Now = time.Now
 	}
 	if c.Log == nil {
-		c.Log = slog.Default()
+		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Ledger == nil {
 		c.Ledger = newMemoryLedger(c.Now)

@@ -169,12 +169,15 @@ func (s *ServerCertificate) GetCertificate(hello *tls.ClientHelloInfo) (*tls.Cer
 	if fresh := s.current.Load(); fresh != cert && validAt(fresh.Leaf, now) {
 		return fresh, nil
 	}
-	if usable && now.Before(s.retryAt) {
+	waits := now.Before(s.retryAt) && s.retryAt.Sub(now) <= retryAfter // a clock that was ahead set it too late
+	if usable && waits {
 		return cert, nil
 	}
 	if err := s.issue(helloContext(hello)); err != nil {
-		s.retryAt = now.Add(retryAfter)
-		s.a.log.Warn("server certificate not renewed", slog.Time("expires", cert.Leaf.NotAfter), slog.Any("error", err))
+		if !waits { // without a certificate each handshake tries, and anybody makes those
+			s.retryAt = now.Add(retryAfter)
+			s.a.log.Warn("server certificate not renewed", slog.Time("expires", cert.Leaf.NotAfter), slog.Any("error", err))
+		}
 		if usable {
 			return cert, nil
 		}

@@ -1,12 +1,14 @@
 package certs
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -249,6 +251,36 @@ func TestServerCertificateOutlivesFailedRenewals(t *testing.T) {
 	ledger.answer(nil)
 	if cert, err := s.GetCertificate(nil); err != nil || !validAt(cert.Leaf, c.now()) {
 		t.Errorf("store is back: %v", err)
+	}
+}
+
+// TestFailedRenewalsFillNoLog: while there is no certificate to serve, strangers' handshakes try again
+// and again, and the log has a line a minute; a clock that was ahead meanwhile keeps none back.
+func TestFailedRenewalsFillNoLog(t *testing.T) {
+	c := newClock()
+	ledger, said := &flakyLedger{}, &bytes.Buffer{}
+	a := openTest(t, newDir(t, Options{Now: c.now}), Config{Now: c.now, Ledger: ledger, Log: slog.New(slog.NewTextHandler(said, nil))})
+	s := newServer(t, a, 30*time.Hour)
+	said.Reset()
+	ledger.answer(errors.New("store is down"))
+	good, lines := Due(s.Leaf()), func() int { return strings.Count(said.String(), "server certificate not renewed") }
+	c.set(s.Leaf().NotAfter)
+	for range 50 {
+		if _, err := s.GetCertificate(nil); err == nil {
+			t.Fatal("an expired certificate is served")
+		}
+	}
+	if lines() != 1 || ledger.calls != 50 {
+		t.Errorf("%d lines of %d tries, want 1 of 50", lines(), ledger.calls)
+	}
+	c.add(retryAfter)
+	if _, err := s.GetCertificate(nil); err == nil || lines() != 2 {
+		t.Errorf("after a minute: %d lines, %v", lines(), err)
+	}
+	c.set(good) // back, by more than an hour
+	ledger.answer(nil)
+	if cert, err := s.GetCertificate(nil); err != nil || cert.Leaf == nil || cert.Leaf.NotAfter.Before(good.Add(29*time.Hour)) {
+		t.Errorf("the clock is right again, and no new certificate is made: %v", err)
 	}
 }
 

@@ -63,6 +63,7 @@ var homes = []struct {
 	{"how a file takes the place of another", mark{call: `^os\.Rename$`}, []string{"broker/durable", "broker/backup", "agent/keyfile", "certs"}}, // backup: what was restored moves in; certs: folders
 	{"what lies on the broker's disk", mark{imports: `^go\.etcd\.io/bbolt`}, []string{"broker/boltstore"}},
 	{"how often each of many may do something", mark{imports: `^golang\.org/x/time/rate$`}, []string{"broker/budget", "broker/mqttd"}}, // mqttd: one rate for all that it hangs up on
+	{"whose log a line goes to, and in which form", mark{call: `^slog\.(Default|SetDefault|Debug|Info|Warn|Error|Log)(Context)?$`}, nil},
 	{"who may issue certificates", mark{imports: `^github\.com/smallstep/certificates`}, []string{"certs"}},
 }
 

@@ -121,7 +121,11 @@ func serverNames(cfg *config.Config) (names certs.ServerNames) {
 
 func openCA(cfg config.Config, o *options) (*certs.Authority, error) {
 	folder := filepath.Join(cfg.Data, config.CAFolder)
-	ca, err := certs.Open(folder, certs.Config{TrustDomain: trustDomain(cfg)})
+	log, err := cfg.Log.Logger(o.log)
+	if err != nil {
+		return nil, err
+	}
+	ca, err := certs.Open(folder, certs.Config{TrustDomain: trustDomain(cfg), Log: log})
 	if errors.Is(err, os.ErrNotExist) && !durable.Exists(folder) {
 		return nil, &nextError{exit.With(exit.NotFound, fmt.Errorf("no certificate authority in %s", cfg.Data)), "make it: run signetd init " + o.where(cfg)}
 	}
