@@ -26,7 +26,9 @@ const resend = 1937501113 * time.Nanosecond
 const anonymousLife = 2 * time.Minute
 
 // A conn is one device's connection through the network. It implements agent.Connection over one
-// lane or, where the network relays it, several, which are the network's.
+// lane or, where the network relays it, several, which are the network's. Its calls are a link's of
+// agent/mqttlink, but it is none itself: the MQTT client of that has goroutines which act when the Go
+// scheduler likes, so that one seed would tell more than one story.
 type conn struct {
 	w       *World
 	owner   string
