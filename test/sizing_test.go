@@ -83,7 +83,7 @@ func TestSizingIsMeasured(t *testing.T) {
 		fmt.Sprintf("%.1g of a core |", of["BenchmarkDevice cpu-us/ping"]*fleet/60e3),
 		fmt.Sprintf("%.2g s in all", of["BenchmarkDevice cpu-us/enrollment"]*fleet/1e3),
 		fmt.Sprintf("%.2g s in all", of["BenchmarkDevice cpu-us/connect"]*fleet/1e3),
-		fmt.Sprintf("%.2g s an hour, at two an hour each: %.1g of a core", of["BenchmarkAuthenticationMQTT cpu-us/auth"]*fleet*2/1e3, of["BenchmarkAuthenticationMQTT cpu-us/auth"]*fleet*2/3600e3),
+		fmt.Sprintf("%.2g s an hour, at two an hour each: %.2g of a core", of["BenchmarkAuthenticationMQTT cpu-us/auth"]*fleet*2/1e3, of["BenchmarkAuthenticationMQTT cpu-us/auth"]*fleet*2/3600e3),
 		fmt.Sprintf("%.2g MB |", of["BenchmarkGrowth B/device"]*fleet/1e6),
 		fmt.Sprintf("%.0f x %.0f x %.0f bytes = %.2g kB", days, perDay, refresh, kept/1e3),
 		fmt.Sprintf("50,000 have %.2g GB", kept*fleet/1e9),
