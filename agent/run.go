@@ -194,10 +194,11 @@ func (h *hints) left(now time.Time) time.Duration {
 	return max(0, min(h.next.Sub(now), hintGap+hintGap/5))
 }
 
-// renewIn is the time until half of g's life has passed, 10% more or less.
+// renewIn is the time until half of g's life has passed, 10% more or less: no longer than that, if the
+// clock has gone back since g came, for a broker whose clock was ahead then may never end the connection.
 func (a *Agent) renewIn(g *Tokens) time.Duration {
 	half := time.Duration(float64(g.Life) * (0.45 + 0.1*a.fraction()))
-	return max(half-a.cfg.Clock().Sub(g.Arrived), renewLeast)
+	return max(half-max(a.cfg.Clock().Sub(g.Arrived), 0), renewLeast)
 }
 
 // pause is how long to wait after the given number of failures in a row.

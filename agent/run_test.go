@@ -88,6 +88,44 @@ func TestRun(t *testing.T) {
 	})
 }
 
+// TestRunRenewsThoughTheClockWentBack: a device whose clock went back by years takes its token for
+// fresh, and a broker whose clock was ahead does not end its connection: it renews all the same.
+func TestRunRenewsThoughTheClockWentBack(t *testing.T) {
+	b, cfg := newFakeBroker(t), config(t)
+	enroll(t, b, cfg)
+	var back atomic.Int64
+	cfg.Clock = func() time.Time { return time.Now().Add(-time.Duration(back.Load())) }
+	synctest.Test(t, func(t *testing.T) {
+		a := newAgent(t, cfg)
+		ctx, cancel := context.WithCancel(t.Context())
+		conn := make(chan *fakeConnection, 1)
+		ended := make(chan error)
+		go func() {
+			ended <- a.Run(ctx, func(context.Context, *agent.Credential) (agent.Connection, error) {
+				fc := &fakeConnection{b, make(chan *protocol.Event, 1), make(chan struct{})}
+				conn <- fc
+				return fc, nil
+			})
+		}()
+		fc := <-conn
+		synctest.Wait()
+		back.Store(int64(5 * 365 * 24 * time.Hour))
+		close(fc.done)
+		<-conn
+		synctest.Wait()
+		calls := b.count()
+		time.Sleep(34 * time.Minute)
+		synctest.Wait()
+		if b.count() == calls {
+			t.Error("not renewed at 55% of an hour")
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // doubtfulConnection is one whose certificate has ended by any time after good.
 type doubtfulConnection struct {
 	*fakeConnection
