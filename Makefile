@@ -18,6 +18,7 @@ PACKED    = $(if $(filter amd64,$(shell $(GO) env GOARCH)),-funcalign=16)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
 TESTTIME ?= 20m
+TESTFLAGS ?=
 
 export CGO_ENABLED ?= 0
 
@@ -55,7 +56,7 @@ vulncheck: ## known vulnerabilities that the programs reach; says so when it cou
 .PHONY: test
 test: build ## every test there is; installs what they need and lack
 	@sh test/setup.sh test
-	$(GO) test -timeout $(TESTTIME) ./...
+	$(GO) test $(TESTFLAGS) -timeout $(TESTTIME) ./...
 
 .PHONY: demo
 demo: ## the five-minute tour, by itself
