@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -121,7 +120,7 @@ func (o *enrollFlags) settings() (*settings, error) {
 		}
 	}
 	if o.ca != "" {
-		raw, err := readText(o.ca)
+		raw, err := textfile.Read(o.ca)
 		if err != nil {
 			return nil, fmt.Errorf("read the CA file: %w", err)
 		}
@@ -146,21 +145,9 @@ func (o *enrollFlags) kind() (keyfile.Kind, error) {
 	return "", exit.Usagef("--key %q: only file, file:p256 and file:ed25519 so far", o.key)
 }
 
-// readText reads a file of text.
-func readText(path string) ([]byte, error) {
-	raw, err := os.ReadFile(path)
-	if err == nil {
-		raw, err = textfile.Plain(raw)
-	}
-	if errors.Is(err, textfile.ErrUTF16) {
-		err = fmt.Errorf("%s: %w", path, err)
-	}
-	return raw, err
-}
-
 func admission(text string) (agent.Admission, error) {
 	if path, ok := strings.CutPrefix(text, "@"); ok {
-		raw, err := readText(path)
+		raw, err := textfile.Read(path)
 		if err != nil {
 			return agent.Admission{}, fmt.Errorf("read the enrollment token: %w", err)
 		}

@@ -367,14 +367,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 	if st.Size() > limit {
 		return nil, fmt.Errorf("%s: %d bytes, at most %d", path, st.Size(), limit)
 	}
-	raw, err := os.ReadFile(path)
-	if err == nil {
-		raw, err = textfile.Plain(raw)
-	}
-	if errors.Is(err, textfile.ErrUTF16) {
-		err = fmt.Errorf("%s: %w", path, err)
-	}
-	return raw, err
+	return textfile.Read(path)
 }
 
 // checkFiles tells early that the devices' connections would not all fit.

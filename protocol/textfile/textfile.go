@@ -4,6 +4,8 @@ package textfile
 
 import (
 	"bytes"
+	"fmt"
+	"os"
 
 	"github.com/signetd/signet/protocol/exit"
 )
@@ -18,4 +20,16 @@ func Plain(raw []byte) ([]byte, error) {
 		return nil, ErrUTF16
 	}
 	return bytes.TrimPrefix(raw, []byte("\ufeff")), nil
+}
+
+// Read reads a file, and gives it as Plain does. Its errors name the file.
+func Read(path string) ([]byte, error) {
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	if raw, err = Plain(raw); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return raw, nil
 }

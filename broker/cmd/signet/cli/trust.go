@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 
 	"github.com/signetd/signet/broker/adminapi"
@@ -24,12 +23,9 @@ var errPin = errors.New("the broker shows no root certificate with that fingerpr
 func (c connection) client() (*adminapi.Client, error) {
 	transport := &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}}
 	if c.CA != "" {
-		raw, err := os.ReadFile(c.CA)
+		raw, err := textfile.Read(c.CA)
 		if err != nil {
 			return nil, fmt.Errorf("--ca: %w", err)
-		}
-		if raw, err = textfile.Plain(raw); err != nil {
-			return nil, fmt.Errorf("--ca: %s: %w", c.CA, err)
 		}
 		roots := x509.NewCertPool()
 		if !roots.AppendCertsFromPEM(raw) {
