@@ -104,6 +104,7 @@ func Of(err error) Code {
 		{context.Canceled, Interrupted},
 		{fs.ErrPermission, Failed}, // also of a socket, which is there and does not let this user in
 		{fs.ErrNotExist, NotFound},
+		{syscall.ENOTDIR, NotFound}, // a file where the path goes through a folder
 		{fs.ErrExist, Conflict},
 		{syscall.EADDRINUSE, Conflict},
 		{context.DeadlineExceeded, Unavailable},

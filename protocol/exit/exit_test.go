@@ -26,6 +26,7 @@ func TestOf(t *testing.T) {
 		{With(Usage, missing), Usage}, // the mark goes before what the system says
 		{With(Usage, With(Refused, cause)), Usage},
 		{missing, NotFound},
+		{&os.PathError{Op: "open", Path: "file/x", Err: syscall.ENOTDIR}, NotFound},
 		{os.ErrExist, Conflict},
 		{&net.OpError{Op: "listen", Err: syscall.EADDRINUSE}, Conflict},
 		{&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, Unavailable},
