@@ -19,6 +19,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 30s
 TESTTIME ?= 20m
 TESTFLAGS ?=
+BOARDS   ?= arm64 armv7 mipsle
 
 export CGO_ENABLED ?= 0
 
@@ -98,15 +99,20 @@ mqtt-judge: ## the MQTT server against raw packet sequences: COLLECTION=folder o
 long: ## the long forms, for a night: more kills, more simulated worlds, more fuzzing, the figures
 	SIGNET_KILL_ROUNDS=1000 SIGNET_SIM_SEEDS=20000 SIGNET_FLOOD_TIME=60s $(MAKE) test TESTTIME=3h
 	$(MAKE) planted
+	$(MAKE) sizes
 	FRESH=1 sh .ci/reproducible
 	$(MAKE) fuzz FUZZTIME=5m
 	$(MAKE) bench
 
 .PHONY: cross
-cross: ## the agent for small boards
-	@GOOS=linux GOARCH=arm64 $(MAKE) --no-print-directory agent AGENTNAME=signet-agent-arm64
-	@GOOS=linux GOARCH=arm GOARM=7 $(MAKE) --no-print-directory agent AGENTNAME=signet-agent-armv7
-	@GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(MAKE) --no-print-directory agent AGENTNAME=signet-agent-mipsle
+cross: $(addprefix cross-,$(BOARDS)) ## the agent for small boards
+cross-arm64: export GOARCH := arm64
+cross-armv7: export GOARCH := arm
+cross-armv7: export GOARM := 7
+cross-mipsle: export GOARCH := mipsle
+cross-mipsle: export GOMIPS := softfloat
+cross-%:
+	@GOOS=linux $(MAKE) --no-print-directory agent AGENTNAME=signet-agent-$*
 
 .PHONY: sizes
 sizes: build cross ## sizes of the programs and the agent's idle memory
