@@ -72,11 +72,30 @@ func (c *Calls) ask(ctx context.Context, request []byte, now bool) ([]byte, erro
 			return b, nil
 		case <-again.C:
 		case <-c.Done:
-			return nil, c.Err()
 		case <-ctx.Done():
-			return nil, fmt.Errorf("wait for the broker's reply: %w", ctx.Err())
+		}
+		if b, over, err := c.outcome(ctx, replies); over {
+			return b, err
 		}
 	}
+}
+
+// outcome is what has come, if anything has: of several at once a reply, or what says most.
+func (c *Calls) outcome(ctx context.Context, replies <-chan []byte) (reply []byte, over bool, err error) {
+	select {
+	case b := <-replies:
+		return b, true, nil
+	default:
+	}
+	select {
+	case <-c.Done:
+		return nil, true, c.Err()
+	default:
+	}
+	if ctx.Err() != nil {
+		return nil, true, fmt.Errorf("wait for the broker's reply: %w", ctx.Err())
+	}
+	return nil, false, nil
 }
 
 // listen gives the replies to a call, with those that came since its last reply
