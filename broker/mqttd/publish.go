@@ -107,11 +107,19 @@ func (s *Server) share(m *message.Message, g *subscription.Group[*state], now ti
 		}
 		return false
 	}
-	for _, away := range []bool{false, true} {
-		for m, o := range s.subscriptions.Members(g) {
-			if m.Owner.isAway() == away && offer(m.Owner, o) {
-				return got, member
-			}
+	asked := map[*state]bool{}
+	for m, o := range s.subscriptions.Members(g) {
+		if m.Owner.isAway() {
+			continue
+		}
+		if offer(m.Owner, o) {
+			return got, member
+		}
+		asked[m.Owner] = true
+	}
+	for m, o := range s.subscriptions.Members(g) { // who was away, and may be back by now
+		if !asked[m.Owner] && offer(m.Owner, o) {
+			return got, member
 		}
 	}
 	return got, member

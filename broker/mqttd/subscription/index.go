@@ -53,6 +53,7 @@ type hold[S any] struct {
 type Group[S any] struct {
 	sub     topic.Subscription
 	entries []entry[S]
+	left    uint32        // how many members have left
 	index   uint32        // among the shared groups at its node
 	turn    atomic.Uint32 // who is tried first; under the Index's lock for reading
 }
@@ -194,6 +195,7 @@ func (x *Index[S]) remove(s *Subscriber[S], i int) {
 	s.holds = shrink(s.holds[:last])
 
 	last = len(g.entries) - 1
+	g.left++
 	if moved := g.entries[last].Subscriber; moved != s {
 		moved.holds[moved.find(g)].entry = h.entry
 	}
@@ -255,29 +257,35 @@ func (x *Index[S]) Group(sub topic.Subscription) *Group[S] {
 // Members goes through the members of a group, in the order in which a message is to be
 // offered to them, until one has taken it: the loop ends there. The next message is offered
 // first to who follows that one; a loop to the end changes nothing. While the loop's body
-// runs nothing is locked; a member that has left meanwhile is not offered, and then another
-// may be left out.
+// runs nothing is locked; a member that has left meanwhile is not offered, and who was asked
+// before may be asked again, so that nobody else is left out.
 func (x *Index[S]) Members(g *Group[S]) iter.Seq2[*Subscriber[S], Options] {
 	return func(yield func(*Subscriber[S], Options) bool) {
 		if g == nil {
 			return
 		}
 		first := g.turn.Add(1) - 1
-		for i := uint32(0); ; i++ {
-			x.mu.RLock()
-			n := uint32(len(g.entries))
-			if i >= n {
+		for left, again := uint32(0), true; again; {
+			for i := uint32(0); ; i++ {
+				x.mu.RLock()
+				if i == 0 {
+					left = g.left
+				}
+				n := uint32(len(g.entries))
+				if i >= n {
+					again = left != g.left
+					x.mu.RUnlock()
+					break
+				}
+				e := g.entries[(first%n+i)%n]
 				x.mu.RUnlock()
-				g.turn.Add(^uint32(0))
-				return
-			}
-			e := g.entries[(first%n+i)%n]
-			x.mu.RUnlock()
-			if !yield(e.Subscriber, e.Options) {
-				g.turn.Add(i)
-				return
+				if !yield(e.Subscriber, e.Options) {
+					g.turn.Add(i)
+					return
+				}
 			}
 		}
+		g.turn.Add(^uint32(0))
 	}
 }
 

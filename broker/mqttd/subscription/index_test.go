@@ -345,6 +345,20 @@ func TestHandOver(t *testing.T) {
 		t.Error("nobody was asked")
 	}
 	for i := range cs {
+		x.Add(&cs[i], sub, Options{})
+	}
+	g = x.Group(sub)
+	asked := map[string]bool{}
+	for c := range x.Members(g) { // the first leaves while it is asked: who comes in its place is asked, too
+		if len(asked) == 0 {
+			x.RemoveAll(c)
+		}
+		asked[c.Owner] = true
+	}
+	if len(asked) != len(cs) {
+		t.Errorf("asked of a group whose first member left: %v", asked)
+	}
+	for i := range cs {
 		x.RemoveAll(&cs[i])
 	}
 	if got := members(x, g, ""); got != "" || x.Group(sub) != nil {
