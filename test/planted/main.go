@@ -15,9 +15,10 @@
 //
 // and remove the patch's old hunks. To add a bug, add a row to plants, too.
 //
-// Usage, from the repository's root: go run ./test/planted [-tested] [NAME...]
+// Usage, from the repository's root: go run ./test/planted [-tested] [-first] [NAME...]
 //
-// Each test is run without its bug first; not with -tested, where all tests have just passed.
+// Each test is run without its bug first; not with -tested, where all tests have just passed. With -first
+// only the first test of each bug is run.
 package main
 
 import (
@@ -111,15 +112,16 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	tested := flag.Bool("tested", false, "all tests have just passed without a bug: do not run them so again")
+	first := flag.Bool("first", false, "run only the first test of each bug")
 	flag.Parse()
-	if err := run(ctx, os.Stdout, *tested, flag.Args()); err != nil {
+	if err := run(ctx, os.Stdout, *tested, *first, flag.Args()); err != nil {
 		fmt.Fprintln(os.Stderr, "planted:", err)
 		os.Exit(1)
 	}
 }
 
 // run plants the bugs that are named, or all, and tells how each fared.
-func run(ctx context.Context, out io.Writer, tested bool, names []string) error {
+func run(ctx context.Context, out io.Writer, tested, first bool, names []string) error {
 	for _, name := range names {
 		if !slices.ContainsFunc(plants, func(p plant) bool { return p.bug == name }) {
 			return fmt.Errorf("there is no bug %q", name)
@@ -134,6 +136,9 @@ func run(ctx context.Context, out io.Writer, tested bool, names []string) error 
 	beds, ctx := errgroup.WithContext(ctx)
 	beds.SetLimit(runtime.NumCPU()) // a test is linked, and often runs, on one
 	for bug, rows := range byBug(plants) {
+		if first {
+			rows = rows[:1]
+		}
 		if len(names) == 0 || slices.Contains(names, bug) {
 			beds.Go(func() error { return g.tryAll(ctx, bug, rows) })
 		}
