@@ -74,7 +74,7 @@ function goal(name, unit) {
 }
 # What is known to miss its milestone, and what it reaches.
 function reached(name, unit) {
-	if (unit == "x-mosquitto" && name ~ /^FanOut.QoS=1.plain/) return 1.2
+	if (unit == "x-mosquitto" && name ~ /^FanOut.QoS=1.plain/) return 1.0
 	return 0
 }
 /^Benchmark/ {
