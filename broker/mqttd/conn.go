@@ -70,9 +70,10 @@ type conn struct {
 	place    deadline.Place // of the end of what it may do
 
 	// Guarded by the registry's mutex.
-	epoch     uint64        // when jobs last rose from zero
-	released  chan struct{} // closed when gone and without jobs; nil: nobody waits for that
-	gone      bool
+	epoch    uint64        // when jobs last rose from zero
+	released chan struct{} // closed when gone and without jobs; nil: nobody waits for that
+	gone     bool
+
 	connected bool        // guarded by mu: its CONNACK is out
 	ending    atomic.Bool // changed with mu
 	mu        sync.Mutex
@@ -280,7 +281,7 @@ func (c *conn) Closed(err error) {
 	defer recovered(c.srv.told, "closing a connection")
 	if errors.Is(err, stream.ErrFraming) {
 		c.srv.cfg.OnBound(BoundFraming)
-		c.srv.told.Note(context.Background(), slog.LevelInfo, "framing", "mqtt client sends too much over its WebSocket that is no packet", "client", c.clientID, "remote", c.remote())
+		c.srv.told.Note(context.Background(), slog.LevelInfo, "framing", "mqtt client sends too much over its WebSocket that is no packet", c.who()...)
 	}
 	if errors.Is(err, stream.ErrStalled) || errors.Is(err, stream.ErrBacklog) {
 		c.srv.cfg.OnBound(BoundStalled)

@@ -72,15 +72,14 @@ func (l *Loop) poll(s *Stream) *poller {
 	if err != nil {
 		return nil
 	}
-	s.number = own
 	p.set(own, s)
 	e := syscall.EpollEvent{Events: syscall.EPOLLIN | syscall.EPOLLOUT | syscall.EPOLLRDHUP | edge, Fd: own}
 	if syscall.EpollCtl(p.fd, syscall.EPOLL_CTL_ADD, int(own), &e) != nil {
 		p.set(own, nil)
 		_ = syscall.Close(int(own))
-		s.unblock()
 		return nil
 	}
+	s.number = own
 	_ = s.nc.Close()
 	return p
 }

@@ -35,7 +35,7 @@ type reader struct {
 
 func newReader(waits bool) *reader {
 	r := &reader{waits: waits}
-	r.ready = r.look
+	r.ready = func(uintptr) bool { return r.look() }
 	return r
 }
 
@@ -80,7 +80,7 @@ func (r *reader) step(s *Stream) outcome {
 		r.n, r.err = from.Read(p)
 	} else {
 		if s.poller != nil {
-			r.look(0)
+			r.look()
 		} else if err := s.raw.Read(r.ready); err != nil {
 			r.err = err
 		}
@@ -106,7 +106,7 @@ func (r *reader) step(s *Stream) outcome {
 
 // look reads into a buffer of the pool, if there is something to read; who waits has none.
 // Without a poller reading takes place in RawConn.Read, which forgets what came before it was called.
-func (r *reader) look(uintptr) bool {
+func (r *reader) look() bool {
 	r.buf = r.s.loop.reads.Get().(*[readBuffer]byte)
 	if r.s.isOver() {
 		r.n, r.err = r.s.readRaw(r.buf[:])
